@@ -1,0 +1,190 @@
+//! Data: what gives batches, epoch by epoch, from any position.
+
+use crate::BoxError;
+
+/// Gives batches, epoch by epoch.
+///
+/// **The order is a pure function of (seed, epoch, position).** Asked twice for the same [`At`],
+/// data gives the same batches: that is what lets a run that was stopped go on with the batch it
+/// would have had. Data takes `&self`, so the same data can train and evaluate.
+///
+/// `Vec`, slices and arrays of batches are data; so is what [`from_fn`](crate::from_fn) makes of
+/// a closure that gives an iterator. A reference, `Box` or `Arc` of data is data.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not data",
+    note = "a `Vec`, slice or array of batches is, and `from_fn(|epoch| iterator)`"
+)]
+pub trait Data {
+    /// What one step consumes.
+    type Batch;
+
+    /// One epoch under way.
+    type Epoch<'a>: Epoch<Batch = Self::Batch>
+    where
+        Self: 'a;
+
+    /// Begins, or continues, the epoch that `at` names. The batches before `at.skip` must cost
+    /// nothing where the data can seek.
+    fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError>;
+
+    /// How many batches an epoch has, from its beginning; none where that is not known before
+    /// the end. Data that says a number and gives another is an error of the run.
+    fn batches(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Which epoch to give, and from where.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct At<'a> {
+    /// Completed epochs of the phase: 0 for the first.
+    pub epoch: u64,
+    /// Batches of this epoch that were consumed already.
+    pub skip: u64,
+    /// For sources that cannot seek: the position after the last batch consumed in this epoch.
+    pub position: Option<&'a Position>,
+    /// The seed of the run.
+    pub seed: u64,
+    /// Which share of the data this process takes.
+    pub rank: Rank,
+}
+
+impl At<'_> {
+    /// The beginning of epoch `epoch` under `seed`, as the only process.
+    pub fn epoch(epoch: u64, seed: u64) -> Self {
+        At { epoch, seed, ..At::default() }
+    }
+
+    /// The same epoch after `batches` batches.
+    pub fn skip(self, batches: u64) -> Self {
+        At { skip: batches, ..self }
+    }
+
+    /// The same place for another share of the data.
+    pub fn rank(self, rank: Rank) -> Self {
+        At { rank, ..self }
+    }
+}
+
+/// One process among those that train together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rank {
+    /// Which one: below `count`.
+    pub index: u64,
+    /// How many there are: at least 1.
+    pub count: u64,
+}
+
+impl Default for Rank {
+    /// The only one.
+    fn default() -> Self {
+        Rank { index: 0, count: 1 }
+    }
+}
+
+/// Where a source that cannot seek stands, in its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position(pub Vec<u8>);
+
+/// One epoch under way.
+pub trait Epoch {
+    /// What one step consumes.
+    type Batch;
+
+    /// The next batch; none at the end of the epoch. After an error the loop asks no further.
+    fn next(&mut self) -> Option<Result<Fetched<Self::Batch>, BoxError>>;
+
+    /// Something worth telling that is no error (a slow worker, a sample skipped), once.
+    /// It becomes a notice of the run.
+    fn notice(&mut self) -> Option<String> {
+        None
+    }
+}
+
+/// A batch with what the loop needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched<B> {
+    /// The batch.
+    pub batch: B,
+    /// How many samples are in it: what limits and throughput by samples count.
+    pub samples: u64,
+    /// Where the source stands after it; none where the number of batches says it all.
+    pub position: Option<Position>,
+}
+
+impl<B> Fetched<B> {
+    /// A batch of `samples` samples from data that can seek.
+    pub fn new(batch: B, samples: u64) -> Self {
+        Fetched { batch, samples, position: None }
+    }
+}
+
+impl<E: Epoch + ?Sized> Epoch for Box<E> {
+    type Batch = E::Batch;
+
+    fn next(&mut self) -> Option<Result<Fetched<E::Batch>, BoxError>> {
+        (**self).next()
+    }
+
+    fn notice(&mut self) -> Option<String> {
+        (**self).notice()
+    }
+}
+
+/// [`Data`] as a trait object: `Box<dyn DynData<B>>` is data of `B`.
+///
+/// Implemented for all data; there is nothing to write. It costs one allocation an epoch.
+pub trait DynData<B> {
+    /// See [`Data::epoch`].
+    fn dyn_epoch<'a>(&'a self, at: At<'_>) -> Result<Box<dyn Epoch<Batch = B> + 'a>, BoxError>;
+
+    /// See [`Data::batches`].
+    fn dyn_batches(&self) -> Option<u64>;
+}
+
+impl<D: Data> DynData<D::Batch> for D {
+    fn dyn_epoch<'a>(&'a self, at: At<'_>) -> Result<Box<dyn Epoch<Batch = D::Batch> + 'a>, BoxError> {
+        Ok(Box::new(self.epoch(at)?))
+    }
+
+    fn dyn_batches(&self) -> Option<u64> {
+        self.batches()
+    }
+}
+
+macro_rules! erased {
+    ($($object:ty),*) => {$(
+        impl<B> Data for $object {
+            type Batch = B;
+            type Epoch<'a> = Box<dyn Epoch<Batch = B> + 'a> where Self: 'a;
+
+            fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+                self.dyn_epoch(at)
+            }
+
+            fn batches(&self) -> Option<u64> {
+                self.dyn_batches()
+            }
+        }
+    )*};
+}
+erased!(dyn DynData<B> + '_, dyn DynData<B> + Send + Sync + '_);
+
+macro_rules! pointer {
+    ($($pointer:ty),*) => {$(
+        impl<D: Data + ?Sized> Data for $pointer {
+            type Batch = D::Batch;
+            type Epoch<'a> = D::Epoch<'a> where Self: 'a;
+
+            fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+                (**self).epoch(at)
+            }
+
+            fn batches(&self) -> Option<u64> {
+                (**self).batches()
+            }
+        }
+    )*};
+}
+pointer!(&D, Box<D>, std::sync::Arc<D>, std::rc::Rc<D>);

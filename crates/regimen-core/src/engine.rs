@@ -1,0 +1,214 @@
+//! The engine seam: all that [`AutoUnit`](crate::AutoUnit) asks of a tensor library.
+
+use crate::{BoxError, StateDict};
+
+/// A module with its optimizer on a device of some tensor library.
+///
+/// This is the smallest set of operations from which a whole training step can be made the same
+/// way for every library: gradients are *held* between backward and the optimizer's step, so that
+/// they can be accumulated over micro-batches, scaled, measured, clipped, saved in mid-window and
+/// exchanged between ranks. There is no tensor type here: losses are [`Engine::Scalar`], and
+/// everything that leaves the device leaves as a [`StateDict`].
+///
+/// **Errors.** A method that fails leaves parameters, optimizer and held gradients as they were,
+/// unless it says otherwise. Where the library panics (on a shape error inside the module, say),
+/// the panic is caught around the unit's step.
+///
+/// **Names.** Parameters are named by their path in the module (`blocks.0.linear.weight`), the
+/// same in every process. Tied parameters appear once, under their first path.
+pub trait Engine {
+    /// The user's network.
+    type Module;
+
+    /// A loss on the device, not yet read.
+    type Scalar;
+
+    /// Where batches are placed; see [`ToDevice`].
+    type Device;
+
+    /// The module as it is trained.
+    fn module(&self) -> &Self::Module;
+
+    /// Runs `f` on the module for `mode`. For [`Mode::Train`] gradients are recorded and dropout
+    /// is on; for the others it is the evaluation view: no gradients, dropout off, running
+    /// statistics fixed.
+    fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&Self::Module) -> R) -> R;
+
+    /// The device for batches of `mode`.
+    fn device(&self, mode: Mode) -> Self::Device;
+
+    /// Seeds every generator that the module draws from.
+    fn seed(&mut self, seed: u64);
+
+    /// Reads a scalar back to the host. It may wait for the device.
+    fn value(&self, scalar: &Self::Scalar) -> Result<f64, BoxError>;
+
+    /// Adds `factor` times the gradients of `loss` to those held; none means 1. After an error
+    /// the held gradients are undefined: discard them.
+    fn backward(&mut self, loss: &Self::Scalar, factor: Option<f64>) -> Result<(), BoxError>;
+
+    /// Multiplies the held gradients by `factor`.
+    fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError>;
+
+    /// The Euclidean norm over all held gradients together; 0 where none are held, not finite
+    /// where any element is not.
+    fn gradient_norm(&mut self) -> Result<f64, BoxError>;
+
+    /// Clamps every element of the held gradients to `-limit..=limit`; NaN stays NaN.
+    fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError>;
+
+    /// Whether every element of the held gradients is finite.
+    fn gradients_are_finite(&mut self) -> Result<bool, BoxError> {
+        Ok(self.gradient_norm()?.is_finite())
+    }
+
+    /// A copy of the held gradients by parameter name; empty where none are held.
+    fn gradients(&self) -> Result<StateDict, BoxError>;
+
+    /// Replaces the held gradients: parameters that `gradients` does not name hold none. A name,
+    /// shape or type that does not fit is an error, and nothing is changed.
+    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError>;
+
+    /// Says whether [`set_gradients`](Engine::set_gradients) would accept `gradients`.
+    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError>;
+
+    /// Forgets the held gradients.
+    fn discard_gradients(&mut self);
+
+    /// Hands the held gradients to `exchange` as flat buffers of at most `bytes` bytes each (one
+    /// larger parameter makes one larger buffer), in the order of the parameters' names, and
+    /// holds what it leaves in them. A parameter without a gradient is a run of zeros, so the
+    /// buffers have the same lengths on every rank.
+    fn exchange_gradients(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError>;
+
+    /// The names of the parameter groups, in the order of the rates given to
+    /// [`step`](Engine::step). At least one.
+    fn groups(&self) -> &[String];
+
+    /// One optimizer step with the held gradients, which are used up. `rates` has one learning
+    /// rate for each of [`groups`](Engine::groups).
+    fn step(&mut self, rates: &[f64]) -> Result<(), BoxError>;
+
+    /// Parameters and buffers (running statistics) by name.
+    fn module_state(&self) -> Result<StateDict, BoxError>;
+
+    /// Says whether [`load_module`](Engine::load_module) would accept `dict`: names, shapes, types.
+    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// Replaces parameters and buffers.
+    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// The optimizer's state by parameter name, everything its next step depends on.
+    fn optimizer_state(&self) -> Result<StateDict, BoxError>;
+
+    /// Says whether [`load_optimizer`](Engine::load_optimizer) would accept `dict`. An empty
+    /// state, of an optimizer that has made no step, is always accepted.
+    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// Replaces the optimizer's state.
+    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError>;
+}
+
+/// What a module is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// To learn from: gradients, dropout on.
+    Train,
+    /// To be measured.
+    Eval,
+    /// To be used.
+    Predict,
+}
+
+/// A flat buffer of gradients, in the type in which the engine holds them.
+#[derive(Debug)]
+pub enum Bucket<'a> {
+    /// Single precision.
+    F32(&'a mut [f32]),
+    /// Double precision.
+    F64(&'a mut [f64]),
+}
+
+/// A batch, or a part of one, that can be moved to a device of type `D`.
+///
+/// Engine crates implement it for their tensors. Tuples, arrays, `Vec` and `Option` of what can
+/// be moved can be moved; numbers and text stay where they are. For a batch of
+/// your own, move its fields.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be moved to a `{D}`",
+    note = "implement `ToDevice<{D}>` for it by moving its fields"
+)]
+pub trait ToDevice<D>: Sized {
+    /// Moves it to `device`.
+    fn to_device(self, device: &D) -> Result<Self, BoxError>;
+}
+
+macro_rules! stays_where_it_is {
+    ($($plain:ty),*) => {$(
+        impl<D> ToDevice<D> for $plain {
+            fn to_device(self, _device: &D) -> Result<Self, BoxError> {
+                Ok(self)
+            }
+        }
+    )*};
+}
+stays_where_it_is!(
+    (),
+    bool,
+    char,
+    u8,
+    i8,
+    u16,
+    i16,
+    u32,
+    i32,
+    u64,
+    i64,
+    usize,
+    isize,
+    f32,
+    f64,
+    String,
+    &'static str
+);
+
+macro_rules! tuple {
+    ($($part:ident)*) => {
+        impl<D, $($part: ToDevice<D>),*> ToDevice<D> for ($($part,)*) {
+            #[allow(non_snake_case)]
+            fn to_device(self, device: &D) -> Result<Self, BoxError> {
+                let ($($part,)*) = self;
+                Ok(($($part.to_device(device)?,)*))
+            }
+        }
+    };
+}
+tuple!(A);
+tuple!(A B);
+tuple!(A B C);
+tuple!(A B C E);
+tuple!(A B C E F);
+tuple!(A B C E F G);
+
+impl<D, T: ToDevice<D>> ToDevice<D> for Vec<T> {
+    fn to_device(self, device: &D) -> Result<Self, BoxError> {
+        self.into_iter().map(|part| part.to_device(device)).collect()
+    }
+}
+
+impl<D, T: ToDevice<D>> ToDevice<D> for Option<T> {
+    fn to_device(self, device: &D) -> Result<Self, BoxError> {
+        self.map(|part| part.to_device(device)).transpose()
+    }
+}
+
+impl<D, T: ToDevice<D>, const N: usize> ToDevice<D> for [T; N] {
+    fn to_device(self, device: &D) -> Result<Self, BoxError> {
+        let parts: Vec<T> = self.into_iter().map(|part| part.to_device(device)).collect::<Result<_, _>>()?;
+        parts.try_into().map_err(|_| "an array changed its length while it was placed".into())
+    }
+}

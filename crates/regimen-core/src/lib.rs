@@ -1,0 +1,36 @@
+#![doc = "placeholder"]
+#![forbid(unsafe_code)]
+mod callback;
+mod data;
+mod engine;
+mod error;
+mod event;
+mod every;
+mod metric;
+mod phase;
+mod random;
+mod schedule;
+mod sources;
+mod state;
+mod state_dict;
+mod stateful;
+mod stop;
+mod task;
+mod unit;
+pub use callback::Callback;
+pub use data::{At, Data, DynData, Epoch, Fetched, Position, Rank};
+pub use engine::{Bucket, Engine, Mode, ToDevice};
+pub use error::{BoxError, Error, Kind, Place, Source};
+pub use event::{Event, Events, Trigger};
+pub use every::Every;
+pub use metric::{Key, Metric, Metrics, Reduction};
+pub use phase::{Phase, Progress};
+pub use random::{Random, keyed};
+pub use schedule::{LearningRates, Schedule};
+pub use sources::{Batches, Counted, CountedEpoch, FromFn, Once, counted, from_fn, once};
+pub use state::{Expected, State};
+pub use state_dict::{Array, Dtype, Element, StateDict};
+pub use stateful::{AppState, Parts, Stateful, load_parts, save_parts};
+pub use stop::{Stop, StopHandle};
+pub use task::{Loss, PredictTask, Step, StepResults, Task};
+pub use unit::{EvalUnit, PredictUnit, TrainUnit};

@@ -1,0 +1,28 @@
+//! The seat of learning-rate schedules; the schedules themselves are in `regimen::schedule`.
+
+/// A learning rate as a pure function of how far training has come.
+///
+/// There is no state: a resumed run computes the rate it would have had. A number is a schedule
+/// that is constant; a closure `Fn(u64) -> f64` is one too.
+pub trait Schedule: Send {
+    /// The rate when `count` updates, or epochs, are complete: 0 for the first.
+    fn rate(&self, count: u64) -> f64;
+}
+
+impl Schedule for f64 {
+    fn rate(&self, _count: u64) -> f64 {
+        *self
+    }
+}
+
+impl<F: Fn(u64) -> f64 + Send> Schedule for F {
+    fn rate(&self, count: u64) -> f64 {
+        self(count)
+    }
+}
+
+/// A unit that can say its learning rates: what a monitor of them asks for.
+pub trait LearningRates {
+    /// The rate of each parameter group for the next update, by the group's name.
+    fn learning_rates(&self) -> Vec<(String, f64)>;
+}

@@ -1,0 +1,273 @@
+//! What is saved: arrays by name, in order.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::BoxError;
+
+/// Arrays by name, in the order of their names: what one safetensors file holds.
+///
+/// A single number is an array without dimensions. Text is a one-dimensional array of its UTF-8
+/// bytes. There is no second place for data beside the arrays, so two equal states are equal
+/// byte for byte on disk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateDict {
+    arrays: BTreeMap<String, Array>,
+}
+
+/// An array in host memory: little-endian bytes in row-major order.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Array {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+/// The type of an array's elements, named as in safetensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+#[non_exhaustive]
+pub enum Dtype {
+    Bool,
+    U8,
+    I8,
+    U16,
+    I16,
+    F16,
+    BF16,
+    U32,
+    I32,
+    F32,
+    U64,
+    I64,
+    F64,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            Dtype::Bool | Dtype::U8 | Dtype::I8 => 1,
+            Dtype::U16 | Dtype::I16 | Dtype::F16 | Dtype::BF16 => 2,
+            Dtype::U32 | Dtype::I32 | Dtype::F32 => 4,
+            Dtype::U64 | Dtype::I64 | Dtype::F64 => 8,
+        }
+    }
+}
+
+/// A number that can be an element of an [`Array`].
+pub trait Element: Copy + sealed::Sealed {
+    /// Its type in the array.
+    const DTYPE: Dtype;
+    /// Appends its little-endian bytes.
+    fn write(self, bytes: &mut Vec<u8>);
+    /// Reads it from exactly [`Dtype::size`] bytes.
+    fn read(bytes: &[u8]) -> Self;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! element {
+    ($($number:ty => $dtype:ident),*) => {$(
+        impl sealed::Sealed for $number {}
+        impl Element for $number {
+            const DTYPE: Dtype = Dtype::$dtype;
+            fn write(self, bytes: &mut Vec<u8>) {
+                bytes.extend_from_slice(&self.to_le_bytes());
+            }
+            fn read(bytes: &[u8]) -> Self {
+                let mut whole = [0; size_of::<$number>()];
+                whole.copy_from_slice(bytes);
+                <$number>::from_le_bytes(whole)
+            }
+        }
+        impl From<$number> for Array {
+            fn from(number: $number) -> Array {
+                Array::of(&[], &[number])
+            }
+        }
+        impl TryFrom<&Array> for $number {
+            type Error = BoxError;
+            fn try_from(array: &Array) -> Result<$number, BoxError> {
+                match (array.shape(), &*array.to_vec()?) {
+                    ([], [number]) => Ok(*number),
+                    (shape, _) => Err(format!("expected one number, found shape {shape:?}").into()),
+                }
+            }
+        }
+    )*};
+}
+element!(u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, f32 => F32, u64 => U64, i64 => I64, f64 => F64);
+
+impl Array {
+    /// An array of `bytes`, which must be as many as `shape` and `dtype` say.
+    pub fn new(dtype: Dtype, shape: Vec<usize>, bytes: Vec<u8>) -> Result<Self, BoxError> {
+        let expected = shape.iter().try_fold(dtype.size(), |size, &n| size.checked_mul(n));
+        if expected != Some(bytes.len()) {
+            let found = bytes.len();
+            return Err(format!("{found} bytes do not fill {dtype:?} of shape {shape:?}").into());
+        }
+        Ok(Array { dtype, shape, bytes })
+    }
+
+    /// A one-dimensional array of `numbers`.
+    pub fn from_slice<T: Element>(numbers: &[T]) -> Self {
+        Array::of(&[numbers.len()], numbers)
+    }
+
+    /// A text as the array of its UTF-8 bytes.
+    pub fn from_text(text: &str) -> Self {
+        Array::from_slice(text.as_bytes())
+    }
+
+    fn of<T: Element>(shape: &[usize], numbers: &[T]) -> Self {
+        let mut bytes = Vec::with_capacity(size_of_val(numbers));
+        for &number in numbers {
+            number.write(&mut bytes);
+        }
+        Array { dtype: T::DTYPE, shape: shape.to_vec(), bytes }
+    }
+
+    /// The elements' type.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The length of each dimension; empty for a single number.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Little-endian bytes in row-major order.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes, by value.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// All elements in row-major order. An error where they are of another type.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>, BoxError> {
+        if self.dtype != T::DTYPE {
+            return Err(format!("expected {:?}, found {:?}", T::DTYPE, self.dtype).into());
+        }
+        Ok(self.bytes.chunks_exact(self.dtype.size()).map(T::read).collect())
+    }
+
+    /// The text this array holds. An error where it is not UTF-8.
+    pub fn to_text(&self) -> Result<String, BoxError> {
+        Ok(String::from_utf8(self.to_vec()?)?)
+    }
+}
+
+impl fmt::Debug for Array {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}{:?}", self.dtype, self.shape)
+    }
+}
+
+impl StateDict {
+    /// An empty one.
+    pub fn new() -> Self {
+        StateDict::default()
+    }
+
+    /// Adds an array. A name that is already there is an error.
+    pub fn insert(&mut self, name: impl Into<String>, array: impl Into<Array>) -> Result<(), BoxError> {
+        use std::collections::btree_map::Entry;
+        match self.arrays.entry(name.into()) {
+            Entry::Occupied(entry) => Err(format!("two arrays are named `{}`", entry.key()).into()),
+            Entry::Vacant(entry) => {
+                entry.insert(array.into());
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds every array of `dict` under `prefix.name`.
+    pub fn insert_all(&mut self, prefix: &str, dict: StateDict) -> Result<(), BoxError> {
+        for (name, array) in dict.arrays {
+            self.insert(format!("{prefix}.{name}"), array)?;
+        }
+        Ok(())
+    }
+
+    /// The arrays whose name begins with `prefix.`, under the rest of their names.
+    pub fn under(&self, prefix: &str) -> StateDict {
+        let rest = |name: &str| Some(name.strip_prefix(prefix)?.strip_prefix('.')?.to_owned());
+        let arrays = self.arrays.range(prefix.to_owned()..);
+        let arrays = arrays.take_while(|(name, _)| name.starts_with(prefix));
+        StateDict { arrays: arrays.filter_map(|(name, array)| Some((rest(name)?, array.clone()))).collect() }
+    }
+
+    /// The array called `name`. An error where there is none.
+    pub fn array(&self, name: &str) -> Result<&Array, BoxError> {
+        self.arrays.get(name).ok_or_else(|| format!("no array is named `{name}`").into())
+    }
+
+    /// The single number called `name`. An error where there is none, or it is of another type.
+    pub fn get<T>(&self, name: &str) -> Result<T, BoxError>
+    where
+        T: for<'a> TryFrom<&'a Array, Error = BoxError>,
+    {
+        T::try_from(self.array(name)?).map_err(|cause| format!("`{name}`: {cause}").into())
+    }
+
+    /// Takes the array called `name` out. An error where there is none.
+    pub fn remove(&mut self, name: &str) -> Result<Array, BoxError> {
+        self.arrays.remove(name).ok_or_else(|| format!("no array is named `{name}`").into())
+    }
+
+    /// Whether there is an array called `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.arrays.contains_key(name)
+    }
+
+    /// How many arrays there are.
+    pub fn len(&self) -> usize {
+        self.arrays.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.arrays.is_empty()
+    }
+
+    /// Every array with its name, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Array)> {
+        self.arrays.iter().map(|(name, array)| (&**name, array))
+    }
+
+    /// Checks that `other` has the same names, types and shapes as this one.
+    ///
+    /// The error says all that differs: names that are missing, names that are not known, and
+    /// arrays of another type or shape.
+    pub fn check_same_layout(&self, other: &StateDict) -> Result<(), BoxError> {
+        let mut wrong = Vec::new();
+        for (name, array) in &self.arrays {
+            match other.arrays.get(name) {
+                None => wrong.push(format!("`{name}` is missing")),
+                Some(found) if (found.dtype, &found.shape) != (array.dtype, &array.shape) => {
+                    wrong.push(format!("`{name}` is {found:?}, not {array:?}"));
+                }
+                Some(_) => {}
+            }
+        }
+        let unknown = other.arrays.keys().filter(|name| !self.arrays.contains_key(*name));
+        wrong.extend(unknown.map(|name| format!("`{name}` is not known here")));
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ").into()) }
+    }
+}
+
+impl IntoIterator for StateDict {
+    type Item = (String, Array);
+    type IntoIter = std::collections::btree_map::IntoIter<String, Array>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.arrays.into_iter()
+    }
+}

@@ -1,0 +1,162 @@
+//! What can be saved and loaded, and how a unit lists its parts.
+
+use std::collections::BTreeMap;
+
+use crate::{Array, BoxError, Element, StateDict};
+
+/// Something whose state can be taken out and put back.
+///
+/// After `b.load_state_dict(&a.state_dict()?)?`, `b` goes on exactly as `a` would.
+pub trait Stateful {
+    /// A copy of the state.
+    fn state_dict(&self) -> Result<StateDict, BoxError>;
+
+    /// Replaces the state. After an error the old state is still in place.
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// Says whether [`load_state_dict`](Stateful::load_state_dict) would accept `dict`: names,
+    /// shapes and types, not values. Called for every part before any part is changed.
+    ///
+    /// The default accepts everything; override it where a mistake can be seen early.
+    fn check_state_dict(&self, _dict: &StateDict) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<S: Stateful + ?Sized> Stateful for &mut S {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        (**self).state_dict()
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        (**self).load_state_dict(dict)
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        (**self).check_state_dict(dict)
+    }
+}
+
+macro_rules! number {
+    ($($number:ty),*) => {$(
+        /// A single number is its own state, under the name `value`.
+        impl Stateful for $number {
+            fn state_dict(&self) -> Result<StateDict, BoxError> {
+                let mut dict = StateDict::new();
+                dict.insert("value", *self)?;
+                Ok(dict)
+            }
+
+            fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+                *self = dict.get("value")?;
+                Ok(())
+            }
+
+            fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+                dict.get::<$number>("value").map(drop)
+            }
+        }
+    )*};
+}
+number!(u8, i8, u16, i16, u32, i32, f32, u64, i64, f64);
+
+/// A list of numbers is its own state, under the name `values`. Its length may change.
+impl<T: Element> Stateful for Vec<T> {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("values", Array::from_slice(self))?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        *self = dict.array("values")?.to_vec()?;
+        Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        dict.array("values")?.to_vec::<T>().map(drop)
+    }
+}
+
+/// The parts of a unit that a checkpoint holds, listed in one place for saving and loading.
+///
+/// ```
+/// use regimen_core::{AppState, BoxError, Parts};
+///
+/// struct Line { slope: f64, offset: f64 }
+///
+/// impl AppState for Line {
+///     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+///         parts.part("slope", &mut self.slope)?;
+///         parts.part("offset", &mut self.offset)
+///     }
+/// }
+/// ```
+pub trait AppState {
+    /// Hands every part to `parts`, under a name of its own. The list must not depend on what
+    /// the parts hold.
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError>;
+}
+
+impl<A: AppState + ?Sized> AppState for &mut A {
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        (**self).visit(parts)
+    }
+}
+
+/// Receives the parts of an [`AppState`] one after another.
+pub trait Parts {
+    /// Takes one part. Two parts of one name are an error.
+    fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError>;
+}
+
+/// The state of every part of `app`, by the part's name.
+pub fn save_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeMap<String, StateDict>, BoxError> {
+    struct Save(BTreeMap<String, StateDict>);
+    impl Parts for Save {
+        fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
+            let dict = part.state_dict().map_err(|cause| format!("part `{name}`: {cause}"))?;
+            match self.0.insert(name.to_owned(), dict) {
+                None => Ok(()),
+                Some(_) => Err(format!("two parts are named `{name}`").into()),
+            }
+        }
+    }
+    let mut save = Save(BTreeMap::new());
+    app.visit(&mut save)?;
+    Ok(save.0)
+}
+
+/// Puts `saved` back into the parts of `app`.
+///
+/// Every part is checked before any is changed: an unknown part, a missing part, or a part with
+/// other names, shapes or types is an error, and `app` is as it was.
+pub fn load_parts(
+    app: &mut (impl AppState + ?Sized),
+    saved: &BTreeMap<String, StateDict>,
+) -> Result<(), BoxError> {
+    struct Load<'a> {
+        saved: &'a BTreeMap<String, StateDict>,
+        seen: Vec<String>,
+        check: bool,
+    }
+    impl Parts for Load<'_> {
+        fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
+            let dict = self.saved.get(name).ok_or_else(|| format!("part `{name}` was not saved"))?;
+            let result = if self.check {
+                self.seen.push(name.to_owned());
+                part.check_state_dict(dict)
+            } else {
+                part.load_state_dict(dict)
+            };
+            result.map_err(|cause| format!("part `{name}`: {cause}").into())
+        }
+    }
+    let mut load = Load { saved, seen: Vec::new(), check: true };
+    app.visit(&mut load)?;
+    if let Some(unknown) = saved.keys().find(|name| !load.seen.contains(name)) {
+        return Err(format!("part `{unknown}` is not known here").into());
+    }
+    load.check = false;
+    app.visit(&mut load)
+}
