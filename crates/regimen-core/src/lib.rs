@@ -1,14 +1,26 @@
 #![doc = "placeholder"]
 #![forbid(unsafe_code)]
+
+mod auto_unit;
 mod callback;
+mod callbacks;
 mod data;
 mod engine;
+mod entry;
 mod error;
 mod event;
 mod every;
+mod guard;
+mod limits;
+mod loops;
 mod metric;
+mod on;
+mod passes;
 mod phase;
 mod random;
+mod reader;
+mod report;
+mod run;
 mod schedule;
 mod sources;
 mod state;
@@ -17,15 +29,23 @@ mod stateful;
 mod stop;
 mod task;
 mod unit;
+mod window;
+
+pub use auto_unit::{AutoUnit, EVAL_LOSS, NonFinite, TRAIN_LOSS};
 pub use callback::Callback;
 pub use data::{At, Data, DynData, Epoch, Fetched, Position, Rank};
 pub use engine::{Bucket, Engine, Mode, ToDevice};
+pub use entry::{evaluate, fit, predict, train};
 pub use error::{BoxError, Error, Kind, Place, Source};
 pub use event::{Event, Events, Trigger};
 pub use every::Every;
+pub use limits::{Evaluate, Fit, Predict, Train};
 pub use metric::{Key, Metric, Metrics, Reduction};
+pub use on::Outcome;
 pub use phase::{Phase, Progress};
 pub use random::{Random, keyed};
+pub use report::{Ended, EpochMetrics, Report};
+pub use run::Run;
 pub use schedule::{LearningRates, Schedule};
 pub use sources::{Batches, Counted, CountedEpoch, FromFn, Once, counted, from_fn, once};
 pub use state::{Expected, State};

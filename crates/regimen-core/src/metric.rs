@@ -153,7 +153,7 @@ impl Metric {
 
 /// The smaller number; NaN where either is NaN, so that a bad value cannot hide.
 fn smaller(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b < a || b.is_nan() && !a.is_nan() { if a.is_nan() { a } else { b } } else { a }
+    if a.is_nan() || a <= b { a } else { b }
 }
 
 impl Metrics {
@@ -179,14 +179,17 @@ impl Metrics {
         }
     }
 
-    /// Makes the values so far those of the epoch that ended, and begins anew.
-    pub(crate) fn end_epoch(&mut self) {
+    /// Makes the values so far those of the epoch that ended, and begins anew. Returns the values.
+    pub(crate) fn end_epoch(&mut self) -> Vec<(Key, f64)> {
+        let mut ended = Vec::new();
         for metric in &mut self.list {
             if let Some(value) = metric.so_far() {
                 metric.epoch = Some(value);
+                ended.push((metric.key.clone(), value));
             }
             (metric.total, metric.weight) = (0.0, 0.0);
         }
+        ended
     }
 
     /// Adds what another rank logged in the same epoch: means by their weights, exactly as if all

@@ -24,8 +24,7 @@ pub struct State {
     notices: Vec<String>,
     /// Steps and limits of the call under way, for those who show how much is left.
     pub(crate) expected: [Expected; 3],
-    /// A cycle of `fit` has begun and is not complete.
-    pub(crate) cycle_open: bool,
+    pub(crate) cycle: Cycle,
     /// An evaluation is due, or half done.
     pub(crate) eval_due: bool,
 }
@@ -38,6 +37,17 @@ pub(crate) struct PhaseState {
     pub(crate) epoch_open: bool,
     pub(crate) last_in_epoch: bool,
     pub(crate) position: Option<Position>,
+}
+
+/// Where a cycle of `fit` stands: a training epoch with the evaluations run for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Cycle {
+    #[default]
+    Closed,
+    /// It has begun; its training epoch has not ended.
+    Open,
+    /// Its training epoch has ended; an evaluation may be due.
+    Trained,
 }
 
 /// How much a phase is expected to do in the call under way, where that is known.
@@ -63,7 +73,7 @@ impl State {
             watched: Vec::new(),
             notices: Vec::new(),
             expected: Default::default(),
-            cycle_open: false,
+            cycle: Cycle::Closed,
             eval_due: false,
         }
     }
@@ -206,10 +216,6 @@ impl State {
         &mut self.phases[self.phase as usize]
     }
 
-    pub(crate) fn of(&mut self, phase: Phase) -> &mut PhaseState {
-        &mut self.phases[phase as usize]
-    }
-
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
     }
@@ -239,8 +245,8 @@ impl State {
         self.stop.take_if(|stop| even_final || !stop.is_final);
     }
 
-    pub(crate) fn take_notices(&mut self) {
-        self.notices.clear();
+    pub(crate) fn forget_notices(&mut self, told: usize) {
+        self.notices.drain(..told);
     }
 }
 
@@ -259,7 +265,7 @@ impl Stateful for State {
             }
         }
         dict.insert("seed", self.seed)?;
-        dict.insert("cycle_open", u8::from(self.cycle_open))?;
+        dict.insert("cycle", self.cycle as u8)?;
         dict.insert("eval_due", u8::from(self.eval_due))?;
         if let Some(stop) = self.stop.as_ref().filter(|stop| stop.is_final) {
             dict.insert("final_stop", Array::from_text(&stop.reason))?;
@@ -280,14 +286,19 @@ impl Stateful for State {
             }
         }
         let seed = dict.get("seed")?;
-        let cycle_open = dict.get::<u8>("cycle_open")? != 0;
+        let cycle = match dict.get::<u8>("cycle")? {
+            0 => Cycle::Closed,
+            1 => Cycle::Open,
+            2 => Cycle::Trained,
+            other => return Err(format!("`cycle`: {other} is not known here").into()),
+        };
         let eval_due = dict.get::<u8>("eval_due")? != 0;
         let stop = match dict.contains("final_stop") {
             true => Some(Stop { reason: dict.array("final_stop")?.to_text()?.into(), is_final: true }),
             false => None,
         };
-        (self.phases, self.seed, self.cycle_open, self.eval_due, self.stop) =
-            (phases, seed, cycle_open, eval_due, stop);
+        (self.phases, self.seed, self.cycle, self.eval_due, self.stop) =
+            (phases, seed, cycle, eval_due, stop);
         Ok(())
     }
 }

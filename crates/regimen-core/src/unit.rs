@@ -32,8 +32,8 @@ pub trait TrainUnit {
         Ok(())
     }
 
-    /// A training epoch ended, by its data or its cap; it is counted already, and its metrics
-    /// are final.
+    /// A training epoch ended, by its data or its cap. It is counted already; what is logged here
+    /// still belongs to it.
     fn on_train_epoch_end(&mut self, _state: &mut State) -> Result<(), BoxError> {
         Ok(())
     }
@@ -68,7 +68,7 @@ pub trait EvalUnit {
         Ok(())
     }
 
-    /// The pass is complete; it is counted already, and its metrics are final.
+    /// The pass is complete. It is counted already; what is logged here still belongs to it.
     fn on_eval_epoch_end(&mut self, _state: &mut State) -> Result<(), BoxError> {
         Ok(())
     }
@@ -106,7 +106,7 @@ pub trait PredictUnit {
         Ok(())
     }
 
-    /// The pass is complete, and counted already.
+    /// The pass is complete. It is counted already; what is logged here still belongs to it.
     fn on_predict_epoch_end(&mut self, _state: &mut State) -> Result<(), BoxError> {
         Ok(())
     }

@@ -1,0 +1,140 @@
+//! The callbacks of a run, and how an event reaches them.
+
+use std::fmt;
+
+use crate::guard::{Caught, guard};
+use crate::{BoxError, Callback, Error, Event, Events, Source, State, StateDict};
+
+/// The callbacks of a run, in the order of registration.
+pub(crate) struct Callbacks<'a, U: ?Sized> {
+    seats: Vec<Seat<'a, U>>,
+    /// The union of all masks, so that an event nobody listens to costs one test.
+    any: Events,
+}
+
+struct Seat<'a, U: ?Sized> {
+    callback: Box<dyn Callback<U> + 'a>,
+    events: Events,
+    /// Unique in the run.
+    name: String,
+}
+
+impl<'a, U: ?Sized> Callbacks<'a, U> {
+    pub(crate) fn new() -> Self {
+        Callbacks { seats: Vec::new(), any: Events::NONE }
+    }
+
+    pub(crate) fn add(&mut self, callback: Box<dyn Callback<U> + 'a>) {
+        let events = callback.events();
+        let name = callback.name().into_owned();
+        let same = |seat: &&Seat<'_, U>| seat.callback.name() == name;
+        let name = match self.seats.iter().filter(same).count() {
+            0 => name,
+            n => format!("{name} {}", n + 1),
+        };
+        self.any = self.any.and(events);
+        self.seats.push(Seat { callback, events, name });
+    }
+
+    /// Sends `event` to those who listen, in order, up to the first that fails.
+    pub(crate) fn send(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), Error> {
+        if !self.any.contains(event) {
+            return Ok(());
+        }
+        let mut sent = 0;
+        // One guard around all of them: `sent` says whose panic it was.
+        let result = guard(|| {
+            for (i, seat) in self.seats.iter_mut().enumerate() {
+                if seat.events.contains(event) {
+                    sent = i;
+                    seat.callback.on_event(event, state, unit)?;
+                }
+            }
+            Ok(())
+        });
+        result.map_err(|caught| {
+            let name = self.seats.get(sent).map_or_else(String::new, |seat| seat.name.clone());
+            caught.at(state, Source::Callback(name, event))
+        })
+    }
+
+    /// Tells everyone of `error`; what panics meanwhile is kept in it.
+    pub(crate) fn tell(&mut self, state: &State, unit: &mut U, error: &mut Error) {
+        for seat in &mut self.seats {
+            let told = guard(|| {
+                seat.callback.on_error(state, unit, error);
+                Ok(())
+            });
+            if let Err(caught) = told {
+                error.suppress(
+                    caught.at(state, Source::Callback(format!("{}::on_error", seat.name), Event::Notice)),
+                );
+            }
+        }
+    }
+
+    /// The state of every callback that has one, under its name.
+    pub(crate) fn state_dict(&mut self) -> Result<StateDict, BoxError> {
+        let mut all = StateDict::new();
+        for Seat { callback, name, .. } in &mut self.seats {
+            let Some(part) = callback.stateful() else { continue };
+            let dict = part.state_dict().map_err(|cause| format!("callback {name}: {cause}"))?;
+            all.insert(format!("{name}.saved"), 1_u8)?;
+            all.insert_all(&format!("{name}.state"), dict)?;
+        }
+        Ok(all)
+    }
+
+    /// Says whether [`load_state_dict`](Self::load_state_dict) would accept `all`.
+    pub(crate) fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError> {
+        self.each_saved(all, |part, dict| part.check_state_dict(dict)).map(drop)
+    }
+
+    /// Puts back what was saved. Returns what is worth telling: callbacks without saved state,
+    /// and saved state without a callback.
+    pub(crate) fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError> {
+        self.each_saved(all, |part, dict| part.load_state_dict(dict))
+    }
+
+    fn each_saved(
+        &mut self,
+        all: &StateDict,
+        mut f: impl FnMut(&mut dyn crate::Stateful, &StateDict) -> Result<(), BoxError>,
+    ) -> Result<Vec<String>, BoxError> {
+        let mut notices = Vec::new();
+        let mut known = Vec::new();
+        for Seat { callback, name, .. } in &mut self.seats {
+            let Some(part) = callback.stateful() else { continue };
+            known.push(format!("{name}.saved"));
+            if all.contains(&format!("{name}.saved")) {
+                let dict = all.under(&format!("{name}.state"));
+                f(part, &dict).map_err(|cause| format!("callback {name}: {cause}"))?;
+            } else {
+                notices.push(format!("callback {name} begins anew: no state of it was saved"));
+            }
+        }
+        let saved = all.iter().filter_map(|(name, _)| Some((name, name.strip_suffix(".saved")?)));
+        for (marker, name) in saved.filter(|(marker, _)| !known.iter().any(|k| k == marker)) {
+            notices.push(format!(
+                "the state saved of callback {name} is not used: no such callback is registered"
+            ));
+            let _ = marker;
+        }
+        Ok(notices)
+    }
+}
+
+impl<U: ?Sized> fmt::Debug for Callbacks<'_, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.seats.iter().map(|seat| &seat.name)).finish()
+    }
+}
+
+impl fmt::Debug for Caught {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Caught::Failed(cause) => write!(f, "{cause}"),
+            Caught::Panicked(text) => write!(f, "panicked: {text}"),
+        }
+    }
+}

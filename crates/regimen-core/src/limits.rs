@@ -1,0 +1,183 @@
+//! How far a call of an entry point goes.
+
+use crate::{Error, Every, Progress};
+
+/// Totals at which training ends, and the cap of an epoch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) epochs: Option<u64>,
+    pub(crate) steps: Option<u64>,
+    pub(crate) samples: Option<u64>,
+    pub(crate) steps_per_epoch: Option<u64>,
+    pub(crate) allow_empty: bool,
+}
+
+impl Limits {
+    /// Whether `progress` has reached a limit.
+    pub(crate) fn reached(&self, progress: Progress) -> bool {
+        let reached = |limit: Option<u64>, done: u64| limit.is_some_and(|limit| limit <= done);
+        reached(self.epochs, progress.epochs)
+            || reached(self.steps, progress.steps)
+            || reached(self.samples, progress.samples)
+            || self.steps_per_epoch == Some(0)
+    }
+}
+
+macro_rules! limits {
+    ($config:ident) => {
+        impl $config {
+            /// Until `n` epochs are complete.
+            pub fn epochs(n: u64) -> Self {
+                $config::from(Limits { epochs: Some(n), ..Limits::default() })
+            }
+
+            /// Until `n` steps are complete. An epoch under way then stays open.
+            pub fn steps(n: u64) -> Self {
+                $config::from(Limits { steps: Some(n), ..Limits::default() })
+            }
+
+            /// Until `n` samples, or the few more of the last batch, were trained on. An epoch
+            /// under way then stays open.
+            pub fn samples(n: u64) -> Self {
+                $config::from(Limits { samples: Some(n), ..Limits::default() })
+            }
+
+            /// Until something stops the run: a callback, the unit, a [`StopHandle`](crate::StopHandle).
+            pub fn until_stopped() -> Self {
+                $config::from(Limits::default())
+            }
+
+            /// Ends at `n` completed epochs too.
+            pub fn max_epochs(mut self, n: u64) -> Self {
+                self.limits.epochs = Some(n);
+                self
+            }
+
+            /// Ends at `n` completed steps too.
+            pub fn max_steps(mut self, n: u64) -> Self {
+                self.limits.steps = Some(n);
+                self
+            }
+
+            /// Ends at `n` samples too.
+            pub fn max_samples(mut self, n: u64) -> Self {
+                self.limits.samples = Some(n);
+                self
+            }
+
+            /// Caps a training epoch at `n` steps: the epoch ends there as if the data did.
+            pub fn steps_per_epoch(mut self, n: u64) -> Self {
+                self.limits.steps_per_epoch = Some(n);
+                self
+            }
+        }
+    };
+}
+limits!(Train);
+limits!(Fit);
+
+/// How far [`train`](crate::train) goes.
+///
+/// Limits are totals since the very beginning: a run resumed at step 70 with a limit of 100 makes
+/// 30 more. A limit of zero, or one that is reached already, does nothing and is no error. Where
+/// several are given the first that is reached ends the call.
+///
+/// ```
+/// use regimen_core::Train;
+/// let _ = Train::epochs(10).max_steps(5_000).steps_per_epoch(1_000);
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Train {
+    pub(crate) limits: Limits,
+}
+
+impl From<Limits> for Train {
+    fn from(limits: Limits) -> Train {
+        Train { limits }
+    }
+}
+
+impl Train {
+    /// Lets an epoch be without a single batch, which is an error otherwise.
+    pub fn allow_empty(mut self) -> Self {
+        self.limits.allow_empty = true;
+        self
+    }
+}
+
+/// How far [`fit`](crate::fit) goes, and when it evaluates: after every epoch unless told
+/// otherwise. Limits count training, as in [`Train`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Fit {
+    pub(crate) limits: Limits,
+    pub(crate) eval: Evaluate,
+    pub(crate) eval_every: Every,
+}
+
+impl From<Limits> for Fit {
+    fn from(limits: Limits) -> Fit {
+        Fit { limits, eval: Evaluate::whole(), eval_every: Every::epochs(1) }
+    }
+}
+
+impl Fit {
+    /// Evaluates at this cadence of the training, in place of after every epoch: every n steps,
+    /// every n epochs, or both. An evaluation that is due after a step comes right after it.
+    pub fn eval_every(mut self, every: Every) -> Self {
+        self.eval_every = every;
+        self
+    }
+
+    /// Caps each evaluation at `n` steps.
+    pub fn eval_steps(mut self, n: u64) -> Self {
+        self.eval.steps = Some(n);
+        self
+    }
+
+    /// Lets an epoch be without a single batch, in training and evaluation.
+    pub fn allow_empty(mut self) -> Self {
+        self.limits.allow_empty = true;
+        self.eval.allow_empty = true;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.eval_every.check("`Fit::eval_every`")
+    }
+}
+
+/// How far [`evaluate`](crate::evaluate) goes.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Evaluate {
+    pub(crate) steps: Option<u64>,
+    pub(crate) allow_empty: bool,
+}
+
+/// How far [`predict`](crate::predict) goes.
+pub type Predict = Evaluate;
+
+impl Evaluate {
+    /// Over all of the data.
+    pub fn whole() -> Self {
+        Evaluate { steps: None, allow_empty: false }
+    }
+
+    /// Over the first `n` batches.
+    pub fn steps(n: u64) -> Self {
+        Evaluate { steps: Some(n), allow_empty: false }
+    }
+
+    /// Lets the data be without a single batch, which is an error otherwise.
+    pub fn allow_empty(mut self) -> Self {
+        self.allow_empty = true;
+        self
+    }
+
+    /// One epoch, to be completed whatever was completed before.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { steps_per_epoch: self.steps, allow_empty: self.allow_empty, ..Limits::default() }
+    }
+}

@@ -1,0 +1,65 @@
+//! Reading an epoch so that its last batch is known to be the last.
+
+use crate::guard::{Caught, guard};
+use crate::{At, BoxError, Data, Epoch, Fetched};
+
+/// An epoch under way. Where the data does not say how many batches it has, the next one is read
+/// ahead; an error met while reading ahead waits until its batch is due.
+pub(crate) struct Reader<E: Epoch> {
+    epoch: E,
+    /// How many batches the epoch has, by what the data says.
+    announced: Option<u64>,
+    cap: Option<u64>,
+    ahead: Option<Next<E::Batch>>,
+}
+
+type Next<B> = Result<Option<Fetched<B>>, Caught>;
+
+impl<E: Epoch> Reader<E> {
+    /// Opens the epoch that `at` names, of which no more than `cap` batches are read in all.
+    pub(crate) fn open<'a, D>(data: &'a D, at: At<'_>, cap: Option<u64>) -> Result<Self, Caught>
+    where
+        D: Data<Epoch<'a> = E> + ?Sized,
+        E: Epoch<Batch = D::Batch> + 'a,
+    {
+        guard(|| Ok(Reader { epoch: data.epoch(at)?, announced: data.batches(), cap, ahead: None }))
+    }
+
+    /// Whether the epoch is over after `done` batches.
+    pub(crate) fn is_over(&mut self, done: u64) -> bool {
+        if self.cap.is_some_and(|cap| cap <= done) {
+            return true;
+        }
+        match self.announced {
+            Some(announced) => announced <= done && self.peek_is_end(),
+            None => self.peek_is_end(),
+        }
+    }
+
+    /// Takes the batch that comes after `done` batches.
+    pub(crate) fn next(&mut self, done: u64) -> Result<Fetched<E::Batch>, Caught> {
+        let next = self.ahead.take().unwrap_or_else(|| read(&mut self.epoch))?;
+        let wrong = |announced: u64, gave: &str| {
+            let text = format!("it said it has {announced} batches an epoch and gave {gave}");
+            Err(Caught::Failed(BoxError::from(text)))
+        };
+        match (next, self.announced) {
+            (Some(_), Some(announced)) if announced <= done => wrong(announced, "more"),
+            (Some(fetched), _) => Ok(fetched),
+            (None, announced) => wrong(announced.unwrap_or(done), &done.to_string()),
+        }
+    }
+
+    /// Something the data wants to tell.
+    pub(crate) fn notice(&mut self) -> Option<String> {
+        guard(|| Ok(self.epoch.notice())).ok().flatten()
+    }
+
+    fn peek_is_end(&mut self) -> bool {
+        matches!(self.ahead.get_or_insert_with(|| read(&mut self.epoch)), Ok(None))
+    }
+}
+
+fn read<E: Epoch>(epoch: &mut E) -> Next<E::Batch> {
+    guard(|| epoch.next().transpose())
+}

@@ -1,0 +1,77 @@
+//! The accumulation window: the steps whose gradients make one update.
+
+use crate::{BoxError, StateDict, Stateful};
+
+/// How much of a window is done. The gradients themselves are held by the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Window {
+    steps: u64,
+    weight: f64,
+    /// A loss in it was not finite, and the policy is to skip its update.
+    spoilt: bool,
+    /// A step has touched the held gradients and has not come to its end: if it never does,
+    /// because of an error or a panic, the window cannot be used.
+    torn: bool,
+}
+
+impl Window {
+    /// By what to multiply the gradients of a step of `weight`. In a window of one step there is
+    /// nothing to weigh against, so they stay as they are.
+    pub(crate) fn backward_factor(&self, size: u64, weight: f64) -> Option<f64> {
+        (size != 1).then_some(weight)
+    }
+
+    /// By what to multiply the held gradients to make them those of the mean over the window; 0
+    /// where nothing in it has weight.
+    pub(crate) fn factor(&self, size: u64) -> Option<f64> {
+        (size != 1).then(|| if self.weight == 0.0 { 0.0 } else { 1.0 / self.weight })
+    }
+
+    /// A step is about to touch the held gradients.
+    pub(crate) fn begin(&mut self) {
+        self.torn = true;
+    }
+
+    /// That step came to its end.
+    pub(crate) fn end(&mut self) {
+        self.torn = false;
+    }
+
+    /// Whether a step that touched the held gradients never came to its end.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    pub(crate) fn add(&mut self, weight: f64) {
+        self.steps += 1;
+        self.weight += weight;
+    }
+
+    pub(crate) fn is_full(&self, size: u64) -> bool {
+        size <= self.steps
+    }
+
+    pub(crate) fn spoil(&mut self) {
+        self.spoilt = true;
+    }
+
+    pub(crate) fn is_spoilt(&self) -> bool {
+        self.spoilt
+    }
+}
+
+impl Stateful for Window {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("steps", self.steps)?;
+        dict.insert("weight", self.weight)?;
+        dict.insert("spoilt", u8::from(self.spoilt))?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let spoilt = dict.get::<u8>("spoilt")? != 0;
+        *self = Window { steps: dict.get("steps")?, weight: dict.get("weight")?, spoilt, torn: false };
+        Ok(())
+    }
+}
