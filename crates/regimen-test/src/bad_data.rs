@@ -1,0 +1,137 @@
+//! Data that fails, panics, dawdles or lies.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use regimen_core::{At, BoxError, Data, Epoch, Fetched};
+
+use crate::act::panics;
+
+/// Data around other data that misbehaves when told to.
+///
+/// Fetches are counted from 1 over all epochs, and each fault happens once, so that a run that is
+/// called again goes on. A fetch that fails has taken no batch.
+///
+/// ```
+/// use regimen_core::{Train, train};
+/// use regimen_test::{BadData, RecordingUnit, Transcript};
+///
+/// let data = BadData::new([1, 2, 3]).fail_at(2);
+/// let error = train(&mut RecordingUnit::new(&Transcript::new()), &data, Train::epochs(1)).unwrap_err();
+/// assert_eq!(error.place().step, 1);
+/// ```
+#[derive(Debug)]
+pub struct BadData<D> {
+    data: D,
+    fail_at: Option<u64>,
+    panic_at: Option<u64>,
+    notify_at: Option<u64>,
+    fail_epoch_at: Option<u64>,
+    claim: Option<Option<u64>>,
+    delay: Duration,
+    fetches: AtomicU64,
+    epochs: AtomicU64,
+}
+
+impl<D> BadData<D> {
+    /// `data`, which behaves until told otherwise.
+    pub fn new(data: D) -> Self {
+        BadData {
+            data,
+            fail_at: None,
+            panic_at: None,
+            notify_at: None,
+            fail_epoch_at: None,
+            claim: None,
+            delay: Duration::ZERO,
+            fetches: AtomicU64::new(0),
+            epochs: AtomicU64::new(0),
+        }
+    }
+
+    /// The `n`-th fetch is an error: `told to fail`.
+    pub fn fail_at(self, n: u64) -> Self {
+        BadData { fail_at: Some(n), ..self }
+    }
+
+    /// The `n`-th fetch panics: `told to panic`.
+    pub fn panic_at(self, n: u64) -> Self {
+        BadData { panic_at: Some(n), ..self }
+    }
+
+    /// The `n`-th fetch leaves a notice: `told to notify`.
+    pub fn notify_at(self, n: u64) -> Self {
+        BadData { notify_at: Some(n), ..self }
+    }
+
+    /// The `n`-th epoch asked for, continued ones included, is an error: `told to fail`.
+    pub fn fail_epoch_at(self, n: u64) -> Self {
+        BadData { fail_epoch_at: Some(n), ..self }
+    }
+
+    /// Says that an epoch has `batches` batches, or that it does not know.
+    pub fn claim(self, batches: Option<u64>) -> Self {
+        BadData { claim: Some(batches), ..self }
+    }
+
+    /// Sleeps this long at each fetch.
+    pub fn delay(self, delay: Duration) -> Self {
+        BadData { delay, ..self }
+    }
+
+    /// How many fetches there were, those that found the end of an epoch included.
+    pub fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::Relaxed)
+    }
+}
+
+/// An epoch of [`BadData`].
+#[derive(Debug)]
+pub struct BadEpoch<'a, D: Data + 'a> {
+    epoch: D::Epoch<'a>,
+    data: &'a BadData<D>,
+    notice: Option<String>,
+}
+
+impl<D: Data> Data for BadData<D> {
+    type Batch = D::Batch;
+    type Epoch<'a>
+        = BadEpoch<'a, D>
+    where
+        D: 'a;
+
+    fn epoch(&self, at: At<'_>) -> Result<BadEpoch<'_, D>, BoxError> {
+        let n = 1 + self.epochs.fetch_add(1, Ordering::Relaxed);
+        if self.fail_epoch_at == Some(n) {
+            return Err("told to fail".into());
+        }
+        Ok(BadEpoch { epoch: self.data.epoch(at)?, data: self, notice: None })
+    }
+
+    fn batches(&self) -> Option<u64> {
+        self.claim.unwrap_or_else(|| self.data.batches())
+    }
+}
+
+impl<D: Data> Epoch for BadEpoch<'_, D> {
+    type Batch = D::Batch;
+
+    fn next(&mut self) -> Option<Result<Fetched<D::Batch>, BoxError>> {
+        let n = Some(1 + self.data.fetches.fetch_add(1, Ordering::Relaxed));
+        std::thread::sleep(self.data.delay);
+        if n == self.data.fail_at {
+            return Some(Err("told to fail".into()));
+        }
+        if n == self.data.panic_at {
+            panics();
+        }
+        if n == self.data.notify_at {
+            self.notice = Some("told to notify".to_owned());
+        }
+        self.epoch.next()
+    }
+
+    fn notice(&mut self) -> Option<String> {
+        self.notice.take().or_else(|| self.epoch.notice())
+    }
+}

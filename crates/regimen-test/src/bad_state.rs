@@ -1,0 +1,51 @@
+//! State that cannot be saved, or not be loaded.
+
+use regimen_core::{BoxError, StateDict, Stateful};
+
+/// A number whose saving, checking or loading fails as `fault` says, with `told to fail`.
+#[derive(Clone, Debug)]
+pub struct BadState {
+    /// What a working save saves.
+    pub value: u64,
+    /// What fails; none behaves like a plain `u64`.
+    pub fault: Option<Fault>,
+}
+
+/// What a [`BadState`] fails at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// [`Stateful::state_dict`].
+    Save,
+    /// [`Stateful::check_state_dict`]: the mistake is seen before anything is changed.
+    Check,
+    /// [`Stateful::load_state_dict`]: the mistake is seen too late.
+    Load,
+}
+
+impl BadState {
+    /// `value`, which fails at `fault`.
+    pub fn new(value: u64, fault: Fault) -> Self {
+        BadState { value, fault: Some(fault) }
+    }
+
+    fn fails_at(&self, fault: Fault) -> Result<(), BoxError> {
+        if self.fault == Some(fault) { Err("told to fail".into()) } else { Ok(()) }
+    }
+}
+
+impl Stateful for BadState {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        self.fails_at(Fault::Save)?;
+        self.value.state_dict()
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.fails_at(Fault::Load)?;
+        self.value.load_state_dict(dict)
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.fails_at(Fault::Check)?;
+        self.value.check_state_dict(dict)
+    }
+}

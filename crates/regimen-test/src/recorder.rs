@@ -1,0 +1,102 @@
+//! A callback that writes down every event.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use regimen_core::{BoxError, Callback, Error, Event, Events, State};
+
+use crate::act::Plan;
+use crate::{Act, Transcript};
+
+/// A callback for any unit that writes every event into a [`Transcript`], and can be told to act
+/// at some.
+///
+/// The event `train step end` is the word `cb.train_step_end`; a failure is `cb.error(Kind)`.
+///
+/// ```
+/// use regimen_core::{Event, Events, Run, Train};
+/// use regimen_test::{Act, Recorder, RecordingUnit, Transcript};
+///
+/// let transcript = Transcript::new();
+/// let mut unit = RecordingUnit::new(&transcript);
+/// let recorder = Recorder::new(&transcript)
+///     .events(Events::of(&[Event::TrainStepEnd, Event::TrainEnd]))
+///     .at(Event::TrainStepEnd, 2, Act::Stop);
+/// let mut run = Run::new(&mut unit).callback(recorder);
+/// run.train(&[10, 20, 30], Train::epochs(1))?;
+/// transcript.assert_reads(
+///     "unit.train_start unit.train_epoch_start
+///      unit.train_step(10) cb.train_step_end
+///      unit.train_step(20) cb.train_step_end
+///      unit.train_end cb.train_end",
+/// );
+/// # Ok::<(), regimen_core::Error>(())
+/// ```
+pub struct Recorder {
+    name: Cow<'static, str>,
+    transcript: Transcript,
+    events: Events,
+    plan: Plan<Event>,
+    show: Option<Show>,
+}
+
+type Show = Box<dyn Fn(&State) -> String + Send>;
+
+impl Recorder {
+    /// One that writes as `cb`, all events.
+    pub fn new(transcript: &Transcript) -> Self {
+        let (transcript, plan) = (transcript.clone(), Plan::new());
+        Recorder { name: Cow::Borrowed("cb"), transcript, events: Events::ALL, plan, show: None }
+    }
+
+    /// Writes as `name`, which is also the callback's name in errors.
+    pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
+        Recorder { name: name.into(), ..self }
+    }
+
+    /// Is sent `events` only.
+    pub fn events(self, events: Events) -> Self {
+        Recorder { events, ..self }
+    }
+
+    /// Does `act` at the `n`-th `event`, from 1, once.
+    ///
+    /// # Panics
+    ///
+    /// If `n` is 0.
+    pub fn at(mut self, event: Event, n: u64, act: Act) -> Self {
+        self.plan.add(event, n, act);
+        self
+    }
+
+    /// Adds what `show` returns to every event's word, in brackets: `cb.train_step_end(2/7)`.
+    pub fn showing(self, show: impl Fn(&State) -> String + Send + 'static) -> Self {
+        Recorder { show: Some(Box::new(show)), ..self }
+    }
+}
+
+impl<U: ?Sized> Callback<U> for Recorder {
+    fn name(&self) -> Cow<'static, str> {
+        self.name.clone()
+    }
+
+    fn events(&self) -> Events {
+        self.events
+    }
+
+    fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        let shown = self.show.as_ref().map_or(String::new(), |show| format!("({})", show(state)));
+        self.transcript.write(format!("{}.{}{shown}", self.name, event.name().replace(' ', "_")));
+        self.plan.perform(event, state)
+    }
+
+    fn on_error(&mut self, _state: &State, _unit: &mut U, error: &Error) {
+        self.transcript.write(format!("{}.error({:?})", self.name, error.kind()));
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("name", &self.name).field("plan", &self.plan).finish_non_exhaustive()
+    }
+}

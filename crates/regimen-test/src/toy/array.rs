@@ -1,0 +1,178 @@
+//! The array: values, a gradient slot, and the operation it came from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use regimen_core::{BoxError, ToDevice};
+
+use super::global::is_recording;
+
+/// An array of `f64` in row-major order. Clones are the same array.
+///
+/// Operations on arrays of unlike devices, or of shapes that do not fit, panic.
+#[derive(Clone)]
+pub struct ToyArray(Arc<Node>);
+
+/// A place for arrays. There is only one memory: devices differ in their number, and arrays of
+/// two devices cannot meet in one operation, which is enough to see a batch that was not moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToyDevice(pub u8);
+
+struct Node {
+    shape: Vec<usize>,
+    device: ToyDevice,
+    values: Mutex<Vec<f64>>,
+    gradient: Mutex<Option<Vec<f64>>>,
+    /// Gradients pass through it: it is a parameter, or came from one.
+    tracked: bool,
+    origin: Option<Origin>,
+}
+
+/// The operation an array came from.
+struct Origin {
+    inputs: Vec<ToyArray>,
+    backward: Backward,
+}
+
+/// From the gradient of the result to that of each input.
+type Backward = Box<dyn Fn(&[f64]) -> Vec<Vec<f64>> + Send + Sync>;
+
+impl ToyArray {
+    /// An array of `values` on the first device.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many values as `shape` says.
+    pub fn new(shape: &[usize], values: &[f64]) -> Self {
+        ToyArray::leaf(shape, values.to_vec(), ToyDevice::default(), false)
+    }
+
+    pub(super) fn leaf(shape: &[usize], values: Vec<f64>, device: ToyDevice, tracked: bool) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "values do not fill shape {shape:?}");
+        let (values, gradient) = (Mutex::new(values), Mutex::new(None));
+        ToyArray(Arc::new(Node { shape: shape.to_vec(), device, values, gradient, tracked, origin: None }))
+    }
+
+    /// The result of an operation on `inputs`; it is recorded where a gradient may be asked for.
+    pub(super) fn result(
+        shape: &[usize],
+        values: Vec<f64>,
+        inputs: &[&ToyArray],
+        backward: impl Fn(&[f64]) -> Vec<Vec<f64>> + Send + Sync + 'static,
+    ) -> Self {
+        let device = inputs[0].device();
+        assert!(inputs.iter().all(|input| input.device() == device), "arrays are on different devices");
+        let tracked = is_recording() && inputs.iter().any(|input| input.0.tracked);
+        let inputs = inputs.iter().map(|&input| input.clone()).collect();
+        let origin = tracked.then(|| Origin { inputs, backward: Box::new(backward) });
+        let (values, gradient) = (Mutex::new(values), Mutex::new(None));
+        ToyArray(Arc::new(Node { shape: shape.to_vec(), device, values, gradient, tracked, origin }))
+    }
+
+    /// The length of each dimension.
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    /// Where it lies.
+    pub fn device(&self) -> ToyDevice {
+        self.0.device
+    }
+
+    /// A copy of the values.
+    pub fn values(&self) -> Vec<f64> {
+        lock(&self.0.values).clone()
+    }
+
+    /// A copy of the gradient that has added up; none where there is none.
+    pub fn gradient(&self) -> Option<Vec<f64>> {
+        lock(&self.0.gradient).clone()
+    }
+
+    /// Replaces the gradient.
+    pub(super) fn set_gradient(&self, gradient: Option<Vec<f64>>) {
+        *lock(&self.0.gradient) = gradient;
+    }
+
+    /// Changes the values in place.
+    pub(super) fn update(&self, change: impl FnOnce(&mut [f64])) {
+        change(&mut lock(&self.0.values));
+    }
+
+    /// Adds `factor` times the gradient of this single number to the slots of the parameters it
+    /// came from. An error where it came from none, or is not a single number.
+    pub fn backward(&self, factor: f64) -> Result<(), BoxError> {
+        if !self.0.tracked {
+            return Err("this loss came from no parameter, or from the evaluation view".into());
+        }
+        if !self.shape().is_empty() {
+            return Err(format!("a loss of shape {:?} is not a single number", self.shape()).into());
+        }
+        // Gradients are looked up by address, but visited in the order of the graph, so that sums
+        // are the same in every process.
+        let mut gradients = BTreeMap::from([(self.address(), vec![factor])]);
+        for array in self.inputs_first().into_iter().rev() {
+            let Some(gradient) = gradients.remove(&array.address()) else { continue };
+            let Some(Origin { inputs, backward }) = &array.0.origin else {
+                add(lock(&array.0.gradient).get_or_insert_default(), gradient);
+                continue;
+            };
+            for (input, gradient) in inputs.iter().zip(backward(&gradient)) {
+                if input.0.tracked {
+                    add(gradients.entry(input.address()).or_default(), gradient);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every tracked array this one came from, and itself, each after its inputs.
+    fn inputs_first(&self) -> Vec<ToyArray> {
+        fn visit(array: &ToyArray, seen: &mut BTreeSet<usize>, order: &mut Vec<ToyArray>) {
+            if !array.0.tracked || !seen.insert(array.address()) {
+                return;
+            }
+            for input in array.0.origin.iter().flat_map(|origin| &origin.inputs) {
+                visit(input, seen, order);
+            }
+            order.push(array.clone());
+        }
+        let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+        visit(self, &mut seen, &mut order);
+        order
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+}
+
+/// Adds `other` to `sum`, which is empty where there was nothing yet.
+fn add(sum: &mut Vec<f64>, other: Vec<f64>) {
+    if sum.is_empty() {
+        *sum = other;
+    } else {
+        sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += other);
+    }
+}
+
+/// A panic elsewhere does not make an array unusable: nothing is left half changed under a lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for ToyArray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ToyArray{:?}{:?}", self.shape(), self.values())
+    }
+}
+
+impl ToDevice<ToyDevice> for ToyArray {
+    fn to_device(self, device: &ToyDevice) -> Result<Self, BoxError> {
+        if self.device() == *device {
+            return Ok(self);
+        }
+        Ok(ToyArray::leaf(self.shape(), self.values(), *device, false))
+    }
+}

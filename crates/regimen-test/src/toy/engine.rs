@@ -1,0 +1,225 @@
+//! The seam of the core, over the toy library.
+
+use std::ops::Range;
+
+use regimen_core::{BoxError, Bucket, Engine, Mode, StateDict};
+
+use super::vars::stored;
+use super::{ToyArray, ToyDevice, ToyOptimizer, ToyVars, manual_seed, without_gradients};
+
+/// A module of toy arrays with its optimizer.
+///
+/// The held gradients are the slots of the parameters, as in libtorch. All parameters are in the
+/// group `default`, but for those that [`group`](ToyEngine::group) takes out of it.
+#[derive(Debug)]
+pub struct ToyEngine<M> {
+    vars: ToyVars,
+    module: M,
+    optimizer: ToyOptimizer,
+    groups: Vec<String>,
+    /// The place in `groups` of each parameter, in the order of their names.
+    group_of: Vec<usize>,
+}
+
+impl<M> ToyEngine<M> {
+    /// `module`, whose parameters are in `vars`, with `optimizer`.
+    pub fn new(vars: ToyVars, module: M, optimizer: ToyOptimizer) -> Self {
+        let group_of = vec![0; vars.parameters().len()];
+        ToyEngine { vars, module, optimizer, groups: vec!["default".to_owned()], group_of }
+    }
+
+    /// Makes a group of the parameters whose names `belongs` accepts.
+    pub fn group(mut self, name: &str, belongs: impl Fn(&str) -> bool) -> Self {
+        for (parameter, group) in self.vars.parameters().keys().zip(&mut self.group_of) {
+            if belongs(parameter) {
+                *group = self.groups.len();
+            }
+        }
+        self.groups.push(name.to_owned());
+        self
+    }
+
+    /// The parameters, buffers and train flag of the module.
+    pub fn vars(&self) -> &ToyVars {
+        &self.vars
+    }
+
+    fn change_gradients(&mut self, mut change: impl FnMut(&mut f64)) {
+        for parameter in self.vars.parameters().values() {
+            let mut gradient = parameter.gradient();
+            gradient.iter_mut().flatten().for_each(&mut change);
+            parameter.set_gradient(gradient);
+        }
+    }
+
+    /// The parameters in the order of their names, cut into runs of at most `bytes`.
+    fn buckets(&self, bytes: usize) -> Vec<Range<usize>> {
+        let sizes = self.vars.parameters().values().map(|parameter| parameter.values().len() * 8);
+        let (mut buckets, mut filled): (Vec<Range<usize>>, usize) = (Vec::new(), 0);
+        for (i, size) in sizes.enumerate() {
+            match buckets.last_mut() {
+                Some(bucket) if filled + size <= bytes => (bucket.end, filled) = (i + 1, filled + size),
+                _ => (_, filled) = (buckets.push(i..i + 1), size),
+            }
+        }
+        buckets
+    }
+}
+
+impl<M> Engine for ToyEngine<M> {
+    type Module = M;
+    type Scalar = ToyArray;
+    type Device = ToyDevice;
+
+    fn module(&self) -> &M {
+        &self.module
+    }
+
+    fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&M) -> R) -> R {
+        /// Puts the train flag back, after a panic in `f` too.
+        struct Restore<'a>(&'a ToyVars, bool);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.set_training(self.1);
+            }
+        }
+        let training = mode == Mode::Train;
+        let _restore = Restore(&self.vars, self.vars.set_training(training));
+        if training { f(&self.module) } else { without_gradients(|| f(&self.module)) }
+    }
+
+    fn device(&self, _mode: Mode) -> ToyDevice {
+        self.vars.device()
+    }
+
+    fn seed(&mut self, seed: u64) {
+        manual_seed(seed);
+    }
+
+    fn value(&self, scalar: &ToyArray) -> Result<f64, BoxError> {
+        match &*scalar.values() {
+            [value] => Ok(*value),
+            _ => Err(format!("a loss of shape {:?} is not a single number", scalar.shape()).into()),
+        }
+    }
+
+    fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {
+        loss.backward(factor.unwrap_or(1.0))
+    }
+
+    fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError> {
+        self.change_gradients(|element| *element *= factor);
+        Ok(())
+    }
+
+    fn gradient_norm(&mut self) -> Result<f64, BoxError> {
+        let gradients = self.vars.parameters().values().filter_map(ToyArray::gradient);
+        Ok(gradients.flatten().map(|element| element * element).sum::<f64>().sqrt())
+    }
+
+    fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
+        // `clamp` keeps NaN, and panics on a limit that is no limit.
+        if limit.is_nan() || limit < 0.0 {
+            return Err(format!("a limit of {limit} cannot clip gradients; give 0 or more").into());
+        }
+        self.change_gradients(|element| *element = element.clamp(-limit, limit));
+        Ok(())
+    }
+
+    fn gradients(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        for (name, parameter) in self.vars.parameters() {
+            if let Some(gradient) = parameter.gradient() {
+                dict.insert(name, stored(parameter.shape(), &gradient)?)?;
+            }
+        }
+        Ok(dict)
+    }
+
+    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
+        self.check_gradients(gradients)?;
+        for (name, parameter) in self.vars.parameters() {
+            let gradient = gradients.array(name).and_then(|array| array.to_vec());
+            parameter.set_gradient(gradient.ok());
+        }
+        Ok(())
+    }
+
+    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {
+        let mut expected = StateDict::new();
+        for (name, parameter) in self.vars.parameters() {
+            if gradients.contains(name) {
+                expected.insert(name, stored(parameter.shape(), &parameter.values())?)?;
+            }
+        }
+        expected.check_same_layout(gradients)
+    }
+
+    fn discard_gradients(&mut self) {
+        self.vars.parameters().values().for_each(|parameter| parameter.set_gradient(None));
+    }
+
+    fn exchange_gradients(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let parameters: Vec<_> = self.vars.parameters().values().collect();
+        let zeros = |parameter: &&ToyArray| vec![0.0; parameter.values().len()];
+        let mut exchanged = Vec::new();
+        for bucket in self.buckets(bytes) {
+            let held = |parameter| ToyArray::gradient(parameter).unwrap_or_else(|| zeros(&parameter));
+            let mut flat: Vec<f64> =
+                parameters[bucket].iter().flat_map(|parameter| held(parameter)).collect();
+            exchange(Bucket::F64(&mut flat))?;
+            exchanged.extend(flat);
+        }
+        // Only when all went well is any of it held.
+        let mut rest = exchanged.into_iter();
+        for parameter in parameters {
+            parameter.set_gradient(Some(rest.by_ref().take(parameter.values().len()).collect()));
+        }
+        Ok(())
+    }
+
+    fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
+        if rates.len() != self.groups.len() {
+            let (found, groups) = (rates.len(), &self.groups);
+            return Err(format!("{found} learning rates do not fit the groups {groups:?}").into());
+        }
+        for ((name, parameter), &group) in self.vars.parameters().iter().zip(&self.group_of) {
+            self.optimizer.step(name, parameter, rates[group]);
+        }
+        self.discard_gradients();
+        Ok(())
+    }
+
+    fn module_state(&self) -> Result<StateDict, BoxError> {
+        self.vars.state()
+    }
+
+    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.vars.state()?.check_same_layout(dict)
+    }
+
+    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.vars.load(dict)
+    }
+
+    fn optimizer_state(&self) -> Result<StateDict, BoxError> {
+        self.optimizer.state(self.vars.parameters())
+    }
+
+    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.optimizer.with_state(dict, self.vars.parameters()).map(drop)
+    }
+
+    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.optimizer = self.optimizer.with_state(dict, self.vars.parameters())?;
+        Ok(())
+    }
+}

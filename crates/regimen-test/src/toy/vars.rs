@@ -1,0 +1,114 @@
+//! Parameters and buffers by name, and the train flag.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use regimen_core::{Array, BoxError, Dtype, StateDict};
+
+use super::global::uniform;
+use super::{ToyArray, ToyDevice};
+
+/// The parameters and buffers of a module by their path, and the flag that tells its layers that
+/// it is trained: what tch calls a variable store.
+#[derive(Debug)]
+pub struct ToyVars {
+    device: ToyDevice,
+    training: Arc<AtomicBool>,
+    parameters: BTreeMap<String, ToyArray>,
+    buffers: BTreeMap<String, ToyArray>,
+}
+
+impl Default for ToyVars {
+    fn default() -> Self {
+        ToyVars::new()
+    }
+}
+
+impl ToyVars {
+    /// An empty one on the first device, in training.
+    pub fn new() -> Self {
+        ToyVars::on(ToyDevice::default())
+    }
+
+    /// An empty one on `device`, in training.
+    pub fn on(device: ToyDevice) -> Self {
+        let (parameters, buffers) = Default::default();
+        ToyVars { device, training: Arc::new(AtomicBool::new(true)), parameters, buffers }
+    }
+
+    /// A new parameter, drawn from the uniform distribution on `-limit..limit`.
+    ///
+    /// # Panics
+    ///
+    /// If the name is taken.
+    pub fn parameter(&mut self, name: impl Into<String>, shape: &[usize], limit: f64) -> ToyArray {
+        let values = (0..shape.iter().product()).map(|_| (2.0 * uniform() - 1.0) * limit).collect();
+        let array = ToyArray::leaf(shape, values, self.device, true);
+        let taken = self.parameters.insert(name.into(), array.clone());
+        assert!(taken.is_none(), "two parameters of one name");
+        array
+    }
+
+    /// A new buffer of zeros: saved with the parameters, but without a gradient.
+    ///
+    /// # Panics
+    ///
+    /// If the name is taken.
+    pub fn buffer(&mut self, name: impl Into<String>, shape: &[usize]) -> ToyArray {
+        let array = ToyArray::leaf(shape, vec![0.0; shape.iter().product()], self.device, false);
+        let taken = self.buffers.insert(name.into(), array.clone());
+        assert!(taken.is_none(), "two buffers of one name");
+        array
+    }
+
+    /// Where the arrays lie.
+    pub fn device(&self) -> ToyDevice {
+        self.device
+    }
+
+    /// The parameters by name.
+    pub fn parameters(&self) -> &BTreeMap<String, ToyArray> {
+        &self.parameters
+    }
+
+    /// Whether the module is in training.
+    pub fn is_training(&self) -> bool {
+        self.training.load(Ordering::Relaxed)
+    }
+
+    /// Tells every layer whether it is trained; returns what they were told before.
+    pub fn set_training(&self, training: bool) -> bool {
+        self.training.swap(training, Ordering::Relaxed)
+    }
+
+    /// The flag itself, for a layer to keep.
+    pub fn train_flag(&self) -> Arc<AtomicBool> {
+        self.training.clone()
+    }
+
+    /// The values of all parameters and buffers.
+    pub(super) fn state(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        for (name, array) in self.parameters.iter().chain(&self.buffers) {
+            dict.insert(name, stored(array.shape(), &array.values())?)?;
+        }
+        Ok(dict)
+    }
+
+    /// Overwrites all parameters and buffers with `dict`, which has the layout of
+    /// [`state`](ToyVars::state).
+    pub(super) fn load(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.state()?.check_same_layout(dict)?;
+        for (name, array) in self.parameters.iter().chain(&self.buffers) {
+            let values = dict.array(name)?.to_vec::<f64>()?;
+            array.update(|old| old.copy_from_slice(&values));
+        }
+        Ok(())
+    }
+}
+
+/// An array as it is saved.
+pub(super) fn stored(shape: &[usize], values: &[f64]) -> Result<Array, BoxError> {
+    Array::new(Dtype::F64, shape.to_vec(), Array::from_slice(values).into_bytes())
+}

@@ -1,0 +1,72 @@
+//! What happened, as text.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The words that recording doubles write, in the order in which they were written. Clones write
+/// into the same transcript.
+///
+/// A word is `who.what`, or `who.what(of_what)`:
+///
+/// ```text
+/// unit.train_start cb.train_start ... unit.train_step(3) cb.train_step_end ... cb.error(Unit)
+/// ```
+///
+/// Your own doubles and closures can [`write`](Transcript::write) too.
+#[derive(Clone, Default)]
+pub struct Transcript(Arc<Mutex<Vec<String>>>);
+
+impl Transcript {
+    /// An empty one.
+    pub fn new() -> Self {
+        Transcript::default()
+    }
+
+    /// Adds a word.
+    pub fn write(&self, word: impl Into<String>) {
+        self.words().push(word.into());
+    }
+
+    /// All words with a space between them; the transcript is empty afterwards.
+    pub fn take(&self) -> String {
+        std::mem::take(&mut *self.words()).join(" ")
+    }
+
+    /// Compares all words with `expected`, in which any white space parts words, and empties the
+    /// transcript.
+    ///
+    /// # Panics
+    ///
+    /// If they differ; the message shows both from the first difference on.
+    #[track_caller]
+    pub fn assert_reads(&self, expected: &str) {
+        let found = self.take();
+        let [found, expected]: [Vec<&str>; 2] =
+            [&found, expected].map(|text| text.split_whitespace().collect());
+        let same = found.iter().zip(&expected).take_while(|(found, expected)| found == expected).count();
+        assert!(
+            found == expected,
+            "the transcript differs after {same} words\nafter: {}\nfound: {}\nexpected: {}",
+            found[..same].join(" "),
+            found[same..].join(" "),
+            expected[same..].join(" "),
+        );
+    }
+
+    /// A double that panicked while it wrote has still written whole words.
+    fn words(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words().join(" "))
+    }
+}
+
+impl fmt::Debug for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transcript({self})")
+    }
+}
