@@ -1,1 +1,32 @@
-//! metric
+//! Metrics that are counted: accuracy and the confusion matrix.
+//!
+//! They hold whole numbers, so parts counted apart, on other batches or other ranks, merge to
+//! exactly what would have been counted at once. They know no tensor type: predictions and targets
+//! are class numbers from 0, logits are a matrix of one row a sample, row after row.
+//!
+//! ```
+//! use regimen::metric::{Accuracy, ConfusionMatrix};
+//!
+//! let logits = [2.0, 0.5, 0.1, /* second sample */ 0.3, 0.2, 0.9];
+//! let (mut top_1, mut top_2) = (Accuracy::new(), Accuracy::top(2)?);
+//! top_1.add_logits(&logits, &[0, 0])?;
+//! top_2.add_logits(&logits, &[0, 0])?;
+//! assert_eq!((top_1.value(), top_2.value()), (Some(0.5), Some(1.0)));
+//!
+//! let mut matrix = ConfusionMatrix::new(3)?;
+//! matrix.add_logits(&logits, &[0, 0])?;
+//! assert_eq!(matrix.recall(0), Some(0.5));
+//! # Ok::<(), regimen::BoxError>(())
+//! ```
+
+mod accuracy;
+mod confusion_matrix;
+mod logits;
+
+pub use self::accuracy::Accuracy;
+pub use self::confusion_matrix::ConfusionMatrix;
+pub use self::logits::argmax;
+
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}

@@ -1,0 +1,133 @@
+//! Accuracy: the share of samples whose target is among the k classes predicted first.
+
+use super::logits::{check_lengths, check_target, rank, rows};
+use super::ratio;
+use crate::{BoxError, StateDict, Stateful};
+
+/// Counts samples, and those whose target is among the k classes with the largest logits.
+///
+/// Of equal logits the class with the lower number comes first, as in [`argmax`](super::argmax). A
+/// row that holds a NaN is counted, and never as correct.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accuracy {
+    k: u64,
+    correct: u64,
+    total: u64,
+}
+
+impl Accuracy {
+    /// Top-1: the target has the largest logit.
+    pub fn new() -> Self {
+        Accuracy { k: 1, correct: 0, total: 0 }
+    }
+
+    /// Top-k: the target is among the `k` largest logits. A `k` of 0 is an error.
+    pub fn top(k: usize) -> Result<Self, BoxError> {
+        if k == 0 {
+            return Err("top-0 accuracy counts nothing as correct; give 1 or more".into());
+        }
+        Ok(Accuracy { k: k as u64, ..Accuracy::new() })
+    }
+
+    /// Counts predicted classes. Only for top-1; as many predictions as targets are needed. After
+    /// an error nothing of this call is counted.
+    pub fn add(&mut self, predictions: &[usize], targets: &[usize]) -> Result<(), BoxError> {
+        check_lengths(predictions.len(), targets.len())?;
+        if self.k != 1 {
+            return Err(format!("top-{} accuracy needs logits, not predicted classes", self.k).into());
+        }
+        let correct = predictions.iter().zip(targets).filter(|(prediction, target)| prediction == target);
+        self.add_count(correct.count() as u64, targets.len() as u64)
+    }
+
+    /// Counts a matrix of logits, one row for each target, row after row. Rows of another length,
+    /// fewer classes than k, or a target out of range are errors; then nothing of this call is
+    /// counted.
+    pub fn add_logits<T: PartialOrd + Copy>(
+        &mut self,
+        logits: &[T],
+        targets: &[usize],
+    ) -> Result<(), BoxError> {
+        let mut correct = 0;
+        for (row, &target) in rows(logits, targets)?.zip(targets) {
+            check_target(target, row.len())?;
+            if self.k > row.len() as u64 {
+                return Err(format!("top-{} accuracy of {} classes is always 1", self.k, row.len()).into());
+            }
+            correct += u64::from(rank(row, target).is_some_and(|rank| (rank as u64) < self.k));
+        }
+        self.add_count(correct, targets.len() as u64)
+    }
+
+    /// Counts `total` samples of which `correct` are right, for those who compare on the device.
+    pub fn add_count(&mut self, correct: u64, total: u64) -> Result<(), BoxError> {
+        if correct > total {
+            return Err(format!("{correct} of {total} samples cannot be correct").into());
+        }
+        self.correct += correct;
+        self.total += total;
+        Ok(())
+    }
+
+    /// Adds what another has counted. One of another k is an error.
+    pub fn merge(&mut self, other: &Accuracy) -> Result<(), BoxError> {
+        if self.k != other.k {
+            return Err(format!("top-{} and top-{} accuracy cannot be merged", self.k, other.k).into());
+        }
+        self.add_count(other.correct, other.total)
+    }
+
+    /// Forgets everything counted.
+    pub fn reset(&mut self) {
+        (self.correct, self.total) = (0, 0);
+    }
+
+    /// The share that is correct, from 0 to 1; none before anything is counted.
+    pub fn value(&self) -> Option<f64> {
+        ratio(self.correct, self.total)
+    }
+
+    /// How many samples are correct.
+    pub fn correct(&self) -> u64 {
+        self.correct
+    }
+
+    /// How many samples are counted.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+impl Default for Accuracy {
+    /// Top-1.
+    fn default() -> Self {
+        Accuracy::new()
+    }
+}
+
+/// The counts; k belongs to the settings, and a state of another k is refused.
+impl Stateful for Accuracy {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("k", self.k)?;
+        dict.insert("correct", self.correct)?;
+        dict.insert("total", self.total)?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.check_state_dict(dict)?;
+        let mut loaded = Accuracy { k: self.k, ..Accuracy::new() };
+        loaded.add_count(dict.get("correct")?, dict.get("total")?)?;
+        *self = loaded;
+        Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        let k: u64 = dict.get("k")?;
+        if k != self.k {
+            return Err(format!("the saved accuracy is top-{k}, this one top-{}", self.k).into());
+        }
+        dict.get::<u64>("correct").and(dict.get::<u64>("total")).map(drop)
+    }
+}

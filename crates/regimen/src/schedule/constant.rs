@@ -1,0 +1,23 @@
+//! The same rate for ever.
+
+use super::checked_rate;
+use crate::{BoxError, Schedule};
+
+/// The same rate at every count. A plain `f64` is one too, unchecked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Constant {
+    rate: f64,
+}
+
+impl Constant {
+    /// `rate` at every count.
+    pub fn new(rate: f64) -> Result<Self, BoxError> {
+        Ok(Constant { rate: checked_rate("constant schedule: the rate", rate)? })
+    }
+}
+
+impl Schedule for Constant {
+    fn rate(&self, _count: u64) -> f64 {
+        self.rate
+    }
+}

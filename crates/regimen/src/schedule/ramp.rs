@@ -1,0 +1,59 @@
+//! Schedules that go from one rate to another over a length, and stay there.
+
+use super::{between, checked_length, checked_rate, fraction};
+use crate::{BoxError, Schedule};
+
+/// A straight line, and then its end: `from + (to - from) * min(t, length) / length`.
+///
+/// PyTorch's `LinearLR`, which says `from` and `to` as factors of the optimizer's rate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Linear {
+    from: f64,
+    to: f64,
+    length: u64,
+}
+
+impl Linear {
+    /// Goes from `from` to `to`, up or down, over `length` counts.
+    pub fn new(from: f64, to: f64, length: u64) -> Result<Self, BoxError> {
+        Ok(Linear {
+            from: checked_rate("linear schedule: the first rate", from)?,
+            to: checked_rate("linear schedule: the last rate", to)?,
+            length: checked_length("linear schedule: the length", length)?,
+        })
+    }
+}
+
+impl Schedule for Linear {
+    fn rate(&self, count: u64) -> f64 {
+        between(self.from, self.to, fraction(count, self.length))
+    }
+}
+
+/// Falls to 0 as a power, and stays there: `rate * (1 - min(t, length) / length)^power`.
+/// PyTorch's `PolynomialLR`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Polynomial {
+    rate: f64,
+    power: f64,
+    length: u64,
+}
+
+impl Polynomial {
+    /// Falls from `rate` to 0 over `length` counts. `power` 1 is a straight line; it must be
+    /// above 0.
+    pub fn new(rate: f64, power: f64, length: u64) -> Result<Self, BoxError> {
+        if !(power.is_finite() && power > 0.0) {
+            return Err(format!("polynomial schedule: the power is {power}; give one above 0").into());
+        }
+        let rate = checked_rate("polynomial schedule: the rate", rate)?;
+        let length = checked_length("polynomial schedule: the length", length)?;
+        Ok(Polynomial { rate, power, length })
+    }
+}
+
+impl Schedule for Polynomial {
+    fn rate(&self, count: u64) -> f64 {
+        self.rate * (1.0 - fraction(count, self.length)).powf(self.power)
+    }
+}
