@@ -217,9 +217,13 @@ fn complete<U: ?Sized, P: Pass<U>>(
     fire(run, P::EVENTS.epoch_end)
 }
 
-/// Sends an event: to the callbacks in order, up to the first that fails.
+/// Sends an event: to the callbacks in order, up to the first that fails, and then to the saver.
 fn fire<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
-    run.callbacks.send(event, &mut run.state, run.unit)
+    run.callbacks.send(event, &mut run.state, run.unit)?;
+    if run.saver.as_ref().is_some_and(|(events, _)| events.contains(event)) {
+        run.with_saver(|saver, moment| saver.on_event(event, moment))?;
+    }
+    Ok(())
 }
 
 fn tell_notices<U: ?Sized>(run: &mut Run<'_, U>) -> Result<(), Error> {

@@ -3,12 +3,13 @@
 use std::fmt;
 
 use crate::callbacks::Callbacks;
+use crate::guard::guard;
 use crate::on::{On, Outcome};
 use crate::passes::{EvalPass, PredictPass};
 use crate::{
-    BoxError, Callback, Data, Ended, EpochMetrics, Error, EvalUnit, Evaluate, Every, Fit, Kind, Phase, Place,
-    Predict, PredictUnit, Rank, Report, Source, State, StateDict, Stateful, StopHandle, Train, TrainUnit,
-    Trigger, loops,
+    BoxError, Callback, Data, Ended, EpochMetrics, Error, EvalUnit, Evaluate, Events, Every, Fit, Moment,
+    Phase, Predict, PredictUnit, Rank, Report, Restored, Saver, Source, State, StopHandle, Train, TrainUnit,
+    Trigger, Which, loops,
 };
 
 /// A unit with its [`State`] and callbacks.
@@ -65,6 +66,8 @@ pub struct Run<'a, U: ?Sized> {
     pub(crate) unit: &'a mut U,
     pub(crate) state: State,
     pub(crate) callbacks: Callbacks<'a, U>,
+    /// The saver, and the events it is sent.
+    pub(crate) saver: Option<(Events, Box<dyn Saver<U> + 'a>)>,
     pub(crate) epochs: Vec<EpochMetrics>,
     /// The first setting that cannot be used, returned when the run starts.
     mistake: Option<Error>,
@@ -74,7 +77,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// A run of `unit` that has not begun, with seed 0 and no callbacks.
     pub fn new(unit: &'a mut U) -> Self {
         let (state, callbacks) = (State::new(), Callbacks::new());
-        Run { unit, state, callbacks, epochs: Vec::new(), mistake: None }
+        Run { unit, state, callbacks, saver: None, epochs: Vec::new(), mistake: None }
     }
 
     /// Sets the seed from which every random choice of the run is keyed: the order of the data,
@@ -129,6 +132,12 @@ impl<'a, U: ?Sized> Run<'a, U> {
             self.refuse(Error::config(format!("`on` {event}: a cadence of 0 is never due; give 1 or more")));
         }
         self.callbacks.add(Box::new(On::new(trigger, call)));
+        self
+    }
+
+    /// Gives the run what saves and restores it; it replaces one given before.
+    pub fn saver(mut self, saver: impl Saver<U> + 'a) -> Self {
+        self.saver = Some((saver.events(), Box::new(saver)));
         self
     }
 
@@ -204,35 +213,27 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self.call(Phase::Predict, |run| loops::once(run, &mut PredictPass(sink), data, &config.limits()))
     }
 
-    /// What a checkpoint holds beside the unit's parts: progress, metrics in flight, where a
-    /// cycle stands, a final stop, and the state of every callback.
-    pub fn state_dict(&mut self) -> Result<StateDict, Error> {
-        let mut save = || {
-            let mut dict = self.callbacks.state_dict()?;
-            dict.insert_all("run", self.state.state_dict()?)?;
-            Ok(dict)
-        };
-        save().map_err(state_error)
+    /// Restores the newest whole checkpoint of the saver, if there is one; says what it was.
+    pub fn restore_latest(&mut self) -> Result<Option<Restored>, Error> {
+        self.restore(&Which::Latest)
     }
 
-    /// Puts back what [`state_dict`](Run::state_dict) gave, the seed included. Callbacks without
-    /// saved state, and saved state without a callback, are told as notices.
-    ///
-    /// Everything is checked before anything is changed.
-    pub fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), Error> {
-        let mut load = || {
-            let mut all = dict.clone();
-            let mut run = StateDict::new();
-            for (name, _) in dict.iter().filter(|(name, _)| name.starts_with("run.")) {
-                run.insert(&name["run.".len()..], all.remove(name)?)?;
-            }
-            self.callbacks.check_state_dict(&all)?;
-            self.state.load_state_dict(&run)?;
-            self.callbacks.load_state_dict(&all)
-        };
-        let notices = load().map_err(state_error)?;
-        notices.into_iter().for_each(|notice| self.state.notify(notice));
-        Ok(())
+    /// Restores one of the saver's checkpoints. An error where the run has no saver; after any
+    /// error run and unit are as they were.
+    pub fn restore(&mut self, which: &Which) -> Result<Option<Restored>, Error> {
+        if self.saver.is_none() {
+            return Err(Error::config("`restore`: the run has no saver; give it one with `Run::saver`"));
+        }
+        let restored = self.with_saver(|saver, moment| saver.restore(which, moment))?.flatten();
+        for skipped in restored.iter().flat_map(|restored| &restored.skipped) {
+            self.state.notify(format!("passed over {skipped}"));
+        }
+        Ok(restored)
+    }
+
+    /// All there is to save, and to restore, at this moment.
+    pub fn moment(&mut self) -> Moment<'_, 'a, U> {
+        Moment { state: &mut self.state, unit: self.unit, callbacks: &mut self.callbacks }
     }
 
     /// One call of an entry point: `body` between what every call begins and ends with.
@@ -263,18 +264,31 @@ impl<'a, U: ?Sized> Run<'a, U> {
             }),
             Err(mut error) => {
                 self.callbacks.tell(&self.state, self.unit, &mut error);
+                let told = self.with_saver(|saver, moment| {
+                    saver.on_error(&error, moment);
+                    Ok(())
+                });
+                if let Err(other) = told {
+                    error.suppress(other);
+                }
                 Err(error)
             }
         }
     }
 
+    /// Calls the saver, if there is one.
+    pub(crate) fn with_saver<R>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Saver<U>, &mut Moment<'_, 'a, U>) -> Result<R, BoxError>,
+    ) -> Result<Option<R>, Error> {
+        let Run { saver: Some((_, saver)), state, unit, callbacks, .. } = self else { return Ok(None) };
+        let result = guard(|| call(&mut **saver, &mut Moment { state, unit, callbacks }));
+        result.map(Some).map_err(|caught| caught.at(&self.state, Source::State))
+    }
+
     fn refuse(&mut self, mistake: Error) {
         self.mistake.get_or_insert(mistake);
     }
-}
-
-fn state_error(cause: BoxError) -> Error {
-    Error::new(Kind::State, Place { source: Source::State, phase: None, epoch: 0, step: 0 }, cause)
 }
 
 impl<U: ?Sized> fmt::Debug for Run<'_, U> {

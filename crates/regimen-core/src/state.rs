@@ -177,6 +177,11 @@ impl State {
         self.last_in_epoch() || self.watched.iter().any(wanted)
     }
 
+    /// Whether an evaluation of `fit` is due, or half done.
+    pub fn eval_is_due(&self) -> bool {
+        self.eval_due
+    }
+
     /// Asks the run to pause. It is seen at the next boundary of a step: the step under way is
     /// finished, an epoch under way stays open, and the run can go on as if it had not stopped.
     /// The first reason wins.
