@@ -1,1 +1,50 @@
-fn main() {}
+//! Everything a developer of regimen runs.
+//!
+//! `cargo xtask ci` is the one gate, the same at home and elsewhere; `cargo xtask bench NAME`
+//! measures.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
+
+mod bench;
+mod ci;
+mod peers;
+mod steps;
+mod table;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// Why a task could not be done, in words for a developer.
+type BoxError = Box<dyn std::error::Error>;
+
+const USAGE: &str = "\
+usage: cargo xtask ci
+       cargo xtask bench NAME [--json FILE] [--peers]
+
+ci      every check of the project; ends with a table of what ran, what did not, and why
+bench   measures one thing: overhead
+
+REGIMEN_TARGET=DIR      where to build; the user's cache folder by default
+REGIMEN_REQUIRE=all     what could not be run is a failure";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["ci"] => ci::run(),
+        ["bench", name, options @ ..] => bench::run(name, options),
+        _ => Err(USAGE.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether what cannot be run is a failure: `REGIMEN_REQUIRE=all` in the environment.
+fn requires_all() -> bool {
+    std::env::var_os("REGIMEN_REQUIRE").is_some_and(|value| value == "all")
+}

@@ -1,0 +1,44 @@
+//! Nanoseconds and allocations of an empty step, with callbacks and without.
+//!
+//! Both are the difference between a long and a short run, over the difference in steps: what a
+//! run costs once cancels.
+
+use std::time::Instant;
+
+use regimen::Error;
+use regimen_bench::{CALLBACKS, Counting, allocations, empty_run, figure, median, rounds};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const SHORT: usize = 1_000;
+const LONG: usize = 501_000;
+const ROUNDS: usize = 9;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut contestants = CALLBACKS.map(|callbacks| move || per_step(callbacks, nanoseconds));
+    let mut contestants: Vec<_> = contestants.iter_mut().map(|run| run as &mut dyn FnMut() -> _).collect();
+    let times = rounds::<Error>(ROUNDS, &mut contestants)?;
+    for (callbacks, times) in CALLBACKS.into_iter().zip(times) {
+        figure(&format!("empty/{callbacks}"), "ns_per_step", median(times), "ns")?;
+        let allocated = per_step(callbacks, allocated)?;
+        figure(&format!("empty/{callbacks}"), "allocs_per_step", allocated, "allocations")?;
+    }
+    Ok(())
+}
+
+fn per_step(callbacks: usize, cost: fn(usize, usize) -> Result<f64, Error>) -> Result<f64, Error> {
+    Ok((cost(callbacks, LONG)? - cost(callbacks, SHORT)?) / (LONG - SHORT) as f64)
+}
+
+fn nanoseconds(callbacks: usize, steps: usize) -> Result<f64, Error> {
+    let begun = Instant::now();
+    empty_run(callbacks, steps)?;
+    Ok(begun.elapsed().as_secs_f64() * 1e9)
+}
+
+fn allocated(callbacks: usize, steps: usize) -> Result<f64, Error> {
+    let before = allocations();
+    empty_run(callbacks, steps)?;
+    Ok((allocations() - before) as f64)
+}

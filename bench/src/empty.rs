@@ -1,0 +1,45 @@
+//! The empty step: all that is left of a run is the loop itself.
+
+use regimen::{BoxError, Callback, Error, Run, State, Train, TrainUnit};
+
+/// How many callbacks the cases have. Not more than 30.
+pub const CALLBACKS: [usize; 4] = [0, 1, 10, 30];
+
+/// Trains a unit that does nothing for `steps` steps of one epoch, watched by `callbacks`
+/// callbacks. Each is of a type of its own, overrides the step's end, and writes to its own field.
+pub fn empty_run(callbacks: usize, steps: usize) -> Result<(), Error> {
+    let mut unit = Empty;
+    let mut run = Run::new(&mut unit);
+    macro_rules! watch {
+        ($($i:literal)*) => {
+            $(if $i < callbacks {
+                run = run.callback(Watch::<$i>::default());
+            })*
+        };
+    }
+    watch!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29);
+    run.train(&vec![(); steps], Train::epochs(1)).map(drop)
+}
+
+struct Empty;
+
+impl TrainUnit for Empty {
+    type Batch = ();
+
+    fn train_step(&mut self, _state: &mut State, (): ()) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Watch<const I: usize> {
+    steps: u64,
+}
+
+impl<const I: usize> Callback<Empty> for Watch<I> {
+    fn on_train_step_end(&mut self, _state: &mut State, _unit: &mut Empty) -> Result<(), BoxError> {
+        // Seen from outside, so that the write is made.
+        self.steps = std::hint::black_box(self.steps + 1);
+        Ok(())
+    }
+}

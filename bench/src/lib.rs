@@ -1,0 +1,17 @@
+//! What the measuring programs share: counted allocations, rounds that take turns, and the lines
+//! that `cargo xtask bench` reads.
+
+mod allocations;
+mod empty;
+mod rounds;
+
+pub use allocations::{Counting, allocations};
+pub use empty::{CALLBACKS, empty_run};
+pub use rounds::{median, rounds};
+
+use std::io::{self, Write};
+
+/// Prints one figure as `cargo xtask bench` reads it: four cells with tabs between.
+pub fn figure(case: &str, metric: &str, value: f64, unit: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{case}\t{metric}\t{value}\t{unit}")
+}

@@ -1,0 +1,20 @@
+//! The loop asks for no memory in a step. One test alone: the counter is the whole program's.
+
+use regimen_bench::{CALLBACKS, Counting, allocations, empty_run};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_step_allocates_nothing_however_many_callbacks_watch_it() {
+    let allocated = |callbacks, steps| {
+        let before = allocations();
+        empty_run(callbacks, steps).unwrap();
+        allocations() - before
+    };
+    for callbacks in CALLBACKS {
+        let short = allocated(callbacks, 10);
+        assert_ne!(short, 0, "a run allocates, so a counter that stands still counts nothing");
+        assert_eq!(allocated(callbacks, 1_000), short, "{callbacks} callbacks");
+    }
+}

@@ -1,0 +1,107 @@
+//! Figures: what a benchmark has measured, and what it could not.
+
+use std::io;
+
+use serde_json::json;
+
+use crate::{BoxError, table};
+
+/// What a benchmark has measured so far.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    measured: Vec<Figure>,
+    /// What could not be measured, and why.
+    missing: Vec<String>,
+}
+
+/// One number.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Figure {
+    pub(crate) case: String,
+    pub(crate) metric: String,
+    pub(crate) value: f64,
+    pub(crate) unit: String,
+}
+
+impl Figure {
+    /// A figure as the programs of `bench` print it: case, metric, value and unit with tabs between.
+    /// None where a line is something else.
+    fn parse(line: &str) -> Option<Self> {
+        let mut cells = line.split('\t').map(str::to_owned);
+        let (case, metric) = (cells.next()?, cells.next()?);
+        let value = cells.next()?.parse().ok()?;
+        Some(Figure { case, metric, value, unit: cells.next()? })
+    }
+}
+
+impl Figures {
+    pub(crate) fn push(&mut self, figure: Figure) {
+        self.measured.push(figure);
+    }
+
+    /// Takes a line that a measuring program printed: a figure, or something to be shown.
+    pub(crate) fn read(&mut self, line: &str) {
+        match Figure::parse(line) {
+            Some(figure) => self.push(figure),
+            None => println!("{line}"),
+        }
+    }
+
+    /// Notes that `what` could not be measured.
+    pub(crate) fn miss(&mut self, what: &str, why: impl std::fmt::Display) {
+        println!("NOT RUN: {what}: {why}");
+        self.missing.push(format!("{what}: {why}"));
+    }
+
+    pub(crate) fn table(&self) -> String {
+        let head = ["case", "metric", "value", "unit"].map(str::to_owned);
+        let row = |figure: &Figure| {
+            let Figure { case, metric, value, unit } = figure.clone();
+            [case, metric, format!("{value:.3}"), unit]
+        };
+        let rows: Vec<_> = std::iter::once(head).chain(self.measured.iter().map(row)).collect();
+        let missing = self.missing.iter().map(|what| format!("NOT RUN: {what}\n"));
+        table::columns([false, false, true, false], &rows) + &missing.collect::<String>()
+    }
+
+    /// Writes a list of `{"case", "metric", "value", "unit"}`.
+    pub(crate) fn write_json(&self, mut to: impl io::Write) -> Result<(), BoxError> {
+        let object = |Figure { case, metric, value, unit }: &Figure| {
+            json!({"case": case, "metric": metric, "value": value, "unit": unit})
+        };
+        serde_json::to_writer_pretty(&mut to, &self.measured.iter().map(object).collect::<Vec<_>>())?;
+        writeln!(to)?;
+        Ok(to.flush()?)
+    }
+
+    /// An error where something could not be measured and `REGIMEN_REQUIRE=all` asks for all.
+    pub(crate) fn verdict(&self) -> Result<(), BoxError> {
+        if self.missing.is_empty() || !crate::requires_all() {
+            return Ok(());
+        }
+        Err(format!("not measured: {}", self.missing.join("; ")).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_four_cells_is_a_figure() {
+        let figure = Figure { case: "empty/1".into(), metric: "ns_per_step".into(), value: 8.5, unit: "ns".into() };
+        assert_eq!(Figure::parse("empty/1\tns_per_step\t8.5\tns"), Some(figure));
+        assert_eq!(Figure::parse("warming up"), None);
+        assert_eq!(Figure::parse("empty/1\tns_per_step\tfast\tns"), None);
+    }
+
+    #[test]
+    fn figures_are_written_as_a_list_of_objects() {
+        let mut figures = Figures::default();
+        figures.read("a/b\tratio\t1.25\tx");
+        let mut json = Vec::new();
+        figures.write_json(&mut json).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(value, json!([{"case": "a/b", "metric": "ratio", "value": 1.25, "unit": "x"}]));
+    }
+}

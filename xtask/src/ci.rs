@@ -1,0 +1,122 @@
+//! `cargo xtask ci`: runs every step, and ends with a table of what ran, what did not, and why.
+
+use std::time::{Duration, Instant};
+
+use crate::workspace::Workspace;
+use crate::{BoxError, steps, table};
+
+/// One thing that is checked, in the workspace `W`.
+#[derive(Debug)]
+pub(crate) struct Step<W = Workspace> {
+    pub(crate) name: &'static str,
+    pub(crate) run: fn(&W) -> Result<End, BoxError>,
+    /// Where a gate fails, the steps after it are not run.
+    pub(crate) is_gate: bool,
+}
+
+/// How a step ended.
+#[derive(Debug, PartialEq)]
+pub(crate) enum End {
+    /// It ran: how much of it there was.
+    Ran(String),
+    /// It cannot be run here: why.
+    NotRun(String),
+    /// What it checks does not hold: what is wrong.
+    Failed(String),
+}
+
+/// Runs every step, after a failure too, so that one call tells everything that is wrong.
+///
+/// Where [all is required](crate::requires_all), a step that cannot be run counts as failed.
+pub(crate) fn run() -> Result<(), BoxError> {
+    let workspace = Workspace::open()?;
+    println!("building in {}", workspace.target.display());
+    let ends = run_steps(steps::STEPS, &workspace);
+    print!("\n{}", show(&ends));
+    verdict(&ends, crate::requires_all())
+}
+
+struct Ended {
+    step: &'static str,
+    took: Duration,
+    end: End,
+}
+
+fn run_steps<W>(steps: &[Step<W>], workspace: &W) -> Vec<Ended> {
+    let mut ends = Vec::new();
+    let mut shut = None;
+    for step in steps {
+        println!("\n== {}", step.name);
+        let begun = Instant::now();
+        let end = match shut {
+            Some(gate) => End::NotRun(format!("`{gate}` failed")),
+            None => (step.run)(workspace).unwrap_or_else(|error| End::Failed(error.to_string())),
+        };
+        if let End::Failed(why) = &end {
+            println!("{} failed: {why}", step.name);
+            shut = shut.or(step.is_gate.then_some(step.name));
+        }
+        ends.push(Ended { step: step.name, took: begun.elapsed(), end });
+    }
+    ends
+}
+
+fn show(ends: &[Ended]) -> String {
+    let head = ["step", "result", "time", "what / why"].map(str::to_owned);
+    let row = |Ended { step, took, end }: &Ended| {
+        let (result, text) = match end {
+            End::Ran(text) => ("ran", text),
+            End::NotRun(text) => ("NOT RUN", text),
+            End::Failed(text) => ("FAILED", text),
+        };
+        [step.to_string(), result.to_owned(), format!("{:.1} s", took.as_secs_f64()), text.clone()]
+    };
+    let rows: Vec<_> = std::iter::once(head).chain(ends.iter().map(row)).collect();
+    table::columns([false, false, true, false], &rows)
+}
+
+fn verdict(ends: &[Ended], require_all: bool) -> Result<(), BoxError> {
+    let bad = |end: &End| match end {
+        End::Ran(_) => false,
+        End::NotRun(_) => require_all,
+        End::Failed(_) => true,
+    };
+    let bad: Vec<_> = ends.iter().filter(|ended| bad(&ended.end)).map(|ended| ended.step).collect();
+    if bad.is_empty() { Ok(()) } else { Err(format!("not passed: {}", bad.join(", ")).into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUNS: Step<()> = Step { name: "runs", run: |()| Ok(End::Ran("3 tests".into())), is_gate: true };
+    const LACKS: Step<()> = Step { name: "lacks", run: |()| Ok(End::NotRun("no disk".into())), is_gate: true };
+    const FAILS: Step<()> = Step { name: "fails", run: |()| Err("bad".into()), is_gate: false };
+    const SHUTS: Step<()> = Step { name: "shuts", run: |()| Err("worse".into()), is_gate: true };
+
+    fn check(steps: &[Step<()>], require_all: bool, table: &str, verdict_is: &str) {
+        let mut ends = run_steps(steps, &());
+        ends.iter_mut().for_each(|ended| ended.took = Duration::ZERO);
+        assert_eq!(show(&ends).lines().skip(1).collect::<Vec<_>>().join("\n"), table);
+        let verdict = verdict(&ends, require_all).map_or_else(|error| error.to_string(), |()| "passed".to_owned());
+        assert_eq!(verdict, verdict_is);
+    }
+
+    #[test]
+    fn a_failed_step_does_not_hide_the_next() {
+        check(&[FAILS, RUNS], false, "fails  FAILED  0.0 s  bad\nruns   ran     0.0 s  3 tests", "not passed: fails");
+    }
+
+    #[test]
+    fn nothing_is_run_behind_a_gate_that_failed() {
+        let table = "shuts  FAILED   0.0 s  worse\nruns   NOT RUN  0.0 s  `shuts` failed";
+        check(&[SHUTS, RUNS], false, table, "not passed: shuts");
+    }
+
+    #[test]
+    fn what_cannot_be_run_fails_only_where_all_is_required() {
+        let table = "lacks  NOT RUN  0.0 s  no disk\nruns   ran      0.0 s  3 tests";
+        check(&[LACKS, RUNS], false, table, "passed");
+        check(&[LACKS, RUNS], true, table, "not passed: lacks");
+    }
+}

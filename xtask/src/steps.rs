@@ -1,0 +1,116 @@
+//! The steps of `cargo xtask ci`, in their order. A new one is a line in [`STEPS`].
+//!
+//! All of them select the whole workspace with its tests and examples: only then does cargo
+//! resolve the same features each time, and compile the dependencies once.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::ci::{End, Step};
+use crate::workspace::{Workspace, run, run_lines};
+use crate::BoxError;
+
+pub(crate) const STEPS: &[Step] = &[
+    Step { name: "format", run: format, is_gate: false },
+    Step { name: "build", run: build, is_gate: true },
+    Step { name: "lint", run: lint, is_gate: false },
+    Step { name: "tests", run: tests, is_gate: false },
+    Step { name: "doctests", run: doctests, is_gate: false },
+    Step { name: "docs", run: docs, is_gate: false },
+    Step { name: "examples", run: examples, is_gate: false },
+];
+
+/// Each example with the arguments that make it short. One that is missing here fails the step.
+const EXAMPLES: &[(&str, &[&str])] =
+    &[("digits", &["--epochs", "1"]), ("gan", &[]), ("line", &[]), ("readme", &[]), ("tour", &[])];
+
+fn format(workspace: &Workspace) -> Result<End, BoxError> {
+    run(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
+    Ok(End::Ran("rustfmt".into()))
+}
+
+fn build(workspace: &Workspace) -> Result<End, BoxError> {
+    run(&mut workspace.cargo(&["test", "--workspace", "--no-run"]))?;
+    Ok(End::Ran("libraries, programs, tests, examples".into()))
+}
+
+fn lint(workspace: &Workspace) -> Result<End, BoxError> {
+    run(&mut workspace.cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    Ok(End::Ran("clippy, warnings denied".into()))
+}
+
+fn tests(workspace: &Workspace) -> Result<End, BoxError> {
+    count_tests(&mut workspace.cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]))
+}
+
+fn doctests(workspace: &Workspace) -> Result<End, BoxError> {
+    count_tests(&mut workspace.cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]))
+}
+
+fn docs(workspace: &Workspace) -> Result<End, BoxError> {
+    let mut cargo = workspace.cargo(&["doc", "--workspace", "--no-deps", "--lib", "--examples"]);
+    run(cargo.env("RUSTDOCFLAGS", "--deny warnings"))?;
+    Ok(End::Ran("every public item, no broken link".into()))
+}
+
+fn examples(workspace: &Workspace) -> Result<End, BoxError> {
+    run(&mut workspace.cargo(&["build", "--workspace", "--examples"]))?;
+    let names = example_names(workspace)?;
+    let unknown = names.iter().find(|name| !EXAMPLES.iter().any(|(known, _)| known == name));
+    if let Some(name) = unknown {
+        return Err(format!("example `{name}` is not run: give it a line in EXAMPLES of {}", file!()).into());
+    }
+    for (name, args) in EXAMPLES {
+        let begun = Instant::now();
+        let program = workspace.target.join("debug/examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+        // Examples write where they are called: not into the clone.
+        run(workspace.program(program).args(*args).current_dir(workspace.scratch(name)?))?;
+        println!("-- {name} {}: {:.1} s", args.join(" "), begun.elapsed().as_secs_f64());
+    }
+    Ok(End::Ran(format!("{} programs", EXAMPLES.len())))
+}
+
+/// Runs `cargo test ...`, shows what it prints, and counts. No test at all is a failure.
+fn count_tests(command: &mut Command) -> Result<End, BoxError> {
+    let (mut passed, mut ignored) = (0, 0);
+    run_lines(command.stdout(Stdio::piped()), |line| {
+        println!("{line}");
+        passed += count(line, "passed");
+        ignored += count(line, "ignored");
+    })?;
+    match (passed, ignored) {
+        (0, _) => Err("no test ran".into()),
+        (_, 0) => Ok(End::Ran(format!("{passed} passed"))),
+        _ => Ok(End::Ran(format!("{passed} passed, {ignored} ignored"))),
+    }
+}
+
+/// The number before `what` in the line that ends a test program: `test result: ok. 3 passed; ...`.
+fn count(line: &str, what: &str) -> u64 {
+    let Some(result) = line.strip_prefix("test result: ") else { return 0 };
+    let mut words = result.split([' ', ';']).collect::<Vec<_>>().into_iter().rev();
+    words.find(|word| *word == what);
+    words.find_map(|word| word.parse().ok()).unwrap_or(0)
+}
+
+fn example_names(workspace: &Workspace) -> Result<Vec<String>, BoxError> {
+    let output = workspace.cargo(&["metadata", "--no-deps", "--format-version", "1"]).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let examples = targets.filter(|target| target["kind"][0] == "example");
+    Ok(examples.filter_map(|target| Some(target["name"].as_str()?.to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::count;
+
+    #[test]
+    fn tests_are_counted_from_the_line_that_ends_a_program() {
+        let line = "test result: ok. 13 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!((count(line, "passed"), count(line, "ignored")), (13, 2));
+        assert_eq!(count("13 passed", "passed"), 0);
+        assert_eq!(count("test result: FAILED. 1 passed; 2 failed", "passed"), 1);
+    }
+}

@@ -1,0 +1,34 @@
+//! Programs of the system that a task needs: looked for, and installed where that is possible.
+
+use std::process::{Command, Stdio};
+
+use crate::workspace::run;
+
+/// Makes sure that valgrind can be called, or says why it cannot. Where it is missing and the
+/// user may install packages, it is installed.
+pub(crate) fn valgrind() -> Result<(), String> {
+    if answers("valgrind", "--version") {
+        return Ok(());
+    }
+    if !(is_root() && answers("apt-get", "--version")) {
+        return Err("valgrind is not installed: install it with the system's package manager".into());
+    }
+    println!("valgrind is not installed: installing it with apt-get");
+    let apt = |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
+    apt(&["install", "--yes", "--no-install-recommends", "valgrind"])
+        // The list of packages may be older than the packages.
+        .or_else(|_| apt(&["update"]).and_then(|()| apt(&["install", "--yes", "valgrind"])))
+        .map_err(|error| format!("valgrind cannot be installed: {error}"))
+}
+
+/// Whether `program` exists and can be run.
+pub(crate) fn answers(program: &str, arg: &str) -> bool {
+    let mut command = Command::new(program);
+    let status = command.arg(arg).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
