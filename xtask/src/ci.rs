@@ -90,7 +90,8 @@ mod tests {
     use super::*;
 
     const RUNS: Step<()> = Step { name: "runs", run: |()| Ok(End::Ran("3 tests".into())), is_gate: true };
-    const LACKS: Step<()> = Step { name: "lacks", run: |()| Ok(End::NotRun("no disk".into())), is_gate: true };
+    const LACKS: Step<()> =
+        Step { name: "lacks", run: |()| Ok(End::NotRun("no disk".into())), is_gate: true };
     const FAILS: Step<()> = Step { name: "fails", run: |()| Err("bad".into()), is_gate: false };
     const SHUTS: Step<()> = Step { name: "shuts", run: |()| Err("worse".into()), is_gate: true };
 
@@ -98,13 +99,19 @@ mod tests {
         let mut ends = run_steps(steps, &());
         ends.iter_mut().for_each(|ended| ended.took = Duration::ZERO);
         assert_eq!(show(&ends).lines().skip(1).collect::<Vec<_>>().join("\n"), table);
-        let verdict = verdict(&ends, require_all).map_or_else(|error| error.to_string(), |()| "passed".to_owned());
+        let verdict =
+            verdict(&ends, require_all).map_or_else(|error| error.to_string(), |()| "passed".to_owned());
         assert_eq!(verdict, verdict_is);
     }
 
     #[test]
     fn a_failed_step_does_not_hide_the_next() {
-        check(&[FAILS, RUNS], false, "fails  FAILED  0.0 s  bad\nruns   ran     0.0 s  3 tests", "not passed: fails");
+        check(
+            &[FAILS, RUNS],
+            false,
+            "fails  FAILED  0.0 s  bad\nruns   ran     0.0 s  3 tests",
+            "not passed: fails",
+        );
     }
 
     #[test]

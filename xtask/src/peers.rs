@@ -19,7 +19,14 @@ pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     }
     println!("making a Python environment for the peers in {}", folder.display());
     run(workspace.program("python3").args(["-m", "venv", "--clear", ".peers"]))?;
-    run(workspace.program(&python).args(["-m", "pip", "install", "--quiet", "-r", "bench/peers/requirements.txt"]))?;
+    run(workspace.program(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-r",
+        "bench/peers/requirements.txt",
+    ]))?;
     fs::write(stamp, wanted)?;
     Ok(python)
 }

@@ -6,9 +6,9 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::BoxError;
 use crate::ci::{End, Step};
 use crate::workspace::{Workspace, run, run_lines};
-use crate::BoxError;
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "format", run: format, is_gate: false },
@@ -40,7 +40,14 @@ fn lint(workspace: &Workspace) -> Result<End, BoxError> {
 }
 
 fn tests(workspace: &Workspace) -> Result<End, BoxError> {
-    count_tests(&mut workspace.cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]))
+    count_tests(&mut workspace.cargo(&[
+        "test",
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--tests",
+        "--no-fail-fast",
+    ]))
 }
 
 fn doctests(workspace: &Workspace) -> Result<End, BoxError> {
@@ -62,7 +69,8 @@ fn examples(workspace: &Workspace) -> Result<End, BoxError> {
     }
     for (name, args) in EXAMPLES {
         let begun = Instant::now();
-        let program = workspace.target.join("debug/examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+        let program =
+            workspace.target.join("debug/examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
         // Examples write where they are called: not into the clone.
         run(workspace.program(program).args(*args).current_dir(workspace.scratch(name)?))?;
         println!("-- {name} {}: {:.1} s", args.join(" "), begun.elapsed().as_secs_f64());
@@ -108,7 +116,8 @@ mod tests {
 
     #[test]
     fn tests_are_counted_from_the_line_that_ends_a_program() {
-        let line = "test result: ok. 13 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        let line =
+            "test result: ok. 13 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s";
         assert_eq!((count(line, "passed"), count(line, "ignored")), (13, 2));
         assert_eq!(count("13 passed", "passed"), 0);
         assert_eq!(count("test result: FAILED. 1 passed; 2 failed", "passed"), 1);

@@ -14,7 +14,8 @@ pub(crate) fn valgrind() -> Result<(), String> {
         return Err("valgrind is not installed: install it with the system's package manager".into());
     }
     println!("valgrind is not installed: installing it with apt-get");
-    let apt = |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
+    let apt =
+        |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
     apt(&["install", "--yes", "--no-install-recommends", "valgrind"])
         // The list of packages may be older than the packages.
         .or_else(|_| apt(&["update"]).and_then(|()| apt(&["install", "--yes", "valgrind"])))

@@ -78,7 +78,8 @@ pub(crate) fn run(command: &mut Command) -> Result<(), BoxError> {
 
 /// As [`run`], and shows `each` every line the command prints to its output, if that is piped.
 pub(crate) fn run_lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<(), BoxError> {
-    let name = Path::new(command.get_program()).file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name =
+        Path::new(command.get_program()).file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
     let line = format!("{name} {}", args.join(" "));
     let mut child = command.spawn().map_err(|error| format!("`{line}` does not start: {error}"))?;

@@ -66,9 +66,7 @@ impl Figures {
 
     /// Writes a list of `{"case", "metric", "value", "unit"}`.
     pub(crate) fn write_json(&self, mut to: impl io::Write) -> Result<(), BoxError> {
-        let object = |Figure { case, metric, value, unit }: &Figure| {
-            json!({"case": case, "metric": metric, "value": value, "unit": unit})
-        };
+        let object = |Figure { case, metric, value, unit }: &Figure| json!({"case": case, "metric": metric, "value": value, "unit": unit});
         serde_json::to_writer_pretty(&mut to, &self.measured.iter().map(object).collect::<Vec<_>>())?;
         writeln!(to)?;
         Ok(to.flush()?)
@@ -89,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_line_of_four_cells_is_a_figure() {
-        let figure = Figure { case: "empty/1".into(), metric: "ns_per_step".into(), value: 8.5, unit: "ns".into() };
+        let figure =
+            Figure { case: "empty/1".into(), metric: "ns_per_step".into(), value: 8.5, unit: "ns".into() };
         assert_eq!(Figure::parse("empty/1\tns_per_step\t8.5\tns"), Some(figure));
         assert_eq!(Figure::parse("warming up"), None);
         assert_eq!(Figure::parse("empty/1\tns_per_step\tfast\tns"), None);

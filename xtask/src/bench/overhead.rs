@@ -5,16 +5,21 @@
 
 use std::process::{Command, Stdio};
 
+use super::Options;
 use super::callgrind::instructions_per_step;
 use super::figures::{Figure, Figures};
-use super::Options;
 use crate::workspace::{Workspace, run, run_lines};
 use crate::{BoxError, peers, tools};
 
-pub(crate) fn overhead(workspace: &Workspace, options: &Options, figures: &mut Figures) -> Result<(), BoxError> {
+pub(crate) fn overhead(
+    workspace: &Workspace,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<(), BoxError> {
     run(&mut workspace.cargo(&["build", "--release", "--package", "regimen-bench"]))?;
     let program = |name: &str| {
-        workspace.program(workspace.target.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+        workspace
+            .program(workspace.target.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
     };
     measure(&mut program("empty_step"), figures)?;
     measure(program("autounit").arg("time"), figures)?;

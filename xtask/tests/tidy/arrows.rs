@@ -1,0 +1,98 @@
+//! Which crate of the project may depend on which: arrows point towards the core.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::project::root;
+
+/// The crates of the project that a crate may need to be used. Programs that people or
+/// developers run ([`PROGRAMS`]) may need any.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("regimen-core", &[]),
+    ("regimen-derive", &[]),
+    ("regimen", &["regimen-core", "regimen-derive"]),
+    ("regimen-test", &["regimen-core"]),
+    ("regimen-burn", &["regimen-core"]),
+    ("regimen-torch", &["regimen-core"]),
+    ("regimen-dist", &["regimen-core"]),
+    ("regimen-cli", &["regimen", "regimen-core"]),
+    ("xtask", &[]),
+];
+
+const PROGRAMS: &[&str] = &["regimen-bench", "regimen-examples"];
+
+/// What tests need beyond that.
+const FOR_TESTS: &[(&str, &[&str])] = &[
+    ("regimen-core", &["regimen-test"]),
+    ("regimen", &["regimen-test"]),
+    ("regimen-burn", &["regimen-test"]),
+    ("regimen-torch", &["regimen-test"]),
+    ("regimen-dist", &["regimen-test"]),
+    ("regimen-cli", &["regimen-test"]),
+];
+
+#[test]
+fn arrows_point_towards_the_core() {
+    for (package, needs, kind) in dependencies() {
+        if PROGRAMS.contains(&package.as_str()) || !is_ours(&needs) {
+            continue;
+        }
+        let listed = |list: &[(&str, &[&str])]| {
+            list.iter().any(|(name, allowed)| *name == package && allowed.contains(&needs.as_str()))
+        };
+        let allowed = listed(ARROWS) || kind == Kind::Test && listed(FOR_TESTS);
+        assert!(allowed, "{package} must not depend on {needs} ({kind:?}): see {}", file!());
+    }
+}
+
+#[test]
+fn the_core_depends_on_nothing() {
+    let needs = dependencies()
+        .into_iter()
+        .filter(|(package, _, kind)| package == "regimen-core" && *kind == Kind::Use);
+    assert_eq!(needs.map(|(_, needs, _)| needs).collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
+fn every_crate_has_its_arrows_listed() {
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        let known = PROGRAMS.contains(&name) || ARROWS.iter().any(|(known, _)| *known == name);
+        assert!(known, "{name} has no line in {}", file!());
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// To be used or built.
+    Use,
+    Test,
+}
+
+/// Who depends on whom, and for what.
+fn dependencies() -> Vec<(String, String, Kind)> {
+    let mut all = Vec::new();
+    for package in packages() {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let kind = if dependency["kind"] == "dev" { Kind::Test } else { Kind::Use };
+            let [package, needs] =
+                [&package["name"], &dependency["name"]].map(|name| name.as_str().unwrap().to_owned());
+            all.push((package, needs, kind));
+        }
+    }
+    assert_ne!(all.len(), 0, "no dependency was found: every rule would hold");
+    all
+}
+
+fn is_ours(package: &str) -> bool {
+    package == "regimen" || package == "xtask" || package.starts_with("regimen-")
+}
+
+fn packages() -> Vec<Value> {
+    let mut cargo = Command::new(env!("CARGO"));
+    let output =
+        cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root()).output().unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
