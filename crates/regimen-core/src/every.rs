@@ -72,3 +72,32 @@ impl Every {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At which of the steps 1 to 12 `every` is due, where every third step makes an update.
+    fn due(every: Every) -> Vec<u64> {
+        let at = |steps| Progress { steps, updates: steps / 3, ..Progress::default() };
+        (1..=12).filter(|&step| every.due_after_step(at(step - 1), at(step))).collect()
+    }
+
+    #[test]
+    fn a_cadence_is_due_when_its_count_becomes_a_multiple() {
+        assert_eq!(due(Every::steps(5)), [5, 10]);
+        assert_eq!(due(Every::updates(2)), [6, 12]);
+        assert_eq!(due(Every::steps(5).or(Every::updates(2))), [5, 6, 10, 12]);
+        assert!(due(Every::epochs(1)).is_empty());
+        assert!(due(Every::NEVER).is_empty());
+        assert!(due(Every::steps(0)).is_empty());
+    }
+
+    #[test]
+    fn a_cadence_of_zero_is_refused_by_the_name_of_its_setting() {
+        assert!(Every::steps(1).or(Every::epochs(3)).check("x").is_ok());
+        for every in [Every::steps(0), Every::updates(0), Every::epochs(0)] {
+            assert!(every.check("`save_every`").unwrap_err().to_string().starts_with("`save_every`: "));
+        }
+    }
+}

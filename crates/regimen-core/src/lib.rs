@@ -30,7 +30,6 @@ mod stateful;
 mod stop;
 mod task;
 mod unit;
-mod window;
 
 pub use auto_unit::{AutoUnit, EVAL_LOSS, NonFinite, TRAIN_LOSS};
 pub use callback::Callback;

@@ -3,7 +3,7 @@
 use crate::{Error, Every, Progress};
 
 /// Totals at which training ends, and the cap of an epoch.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) epochs: Option<u64>,
     pub(crate) steps: Option<u64>,
@@ -13,6 +13,9 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
+    const NONE: Limits =
+        Limits { epochs: None, steps: None, samples: None, steps_per_epoch: None, allow_empty: false };
+
     /// Whether `progress` has reached a limit.
     pub(crate) fn reached(&self, progress: Progress) -> bool {
         let reached = |limit: Option<u64>, done: u64| limit.is_some_and(|limit| limit <= done);
@@ -27,46 +30,46 @@ macro_rules! limits {
     ($config:ident) => {
         impl $config {
             /// Until `n` epochs are complete.
-            pub fn epochs(n: u64) -> Self {
-                $config::from(Limits { epochs: Some(n), ..Limits::default() })
+            pub const fn epochs(n: u64) -> Self {
+                $config::new(Limits { epochs: Some(n), ..Limits::NONE })
             }
 
             /// Until `n` steps are complete. An epoch under way then stays open.
-            pub fn steps(n: u64) -> Self {
-                $config::from(Limits { steps: Some(n), ..Limits::default() })
+            pub const fn steps(n: u64) -> Self {
+                $config::new(Limits { steps: Some(n), ..Limits::NONE })
             }
 
             /// Until `n` samples, or the few more of the last batch, were trained on. An epoch
             /// under way then stays open.
-            pub fn samples(n: u64) -> Self {
-                $config::from(Limits { samples: Some(n), ..Limits::default() })
+            pub const fn samples(n: u64) -> Self {
+                $config::new(Limits { samples: Some(n), ..Limits::NONE })
             }
 
             /// Until something stops the run: a callback, the unit, a [`StopHandle`](crate::StopHandle).
-            pub fn until_stopped() -> Self {
-                $config::from(Limits::default())
+            pub const fn until_stopped() -> Self {
+                $config::new(Limits::NONE)
             }
 
             /// Ends at `n` completed epochs too.
-            pub fn max_epochs(mut self, n: u64) -> Self {
+            pub const fn max_epochs(mut self, n: u64) -> Self {
                 self.limits.epochs = Some(n);
                 self
             }
 
             /// Ends at `n` completed steps too.
-            pub fn max_steps(mut self, n: u64) -> Self {
+            pub const fn max_steps(mut self, n: u64) -> Self {
                 self.limits.steps = Some(n);
                 self
             }
 
             /// Ends at `n` samples too.
-            pub fn max_samples(mut self, n: u64) -> Self {
+            pub const fn max_samples(mut self, n: u64) -> Self {
                 self.limits.samples = Some(n);
                 self
             }
 
             /// Caps a training epoch at `n` steps: the epoch ends there as if the data did.
-            pub fn steps_per_epoch(mut self, n: u64) -> Self {
+            pub const fn steps_per_epoch(mut self, n: u64) -> Self {
                 self.limits.steps_per_epoch = Some(n);
                 self
             }
@@ -92,15 +95,13 @@ pub struct Train {
     pub(crate) limits: Limits,
 }
 
-impl From<Limits> for Train {
-    fn from(limits: Limits) -> Train {
+impl Train {
+    const fn new(limits: Limits) -> Self {
         Train { limits }
     }
-}
 
-impl Train {
     /// Lets an epoch be without a single batch, which is an error otherwise.
-    pub fn allow_empty(mut self) -> Self {
+    pub const fn allow_empty(mut self) -> Self {
         self.limits.allow_empty = true;
         self
     }
@@ -116,28 +117,26 @@ pub struct Fit {
     pub(crate) eval_every: Every,
 }
 
-impl From<Limits> for Fit {
-    fn from(limits: Limits) -> Fit {
+impl Fit {
+    const fn new(limits: Limits) -> Self {
         Fit { limits, eval: Evaluate::whole(), eval_every: Every::epochs(1) }
     }
-}
 
-impl Fit {
     /// Evaluates at this cadence of the training, in place of after every epoch: every n steps,
     /// every n epochs, or both. An evaluation that is due after a step comes right after it.
-    pub fn eval_every(mut self, every: Every) -> Self {
+    pub const fn eval_every(mut self, every: Every) -> Self {
         self.eval_every = every;
         self
     }
 
     /// Caps each evaluation at `n` steps.
-    pub fn eval_steps(mut self, n: u64) -> Self {
+    pub const fn eval_steps(mut self, n: u64) -> Self {
         self.eval.steps = Some(n);
         self
     }
 
     /// Lets an epoch be without a single batch, in training and evaluation.
-    pub fn allow_empty(mut self) -> Self {
+    pub const fn allow_empty(mut self) -> Self {
         self.limits.allow_empty = true;
         self.eval.allow_empty = true;
         self
@@ -161,23 +160,23 @@ pub type Predict = Evaluate;
 
 impl Evaluate {
     /// Over all of the data.
-    pub fn whole() -> Self {
+    pub const fn whole() -> Self {
         Evaluate { steps: None, allow_empty: false }
     }
 
     /// Over the first `n` batches.
-    pub fn steps(n: u64) -> Self {
+    pub const fn steps(n: u64) -> Self {
         Evaluate { steps: Some(n), allow_empty: false }
     }
 
     /// Lets the data be without a single batch, which is an error otherwise.
-    pub fn allow_empty(mut self) -> Self {
+    pub const fn allow_empty(mut self) -> Self {
         self.allow_empty = true;
         self
     }
 
     /// One epoch, to be completed whatever was completed before.
     pub(crate) fn limits(&self) -> Limits {
-        Limits { steps_per_epoch: self.steps, allow_empty: self.allow_empty, ..Limits::default() }
+        Limits { steps_per_epoch: self.steps, allow_empty: self.allow_empty, ..Limits::NONE }
     }
 }

@@ -254,3 +254,105 @@ impl Stateful for Metrics {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: [Key; 5] =
+        [Key::mean("mean"), Key::sum("sum"), Key::min("min"), Key::max("max"), Key::last("last")];
+
+    fn logged(values: &[(f64, f64)]) -> Metrics {
+        let mut metrics = Metrics::default();
+        for (step, &(value, weight)) in values.iter().enumerate() {
+            KEYS.iter().for_each(|key| metrics.log(key.clone(), value, weight, step as u64));
+        }
+        metrics
+    }
+
+    fn so_far(metrics: &Metrics) -> Vec<Option<f64>> {
+        KEYS.iter().map(|key| metrics.get(key).and_then(Metric::so_far)).collect()
+    }
+
+    #[track_caller]
+    fn check(values: &[(f64, f64)], expected: [f64; 5]) {
+        assert_eq!(so_far(&logged(values)), expected.map(Some));
+    }
+
+    #[test]
+    fn values_become_one_as_their_key_says() {
+        check(&[(3.0, 2.0)], [3.0, 6.0, 3.0, 3.0, 3.0]);
+        check(&[(3.0, 2.0), (-1.0, 6.0)], [0.0, 0.0, -1.0, 3.0, -1.0]);
+        check(&[(0.0, 1.0), (2.0, 1.0)], [1.0, 2.0, 0.0, 2.0, 2.0]);
+    }
+
+    #[test]
+    fn not_a_number_stays_not_a_number() {
+        for values in [[(f64::NAN, 1.0), (1.0, 1.0)], [(1.0, 1.0), (f64::NAN, 1.0)]] {
+            let found = so_far(&logged(&values));
+            assert!(found[..4].iter().all(|value| value.is_some_and(f64::is_nan)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_weight_of_zero_counts_for_nothing() {
+        assert_eq!(so_far(&logged(&[(3.0, 0.0)])), [None; 5]);
+        assert_eq!(logged(&[(3.0, 0.0)]).get(&KEYS[0]).map(Metric::last), Some(3.0));
+    }
+
+    #[test]
+    fn an_epoch_that_ends_keeps_its_values_and_the_next_begins_anew() {
+        let mut metrics = logged(&[(3.0, 1.0), (5.0, 1.0)]);
+        let ended = metrics.end_epoch();
+        assert_eq!(ended.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [4.0, 8.0, 3.0, 5.0, 5.0]);
+        assert_eq!(so_far(&metrics), [None; 5]);
+        metrics.log(KEYS[0].clone(), 7.0, 1.0, 2);
+        let mean = metrics.get(&KEYS[0]);
+        assert_eq!(mean.map(|metric| (metric.so_far(), metric.epoch())), Some((Some(7.0), Some(4.0))));
+        // A metric that was not logged in an epoch keeps the value of the newest in which it was.
+        assert_eq!(metrics.end_epoch().len(), 1);
+        assert_eq!(metrics.get(&KEYS[1]).and_then(Metric::epoch), Some(8.0));
+    }
+
+    #[test]
+    fn merging_ranks_equals_logging_everything_in_one() {
+        let values = [(3.0, 1.0), (-2.0, 4.0), (8.0, 0.5), (1.0, 2.0)];
+        for split in 0..=values.len() {
+            let (mut ours, theirs) = (logged(&values[..split]), logged(&values[split..]));
+            ours.merge(&theirs);
+            assert_eq!(so_far(&ours), so_far(&logged(&values)), "split at {split}");
+        }
+    }
+
+    #[test]
+    fn metrics_restored_in_mid_epoch_end_with_the_same_bits() {
+        let values: Vec<(f64, f64)> = (1..40).map(|n| (1.0 / f64::from(n), f64::from(n % 5))).collect();
+        let whole = so_far(&logged(&values));
+        for split in 0..values.len() {
+            let mut restored = Metrics::default();
+            restored.load_state_dict(&logged(&values[..split]).state_dict().unwrap()).unwrap();
+            for (step, &(value, weight)) in values.iter().enumerate().skip(split) {
+                KEYS.iter().for_each(|key| restored.log(key.clone(), value, weight, step as u64));
+            }
+            assert_eq!(so_far(&restored), whole, "split at {split}");
+        }
+    }
+
+    #[test]
+    fn damaged_metrics_are_refused_and_change_nothing() {
+        let mut metrics = logged(&[(3.0, 1.0)]);
+        for (name, array) in [
+            ("names", Array::from_text("mean")),
+            ("values", Array::from_slice(&[0.0; 5])),
+            ("values", Array::from_slice(&[9.0; 30])),
+            ("logged_at", Array::from_slice(&[0_u64; 4])),
+        ] {
+            let mut dict = metrics.state_dict().unwrap();
+            dict.remove(name).unwrap();
+            assert!(metrics.load_state_dict(&dict).is_err(), "without {name}");
+            dict.insert(name, array).unwrap();
+            assert!(metrics.load_state_dict(&dict).is_err(), "with another {name}");
+        }
+        assert_eq!(so_far(&metrics), so_far(&logged(&[(3.0, 1.0)])));
+    }
+}

@@ -61,3 +61,53 @@ impl Random {
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generator_is_the_published_splitmix64() {
+        // The first outputs of the reference implementation in C, from seeds 0 and 1234567.
+        let first = |seed, n: usize| {
+            let mut random = Random::new(seed);
+            (0..n).map(|_| random.bits()).collect::<Vec<_>>()
+        };
+        assert_eq!(first(0, 3), [0xE220_A839_7B1D_CDAF, 0x6E78_9E6A_A1B9_65F4, 0x06C4_5D18_8009_454F]);
+        assert_eq!(first(1_234_567, 2), [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+    }
+
+    #[test]
+    fn every_part_of_a_key_matters() {
+        let mut keys = vec![keyed(0, "order", 0, 0)];
+        for n in 1..100 {
+            keys.extend([keyed(n, "order", 0, 0), keyed(0, "order", n, 0), keyed(0, "order", 0, n)]);
+            keys.push(keyed(0, &format!("order{n}"), 0, 0));
+        }
+        let keys_before = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), keys_before);
+    }
+
+    #[test]
+    fn numbers_below_n_are_equally_likely() {
+        let mut counts = [0_u32; 7];
+        let mut random = Random::new(keyed(1, "dice", 0, 0));
+        (0..70_000).for_each(|_| counts[random.below(7) as usize] += 1);
+        // Chi-squared with 6 degrees of freedom: above 22.5 once in a thousand seeds.
+        let chi: f64 = counts.iter().map(|&n| (f64::from(n) - 10_000.0).powi(2) / 10_000.0).sum();
+        assert!(chi < 22.5, "{counts:?}");
+        assert_eq!(random.below(0), 0);
+    }
+
+    #[test]
+    fn normal_numbers_have_the_moments_of_the_normal_distribution() {
+        let mut random = Random::new(keyed(2, "noise", 0, 0));
+        let numbers: Vec<f64> = (0..100_000).map(|_| random.normal()).collect();
+        let moment = |k| numbers.iter().map(|x| x.powi(k)).sum::<f64>() / 1e5;
+        for (k, expected) in [(1, 0.0), (2, 1.0), (3, 0.0), (4, 3.0)] {
+            assert!((moment(k) - expected).abs() < 0.05, "moment {k} is {}", moment(k));
+        }
+    }
+}

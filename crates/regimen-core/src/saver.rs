@@ -84,37 +84,27 @@ impl<U: ?Sized> Moment<'_, '_, U> {
     /// All that is saved beside the unit's parts: progress, metrics in flight, where a cycle
     /// stands, a final stop, and the state of every callback.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
-        let mut dict = self.callbacks.state_dict()?;
-        dict.insert_all(RUN, self.state.state_dict()?)?;
+        let mut dict = StateDict::new();
+        dict.insert_all("run", self.state.state_dict()?)?;
+        dict.insert_all("callbacks", self.callbacks.state_dict()?)?;
         Ok(dict)
     }
 
     /// Says whether [`load_run_state`](Moment::load_run_state) would accept `dict`.
     pub fn check_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        State::new().load_state_dict(&dict.under(RUN))?;
-        self.callbacks.check_state_dict(&without_run(dict)?)
+        State::new().load_state_dict(&dict.under("run"))?;
+        self.callbacks.check_state_dict(&dict.under("callbacks"))
     }
 
     /// Puts back what [`run_state`](Moment::run_state) gave, the seed included. Callbacks without
     /// saved state, and saved state without a callback, become notices.
     pub fn load_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         self.check_run_state(dict)?;
-        let notices = self.callbacks.load_state_dict(&without_run(dict)?)?;
-        self.state.load_state_dict(&dict.under(RUN))?;
+        let notices = self.callbacks.load_state_dict(&dict.under("callbacks"))?;
+        self.state.load_state_dict(&dict.under("run"))?;
         notices.into_iter().for_each(|notice| self.state.notify(notice));
         Ok(())
     }
-}
-
-/// Under which name the run's own state stands among that of the callbacks.
-const RUN: &str = "run";
-
-fn without_run(dict: &StateDict) -> Result<StateDict, BoxError> {
-    let mut rest = StateDict::new();
-    for (name, array) in dict.iter().filter(|(name, _)| !name.starts_with("run.")) {
-        rest.insert(name, array.clone())?;
-    }
-    Ok(rest)
 }
 
 impl<U: ?Sized> fmt::Debug for Moment<'_, '_, U> {

@@ -271,3 +271,73 @@ impl IntoIterator for StateDict {
         self.arrays.into_iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dict(arrays: &[(&str, Array)]) -> StateDict {
+        let mut dict = StateDict::new();
+        arrays.iter().for_each(|(name, array)| dict.insert(*name, array.clone()).unwrap());
+        dict
+    }
+
+    #[test]
+    fn two_equal_names_are_an_error_and_the_first_array_stays() {
+        let mut found = dict(&[("a", 1_u8.into())]);
+        assert_eq!(found.insert("a", 2_u8).unwrap_err().to_string(), "two arrays are named `a`");
+        assert_eq!(found.get::<u8>("a").unwrap(), 1);
+    }
+
+    #[test]
+    fn numbers_lists_and_texts_come_back_as_they_were() {
+        let found = dict(&[
+            ("f", f64::MIN_POSITIVE.into()),
+            ("i", i8::MIN.into()),
+            ("list", Array::from_slice(&[1.5_f32, f32::NAN])),
+            ("text", Array::from_text("caf\u{e9}")),
+        ]);
+        assert_eq!(found.get::<f64>("f").unwrap(), f64::MIN_POSITIVE);
+        assert_eq!(found.get::<i8>("i").unwrap(), i8::MIN);
+        let list = found.array("list").unwrap().to_vec::<f32>().unwrap();
+        assert_eq!(list.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), [0x3FC0_0000, f32::NAN.to_bits()]);
+        assert_eq!(found.array("text").unwrap().to_text().unwrap(), "caf\u{e9}");
+    }
+
+    #[test]
+    fn what_is_asked_for_in_another_type_or_shape_is_an_error_that_says_so() {
+        let found = dict(&[("n", 1_u8.into()), ("list", Array::from_slice(&[1_u8, 2]))]);
+        let text = |error: BoxError| error.to_string();
+        assert_eq!(text(found.get::<f32>("n").unwrap_err()), "`n`: expected F32, found U8");
+        assert_eq!(
+            text(found.get::<u8>("list").unwrap_err()),
+            "`list`: expected one number, found shape [2]"
+        );
+        assert_eq!(text(found.get::<u8>("m").unwrap_err()), "no array is named `m`");
+        assert_eq!(
+            text(Array::new(Dtype::F32, vec![2, 3], vec![0; 23]).unwrap_err()),
+            "23 bytes do not fill F32 of shape [2, 3]"
+        );
+        assert!(Array::new(Dtype::F64, vec![usize::MAX, 2], Vec::new()).is_err());
+    }
+
+    #[test]
+    fn what_was_put_under_a_prefix_is_found_under_it_alone() {
+        let inner = dict(&[("x", 1_u8.into()), ("y.z", 2_u8.into())]);
+        let mut outer = dict(&[("a", 0_u8.into()), ("ab.x", 9_u8.into()), ("a-.x", 9_u8.into())]);
+        outer.insert_all("a", inner.clone()).unwrap();
+        assert_eq!(outer.under("a"), inner);
+        assert!(outer.under("b").is_empty());
+    }
+
+    #[test]
+    fn a_layout_that_differs_is_told_in_full() {
+        let ours = dict(&[("a", 1_u8.into()), ("b", 1_u8.into()), ("c", 1_u8.into())]);
+        let theirs = dict(&[("a", 2_u8.into()), ("b", 1_u16.into()), ("d", 1_u8.into())]);
+        assert!(ours.check_same_layout(&ours).is_ok());
+        assert_eq!(
+            ours.check_same_layout(&theirs).unwrap_err().to_string(),
+            "`b` is U16[], not U8[]; `c` is missing; `d` is not known here"
+        );
+    }
+}

@@ -160,3 +160,60 @@ pub fn load_parts(
     load.check = false;
     app.visit(&mut load)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Two {
+        count: u64,
+        list: Vec<f64>,
+        second: &'static str,
+    }
+
+    impl AppState for Two {
+        fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+            parts.part("count", &mut self.count)?;
+            parts.part(self.second, &mut self.list)
+        }
+    }
+
+    fn two(count: u64, second: &'static str) -> Two {
+        Two { count, list: vec![count as f64; 3], second }
+    }
+
+    /// Loads `saved` into a unit that differs, which must fail and leave it as it was.
+    #[track_caller]
+    fn check_refused(saved: &BTreeMap<String, StateDict>, expected: &str) {
+        let mut unit = two(2, "list");
+        assert_eq!(load_parts(&mut unit, saved).unwrap_err().to_string(), expected);
+        assert_eq!(unit, two(2, "list"));
+    }
+
+    #[test]
+    fn parts_that_were_saved_come_back() {
+        let saved = save_parts(&mut two(1, "list")).unwrap();
+        let mut unit = two(2, "list");
+        load_parts(&mut unit, &saved).unwrap();
+        assert_eq!(unit, two(1, "list"));
+    }
+
+    #[test]
+    fn two_parts_of_one_name_are_an_error() {
+        let error = save_parts(&mut two(1, "count")).unwrap_err();
+        assert_eq!(error.to_string(), "two parts are named `count`");
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let saved = save_parts(&mut two(1, "list")).unwrap();
+        check_refused(&save_parts(&mut two(1, "other")).unwrap(), "part `list` was not saved");
+        let mut more = saved.clone();
+        more.insert("more".to_owned(), StateDict::new());
+        check_refused(&more, "part `more` is not known here");
+        let mut wrong = saved.clone();
+        wrong.insert("list".to_owned(), 7_u8.state_dict().unwrap());
+        check_refused(&wrong, "part `list`: no array is named `values`");
+    }
+}

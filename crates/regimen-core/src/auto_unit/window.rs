@@ -4,7 +4,7 @@ use crate::{BoxError, StateDict, Stateful};
 
 /// How much of a window is done. The gradients themselves are held by the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Window {
+pub(super) struct Window {
     steps: u64,
     weight: f64,
     /// A loss in it was not finite, and the policy is to skip its update.
@@ -17,45 +17,45 @@ pub(crate) struct Window {
 impl Window {
     /// By what to multiply the gradients of a step of `weight`. In a window of one step there is
     /// nothing to weigh against, so they stay as they are.
-    pub(crate) fn backward_factor(&self, size: u64, weight: f64) -> Option<f64> {
+    pub(super) fn backward_factor(&self, size: u64, weight: f64) -> Option<f64> {
         (size != 1).then_some(weight)
     }
 
     /// By what to multiply the held gradients to make them those of the mean over the window; 0
     /// where nothing in it has weight.
-    pub(crate) fn factor(&self, size: u64) -> Option<f64> {
+    pub(super) fn factor(&self, size: u64) -> Option<f64> {
         (size != 1).then(|| if self.weight == 0.0 { 0.0 } else { 1.0 / self.weight })
     }
 
     /// A step is about to touch the held gradients.
-    pub(crate) fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.torn = true;
     }
 
     /// That step came to its end.
-    pub(crate) fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.torn = false;
     }
 
     /// Whether a step that touched the held gradients never came to its end.
-    pub(crate) fn is_torn(&self) -> bool {
+    pub(super) fn is_torn(&self) -> bool {
         self.torn
     }
 
-    pub(crate) fn add(&mut self, weight: f64) {
+    pub(super) fn add(&mut self, weight: f64) {
         self.steps += 1;
         self.weight += weight;
     }
 
-    pub(crate) fn is_full(&self, size: u64) -> bool {
+    pub(super) fn is_full(&self, size: u64) -> bool {
         size <= self.steps
     }
 
-    pub(crate) fn spoil(&mut self) {
+    pub(super) fn spoil(&mut self) {
         self.spoilt = true;
     }
 
-    pub(crate) fn is_spoilt(&self) -> bool {
+    pub(super) fn is_spoilt(&self) -> bool {
         self.spoilt
     }
 }

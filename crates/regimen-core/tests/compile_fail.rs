@@ -1,0 +1,6 @@
+//! What the compiler says where a run does not fit together.
+
+#[test]
+fn mistakes_that_do_not_compile_have_readable_messages() {
+    trybuild::TestCases::new().compile_fail("tests/compile_fail/*.rs");
+}

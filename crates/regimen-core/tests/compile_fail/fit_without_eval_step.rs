@@ -1,0 +1,14 @@
+use regimen_core::{BoxError, Fit, State, TrainUnit, fit};
+
+struct OnlyTrains;
+
+impl TrainUnit for OnlyTrains {
+    type Batch = u32;
+    fn train_step(&mut self, _: &mut State, _: u32) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+fn main() {
+    let _ = fit(&mut OnlyTrains, &[1], &[2], Fit::epochs(1));
+}

@@ -1,0 +1,15 @@
+use regimen_core::{BoxError, State, Train, TrainUnit, train};
+
+struct Numbers;
+
+impl TrainUnit for Numbers {
+    type Batch = u32;
+    fn train_step(&mut self, _: &mut State, _: u32) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+fn main() {
+    let texts = vec!["one", "two"];
+    let _ = train(&mut Numbers, &texts, Train::epochs(1));
+}

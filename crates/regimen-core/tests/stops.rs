@@ -1,0 +1,221 @@
+//! Pauses and final stops, at every place from which one can come.
+
+use regimen_core::{Ended, Evaluate, Event, Every, Fit, Run, StopHandle, Train};
+use regimen_test::{Act, Call, Recorder, RecordingUnit, Transcript};
+
+type Unit = RecordingUnit<u32>;
+
+const TRAIN: [u32; 2] = [1, 2];
+const EVAL: [u32; 2] = [8, 9];
+
+fn fit() -> Fit {
+    Fit::epochs(2).eval_every(Every::steps(3).or(Every::epochs(1)))
+}
+
+/// What an uninterrupted `fit` tells the unit, without the words that every call begins and ends
+/// with: those come once more for each call.
+fn uninterrupted() -> String {
+    let transcript = Transcript::new();
+    Run::new(&mut Unit::new(&transcript)).fit(&TRAIN, &EVAL, fit()).unwrap();
+    without_brackets(&transcript.take())
+}
+
+fn without_brackets(words: &str) -> String {
+    const BRACKETS: [&str; 4] = ["unit.train_start", "unit.train_end", "unit.eval_start", "unit.eval_end"];
+    words.split(' ').filter(|word| !BRACKETS.contains(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// Fits with `stop` asked for at the `n`-th `event`, goes on until the limit, and compares the
+/// whole with what was never stopped. Returns how often it was paused.
+fn check_resumed(event: Event, n: u64) -> u64 {
+    let transcript = Transcript::new();
+    let mut unit = Unit::new(&transcript);
+    let recorder = Recorder::new(&Transcript::new()).at(event, n, Act::Stop);
+    let mut run = Run::new(&mut unit).callback(recorder);
+    let mut pauses = 0;
+    loop {
+        match run.fit(&TRAIN, &EVAL, fit()).unwrap().ended {
+            Ended::Paused(reason) => assert_eq!(reason, "told to stop"),
+            ended => {
+                assert_eq!(ended, Ended::Complete);
+                break;
+            }
+        }
+        pauses += 1;
+        assert!(pauses < 2, "a stop at {event} {n} paused the run twice");
+    }
+    assert_eq!(without_brackets(&transcript.take()), uninterrupted(), "stopped at {event} {n}");
+    pauses
+}
+
+#[test]
+fn a_fit_paused_at_any_event_goes_on_as_if_it_had_not_been() {
+    let mut pauses = 0;
+    for &event in Event::ALL {
+        for n in 1..=8 {
+            pauses += check_resumed(event, n);
+        }
+    }
+    // 4 training steps in 2 epochs with 3 evaluations of 2 steps: most stops do pause.
+    assert!(pauses > 60, "only {pauses} stops paused the run");
+}
+
+#[test]
+fn the_state_loaded_into_a_new_run_goes_on_as_the_old_one_would() {
+    for n in 1..=4 {
+        for event in [Event::TrainStepEnd, Event::EvalStepEnd, Event::TrainEpochEnd] {
+            let transcript = Transcript::new();
+            let mut unit = Unit::new(&transcript);
+            let recorder = Recorder::new(&Transcript::new()).at(event, n, Act::Stop);
+            let mut run = Run::new(&mut unit).callback(recorder);
+            run.fit(&TRAIN, &EVAL, fit()).unwrap();
+            let saved = run.moment().run_state().unwrap();
+            drop(run);
+            let mut run = Run::new(&mut unit);
+            run.moment().load_run_state(&saved).unwrap();
+            run.fit(&TRAIN, &EVAL, fit()).unwrap();
+            assert_eq!(without_brackets(&transcript.take()), uninterrupted(), "saved at {event} {n}");
+        }
+    }
+}
+
+#[test]
+fn a_stop_lets_the_step_under_way_finish_and_leaves_the_epoch_open() {
+    let transcript = Transcript::new();
+    let mut unit = Unit::new(&transcript).at(Call::TrainStep, 2, Act::Stop);
+    let mut run = Run::new(&mut unit).callback(Recorder::new(&transcript));
+    let report = run.train(&[1, 2, 3], Train::epochs(1)).unwrap();
+    assert_eq!(report.ended, Ended::Paused("told to stop".into()));
+    assert_eq!((report.train.epochs, report.train.steps_in_epoch), (0, 2));
+    transcript.assert_reads(
+        "unit.train_start cb.train_start
+         unit.train_epoch_start cb.train_epoch_start
+         cb.train_fetch_start cb.train_fetch_end cb.train_step_start unit.train_step(1) cb.train_step_end
+         cb.train_fetch_start cb.train_fetch_end cb.train_step_start unit.train_step(2) cb.train_step_end
+         unit.train_end cb.train_end",
+    );
+    run.train(&[1, 2, 3], Train::epochs(1)).unwrap();
+    transcript.assert_reads(
+        "unit.train_start cb.train_start
+         cb.train_fetch_start cb.train_fetch_end cb.train_step_start unit.train_step(3) cb.train_step_end
+         unit.train_epoch_end cb.train_epoch_end
+         unit.train_end cb.train_end",
+    );
+}
+
+#[test]
+fn a_stop_inside_an_evaluation_of_fit_leaves_it_half_done() {
+    let transcript = Transcript::new();
+    let mut unit = Unit::new(&transcript).named("").at(Call::EvalStep, 1, Act::Stop);
+    let mut run = Run::new(&mut unit);
+    run.fit(&[1], &EVAL, Fit::epochs(1)).unwrap();
+    transcript.assert_reads(
+        ".train_start .train_epoch_start .train_step(1) .train_epoch_end
+         .eval_start .eval_epoch_start .eval_step(8) .eval_end
+         .train_end",
+    );
+    assert!(run.state().eval_is_due());
+    run.fit(&[1], &EVAL, Fit::epochs(1)).unwrap();
+    transcript.assert_reads(".train_start .eval_start .eval_step(9) .eval_epoch_end .eval_end .train_end");
+    assert!(!run.state().eval_is_due());
+}
+
+#[test]
+fn no_evaluation_is_entered_once_a_stop_was_asked_for() {
+    let transcript = Transcript::new();
+    let mut unit = Unit::new(&transcript).named("").at(Call::TrainEpochEnd, 1, Act::Finish);
+    let report = Run::new(&mut unit).fit(&[1], &EVAL, Fit::epochs(5)).unwrap();
+    assert_eq!(report.ended, Ended::Finished("told to finish".into()));
+    assert_eq!(report.eval.steps, 0);
+    transcript.assert_reads(".train_start .train_epoch_start .train_step(1) .train_epoch_end .train_end");
+}
+
+#[test]
+fn a_final_stop_ends_every_later_call_until_told_to_go_on() {
+    let transcript = Transcript::new();
+    let mut unit = Unit::new(&transcript).named("").at(Call::TrainStep, 1, Act::Finish);
+    let mut run = Run::new(&mut unit);
+    for _ in 0..2 {
+        let report = run.train(&TRAIN, Train::epochs(1)).unwrap();
+        assert_eq!(report.ended, Ended::Finished("told to finish".into()));
+        assert_eq!(report.train.steps, 1);
+    }
+    // It is part of what is saved.
+    let saved = run.moment().run_state().unwrap();
+    let mut other = Unit::new(&transcript);
+    let mut restarted = Run::new(&mut other);
+    restarted.moment().load_run_state(&saved).unwrap();
+    let report = restarted.train(&TRAIN, Train::epochs(1)).unwrap();
+    assert_eq!((report.ended, report.train.steps), (Ended::Finished("told to finish".into()), 1));
+    restarted.go_on();
+    assert_eq!(restarted.train(&TRAIN, Train::epochs(1)).unwrap().ended, Ended::Complete);
+}
+
+#[test]
+fn the_first_reason_wins_but_a_final_stop_replaces_a_pause() {
+    let mut unit = Unit::new(&Transcript::new());
+    let mut run = Run::new(&mut unit).on(Event::TrainStepEnd, |state, _| {
+        state.stop("first");
+        state.stop("second");
+        if state.train().steps == 2 {
+            state.finish("third");
+            state.stop("fourth");
+            state.finish("fifth");
+        }
+    });
+    assert_eq!(run.train(&TRAIN, Train::epochs(1)).unwrap().ended, Ended::Paused("first".into()));
+    assert_eq!(run.train(&TRAIN, Train::epochs(1)).unwrap().ended, Ended::Finished("third".into()));
+}
+
+#[test]
+fn another_thread_pauses_the_run_at_the_end_of_its_step() {
+    let transcript = Transcript::new();
+    let mut unit = Unit::new(&transcript);
+    let (asked, answered) = std::sync::mpsc::sync_channel::<StopHandle>(0);
+    let stopper = std::thread::spawn(move || {
+        let handle = answered.recv().unwrap();
+        handle.stop("from outside");
+        handle.stop("too late");
+    });
+    let handle = std::sync::OnceLock::new();
+    let mut run = Run::new(&mut unit).on(Event::TrainStepStart, |state, _| {
+        // The step waits until the other thread has asked, so this does not depend on timing.
+        let handle: &StopHandle = handle.get_or_init(|| state.stop_handle());
+        let _ = asked.send(handle.clone());
+        while !handle.is_asked() {
+            std::thread::yield_now();
+        }
+    });
+    let report = run.train(&[1, 2, 3], Train::epochs(1)).unwrap();
+    stopper.join().unwrap();
+    assert_eq!((report.ended, report.train.steps), (Ended::Paused("from outside".into()), 1));
+}
+
+#[test]
+fn a_handle_asked_between_calls_pauses_the_next_before_its_first_step_and_only_that() {
+    let mut unit = Unit::new(&Transcript::new());
+    let mut run = Run::new(&mut unit);
+    run.stop_handle().stop("not now");
+    let report = run.evaluate(&EVAL, Evaluate::whole()).unwrap();
+    assert_eq!((report.ended, report.eval.steps), (Ended::Paused("not now".into()), 0));
+    let report = run.evaluate(&EVAL, Evaluate::whole()).unwrap();
+    assert_eq!((report.ended, report.eval.steps), (Ended::Complete, 2));
+}
+
+#[test]
+fn a_paused_prediction_does_not_predict_a_batch_twice() {
+    let transcript = Transcript::new();
+    let mut unit = Unit::new(&transcript).at(Call::PredictStep, 2, Act::Stop);
+    let mut run = Run::new(&mut unit);
+    let mut outputs = Vec::new();
+    while run
+        .predict(&[1, 2, 3], Evaluate::whole(), |output| {
+            outputs.push(output);
+            Ok(())
+        })
+        .unwrap()
+        .ended
+        != Ended::Complete
+    {}
+    assert_eq!(outputs, [1, 2, 3]);
+}
