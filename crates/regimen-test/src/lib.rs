@@ -20,6 +20,7 @@ mod recorder;
 mod recording_unit;
 mod transcript;
 
+pub mod engine_suite;
 pub mod toy;
 
 pub use act::Act;

@@ -1,0 +1,71 @@
+//! Held gradients: how they add up, and how they go out and in.
+
+use regimen_core::{BoxError, Engine, Mode, StateDict};
+
+use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same, norm};
+use super::task::{backward, batches, first_update, forward};
+use super::{EngineFixture, ROWS};
+
+/// However a batch is split into micro-batches of unequal weight, the gradient of their window is
+/// that of the whole batch.
+pub fn splitting_a_batch_keeps_its_gradient<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
+    let whole = all_numbers(&first_update(fixture, &[fixture.batch(0..ROWS)], 1)?)?;
+    for sizes in [&[24][..], &[23, 1], &[8, 8, 8], &[1, 2, 3, 4, 5, 9], &[1; 24]] {
+        let batches = batches(fixture, sizes);
+        let full = sizes.len() as u64;
+        // A window of one step more than there are is ended by the end of the epoch.
+        for accumulate in [full, full + 1] {
+            let split = all_numbers(&first_update(fixture, &batches, accumulate)?)?;
+            let what = format!("{sizes:?} in a window of {accumulate}");
+            ensure_close(&what, &split, &whole, fixture.tolerance())?;
+        }
+    }
+    Ok(())
+}
+
+/// Backward adds `factor` times the gradients to those held, and 1 times where none is given.
+pub fn backward_adds_to_what_is_held<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
+    let first = all_numbers(&backward(fixture, &mut fixture.plain(), 0..9)?)?;
+    let second = all_numbers(&backward(fixture, &mut fixture.plain(), 9..ROWS)?)?;
+    let mut engine = fixture.plain();
+    for (rows, factor) in [(0..9, None), (9..ROWS, Some(2.5)), (0..9, Some(-0.5))] {
+        let loss = forward(fixture, &mut engine, Mode::Train, rows)?;
+        engine.backward(&loss.mean, factor)?;
+    }
+    let expected: Vec<f64> = first.iter().zip(&second).map(|(a, b)| 0.5 * a + 2.5 * b).collect();
+    ensure_close("0.5 a + 2.5 b", &all_numbers(&engine.gradients()?)?, &expected, 2.0 * fixture.tolerance())
+}
+
+/// Gradients are named as the parameters are, go out and in unchanged, replace what was held, and
+/// can be discarded.
+pub fn gradients_go_out_and_come_in<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
+    let mut engine = fixture.plain();
+    ensure(engine.gradients()?.is_empty(), "a new engine holds gradients")?;
+    let held = backward(fixture, &mut engine, 0..ROWS)?;
+    ensure(3 <= held.len(), "the suite needs a module of three parameters or more")?;
+
+    let module = engine.module_state()?;
+    for (name, gradient) in held.iter() {
+        let parameter = module.array(name)?;
+        let fits = (parameter.dtype(), parameter.shape()) == (gradient.dtype(), gradient.shape());
+        ensure(fits, format!("the gradient of `{name}` is not of its shape and type"))?;
+    }
+
+    engine.discard_gradients();
+    ensure(engine.gradients()?.is_empty(), "gradients are held after they were discarded")?;
+    ensure(engine.gradient_norm()? == 0.0, "the norm of no gradients is not 0")?;
+    engine.set_gradients(&held)?;
+    ensure_same("gradients put back", &engine.gradients()?, &held)?;
+
+    let mut part = held.clone();
+    let first = held.iter().next().map_or("", |(name, _)| name);
+    part.remove(first)?;
+    let part = changed(&part, |element| 2.0 * element)?;
+    engine.check_gradients(&part)?;
+    engine.set_gradients(&part)?;
+    ensure_same("gradients of some parameters", &engine.gradients()?, &part)?;
+    let (found, expected) = (engine.gradient_norm()?, norm(&all_numbers(&part)?));
+    ensure_close("the norm of some gradients", &[found], &[expected], fixture.tolerance())?;
+    engine.set_gradients(&StateDict::new())?;
+    ensure(engine.gradients()?.is_empty(), "an empty set of gradients left some held")
+}

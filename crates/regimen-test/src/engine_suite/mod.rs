@@ -1,0 +1,197 @@
+//! The contract of the engine seam as checks that any engine can be held to.
+//!
+//! Write an [`EngineFixture`] for your engine, and one test that calls [`run_all`]. The checks
+//! look at the engine alone and through [`AutoUnit`](regimen_core::AutoUnit); each is known to
+//! fail for an engine that breaks what it is about.
+//!
+//! One check starts the test program a second time, to load a checkpoint in a new process. Where
+//! the library has one generator for the whole process, keep the test alone in its file, so that
+//! no other test draws from it.
+//!
+//! ```no_run
+//! use std::ops::Range;
+//!
+//! use regimen_core::{BoxError, Loss, Mode};
+//! use regimen_test::engine_suite::{EngineFixture, run_all};
+//! use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
+//!
+//! struct Toy;
+//!
+//! impl EngineFixture for Toy {
+//!     type Engine = ToyEngine<ToyMlp>;
+//!     type Batch = (ToyArray, ToyArray);
+//!
+//!     fn plain(&self) -> Self::Engine {
+//!         manual_seed(1);
+//!         let mut vars = ToyVars::new();
+//!         let mlp = ToyMlp::plain(&mut vars, [1, 4, 1]);
+//!         ToyEngine::new(vars, mlp, ToyOptimizer::adam_w(0.0))
+//!     }
+//!
+//!     fn regularized(&self) -> Self::Engine {
+//!         manual_seed(1);
+//!         let mut vars = ToyVars::new();
+//!         let mlp = ToyMlp::regularized(&mut vars, [1, 4, 1], 0.5);
+//!         ToyEngine::new(vars, mlp, ToyOptimizer::adam_w(0.0))
+//!     }
+//!
+//!     fn batch(&self, rows: Range<u64>) -> Self::Batch {
+//!         let x: Vec<f64> = rows.map(|row| row as f64 / 8.0).collect();
+//!         let y: Vec<f64> = x.iter().map(|x| x.sin()).collect();
+//!         (ToyArray::new(&[x.len(), 1], &x), ToyArray::new(&[y.len(), 1], &y))
+//!     }
+//!
+//!     fn misshapen(&self) -> Self::Batch {
+//!         (ToyArray::new(&[1, 2], &[0.0, 0.0]), ToyArray::new(&[1, 1], &[0.0]))
+//!     }
+//!
+//!     fn loss(&self, _: Mode, mlp: &ToyMlp, (x, y): &Self::Batch) -> Result<Loss<ToyArray>, BoxError> {
+//!         Ok(Loss::mean(mlp.forward(x).mean_squared_error(y), x.shape()[0] as f64))
+//!     }
+//!
+//!     fn tolerance(&self) -> f64 {
+//!         1e-13
+//!     }
+//!
+//!     fn test_name(&self) -> &str {
+//!         "the_toy_engine_passes"
+//!     }
+//! }
+//!
+//! #[test]
+//! fn the_toy_engine_passes() {
+//!     run_all(&Toy);
+//! }
+//! ```
+
+mod clipping;
+mod exchange;
+mod gradients;
+mod loading;
+mod measure;
+mod panics;
+mod randomness;
+mod resume;
+mod task;
+mod text;
+mod update;
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use regimen_core::{BoxError, Engine, Loss, Mode, ToDevice};
+
+pub use clipping::clipping_agrees_with_a_hand_computation;
+pub use exchange::exchange_hands_out_flat_buckets;
+pub use gradients::{
+    backward_adds_to_what_is_held, gradients_go_out_and_come_in, splitting_a_batch_keeps_its_gradient,
+};
+pub use loading::{state_goes_out_and_comes_in, what_does_not_fit_is_refused};
+pub use panics::a_panic_in_the_module_is_an_error;
+pub use randomness::{seeding_repeats_dropout, the_evaluation_view_only_looks};
+pub use resume::a_new_process_continues_with_the_same_bits;
+pub use update::{a_skipped_update_changes_nothing, a_step_uses_up_the_gradients, rates_go_to_their_groups};
+
+/// How many rows the data of a fixture has.
+pub const ROWS: u64 = 24;
+
+/// An engine under test, with a module, data and a loss for it.
+///
+/// The module should have at least three parameters, all of which the loss depends on; the
+/// optimizer a state of its own; and each parameter group a parameter.
+pub trait EngineFixture {
+    /// The engine.
+    type Engine: Engine;
+
+    /// What the loss is computed of.
+    type Batch: Clone + ToDevice<<Self::Engine as Engine>::Device>;
+
+    /// A new engine, whose module has neither dropout nor batch statistics. Its parameters are
+    /// the same each time, in every process.
+    fn plain(&self) -> Self::Engine;
+
+    /// A new engine, whose module has dropout, and running statistics if the library has any. Its
+    /// parameters are the same each time, in every process.
+    fn regularized(&self) -> Self::Engine;
+
+    /// The rows `rows` of the data, which has [`ROWS`] rows, no two alike.
+    fn batch(&self, rows: Range<u64>) -> Self::Batch;
+
+    /// A batch of a shape that the module cannot take.
+    fn misshapen(&self) -> Self::Batch;
+
+    /// The mean loss over the rows of `batch`, weighted by their number.
+    fn loss(
+        &self,
+        mode: Mode,
+        module: &<Self::Engine as Engine>::Module,
+        batch: &Self::Batch,
+    ) -> Result<Loss<<Self::Engine as Engine>::Scalar>, BoxError>;
+
+    /// How far apart two ways to compute one gradient may be: the norm of the difference over the
+    /// norm. 2e-6 is right for single precision, 1e-13 for double.
+    fn tolerance(&self) -> f64;
+
+    /// The name of the test that runs the suite, with its modules, as `cargo test` prints it.
+    fn test_name(&self) -> &str;
+
+    /// A learning rate that neither freezes nor blows up the module in a dozen updates. 0.01 by
+    /// default.
+    fn learning_rate(&self) -> f64 {
+        0.01
+    }
+}
+
+/// A check: nothing, or what is wrong.
+pub type Check<F> = fn(&F) -> Result<(), BoxError>;
+
+/// Every check by its name.
+pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
+    macro_rules! named {
+        ($($check:ident),* $(,)?) => { vec![$((stringify!($check), $check::<F> as Check<F>)),*] };
+    }
+    named![
+        splitting_a_batch_keeps_its_gradient,
+        backward_adds_to_what_is_held,
+        gradients_go_out_and_come_in,
+        clipping_agrees_with_a_hand_computation,
+        exchange_hands_out_flat_buckets,
+        a_step_uses_up_the_gradients,
+        rates_go_to_their_groups,
+        a_skipped_update_changes_nothing,
+        seeding_repeats_dropout,
+        the_evaluation_view_only_looks,
+        what_does_not_fit_is_refused,
+        state_goes_out_and_comes_in,
+        a_panic_in_the_module_is_an_error,
+        a_new_process_continues_with_the_same_bits,
+    ]
+}
+
+/// Runs every check.
+///
+/// # Panics
+///
+/// If any fails; the message names each that did, with what is wrong.
+#[track_caller]
+pub fn run_all<F: EngineFixture>(fixture: &F) {
+    let failures = failures(fixture);
+    let lines: Vec<String> = failures.iter().map(|(check, wrong)| format!("{check}: {wrong}")).collect();
+    assert!(failures.is_empty(), "the engine fails\n{}", lines.join("\n"));
+}
+
+/// Runs every check and returns those that fail, with what is wrong.
+pub fn failures<F: EngineFixture>(fixture: &F) -> Vec<(&'static str, String)> {
+    if resume::is_second_process(fixture) {
+        return Vec::new();
+    }
+    let mut failures = Vec::new();
+    for (name, check) in checks::<F>() {
+        match catch_unwind(AssertUnwindSafe(|| check(fixture))) {
+            Ok(Ok(())) => {}
+            Ok(Err(wrong)) => failures.push((name, wrong.to_string())),
+            Err(_) => failures.push((name, "panicked, see above".to_owned())),
+        }
+    }
+    failures
+}

@@ -1,0 +1,32 @@
+//! A module that panics or fails in the middle of a window.
+
+use regimen_core::{BoxError, Engine, Kind, Run, Train};
+
+use super::EngineFixture;
+use super::measure::{ensure, ensure_same};
+use super::task::{batches, unit};
+
+/// A batch that the module cannot take is an error with its place, and the run goes on from there
+/// as if it had not been tried: the window under way keeps its gradients.
+pub fn a_panic_in_the_module_is_an_error<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
+    let good = batches(fixture, &[2, 3, 4, 5, 6]);
+    let mut bad = good.clone();
+    bad[3] = fixture.misshapen();
+
+    let mut unharmed = unit(fixture, fixture.regularized()).accumulate(2);
+    Run::new(&mut unharmed).train(&good, Train::epochs(1))?;
+    let mut harmed = unit(fixture, fixture.regularized()).accumulate(2);
+    let mut run = Run::new(&mut harmed);
+    match run.train(&bad, Train::epochs(1)) {
+        Ok(_) => return Err("the misshapen batch fits the module".into()),
+        Err(error) => {
+            let (kind, step) = (error.kind(), error.place().step);
+            ensure(matches!(kind, Kind::Panic | Kind::Unit) && step == 3, format!("misplaced: {error}"))?;
+        }
+    }
+    run.train(&good, Train::epochs(1))?;
+    drop(run);
+    let (unharmed, harmed) = (unharmed.engine(), harmed.engine());
+    ensure_same("the module after a panic", &harmed.module_state()?, &unharmed.module_state()?)?;
+    ensure_same("the optimizer after a panic", &harmed.optimizer_state()?, &unharmed.optimizer_state()?)
+}

@@ -1,0 +1,57 @@
+//! State as lines of text, so that a second process can read it without a file format.
+
+use std::collections::BTreeMap;
+
+use regimen_core::{Array, BoxError, Dtype, StateDict};
+
+const DTYPES: [Dtype; 13] = [
+    Dtype::Bool,
+    Dtype::U8,
+    Dtype::I8,
+    Dtype::U16,
+    Dtype::I16,
+    Dtype::F16,
+    Dtype::BF16,
+    Dtype::U32,
+    Dtype::I32,
+    Dtype::F32,
+    Dtype::U64,
+    Dtype::I64,
+    Dtype::F64,
+];
+
+/// One line an array: part, name, type, shape and bytes in hexadecimal, with tabs between them.
+/// A part without arrays is a line of its name alone.
+pub(super) fn to_text(parts: &BTreeMap<String, StateDict>) -> String {
+    let mut text = String::new();
+    for (part, dict) in parts {
+        text.push_str(&format!("{part}\n"));
+        for (name, array) in dict.iter() {
+            let (dtype, shape) = (array.dtype(), array.shape());
+            let shape: Vec<String> = shape.iter().map(usize::to_string).collect();
+            let bytes: String = array.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            text.push_str(&format!("{part}\t{name}\t{dtype:?}\t{}\t{bytes}\n", shape.join(",")));
+        }
+    }
+    text
+}
+
+/// The reverse of [`to_text`].
+pub(super) fn from_text(text: &str) -> Result<BTreeMap<String, StateDict>, BoxError> {
+    let mut parts: BTreeMap<String, StateDict> = BTreeMap::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let dict = parts.entry(fields[0].to_owned()).or_default();
+        let [_, name, dtype, shape, bytes] = fields[..] else { continue };
+        let dtype = DTYPES.into_iter().find(|known| format!("{known:?}") == dtype);
+        let dtype = dtype.ok_or_else(|| format!("`{name}` is of an unknown type"))?;
+        let shape = shape.split(',').filter(|length| !length.is_empty()).map(str::parse);
+        let pairs = bytes.as_bytes().chunks_exact(2).map(|pair| {
+            let pair = std::str::from_utf8(pair)?;
+            Ok(u8::from_str_radix(pair, 16)?)
+        });
+        let bytes = pairs.collect::<Result<_, BoxError>>()?;
+        dict.insert(name, Array::new(dtype, shape.collect::<Result<_, _>>()?, bytes)?)?;
+    }
+    Ok(parts)
+}

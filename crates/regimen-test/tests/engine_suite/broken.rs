@@ -1,0 +1,337 @@
+//! The toy engine with one habit broken.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use regimen_core::{BoxError, Bucket, Engine, Loss, Mode, StateDict};
+use regimen_test::engine_suite::EngineFixture;
+use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, manual_seed};
+
+use crate::toy::Toy;
+
+/// What is wrong with a [`BrokenEngine`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    None,
+    IgnoresTheSeed,
+    SeedsAlike,
+    SeedsByProcess,
+    IgnoresTheFactor,
+    ForgetsHeldGradients,
+    ScalesSlightlyOff,
+    NormOmitsAParameter,
+    ClampsFromAbove,
+    OverlooksNan,
+    KeepsGradientsNotGiven,
+    SetsNoGradients,
+    DiscardsNothing,
+    IgnoresTheBucketSize,
+    ReversesBuckets,
+    IgnoresTheExchange,
+    LosesGradientsInExchange,
+    StepKeepsGradients,
+    UsesOneRate,
+    TakesAnyRates,
+    MovesAtNan,
+    EvaluatesInTraining,
+    RecordsEvaluation,
+    StaysInEvaluation,
+    ChecksNothing,
+    LoadsHalf,
+    SavesNoOptimizer,
+    LoadsNoOptimizer,
+    SavesNoBuffers,
+    LosesGradientsInPanic,
+}
+
+/// The fixture of an engine with a defect.
+pub struct Broken {
+    pub defect: Defect,
+    pub test: &'static str,
+}
+
+impl EngineFixture for Broken {
+    type Engine = BrokenEngine;
+    type Batch = <Toy as EngineFixture>::Batch;
+
+    fn plain(&self) -> BrokenEngine {
+        BrokenEngine { engine: Toy.plain(), defect: self.defect }
+    }
+
+    fn regularized(&self) -> BrokenEngine {
+        BrokenEngine { engine: Toy.regularized(), defect: self.defect }
+    }
+
+    fn batch(&self, rows: Range<u64>) -> Self::Batch {
+        Toy.batch(rows)
+    }
+
+    fn misshapen(&self) -> Self::Batch {
+        Toy.misshapen()
+    }
+
+    fn loss(&self, mode: Mode, mlp: &ToyMlp, batch: &Self::Batch) -> Result<Loss<ToyArray>, BoxError> {
+        Toy.loss(mode, mlp, batch)
+    }
+
+    fn tolerance(&self) -> f64 {
+        Toy.tolerance()
+    }
+
+    fn test_name(&self) -> &str {
+        self.test
+    }
+}
+
+/// The toy engine with a defect.
+pub struct BrokenEngine {
+    engine: ToyEngine<ToyMlp>,
+    defect: Defect,
+}
+
+impl BrokenEngine {
+    fn has(&self, defect: Defect) -> bool {
+        self.defect == defect
+    }
+
+    /// The first parameter moved a little.
+    fn nudge(&mut self) -> Result<(), BoxError> {
+        let held = self.engine.gradients()?;
+        let mut one = held.clone();
+        held.iter().skip(1).try_for_each(|(name, _)| one.remove(name).map(drop))?;
+        self.engine.set_gradients(&one)?;
+        self.engine.clip_gradient_values(1.0)?;
+        let parameter = self.engine.module_state()?;
+        let (name, array) = parameter.iter().next().ok_or("no parameter")?;
+        let mut moved = parameter.clone();
+        let _ = moved.remove(name)?;
+        let mut bytes = array.bytes().to_vec();
+        bytes[0] ^= 1;
+        moved.insert(name, regimen_core::Array::new(array.dtype(), array.shape().to_vec(), bytes)?)?;
+        self.engine.load_module(&moved)?;
+        self.engine.set_gradients(&held)
+    }
+}
+
+impl Engine for BrokenEngine {
+    type Module = ToyMlp;
+    type Scalar = ToyArray;
+    type Device = ToyDevice;
+
+    fn module(&self) -> &ToyMlp {
+        self.engine.module()
+    }
+
+    fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&ToyMlp) -> R) -> R {
+        match self.defect {
+            Defect::EvaluatesInTraining => self.engine.with_module(Mode::Train, f),
+            Defect::RecordsEvaluation => {
+                let before = self.engine.vars().set_training(mode == Mode::Train);
+                let result = catch_unwind(AssertUnwindSafe(|| f(self.engine.module())));
+                self.engine.vars().set_training(before);
+                result.unwrap_or_else(|panic| resume_unwind(panic))
+            }
+            Defect::StaysInEvaluation => {
+                let result = self.engine.with_module(mode, f);
+                self.engine.vars().set_training(mode == Mode::Train);
+                result
+            }
+            Defect::LosesGradientsInPanic => {
+                let result = catch_unwind(AssertUnwindSafe(|| self.engine.with_module(mode, f)));
+                result.unwrap_or_else(|panic| {
+                    self.engine.discard_gradients();
+                    resume_unwind(panic)
+                })
+            }
+            _ => self.engine.with_module(mode, f),
+        }
+    }
+
+    fn device(&self, mode: Mode) -> ToyDevice {
+        self.engine.device(mode)
+    }
+
+    fn seed(&mut self, seed: u64) {
+        match self.defect {
+            Defect::IgnoresTheSeed => {}
+            Defect::SeedsAlike => manual_seed(0),
+            Defect::SeedsByProcess => manual_seed(seed ^ u64::from(std::process::id())),
+            _ => self.engine.seed(seed),
+        }
+    }
+
+    fn value(&self, scalar: &ToyArray) -> Result<f64, BoxError> {
+        self.engine.value(scalar)
+    }
+
+    fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {
+        if self.has(Defect::ForgetsHeldGradients) {
+            self.engine.discard_gradients();
+        }
+        let factor = if self.has(Defect::IgnoresTheFactor) { None } else { factor };
+        self.engine.backward(loss, factor)
+    }
+
+    fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError> {
+        let off = if self.has(Defect::ScalesSlightlyOff) { 1.0 + 1e-9 } else { 1.0 };
+        self.engine.scale_gradients(factor * off)
+    }
+
+    fn gradient_norm(&mut self) -> Result<f64, BoxError> {
+        if self.has(Defect::NormOmitsAParameter) {
+            let held = self.engine.gradients()?;
+            let mut part = held.clone();
+            if let Some((name, _)) = held.iter().last() {
+                part.remove(name)?;
+            }
+            self.engine.set_gradients(&part)?;
+            let norm = self.engine.gradient_norm();
+            self.engine.set_gradients(&held)?;
+            return norm;
+        }
+        self.engine.gradient_norm()
+    }
+
+    fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
+        if self.has(Defect::ClampsFromAbove) {
+            return self.engine.exchange_gradients(usize::MAX, &mut |bucket| {
+                if let Bucket::F64(elements) = bucket {
+                    elements.iter_mut().for_each(|element| *element = element.min(limit));
+                }
+                Ok(())
+            });
+        }
+        self.engine.clip_gradient_values(limit)
+    }
+
+    fn gradients_are_finite(&mut self) -> Result<bool, BoxError> {
+        let finite = self.engine.gradients_are_finite()?;
+        if self.has(Defect::MovesAtNan) && !finite {
+            self.nudge()?;
+        }
+        Ok(finite || self.has(Defect::OverlooksNan))
+    }
+
+    fn gradients(&self) -> Result<StateDict, BoxError> {
+        self.engine.gradients()
+    }
+
+    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::SetsNoGradients => Ok(()),
+            Defect::KeepsGradientsNotGiven => {
+                let mut all = gradients.clone();
+                for (name, array) in self.engine.gradients()? {
+                    if !all.contains(&name) {
+                        all.insert(name, array)?;
+                    }
+                }
+                self.engine.set_gradients(&all)
+            }
+            _ => self.engine.set_gradients(gradients),
+        }
+    }
+
+    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {
+        if self.has(Defect::ChecksNothing) { Ok(()) } else { self.engine.check_gradients(gradients) }
+    }
+
+    fn discard_gradients(&mut self) {
+        if !self.has(Defect::DiscardsNothing) {
+            self.engine.discard_gradients();
+        }
+    }
+
+    fn exchange_gradients(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let held = self.engine.gradients()?;
+        match self.defect {
+            Defect::IgnoresTheBucketSize => self.engine.exchange_gradients(usize::MAX, exchange),
+            Defect::ReversesBuckets => self.engine.exchange_gradients(bytes, &mut |bucket| {
+                let Bucket::F64(elements) = bucket else { return Err("not of the toy engine".into()) };
+                elements.reverse();
+                let result = exchange(Bucket::F64(elements));
+                elements.reverse();
+                result
+            }),
+            Defect::IgnoresTheExchange => {
+                self.engine.exchange_gradients(bytes, exchange)?;
+                self.engine.set_gradients(&held)
+            }
+            Defect::LosesGradientsInExchange => {
+                let result = self.engine.exchange_gradients(bytes, exchange);
+                if result.is_err() {
+                    self.engine.discard_gradients();
+                }
+                result
+            }
+            _ => self.engine.exchange_gradients(bytes, exchange),
+        }
+    }
+
+    fn groups(&self) -> &[String] {
+        self.engine.groups()
+    }
+
+    fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
+        let (held, groups) = (self.engine.gradients()?, self.engine.groups().len());
+        match self.defect {
+            Defect::StepKeepsGradients => {
+                self.engine.step(rates)?;
+                self.engine.set_gradients(&held)
+            }
+            Defect::UsesOneRate if rates.len() == groups => self.engine.step(&vec![rates[0]; groups]),
+            Defect::TakesAnyRates => {
+                let mut rates = rates.to_vec();
+                rates.resize(groups, 0.01);
+                self.engine.step(&rates)
+            }
+            _ => self.engine.step(rates),
+        }
+    }
+
+    fn module_state(&self) -> Result<StateDict, BoxError> {
+        let mut dict = self.engine.module_state()?;
+        if self.has(Defect::SavesNoBuffers) && dict.contains("centre.running_mean") {
+            dict.remove("centre.running_mean")?;
+        }
+        Ok(dict)
+    }
+
+    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError> {
+        if self.has(Defect::ChecksNothing) { Ok(()) } else { self.module_state()?.check_same_layout(dict) }
+    }
+
+    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let mut whole = self.engine.module_state()?;
+        let result = self.module_state()?.check_same_layout(dict);
+        if result.is_err() && !self.has(Defect::LoadsHalf) {
+            return result;
+        }
+        for (name, array) in self.engine.module_state()? {
+            if let Ok(new) = dict.array(&name)
+                && (new.dtype(), new.shape()) == (array.dtype(), array.shape())
+            {
+                whole.remove(&name)?;
+                whole.insert(name, new.clone())?;
+            }
+        }
+        self.engine.load_module(&whole)?;
+        result
+    }
+
+    fn optimizer_state(&self) -> Result<StateDict, BoxError> {
+        if self.has(Defect::SavesNoOptimizer) { Ok(StateDict::new()) } else { self.engine.optimizer_state() }
+    }
+
+    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
+        if self.has(Defect::ChecksNothing) { Ok(()) } else { self.engine.check_optimizer(dict) }
+    }
+
+    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        if self.has(Defect::LoadsNoOptimizer) { Ok(()) } else { self.engine.load_optimizer(dict) }
+    }
+}
