@@ -1,1 +1,28 @@
-//! Engine on Burn.
+//! regimen's engine on [Burn](burn): any module, any optimizer, the CPU by default.
+//!
+//! [`Burn`] is the [`Engine`](regimen_core::Engine) for an [`AutoUnit`]. A plain unit, which calls
+//! Burn by itself, gets the same from the parts: [`initialize`], [`place`], [`seed_step`],
+//! [`ModuleState`] and [`OptimizerState`].
+//!
+//! Burn on the CPU has one generator for the whole process. Two trainings in two threads of one
+//! process draw from each other's numbers, so neither can be repeated: give each a process.
+//!
+//! [`AutoUnit`]: https://docs.rs/regimen-core/latest/regimen_core/struct.AutoUnit.html
+#![forbid(unsafe_code)]
+
+mod array;
+mod device;
+mod engine;
+mod gradients;
+mod module_state;
+mod optimizer_state;
+mod parameters;
+mod seed;
+
+pub use burn;
+
+pub use device::{BurnDevice, device, devices, place};
+pub use engine::Burn;
+pub use module_state::ModuleState;
+pub use optimizer_state::OptimizerState;
+pub use seed::{initialize, seed_step};

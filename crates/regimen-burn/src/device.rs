@@ -1,0 +1,93 @@
+//! Devices by name, and batches on them.
+
+use burn::tensor::kind::Autodiff;
+use burn::tensor::{Device, Tensor};
+use regimen_core::{BoxError, ToDevice};
+
+/// A Burn device as [`ToDevice`] takes it: tensors of every kind, and tuples, arrays, `Vec` and
+/// `Option` of them, can be moved to it.
+///
+/// A batch that is moved to an autodiff device is on autodiff: dropout and batch norm look at
+/// their input to see whether they are trained. Moved to a plain device, it is not.
+#[derive(Clone, Debug)]
+pub struct BurnDevice(pub Device);
+
+impl<const D: usize, K: Autodiff> ToDevice<BurnDevice> for Tensor<D, K> {
+    fn to_device(self, BurnDevice(device): &BurnDevice) -> Result<Self, BoxError> {
+        // Burn's own move leaves autodiff as it was, on or off.
+        let tensor = if self.device() == *device { self } else { Tensor::to_device(self, device) };
+        Ok(match device.gradient_checkpointing_strategy() {
+            None => tensor.without_autodiff(),
+            Some(strategy) => tensor.autodiff().with_gradient_checkpointing_strategy(strategy),
+        })
+    }
+}
+
+/// Moves every tensor of a batch to `device`. For plain units: give the device for training as
+/// `&device.clone().autodiff()`, else dropout and batch norm behave as in evaluation.
+pub fn place<B: ToDevice<BurnDevice>>(batch: B, device: &Device) -> Result<B, BoxError> {
+    batch.to_device(&BurnDevice(device.clone()))
+}
+
+/// The device called `name`: one of [`devices`], where there can be several with an index, as in
+/// `cuda:1`.
+///
+/// A name that this build does not know is an error that lists those it knows. A device that it
+/// knows and the machine lacks is found out by Burn, at the first use.
+pub fn device(name: &str) -> Result<Device, BoxError> {
+    let (kind, index) = match name.split_once(':') {
+        None => (name, None),
+        Some((kind, index)) => match index.parse() {
+            Ok(index) => (kind, Some(index)),
+            Err(_) => return Err(format!("device `{name}`: `{index}` is no index, write `{kind}:0`").into()),
+        },
+    };
+    let Some(Kind { several, open, .. }) = KINDS.iter().find(|known| known.name == kind) else {
+        let known = devices().join(", ");
+        return Err(format!("this build has no device `{name}`; it has: {known}").into());
+    };
+    if index.is_some() && !several {
+        return Err(format!("device `{name}`: there is one `{kind}` only, leave out the index").into());
+    }
+    Ok(open(index))
+}
+
+/// The names that [`device`] knows in this build, which its features decide. `cpu` is `flex` where
+/// that is compiled in.
+pub fn devices() -> Vec<&'static str> {
+    KINDS.iter().map(|kind| kind.name).collect()
+}
+
+struct Kind {
+    name: &'static str,
+    /// Whether a machine can have several, told apart by index.
+    several: bool,
+    open: fn(Option<usize>) -> Device,
+}
+
+const KINDS: &[Kind] = &[
+    #[cfg(feature = "flex")]
+    Kind { name: "cpu", several: false, open: |_| Device::flex() },
+    #[cfg(feature = "flex")]
+    Kind { name: "flex", several: false, open: |_| Device::flex() },
+    #[cfg(all(feature = "cpu", not(feature = "flex")))]
+    Kind { name: "cpu", several: false, open: |_| Device::cpu() },
+    #[cfg(feature = "cuda")]
+    Kind { name: "cuda", several: true, open: |index| Device::cuda(index.unwrap_or(0)) },
+    #[cfg(feature = "rocm")]
+    Kind { name: "rocm", several: true, open: |index| Device::rocm(index.unwrap_or(0)) },
+    #[cfg(feature = "metal")]
+    Kind { name: "metal", several: true, open: |index| Device::metal(graphics(index)) },
+    #[cfg(feature = "vulkan")]
+    Kind { name: "vulkan", several: true, open: |index| Device::vulkan(graphics(index)) },
+    #[cfg(feature = "webgpu")]
+    Kind { name: "webgpu", several: true, open: |index| Device::webgpu(graphics(index)) },
+    #[cfg(feature = "wgpu")]
+    Kind { name: "wgpu", several: true, open: |index| Device::wgpu(graphics(index)) },
+];
+
+/// With an index that discrete graphics card, else the best that there is.
+#[cfg(feature = "wgpu")]
+fn graphics(index: Option<usize>) -> burn::tensor::DeviceKind {
+    index.map_or(burn::tensor::DeviceKind::DefaultDevice, burn::tensor::DeviceKind::DiscreteGpu)
+}

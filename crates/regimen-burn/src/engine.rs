@@ -1,0 +1,253 @@
+//! The engine: a Burn module with its optimizer.
+
+use std::{fmt, mem};
+
+use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
+use burn::module::{Module, ParamGroup};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Tensor};
+use regimen_core::{BoxError, Bucket, Engine, Mode, StateDict};
+
+use crate::gradients::{self, Gradients};
+use crate::parameters::Parameters;
+use crate::{BurnDevice, module_state, optimizer_state};
+
+/// A Burn module with its optimizer on a device.
+///
+/// ```
+/// use regimen_burn::burn::nn::LinearConfig;
+/// use regimen_burn::burn::optim::AdamConfig;
+/// use regimen_burn::{Burn, device, initialize};
+///
+/// let device = device("cpu")?;
+/// let module = initialize(7, &device, |device| LinearConfig::new(4, 2).init(device));
+/// let engine = Burn::new(module, AdamConfig::new().init(), &device)?;
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+///
+/// Any optimizer that Burn has for a whole module does, with groups of its own or without. Clip
+/// with `AutoUnit`: the clipping of an optimizer of Burn's takes each parameter for itself.
+///
+/// **If the optimizer panics** in the middle of a step, the module is as it was before the step,
+/// but the optimizer's state may not be: every step is an error from then on, until a state of
+/// the optimizer is loaded.
+pub struct Burn<M: Module> {
+    module: M,
+    parameters: Parameters,
+    optimizer: ModuleOptimizer,
+    /// Whether a step of the optimizer never came to its end.
+    torn: bool,
+    held: Gradients,
+    device: Device,
+    groups: Vec<String>,
+    /// What is in each group but the first, which has the rest.
+    members: Vec<ParamGroup>,
+}
+
+impl<M: Module> Burn<M> {
+    /// Trains `module` with `optimizer` on `device`, to which the module is moved.
+    ///
+    /// All parameters are in one group, `default`; see [`group`](Burn::group). Those that were
+    /// not drawn yet are drawn now; [`initialize`](crate::initialize) makes them repeatable. A
+    /// parameter at two paths and a quantized one are errors that name it.
+    pub fn new(module: M, optimizer: ModuleOptimizer, device: &Device) -> Result<Self, BoxError> {
+        let module = module.train().fork(device);
+        Ok(Burn {
+            parameters: Parameters::of(&module)?,
+            module,
+            optimizer,
+            torn: false,
+            held: Gradients::default(),
+            device: device.clone().autodiff(),
+            groups: vec!["default".to_owned()],
+            members: Vec::new(),
+        })
+    }
+
+    /// Gives the parameters in `members` a learning rate of their own, under `name`. Of two groups
+    /// with the same parameter the later one has it.
+    ///
+    /// A name that is there already, and a group without a trained parameter, are errors.
+    ///
+    /// ```
+    /// # use regimen_burn::burn::{module::ParamGroup, nn::LinearConfig, optim::SgdConfig};
+    /// # use regimen_burn::{Burn, device, initialize};
+    /// # let device = device("cpu")?;
+    /// # let module = initialize(7, &device, |device| LinearConfig::new(4, 2).init(device));
+    /// let engine = Burn::new(module, SgdConfig::new().init(), &device)?
+    ///     .group("bias", ParamGroup::from_predicate("bias"))?;
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    pub fn group(mut self, name: impl Into<String>, members: ParamGroup) -> Result<Self, BoxError> {
+        let name = name.into();
+        if self.groups.contains(&name) {
+            return Err(format!("two parameter groups are named `{name}`").into());
+        }
+        if !self.parameters.trained().any(|(path, entry)| members.matches(&entry.id, Some(path))) {
+            let known: Vec<&str> = self.parameters.trained().map(|(path, _)| path).collect();
+            let known = known.join(", ");
+            return Err(format!("no trained parameter is in group `{name}`; there are: {known}").into());
+        }
+        self.groups.push(name);
+        self.members.push(members);
+        Ok(self)
+    }
+
+    /// The module, by value.
+    pub fn into_module(self) -> M {
+        self.module
+    }
+
+    fn rates(&self, rates: &[f64]) -> Result<ModuleLearningRate, BoxError> {
+        let (groups, given) = (self.groups.len(), rates.len());
+        match rates {
+            [default, others @ ..] if given == groups => Ok(match others {
+                [] => (*default).into(),
+                // Burn makes rates by group only with a schedule; a number is a constant one.
+                _ => (self.members.iter().zip(others))
+                    .fold(ModuleLrScheduler::new(*default), |all, (members, rate)| {
+                        all.with_group(members.clone(), *rate)
+                    })
+                    .step(),
+            }),
+            _ => Err(format!("{given} learning rates for {groups} parameter groups").into()),
+        }
+    }
+}
+
+impl<M: Module> fmt::Debug for Burn<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Burn")
+            .field("module", &self.module)
+            .field("device", &self.device)
+            .field("groups", &self.groups)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: Module> Engine for Burn<M> {
+    type Module = M;
+    type Scalar = Tensor<1>;
+    type Device = BurnDevice;
+
+    fn module(&self) -> &M {
+        &self.module
+    }
+
+    fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&M) -> R) -> R {
+        match mode {
+            Mode::Train => f(&self.module),
+            Mode::Eval | Mode::Predict => f(&self.module.valid()),
+        }
+    }
+
+    fn device(&self, mode: Mode) -> BurnDevice {
+        BurnDevice(match mode {
+            Mode::Train => self.device.clone(),
+            Mode::Eval | Mode::Predict => self.device.clone().without_autodiff(),
+        })
+    }
+
+    fn seed(&mut self, seed: u64) {
+        self.device.seed(seed);
+    }
+
+    fn value(&self, scalar: &Tensor<1>) -> Result<f64, BoxError> {
+        Ok(scalar.clone().try_into_scalar::<f64>()?)
+    }
+
+    fn backward(&mut self, loss: &Tensor<1>, factor: Option<f64>) -> Result<(), BoxError> {
+        if !loss.is_tracked() {
+            return Err("the loss does not depend on a trained parameter".into());
+        }
+        let gradients = match factor {
+            None => loss.backward(),
+            Some(factor) => loss.clone().mul_scalar(factor).backward(),
+        };
+        self.held.add(GradientsParams::from_grads(gradients, &self.module), &self.module);
+        Ok(())
+    }
+
+    fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError> {
+        self.held.scale(factor, &self.module);
+        Ok(())
+    }
+
+    fn gradient_norm(&mut self) -> Result<f64, BoxError> {
+        self.held.norm(&self.module)
+    }
+
+    fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
+        self.held.clamp(limit, &self.module);
+        Ok(())
+    }
+
+    fn gradients(&self) -> Result<StateDict, BoxError> {
+        self.held.state_dict(&self.module, &self.parameters)
+    }
+
+    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
+        self.held = Gradients::from_state_dict(gradients, &self.module, &self.parameters)?;
+        Ok(())
+    }
+
+    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {
+        gradients::check(gradients, &self.parameters)
+    }
+
+    fn discard_gradients(&mut self) {
+        self.held = Gradients::default();
+    }
+
+    fn exchange_gradients(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.held = self.held.exchanged(&self.module, &self.parameters, bytes, exchange)?;
+        Ok(())
+    }
+
+    fn groups(&self) -> &[String] {
+        &self.groups
+    }
+
+    fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
+        if self.torn {
+            return Err("the optimizer panicked in an earlier step; load a checkpoint to go on".into());
+        }
+        let rates = self.rates(rates)?;
+        self.torn = true;
+        let gradients = mem::take(&mut self.held).into_inner();
+        // Burn consumes the module; the copy shares its tensors, and is what stays after a panic.
+        self.module = self.optimizer.step(rates, self.module.clone(), gradients);
+        self.torn = false;
+        Ok(())
+    }
+
+    fn module_state(&self) -> Result<StateDict, BoxError> {
+        module_state::state_dict(&self.module)
+    }
+
+    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError> {
+        module_state::check(&self.module, dict)
+    }
+
+    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        module_state::load(&mut self.module, dict)
+    }
+
+    fn optimizer_state(&self) -> Result<StateDict, BoxError> {
+        optimizer_state::state_dict(&self.optimizer, &self.parameters)
+    }
+
+    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
+        optimizer_state::loaded(&self.optimizer, &self.module, dict).map(drop)
+    }
+
+    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.optimizer = optimizer_state::loaded(&self.optimizer, &self.module, dict)?;
+        self.torn = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! Gradients that are held between backward and the optimizer's step.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::{DType, Tensor, TensorData};
+use regimen_core::{BoxError, Bucket, Dtype, StateDict};
+
+use crate::array::{array, data};
+use crate::parameters::{Entry, Parameters};
+
+/// Gradients by parameter id.
+///
+/// Burn keeps them by id in a hash map; everything here that depends on an order goes over the
+/// module or over the paths.
+#[derive(Debug, Default)]
+pub(crate) struct Gradients(GradientsParams);
+
+/// How many elements are summed at once. From 4 M elements on, Burn's CPU backend divides a sum
+/// among its threads, and the result depends on how.
+const SUMMED_AT_ONCE: usize = 1 << 20;
+
+impl Gradients {
+    pub(crate) fn into_inner(self) -> GradientsParams {
+        self.0
+    }
+
+    /// Adds those of `new`.
+    pub(crate) fn add<M: Module>(&mut self, new: GradientsParams, module: &M) {
+        if self.0.is_empty() {
+            self.0 = new;
+        } else {
+            module.visit(&mut Add { held: &mut self.0, new });
+        }
+    }
+
+    pub(crate) fn scale<M: Module>(&mut self, factor: f64, module: &M) {
+        module.visit(&mut Change(&mut self.0, By::Factor(factor)));
+    }
+
+    pub(crate) fn clamp<M: Module>(&mut self, limit: f64, module: &M) {
+        module.visit(&mut Change(&mut self.0, By::Limit(limit)));
+    }
+
+    /// The Euclidean norm over all of them: squares are summed on the device by parameter, and
+    /// the sums on the host in the order of the module.
+    pub(crate) fn norm<M: Module>(&self, module: &M) -> Result<f64, BoxError> {
+        let mut squares = Squares { held: &self.0, sums: Vec::new() };
+        module.visit(&mut squares);
+        if squares.sums.is_empty() {
+            return Ok(0.0);
+        }
+        let sums = Tensor::cat(squares.sums, 0).try_into_data_as::<f64>()?;
+        Ok(sums.as_slice::<f64>()?.iter().sum::<f64>().sqrt())
+    }
+
+    /// A copy by path.
+    pub(crate) fn state_dict<M: Module>(
+        &self,
+        module: &M,
+        parameters: &Parameters,
+    ) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        for (id, data) in self.read(module)? {
+            let path = parameters.path(id).unwrap_or_default();
+            dict.insert(path, array(data).map_err(|cause| format!("gradient of `{path}`: {cause}"))?)?;
+        }
+        Ok(dict)
+    }
+
+    /// Those that `dict` holds by path, as [`check`] accepts it.
+    pub(crate) fn from_state_dict<M: Module>(
+        dict: &StateDict,
+        module: &M,
+        parameters: &Parameters,
+    ) -> Result<Self, BoxError> {
+        check(dict, parameters)?;
+        let mut read = BTreeMap::new();
+        for (path, entry) in parameters.trained() {
+            if let Ok(array) = dict.array(path) {
+                read.insert(entry.id, data(array)?);
+            }
+        }
+        Ok(Gradients::write(read, module))
+    }
+
+    /// Hands them out in flat buffers of at most `bytes` bytes and gives back what is left there.
+    pub(crate) fn exchanged<M: Module>(
+        &self,
+        module: &M,
+        parameters: &Parameters,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<Self, BoxError> {
+        let mut read = self.read(module)?;
+        for bucket in buckets(parameters, bytes) {
+            if bucket.iter().any(|entry| entry.dtype == Dtype::F64) {
+                exchange_as::<f64>(&bucket, &mut read, |flat| exchange(Bucket::F64(flat)))?;
+            } else {
+                exchange_as::<f32>(&bucket, &mut read, |flat| exchange(Bucket::F32(flat)))?;
+            }
+        }
+        Ok(Gradients::write(read, module))
+    }
+
+    fn read<M: Module>(&self, module: &M) -> Result<BTreeMap<ParamId, TensorData>, BoxError> {
+        let mut read = Read { held: &self.0, read: Ok(BTreeMap::new()) };
+        module.visit(&mut read);
+        read.read
+    }
+
+    fn write<M: Module>(read: BTreeMap<ParamId, TensorData>, module: &M) -> Self {
+        let mut write = Write { read, written: GradientsParams::new() };
+        module.visit(&mut write);
+        Gradients(write.written)
+    }
+}
+
+/// Checks that every array of `dict` is for a trained parameter, and of its type and shape.
+pub(crate) fn check(dict: &StateDict, parameters: &Parameters) -> Result<(), BoxError> {
+    let mut wrong = Vec::new();
+    for (path, array) in dict.iter() {
+        match parameters.get(path) {
+            None => wrong.push(format!("`{path}` is not known here")),
+            Some(entry) if !entry.trained => wrong.push(format!("`{path}` is not trained")),
+            Some(Entry { dtype, shape, .. }) if (*dtype, &**shape) != (array.dtype(), array.shape()) => {
+                wrong.push(format!("`{path}` is {array:?}, not {dtype:?}{shape:?}"));
+            }
+            Some(_) => {}
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(format!("gradients: {}", wrong.join("; ")).into()) }
+}
+
+/// The trained parameters in the order of their paths, cut into runs of one width whose elements
+/// fill at most `bytes` bytes; a larger parameter is a run of its own.
+fn buckets(parameters: &Parameters, bytes: usize) -> Vec<Vec<&Entry>> {
+    let mut buckets: Vec<Vec<&Entry>> = Vec::new();
+    let (mut filled, mut width) = (0, 0);
+    for (_, entry) in parameters.trained() {
+        let wide = if entry.dtype == Dtype::F64 { 8 } else { 4 };
+        let size = wide * entry.elements();
+        match buckets.last_mut() {
+            Some(last) if wide == width && filled + size <= bytes => {
+                last.push(entry);
+                filled += size;
+            }
+            _ => {
+                buckets.push(vec![entry]);
+                (filled, width) = (size, wide);
+            }
+        }
+    }
+    buckets
+}
+
+/// Exchanges one bucket as a flat buffer of `T`; half precision is widened for it.
+fn exchange_as<T: burn::tensor::Element + Default>(
+    bucket: &[&Entry],
+    read: &mut BTreeMap<ParamId, TensorData>,
+    exchange: impl FnOnce(&mut [T]) -> Result<(), BoxError>,
+) -> Result<(), BoxError> {
+    let mut flat: Vec<T> = Vec::with_capacity(bucket.iter().map(|entry| entry.elements()).sum());
+    for entry in bucket {
+        match read.remove(&entry.id) {
+            Some(data) => flat.extend(data.try_into_vec_as::<T>()?),
+            None => flat.resize(flat.len() + entry.elements(), T::default()),
+        }
+    }
+    exchange(&mut flat)?;
+    let mut rest = &*flat;
+    for entry in bucket {
+        let (own, others) = rest.split_at(entry.elements());
+        read.insert(entry.id, TensorData::new(own.to_vec(), entry.shape.clone()));
+        rest = others;
+    }
+    Ok(())
+}
+
+struct Add<'a> {
+    held: &'a mut GradientsParams,
+    new: GradientsParams,
+}
+
+impl ModuleVisitor for Add<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(new) = self.new.remove::<D>(param.id) else { return };
+        let sum = match self.held.remove::<D>(param.id) {
+            Some(held) => held + new,
+            None => new,
+        };
+        self.held.register(param.id, sum);
+    }
+}
+
+struct Change<'a>(&'a mut GradientsParams, By);
+
+enum By {
+    Factor(f64),
+    Limit(f64),
+}
+
+impl ModuleVisitor for Change<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = self.0.remove::<D>(param.id) else { return };
+        let changed = match self.1 {
+            By::Factor(factor) => gradient.mul_scalar(factor),
+            By::Limit(limit) => gradient.clamp(-limit, limit),
+        };
+        self.0.register(param.id, changed);
+    }
+}
+
+struct Squares<'a> {
+    held: &'a GradientsParams,
+    sums: Vec<Tensor<1>>,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = self.held.get::<D>(param.id) else { return };
+        let elements = gradient.shape().num_elements();
+        let flat = gradient.reshape([elements]);
+        if elements <= SUMMED_AT_ONCE {
+            self.add(flat);
+        } else {
+            flat.split(SUMMED_AT_ONCE, 0).into_iter().for_each(|piece| self.add(piece));
+        }
+    }
+}
+
+impl Squares<'_> {
+    fn add(&mut self, piece: Tensor<1>) {
+        // The square of a half-precision number above 256 would overflow.
+        let piece = if piece.dtype().size() < 4 { piece.cast(DType::F32) } else { piece };
+        self.sums.push(piece.square().sum());
+    }
+}
+
+struct Read<'a> {
+    held: &'a GradientsParams,
+    read: Result<BTreeMap<ParamId, TensorData>, BoxError>,
+}
+
+impl ModuleVisitor for Read<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = self.held.get::<D>(param.id) else { return };
+        let Ok(read) = &mut self.read else { return };
+        match gradient.try_into_data() {
+            Ok(data) => drop(read.insert(param.id, data)),
+            Err(cause) => self.read = Err(cause.into()),
+        }
+    }
+}
+
+struct Write {
+    read: BTreeMap<ParamId, TensorData>,
+    written: GradientsParams,
+}
+
+impl ModuleVisitor for Write {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(data) = self.read.remove(&param.id) else { return };
+        let options = (&param.lazy_device().without_autodiff(), param.base().dtype());
+        self.written.register(param.id, Tensor::<D>::from_data(data, options));
+    }
+}

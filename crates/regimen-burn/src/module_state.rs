@@ -1,0 +1,114 @@
+//! A module's parameters and buffers as a state, by path.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Bool, ExecutionError, Int, Tensor, TensorData};
+use regimen_core::{BoxError, StateDict, Stateful};
+
+use crate::array::{array, data};
+use crate::parameters::Parameters;
+
+/// Parameters and buffers of a module as a part of a unit's state.
+///
+/// Names are paths (`blocks.0.linear.weight`); running statistics are saved with their newest
+/// update. After loading, a parameter keeps its id, its device and whether it is frozen.
+///
+/// ```
+/// use regimen_burn::ModuleState;
+/// use regimen_burn::burn::nn::Linear;
+/// use regimen_core::{AppState, BoxError, Parts};
+///
+/// struct Unit { generator: Linear }
+///
+/// impl AppState for Unit {
+///     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+///         parts.part("generator", &mut ModuleState(&mut self.generator))
+///     }
+/// }
+/// ```
+pub struct ModuleState<'a, M>(pub &'a mut M);
+
+impl<M> fmt::Debug for ModuleState<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ModuleState").finish_non_exhaustive()
+    }
+}
+
+impl<M: Module> Stateful for ModuleState<'_, M> {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        state_dict(self.0)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        load(self.0, dict)
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        check(self.0, dict)
+    }
+}
+
+pub(crate) fn state_dict<M: Module>(module: &M) -> Result<StateDict, BoxError> {
+    // Running statistics keep their newest update aside; the evaluation view takes it in first.
+    let module = module.valid();
+    let parameters = Parameters::of(&module)?;
+    let mut save = Save(Vec::new());
+    module.visit(&mut save);
+    let mut dict = StateDict::new();
+    for (id, data) in save.0 {
+        let path = parameters.path(id).unwrap_or_default();
+        dict.insert(path, array(data?).map_err(|cause| format!("`{path}`: {cause}"))?)?;
+    }
+    Ok(dict)
+}
+
+pub(crate) fn check<M: Module>(module: &M, dict: &StateDict) -> Result<(), BoxError> {
+    state_dict(module)?.check_same_layout(dict)
+}
+
+pub(crate) fn load<M: Module>(module: &mut M, dict: &StateDict) -> Result<(), BoxError> {
+    // This also takes in pending updates of running statistics, which would else be put over
+    // the loaded ones by the next forward pass.
+    check(module, dict)?;
+    let parameters = Parameters::of(module)?;
+    let mut load = Load(HashMap::new());
+    for (path, entry) in parameters.iter() {
+        load.0.insert(entry.id, data(dict.array(path)?)?);
+    }
+    *module = module.clone().map(&mut load);
+    Ok(())
+}
+
+struct Save(Vec<(ParamId, Result<TensorData, ExecutionError>)>);
+
+struct Load(HashMap<ParamId, TensorData>);
+
+macro_rules! kind {
+    ($visit:ident $(, $kind:ty)?) => {
+        fn $visit<const D: usize>(&mut self, param: &Param<Tensor<D $(, $kind)?>>) {
+            self.0.push((param.id, param.transform_for_save().base().try_into_data()));
+        }
+    };
+    (map $map:ident $(, $kind:ty)?) => {
+        fn $map<const D: usize>(&mut self, param: Param<Tensor<D $(, $kind)?>>) -> Param<Tensor<D $(, $kind)?>> {
+            let Some(data) = self.0.remove(&param.id) else { return param };
+            let options = (&param.lazy_device(), param.base().dtype());
+            let id = param.id;
+            param.transform_for_load(Tensor::from_data(data, options), id)
+        }
+    };
+}
+
+impl ModuleVisitor for Save {
+    kind!(visit_float);
+    kind!(visit_int, Int);
+    kind!(visit_bool, Bool);
+}
+
+impl ModuleMapper for Load {
+    kind!(map map_float);
+    kind!(map map_int, Int);
+    kind!(map map_bool, Bool);
+}

@@ -1,0 +1,114 @@
+//! The parameters and buffers of a module by their path, which is the same in every process.
+
+use std::collections::{BTreeMap, HashMap};
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId, Parameter};
+use burn::tensor::{Bool, DType, Int, Tensor};
+use regimen_core::{BoxError, Dtype};
+
+use crate::array::dtype;
+
+/// What a module holds, in the order of the paths (`blocks.0.linear.weight`).
+#[derive(Debug)]
+pub(crate) struct Parameters {
+    by_path: BTreeMap<String, Entry>,
+    paths: HashMap<ParamId, String>,
+}
+
+/// One parameter or buffer.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: ParamId,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) dtype: Dtype,
+    /// Whether backward gives it a gradient.
+    pub(crate) trained: bool,
+}
+
+impl Entry {
+    pub(crate) fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+impl Parameters {
+    /// Lists what `module` holds, and draws what was not drawn yet.
+    ///
+    /// A parameter at two paths is an error: Burn's optimizer would update the first and leave
+    /// the second behind.
+    pub(crate) fn of<M: Module>(module: &M) -> Result<Self, BoxError> {
+        let mut list = List::default();
+        module.visit(&mut list);
+        let mut parameters = Parameters { by_path: BTreeMap::new(), paths: HashMap::new() };
+        for (path, id, shape, burn_dtype, trained) in list.found {
+            let dtype = dtype(burn_dtype).map_err(|cause| format!("`{path}`: {cause}"))?;
+            if let Some(first) = parameters.paths.insert(id, path.clone()) {
+                return Err(format!(
+                    "`{first}` and `{path}` are one parameter, of which Burn's optimizer would update only \
+                     the first; keep it in one place and use it twice in `forward`"
+                )
+                .into());
+            }
+            parameters.by_path.insert(path, Entry { id, shape, dtype, trained });
+        }
+        Ok(parameters)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<&Entry> {
+        self.by_path.get(path)
+    }
+
+    pub(crate) fn path(&self, id: ParamId) -> Option<&str> {
+        self.paths.get(&id).map(String::as_str)
+    }
+
+    /// All of them, in the order of the paths.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.by_path.iter().map(|(path, entry)| (&**path, entry))
+    }
+
+    /// Those that backward gives a gradient, in the order of the paths.
+    pub(crate) fn trained(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.iter().filter(|(_, entry)| entry.trained)
+    }
+}
+
+/// Draws every parameter of `module` that was not drawn yet, in the order of its fields.
+pub(crate) fn draw<M: Module>(module: &M) {
+    module.visit(&mut List::default());
+}
+
+#[derive(Default)]
+struct List {
+    path: Vec<String>,
+    found: Vec<(String, ParamId, Vec<usize>, DType, bool)>,
+}
+
+impl List {
+    fn add<T: Parameter>(&mut self, param: &Param<T>, dtype: DType) {
+        let shape = param.base().shape().to_vec();
+        self.found.push((self.path.join("."), param.id, shape, dtype, param.base().is_require_grad()));
+    }
+}
+
+impl ModuleVisitor for List {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.add(param, param.base().dtype());
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        self.add(param, param.base().dtype());
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        self.add(param, param.base().dtype());
+    }
+
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+}
