@@ -1,0 +1,114 @@
+//! What the derive writes: one call of `Parts::part` for every field that is not skipped.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Data, DeriveInput, Error, Field, Fields, LitStr, Member, Result, WherePredicate, parse_quote};
+
+/// The implementation of `AppState` for `input`, or what is wrong with it.
+pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
+    let Data::Struct(data) = &input.data else {
+        let text = "`AppState` lists the parts of a struct; implement it by hand for enums and unions";
+        return Err(Error::new_spanned(&input.ident, text));
+    };
+    let parts = parts(&data.fields)?;
+
+    let calls = parts.iter().map(|Part { field, member, name }| {
+        // The span is that of the type, where the compiler then says that it is not `Stateful`.
+        quote_spanned! { field.ty.span() => parts.part(#name, &mut self.#member)?; }
+    });
+    let mut generics = input.generics.clone();
+    if generics.type_params().next().is_some() {
+        let bounds = parts.iter().map(|Part { field, .. }| -> WherePredicate {
+            let ty = &field.ty;
+            parse_quote!(#ty: ::regimen::Stateful)
+        });
+        generics.make_where_clause().predicates.extend(bounds);
+    }
+    let name = &input.ident;
+    let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
+    Ok(quote! {
+        #[automatically_derived]
+        impl #impl_generics ::regimen::AppState for #name #type_generics #where_clause {
+            fn visit(
+                &mut self,
+                parts: &mut dyn ::regimen::Parts,
+            ) -> ::core::result::Result<(), ::regimen::BoxError> {
+                #(#calls)*
+                ::core::result::Result::Ok(())
+            }
+        }
+    })
+}
+
+struct Part<'a> {
+    field: &'a Field,
+    member: Member,
+    name: String,
+}
+
+fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    for (field, member) in fields.iter().zip(fields.members()) {
+        let settings = Settings::of(field)?;
+        if settings.skip {
+            continue;
+        }
+        let own = match &member {
+            Member::Named(ident) => LitStr::new(&ident.unraw().to_string(), ident.span()),
+            Member::Unnamed(index) => LitStr::new(&index.index.to_string(), field.span()),
+        };
+        let name = settings.rename.unwrap_or(own);
+        check_name(&name)?;
+        if parts.iter().any(|part| part.name == name.value()) {
+            return Err(Error::new(name.span(), format!("two parts are named `{}`", name.value())));
+        }
+        parts.push(Part { field, member, name: name.value() });
+    }
+    Ok(parts)
+}
+
+/// What `#[app_state(...)]` on a field says.
+#[derive(Default)]
+struct Settings {
+    skip: bool,
+    rename: Option<LitStr>,
+}
+
+impl Settings {
+    fn of(field: &Field) -> Result<Self> {
+        let mut settings = Settings::default();
+        for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("app_state")) {
+            attribute.parse_nested_meta(|meta| {
+                if meta.path.is_ident("skip") {
+                    settings.skip = true;
+                } else if meta.path.is_ident("rename") {
+                    settings.rename = Some(meta.value()?.parse()?);
+                } else {
+                    return Err(meta.error("expected `skip` or `rename = \"name\"`"));
+                }
+                Ok(())
+            })?;
+        }
+        match &settings.rename {
+            Some(name) if settings.skip => Err(Error::new(name.span(), "a skipped field has no name")),
+            _ => Ok(settings),
+        }
+    }
+}
+
+/// A part's name becomes a file's.
+fn check_name(name: &LitStr) -> Result<()> {
+    let text = name.value();
+    let first = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let rest = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
+    if text == "run" {
+        return Err(Error::new(name.span(), "the part `run` is the run's own; rename this one"));
+    }
+    if !first || !rest || 64 < text.len() {
+        let text = format!("`{text}` cannot name a file; use at most 64 letters, digits, `_`, `-` and `.`");
+        return Err(Error::new(name.span(), text));
+    }
+    Ok(())
+}

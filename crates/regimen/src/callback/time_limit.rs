@@ -1,0 +1,166 @@
+//! A limit on the time a run takes: core has no clock, so it is a callback.
+
+use std::time::{Duration, Instant};
+
+use regimen_core::{BoxError, Callback, Error, Event, Events, State, StateDict, Stateful};
+
+/// Pauses a run when its calls together have taken longer than a limit.
+///
+/// Time counts from the start of each call of `train`, `fit`, `evaluate` or `predict` to its end,
+/// and is saved with the run: a restarted run has what was left of it. It is looked at after each
+/// step of any phase, so a run takes one step longer at most, and at the start, so that one with
+/// no time left makes no step. What a saver writes at the end comes on top.
+///
+/// The report says `Paused("time limit of 7200 s reached")`. Saved time is not the same twice, so with
+/// this callback two equal runs have unequal bytes in what is saved of it, and nowhere else.
+#[derive(Debug)]
+pub struct TimeLimit {
+    limit: Duration,
+    /// Taken by calls that ended, those before a restart included.
+    taken: Duration,
+    /// When the call under way began.
+    began: Option<Instant>,
+    /// The event that ends the call under way: an evaluation within `fit` does not.
+    end: Option<Event>,
+}
+
+impl TimeLimit {
+    /// A limit on the time of all calls together.
+    pub fn new(limit: Duration) -> Self {
+        TimeLimit { limit, taken: Duration::ZERO, began: None, end: None }
+    }
+
+    /// How much is left.
+    pub fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.taken())
+    }
+
+    fn taken(&self) -> Duration {
+        self.taken + self.began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
+    fn end_call(&mut self) {
+        self.taken = self.taken();
+        (self.began, self.end) = (None, None);
+    }
+}
+
+impl<U: ?Sized> Callback<U> for TimeLimit {
+    fn events(&self) -> Events {
+        use Event::*;
+        Events::of(&[
+            TrainStart,
+            EvalStart,
+            PredictStart,
+            TrainStepEnd,
+            EvalStepEnd,
+            PredictStepEnd,
+            TrainEnd,
+            EvalEnd,
+            PredictEnd,
+        ])
+    }
+
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        Some(self)
+    }
+
+    fn on_event(&mut self, event: Event, state: &mut State, _: &mut U) -> Result<(), BoxError> {
+        let end = match event {
+            Event::TrainStart => Some(Event::TrainEnd),
+            Event::EvalStart => Some(Event::EvalEnd),
+            Event::PredictStart => Some(Event::PredictEnd),
+            _ => None,
+        };
+        if self.began.is_none() && end.is_some() {
+            (self.began, self.end) = (Some(Instant::now()), end);
+        }
+        if self.end == Some(event) {
+            self.end_call();
+        } else if self.left().is_zero() {
+            state.stop(format!("time limit of {} s reached", self.limit.as_secs_f64()));
+        }
+        Ok(())
+    }
+
+    fn on_error(&mut self, _: &State, _: &mut U, _: &Error) {
+        self.end_call();
+    }
+}
+
+/// The time taken, in nanoseconds.
+impl Stateful for TimeLimit {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("taken", u64::try_from(self.taken().as_nanos())?)?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.taken = Duration::from_nanos(dict.get("taken")?);
+        Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        dict.get::<u64>("taken").map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regimen_core::{Ended, Run, Train, TrainUnit};
+
+    /// A unit whose steps take as long as the batch says, in milliseconds.
+    struct Sleep;
+
+    impl TrainUnit for Sleep {
+        type Batch = u64;
+
+        fn train_step(&mut self, _: &mut State, batch: u64) -> Result<(), BoxError> {
+            std::thread::sleep(Duration::from_millis(batch));
+            Ok(())
+        }
+    }
+
+    /// Trains on `batches` under a limit of `limit` seconds of which `taken` are gone; returns
+    /// whether it was complete.
+    fn complete(limit: u64, taken: u64, batches: &[u64]) -> (bool, u64) {
+        let mut callback = TimeLimit::new(Duration::from_secs(limit));
+        let mut saved = StateDict::new();
+        saved.insert("taken", taken * 1_000_000_000).unwrap();
+        callback.load_state_dict(&saved).unwrap();
+        let report = Run::new(&mut Sleep).callback(callback).train(batches, Train::epochs(1)).unwrap();
+        let expected = format!("time limit of {limit} s reached");
+        match report.ended {
+            Ended::Complete => (true, report.train.steps),
+            Ended::Paused(reason) if reason == expected => (false, report.train.steps),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_run_is_paused_by_the_first_step_end_after_the_limit() {
+        assert_eq!(complete(3600, 0, &[0; 3]), (true, 3));
+        assert_eq!(complete(3600, 3599, &[0, 1001, 0]), (false, 2));
+        assert_eq!(complete(3600, 3600, &[0; 3]), (false, 0));
+        assert_eq!(complete(0, 0, &[0; 3]), (false, 0));
+    }
+
+    #[test]
+    fn only_calls_take_time_and_what_they_took_is_saved() {
+        let mut unit = Sleep;
+        let mut run = Run::new(&mut unit).callback(TimeLimit::new(Duration::from_secs(3600)));
+        let taken = |run: &mut Run<'_, Sleep>| {
+            run.moment().run_state().unwrap().get::<u64>("callbacks.TimeLimit.state.taken").unwrap()
+        };
+        assert_eq!(taken(&mut run), 0);
+        run.train(&[20], Train::epochs(1)).unwrap();
+        let after_one = taken(&mut run);
+        assert!(20_000_000 <= after_one);
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(taken(&mut run), after_one);
+        run.train(&[1], Train::epochs(2)).unwrap();
+        assert!(after_one + 1_000_000 <= taken(&mut run));
+    }
+}

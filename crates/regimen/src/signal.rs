@@ -1,0 +1,53 @@
+//! Signals that pause a run: what a terminal, a scheduler or a cloud sends before it ends a
+//! process.
+
+#[cfg(unix)]
+mod unix;
+
+use std::io;
+
+use regimen_core::StopHandle;
+
+/// Pauses a run when the process is told to end, for as long as it lives.
+///
+/// SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 ask the run to pause with the signal's name as the reason:
+/// the step under way is finished, the saver saves, and the report says
+/// [`Paused("SIGTERM")`](regimen_core::Ended::Paused). A second SIGINT ends the process at once,
+/// with exit status 130; a checkpoint half written then is not there, those before are.
+///
+/// SLURM and others send SIGUSR1 some time ahead if asked to (`--signal=B:USR1@120`), so that the
+/// save fits between it and the end.
+///
+/// Dropping it gives the signals back what they do by default: Ctrl-C ends the process again. A
+/// program that handles these signals itself calls [`StopHandle::stop`] from there in place of
+/// this. On systems other than Unix it does nothing.
+///
+/// ```
+/// use regimen::signal::Signals;
+/// # use regimen::{BoxError, Report, Run, Train, TrainUnit};
+/// # fn example<U: TrainUnit<Batch = u64>>(mut run: Run<'_, U>, data: Vec<u64>) -> Result<Report, BoxError> {
+/// let _signals = Signals::pause(&run.stop_handle())?;
+/// let report = run.train(&data, Train::epochs(10))?;
+/// # Ok(report)
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "signals do what they did before when it is dropped"]
+pub struct Signals {
+    #[cfg(unix)]
+    _watch: unix::Watch,
+}
+
+impl Signals {
+    /// Pauses the run of `handle`. An error where a handler cannot be registered or a thread not
+    /// be started.
+    pub fn pause(handle: &StopHandle) -> io::Result<Self> {
+        #[cfg(unix)]
+        return Ok(Signals { _watch: unix::Watch::start(handle.clone())? });
+        #[cfg(not(unix))]
+        {
+            let _ = handle;
+            Ok(Signals {})
+        }
+    }
+}
