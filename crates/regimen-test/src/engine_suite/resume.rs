@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use regimen_core::{BoxError, Run, Train, load_parts, save_parts};
+use regimen_core::{BoxError, Fit, Run, load_parts, save_parts};
 
 use super::EngineFixture;
 use super::measure::{ensure, ensure_same};
@@ -19,20 +19,23 @@ const VARIABLE: &str = "REGIMEN_ENGINE_SUITE_SAVED";
 /// The part that is the run itself.
 const RUN: &str = "run";
 
+/// Two steps into the second window.
 const SAVED_AT: u64 = 5;
+
 const EPOCHS: u64 = 2;
 
 /// A run with dropout that is saved in the middle of an accumulation window, and loaded into a
-/// new engine in a new process, ends with the bits of one that was never stopped.
+/// new engine in a new process, ends with the bits of one that was never stopped: parameters,
+/// optimizer, progress, and the losses of training and evaluation.
 pub fn a_new_process_continues_with_the_same_bits<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let data = data(fixture);
     let mut unit = resumable(fixture);
     let mut run = Run::new(&mut unit).seed(11);
-    run.train(&data, Train::steps(SAVED_AT))?;
+    run.fit(&data, &data, Fit::steps(SAVED_AT))?;
     let saved = save(&mut run)?;
     let held = from_text(&saved)?.get("auto_unit").is_some_and(|part| !part.under("gradients").is_empty());
     ensure(held, "no gradients were saved in the middle of a window")?;
-    run.train(&data, Train::epochs(EPOCHS))?;
+    run.fit(&data, &data, Fit::epochs(EPOCHS))?;
     let expected = save(&mut run)?;
 
     let found = from_text(&in_second_process(fixture.test_name(), &saved)?)?;
@@ -84,7 +87,8 @@ fn go_on<F: EngineFixture>(fixture: &F, path: &Path) -> Result<(), BoxError> {
     let mut run = Run::new(&mut unit);
     run.moment().load_run_state(&run_state)?;
     load_parts(run.unit_mut(), &saved)?;
-    run.train(&data(fixture), Train::epochs(EPOCHS))?;
+    let data = data(fixture);
+    run.fit(&data, &data, Fit::epochs(EPOCHS))?;
     fs::write(answer_to(path), save(&mut run)?)?;
     Ok(())
 }

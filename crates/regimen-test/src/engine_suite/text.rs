@@ -55,3 +55,18 @@ pub(super) fn from_text(text: &str) -> Result<BTreeMap<String, StateDict>, BoxEr
     }
     Ok(parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_gives_back_what_was_written() {
+        let mut dict = StateDict::new();
+        dict.insert("number", -0.1_f64).unwrap();
+        dict.insert("nothing", Array::new(Dtype::BF16, vec![2, 0], vec![]).unwrap()).unwrap();
+        dict.insert("bytes", Array::new(Dtype::U8, vec![2, 2], vec![0, 15, 16, 255]).unwrap()).unwrap();
+        let parts = BTreeMap::from([("empty".to_owned(), StateDict::new()), ("full".to_owned(), dict)]);
+        assert_eq!(from_text(&to_text(&parts)).unwrap(), parts);
+    }
+}

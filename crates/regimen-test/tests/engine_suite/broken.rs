@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use regimen_core::{BoxError, Bucket, Engine, Loss, Mode, StateDict};
+use regimen_core::{Array, BoxError, Bucket, Engine, Loss, Mode, StateDict};
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, manual_seed};
 
@@ -11,7 +11,7 @@ use crate::toy::Toy;
 
 /// What is wrong with a [`BrokenEngine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Defect {
+pub(crate) enum Defect {
     None,
     IgnoresTheSeed,
     SeedsAlike,
@@ -45,9 +45,9 @@ pub enum Defect {
 }
 
 /// The fixture of an engine with a defect.
-pub struct Broken {
-    pub defect: Defect,
-    pub test: &'static str,
+pub(crate) struct Broken {
+    pub(crate) defect: Defect,
+    pub(crate) test: &'static str,
 }
 
 impl EngineFixture for Broken {
@@ -84,7 +84,7 @@ impl EngineFixture for Broken {
 }
 
 /// The toy engine with a defect.
-pub struct BrokenEngine {
+pub(crate) struct BrokenEngine {
     engine: ToyEngine<ToyMlp>,
     defect: Defect,
 }
@@ -94,22 +94,15 @@ impl BrokenEngine {
         self.defect == defect
     }
 
-    /// The first parameter moved a little.
-    fn nudge(&mut self) -> Result<(), BoxError> {
-        let held = self.engine.gradients()?;
-        let mut one = held.clone();
-        held.iter().skip(1).try_for_each(|(name, _)| one.remove(name).map(drop))?;
-        self.engine.set_gradients(&one)?;
-        self.engine.clip_gradient_values(1.0)?;
-        let parameter = self.engine.module_state()?;
-        let (name, array) = parameter.iter().next().ok_or("no parameter")?;
-        let mut moved = parameter.clone();
-        let _ = moved.remove(name)?;
-        let mut bytes = array.bytes().to_vec();
-        bytes[0] ^= 1;
-        moved.insert(name, regimen_core::Array::new(array.dtype(), array.shape().to_vec(), bytes)?)?;
-        self.engine.load_module(&moved)?;
-        self.engine.set_gradients(&held)
+    /// Halves every parameter and buffer.
+    fn halve(&mut self) -> Result<(), BoxError> {
+        let mut halved = StateDict::new();
+        for (name, array) in self.engine.module_state()? {
+            let numbers: Vec<f64> = array.to_vec()?.into_iter().map(|number: f64| number / 2.0).collect();
+            let bytes = Array::from_slice(&numbers).into_bytes();
+            halved.insert(name, Array::new(array.dtype(), array.shape().to_vec(), bytes)?)?;
+        }
+        self.engine.load_module(&halved)
     }
 }
 
@@ -207,7 +200,7 @@ impl Engine for BrokenEngine {
     fn gradients_are_finite(&mut self) -> Result<bool, BoxError> {
         let finite = self.engine.gradients_are_finite()?;
         if self.has(Defect::MovesAtNan) && !finite {
-            self.nudge()?;
+            self.halve()?;
         }
         Ok(finite || self.has(Defect::OverlooksNan))
     }

@@ -74,11 +74,20 @@ caught! {
         [state_goes_out_and_comes_in, what_does_not_fit_is_refused, a_new_process_continues_with_the_same_bits];
     an_optimizer_that_is_not_loaded: LoadsNoOptimizer =>
         [state_goes_out_and_comes_in, a_new_process_continues_with_the_same_bits];
-    buffers_that_are_not_saved: SavesNoBuffers => [state_goes_out_and_comes_in];
+    buffers_that_are_not_saved: SavesNoBuffers =>
+        [state_goes_out_and_comes_in, a_new_process_continues_with_the_same_bits];
     gradients_lost_in_a_panic: LosesGradientsInPanic => [a_panic_in_the_module_is_an_error];
 }
 
 #[test]
 fn the_wrapper_itself_is_sound() {
     run_all(&Broken { defect: Defect::None, test: "the_wrapper_itself_is_sound" });
+}
+
+#[test]
+fn a_misnamed_test_is_told() {
+    let failures = failures(&Broken { defect: Defect::None, test: "no_test_of_this_name" });
+    let [(check, wrong)] = &failures[..] else { panic!("{failures:?}") };
+    assert_eq!(*check, "a_new_process_continues_with_the_same_bits");
+    assert!(wrong.contains("`no_test_of_this_name`"), "{wrong}");
 }

@@ -7,7 +7,7 @@ use regimen_test::engine_suite::EngineFixture;
 use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
 /// A perceptron on a device of its own, with the biases in a group of their own.
-pub struct Toy;
+pub(crate) struct Toy;
 
 const SIZES: [usize; 3] = [3, 8, 2];
 
