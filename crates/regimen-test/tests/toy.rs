@@ -14,7 +14,7 @@ const OPERATIONS: [(&str, Operation); 10] = [
     ("add a row", |a, b| square(&a.matmul(b).add(&b.mean_row()))),
     ("sub", |a, _| square(&a.sub(&a.mean_row()).sub(&a.scale(0.3)))),
     ("mul", |a, b| square(&a.mul(a).matmul(&b.mul(b)))),
-    ("relu", |a, b| square(&a.matmul(b).relu())),
+    ("relu", |a, b| a.matmul(b).relu().mean()),
     ("tanh", |a, b| square(&a.matmul(b).tanh())),
     ("dropout", |a, b| {
         manual_seed(3);
@@ -154,4 +154,13 @@ fn the_running_mean_follows_the_batches_in_training_only() -> Result<(), BoxErro
     let running = engine.module_state()?.array("centre.running_mean")?.to_vec::<f64>()?;
     assert_near(&running, &[0.1 * mean + 0.9 * 0.1 * mean]);
     Ok(())
+}
+
+#[test]
+fn dropout_keeps_the_mean() {
+    manual_seed(2);
+    let dropped = ToyArray::new(&[10_000], &[1.0; 10_000]).dropout(0.3).values();
+    assert!(dropped.iter().all(|&value| value == 0.0 || value == 1.0 / 0.7));
+    let mean = dropped.iter().sum::<f64>() / 10_000.0;
+    assert!((mean - 1.0).abs() < 0.02, "{mean}");
 }
