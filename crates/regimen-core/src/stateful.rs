@@ -7,6 +7,10 @@ use crate::{Array, BoxError, Element, StateDict};
 /// Something whose state can be taken out and put back.
 ///
 /// After `b.load_state_dict(&a.state_dict()?)?`, `b` goes on exactly as `a` would.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `Stateful`, so a checkpoint cannot hold it",
+    note = "in a struct that derives `AppState`, mark a field that need not be saved `#[app_state(skip)]`"
+)]
 pub trait Stateful {
     /// A copy of the state.
     fn state_dict(&self) -> Result<StateDict, BoxError>;
