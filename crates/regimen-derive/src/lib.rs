@@ -15,8 +15,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// does not compile, so it cannot be missing from a checkpoint. `#[app_state(rename = "name")]`
 /// gives a part another name, which keeps old checkpoints readable when a field is renamed.
 ///
-/// A name is at most 64 letters, digits, `_`, `-` and `.`, and begins with a letter, a digit or
-/// `_`: it becomes the name of a file. `run` is taken.
+/// A name becomes that of a file: at most 200 letters, digits, `_`, `-` and `.`, and no `.` at the
+/// beginning. `run` is taken.
 #[proc_macro_derive(AppState, attributes(app_state))]
 pub fn derive_app_state(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

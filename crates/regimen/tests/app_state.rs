@@ -1,0 +1,64 @@
+//! `#[derive(AppState)]`: what it lists, and what the compiler says where it cannot.
+#![cfg(feature = "derive")]
+
+use regimen::{AppState, load_parts, save_parts};
+
+/// The names of the parts of `unit`, after all of them went out and in again.
+#[track_caller]
+fn check(mut unit: impl AppState, expected: &[&str]) {
+    let saved = save_parts(&mut unit).unwrap();
+    load_parts(&mut unit, &saved).unwrap();
+    assert_eq!(saved.keys().collect::<Vec<_>>(), expected);
+    assert_eq!(save_parts(&mut unit).unwrap(), saved);
+}
+
+#[derive(AppState)]
+struct Line {
+    slope: f64,
+    #[app_state(rename = "offset-in-mm")]
+    offset: f64,
+    #[app_state(skip)]
+    _data: fn(),
+    r#type: u8,
+}
+
+#[derive(AppState)]
+struct Pair(Vec<f32>, #[app_state(skip)] (), u64);
+
+#[derive(AppState)]
+struct Empty;
+
+#[derive(AppState)]
+struct Generic<'a, M, const N: usize>
+where
+    M: Clone,
+{
+    module: M,
+    borrowed: &'a mut Vec<f32>,
+    #[app_state(skip)]
+    _skipped: [Option<M>; N],
+}
+
+#[test]
+fn every_field_that_is_not_skipped_is_a_part() {
+    check(Line { slope: 1.0, offset: 2.0, _data: || (), r#type: 3 }, &["offset-in-mm", "slope", "type"]);
+    check(Pair(vec![1.0], (), 2), &["0", "2"]);
+    check(Empty, &[]);
+    let mut numbers = vec![2.0];
+    let generic = Generic::<_, 1> { module: 1_u64, borrowed: &mut numbers, _skipped: [None] };
+    check(generic, &["borrowed", "module"]);
+}
+
+#[test]
+fn a_part_that_was_saved_is_the_one_that_is_loaded() {
+    let mut line = Line { slope: 1.5, offset: -2.0, _data: || (), r#type: 3 };
+    let saved = save_parts(&mut line).unwrap();
+    let mut other = Line { slope: 0.0, offset: 0.0, _data: || (), r#type: 0 };
+    load_parts(&mut other, &saved).unwrap();
+    assert_eq!((other.slope, other.offset, other.r#type), (1.5, -2.0, 3));
+}
+
+#[test]
+fn what_cannot_be_a_part_does_not_compile() {
+    trybuild::TestCases::new().compile_fail("tests/app_state/*.rs");
+}

@@ -1,0 +1,22 @@
+//! Attributes and types the derive does not know.
+
+use regimen::AppState;
+
+#[derive(AppState)]
+struct Misspelt {
+    #[app_state(skipp)]
+    steps: u64,
+}
+
+#[derive(AppState)]
+struct Both {
+    #[app_state(skip, rename = "steps")]
+    steps: u64,
+}
+
+#[derive(AppState)]
+enum Either {
+    One(u64),
+}
+
+fn main() {}
