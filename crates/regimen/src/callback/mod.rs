@@ -1,1 +1,15 @@
-//! callback
+//! Callbacks most runs want: early stopping, a progress bar, the learning rates as metrics.
+
+mod early_stopping;
+mod learning_rate_monitor;
+mod patience;
+mod printer;
+mod progress_bar;
+mod status;
+mod time_limit;
+
+pub use self::early_stopping::EarlyStopping;
+pub use self::learning_rate_monitor::LearningRateMonitor;
+pub use self::printer::Printer;
+pub use self::progress_bar::ProgressBar;
+pub use self::time_limit::TimeLimit;

@@ -1,1 +1,25 @@
-//! log
+//! Logs of metrics: what was measured, in files that other programs read.
+//!
+//! [`MetricLog`] is the callback; what it writes to is a [`MetricSink`]. Files come as tidy CSV and as
+//! JSON lines, with the same fields: see [`Record`].
+//!
+//! ```no_run
+//! # use regimen::{Every, Run, log::MetricLog};
+//! # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
+//! run.callback(MetricLog::csv("runs/digits/metrics.csv"))
+//!     .callback(MetricLog::jsonl("runs/digits/metrics.jsonl").every(Every::steps(100)))
+//! # }
+//! ```
+
+mod existing;
+mod format;
+mod log_file;
+mod metric_log;
+mod record;
+mod sink;
+
+pub use self::existing::Existing;
+pub use self::log_file::LogFile;
+pub use self::metric_log::{Failure, MetricLog};
+pub use self::record::Record;
+pub use self::sink::MetricSink;

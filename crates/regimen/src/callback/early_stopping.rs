@@ -1,0 +1,182 @@
+//! Early stopping: ends a run whose metric no longer improves.
+
+use super::patience::{Delta, Goal, Patience};
+use crate::{BoxError, Callback, Event, Events, Every, Key, Metric, Phase, Progress, State, Stateful};
+
+/// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
+/// reached an aim, has diverged, or is no finite number.
+///
+/// It looks at the metric at the end of every evaluation, or where [`phase`](EarlyStopping::phase)
+/// and [`every`](EarlyStopping::every) say; each look is a *check*, in this order:
+///
+/// 1. the first checks may be a [warm-up](EarlyStopping::warm_up), and are not judged;
+/// 2. a value that is NaN or infinite stops, unless that is [off](EarlyStopping::check_finite);
+/// 3. a value [at or better than](EarlyStopping::stop_at) an aim stops;
+/// 4. a value [worse than](EarlyStopping::diverge_past) a limit stops;
+/// 5. a value better than the best so far, by more than the minimum change, is the new best; after
+///    as many others in a row as the patience says, it stops. NaN is never better.
+///
+/// A metric that was not logged in that phase by the first check is an error which says what was
+/// logged. An epoch in which it is not logged is no check.
+///
+/// ```
+/// # use regimen::{Key, Run, callback::EarlyStopping};
+/// const EVAL_LOSS: Key = Key::mean("eval/loss");
+/// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
+/// run.callback(EarlyStopping::min(EVAL_LOSS, 3).min_delta(1e-3))
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct EarlyStopping {
+    key: Key,
+    phase: Phase,
+    every: Every,
+    patience: Patience,
+    /// Where the phase stood when it was last looked at.
+    seen: Progress,
+}
+
+impl EarlyStopping {
+    /// Stops after `patience` checks in a row in which `key` was not below its smallest value. A
+    /// patience of 0 is an error when the run starts.
+    pub fn min(key: Key, patience: u64) -> Self {
+        EarlyStopping::new(key, Goal::Min, patience)
+    }
+
+    /// Stops after `patience` checks in a row in which `key` was not above its largest value. A
+    /// patience of 0 is an error when the run starts.
+    pub fn max(key: Key, patience: u64) -> Self {
+        EarlyStopping::new(key, Goal::Max, patience)
+    }
+
+    fn new(key: Key, goal: Goal, patience: u64) -> Self {
+        let patience = Patience::new(goal, patience);
+        EarlyStopping {
+            key,
+            phase: Phase::Eval,
+            every: Every::epochs(1),
+            patience,
+            seen: Progress::default(),
+        }
+    }
+
+    /// The change below which a better value is no improvement; 0 by default. It replaces a
+    /// relative one.
+    pub fn min_delta(mut self, delta: f64) -> Self {
+        self.patience.min_delta = Delta::Absolute(delta);
+        self
+    }
+
+    /// The same as a part of the best value's size: 0.01 asks for 1 %. It replaces an absolute one.
+    pub fn min_delta_relative(mut self, part: f64) -> Self {
+        self.patience.min_delta = Delta::Relative(part);
+        self
+    }
+
+    /// How many checks at the beginning are not judged; 0 by default.
+    pub fn warm_up(mut self, checks: u64) -> Self {
+        self.patience.warm_up = checks;
+        self
+    }
+
+    /// Stops as soon as the metric reaches `aim`.
+    pub fn stop_at(mut self, aim: f64) -> Self {
+        self.patience.stop_at = Some(aim);
+        self
+    }
+
+    /// Stops as soon as the metric is worse than `limit`.
+    pub fn diverge_past(mut self, limit: f64) -> Self {
+        self.patience.diverge_past = Some(limit);
+        self
+    }
+
+    /// Whether NaN and infinity stop the run; they do by default. Where they do not, they are
+    /// values like others, and NaN is never an improvement.
+    pub fn check_finite(mut self, check: bool) -> Self {
+        self.patience.check_finite = check;
+        self
+    }
+
+    /// The phase in which the metric is logged; [`Phase::Eval`] by default.
+    pub fn phase(mut self, phase: Phase) -> Self {
+        self.phase = phase;
+        self
+    }
+
+    /// How often it checks, counted in that phase; every epoch by default. At an epoch's end it
+    /// takes the value over the epoch, at a step the one logged in that step.
+    pub fn every(mut self, every: Every) -> Self {
+        self.every = every;
+        self
+    }
+
+    fn check(&mut self, state: &mut State, value: impl Fn(&Metric) -> Option<f64>) -> Result<(), BoxError> {
+        let metric = state.metrics(self.phase).get(&self.key).ok_or_else(|| self.not_logged(state))?;
+        let Some(value) = value(metric) else { return Ok(()) };
+        if let Some(reason) = self.patience.judge(value) {
+            state.finish(format!("early stopping: {} {reason}", self.key));
+        }
+        Ok(())
+    }
+
+    fn not_logged(&self, state: &State) -> BoxError {
+        let EarlyStopping { key, phase, .. } = self;
+        let mut text = format!("early stopping: `{key}` was not logged in {phase}");
+        for other in Phase::ALL {
+            let names: Vec<_> =
+                state.metrics(other).iter().map(|metric| format!("`{}`", metric.key())).collect();
+            if !names.is_empty() {
+                text += &format!("; logged in {other}: {}", names.join(", "));
+            }
+        }
+        text += "; log it in the step, or watch it in another `phase`";
+        text.into()
+    }
+}
+
+impl<U: ?Sized> Callback<U> for EarlyStopping {
+    fn events(&self) -> Events {
+        use Event::*;
+        // A run must be refused before its first step, whatever the phase.
+        let starts = Events::of(&[TrainStart, EvalStart, PredictStart]);
+        starts.and(Events::of(match self.phase {
+            Phase::Train => &[TrainStepEnd, TrainEpochEnd],
+            Phase::Eval => &[EvalStepEnd, EvalEpochEnd],
+            Phase::Predict => &[PredictStepEnd, PredictEpochEnd],
+        }))
+    }
+
+    fn metrics_every(&self) -> Every {
+        self.every
+    }
+
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        Some(&mut self.patience)
+    }
+
+    fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        let now = state.progress(self.phase);
+        let before = std::mem::replace(&mut self.seen, now);
+        match event {
+            Event::TrainStepEnd | Event::EvalStepEnd | Event::PredictStepEnd => {
+                match self.every.due_after_step(before, now) {
+                    true => self.check(state, |metric| {
+                        (metric.logged_at() + 1 >= now.steps).then_some(metric.last())
+                    }),
+                    false => Ok(()),
+                }
+            }
+            Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
+                let began = now.steps - now.steps_in_last_epoch;
+                match self.every.due_after_epoch(now) {
+                    true => {
+                        self.check(state, |metric| metric.epoch().filter(|_| metric.logged_at() >= began))
+                    }
+                    false => Ok(()),
+                }
+            }
+            _ => self.patience.check(),
+        }
+    }
+}

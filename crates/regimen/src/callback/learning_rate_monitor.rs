@@ -1,0 +1,46 @@
+//! The learning rates as metrics.
+
+use crate::{BoxError, Callback, Event, Events, Every, Key, LearningRates, Reduction, State};
+
+/// Logs the learning rate of each parameter group as the metric `learning_rate/<group>`, so that
+/// bars and logs show it.
+///
+/// It is logged at the start of a training step, so it is the rate that step is made with, wherever
+/// somebody looks at the metrics of that step (see [`State::wants_metrics`]): where a log is due, and
+/// at the last step of each epoch. A value over an epoch is the newest.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LearningRateMonitor {
+    every: Every,
+}
+
+impl LearningRateMonitor {
+    /// Logs the rates wherever others look.
+    pub fn new() -> Self {
+        LearningRateMonitor::default()
+    }
+
+    /// Logs them at this cadence of steps or updates too; never by default.
+    pub fn every(mut self, every: Every) -> Self {
+        self.every = every;
+        self
+    }
+}
+
+impl<U: LearningRates + ?Sized> Callback<U> for LearningRateMonitor {
+    fn events(&self) -> Events {
+        Events::of(&[Event::TrainStepStart])
+    }
+
+    fn metrics_every(&self) -> Every {
+        self.every
+    }
+
+    fn on_train_step_start(&mut self, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
+        if state.wants_metrics() {
+            for (group, rate) in unit.learning_rates() {
+                state.log(Key::named(format!("learning_rate/{group}"), Reduction::Last), rate, 1.0);
+            }
+        }
+        Ok(())
+    }
+}

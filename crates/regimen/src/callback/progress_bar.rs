@@ -1,0 +1,210 @@
+//! A progress bar in terminals, and lines elsewhere.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressStyle;
+
+use super::Printer;
+use super::printer::Screen;
+use super::status::Status;
+use crate::{BoxError, Callback, Error, Event, Events, Every, Phase, State};
+
+/// Shows how far each phase has come: a bar with speed, remaining time and metrics in a terminal,
+/// plain lines where the output is none.
+///
+/// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most
+/// ten times a second; other outputs get a line every five seconds. At the end of an epoch, or
+/// where it is paused, one line says what came of it. Speed and time count from the start of the
+/// epoch in this call, evaluations within it included; metrics are those over the epoch so far.
+/// [Notices](State::notices) are printed too.
+///
+/// What others print would tear the bar apart: have them print through its
+/// [`printer`](ProgressBar::printer). An output that is closed or full is no error; the run goes on
+/// unseen. Among several ranks only the first shows anything.
+#[derive(Debug)]
+pub struct ProgressBar {
+    printer: Printer,
+    refresh: Duration,
+    every: Every,
+    bars: [Option<Bar>; 3],
+}
+
+/// An epoch that is shown.
+#[derive(Debug)]
+struct Bar {
+    /// Steps of the epoch that were done when it was first shown.
+    first: u64,
+    began: Instant,
+    drawn: Instant,
+    /// None where plain lines are written.
+    drawing: Option<indicatif::ProgressBar>,
+}
+
+impl ProgressBar {
+    /// On standard error.
+    pub fn new() -> Self {
+        let screen = Screen::standard_error();
+        let seconds = if matches!(screen, Screen::Terminal(_)) { 0.1 } else { 5.0 };
+        ProgressBar::on(screen, Duration::from_secs_f64(seconds))
+    }
+
+    /// As plain lines to `out`, one every five seconds. Each is one write.
+    pub fn to(out: impl Write + Send + 'static) -> Self {
+        ProgressBar::on(Screen::lines(out), Duration::from_secs(5))
+    }
+
+    fn on(screen: Screen, refresh: Duration) -> Self {
+        let printer = Printer::new(screen);
+        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default() }
+    }
+
+    /// The least time between two refreshes: 0.1 seconds by default in a terminal, 5 elsewhere.
+    pub fn refresh(mut self, refresh: Duration) -> Self {
+        self.refresh = refresh;
+        self
+    }
+
+    /// How often it asks for metrics (see [`State::wants_metrics`]): every 10 steps by default.
+    /// It shows what was logged last, whoever asked for it.
+    pub fn every(mut self, every: Every) -> Self {
+        self.every = every;
+        self
+    }
+
+    /// Prints lines that do not break the bars. To be taken before the bar is given to the run.
+    pub fn printer(&self) -> Printer {
+        self.printer.clone()
+    }
+
+    /// Begins to show the epoch of `phase`, of which some steps may be done.
+    fn begin(&mut self, phase: Phase, done: u64, state: &State) {
+        let now = Instant::now();
+        let drawing = match self.printer.screen() {
+            Screen::Lines(_) => None,
+            Screen::Terminal(bars) => {
+                let status = Status::under_way(state, phase, done, Duration::ZERO);
+                let bar = bars.add(indicatif::ProgressBar::no_length());
+                let template = match status.total() {
+                    Some(_) => "{prefix} {bar:16} {pos}/{len} {wide_msg}",
+                    None => "{prefix} {pos} {wide_msg}",
+                };
+                bar.set_style(
+                    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+                );
+                bar.set_prefix(status.title());
+                if let Some(total) = status.total() {
+                    bar.set_length(total);
+                }
+                bar.set_position(done);
+                bar.tick();
+                Some(bar)
+            }
+        };
+        self.end(phase);
+        self.bars[phase as usize] = Some(Bar { first: done, began: now, drawn: now, drawing });
+    }
+
+    /// A step is done: shows it, if the last refresh is long enough ago.
+    fn step(&mut self, phase: Phase, state: &State) {
+        if self.bars[phase as usize].is_none() {
+            self.begin(phase, state.progress(phase).steps_in_epoch - 1, state);
+        }
+        let Some(bar) = &mut self.bars[phase as usize] else { return };
+        let now = Instant::now();
+        if now.duration_since(bar.drawn) < self.refresh {
+            return;
+        }
+        bar.drawn = now;
+        let status = Status::under_way(state, phase, bar.first, now.duration_since(bar.began));
+        match &bar.drawing {
+            Some(drawing) => {
+                drawing.set_position(status.progress.steps_in_epoch);
+                drawing.set_message(status.details());
+            }
+            None => self.printer.line(&status.line()),
+        }
+    }
+
+    /// Takes the bar of `phase` off the screen; says how much was done before it, and since when.
+    fn end(&mut self, phase: Phase) -> Option<(u64, Duration)> {
+        let bar = self.bars[phase as usize].take()?;
+        if let (Some(drawing), Screen::Terminal(bars)) = (bar.drawing, self.printer.screen()) {
+            drawing.finish_and_clear();
+            bars.remove(&drawing);
+        }
+        Some((bar.first, bar.began.elapsed()))
+    }
+}
+
+impl Default for ProgressBar {
+    /// On standard error.
+    fn default() -> Self {
+        ProgressBar::new()
+    }
+}
+
+impl<U: ?Sized> Callback<U> for ProgressBar {
+    fn events(&self) -> Events {
+        use Event::*;
+        Events::of(&[
+            TrainStart,
+            TrainEpochStart,
+            TrainStepEnd,
+            TrainEpochEnd,
+            TrainEnd,
+            EvalStart,
+            EvalEpochStart,
+            EvalStepEnd,
+            EvalEpochEnd,
+            EvalEnd,
+            PredictStart,
+            PredictEpochStart,
+            PredictStepEnd,
+            PredictEpochEnd,
+            PredictEnd,
+            Notice,
+        ])
+    }
+
+    fn metrics_every(&self) -> Every {
+        self.every
+    }
+
+    fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        use Event::*;
+        if state.rank().index != 0 {
+            return Ok(());
+        }
+        let Some(phase) = event.phase() else {
+            state.notices().iter().for_each(|notice| self.printer.line(&format!("notice: {notice}")));
+            return Ok(());
+        };
+        match event {
+            TrainStepEnd | EvalStepEnd | PredictStepEnd => self.step(phase, state),
+            TrainEpochStart | EvalEpochStart | PredictEpochStart => self.begin(phase, 0, state),
+            // A paused epoch goes on without a start of its own.
+            TrainStart | EvalStart | PredictStart => match state.progress(phase).steps_in_epoch {
+                0 => {}
+                done => self.begin(phase, done, state),
+            },
+            TrainEpochEnd | EvalEpochEnd | PredictEpochEnd => {
+                if let Some((first, elapsed)) = self.end(phase) {
+                    self.printer.line(&Status::ended(state, phase, first, elapsed).ended_line());
+                }
+            }
+            _ => {
+                if let Some((first, elapsed)) = self.end(phase) {
+                    self.printer.line(&Status::under_way(state, phase, first, elapsed).paused_line());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {
+        for phase in Phase::ALL {
+            self.end(phase);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! One line of a log.
+
+use serde::{Serialize, Serializer};
+
+use crate::Phase;
+
+/// One value of one metric: a row of a CSV log, a line of a JSON log, with the fields in this order.
+///
+/// Values that are no finite numbers are written `NaN`, `inf` and `-inf`, in JSON as strings:
+/// Python's `float()` and Rust's `parse` read them all.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Record<'a> {
+    /// Completed *training* steps, whatever the phase: the axis on which all metrics meet.
+    pub step: u64,
+    /// The phase it was logged in: `train`, `eval` or `predict`.
+    #[serde(serialize_with = "phase")]
+    pub phase: Phase,
+    /// The name of its key.
+    pub name: &'a str,
+    /// The value of that one step, or the value over an epoch.
+    #[serde(serialize_with = "number")]
+    pub value: f64,
+    /// Which epoch of its phase the value is over, from 1; empty (`null`) for that of one step.
+    pub epoch: Option<u64>,
+}
+
+fn phase<S: Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(phase.name())
+}
+
+fn number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    match value.is_finite() {
+        true => serializer.serialize_f64(*value),
+        false => serializer.collect_str(value),
+    }
+}

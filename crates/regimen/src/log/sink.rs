@@ -1,0 +1,31 @@
+//! The seat of what a metric log writes to.
+
+use std::borrow::Cow;
+
+use super::Record;
+use crate::{BoxError, Stateful};
+
+/// Something metrics are written to: a file, a tracker. Given to [`MetricLog::to`](super::MetricLog::to).
+pub trait MetricSink: Send {
+    /// Names the log in errors and checkpoints. Two logs of one run need two names.
+    fn name(&self) -> Cow<'static, str>;
+
+    /// A call of an entry point begins. It comes again in later calls, and changes nothing then.
+    /// What cannot work is best refused here, before hours of training.
+    fn open(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Writes the records of one moment, in order: all of them or, where it returns an error, none.
+    fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError>;
+
+    /// Makes what was written last: called before a checkpoint, and when a call ends or fails.
+    fn flush(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// What a checkpoint holds of it; nothing by default.
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+}
