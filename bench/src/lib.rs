@@ -11,7 +11,12 @@ pub use rounds::{median, rounds};
 
 use std::io::{self, Write};
 
+/// Prints one line.
+pub fn line(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
+}
+
 /// Prints one figure as `cargo xtask bench` reads it: four cells with tabs between.
 pub fn figure(case: &str, metric: &str, value: f64, unit: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{case}\t{metric}\t{value}\t{unit}")
+    line(&format!("{case}\t{metric}\t{value}\t{unit}"))
 }

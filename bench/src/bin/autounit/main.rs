@@ -1,0 +1,97 @@
+//! What `AutoUnit` adds to a training step on Burn, against the same step written by hand.
+//!
+//! `autounit time` measures every case; `autounit list` names them; `autounit steps CASE WHO N`
+//! makes N steps and prints nothing, for those who count instructions.
+
+mod by_hand;
+mod by_unit;
+mod network;
+
+use std::time::Instant;
+
+use network::{Digits, Mlp, Network};
+use regimen_core::BoxError;
+use regimen_bench::{figure, median, rounds};
+
+/// What is trained, and how.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    network: &'static str,
+    batch: usize,
+    /// Two steps make an update, and its gradient is clipped by norm.
+    accumulated: bool,
+    by_hand: fn(Case, usize) -> Result<f64, BoxError>,
+    by_unit: fn(Case, usize) -> Result<f64, BoxError>,
+    /// Steps of one measurement of time: a tenth of a second or so.
+    steps: usize,
+}
+
+const CASES: [Case; 6] = [
+    Case::of::<Digits>(8, false, 60),
+    Case::of::<Digits>(64, false, 20),
+    Case::of::<Digits>(64, true, 20),
+    Case::of::<Mlp>(8, false, 400),
+    Case::of::<Mlp>(64, false, 200),
+    Case::of::<Mlp>(64, true, 200),
+];
+
+const ROUNDS: usize = 9;
+const SEED: u64 = 7;
+const LEARNING_RATE: f64 = 1e-3;
+const MAX_NORM: f64 = 1.0;
+/// Steps of an epoch. Even, so that no window is cut short by its end.
+const BATCHES: usize = 20;
+
+fn main() -> Result<(), BoxError> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["time"] => CASES.into_iter().try_for_each(time),
+        ["list"] => Ok(CASES.iter().try_for_each(|case| regimen_bench::line(&case.name()))?),
+        ["steps", name, who, steps] => {
+            let case = CASES.into_iter().find(|case| case.name() == *name);
+            let case = case.ok_or_else(|| format!("there is no case `{name}`"))?;
+            let run = if *who == "hand" { case.by_hand } else { case.by_unit };
+            run(case, steps.parse()?).map(drop)
+        }
+        _ => Err("usage: autounit time | list | steps CASE (hand|autounit) N".into()),
+    }
+}
+
+/// Both take turns; the ratio is that of a round, and its median the figure.
+fn time(case: Case) -> Result<(), BoxError> {
+    let seconds = |run: fn(Case, usize) -> Result<f64, BoxError>| {
+        let begun = Instant::now();
+        run(case, case.steps).map(|_| begun.elapsed().as_secs_f64())
+    };
+    let times = rounds(ROUNDS, &mut [&mut || seconds(case.by_hand), &mut || seconds(case.by_unit)])?;
+    let name = format!("{}/autounit_over_hand", case.name());
+    let ratios = times[0].iter().zip(&times[1]).map(|(hand, unit)| unit / hand).collect();
+    figure(&name, "time_ratio", median(ratios), "ratio")?;
+    Ok(figure(&name, "hand_ms_per_step", median(times[0].clone()) / case.steps as f64 * 1e3, "ms")?)
+}
+
+impl Case {
+    const fn of<N: Network>(batch: usize, accumulated: bool, steps: usize) -> Case {
+        let (by_hand, by_unit) = (by_hand::train::<N>, by_unit::train::<N>);
+        Case { network: N::NAME, batch, accumulated, by_hand, by_unit, steps }
+    }
+
+    fn name(&self) -> String {
+        let accumulated = if self.accumulated { "/accumulate=2,clip" } else { "" };
+        format!("{}/batch={}{accumulated}", self.network, self.batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hand_and_the_unit_do_the_same_work() {
+        for case in CASES {
+            let [hand, unit] = [case.by_hand, case.by_unit].map(|run| run(case, 6).unwrap());
+            assert_eq!(hand, unit, "the loss of {}", case.name());
+        }
+    }
+}
