@@ -1,0 +1,119 @@
+//! Writing off the loop's thread: one save at a time, and none that nobody waits for.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use super::{Checkpoint, CheckpointError, Keep, Saves, Snapshot, Writer};
+
+/// Told of every checkpoint right after it was acknowledged.
+pub(super) type OnSaved = Arc<dyn Fn(&Checkpoint) + Send + Sync>;
+
+/// Writes snapshots one after another. Dropping it waits for the one under way.
+#[derive(Debug)]
+pub(super) struct Background {
+    desk: Arc<Mutex<Desk>>,
+    saves: Saves,
+    under_way: Option<UnderWay>,
+}
+
+/// Where a snapshot is written: on a thread, or it has been already.
+#[derive(Debug)]
+enum UnderWay {
+    Thread(JoinHandle<Result<(), CheckpointError>>),
+    Done(Result<(), CheckpointError>),
+}
+
+/// What is needed to write. It goes to the thread for the time of one save.
+pub(super) struct Desk {
+    pub(super) writer: Writer,
+    pub(super) keep: Keep,
+    pub(super) on_saved: Option<OnSaved>,
+    pub(super) saves: Saves,
+}
+
+impl Background {
+    pub(super) fn new(desk: Desk) -> Self {
+        let saves = desk.saves.clone();
+        Background { desk: Arc::new(Mutex::new(desk)), saves, under_way: None }
+    }
+
+    /// Whether a snapshot is being written.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(&self.under_way, Some(UnderWay::Thread(thread)) if !thread.is_finished())
+    }
+
+    /// What came of the last write, once, when it is over.
+    pub(super) fn result(&mut self) -> Option<Result<(), String>> {
+        if self.is_busy() { None } else { self.wait() }
+    }
+
+    /// Waits for the write that is under way. None where there is none whose result is unknown.
+    pub(super) fn wait(&mut self) -> Option<Result<(), String>> {
+        let result = match self.under_way.take()? {
+            UnderWay::Done(result) => result.map_err(|error| error.to_string()),
+            UnderWay::Thread(thread) => match thread.join() {
+                Ok(result) => result.map_err(|error| error.to_string()),
+                Err(payload) => Err(panicked(payload)),
+            },
+        };
+        Some(result.inspect_err(|why| self.saves.fail(why.clone())))
+    }
+
+    /// Writes `snapshot` on a thread of its own. The one before must be over.
+    pub(super) fn start(&mut self, snapshot: Arc<Snapshot>) {
+        let (desk, for_thread) = (Arc::clone(&self.desk), Arc::clone(&snapshot));
+        let thread = thread::Builder::new().name("regimen-save".to_owned());
+        match thread.spawn(move || write(&desk, &for_thread)) {
+            Ok(thread) => self.under_way = Some(UnderWay::Thread(thread)),
+            // A system without threads to give still gets its checkpoint.
+            Err(_) => self.write(&snapshot),
+        }
+    }
+
+    /// Writes `snapshot` on this thread. The one before must be over.
+    pub(super) fn write(&mut self, snapshot: &Snapshot) {
+        self.under_way = Some(UnderWay::Done(write(&self.desk, snapshot)));
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // A failure stays where `Saves` can be asked for it: nobody else is left to tell.
+        self.wait();
+    }
+}
+
+/// Saves, says so, and only then removes older ones.
+fn write(desk: &Mutex<Desk>, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+    let Desk { writer, keep, on_saved, saves } = &mut *desk.lock().unwrap_or_else(PoisonError::into_inner);
+    let checkpoint = writer.save(snapshot)?;
+    saves.acknowledge(checkpoint.clone());
+    if let Some(on_saved) = on_saved {
+        on_saved(&checkpoint);
+    }
+    let removed = writer.prune(keep);
+    removed.failures.into_iter().for_each(|failure| saves.fail(failure.to_string()));
+    Ok(())
+}
+
+fn panicked(payload: Box<dyn Any + Send>) -> String {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = format!("the thread that saves panicked: {}", text.unwrap_or("its payload is not text"));
+    // A payload is free to panic when it is dropped.
+    std::mem::forget(payload);
+    text
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Desk { writer, keep, saves, .. } = self;
+        f.debug_struct("Desk")
+            .field("writer", writer)
+            .field("keep", keep)
+            .field("saves", saves)
+            .finish_non_exhaustive()
+    }
+}

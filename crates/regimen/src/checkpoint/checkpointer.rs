@@ -1,0 +1,237 @@
+//! The saver most runs want: its settings.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use regimen_core::{Every, Key};
+
+use super::background::{Background, OnSaved};
+use super::when::When;
+use super::{Checkpoint, Goal, Keep, Saves, Snapshot, Store};
+
+/// Saves a run to a directory, and restores it: given to [`Run::saver`](regimen_core::Run::saver).
+///
+/// **When.** It saves at the cadences given, whenever a call of `train` or `fit` ends, complete or
+/// paused, and when one fails: that one is for the post-mortem, and never restored. A save that is
+/// due together with an evaluation comes after it.
+///
+/// **What.** Every part of the unit's [`AppState`](regimen_core::AppState), and all the run goes on
+/// from beside it: progress, a half-done evaluation, metrics in flight, the callbacks' state, the
+/// seed, a final stop.
+///
+/// **How.** The state is copied on the loop's thread and written on another, one save at a time; the
+/// end of a call waits for it. A checkpoint is acknowledged when it is durable, and before older ones
+/// are removed: see [`Writer`](super::Writer).
+///
+/// **Failures.** A save that fails in the midst of training is told at the next step as a
+/// [notice](regimen_core::Event::Notice) and counted in [`saves`](Checkpointer::saves), and training
+/// goes on; with [`stop_on_failure`](Checkpointer::stop_on_failure) it is an error. At the end of a
+/// call it is always an error. Older checkpoints are as they were.
+///
+/// A run directory belongs to one run and has one writer at a time. Training that was not restored
+/// from a directory that holds another run's checkpoints is refused.
+///
+/// ```no_run
+/// use regimen::checkpoint::{Checkpointer, Goal};
+/// use regimen::{AppState, BoxError, EVAL_LOSS, Every, Report, Run, Train, TrainUnit};
+///
+/// fn go<U: AppState + TrainUnit<Batch = u64>>(unit: &mut U, data: &[u64]) -> Result<Report, BoxError> {
+///     let saver = Checkpointer::new("runs/digits")
+///         .every(Every::steps(500))
+///         .keep_last(3)
+///         .keep_best(1, &EVAL_LOSS, Goal::Min);
+///     let mut run = Run::new(unit).saver(saver);
+///     run.restore_latest()?;
+///     Ok(run.train(data, Train::epochs(10))?)
+/// }
+/// ```
+#[must_use]
+pub struct Checkpointer {
+    pub(super) dir: PathBuf,
+    /// None is this machine's disk, where a lock keeps a second writer away.
+    pub(super) store: Option<Arc<dyn Store>>,
+    pub(super) when: When,
+    pub(super) keep: Keep,
+    pub(super) best: Option<(Key, Goal)>,
+    pub(super) restores_best: bool,
+    pub(super) in_background: bool,
+    pub(super) skips: bool,
+    pub(super) stops_on_failure: bool,
+    pub(super) post_mortem: bool,
+    pub(super) hyper_parameters: BTreeMap<String, String>,
+    pub(super) must_match: bool,
+    pub(super) on_saved: Option<OnSaved>,
+    pub(super) saves: Saves,
+    /// The first setting that cannot be used, returned when the run starts.
+    pub(super) mistake: Option<&'static str>,
+
+    /// Identifies the run over all its restarts; none before the first save or restore.
+    pub(super) run: Option<String>,
+    pub(super) background: Option<Background>,
+    /// A call of `train` or `fit` is under way.
+    pub(super) training: bool,
+    /// The evaluation that is about to end came to its end.
+    pub(super) evaluated: bool,
+    /// What was measured since the last step.
+    pub(super) measured: BTreeMap<String, f64>,
+    /// The newest snapshot, as long as no step was made since.
+    pub(super) recent: Option<Arc<Snapshot>>,
+}
+
+impl Checkpointer {
+    /// One that saves to the directory `dir` at the end of every call and keeps every checkpoint.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Checkpointer {
+            dir: dir.into(),
+            store: None,
+            when: When::never(),
+            keep: Keep::all(),
+            best: None,
+            restores_best: false,
+            in_background: true,
+            skips: false,
+            stops_on_failure: false,
+            post_mortem: true,
+            hyper_parameters: BTreeMap::new(),
+            must_match: false,
+            on_saved: None,
+            saves: Saves::default(),
+            mistake: None,
+            run: None,
+            background: None,
+            training: false,
+            evaluated: false,
+            measured: BTreeMap::new(),
+            recent: None,
+        }
+    }
+
+    /// Uses another store than this machine's disk. There is no lock on it.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Saves at this cadence of the training; a second call replaces the first.
+    pub fn every(mut self, every: Every) -> Self {
+        self.when.every = every;
+        self
+    }
+
+    /// Saves after every `n`-th evaluation of `fit`.
+    pub fn every_evaluations(mut self, n: u64) -> Self {
+        self.when.evaluations = Some(n);
+        self
+    }
+
+    /// Saves after the first step that ends `seconds` or more after the last save.
+    pub fn every_seconds(mut self, seconds: u64) -> Self {
+        self.when.seconds = Some(seconds);
+        self
+    }
+
+    /// Keeps the `n` saved last, and those that other rules ask for. All by default.
+    pub fn keep_last(mut self, n: usize) -> Self {
+        self.refuse_zero(n as u64, "`Checkpointer::keep_last`: the newest is always kept; give 1 or more");
+        self.keep = self.keep.last(n);
+        self
+    }
+
+    /// Keeps the `n` with the best values of `metric`, and the newest; saves after every epoch of
+    /// training or evaluation in which it is measured.
+    ///
+    /// What counts is the value over the epoch that has just ended. Of equal values the earlier is
+    /// the better; one that is not finite is never among the best. The metric of the last call is
+    /// the one that "best" refers to in a restore.
+    pub fn keep_best(mut self, n: usize, metric: &Key, goal: Goal) -> Self {
+        self.refuse_zero(n as u64, "`Checkpointer::keep_best`: 0 keeps none; give 1 or more");
+        self.keep = self.keep.best(n, metric.name(), goal);
+        self.best = Some((metric.clone(), goal));
+        self
+    }
+
+    /// Keeps those of steps that are multiples of `steps` for ever, and the newest.
+    pub fn keep_every(mut self, steps: u64) -> Self {
+        self.refuse_zero(steps, "`Checkpointer::keep_every`: 0 keeps none; give 1 or more");
+        self.keep = self.keep.every(steps);
+        self
+    }
+
+    /// Puts the unit's parts of the best checkpoint back when a training is over: complete, or
+    /// finished by a rule such as early stopping, but not when it is paused. Progress and callbacks
+    /// stay, and so does the newest checkpoint. Needs [`keep_best`](Checkpointer::keep_best).
+    pub fn restore_best_at_end(mut self) -> Self {
+        self.restores_best = true;
+        self
+    }
+
+    /// Writes on the loop's thread, which waits until each checkpoint is durable.
+    pub fn in_foreground(mut self) -> Self {
+        self.in_background = false;
+        self
+    }
+
+    /// Leaves out a save that is due while another is being written, in place of waiting for that.
+    /// What is saved at the end of a call always waits.
+    pub fn skip_while_busy(mut self) -> Self {
+        self.skips = true;
+        self
+    }
+
+    /// Makes a save that fails an error of the run, at the next step.
+    pub fn stop_on_failure(mut self) -> Self {
+        self.stops_on_failure = true;
+        self
+    }
+
+    /// Does not save when a call fails.
+    pub fn without_post_mortem(mut self) -> Self {
+        self.post_mortem = false;
+        self
+    }
+
+    /// Notes a hyper-parameter of the run, which is saved with it as text. On a restore, what is
+    /// different from the saved ones, missing or new is told as a notice. Where none are given at
+    /// all, those saved stay.
+    pub fn hyper_parameter(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
+        self.hyper_parameters.insert(name.into(), value.to_string());
+        self
+    }
+
+    /// Makes a difference in hyper-parameters an error of the restore.
+    pub fn hyper_parameters_must_match(mut self) -> Self {
+        self.must_match = true;
+        self
+    }
+
+    /// Calls `on_saved` with every checkpoint that was acknowledged, on the thread that wrote it. A
+    /// panic of it counts as a failure to save.
+    pub fn on_saved(mut self, on_saved: impl Fn(&Checkpoint) + Send + Sync + 'static) -> Self {
+        self.on_saved = Some(Arc::new(on_saved));
+        self
+    }
+
+    /// What it saved and could not save; can be asked when the run is over and gone.
+    pub fn saves(&self) -> Saves {
+        self.saves.clone()
+    }
+
+    fn refuse_zero(&mut self, n: u64, mistake: &'static str) {
+        if n == 0 {
+            self.mistake.get_or_insert(mistake);
+        }
+    }
+}
+
+impl fmt::Debug for Checkpointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpointer")
+            .field("dir", &self.dir)
+            .field("when", &self.when)
+            .field("keep", &self.keep)
+            .field("saves", &self.saves)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,269 @@
+//! The checkpointer in the seat of the saver: what it does at each event.
+//!
+//! ```text
+//! train start        open the run directory, or refuse it
+//! step, epoch, and   report what came of the last save
+//! evaluation ends    take what was measured
+//!                    save, if a save is due
+//! train end          save, unless nothing happened since the last save; wait until it is durable
+//!                    put the best back, if asked to
+//! error              wait; save for the post-mortem
+//! ```
+
+use std::sync::Arc;
+
+use regimen_core::{
+    AppState, BoxError, Error, Event, Events, Moment, Phase, Restored, Saver, Source, Stop, Which,
+};
+
+use super::background::{Background, Desk};
+use super::take::{goes_on_alike, measured, take};
+use super::{Checkpointer, Checkpoints, Disk, Snapshot, Store, Writer, restore};
+
+impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
+    fn events(&self) -> Events {
+        use Event::*;
+        Events::of(&[
+            TrainStart,
+            TrainStepEnd,
+            TrainEpochEnd,
+            TrainEnd,
+            EvalStepEnd,
+            EvalEpochEnd,
+            EvalEnd,
+            PredictEnd,
+        ])
+    }
+
+    fn on_event(&mut self, event: Event, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        // All ranks hold the same state, and one of them writes it.
+        if moment.state().rank().index != 0 {
+            return Ok(());
+        }
+        match event {
+            Event::TrainStart => self.begin(moment),
+            Event::TrainEnd => self.end(moment),
+            _ if self.training => self.during(event, moment),
+            // A pass that was called for by itself leaves nothing to go on from but a pause.
+            Event::EvalEnd | Event::PredictEnd if moment.state().stopping().is_some() => {
+                self.save_now(moment)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_error(&mut self, error: &Error, moment: &mut Moment<'_, '_, U>) {
+        self.training = false;
+        if let Some(background) = &mut self.background {
+            // It is counted; the run has ended with an error already.
+            let _ = background.wait();
+        }
+        // What failed to save or restore would only fail again.
+        let own = error.place().source == Source::State;
+        if self.post_mortem
+            && !own
+            && moment.state().rank().index == 0
+            && let Err(cause) = self.save_post_mortem(moment)
+        {
+            self.saves.fail(cause.to_string());
+        }
+    }
+
+    fn restore(
+        &mut self,
+        which: &Which,
+        moment: &mut Moment<'_, '_, U>,
+    ) -> Result<Option<Restored>, BoxError> {
+        restore::restore(self, which, moment)
+    }
+}
+
+impl Checkpointer {
+    fn begin<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        self.check()?;
+        self.open()?;
+        (self.training, self.evaluated) = (true, false);
+        self.when.begin(moment.state().train());
+        self.report(moment)
+    }
+
+    fn during<U: AppState + ?Sized>(
+        &mut self,
+        event: Event,
+        moment: &mut Moment<'_, '_, U>,
+    ) -> Result<(), BoxError> {
+        self.report(moment)?;
+        let measured_best = self.measure(event, moment);
+        // A paused evaluation ends as well; its save is that of the paused training.
+        let complete = event != Event::EvalEnd || std::mem::take(&mut self.evaluated);
+        if complete && self.when.is_due(event, moment.state(), measured_best) {
+            self.save(moment)?;
+        }
+        Ok(())
+    }
+
+    /// Says what is wrong with the settings.
+    pub(super) fn check(&self) -> Result<(), BoxError> {
+        if let Some(mistake) = self.mistake {
+            return Err(mistake.into());
+        }
+        if self.restores_best && self.best.is_none() {
+            return Err("`Checkpointer::restore_best_at_end` needs `keep_best`, which says by what".into());
+        }
+        Ok(self.when.check()?)
+    }
+
+    /// Opens the run directory for writing, where it is not open yet.
+    fn open(&mut self) -> Result<&mut Background, BoxError> {
+        let background = match self.background.take() {
+            Some(background) => background,
+            None => Background::new(self.open_desk()?),
+        };
+        Ok(self.background.insert(background))
+    }
+
+    fn open_desk(&mut self) -> Result<Desk, BoxError> {
+        let run = self.run.get_or_insert_with(new_run);
+        let writer = match &self.store {
+            None => Writer::open(&self.dir, &**run)?,
+            Some(store) => Writer::open_on(store.clone(), &self.dir, &**run)?,
+        };
+        let listing = self.checkpoints().list()?;
+        let manifests = listing.checkpoints.iter().map(|checkpoint| checkpoint.manifest());
+        let run = self.run.as_deref();
+        if let Some(other) = manifests.into_iter().find(|other| other.resumable && Some(&*other.run) != run) {
+            let dir = self.dir.display();
+            return Err(format!(
+                "`{dir}` holds checkpoints of another run, the newest of step {}: restore it to go on with \
+                 it, or give another directory",
+                other.step
+            )
+            .into());
+        }
+        for failure in writer.sweep().failures {
+            self.saves.fail(failure.to_string());
+        }
+        let (keep, saves) = (self.keep.clone(), self.saves.clone());
+        Ok(Desk { writer, keep, on_saved: self.on_saved.clone(), saves })
+    }
+
+    pub(super) fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::on(self.store_or_disk(), &self.dir)
+    }
+
+    pub(super) fn store_or_disk(&self) -> Arc<dyn Store> {
+        self.store.clone().unwrap_or_else(|| Arc::new(Disk))
+    }
+
+    /// Tells what came of a save that is over.
+    fn report<U: ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        match self.background.as_mut().and_then(Background::result) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(why)) => self.failed(why, moment),
+        }
+    }
+
+    fn failed<U: ?Sized>(&mut self, why: String, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        self.recent = None;
+        let text = format!("a checkpoint was not saved: {why}");
+        if self.stops_on_failure {
+            return Err(text.into());
+        }
+        moment.state_mut().notify(text);
+        Ok(())
+    }
+
+    /// Takes what was measured in an epoch that ended at `event`. Returns whether the metric of
+    /// the best is among it.
+    fn measure<U: ?Sized>(&mut self, event: Event, moment: &Moment<'_, '_, U>) -> bool {
+        let phase = match event {
+            Event::TrainStepEnd => {
+                // What is saved from here on is no longer what was measured.
+                self.measured.clear();
+                self.recent = None;
+                return false;
+            }
+            Event::TrainEpochEnd => Phase::Train,
+            Event::EvalEpochEnd => {
+                self.evaluated = true;
+                Phase::Eval
+            }
+            _ => return false,
+        };
+        let state = moment.state();
+        let now: Vec<_> = measured(state.metrics(phase), state.progress(phase)).collect();
+        let best = self.best.as_ref().map(|(key, _)| key.name());
+        let measured_best = now.iter().any(|(name, _)| Some(&**name) == best);
+        self.measured.extend(now);
+        measured_best
+    }
+
+    /// Saves in the midst of a training.
+    fn save<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        let (in_background, skips) = (self.in_background, self.skips);
+        let background = self.open()?;
+        if background.is_busy() && skips {
+            self.saves.skip();
+            return Ok(());
+        }
+        if let Some(Err(why)) = background.wait() {
+            self.failed(why, moment)?;
+        }
+        let snapshot = Arc::new(take(moment, &self.measured, &self.hyper_parameters)?);
+        self.recent = Some(Arc::clone(&snapshot));
+        let background = self.open()?;
+        if in_background {
+            background.start(snapshot)
+        } else {
+            background.write(&snapshot)
+        }
+        self.report(moment)
+    }
+
+    /// Saves unless nothing happened since the last save, and waits until that is durable.
+    fn save_now<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        self.check()?;
+        if let Some(Err(why)) = self.open()?.wait() {
+            self.failed(why, moment)?;
+        }
+        let snapshot = take(moment, &self.measured, &self.hyper_parameters)?;
+        if self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot)) {
+            return Ok(());
+        }
+        let background = self.open()?;
+        background.write(&snapshot);
+        background.wait().unwrap_or(Ok(()))?;
+        self.recent = Some(Arc::new(snapshot));
+        Ok(())
+    }
+
+    fn end<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        self.training = false;
+        self.save_now(moment)?;
+        let paused = |stop: &Stop| !stop.is_final;
+        if self.restores_best && !moment.state().stopping().is_some_and(paused) {
+            restore::put_best_back(self, moment)?;
+        }
+        Ok(())
+    }
+
+    fn save_post_mortem<U: AppState + ?Sized>(
+        &mut self,
+        moment: &mut Moment<'_, '_, U>,
+    ) -> Result<(), BoxError> {
+        self.check()?;
+        let snapshot = take(moment, &self.measured, &self.hyper_parameters)?;
+        let background = self.open()?;
+        background.write(&Snapshot { post_mortem: true, ..snapshot });
+        // A failure is counted where it is found.
+        let _ = background.wait();
+        Ok(())
+    }
+}
+
+/// A name for a run that no other has: 128 random bits.
+fn new_run() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let random = || RandomState::new().hash_one(std::time::SystemTime::now());
+    format!("{:016x}{:016x}", random(), random())
+}

@@ -1,0 +1,79 @@
+//! When a save is due.
+
+use std::time::{Duration, Instant};
+
+use regimen_core::{Error, Event, Every, Progress, State};
+
+/// The cadences of a checkpointer, and what it takes to know that one is due.
+#[derive(Debug)]
+pub(super) struct When {
+    pub(super) every: Every,
+    /// After every n-th evaluation of a training.
+    pub(super) evaluations: Option<u64>,
+    /// After the first step that ends so many seconds after the last save.
+    pub(super) seconds: Option<u64>,
+    /// Training as it was after the last step.
+    seen: Progress,
+    /// When the last save was due, or the training began.
+    last: Option<Instant>,
+    /// A save is due, and waits for the evaluation that is due as well.
+    waiting: bool,
+}
+
+impl When {
+    pub(super) fn never() -> Self {
+        When {
+            every: Every::NEVER,
+            evaluations: None,
+            seconds: None,
+            seen: Progress::default(),
+            last: None,
+            waiting: false,
+        }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.every.check("`Checkpointer::every`")?;
+        let zero = |n: Option<u64>, what| match n {
+            Some(0) => Err(Error::config(format!("`Checkpointer::{what}`: 0 is never due; give 1 or more"))),
+            _ => Ok(()),
+        };
+        zero(self.evaluations, "every_evaluations")?;
+        zero(self.seconds, "every_seconds")
+    }
+
+    /// A training begins, or goes on.
+    pub(super) fn begin(&mut self, training: Progress) {
+        (self.seen, self.last, self.waiting) = (training, Some(Instant::now()), false);
+    }
+
+    /// Whether to save now, at `event` of a training. `wanted` says that a save is due whatever
+    /// the cadences are.
+    pub(super) fn is_due(&mut self, event: Event, state: &State, wanted: bool) -> bool {
+        let training = state.train();
+        let due = match event {
+            Event::TrainStepEnd => {
+                let before = std::mem::replace(&mut self.seen, training);
+                self.every.due_after_step(before, training) || self.seconds_are_over()
+            }
+            Event::TrainEpochEnd => {
+                self.seen = training;
+                self.every.due_after_epoch(training)
+            }
+            Event::EvalEnd => self.evaluations.is_some_and(|n| state.eval().epochs.is_multiple_of(n)),
+            _ => false,
+        };
+        self.waiting |= due || wanted;
+        let may = matches!(event, Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEnd);
+        let now = may && self.waiting && !state.eval_is_due();
+        if now {
+            (self.waiting, self.last) = (false, Some(Instant::now()));
+        }
+        now
+    }
+
+    fn seconds_are_over(&self) -> bool {
+        let over = |(seconds, last): (u64, Instant)| Duration::from_secs(seconds) <= last.elapsed();
+        self.seconds.zip(self.last).is_some_and(over)
+    }
+}
