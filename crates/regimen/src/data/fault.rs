@@ -1,0 +1,57 @@
+//! What became of a sample that could not be had.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use regimen_core::BoxError;
+
+/// A sample could not be had, or does not fit its batch.
+#[derive(Debug)]
+pub struct SampleError {
+    dataset: String,
+    index: usize,
+    cause: BoxError,
+}
+
+impl SampleError {
+    pub(crate) fn new(dataset: impl Into<String>, index: usize, cause: BoxError) -> Self {
+        SampleError { dataset: dataset.into(), index, cause }
+    }
+
+    /// The name of the dataset.
+    pub fn dataset(&self) -> &str {
+        &self.dataset
+    }
+
+    /// The index of the sample in it.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+}
+
+impl fmt::Display for SampleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dataset `{}` sample {}: {}", self.dataset, self.index, self.cause)
+    }
+}
+
+impl std::error::Error for SampleError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.cause)
+    }
+}
+
+/// Calls `f` and makes a panic of it an error. What `f` changes is not used after a panic.
+pub(crate) fn catch<T>(f: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| Err(panicked(&*payload)))
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> BoxError {
+    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "with a payload that is not text",
+    };
+    format!("panicked: {text}").into()
+}
