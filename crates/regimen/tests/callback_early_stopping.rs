@@ -1,5 +1,7 @@
 //! Early stopping: known traces, a second implementation of the rule, resumes, and bad settings.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
+
 use regimen::callback::EarlyStopping;
 use regimen::*;
 

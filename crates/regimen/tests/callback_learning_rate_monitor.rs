@@ -1,5 +1,7 @@
 //! The learning-rate monitor: which rate is logged when.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
+
 use regimen::callback::LearningRateMonitor;
 use regimen::log::MetricLog;
 use regimen::schedule::StepDecay;

@@ -1,5 +1,7 @@
 //! The progress bar where the output is no terminal: which lines, and what others print between.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
+
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Metric logs: what is in the files, what becomes of files that exist, resumes, and full disks.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and report as tests do")]
+
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! Schedules against the rates of PyTorch's schedulers, and what bad arguments get.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail and report as tests do")]
+
 use regimen::schedule::*;
 use regimen::{BoxError, Schedule};
 

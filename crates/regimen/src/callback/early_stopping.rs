@@ -162,13 +162,13 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
             Event::TrainStepEnd | Event::EvalStepEnd | Event::PredictStepEnd => {
                 match self.every.due_after_step(before, now) {
                     true => self.check(state, |metric| {
-                        (metric.logged_at() + 1 >= now.steps).then_some(metric.last())
+                        (metric.logged_at() >= now.steps.saturating_sub(1)).then_some(metric.last())
                     }),
                     false => Ok(()),
                 }
             }
             Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
-                let began = now.steps - now.steps_in_last_epoch;
+                let began = now.steps.saturating_sub(now.steps_in_last_epoch);
                 match self.every.due_after_epoch(now) {
                     true => {
                         self.check(state, |metric| metric.epoch().filter(|_| metric.logged_at() >= began))

@@ -15,8 +15,8 @@ use crate::{BoxError, Callback, Error, Event, Events, Every, Phase, State};
 ///
 /// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most
 /// ten times a second; other outputs get a line every five seconds. At the end of an epoch, or
-/// where it is paused, one line says what came of it. Speed and time count from the start of the
-/// epoch in this call, evaluations within it included; metrics are those over the epoch so far.
+/// where it is paused, one line says what came of it. Speed and time are those of the epoch in this
+/// call, without evaluations within it; metrics are those over the epoch so far.
 /// [Notices](State::notices) are printed too.
 ///
 /// What others print would tear the bar apart: have them print through its
@@ -108,7 +108,7 @@ impl ProgressBar {
     /// A step is done: shows it, if the last refresh is long enough ago.
     fn step(&mut self, phase: Phase, state: &State) {
         if self.bars[phase as usize].is_none() {
-            self.begin(phase, state.progress(phase).steps_in_epoch - 1, state);
+            self.begin(phase, state.progress(phase).steps_in_epoch.saturating_sub(1), state);
         }
         let Some(bar) = &mut self.bars[phase as usize] else { return };
         let now = Instant::now();
@@ -133,7 +133,12 @@ impl ProgressBar {
             drawing.finish_and_clear();
             bars.remove(&drawing);
         }
-        Some((bar.first, bar.began.elapsed()))
+        let elapsed = bar.began.elapsed();
+        // An evaluation within a training epoch is no time of that epoch.
+        for outer in self.bars.iter_mut().flatten() {
+            outer.began += elapsed;
+        }
+        Some((bar.first, elapsed))
     }
 }
 
@@ -206,5 +211,138 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
         for phase in Phase::ALL {
             self.end(phase);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::{InMemoryTerm, MultiProgress, ProgressDrawTarget, TermLike};
+
+    use super::*;
+    use crate::{EvalUnit, Evaluate, Fit, Key, Run, Train, TrainUnit};
+
+    const LOSS: Key = Key::mean("loss");
+
+    struct Unit;
+
+    impl TrainUnit for Unit {
+        type Batch = f64;
+        fn train_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
+            state.log(LOSS, batch, 1.0);
+            Ok(())
+        }
+    }
+
+    impl EvalUnit for Unit {
+        type Batch = f64;
+        fn eval_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
+            self.train_step(state, batch)
+        }
+    }
+
+    fn bar(terminal: &InMemoryTerm) -> ProgressBar {
+        let target = ProgressDrawTarget::term_like(Box::new(terminal.clone()));
+        ProgressBar::on(Screen::Terminal(MultiProgress::with_draw_target(target)), Duration::ZERO)
+    }
+
+    /// What is on the screen, with `~` for speeds and times.
+    fn screen(terminal: &InMemoryTerm) -> Vec<String> {
+        let masked = |part: &str| match part {
+            part if part.ends_with("/s") => part.rsplit_once(' ').map_or("~", |(rest, _)| rest).to_owned(),
+            part if part.ends_with(" left") => "~ left".to_owned(),
+            part => part.replace(" in 0:00", ""),
+        };
+        let line = |line: &str| line.split(", ").map(masked).collect::<Vec<_>>().join(", ");
+        terminal.contents().lines().map(line).collect()
+    }
+
+    #[test]
+    fn a_terminal_has_a_bar_a_phase_and_a_line_for_what_is_done() {
+        let terminal = InMemoryTerm::new(10, 80);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (look, at) = (Arc::clone(&seen), terminal.clone());
+        let mut unit = Unit;
+        let mut run = Run::new(&mut unit)
+            .callback(bar(&terminal))
+            .on(Event::EvalStepEnd, move |_: &mut State, _: &mut Unit| {
+                look.lock().unwrap().push(screen(&at))
+            });
+        run.fit(&[1.0, 3.0, 8.0], &[5.0], Fit::epochs(1).eval_every(Every::steps(2))).unwrap();
+        assert_eq!(
+            *seen.lock().unwrap(),
+            [[
+                "train epoch 1/1 ██████████░░░░░░ 2/3, ~ left, loss 2.000",
+                "eval epoch 1 ████████████████ 1/1, ~ left, loss 5.000",
+            ]]
+        );
+        assert_eq!(
+            screen(&terminal),
+            ["eval epoch 1: 1 step, ~, loss 5.000", "train epoch 1/1: 3 steps, ~, loss 4.000"]
+        );
+    }
+
+    #[test]
+    fn a_bar_that_goes_on_begins_where_the_epoch_was_paused() {
+        let terminal = InMemoryTerm::new(10, 80);
+        let mut unit = Unit;
+        let mut run = Run::new(&mut unit).callback(bar(&terminal));
+        let data = [1.0, 3.0, 8.0, 0.0];
+        run.train(&data, Train::steps(2)).unwrap();
+        assert_eq!(screen(&terminal), ["train epoch 1: paused at step 2/4, loss 2.000"]);
+        let look = terminal.clone();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&seen);
+        let mut run = run.on(Event::TrainStepStart, move |_: &mut State, _: &mut Unit| {
+            sink.lock().unwrap().push(screen(&look).pop());
+        });
+        run.train(&data, Train::epochs(1)).unwrap();
+        let bar = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            *seen.lock().unwrap(),
+            [
+                bar("train epoch 1/1 ████████░░░░░░░░ 2/4"),
+                bar("train epoch 1/1 ████████████░░░░ 3/4, ~ left, loss 4.000")
+            ]
+        );
+    }
+
+    #[test]
+    fn what_others_print_stays_whole_above_the_bars() {
+        let terminal = InMemoryTerm::new(10, 80);
+        let bar = bar(&terminal);
+        let (mut printer, direct) = (bar.printer(), terminal.clone());
+        let mut unit = Unit;
+        let mut run = Run::new(&mut unit).callback(bar).on(
+            Event::EvalStepStart,
+            move |state: &mut State, _: &mut Unit| -> Result<(), BoxError> {
+                let step = state.eval().steps;
+                writeln!(printer, "line {step}, {}", "long ".repeat(20))?;
+                Ok(printer.suspend(|| direct.write_line("printed by another"))?)
+            },
+        );
+        run.evaluate(&[1.0, 3.0], Evaluate::whole()).unwrap();
+        let long = |step: u64| format!("line {step}, {}", "long ".repeat(20));
+        let wrapped = |step: u64| [long(step)[..80].to_owned(), long(step)[80..].trim_end().to_owned()];
+        let ([a, b], [c, d]) = (wrapped(0), wrapped(1));
+        let printed = || "printed by another".to_owned();
+        let last = "eval epoch 1: 2 steps, ~, loss 2.000".to_owned();
+        let found: Vec<_> = terminal.contents().lines().map(|line| line.trim_end().to_owned()).collect();
+        assert_eq!(found[..6], [a, b, printed(), c, d, printed()].map(|line| line.trim_end().to_owned()));
+        assert_eq!(screen(&terminal)[6..], [last]);
+    }
+
+    #[test]
+    fn an_error_leaves_no_bar_behind() {
+        let terminal = InMemoryTerm::new(10, 80);
+        let mut unit = Unit;
+        let mut run = Run::new(&mut unit)
+            .callback(bar(&terminal))
+            .on(Event::TrainStepEnd, |_: &mut State, _: &mut Unit| -> Result<(), BoxError> {
+                Err("no".into())
+            });
+        run.train(&[1.0, 3.0], Train::epochs(1)).unwrap_err();
+        assert_eq!(terminal.contents(), "");
     }
 }

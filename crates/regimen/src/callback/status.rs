@@ -40,7 +40,7 @@ impl<'a> Status<'a> {
         let counted = state.progress(phase);
         let steps_in_epoch = counted.steps_in_last_epoch;
         let progress = Progress { epochs: counted.epochs.saturating_sub(1), steps_in_epoch, ..counted };
-        let began = counted.steps - steps_in_epoch;
+        let began = counted.steps.saturating_sub(steps_in_epoch);
         let metrics = state.metrics(phase).iter().filter(|metric| metric.logged_at() >= began);
         let over_epoch = |metric: &'a Metric| Some((metric.key().name(), metric.epoch()?));
         Status {
@@ -65,7 +65,8 @@ impl<'a> Status<'a> {
     /// Steps after which the epoch ends, or the limit of steps pauses it.
     pub(super) fn total(&self) -> Option<u64> {
         let Progress { steps, steps_in_epoch, .. } = self.progress;
-        let limit = self.expected.steps.map(|limit| limit.saturating_sub(steps) + steps_in_epoch);
+        let limit =
+            self.expected.steps.map(|limit| limit.saturating_sub(steps).saturating_add(steps_in_epoch));
         [self.expected.steps_in_epoch, limit].into_iter().flatten().min()
     }
 

@@ -91,7 +91,7 @@ impl<S: MetricSink> MetricLog<S> {
             return Ok(());
         }
         // What was logged during the step was logged when it was not counted yet.
-        let of_this_step = |metric: &&Metric| metric.logged_at() + 1 >= now.steps;
+        let of_this_step = |metric: &&Metric| metric.logged_at() >= now.steps.saturating_sub(1);
         let metrics = state.metrics(Phase::Train).iter().filter(of_this_step);
         let records: Vec<_> = metrics.map(|metric| record(state, None, metric, metric.last())).collect();
         let result = self.write(&records);
@@ -103,7 +103,7 @@ impl<S: MetricSink> MetricLog<S> {
         if !self.every.due_after_epoch(progress) {
             return Ok(());
         }
-        let began = progress.steps - progress.steps_in_last_epoch;
+        let began = progress.steps.saturating_sub(progress.steps_in_last_epoch);
         let of_this_epoch = |metric: &&Metric| metric.logged_at() >= began;
         let metrics = state.metrics(phase).iter().filter(of_this_epoch);
         let epoch = Some((phase, progress.epochs));
