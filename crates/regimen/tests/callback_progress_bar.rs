@@ -122,7 +122,8 @@ fn what_others_print_and_notices_are_lines_of_their_own() {
             write!(printer, "line\nand ")?;
             state.notify("worth telling");
             writeln!(printer, "another")?;
-            Ok(printer.suspend(|| ()))
+            printer.suspend(|| ());
+            Ok(())
         },
     );
     run.train(&DATA[..2], Train::epochs(1)).unwrap();
