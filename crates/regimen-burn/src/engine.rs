@@ -20,7 +20,7 @@ use crate::{BurnDevice, module_state, optimizer_state};
 /// use regimen_burn::{Burn, device, initialize};
 ///
 /// let device = device("cpu")?;
-/// let module = initialize(7, &device, |device| LinearConfig::new(4, 2).init(device));
+/// let module = initialize(7, &device, |device| LinearConfig::new(4, 2).init(device))?;
 /// let engine = Burn::new(module, AdamConfig::new().init(), &device)?;
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
@@ -50,7 +50,8 @@ impl<M: Module> Burn<M> {
     /// All parameters are in one group, `default`; see [`group`](Burn::group). Those that were
     /// not drawn yet are drawn now; [`initialize`](crate::initialize) makes them repeatable. A
     /// parameter at two paths and a quantized one are errors that name it.
-    pub fn new(module: M, optimizer: ModuleOptimizer, device: &Device) -> Result<Self, BoxError> {
+    pub fn new(mut module: M, optimizer: ModuleOptimizer, device: &Device) -> Result<Self, BoxError> {
+        module_state::settle(&mut module)?;
         let module = module.train().fork(device);
         Ok(Burn {
             parameters: Parameters::of(&module)?,
@@ -73,7 +74,7 @@ impl<M: Module> Burn<M> {
     /// # use regimen_burn::burn::{module::ParamGroup, nn::LinearConfig, optim::SgdConfig};
     /// # use regimen_burn::{Burn, device, initialize};
     /// # let device = device("cpu")?;
-    /// # let module = initialize(7, &device, |device| LinearConfig::new(4, 2).init(device));
+    /// # let module = initialize(7, &device, |device| LinearConfig::new(4, 2).init(device))?;
     /// let engine = Burn::new(module, SgdConfig::new().init(), &device)?
     ///     .group("bias", ParamGroup::from_predicate("bias"))?;
     /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())

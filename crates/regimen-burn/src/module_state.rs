@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId, Parameter};
+use burn::tensor::kind::Basic;
 use burn::tensor::{Bool, ExecutionError, Int, Tensor, TensorData};
 use regimen_core::{BoxError, StateDict, Stateful};
 
@@ -12,8 +13,8 @@ use crate::parameters::Parameters;
 
 /// Parameters and buffers of a module as a part of a unit's state.
 ///
-/// Names are paths (`blocks.0.linear.weight`); running statistics are saved with their newest
-/// update. After loading, a parameter keeps its id, its device and whether it is frozen.
+/// Names are paths (`blocks.0.linear.weight`), shapes are those in memory; running statistics are
+/// saved with their newest update. After loading, a parameter keeps its id, its device and whether it is frozen.
 ///
 /// ```
 /// use regimen_burn::ModuleState;
@@ -81,34 +82,66 @@ pub(crate) fn load<M: Module>(module: &mut M, dict: &StateDict) -> Result<(), Bo
     Ok(())
 }
 
+/// Draws what was not drawn yet, and puts every array in memory as [`load`] does, so that a run
+/// from the beginning and one from a state saved there compute the same bits.
+pub(crate) fn settle<M: Module>(module: &mut M) -> Result<(), BoxError> {
+    let state = state_dict(module)?;
+    load(module, &state)
+}
+
 struct Save(Vec<(ParamId, Result<TensorData, ExecutionError>)>);
 
 struct Load(HashMap<ParamId, TensorData>);
 
-macro_rules! kind {
-    ($visit:ident $(, $kind:ty)?) => {
-        fn $visit<const D: usize>(&mut self, param: &Param<Tensor<D $(, $kind)?>>) {
-            self.0.push((param.id, param.transform_for_save().base().try_into_data()));
-        }
-    };
-    (map $map:ident $(, $kind:ty)?) => {
-        fn $map<const D: usize>(&mut self, param: Param<Tensor<D $(, $kind)?>>) -> Param<Tensor<D $(, $kind)?>> {
-            let Some(data) = self.0.remove(&param.id) else { return param };
-            let options = (&param.lazy_device(), param.base().dtype());
-            let id = param.id;
-            param.transform_for_load(Tensor::from_data(data, options), id)
-        }
-    };
+// Neither goes through the mappers that a layer has for Burn's own files: they turn a weight that
+// is kept transposed, and a loaded one would lie in memory otherwise than one that was trained,
+// which changes the last bits of what is computed with it.
+
+impl Save {
+    fn add<const D: usize, K: Basic>(&mut self, param: &Param<Tensor<D, K>>)
+    where
+        Tensor<D, K>: Parameter,
+    {
+        self.0.push((param.id, param.base().try_into_data()));
+    }
+}
+
+impl Load {
+    fn put<const D: usize, K: Basic>(&mut self, param: Param<Tensor<D, K>>) -> Param<Tensor<D, K>>
+    where
+        Tensor<D, K>: Parameter,
+    {
+        let Some(data) = self.0.remove(&param.id) else { return param };
+        let (id, old, mapper) = param.consume();
+        let new = Tensor::<D, K>::from_data(data, (&Tensor::device(&old), old.dtype()));
+        Param::from_mapped_value(id, Parameter::set_require_grad(new, old.is_require_grad()), mapper)
+    }
 }
 
 impl ModuleVisitor for Save {
-    kind!(visit_float);
-    kind!(visit_int, Int);
-    kind!(visit_bool, Bool);
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.add(param);
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        self.add(param);
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        self.add(param);
+    }
 }
 
 impl ModuleMapper for Load {
-    kind!(map map_float);
-    kind!(map map_int, Int);
-    kind!(map map_bool, Bool);
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.put(param)
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        self.put(param)
+    }
+
+    fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
+        self.put(param)
+    }
 }

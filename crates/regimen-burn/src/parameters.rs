@@ -73,11 +73,6 @@ impl Parameters {
     }
 }
 
-/// Draws every parameter of `module` that was not drawn yet, in the order of its fields.
-pub(crate) fn draw<M: Module>(module: &M) {
-    module.visit(&mut List::default());
-}
-
 #[derive(Default)]
 struct List {
     path: Vec<String>,

@@ -2,27 +2,32 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use regimen_core::State;
+use regimen_core::{BoxError, State};
 
-use crate::parameters::draw;
+use crate::module_state::settle;
 
 /// Builds a module whose initial weights are set by `seed` alone.
 ///
 /// Burn draws a parameter when it is first used, from whatever state its generator is in by then.
-/// Here every parameter is drawn before the module is returned.
+/// Here every parameter is drawn before the module is returned. Tied and quantized parameters are
+/// errors, as in [`Burn::new`](crate::Burn::new).
 ///
 /// ```
 /// use regimen_burn::burn::nn::LinearConfig;
 ///
 /// let device = regimen_burn::device("cpu")?;
-/// let layer = regimen_burn::initialize(7, &device, |device| LinearConfig::new(4, 2).init(device));
+/// let layer = regimen_burn::initialize(7, &device, |device| LinearConfig::new(4, 2).init(device))?;
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
-pub fn initialize<M: Module>(seed: u64, device: &Device, build: impl FnOnce(&Device) -> M) -> M {
+pub fn initialize<M: Module>(
+    seed: u64,
+    device: &Device,
+    build: impl FnOnce(&Device) -> M,
+) -> Result<M, BoxError> {
     device.seed(seed);
-    let module = build(device);
-    draw(&module);
-    module
+    let mut module = build(device);
+    settle(&mut module)?;
+    Ok(module)
 }
 
 /// Seeds `device` for the step that `state` is at, so that dropout draws the same numbers there

@@ -1,0 +1,169 @@
+//! The engine around module and optimizer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::support::{Net, Outcome, Weights, by_hand, device, engine, hold, holding, message, step};
+use regimen_burn::Burn;
+use regimen_burn::burn::module::{Module, ParamGroup};
+use regimen_burn::burn::nn::LinearConfig;
+use regimen_burn::burn::optim::{AdamConfig, ModuleOptimizer, Optimizer, SgdConfig};
+use regimen_burn::burn::tensor::{Device, Tensor};
+use regimen_core::{Engine, Mode, StateDict};
+
+#[test]
+fn steps_are_those_of_a_loop_by_hand() -> Outcome {
+    let net = Net::new(&device().autodiff());
+    let mut engine = engine(AdamConfig::new().init());
+    let mut reference = Burn::new(net, AdamConfig::new().init(), &device())?;
+    engine.load_module(&reference.module_state()?)?;
+    let mut optimizer = AdamConfig::new().init();
+    let mut net = reference.module().clone();
+    for salt in 0..5 {
+        step(&mut engine, salt);
+        net = by_hand(net, &mut optimizer, salt);
+    }
+    reference = Burn::new(net, optimizer, &device())?;
+    assert_eq!(engine.module_state()?, reference.module_state()?);
+    Ok(())
+}
+
+#[test]
+fn each_group_has_its_own_rate_and_the_later_group_wins() -> Outcome {
+    let layer = LinearConfig::new(2, 2).init(&device());
+    let mut engine = Burn::new(layer, SgdConfig::new().init(), &device())?
+        .group("all", ParamGroup::all())?
+        .group("bias", ParamGroup::from_path("bias"))?;
+    assert_eq!(engine.groups(), ["default", "all", "bias"]);
+    let before = engine.module_state()?;
+    let images = Tensor::<2>::ones([1, 2], &engine.device(Mode::Train).0);
+    let loss = engine.with_module(Mode::Train, |layer| layer.forward(images).sum());
+    engine.backward(&loss, None)?;
+    engine.step(&[100.0, 1.0, 0.25])?;
+    let after = engine.module_state()?;
+    for (name, rate) in [("weight", 1.0), ("bias", 0.25)] {
+        let (before, after) = (before.array(name)?.to_vec::<f32>()?, after.array(name)?.to_vec::<f32>()?);
+        for (before, after) in before.iter().zip(after) {
+            // Every gradient is 1.
+            assert!((before - after - rate).abs() < 1e-6, "{name}: {before} to {after}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn wrong_groups_and_rates_are_refused() -> Outcome {
+    let new = || Burn::new(Weights::new(&[1.0], &device()), SgdConfig::new().init(), &device()).unwrap();
+    let refused = message(new().group("head", ParamGroup::from_predicate("head")));
+    assert_eq!(refused, "no trained parameter is in group `head`; there are: weights");
+    let refused = message(new().group("default", ParamGroup::all()));
+    assert_eq!(refused, "two parameter groups are named `default`");
+    let mut engine = holding(&[1.0], &[1.0], SgdConfig::new().init());
+    assert_eq!(message(engine.step(&[0.1, 0.2])), "2 learning rates for 1 parameter groups");
+    assert_eq!(message(engine.step(&[])), "0 learning rates for 1 parameter groups");
+    engine.step(&[0.5])?;
+    assert_eq!(engine.module().values(), [0.5]);
+    Ok(())
+}
+
+#[derive(Module, Debug)]
+struct Tied {
+    a: Weights,
+    b: Weights,
+}
+
+#[test]
+fn tied_parameters_are_refused_by_name() {
+    let a = Weights::new(&[1.0], &device());
+    let refused = message(Burn::new(Tied { b: a.clone(), a }, SgdConfig::new().init(), &device()));
+    assert!(refused.starts_with("`a.weights` and `b.weights` are one parameter"), "{refused}");
+}
+
+#[test]
+fn a_loss_without_a_graph_is_an_error() -> Outcome {
+    let mut engine = holding(&[1.0], &[1.0], SgdConfig::new().init());
+    let loss = engine.with_module(Mode::Eval, |module| module.weights.val());
+    assert_eq!(message(engine.backward(&loss, None)), "the loss does not depend on a trained parameter");
+    Ok(())
+}
+
+#[test]
+fn a_scalar_of_several_numbers_is_an_error() -> Outcome {
+    let engine = holding(&[1.0, 2.0], &[1.0, 1.0], SgdConfig::new().init());
+    message(engine.value(&engine.module().weights.val()));
+    assert_eq!(engine.value(&engine.module().weights.val().sum())?, 3.0);
+    Ok(())
+}
+
+#[test]
+fn batches_for_training_are_on_autodiff_and_others_are_not() {
+    let engine = engine(SgdConfig::new().init());
+    assert!(engine.device(Mode::Train).0.is_autodiff());
+    assert!(!engine.device(Mode::Eval).0.is_autodiff());
+    assert!(!engine.device(Mode::Predict).0.is_autodiff());
+}
+
+#[test]
+fn a_module_built_without_autodiff_or_evaluated_before_is_trained() -> Outcome {
+    for net in [Net::new(&device()), Net::new(&device().autodiff()), Net::new(&device()).valid()] {
+        let mut engine = Burn::new(net, SgdConfig::new().init(), &device())?;
+        let before = engine.module_state()?;
+        step(&mut engine, 1);
+        assert_eq!(engine.gradients()?.len(), 0);
+        for name in ["conv.weight", "norm.gamma", "norm.running_mean", "head.weight"] {
+            assert_ne!(engine.module_state()?.array(name)?, before.array(name)?, "{name}");
+        }
+    }
+    Ok(())
+}
+
+/// Plain gradient descent that fails where a gradient is 9.
+#[derive(Clone)]
+struct Failing;
+
+impl Optimizer for Failing {
+    type State<const D: usize> = ();
+
+    fn step<const D: usize>(
+        &self,
+        rate: f64,
+        tensor: Tensor<D>,
+        gradient: Tensor<D>,
+        _state: Option<()>,
+    ) -> (Tensor<D>, Option<()>) {
+        assert!(gradient.clone().max().into_scalar::<f32>() != 9.0, "a gradient of 9");
+        (tensor - gradient * rate, Some(()))
+    }
+
+    fn to_device<const D: usize>(_state: (), _device: &Device) {}
+}
+
+#[test]
+fn a_panic_of_the_optimizer_leaves_the_module_and_is_an_error_until_a_state_is_loaded() -> Outcome {
+    let mut engine = holding(&[1.0], &[1.0], ModuleOptimizer::from(Failing));
+    engine.step(&[0.5])?;
+    let mut with = |gradient: f32| -> Outcome {
+        hold(&mut engine, &[gradient])?;
+        let step = catch_unwind(AssertUnwindSafe(|| engine.step(&[0.5])));
+        assert_eq!(engine.module().values(), [0.5]);
+        step.unwrap_or_else(|_| Err("panicked".into()))
+    };
+    assert_eq!(message(with(9.0)), "panicked");
+    assert_eq!(message(with(1.0)), "the optimizer panicked in an earlier step; load a checkpoint to go on");
+    engine.load_optimizer(&StateDict::new())?;
+    hold(&mut engine, &[1.0])?;
+    engine.step(&[0.5])?;
+    assert_eq!(engine.module().values(), [0.0]);
+    Ok(())
+}
+
+#[test]
+fn quantized_parameters_are_refused_by_name() {
+    use regimen_burn::burn::module::Quantizer;
+    use regimen_burn::burn::tensor::quantization::Calibration;
+    let scheme = device().settings().quantization.scheme;
+    let net = LinearConfig::new(32, 32)
+        .init(&device())
+        .quantize_weights(&mut Quantizer::new(Calibration::MinMax, scheme));
+    let refused = message(Burn::new(net, SgdConfig::new().init(), &device()));
+    assert!(refused.contains("quantized tensors cannot be saved"), "{refused}");
+}
