@@ -1,0 +1,139 @@
+//! The manifest: the last file of a checkpoint to be written, and the record that it is whole.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use regimen_core::BoxError;
+
+/// What a checkpoint is and holds, as its `MANIFEST` says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manifest {
+    /// The run that wrote it.
+    pub run: String,
+    /// Its number among the saves in its directory, from 1. The greatest is the newest: a run that
+    /// went back to an earlier step saves lower steps later.
+    pub save: u64,
+    /// Completed steps of training.
+    pub step: u64,
+    /// Completed epochs of training.
+    pub epoch: u64,
+    /// Whether a run may go on from it. One that was saved on an error is for the post-mortem only.
+    pub resumable: bool,
+    /// What was measured at this very step, by the metric's name.
+    pub metrics: BTreeMap<String, f64>,
+    /// Its parts by name.
+    pub parts: BTreeMap<String, Part>,
+}
+
+/// A part of a checkpoint: one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The file's length in bytes.
+    pub length: u64,
+    /// The CRC-32 of its bytes.
+    pub checksum: u32,
+}
+
+/// The name of the manifest's file.
+pub(super) const FILE: &str = "MANIFEST";
+/// The newest format that is written and read.
+const FORMAT: &str = "1";
+/// Far more than any manifest has, so that a damaged length cannot fill the memory.
+pub(super) const MAX_LENGTH: u64 = 16 << 20;
+
+impl Manifest {
+    /// The file's text. An error where a name cannot be written.
+    pub(super) fn render(&self) -> Result<String, BoxError> {
+        let Manifest { run, save, step, epoch, .. } = self;
+        check_run(run)?;
+        let resumable = if self.resumable { "yes" } else { "no" };
+        let mut text = format!("regimen checkpoint {FORMAT}\nrun {run}\nsave {save}\nstep {step}\n");
+        write!(text, "epoch {epoch}\nresumable {resumable}\n")?;
+        for (name, value) in &self.metrics {
+            if name.contains(char::is_control) {
+                return Err(format!("metric {name:?} has a name of more than one line").into());
+            }
+            writeln!(text, "metric {value:?} {name}")?;
+        }
+        for (name, Part { length, checksum }) in &self.parts {
+            check_part(name)?;
+            writeln!(text, "part {length} {checksum:08x} {name}")?;
+        }
+        let checksum = crc32fast::hash(text.as_bytes());
+        writeln!(text, "checksum {checksum:08x}")?;
+        Ok(text)
+    }
+
+    /// Reads the file's text. There is one text for each manifest, and any other is an error.
+    pub(super) fn parse(text: &[u8]) -> Result<Manifest, BoxError> {
+        let text = std::str::from_utf8(text)?;
+        let format = text.lines().next().and_then(|line| line.strip_prefix("regimen checkpoint "));
+        let format = format.ok_or("it does not begin as a manifest does")?;
+        if format != FORMAT {
+            let format: String = format.chars().take(20).collect();
+            return Err(format!("format {format} is not known; this version reads format {FORMAT}").into());
+        }
+        let whole = text.strip_suffix('\n').and_then(|text| text.rsplit_once("\nchecksum "));
+        let (body, checksum) = whole.ok_or("it does not end with its checksum")?;
+        let found = crc32fast::hash(&text.as_bytes()[..body.len() + 1]);
+        if format!("{found:08x}") != checksum {
+            return Err("it does not match its own checksum".into());
+        }
+        let manifest = Manifest::parse_body(body).ok_or("its lines are not those of a manifest")?;
+        if manifest.render()? != text {
+            return Err("its lines are not written as those of a manifest are".into());
+        }
+        Ok(manifest)
+    }
+
+    fn parse_body(body: &str) -> Option<Manifest> {
+        let mut lines = body.lines().skip(1).map(|line| line.split_once(' ').unwrap_or((line, "")));
+        let mut field = |name| lines.next().filter(|(key, _)| *key == name).map(|(_, value)| value);
+        let mut manifest = Manifest {
+            run: field("run")?.to_owned(),
+            save: field("save")?.parse().ok()?,
+            step: field("step")?.parse().ok()?,
+            epoch: field("epoch")?.parse().ok()?,
+            resumable: field("resumable")? == "yes",
+            metrics: BTreeMap::new(),
+            parts: BTreeMap::new(),
+        };
+        for (key, value) in lines {
+            let (first, rest) = value.split_once(' ')?;
+            if key == "metric" {
+                manifest.metrics.insert(rest.to_owned(), first.parse().ok()?);
+            } else {
+                let (checksum, name) = rest.split_once(' ')?;
+                let checksum = u32::from_str_radix(checksum, 16).ok()?;
+                manifest.parts.insert(name.to_owned(), Part { length: first.parse().ok()?, checksum });
+            }
+        }
+        Some(manifest)
+    }
+}
+
+/// The name of the file of the part called `name`.
+pub(super) fn part_file(name: &str) -> String {
+    format!("{name}.safetensors")
+}
+
+fn check_part(name: &str) -> Result<(), BoxError> {
+    if is_plain(name) && name.len() <= 200 {
+        return Ok(());
+    }
+    let may = "at most 200 letters, digits, `_`, `-` and `.`, and no `.` at the beginning";
+    Err(format!("the part {name:?} cannot be the name of a file: {may}").into())
+}
+
+pub(super) fn check_run(run: &str) -> Result<(), BoxError> {
+    if is_plain(run) && run.len() <= 100 {
+        return Ok(());
+    }
+    let may = "at most 100 letters, digits, `_`, `-` and `.`, and no `.` at the beginning";
+    Err(format!("{run:?} cannot identify a run: {may}").into())
+}
+
+fn is_plain(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    !name.is_empty() && !name.starts_with('.') && name.bytes().all(plain)
+}

@@ -1,0 +1,107 @@
+//! Removing checkpoints: those that are not kept, and what a dead process left.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::{CheckpointError, failed};
+use super::manifest::{self, part_file};
+use super::name::{DELETED, Name, is_leftover};
+use super::{Checkpoint, Keep, Store};
+
+/// What was removed from a run directory, and what could not be.
+///
+/// A failure hurts nothing but the disk's free space: the directory in question is tried again by
+/// the next [`prune`](super::Writer::prune) or [`sweep`](super::Writer::sweep).
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// The directories that are gone, by the names they had.
+    pub removed: Vec<PathBuf>,
+    /// Why others are not.
+    pub failures: Vec<CheckpointError>,
+}
+
+/// Removes those of `saved` that `keep` does not ask for, from the disk and from the list.
+pub(super) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, keep: &Keep) -> Removed {
+    let mut result = Removed::default();
+    let manifests: Vec<_> = saved.iter().map(Checkpoint::manifest).collect();
+    let mut doomed = Vec::new();
+    for i in keep.surplus(&manifests).into_iter().rev() {
+        match set_aside(store, dir, &saved[i]) {
+            Ok(set_aside) => {
+                doomed.extend(set_aside);
+                result.removed.push(saved.remove(i).path().to_owned());
+            }
+            Err(error) => result.failures.push(error),
+        }
+    }
+    if doomed.is_empty() {
+        return result;
+    }
+    // Without this a power cut could bring back the old name over a directory that is half gone.
+    if let Err(error) = store.sync_dir(dir) {
+        result.failures.push(failed("sync", dir)(error));
+        return result;
+    }
+    result.failures.extend(doomed.iter().filter_map(|path| remove(store, path).err()));
+    result
+}
+
+/// Removes the leftovers in `dir` of a process that died.
+pub(super) fn sweep(store: &dyn Store, dir: &Path) -> Removed {
+    let mut result = Removed::default();
+    let entries = match store.list(dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            result.failures.push(failed("list", dir)(error));
+            return result;
+        }
+    };
+    for entry in entries.iter().filter(|entry| entry.is_dir && is_leftover(&entry.name)) {
+        let path = dir.join(&entry.name);
+        match remove(store, &path) {
+            Ok(()) => result.removed.push(path),
+            Err(error) => result.failures.push(error),
+        }
+    }
+    result
+}
+
+/// Removes what was written of a checkpoint that failed, where that can be done: an error here
+/// would hide the one that matters, and the next sweep tries again.
+pub(super) fn abandon(store: &dyn Store, path: &Path) {
+    let _ = remove(store, path);
+}
+
+/// Gives a checkpoint a name under which nobody looks for one. None where it is gone already.
+fn set_aside(
+    store: &dyn Store,
+    dir: &Path,
+    checkpoint: &Checkpoint,
+) -> Result<Option<PathBuf>, CheckpointError> {
+    let (path, manifest) = (checkpoint.path(), checkpoint.manifest());
+    let files = match store.list(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        files => files.map_err(failed("list", path))?,
+    };
+    let ours: BTreeSet<String> = manifest.parts.keys().map(|name| part_file(name)).collect();
+    if let Some(other) = files.iter().find(|file| file.name != manifest::FILE && !ours.contains(&file.name)) {
+        return Err(CheckpointError::new("remove", &path.join(&other.name), "it is not of the checkpoint"));
+    }
+    let taken = store.list(dir).map_err(failed("list", dir))?;
+    let name = Name::free(&taken, DELETED, manifest.step, !manifest.resumable);
+    let aside = dir.join(format!("{DELETED}{name}"));
+    store.rename(path, &aside).map_err(failed("rename", path))?;
+    Ok(Some(aside))
+}
+
+/// Removes a directory of ours with its files. Whatever else is in it stays, and it with it.
+fn remove(store: &dyn Store, path: &Path) -> Result<(), CheckpointError> {
+    for file in store.list(path).map_err(failed("list", path))? {
+        if file.name == manifest::FILE || file.name.ends_with(".safetensors") {
+            let file = path.join(file.name);
+            store.remove_file(&file).map_err(failed("remove", &file))?;
+        }
+    }
+    store.remove_dir(path).map_err(failed("remove", path))
+}

@@ -1,0 +1,14 @@
+//! A [`StateDict`] as a safetensors file, which Python reads with nothing of ours.
+//!
+//! The reader and writer are our own because of what the `safetensors` crate does not give: a
+//! writer to any destination without a second copy, a reader that allocates no more than a
+//! multiple of the file, and an error where two arrays have one name. The tests hold both to that
+//! crate and to the Python package.
+
+mod header;
+mod read;
+mod write;
+
+pub use header::{Header, Layout};
+pub use read::{read, read_header};
+pub use write::write;

@@ -1,0 +1,178 @@
+//! Writing checkpoints to a run directory, each whole and durable before it is acknowledged.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use regimen_core::{BoxError, StateDict};
+
+use super::checksum::Checked;
+use super::error::{CheckpointError, failed};
+use super::manifest::{self, Manifest, Part, check_run, part_file};
+use super::name::{Name, TEMPORARY};
+use super::store::create_dirs;
+use super::{Checkpoint, Checkpoints, Disk, Keep, Lock, Removed, Store, prune, safetensors};
+
+/// The one writer of a run directory.
+///
+/// A save is acknowledged by returning, and from then on survives a kill and a power cut:
+///
+/// ```text
+/// create   .tmp-step-000000500
+/// write    each part into it, and sync it
+/// write    MANIFEST, and sync it
+/// sync     .tmp-step-000000500
+/// rename   it to step-000000500
+/// sync     the run directory
+/// ```
+///
+/// ```no_run
+/// use regimen::checkpoint::{Keep, Snapshot, Writer};
+///
+/// let mut writer = Writer::open("runs/digits", "run-1")?;
+/// writer.sweep();
+/// let snapshot = Snapshot { step: 500, ..Snapshot::default() };
+/// writer.save(&snapshot)?;
+/// writer.prune(&Keep::all().last(3));
+/// # Ok::<(), regimen::checkpoint::CheckpointError>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer {
+    store: Arc<dyn Store>,
+    dir: PathBuf,
+    run: String,
+    /// The number of the last save in this directory.
+    saves: u64,
+    /// What this run has on disk.
+    saved: Vec<Checkpoint>,
+    _lock: Option<Lock>,
+}
+
+/// What one checkpoint is to hold. By default a resumable one of step 0 without parts.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Completed steps of training.
+    pub step: u64,
+    /// Completed epochs of training.
+    pub epoch: u64,
+    /// Whether it was taken after an error, and must not be resumed from.
+    pub post_mortem: bool,
+    /// What was measured at this very step, by the metric's name: what [`Keep::best`] goes by.
+    pub metrics: BTreeMap<String, f64>,
+    /// The parts by name; each becomes a file of that name.
+    pub parts: BTreeMap<String, StateDict>,
+}
+
+impl Writer {
+    /// The writer of `dir` for the run called `run`: makes the directory where it is not there,
+    /// and takes its [`Lock`].
+    pub fn open(dir: impl Into<PathBuf>, run: impl Into<String>) -> Result<Self, CheckpointError> {
+        let (store, dir) = (Arc::new(Disk), dir.into());
+        create_dirs(&*store, &dir).map_err(failed("create", &dir))?;
+        let lock = Lock::take(&dir)?;
+        Ok(Writer { _lock: Some(lock), ..Writer::open_on(store, dir, run)? })
+    }
+
+    /// The same in another store. There is no lock: that there is one writer is up to the caller.
+    pub fn open_on(
+        store: Arc<dyn Store>,
+        dir: impl Into<PathBuf>,
+        run: impl Into<String>,
+    ) -> Result<Self, CheckpointError> {
+        let (dir, run) = (dir.into(), run.into());
+        check_run(&run).map_err(failed("write to", &dir))?;
+        create_dirs(&*store, &dir).map_err(failed("create", &dir))?;
+        let mut saved = Checkpoints::on(store.clone(), &dir).list()?.checkpoints;
+        let saves = saved.iter().map(|checkpoint| checkpoint.manifest().save).max().unwrap_or(0);
+        saved.retain(|checkpoint| checkpoint.manifest().run == run);
+        Ok(Writer { store, dir, run, saves, saved, _lock: None })
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Removes what a process that died left half-written or half-removed. Call it before the
+    /// first save: what it left may be what fills the disk.
+    pub fn sweep(&self) -> Removed {
+        prune::sweep(&*self.store, &self.dir)
+    }
+
+    /// Saves `snapshot`. When this returns without an error, the checkpoint is durable.
+    ///
+    /// After an error the earlier checkpoints are as they were; what was written of the new one is
+    /// removed where that can be done. A step that was saved before is saved beside the earlier
+    /// save, and [`prune`](Writer::prune) then removes that.
+    pub fn save(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
+        let (dir, store) = (&self.dir, &*self.store);
+        let taken = store.list(dir).map_err(failed("list", dir))?;
+        let free = |prefix| Name::free(&taken, prefix, snapshot.step, snapshot.post_mortem);
+        let temporary = dir.join(format!("{TEMPORARY}{}", free(TEMPORARY)));
+        let path = dir.join(free("").to_string());
+        let mut manifest = Manifest {
+            run: self.run.clone(),
+            save: self.saves + 1,
+            step: snapshot.step,
+            epoch: snapshot.epoch,
+            resumable: !snapshot.post_mortem,
+            metrics: snapshot.metrics.clone(),
+            parts: BTreeMap::new(),
+        };
+        // A failed sync is the end of the whole directory: it is removed, and the next save
+        // writes new files.
+        let written = write_all(store, &temporary, &snapshot.parts, &mut manifest)
+            .and_then(|()| store.rename(&temporary, &path).map_err(failed("rename", &temporary)));
+        if let Err(error) = written {
+            prune::abandon(store, &temporary);
+            return Err(error);
+        }
+        self.saves += 1;
+        let checkpoint = Checkpoint::new(self.store.clone(), path, manifest);
+        self.saved.push(checkpoint.clone());
+        store.sync_dir(dir).map_err(failed("sync", dir))?;
+        Ok(checkpoint)
+    }
+
+    /// Removes what `keep` does not ask for, of the checkpoints of this run.
+    ///
+    /// Call it only after a save was acknowledged. What it cannot remove it leaves, and says so.
+    pub fn prune(&mut self, keep: &Keep) -> Removed {
+        prune::prune(&*self.store, &self.dir, &mut self.saved, keep)
+    }
+}
+
+/// Makes the directory `dir` with all its files, and syncs everything but its name.
+fn write_all(
+    store: &dyn Store,
+    dir: &Path,
+    parts: &BTreeMap<String, StateDict>,
+    manifest: &mut Manifest,
+) -> Result<(), CheckpointError> {
+    store.create_dir(dir).map_err(failed("create", dir))?;
+    for (name, dict) in parts {
+        let part = write(store, &dir.join(part_file(name)), |out| safetensors::write(dict, out))?;
+        manifest.parts.insert(name.clone(), part);
+    }
+    let file = dir.join(manifest::FILE);
+    let text = manifest.render().map_err(failed("write", &file))?;
+    write(store, &file, |out| Ok(out.write_all(text.as_bytes())?))?;
+    store.sync_dir(dir).map_err(failed("sync", dir))
+}
+
+/// Makes one file, and syncs it.
+fn write(
+    store: &dyn Store,
+    file: &Path,
+    content: impl FnOnce(&mut dyn Write) -> Result<(), BoxError>,
+) -> Result<Part, CheckpointError> {
+    let new = store.create(file).map_err(failed("create", file))?;
+    // Large arrays pass the buffer by; it gathers the header and the many small ones.
+    let mut out = BufWriter::with_capacity(64 * 1024, Checked::new(new));
+    content(&mut out).map_err(failed("write", file))?;
+    let checked = out.into_inner().map_err(|error| failed("write", file)(error.into_error()))?;
+    let (new, length, checksum) = checked.finish();
+    new.sync().map_err(failed("sync", file))?;
+    Ok(Part { length, checksum })
+}
