@@ -16,7 +16,10 @@ impl<const D: usize, K: Autodiff> ToDevice<BurnDevice> for Tensor<D, K> {
     fn to_device(self, BurnDevice(device): &BurnDevice) -> Result<Self, BoxError> {
         // Burn's own move leaves autodiff as it was, on or off.
         let tensor = if self.device() == *device { self } else { Tensor::to_device(self, device) };
-        Ok(match device.gradient_checkpointing_strategy() {
+        let (found, wanted) =
+            (tensor.gradient_checkpointing_strategy(), device.gradient_checkpointing_strategy());
+        Ok(match wanted {
+            _ if found == wanted => tensor,
             None => tensor.without_autodiff(),
             Some(strategy) => tensor.autodiff().with_gradient_checkpointing_strategy(strategy),
         })
