@@ -14,8 +14,8 @@ use tempfile::TempDir;
 const LOSS: Key = Key::mean("loss");
 const LATE: Key = Key::last("late, \"quoted\"");
 
-/// Logs the step as loss in training, and from the fourth step on a second metric; the number of
-/// training steps as loss in evaluation.
+/// Logs the batch as loss in training, and from the fourth step on a second metric; the number of
+/// training steps as loss in evaluation. Two steps make one update.
 struct Unit;
 
 impl TrainUnit for Unit {
@@ -25,6 +25,9 @@ impl TrainUnit for Unit {
         state.log(LOSS, batch, 1.0);
         if step >= 4 {
             state.log(LATE, -(step as f64), 1.0);
+        }
+        if step.is_multiple_of(2) {
+            state.count_update();
         }
         Ok(())
     }
@@ -70,6 +73,34 @@ fn a_csv_log_has_a_row_for_each_value_and_takes_late_names() {
     let every = Every::steps(2).or(Every::epochs(1));
     fit(MetricLog::csv(&path).every(every), 2).unwrap();
     assert_eq!(text(&path), CSV);
+}
+
+/// Logs a metric in the first step of the run, and another in its second.
+struct Seldom;
+
+impl TrainUnit for Seldom {
+    type Batch = ();
+    fn train_step(&mut self, state: &mut State, (): ()) -> Result<(), BoxError> {
+        match state.train().steps {
+            0 => state.log(Key::last("first"), 1.0, 1.0),
+            1 => state.log(Key::last("second"), 2.0, 1.0),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_not_logged_in_a_step_or_an_epoch_is_not_written_again() {
+    let folder = folder();
+    let path = folder.path().join("metrics.csv");
+    let log = MetricLog::csv(&path).every(Every::steps(1).or(Every::epochs(1)));
+    Run::new(&mut Seldom).callback(log).train(&[(); 2], Train::epochs(3)).unwrap();
+    assert_eq!(
+        text(&path),
+        "step,phase,name,value,epoch\n1,train,first,1.0,\n2,train,second,2.0,\n\
+         2,train,first,1.0,1\n2,train,second,2.0,1\n"
+    );
 }
 
 #[test]
@@ -177,10 +208,10 @@ fn a_file_of_an_earlier_run_is_never_lost() {
 /// Fits with both kinds of log in `folder`, restored from `saved`.
 fn logged(folder: &Path, saved: Option<&StateDict>, steps: u64) -> Result<StateDict, Error> {
     let mut unit = Unit;
-    let every = Every::steps(2).or(Every::epochs(1));
+    let (steps_and_epochs, updates) = (Every::steps(2).or(Every::epochs(1)), Every::updates(1));
     let mut run = Run::new(&mut unit)
-        .callback(MetricLog::csv(folder.join("metrics.csv")).every(every))
-        .callback(MetricLog::jsonl(folder.join("metrics.jsonl")).every(every));
+        .callback(MetricLog::csv(folder.join("metrics.csv")).every(steps_and_epochs))
+        .callback(MetricLog::jsonl(folder.join("metrics.jsonl")).every(updates));
     if let Some(saved) = saved {
         run.moment().load_run_state(saved).unwrap();
     }
@@ -368,4 +399,33 @@ fn other_sinks_fit_and_are_flushed_when_a_call_ends_or_fails() {
         "callback Lines failed at train step end in train at epoch 0 step 2: told to fail"
     );
     assert_eq!(*lines.0.lock().unwrap(), ["loss=1 ", "flush", "failed", "flush"]);
+}
+
+/// A sink that cannot make what it was given last.
+struct Forgetful;
+
+impl MetricSink for Forgetful {
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("Forgetful")
+    }
+
+    fn write(&mut self, _records: &[Record<'_>]) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), BoxError> {
+        Err("told to forget".into())
+    }
+}
+
+#[test]
+fn a_flush_that_fails_before_a_checkpoint_is_an_error_of_the_next_event() {
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit).callback(MetricLog::to(Forgetful));
+    run.moment().run_state().unwrap();
+    let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "callback Forgetful failed at train start in train at epoch 0 step 0: told to forget"
+    );
 }

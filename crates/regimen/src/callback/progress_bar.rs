@@ -309,6 +309,22 @@ mod tests {
     }
 
     #[test]
+    fn an_evaluation_within_an_epoch_is_no_time_of_the_epoch() {
+        let mut bar = bar(&InMemoryTerm::new(10, 80));
+        let mut unit = Unit;
+        let run = Run::new(&mut unit);
+        bar.begin(Phase::Train, 0, run.state());
+        bar.begin(Phase::Eval, 0, run.state());
+        let hour = Duration::from_secs(3600);
+        let Some(an_hour_ago) = Instant::now().checked_sub(hour) else {
+            return; // The clock began less than an hour ago.
+        };
+        bar.bars.iter_mut().flatten().for_each(|bar| bar.began = an_hour_ago);
+        assert!(bar.end(Phase::Eval).unwrap().1 >= hour);
+        assert!(bar.end(Phase::Train).unwrap().1 < hour / 2);
+    }
+
+    #[test]
     fn what_others_print_stays_whole_above_the_bars() {
         let terminal = InMemoryTerm::new(10, 80);
         let bar = bar(&terminal);
