@@ -50,9 +50,7 @@ impl Manifest {
         let mut text = format!("regimen checkpoint {FORMAT}\nrun {run}\nsave {save}\nstep {step}\n");
         write!(text, "epoch {epoch}\nresumable {resumable}\n")?;
         for (name, value) in &self.metrics {
-            if name.contains(char::is_control) {
-                return Err(format!("metric {name:?} has a name of more than one line").into());
-            }
+            check_metric(name)?;
             writeln!(text, "metric {value:?} {name}")?;
         }
         for (name, Part { length, checksum }) in &self.parts {
@@ -117,7 +115,8 @@ pub(super) fn part_file(name: &str) -> String {
     format!("{name}.safetensors")
 }
 
-fn check_part(name: &str) -> Result<(), BoxError> {
+/// An error where `name` cannot be the name of a part's file.
+pub(super) fn check_part(name: &str) -> Result<(), BoxError> {
     if is_plain(name) && name.len() <= 200 {
         return Ok(());
     }
@@ -125,6 +124,15 @@ fn check_part(name: &str) -> Result<(), BoxError> {
     Err(format!("the part {name:?} cannot be the name of a file: {may}").into())
 }
 
+/// An error where `name` does not fit a line.
+fn check_metric(name: &str) -> Result<(), BoxError> {
+    if name.contains(char::is_control) {
+        return Err(format!("metric {name:?} has a name of more than one line").into());
+    }
+    Ok(())
+}
+
+/// An error where `run` cannot identify a run.
 pub(super) fn check_run(run: &str) -> Result<(), BoxError> {
     if is_plain(run) && run.len() <= 100 {
         return Ok(());

@@ -70,19 +70,26 @@ impl fmt::Debug for Opened {
 
 /// Makes `dir` and those above it that are not there, each of them durable.
 pub(super) fn create_dirs(store: &dyn Store, dir: &Path) -> io::Result<()> {
-    let existed = match store.create_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
+    match store.create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return sync_found(store, dir),
         Err(error) if error.kind() == io::ErrorKind::NotFound && dir.parent().is_some() => {
             create_dirs(store, parent(dir))?;
             store.create_dir(dir)?;
-            false
         }
-        made => made.map(|()| false)?,
-    };
-    // One that is there is synced as well: a process may have made it and died before the sync.
+        made => {
+            made?;
+            sync_found(store, parent(dir))?;
+        }
+    }
+    store.sync_dir(parent(dir))
+}
+
+/// Makes the name of a directory durable that was there: the process that made it may have died
+/// before it came to that.
+fn sync_found(store: &dyn Store, dir: &Path) -> io::Result<()> {
     match store.sync_dir(parent(dir)) {
-        // We did not make a directory whose parent we may not read.
-        Err(error) if existed && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        // What is in a directory that we may not read was not made by us.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced,
     }
 }

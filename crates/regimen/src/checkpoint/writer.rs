@@ -9,7 +9,7 @@ use regimen_core::{BoxError, StateDict};
 
 use super::checksum::Checked;
 use super::error::{CheckpointError, failed};
-use super::manifest::{self, Manifest, Part, check_run, part_file};
+use super::manifest::{self, Manifest, Part, check_part, check_run, part_file};
 use super::name::{Name, TEMPORARY};
 use super::store::create_dirs;
 use super::{Checkpoint, Checkpoints, Disk, Keep, Lock, Removed, Store, prune, safetensors};
@@ -152,6 +152,7 @@ fn write_all(
 ) -> Result<(), CheckpointError> {
     store.create_dir(dir).map_err(failed("create", dir))?;
     for (name, dict) in parts {
+        check_part(name).map_err(failed("write", dir))?;
         let part = write(store, &dir.join(part_file(name)), |out| safetensors::write(dict, out))?;
         manifest.parts.insert(name.clone(), part);
     }

@@ -141,10 +141,11 @@ impl Image {
     }
 
     fn add(&mut self, path: &Path, node: Node) -> io::Result<usize> {
-        let (dir, name) = split(path)?;
-        if self.dir(dir)?.live.contains_key(&name) {
+        if self.find(path).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
         }
+        let (dir, name) = split(path)?;
+        self.dir(dir)?;
         self.nodes.push(node);
         let node = self.nodes.len() - 1;
         self.change(dir, Change::Add(name, node))?;

@@ -1,0 +1,50 @@
+//! A run directory has one writer.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use regimen::checkpoint::{Lock, Writer};
+
+/// Where the child process of a test is to write.
+const DIR: &str = "REGIMEN_TEST_LOCKED_DIR";
+
+/// Not a test of its own but the first of two processes: it holds the lock until it is killed.
+#[test]
+fn hold_the_lock_where_told_to() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let _writer = Writer::open(dir, "run-1").unwrap();
+    println!("\nlocked");
+    std::thread::sleep(std::time::Duration::from_secs(600));
+}
+
+fn first_process(dir: &std::path::Path) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "lock::hold_the_lock_where_told_to", "--nocapture"]).env(DIR, dir);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == "locked"));
+    child
+}
+
+#[test]
+fn a_second_process_is_refused_and_told_which_the_first_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = first_process(dir.path());
+    let refusal = Writer::open(dir.path(), "run-1").unwrap_err().to_string();
+    // A process that is killed leaves the lock to the next.
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(refusal.contains(&format!("process {} on ", first.id())), "{refusal}");
+    assert!(refusal.contains("a run directory has one writer at a time"), "{refusal}");
+    Writer::open(dir.path(), "run-1").unwrap();
+}
+
+#[test]
+fn the_same_process_is_refused_too_until_the_first_writer_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Writer::open(dir.path(), "run-1").unwrap();
+    let refusal = Lock::take(dir.path()).unwrap_err().to_string();
+    assert!(refusal.contains(&format!("process {} on ", std::process::id())), "{refusal}");
+    drop(first);
+    Lock::take(dir.path()).unwrap();
+}
