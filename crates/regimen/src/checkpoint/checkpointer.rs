@@ -15,7 +15,7 @@ use super::{Checkpoint, Goal, Keep, Saves, Snapshot, Store};
 ///
 /// **When.** It saves at the cadences given, whenever a call of `train` or `fit` ends, complete or
 /// paused, and when one fails: that one is for the post-mortem, and never restored. A save that is
-/// due together with an evaluation comes after it.
+/// due together with an evaluation or the end of an epoch comes after it.
 ///
 /// **What.** Every part of the unit's [`AppState`](regimen_core::AppState), and all the run goes on
 /// from beside it: progress, a half-done evaluation, metrics in flight, the callbacks' state, the

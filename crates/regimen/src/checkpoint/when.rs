@@ -16,7 +16,7 @@ pub(super) struct When {
     seen: Progress,
     /// When the last save was due, or the training began.
     last: Option<Instant>,
-    /// A save is due, and waits for the evaluation that is due as well.
+    /// A save is due, and waits for the end of the epoch or the evaluation that is due as well.
     waiting: bool,
 }
 
@@ -64,7 +64,12 @@ impl When {
             _ => false,
         };
         self.waiting |= due || wanted;
-        let may = matches!(event, Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEnd);
+        let may = match event {
+            // The end of the epoch comes next, and with it perhaps an evaluation.
+            Event::TrainStepEnd => !state.last_in_epoch(),
+            Event::TrainEpochEnd | Event::EvalEnd => true,
+            _ => false,
+        };
         let now = may && self.waiting && !state.eval_is_due();
         if now {
             (self.waiting, self.last) = (false, Some(Instant::now()));

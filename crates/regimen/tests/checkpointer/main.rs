@@ -1,0 +1,13 @@
+//! The checkpointer in a run: when it saves, what a run goes on from, and what it does when the
+//! disk, the unit or the user gets in its way.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod background;
+mod common;
+mod failures;
+mod load;
+mod restore;
+mod resume;
+#[cfg(unix)]
+mod signals;
+mod when;

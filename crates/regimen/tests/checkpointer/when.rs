@@ -1,0 +1,165 @@
+//! When it saves, and what it keeps.
+
+use regimen::checkpoint::{Checkpoint, Checkpointer, Goal, SimDisk};
+use regimen::{Every, Fit, Run, State};
+
+use crate::common::*;
+
+/// `fit` over 5 batches of training and 2 of evaluation, with `saver`. Returns each checkpoint as
+/// it was acknowledged: its name and how many evaluations were complete.
+fn saved(config: Fit, unit: Walk, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> (String, String) {
+    let (disk, acknowledged) = (SimDisk::new(), Acknowledged::default());
+    let evals = |checkpoint: &Checkpoint| {
+        let run = checkpoint.read("run").unwrap();
+        let evals = run.get::<u64>("run.eval.progress.epochs").unwrap();
+        format!("{}/{evals}", name(checkpoint.path()))
+    };
+    let saver = acknowledged.by(evals, saver(crate::common::saver(&disk)));
+    let mut unit = unit;
+    let mut run = Run::new(&mut unit).saver(saver);
+    let _ = run.fit(&[1; 5], &[1; 2], config);
+    drop(run);
+    (acknowledged.list().join(" "), on_disk(&disk))
+}
+
+#[track_caller]
+fn check(config: Fit, saver: impl FnOnce(Checkpointer) -> Checkpointer, expected: &str) {
+    assert_eq!(saved(config, Walk::new(), saver).0, expected);
+}
+
+#[test]
+fn a_save_comes_at_every_cadence_and_at_the_end() {
+    // As `step/evaluations`.
+    check(Fit::epochs(2).eval_every(Every::NEVER), |saver| saver, "10/0");
+    check(Fit::epochs(0), |saver| saver, "0/0");
+    check(Fit::steps(7).eval_every(Every::NEVER), |saver| saver.every(Every::steps(2)), "2/0 4/0 6/0 7/0");
+    check(Fit::epochs(2).eval_every(Every::NEVER), |saver| saver.every(Every::epochs(1)), "5/0 10/0");
+    check(Fit::epochs(2), |saver| saver.every_evaluations(2), "10/2");
+    check(Fit::epochs(3), |saver| saver.every_evaluations(2), "10/2 15/3");
+}
+
+#[test]
+fn a_save_that_is_due_with_an_evaluation_comes_after_it() {
+    check(Fit::epochs(2), |saver| saver.every(Every::epochs(1)), "5/1 10/2");
+    let steps = Fit::steps(4).eval_every(Every::steps(2));
+    check(steps, |saver| saver.every(Every::steps(2)), "2/1 4/2");
+    check(steps, |saver| saver.every(Every::steps(1)), "1/0 2/1 3/1 4/2");
+    check(steps, |saver| saver.every(Every::steps(2)).every_evaluations(1), "2/1 4/2");
+    // The last step of an epoch after which there is an evaluation.
+    check(Fit::epochs(1), |saver| saver.every(Every::steps(1)), "1/0 2/0 3/0 4/0 5/1");
+}
+
+#[test]
+fn an_end_that_changes_nothing_is_not_saved_again() {
+    let twice = |saver: Checkpointer| saver.every(Every::steps(4));
+    check(Fit::steps(4).eval_every(Every::NEVER), twice, "4/0");
+    let (disk, mut unit) = (SimDisk::new(), Walk::new());
+    for _ in 0..3 {
+        let mut run = Run::new(&mut unit).saver(saver(&disk));
+        run.restore_latest().unwrap();
+        run.fit(&[1; 5], &[1; 2], Fit::epochs(1)).unwrap();
+        run.fit(&[1; 5], &[1; 2], Fit::epochs(1)).unwrap();
+    }
+    assert_eq!(on_disk(&disk), "5");
+}
+
+#[test]
+fn a_pause_is_saved_wherever_it_comes() {
+    for (calls, expected) in [(1, "1/0"), (4, "4/0"), (5, "5/0"), (6, "5/0"), (7, "5/1"), (8, "6/1")] {
+        let unit = Walk { stop_after: Some(calls), ..Walk::new() };
+        let (saved, _) = saved(Fit::epochs(2), unit, |saver| saver);
+        assert_eq!(saved, expected, "stopped after {calls} calls");
+    }
+}
+
+#[test]
+fn an_error_is_saved_for_the_post_mortem_only() {
+    let unit = || Walk { fail_after: Some(7), ..Walk::new() };
+    let every = |saver: Checkpointer| saver.every(Every::steps(4));
+    assert_eq!(saved(Fit::epochs(2), unit(), every).1, "post-mortem-5 4");
+    let without = |saver: Checkpointer| every(saver).without_post_mortem();
+    assert_eq!(saved(Fit::epochs(2), unit(), without).1, "4");
+}
+
+#[test]
+fn a_final_stop_is_saved_even_where_nothing_else_changed() {
+    let (disk, mut unit) = (SimDisk::new(), Walk::new());
+    let finish = |state: &mut State, _: &mut Walk| state.finish("enough");
+    let mut run =
+        Run::new(&mut unit).on(regimen::Event::CycleEnd, finish).saver(saver(&disk).every(Every::epochs(1)));
+    run.fit(&[1; 5], &[1; 2], Fit::epochs(2)).unwrap();
+    drop(run);
+    assert_eq!(on_disk(&disk), "5-2");
+    let run = &newest(&disk).content["run"];
+    assert_eq!(run.array("run.final_stop").unwrap().to_text().unwrap(), "enough");
+}
+
+#[test]
+fn an_evaluation_called_by_itself_saves_nothing_but_a_pause() {
+    for (stop_after, expected) in [(None, ""), (Some(1), "0")] {
+        let (disk, mut unit) = (SimDisk::new(), Walk { stop_after, ..Walk::new() });
+        let mut run = Run::new(&mut unit).saver(saver(&disk).every_evaluations(1).every(Every::steps(1)));
+        run.evaluate(&[1; 2], regimen::Evaluate::whole()).unwrap();
+        drop(run);
+        assert_eq!(on_disk(&disk), expected);
+    }
+}
+
+/// Evaluates to `losses`, one an epoch. Returns what is left on disk.
+#[track_caller]
+fn check_kept(losses: &[f64], saver: impl FnOnce(Checkpointer) -> Checkpointer, expected: &str) {
+    let unit = Walk { losses: losses.to_vec(), ..Walk::new() };
+    let (_, left) = saved(Fit::epochs(losses.len() as u64), unit, saver);
+    assert_eq!(left, expected, "{losses:?}");
+}
+
+#[test]
+fn the_best_are_those_of_the_evaluation_just_done() {
+    let best = |n, goal| move |saver: Checkpointer| saver.keep_best(n, &EVAL_LOSS, goal);
+    check_kept(&[3.0, 1.0, 2.0, 5.0, 0.5], best(2, Goal::Min), "25 10");
+    check_kept(&[3.0, 1.0, 2.0, 5.0], best(2, Goal::Max), "20 5");
+    // A perfect loss is a value, equal ones keep the earlier, and what is no number is no best.
+    check_kept(&[1.0, 0.0, 2.0], best(1, Goal::Min), "15 10");
+    check_kept(&[1.0, 1.0, 1.0], best(1, Goal::Min), "15 5");
+    check_kept(&[1.0, f64::NAN, f64::NEG_INFINITY, 2.0], best(1, Goal::Min), "20 5");
+    // The newest value of a metric that was measured before is not what is best now.
+    let both = |saver: Checkpointer| saver.every(Every::steps(1)).keep_best(1, &EVAL_LOSS, Goal::Max);
+    check_kept(&[1.0, 3.0, 2.0], both, "15 10");
+    let trained = |saver: Checkpointer| saver.keep_best(1, &TRAIN_LOSS, Goal::Max);
+    check_kept(&[1.0, 3.0, 2.0], trained, "15 5");
+}
+
+#[test]
+fn the_last_and_every_kth_are_kept_as_asked() {
+    let each = |saver: Checkpointer| saver.every(Every::epochs(1));
+    check_kept(&[1.0; 5], each, "25 20 15 10 5");
+    check_kept(&[1.0; 5], |saver| each(saver).keep_last(2), "25 20");
+    check_kept(&[1.0; 5], |saver| each(saver).keep_every(10), "25 20 10");
+    check_kept(
+        &[2.0, 1.0, 3.0, 4.0, 5.0],
+        |saver| each(saver).keep_last(1).keep_best(1, &EVAL_LOSS, Goal::Min),
+        "25 10",
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
+    #[track_caller]
+    fn check(saver: impl Fn(Checkpointer) -> Checkpointer, expected: &str) {
+        let (disk, mut unit) = (SimDisk::new(), Walk::new());
+        let mut run = Run::new(&mut unit).saver(saver(crate::common::saver(&disk)));
+        let error = run.train(&[1; 5], regimen::Train::steps(1)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        let error = run.restore_latest().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        drop(run);
+        assert_eq!((unit.calls, disk.operations()), (0, 0));
+    }
+    check(|saver| saver.every(Every::steps(0)), "`Checkpointer::every`: a cadence of 0");
+    check(|saver| saver.every_evaluations(0), "`Checkpointer::every_evaluations`: 0");
+    check(|saver| saver.every_seconds(0), "`Checkpointer::every_seconds`: 0");
+    check(|saver| saver.keep_last(0), "`Checkpointer::keep_last`");
+    check(|saver| saver.keep_best(0, &EVAL_LOSS, Goal::Min), "`Checkpointer::keep_best`");
+    check(|saver| saver.keep_every(0), "`Checkpointer::keep_every`");
+    check(|saver| saver.restore_best_at_end(), "needs `keep_best`");
+}
