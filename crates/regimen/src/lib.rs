@@ -1,11 +1,13 @@
 //! The training loop for Rust.
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "mmap"), forbid(unsafe_code))]
+#![deny(unsafe_code)]
 
 pub use regimen_core::*;
 #[cfg(feature = "derive")]
 pub use regimen_derive::AppState;
 
 pub mod callback;
+pub mod checkpoint;
 pub mod data;
 pub mod log;
 pub mod metric;

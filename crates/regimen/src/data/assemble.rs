@@ -63,7 +63,10 @@ impl Refused {
 
 impl<S: Samples, C: Collator<S::Item>> Plan<S, C> {
     fn batch(
-        &self, number: u64, desk: &Desk, skipped: &mut Vec<SampleError>,
+        &self,
+        number: u64,
+        desk: &Desk,
+        skipped: &mut Vec<SampleError>,
     ) -> Result<Option<Fetched<C::Batch>>, BoxError> {
         let share = self.shard.share(number);
         let mut partial = catch(|| Ok(self.collator.begin(share.size as usize)))

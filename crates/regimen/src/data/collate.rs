@@ -140,7 +140,10 @@ pub trait Collator<T>: Send + Sync {
 
     /// Ends a batch of which the first `samples` count. `random` is that of the batch.
     fn finish(
-        &self, partial: Self::Partial, samples: usize, random: &mut Random,
+        &self,
+        partial: Self::Partial,
+        samples: usize,
+        random: &mut Random,
     ) -> Result<Self::Batch, BoxError>;
 }
 
@@ -177,9 +180,7 @@ impl<T, C: Collator<T>> Collator<T> for Arc<C> {
         (**self).push(partial, sample, random)
     }
 
-    fn finish(
-        &self, partial: C::Partial, samples: usize, random: &mut Random,
-    ) -> Result<C::Batch, BoxError> {
+    fn finish(&self, partial: C::Partial, samples: usize, random: &mut Random) -> Result<C::Batch, BoxError> {
         (**self).finish(partial, samples, random)
     }
 }
@@ -299,7 +300,10 @@ impl<T, C: Collator<T>> Collator<T> for Pad<C> {
     }
 
     fn finish(
-        &self, partial: C::Partial, samples: usize, random: &mut Random,
+        &self,
+        partial: C::Partial,
+        samples: usize,
+        random: &mut Random,
     ) -> Result<Padded<C::Batch>, BoxError> {
         Ok(Padded { batch: self.0.finish(partial, samples, random)?, samples })
     }
@@ -324,7 +328,10 @@ mod tests {
     #[test]
     fn vectors_are_stacked_in_one_allocation() {
         let stacked = collated([vec![1, 2, 3], vec![4, 5, 6]]).unwrap();
-        assert_eq!((stacked.rows(), stacked.width(), stacked.values()), (2, 3, [1, 2, 3, 4, 5, 6].as_slice()));
+        assert_eq!(
+            (stacked.rows(), stacked.width(), stacked.values()),
+            (2, 3, [1, 2, 3, 4, 5, 6].as_slice())
+        );
         assert_eq!(stacked.into_values().capacity(), 6);
     }
 

@@ -60,8 +60,19 @@ where
 /// Made by [`Dataset::named`].
 #[derive(Clone, Debug)]
 pub struct Named<D> {
-    pub(crate) dataset: D,
-    pub(crate) name: String,
+    dataset: D,
+    name: String,
+}
+
+impl<D> Named<D> {
+    pub(crate) fn new(dataset: D, name: String) -> Self {
+        Named { dataset, name }
+    }
+
+    /// The dataset without the name.
+    pub fn into_inner(self) -> D {
+        self.dataset
+    }
 }
 
 impl<D: Dataset> Dataset for Named<D> {
@@ -148,7 +159,9 @@ impl<D: Dataset> Dataset for Concat<D> {
         let part = self.ends.partition_point(|&end| end <= index);
         let dataset = self.datasets.as_slice().get(part).ok_or_else(|| beyond(self.len()))?;
         let start = if part == 0 { 0 } else { self.ends[part - 1] };
-        dataset.get(index - start).map_err(|error| format!("{}: {error}", place(dataset, index - start)).into())
+        dataset
+            .get(index - start)
+            .map_err(|error| format!("{}: {error}", place(dataset, index - start)).into())
     }
 
     fn name(&self) -> Cow<'_, str> {

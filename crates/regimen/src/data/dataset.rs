@@ -84,7 +84,9 @@ pub trait Dataset: Send + Sync {
     /// # Ok(()) }
     /// ```
     fn random_split<const N: usize>(
-        self, lengths: [usize; N], seed: u64,
+        self,
+        lengths: [usize; N],
+        seed: u64,
     ) -> Result<[Subset<Arc<Self>>; N], BoxError>
     where
         Self: Sized,
@@ -106,7 +108,7 @@ pub trait Dataset: Send + Sync {
     where
         Self: Sized,
     {
-        Named { dataset: self, name: name.into() }
+        Named::new(self, name.into())
     }
 }
 

@@ -26,13 +26,20 @@ enum Makers<B> {
     Here(Arc<dyn Assemble<B>>, Desk),
     /// Worker `w` of `n` makes every n-th batch from the `w`-th on. Each has a queue of its own,
     /// so keeping the order costs nothing and no two workers wait for one lock.
-    Workers { workers: Vec<Worker<Made<B>>>, turn: usize },
+    Workers {
+        workers: Vec<Worker<Made<B>>>,
+        turn: usize,
+    },
 }
 
 impl<B: Send + 'static> LoaderEpoch<B> {
     /// The batches of `numbers` by `workers` threads, of which `prefetch` finished ones may wait.
     pub(crate) fn new(
-        dataset: String, plan: Arc<dyn Assemble<B>>, numbers: Range<u64>, workers: usize, prefetch: usize,
+        dataset: String,
+        plan: Arc<dyn Assemble<B>>,
+        numbers: Range<u64>,
+        workers: usize,
+        prefetch: usize,
         slow: Duration,
     ) -> Result<Self, BoxError> {
         let count = workers.min(usize::try_from(numbers.end - numbers.start).unwrap_or(usize::MAX));
@@ -104,7 +111,8 @@ impl<B: Send + 'static> Epoch for LoaderEpoch<B> {
             Ok(made) => {
                 for error in made.skipped {
                     self.skipped += 1;
-                    self.notices.push_back(format!("skipped (number {} of this epoch): {error}", self.skipped));
+                    self.notices
+                        .push_back(format!("skipped (number {} of this epoch): {error}", self.skipped));
                 }
                 Some(made.result)
             }

@@ -271,13 +271,16 @@ where
         }
         let batches = Shard::batches(draws, batch_size, last);
         if batches == 0 {
-            return Err(fail(format!("{draws} samples do not fill one batch of {batch_size}, and it is dropped")));
+            return Err(fail(format!(
+                "{draws} samples do not fill one batch of {batch_size}, and it is dropped"
+            )));
         }
         if batches < at.skip {
             return Err(fail(format!("{} batches were consumed of an epoch that has {batches}", at.skip)));
         }
         let seed = keyed(self.settings.seed.unwrap_or(at.seed), &self.settings.stream, 0, 0);
-        let order = self.settings.sampler.order(len, seed, at.epoch).map_err(|error| fail(error.to_string()))?;
+        let order =
+            self.settings.sampler.order(len, seed, at.epoch).map_err(|error| fail(error.to_string()))?;
         let shard = Shard::new(draws, batch_size, last, at.rank).map_err(|error| fail(error.to_string()))?;
         let plan = Plan {
             samples: self.samples.clone(),
@@ -295,7 +298,9 @@ where
         let numbers = at.skip..batches;
         let mut epoch = LoaderEpoch::new(name.clone(), Arc::new(plan), numbers, workers, prefetch, slow)?;
         if draws < batch_size && at.skip == 0 {
-            epoch.notify(format!("dataset `{name}`: its {draws} samples are less than one batch of {batch_size}"));
+            epoch.notify(format!(
+                "dataset `{name}`: its {draws} samples are less than one batch of {batch_size}"
+            ));
         }
         Ok(epoch)
     }

@@ -56,7 +56,10 @@ impl Sampler {
         let mut sum = 0.0;
         for (index, weight) in weights.into_iter().enumerate() {
             if !(weight >= 0.0 && weight.is_finite()) {
-                return Err(format!("weight {weight} of sample {index} is not a finite number of at least 0").into());
+                return Err(format!(
+                    "weight {weight} of sample {index} is not a finite number of at least 0"
+                )
+                .into());
             }
             sum += weight;
             sums.push(sum);

@@ -19,26 +19,35 @@ pub struct Subset<D> {
 enum Chosen {
     Listed(Vec<usize>),
     /// Positions of a shuffled order: a split of any size takes no memory.
-    Drawn { order: Permutation, start: usize, len: usize },
+    Drawn {
+        order: Permutation,
+        start: usize,
+        len: usize,
+    },
 }
 
 impl<D: Dataset> Subset<D> {
     pub(crate) fn new(dataset: D, indices: Vec<usize>) -> Result<Self, BoxError> {
         match indices.iter().find(|&&index| index >= dataset.len()) {
             Some(index) => {
-                Err(format!("sample {index} of dataset `{}`: {}", dataset.name(), beyond(dataset.len())).into())
+                Err(format!("sample {index} of dataset `{}`: {}", dataset.name(), beyond(dataset.len()))
+                    .into())
             }
             None => Ok(Subset { dataset, indices: Chosen::Listed(indices) }),
         }
     }
 
     pub(crate) fn split<const N: usize>(
-        dataset: D, lengths: [usize; N], seed: u64,
+        dataset: D,
+        lengths: [usize; N],
+        seed: u64,
     ) -> Result<[Subset<Arc<D>>; N], BoxError> {
         let sum = lengths.iter().try_fold(0_usize, |sum, &length| sum.checked_add(length));
         if sum != Some(dataset.len()) {
             let (name, len) = (dataset.name(), dataset.len());
-            return Err(format!("lengths {lengths:?} do not sum to the {len} samples of dataset `{name}`").into());
+            return Err(
+                format!("lengths {lengths:?} do not sum to the {len} samples of dataset `{name}`").into()
+            );
         }
         let order = Permutation::new(dataset.len() as u64, seed);
         let dataset = Arc::new(dataset);

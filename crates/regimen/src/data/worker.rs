@@ -71,7 +71,9 @@ pub(crate) enum Missing {
 impl<T: Send + 'static> Worker<T> {
     /// Starts a thread called `name` that runs `work`, with room for `queued` finished things.
     pub(crate) fn spawn(
-        name: String, queued: usize, work: impl FnOnce(&Outlet<T>) + Send + 'static,
+        name: String,
+        queued: usize,
+        work: impl FnOnce(&Outlet<T>) + Send + 'static,
     ) -> Result<Self, BoxError> {
         let (sender, receiver) = sync_channel(queued);
         let desk = Arc::new(Desk::default());

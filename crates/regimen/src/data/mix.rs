@@ -1,0 +1,274 @@
+//! Several sources as one, a batch of one of them at a time.
+
+use std::sync::Arc;
+
+use regimen_core::{At, BoxError, Data, DynData, Epoch, Fetched, Position, Random, keyed};
+
+use super::mix_source::{Exhausted, Source, Sources, opened};
+use super::position::{Decoder, Encoder};
+
+/// When an epoch over several sources ends. A source is exhausted when it is asked for a batch
+/// and has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stopping {
+    /// When all are exhausted. One that is exhausted earlier is passed over from then on.
+    #[default]
+    AllExhausted,
+    /// When one is exhausted.
+    SmallestExhausted,
+    /// When all were exhausted once. One that is exhausted earlier begins anew.
+    RestartUntilAllExhausted,
+    /// Never: every source begins anew. The run needs a limit.
+    WrapAround,
+}
+
+/// Batches of several sources of one batch type, one at a time: [`Data`] for a run.
+///
+/// Which source is next is a pure function of (seed, epoch, batches given), the same on every
+/// rank; where each source stands travels with each batch.
+///
+/// ```
+/// use regimen::data::{Mix, Stopping};
+/// let books = vec!["b1", "b2"];
+/// let web = vec!["w1", "w2", "w3"];
+/// let text = Mix::random().weighted("books", 3.0, books).weighted("web", 1.0, web).until(Stopping::WrapAround);
+/// ```
+///
+/// A source that begins anew inside an epoch is given another epoch number, so it shuffles anew.
+/// Settings that cannot be used are an error of the first epoch.
+pub struct Mix<B> {
+    strategy: Strategy,
+    sources: Vec<Source<B>>,
+    order: Option<Vec<String>>,
+    stopping: Stopping,
+    allow_empty: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strategy {
+    RoundRobin,
+    InOrder,
+    Random,
+}
+
+impl<B> Mix<B> {
+    /// A batch of each source in turn.
+    pub fn round_robin() -> Self {
+        Mix::new(Strategy::RoundRobin)
+    }
+
+    /// All batches of the first source, then all of the second, and so on.
+    pub fn in_order() -> Self {
+        Mix::new(Strategy::InOrder)
+    }
+
+    /// A batch of a source drawn at random, each as likely as its weight says.
+    pub fn random() -> Self {
+        Mix::new(Strategy::Random)
+    }
+
+    fn new(strategy: Strategy) -> Self {
+        Mix { strategy, sources: vec![], order: None, stopping: Stopping::default(), allow_empty: false }
+    }
+
+    /// Adds a source, of weight 1.
+    pub fn source(self, name: impl Into<Arc<str>>, data: impl DynData<B> + Send + Sync + 'static) -> Self {
+        self.weighted(name, 1.0, data)
+    }
+
+    /// Adds a source of some weight, which [`random`](Self::random) draws by. Weights need not sum
+    /// to 1.
+    pub fn weighted(
+        mut self,
+        name: impl Into<Arc<str>>,
+        weight: f64,
+        data: impl DynData<B> + Send + Sync + 'static,
+    ) -> Self {
+        self.sources.push(Source { name: name.into(), weight, data: Box::new(data) });
+        self
+    }
+
+    /// The turns of the sources, by name; those that are not named have none. Default: as added.
+    /// In order, a source may be named again, and is passed through again.
+    pub fn order<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.order = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// When an epoch ends. Default: [`Stopping::AllExhausted`]. In order, that is the only one.
+    pub fn until(mut self, stopping: Stopping) -> Self {
+        self.stopping = stopping;
+        self
+    }
+
+    /// Passes over sources that have no batch at all. By default they are an error.
+    pub fn allow_empty(mut self) -> Self {
+        self.allow_empty = true;
+        self
+    }
+
+    /// The turns as places of sources.
+    fn turns(&self) -> Result<Vec<usize>, BoxError> {
+        let Some(order) = &self.order else { return Ok((0..self.sources.len()).collect()) };
+        let turns = order.iter().map(|name| {
+            let place = self.sources.iter().position(|source| *source.name == **name);
+            place.ok_or_else(|| format!("there is no source `{name}` to have a turn").into())
+        });
+        turns.collect()
+    }
+
+    fn check(&self, turns: &[usize]) -> Result<(), BoxError> {
+        if turns.is_empty() {
+            return Err("a mix of no source".into());
+        }
+        if self.strategy == Strategy::InOrder && self.stopping != Stopping::AllExhausted {
+            return Err("sources in order are exhausted one by one: no other stopping rule applies".into());
+        }
+        for source in &self.sources {
+            if !(source.weight > 0.0 && source.weight.is_finite()) {
+                return Err(format!(
+                    "weight {} of source `{}` cannot be drawn by",
+                    source.weight, source.name
+                )
+                .into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<B> Data for Mix<B> {
+    type Batch = B;
+    type Epoch<'a>
+        = MixEpoch<'a, B>
+    where
+        B: 'a;
+
+    fn epoch(&self, at: At<'_>) -> Result<MixEpoch<'_, B>, BoxError> {
+        let turns = self.turns()?;
+        self.check(&turns)?;
+        let mut epoch = MixEpoch {
+            strategy: self.strategy,
+            sources: opened(&self.sources, at, self.stopping, self.allow_empty)?,
+            turns,
+            turn: 0,
+            key: keyed(at.seed, "mix", at.epoch, 0),
+        };
+        if let Some(position) = at.position {
+            let mut position = Decoder::new(position);
+            epoch.turn = position.number()?;
+            epoch.sources.restore(&mut position)?;
+            position.end()?;
+        } else {
+            for _ in 0..at.skip {
+                epoch.draw()?.ok_or("more batches were consumed of an epoch than its sources have")?;
+            }
+        }
+        Ok(epoch)
+    }
+
+    fn batches(&self) -> Option<u64> {
+        let turns = self.turns().ok()?;
+        let lengths: Vec<u64> =
+            turns.iter().map(|&place| self.sources[place].data.dyn_batches()).collect::<Option<_>>()?;
+        let once = turns.iter().collect::<std::collections::BTreeSet<_>>().len() == turns.len();
+        // In turns, a source of `n` batches is found exhausted in round `n`, counted from 0.
+        let lengths: Vec<u64> = lengths.into_iter().filter(|&length| length > 0).collect();
+        let found = lengths.iter().zip(0..).map(|(&length, turn)| (length, turn));
+        let until = |(length, turn): (u64, u64)| length * lengths.len() as u64 + turn;
+        match (self.strategy, self.stopping) {
+            (Strategy::InOrder, _) => Some(lengths.iter().sum()),
+            _ if !once => None,
+            (_, Stopping::AllExhausted) => Some(lengths.iter().sum()),
+            (Strategy::RoundRobin, Stopping::SmallestExhausted) => found.min().map(until),
+            (Strategy::RoundRobin, Stopping::RestartUntilAllExhausted) => found.max().map(until),
+            _ => None,
+        }
+    }
+}
+
+impl<B> std::fmt::Debug for Mix<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.sources.iter().map(|source| &*source.name).collect();
+        f.debug_struct("Mix")
+            .field("strategy", &self.strategy)
+            .field("sources", &names)
+            .field("stopping", &self.stopping)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One epoch of a [`Mix`].
+pub struct MixEpoch<'a, B> {
+    strategy: Strategy,
+    sources: Sources<'a, B>,
+    turns: Vec<usize>,
+    /// Turns had: by batches given or sources passed over.
+    turn: u64,
+    key: u64,
+}
+
+impl<B> MixEpoch<'_, B> {
+    fn draw(&mut self) -> Result<Option<Fetched<B>>, BoxError> {
+        while let Some(place) = self.place() {
+            if let Some(fetched) = self.sources.next(place)? {
+                self.turn += u64::from(self.strategy != Strategy::InOrder);
+                return Ok(Some(fetched));
+            }
+            match (self.strategy, self.sources.exhausted(place)) {
+                (Strategy::InOrder, _) => self.turn += 1,
+                (_, Exhausted::Stop) => break,
+                (_, Exhausted::GoOn) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whose turn it is; nobody's at the end.
+    fn place(&mut self) -> Option<usize> {
+        let turns = self.turns.len() as u64;
+        match self.strategy {
+            Strategy::InOrder => self.turns.get(usize::try_from(self.turn).ok()?).copied(),
+            Strategy::RoundRobin => {
+                let turn = (self.turn..self.turn + turns)
+                    .find(|turn| self.sources.in_play(self.turns[(turn % turns) as usize]))?;
+                self.turn = turn;
+                Some(self.turns[(turn % turns) as usize])
+            }
+            Strategy::Random => {
+                let in_play = || self.turns.iter().copied().filter(|&place| self.sources.in_play(place));
+                let total: f64 = in_play().map(|place| self.sources.weight(place)).sum();
+                let mut drawn = Random::new(keyed(self.key, "draw", 0, self.turn)).uniform() * total;
+                let drawn = in_play().find(|&place| {
+                    drawn -= self.sources.weight(place);
+                    drawn < 0.0
+                });
+                // Rounding may leave a rest, which is the last one's.
+                drawn.or_else(|| in_play().next_back())
+            }
+        }
+    }
+
+    fn position(&self) -> Position {
+        self.sources.save(Encoder::default().number(self.turn)).finish()
+    }
+}
+
+impl<B> Epoch for MixEpoch<'_, B> {
+    type Batch = B;
+
+    fn next(&mut self) -> Option<Result<Fetched<B>, BoxError>> {
+        let fetched = self.draw().transpose()?;
+        Some(fetched.map(|fetched| Fetched { position: Some(self.position()), ..fetched }))
+    }
+
+    fn notice(&mut self) -> Option<String> {
+        self.sources.notice()
+    }
+}
+
+impl<B> std::fmt::Debug for MixEpoch<'_, B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MixEpoch").field("strategy", &self.strategy).field("turn", &self.turn).finish()
+    }
+}

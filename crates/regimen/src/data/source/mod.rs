@@ -1,0 +1,41 @@
+//! Files that hold samples.
+
+mod csv;
+mod idx;
+#[cfg(feature = "images")]
+mod images;
+mod lines;
+#[cfg(feature = "mmap")]
+mod tokens;
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+use regimen_core::BoxError;
+
+pub use self::csv::Csv;
+pub use self::idx::Idx;
+#[cfg(feature = "images")]
+pub use self::images::ImageFolder;
+pub use self::lines::{Lines, LinesReader};
+#[cfg(feature = "mmap")]
+pub use self::tokens::{TokenFile, TokenWidth, Windows};
+
+/// An error about the file at `path`.
+fn about(path: &Path, cause: impl std::fmt::Display) -> BoxError {
+    format!("file `{}`: {cause}", path.display()).into()
+}
+
+/// The bytes of the file at `path`; those of a gzip file unpacked.
+fn open_unpacked(path: &Path) -> Result<Box<dyn Read>, BoxError> {
+    let file = BufReader::new(File::open(path).map_err(|error| about(path, error))?);
+    let packed = path.extension().is_some_and(|extension| extension == "gz");
+    Ok(if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+}
+
+/// The name of a file without its folder, to call a dataset by.
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}

@@ -1,0 +1,170 @@
+//! Files of raw token numbers, for language models.
+//!
+//! The one module with `unsafe` in it: mapping a file into memory cannot be made safe by types.
+#![allow(unsafe_code)]
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::path::Path;
+
+use memmap2::Mmap;
+use regimen_core::BoxError;
+
+use super::{about, file_name};
+use crate::data::Dataset;
+use crate::data::dataset::beyond;
+
+/// A file of token numbers in little-endian order, one after another, mapped into memory.
+///
+/// Any size of file takes no memory of the process; what is read stays in the system's cache.
+/// The file must not be changed while it is open: see [`open`](Self::open).
+#[derive(Debug)]
+pub struct TokenFile {
+    name: String,
+    bytes: Mmap,
+    width: TokenWidth,
+}
+
+/// How a token number is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenWidth {
+    /// In two bytes: vocabularies of up to 65,536 tokens.
+    U16,
+    /// In four bytes.
+    U32,
+}
+
+impl TokenWidth {
+    fn bytes(self) -> usize {
+        match self {
+            TokenWidth::U16 => 2,
+            TokenWidth::U32 => 4,
+        }
+    }
+}
+
+impl TokenFile {
+    /// Maps the file at `path`.
+    ///
+    /// While it is open nobody may cut the file short, or the process is ended by the system at
+    /// the next read of a token that is gone. One that is written over gives the new tokens.
+    pub fn open(path: impl AsRef<Path>, width: TokenWidth) -> Result<Self, BoxError> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(|error| about(path, error))?;
+        // SAFETY: the mapping is only ever read byte by byte and copied from, so a file that is
+        // written over meanwhile cannot break a promise of the type of what is read; that it is
+        // not cut short is what the documentation asks of the caller.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(|error| about(path, error))?;
+        if bytes.len() % width.bytes() != 0 {
+            let (length, width) = (bytes.len(), width.bytes());
+            return Err(about(
+                path,
+                format!("{length} bytes are no whole number of tokens of {width} bytes"),
+            ));
+        }
+        Ok(TokenFile { name: file_name(path), bytes, width })
+    }
+
+    /// How many tokens there are.
+    pub fn tokens(&self) -> usize {
+        self.bytes.len() / self.width.bytes()
+    }
+
+    /// Appends the tokens from `start` on, `count` of them, to `tokens`. Fails where there are
+    /// not so many.
+    pub fn read_into(&self, start: usize, count: usize, tokens: &mut Vec<u32>) -> Result<(), BoxError> {
+        let end = start.checked_add(count).filter(|&end| end <= self.tokens());
+        let end = end.ok_or_else(|| format!("`{}` has {} tokens only", self.name, self.tokens()))?;
+        let width = self.width.bytes();
+        let bytes = &self.bytes[start * width..end * width];
+        match self.width {
+            TokenWidth::U16 => {
+                tokens.extend(bytes.as_chunks().0.iter().map(|&pair| u32::from(u16::from_le_bytes(pair))));
+            }
+            TokenWidth::U32 => {
+                tokens.extend(bytes.as_chunks().0.iter().map(|&four| u32::from_le_bytes(four)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Windows of `length` tokens as a dataset, each beginning `stride` tokens after the one
+    /// before it. For a model that predicts the next of `n` tokens, `windows(n + 1, n)` uses
+    /// every token once. Zeros are an error.
+    pub fn windows(self, length: usize, stride: usize) -> Result<Windows, BoxError> {
+        if length == 0 || stride == 0 {
+            let name = &self.name;
+            return Err(format!("windows of {length} tokens every {stride} of `{name}` cannot be had").into());
+        }
+        Ok(Windows { file: self, length, stride })
+    }
+}
+
+/// A dataset of windows over a [`TokenFile`]. What is left at the end is not used.
+#[derive(Debug)]
+pub struct Windows {
+    file: TokenFile,
+    length: usize,
+    stride: usize,
+}
+
+impl Dataset for Windows {
+    type Item = Vec<u32>;
+
+    fn len(&self) -> usize {
+        self.file.tokens().checked_sub(self.length).map_or(0, |rest| rest / self.stride + 1)
+    }
+
+    fn get(&self, index: usize) -> Result<Vec<u32>, BoxError> {
+        if index >= self.len() {
+            return Err(beyond(self.len()));
+        }
+        let mut tokens = Vec::with_capacity(self.length);
+        self.file.read_into(index * self.stride, self.length, &mut tokens)?;
+        Ok(tokens)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(&self.file.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(bytes: &[u8], width: TokenWidth) -> Result<TokenFile, BoxError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens.bin");
+        std::fs::write(&path, bytes).unwrap();
+        TokenFile::open(path, width)
+    }
+
+    fn windows(count: u16, length: usize, stride: usize) -> Vec<Vec<u32>> {
+        let bytes: Vec<u8> = (0..count).flat_map(|token| (token + 500).to_le_bytes()).collect();
+        let windows = file(&bytes, TokenWidth::U16).unwrap().windows(length, stride).unwrap();
+        (0..windows.len()).map(|index| windows.get(index).unwrap()).collect()
+    }
+
+    #[test]
+    fn windows_overlap_as_the_stride_says() {
+        assert_eq!(windows(7, 3, 2), [[500, 501, 502], [502, 503, 504], [504, 505, 506]]);
+        assert_eq!(windows(8, 3, 3), [[500, 501, 502], [503, 504, 505]]);
+        assert!(windows(2, 3, 2).is_empty());
+        assert!(windows(0, 3, 2).is_empty());
+    }
+
+    #[test]
+    fn wide_tokens_are_read_whole() {
+        let tokens = file(&70_000_u32.to_le_bytes(), TokenWidth::U32).unwrap();
+        assert_eq!(tokens.windows(1, 1).unwrap().get(0).unwrap(), [70_000]);
+    }
+
+    #[test]
+    fn a_file_that_ends_inside_a_token_is_refused() {
+        let error = file(&[1, 2, 3], TokenWidth::U16).unwrap_err().to_string();
+        assert!(error.ends_with("tokens.bin`: 3 bytes are no whole number of tokens of 2 bytes"), "{error}");
+        let error = file(&[1, 2], TokenWidth::U16).unwrap().read_into(1, 1, &mut vec![]).unwrap_err();
+        assert_eq!(error.to_string(), "`tokens.bin` has 1 tokens only");
+    }
+}

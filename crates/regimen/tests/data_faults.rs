@@ -1,0 +1,340 @@
+//! Whatever goes wrong is an error that names its place; no thread and no open file is left, and
+//! those who asked can go on.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use regimen::data::{
+    Csv, Dataset, Idx, Lines, Loader, SampleError, Sampler, Stream, StreamLoader, TokenFile, TokenWidth,
+    indices, prefetched, take,
+};
+use regimen::{At, BoxError, Data, Epoch, Rank};
+
+const WORKERS: [usize; 4] = [0, 1, 2, 8];
+
+/// One test at a time: threads and files are counted for the whole process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Threads of loaders, and open files.
+fn held() -> (usize, usize) {
+    let threads = fs::read_dir("/proc/self/task").unwrap().filter(|task| {
+        let name = fs::read_to_string(task.as_ref().unwrap().path().join("comm"));
+        name.is_ok_and(|name| name.starts_with("data-"))
+    });
+    (threads.count(), fs::read_dir("/proc/self/fd").unwrap().count())
+}
+
+/// Runs `test`, while no other test does, and sees that no thread and no file is left.
+fn leaving_nothing(test: impl FnOnce()) {
+    let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let before = held();
+    test();
+    // A thread that was waited for is still listed for a moment.
+    let start = Instant::now();
+    while held() != before && start.elapsed() < Duration::from_secs(5) {
+        std::thread::yield_now();
+    }
+    assert_eq!(held(), before, "threads and files left");
+}
+
+/// What became of each batch of the first epoch, and the notices.
+fn outcomes<D: Data>(data: &D) -> (Vec<Result<D::Batch, String>>, Vec<String>) {
+    let mut epoch = data.epoch(At::epoch(0, 42)).unwrap();
+    let (mut batches, mut notices) = (vec![], vec![]);
+    while let Some(fetched) = epoch.next() {
+        batches.push(fetched.map(|fetched| fetched.batch).map_err(|error| error.to_string()));
+        notices.extend(std::iter::from_fn(|| epoch.notice()));
+    }
+    (batches, notices)
+}
+
+/// Sees that batch 1 of `data`, samples 10 to 19, fails with `expected` and all others are had,
+/// and that an epoch left at the error leaves nothing.
+fn check<D: Data>(loader: impl Fn(usize) -> D, expected: &str)
+where
+    D::Batch: std::fmt::Debug,
+{
+    for workers in WORKERS {
+        leaving_nothing(|| {
+            let (batches, _) = outcomes(&loader(workers));
+            assert_eq!(batches.len(), 10);
+            for (number, batch) in batches.into_iter().enumerate() {
+                match number {
+                    1 => assert_eq!(batch.unwrap_err(), expected),
+                    _ => drop(batch.unwrap()),
+                }
+            }
+        });
+        leaving_nothing(|| {
+            let data = loader(workers);
+            let mut epoch = data.epoch(At::epoch(0, 42)).unwrap();
+            assert!(epoch.next().unwrap().is_ok());
+            assert!(epoch.next().unwrap().is_err());
+        });
+    }
+}
+
+fn torn(index: usize) -> Result<usize, BoxError> {
+    if index == 13 { Err("torn".into()) } else { Ok(index) }
+}
+
+fn panicking(index: usize) -> usize {
+    assert!(index != 13, "torn {index}");
+    index
+}
+
+#[test]
+fn a_sample_that_fails_is_named() {
+    let loader =
+        |workers| Loader::new(indices(100).try_map(torn).named("toy")).batch_size(10).workers(workers);
+    check(loader, "dataset `toy` sample 13: torn");
+}
+
+#[test]
+fn a_sample_that_panics_is_named() {
+    let loader =
+        |workers| Loader::new(indices(100).map(panicking).named("toy")).batch_size(10).workers(workers);
+    check(loader, "dataset `toy` sample 13: panicked: torn 13");
+}
+
+#[test]
+fn a_transform_that_fails_or_panics_is_named() {
+    let loader = |workers| Loader::new(indices(100).named("toy")).batch_size(10).workers(workers);
+    check(|workers| loader(workers).try_transform(|index, _| torn(index)), "dataset `toy` sample 13: torn");
+    check(
+        |workers| loader(workers).transform(|index, _| panicking(index)),
+        "dataset `toy` sample 13: panicked: torn 13",
+    );
+}
+
+#[test]
+fn a_sample_that_does_not_fit_its_batch_is_named_even_where_bad_ones_are_skipped() {
+    let ragged = || indices(100).map(|index| vec![0; if index == 13 { 3 } else { 4 }]).named("toy");
+    let loader = |workers| Loader::new(ragged()).batch_size(10).workers(workers);
+    let expected = "dataset `toy` sample 13: 3 values where the samples before it have 4";
+    check(loader, expected);
+    check(|workers| loader(workers).skip_bad_samples(), expected);
+}
+
+#[test]
+fn a_batch_that_fails_or_panics_is_named() {
+    let loader = |workers| Loader::new(indices(100).named("toy")).batch_size(10).workers(workers);
+    let second = |batch: &Vec<usize>| batch[0] == 10;
+    check(
+        |workers| {
+            let collate = move |batch| if second(&batch) { Err("no room".into()) } else { Ok(batch) };
+            loader(workers).collate(collate)
+        },
+        "dataset `toy` batch 1: no room",
+    );
+    check(
+        |workers| {
+            loader(workers).transform_batch(move |batch, _| {
+                assert!(!second(&batch), "no room");
+                batch
+            })
+        },
+        "dataset `toy` batch 1: panicked: no room",
+    );
+}
+
+#[test]
+fn an_error_of_a_sample_can_be_asked_for_dataset_and_index() {
+    let loader = Loader::new(indices(100).try_map(torn).named("toy")).batch_size(100);
+    let error = loader.epoch(At::epoch(0, 42)).unwrap().next().unwrap().unwrap_err();
+    let error = error.downcast_ref::<SampleError>().unwrap();
+    assert_eq!((error.dataset(), error.index()), ("toy", 13));
+}
+
+#[test]
+fn bad_samples_are_skipped_and_counted_where_asked() {
+    let bad = |index: usize| match index {
+        13 => Err("torn".into()),
+        17 => panic!("worn"),
+        30..40 => Err("lost".into()),
+        _ => Ok(index),
+    };
+    for workers in WORKERS {
+        leaving_nothing(|| {
+            let loader = Loader::new(indices(100).try_map(bad).named("toy"))
+                .batch_size(10)
+                .workers(workers)
+                .skip_bad_samples();
+            let (batches, notices) = outcomes(&loader);
+            assert_eq!(batches[1], Ok(vec![10, 11, 12, 14, 15, 16, 18, 19]));
+            assert_eq!(batches[3], Err("dataset `toy` batch 3: none of its samples could be had".into()));
+            assert_eq!(batches.iter().flatten().flatten().count(), 88);
+            assert_eq!(notices[0], "skipped (number 1 of this epoch): dataset `toy` sample 13: torn");
+            assert_eq!(
+                notices[1],
+                "skipped (number 2 of this epoch): dataset `toy` sample 17: panicked: worn"
+            );
+            assert_eq!(notices.len(), 12);
+        });
+    }
+}
+
+#[test]
+fn skipped_samples_are_replaced_by_padding_where_batches_are_padded() {
+    let loader = Loader::new(indices(25).try_map(torn)).batch_size(10).skip_bad_samples().pad_last();
+    let (batches, _) = outcomes(&loader);
+    let batches: Vec<_> = batches.into_iter().map(Result::unwrap).collect();
+    let samples: Vec<_> = batches.iter().map(|batch| (batch.batch.len(), batch.samples)).collect();
+    assert_eq!(samples, [(10, 10), (10, 9), (10, 5)]);
+    assert_eq!(batches[1].batch[8..], [19, 10]);
+    assert_eq!(batches[2].weights(10), [1., 1., 1., 1., 1., 0., 0., 0., 0., 0.]);
+}
+
+#[test]
+fn settings_that_give_no_epoch_are_refused_when_it_begins() {
+    fn refused(loader: Loader<impl Dataset<Item = usize> + 'static>, at: At, expected: &str) {
+        leaving_nothing(|| {
+            let error = loader.epoch(at).unwrap_err().to_string();
+            assert_eq!(error, format!("dataset `toy`: {expected}"));
+        });
+    }
+    let toy = |samples| Loader::new(indices(samples).named("toy")).workers(2);
+    let at = At::epoch(0, 42);
+    refused(toy(10).batch_size(0), at, "a batch size of 0 cannot be used");
+    refused(toy(0), at, "there is nothing to load: 0 samples, 0 of them drawn");
+    refused(
+        toy(10).sampler(Sampler::subset([])),
+        at,
+        "there is nothing to load: 10 samples, 0 of them drawn",
+    );
+    refused(
+        toy(10).batch_size(11).drop_last(),
+        at,
+        "10 samples do not fill one batch of 11, and it is dropped",
+    );
+    refused(toy(10).batch_size(3), at.skip(5), "5 batches were consumed of an epoch that has 4");
+    refused(
+        toy(10).batch_size(4),
+        at.rank(Rank { index: 0, count: 3 }),
+        "a batch of 2 of 10 samples leaves some of 3 ranks without any; choose another batch size, \
+         `drop_last` or `pad_last`",
+    );
+    refused(toy(10), at.rank(Rank { index: 2, count: 2 }), "rank 2 of 2 does not exist");
+    let error = toy(10).sampler(Sampler::weighted([1.0], 3).unwrap()).epoch(at).unwrap_err();
+    assert_eq!(error.to_string(), "dataset `toy`: 1 weights were given for 10 samples");
+}
+
+#[test]
+fn an_index_that_a_sampler_makes_up_is_an_error() {
+    let loader = Loader::new(indices(10).named("toy")).sampler(Sampler::subset([3, 10])).batch_size(2);
+    let (batches, _) = outcomes(&loader);
+    assert_eq!(batches, [Err("dataset `toy` sample 10: there are 10 samples only".into())]);
+}
+
+#[test]
+fn data_that_is_less_than_one_batch_is_told() {
+    leaving_nothing(|| {
+        let (batches, notices) = outcomes(&Loader::new(indices(3).named("toy")).batch_size(10).workers(2));
+        assert_eq!(batches, [Ok(vec![0, 1, 2])]);
+        assert_eq!(notices, ["dataset `toy`: its 3 samples are less than one batch of 10"]);
+    });
+}
+
+#[test]
+fn a_slow_worker_is_named() {
+    let slow = |index| {
+        if index == 13 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        index
+    };
+    for (workers, expected) in [
+        (0, "dataset `toy` batch 1 took "),
+        (1, "worker data-0 was "),
+        (2, "worker data-1 was "),
+        (8, "worker data-1 was "),
+    ] {
+        leaving_nothing(|| {
+            let loader = Loader::new(indices(100).map(slow).named("toy")).batch_size(10).workers(workers);
+            let (batches, notices) = outcomes(&loader.slow_after(Duration::from_millis(5)));
+            assert!(batches.iter().all(Result::is_ok));
+            let named = notices.iter().find(|notice| notice.starts_with(expected));
+            let at = if workers == 0 { "batch 1" } else { "it was at sample 13" };
+            assert!(named.is_some_and(|notice| notice.contains(at)), "{notices:?}");
+        });
+    }
+}
+
+#[test]
+fn a_consumer_that_stops_early_leaves_nothing() {
+    for workers in WORKERS {
+        for taken in [0, 1, 7] {
+            leaving_nothing(|| {
+                let loader = Loader::new(indices(1_000_000)).workers(workers).prefetch(3);
+                let mut epoch = loader.epoch(At::epoch(0, 42)).unwrap();
+                (0..taken).for_each(|_| drop(epoch.next().unwrap().unwrap()));
+            });
+            leaving_nothing(|| {
+                let data = prefetched(take(Loader::new(indices(1_000_000)).workers(workers), 500_000), 2);
+                let mut epoch = data.epoch(At::epoch(0, 42)).unwrap();
+                (0..taken).for_each(|_| drop(epoch.next().unwrap().unwrap()));
+            });
+        }
+    }
+}
+
+#[test]
+fn a_consumer_that_panics_leaves_nothing() {
+    for workers in WORKERS {
+        leaving_nothing(|| {
+            let panic = std::panic::catch_unwind(|| {
+                let loader = Loader::new(indices(1000)).workers(workers);
+                let mut epoch = loader.epoch(At::epoch(0, 42)).unwrap();
+                epoch.next().unwrap().unwrap();
+                panic!("as the test wants it");
+            });
+            assert!(panic.is_err());
+        });
+    }
+}
+
+#[test]
+fn what_is_read_ahead_fails_as_it_does_when_asked_for() {
+    leaving_nothing(|| {
+        let torn = || Loader::new(indices(100).map(panicking).named("toy")).batch_size(10).workers(2);
+        assert_eq!(outcomes(&prefetched(torn(), 2)), outcomes(&torn()));
+        let refused = prefetched(torn().batch_size(0), 2).epoch(At::epoch(0, 42)).unwrap_err();
+        assert_eq!(refused.to_string(), "dataset `toy`: a batch size of 0 cannot be used");
+    });
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_named_and_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |name: &str, bytes: &[u8], open: &dyn Fn(&Path) -> Option<BoxError>| {
+        let path = folder.path().join(name);
+        leaving_nothing(|| {
+            fs::write(&path, bytes).unwrap();
+            let error = open(&path).unwrap().to_string();
+            assert!(error.starts_with(&format!("file `{}`: ", path.display())), "{error}");
+        });
+    };
+    refused("short.idx", &[0, 0, 8, 1, 0, 0, 0, 9, 1], &|path| Idx::open(path).err());
+    refused("packed.gz", b"not packed at all", &|path| Idx::open(path).err());
+    refused("short.csv", b"a,b\n1,2\n3\n", &|path| Csv::new(path).read::<(u8, u8)>().err());
+    refused("odd.bin", &[1, 2, 3], &|path| TokenFile::open(path, TokenWidth::U16).err());
+
+    let lines = folder.path().join("lines");
+    let numbers = || Lines::new(&lines).try_map(|line| Ok(line.parse::<u8>()?));
+    leaving_nothing(|| {
+        fs::write(&lines, "1\n2\nx\n4\n5\n").unwrap();
+        let (batches, _) = outcomes(&StreamLoader::new(numbers()).batch_size(2));
+        assert_eq!(batches[0], Ok(vec![1, 2]));
+        assert_eq!(batches[1], Err("stream `lines` batch 1: invalid digit found in string".into()));
+        let (batches, notices) =
+            outcomes(&prefetched(StreamLoader::new(numbers()).batch_size(2).skip_bad_samples(), 1));
+        assert_eq!(batches, [Ok(vec![1, 2]), Ok(vec![4, 5])]);
+        assert!(
+            notices[0].starts_with("skipped (number 1 of this epoch): stream `lines` batch 1"),
+            "{notices:?}"
+        );
+    });
+}
