@@ -7,7 +7,7 @@
 //! Burn on the CPU has one generator for the whole process. Two trainings in two threads of one
 //! process draw from each other's numbers, so neither can be repeated: give each a process.
 //!
-//! [`AutoUnit`]: https://docs.rs/regimen-core/latest/regimen_core/struct.AutoUnit.html
+//! [`AutoUnit`]: regimen_core::AutoUnit
 #![forbid(unsafe_code)]
 
 mod array;
