@@ -11,17 +11,18 @@
 //! `MANIFEST` of text. The layout is described in `docs/checkpoint-format.md`.
 
 mod background;
-mod checkpoint;
 mod checkpointer;
 mod checkpoints;
 mod checksum;
 mod disk;
 mod error;
+mod files;
 mod load;
 mod lock;
 mod manifest;
 mod name;
 mod prune;
+mod reader;
 mod restore;
 mod retention;
 mod saver;
@@ -34,7 +35,6 @@ mod writer;
 
 pub mod safetensors;
 
-pub use checkpoint::Checkpoint;
 pub use checkpointer::Checkpointer;
 pub use checkpoints::{Checkpoints, Found, Listing, Skipped, Which};
 pub use disk::Disk;
@@ -43,6 +43,7 @@ pub use load::{Load, Loaded, load_parts_from};
 pub use lock::Lock;
 pub use manifest::{Manifest, Part};
 pub use prune::Removed;
+pub use reader::Checkpoint;
 pub use retention::{Goal, Keep};
 pub use saves::Saves;
 pub use sim_disk::SimDisk;

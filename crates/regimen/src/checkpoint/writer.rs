@@ -1,18 +1,17 @@
 //! Writing checkpoints to a run directory, each whole and durable before it is acknowledged.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use regimen_core::{BoxError, StateDict};
+use regimen_core::StateDict;
 
-use super::checksum::Checked;
 use super::error::{CheckpointError, failed};
-use super::manifest::{self, Manifest, Part, check_part, check_run, part_file};
+use super::files::write_files;
+use super::manifest::{Manifest, check_run};
 use super::name::{Name, TEMPORARY};
 use super::store::create_dirs;
-use super::{Checkpoint, Checkpoints, Disk, Keep, Lock, Removed, Store, prune, safetensors};
+use super::{Checkpoint, Checkpoints, Disk, Keep, Lock, Removed, Store, prune};
 
 /// The one writer of a run directory.
 ///
@@ -46,6 +45,8 @@ pub struct Writer {
     saves: u64,
     /// What this run has on disk.
     saved: Vec<Checkpoint>,
+    /// How many parts are written at a time.
+    threads: usize,
     _lock: Option<Lock>,
 }
 
@@ -71,10 +72,12 @@ impl Writer {
         let (store, dir) = (Arc::new(Disk), dir.into());
         create_dirs(&*store, &dir).map_err(failed("create", &dir))?;
         let lock = Lock::take(&dir)?;
-        Ok(Writer { _lock: Some(lock), ..Writer::open_on(store, dir, run)? })
+        // Two, so that one syncs while the other writes.
+        Ok(Writer { _lock: Some(lock), threads: 2, ..Writer::open_on(store, dir, run)? })
     }
 
     /// The same in another store. There is no lock: that there is one writer is up to the caller.
+    /// All is done on the calling thread, and so in the same order each time.
     pub fn open_on(
         store: Arc<dyn Store>,
         dir: impl Into<PathBuf>,
@@ -86,7 +89,7 @@ impl Writer {
         let mut saved = Checkpoints::on(store.clone(), &dir).list()?.checkpoints;
         let saves = saved.iter().map(|checkpoint| checkpoint.manifest().save).max().unwrap_or(0);
         saved.retain(|checkpoint| checkpoint.manifest().run == run);
-        Ok(Writer { store, dir, run, saves, saved, _lock: None })
+        Ok(Writer { store, dir, run, saves, saved, threads: 1, _lock: None })
     }
 
     /// Its directory.
@@ -122,7 +125,7 @@ impl Writer {
         };
         // A failed sync is the end of the whole directory: it is removed, and the next save
         // writes new files.
-        let written = write_all(store, &temporary, &snapshot.parts, &mut manifest)
+        let written = write_files(store, &temporary, &snapshot.parts, &mut manifest, self.threads)
             .and_then(|()| store.rename(&temporary, &path).map_err(failed("rename", &temporary)));
         if let Err(error) = written {
             prune::abandon(store, &temporary);
@@ -141,39 +144,4 @@ impl Writer {
     pub fn prune(&mut self, keep: &Keep) -> Removed {
         prune::prune(&*self.store, &self.dir, &mut self.saved, keep)
     }
-}
-
-/// Makes the directory `dir` with all its files, and syncs everything but its name.
-fn write_all(
-    store: &dyn Store,
-    dir: &Path,
-    parts: &BTreeMap<String, StateDict>,
-    manifest: &mut Manifest,
-) -> Result<(), CheckpointError> {
-    store.create_dir(dir).map_err(failed("create", dir))?;
-    for (name, dict) in parts {
-        check_part(name).map_err(failed("write", dir))?;
-        let part = write(store, &dir.join(part_file(name)), |out| safetensors::write(dict, out))?;
-        manifest.parts.insert(name.clone(), part);
-    }
-    let file = dir.join(manifest::FILE);
-    let text = manifest.render().map_err(failed("write", &file))?;
-    write(store, &file, |out| Ok(out.write_all(text.as_bytes())?))?;
-    store.sync_dir(dir).map_err(failed("sync", dir))
-}
-
-/// Makes one file, and syncs it.
-fn write(
-    store: &dyn Store,
-    file: &Path,
-    content: impl FnOnce(&mut dyn Write) -> Result<(), BoxError>,
-) -> Result<Part, CheckpointError> {
-    let new = store.create(file).map_err(failed("create", file))?;
-    // Large arrays pass the buffer by; it gathers the header and the many small ones.
-    let mut out = BufWriter::with_capacity(64 * 1024, Checked::new(new));
-    content(&mut out).map_err(failed("write", file))?;
-    let checked = out.into_inner().map_err(|error| failed("write", file)(error.into_error()))?;
-    let (new, length, checksum) = checked.finish();
-    new.sync().map_err(failed("sync", file))?;
-    Ok(Part { length, checksum })
 }

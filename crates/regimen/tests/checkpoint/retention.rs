@@ -77,7 +77,7 @@ impl Rules {
         newer < last.unwrap_or(0)
             || among_best(lowest_loss, LOSS, 1.0)
             || among_best(highest_score, SCORE, -1.0)
-            || every.is_some_and(|every| every != 0 && one.step % every == 0)
+            || every.is_some_and(|every| every != 0 && one.step.is_multiple_of(every))
     }
 }
 
