@@ -79,12 +79,15 @@ fn the_parts_that_are_named_are_loaded_and_the_others_stay() {
     }
 }
 
+/// The arrays that were taken, are missing, are unknown and are different.
+type Lists = (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+
 /// Loads into a model with `arrays`; compares what was said, and that an error changes nothing.
 #[track_caller]
 fn check(
     load: impl FnOnce(Load) -> Load,
     arrays: &[(&str, &[f32])],
-    expected: Result<(&[&str], &[&str], &[&str], &[&str]), &str>,
+    expected: Result<Lists, &str>,
 ) -> Model {
     let (_dir, run) = saved();
     let mut unit = Model { module: Module::new(arrays), optimizer: 0 };
@@ -120,7 +123,7 @@ fn what_does_not_fit_is_an_error_or_is_left_and_listed() {
 
     check(part, all, Ok((&["module/encoder.bias", "module/encoder.weight", "module/head"], &[], &[], &[])));
     check(part, wide, Err("`tail` is missing"));
-    let expected: (&[&str], &[&str], &[&str], &[&str]) = (
+    let expected: Lists = (
         &["module/encoder.bias"],
         &["module/tail"],
         &["module/encoder.weight"],

@@ -175,7 +175,11 @@ impl Stateful for Picky {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let value = dict.get("value")?;
-        if self.0 == 0 { Err("told to fail".into()) } else { Ok(self.0 = value) }
+        if self.0 == 0 {
+            return Err("told to fail".into());
+        }
+        self.0 = value;
+        Ok(())
     }
 }
 

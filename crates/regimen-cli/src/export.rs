@@ -1,0 +1,64 @@
+//! `regimen export`: the weights of a checkpoint as one file that other programs read.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use regimen::checkpoint::safetensors;
+use regimen::{BoxError, StateDict};
+use serde::Serialize;
+
+use crate::{output, select};
+
+#[derive(Serialize)]
+struct Export {
+    from: String,
+    file: String,
+    arrays: usize,
+}
+
+/// Writes the arrays of `parts` of the checkpoint that `dir` means to the new file `file`.
+pub(crate) fn export(dir: &Path, file: &Path, parts: &[String], json: bool) -> Result<ExitCode, BoxError> {
+    let checkpoint = select::one(dir)?;
+    let mut arrays = StateDict::new();
+    for part in parts {
+        if !checkpoint.manifest().parts.contains_key(part) {
+            let there: Vec<_> = checkpoint.manifest().parts.keys().map(String::as_str).collect();
+            let from = checkpoint.path().display();
+            return Err(format!("`{from}` has no part `{part}`; it has {}", there.join(", ")).into());
+        }
+        let dict = checkpoint.read(part)?;
+        match parts {
+            [_] => arrays = dict,
+            _ => arrays.insert_all(part, dict)?,
+        }
+    }
+    let failed = |cause: BoxError| format!("cannot write `{}`: {cause}", file.display());
+    let new = File::create_new(file).map_err(|cause| failed(cause.into()))?;
+    write(new, &arrays).map_err(|cause| {
+        // Half a file must not be taken for a whole one; where even this fails the message is
+        // that of the cause.
+        let _ = std::fs::remove_file(file);
+        failed(cause)
+    })?;
+    let path = |path: &Path| path.display().to_string();
+    output::write(&Export { from: path(checkpoint.path()), file: path(file), arrays: arrays.len() }, json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(file: File, arrays: &StateDict) -> Result<(), BoxError> {
+    let mut out = BufWriter::new(&file);
+    safetensors::write(arrays, &mut out)?;
+    out.flush()?;
+    drop(out);
+    Ok(file.sync_all()?)
+}
+
+impl fmt::Display for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Export { from, file, arrays } = self;
+        writeln!(f, "{arrays} arrays of `{from}` are in `{file}`")
+    }
+}

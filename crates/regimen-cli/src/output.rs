@@ -1,0 +1,27 @@
+//! What goes to stdout: all at once, as text or as JSON.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+
+use regimen::BoxError;
+use serde::{Serialize, Serializer};
+
+/// Writes `result` as text, or as JSON. That nobody reads it to its end is no failure.
+pub(crate) fn write(result: &(impl Display + Serialize), json: bool) -> Result<(), BoxError> {
+    let text = if json { serde_json::to_string_pretty(result)? + "\n" } else { result.to_string() };
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|cause| format!("cannot write to stdout: {cause}").into()),
+    }
+}
+
+/// A number that is text in JSON where it is not finite: JSON has no word for such.
+#[derive(Clone, Copy)]
+pub(crate) struct Number(pub(crate) f64);
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() { serializer.serialize_f64(self.0) } else { serializer.collect_str(&self.0) }
+    }
+}

@@ -1,0 +1,206 @@
+//! The program as people and other programs call it.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use regimen::checkpoint::{Snapshot, Writer};
+use regimen::{Array, Dtype, StateDict};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A run directory with checkpoints of the steps 5 and 10, and one for the post-mortem.
+fn run_directory() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("digits");
+    let mut writer = Writer::open(&path, "run-1").unwrap();
+    let metrics = |loss| BTreeMap::from([("eval/loss".to_owned(), loss)]);
+    let snapshot = |step, post_mortem, loss, weight: &[f32]| Snapshot {
+        step,
+        epoch: step / 5,
+        post_mortem,
+        metrics: metrics(loss),
+        parts: BTreeMap::from([("module".to_owned(), module(weight)), ("run".to_owned(), run(step))]),
+    };
+    writer.save(&snapshot(5, false, 0.5, &[1.0, 2.0, 3.0])).unwrap();
+    writer.save(&snapshot(10, false, f64::INFINITY, &[1.0, 2.5, f32::NAN])).unwrap();
+    writer.save(&snapshot(11, true, 0.0, &[1.0, 2.5, f32::NAN])).unwrap();
+    (dir, path)
+}
+
+fn module(weight: &[f32]) -> StateDict {
+    let mut dict = StateDict::new();
+    dict.insert("weight", Array::from_slice(weight)).unwrap();
+    // 1.0 and 2.0 in bfloat16.
+    dict.insert("scale", Array::new(Dtype::BF16, vec![2, 1], vec![0x80, 0x3f, 0, 0x40]).unwrap()).unwrap();
+    dict
+}
+
+fn run(step: u64) -> StateDict {
+    let mut dict = StateDict::new();
+    dict.insert("steps", step).unwrap();
+    dict.insert(format!("only-{step}"), 1_u8).unwrap();
+    dict
+}
+
+fn regimen(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
+    let arguments = arguments.iter().map(|argument| argument.as_ref());
+    Command::new(env!("CARGO_BIN_EXE_regimen")).args(arguments).output().unwrap()
+}
+
+/// What the program writes to stdout, where it exits with `code`.
+#[track_caller]
+fn stdout(code: i32, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
+    let output = regimen(arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    assert_eq!(code == 0, error.is_empty(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn json(code: i32, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Value {
+    let arguments: Vec<_> = arguments.iter().copied().chain([&"--json" as _]).collect();
+    serde_json::from_str(&stdout(code, &arguments)).unwrap()
+}
+
+#[track_caller]
+fn check_error(code: i32, arguments: &[&dyn AsRef<std::ffi::OsStr>], expected: &str) {
+    let output = regimen(arguments);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    assert!(error.contains(expected), "{error}");
+}
+
+fn flip_a_bit(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn inspect_lists_the_checkpoints_and_what_the_newest_holds() {
+    let (_dir, run) = run_directory();
+    let text = stdout(0, &[&"inspect", &run]);
+    let first: Vec<_> = text.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(first, ["checkpoint", "metrics", "epoch", "step", "bytes"]);
+    assert!(text.contains("step-000000005         eval/loss 0.5"), "{text}");
+    assert!(text.contains("post-mortem-000000011 of the run run-1"), "{text}");
+    assert!(text.contains("module/scale   BF16  [2, 1]      4"), "{text}");
+
+    let value = json(0, &[&"inspect", &run]);
+    assert_eq!(value["checkpoints"].as_array().unwrap().len(), 3);
+    let newest = &value["checkpoints"][1];
+    assert_eq!((newest["step"].as_u64(), newest["resumable"].as_bool()), (Some(10), Some(true)));
+    assert_eq!(newest["metrics"]["eval/loss"], "inf");
+    let part = &newest["parts"][0];
+    let file = std::fs::read(run.join("step-000000010/module.safetensors")).unwrap();
+    assert_eq!(part["bytes"].as_u64(), Some(file.len() as u64));
+    assert_eq!(part["arrays"][0]["shape"], serde_json::json!([3]));
+}
+
+#[test]
+fn inspect_takes_a_single_checkpoint_and_names_damaged_ones() {
+    let (_dir, run) = run_directory();
+    let value = json(0, &[&"inspect", &run.join("step-000000005")]);
+    assert_eq!(value["checkpoints"][0]["name"], "step-000000005");
+    flip_a_bit(&run.join("step-000000010/MANIFEST"));
+    let value = json(0, &[&"inspect", &run]);
+    assert_eq!(value["checkpoints"].as_array().unwrap().len(), 2);
+    assert_eq!(value["damaged"][0]["name"], "step-000000010");
+    assert!(stdout(0, &[&"inspect", &run]).contains("step-000000010 is damaged: cannot read `"));
+}
+
+#[test]
+fn verify_fails_and_names_the_file_where_a_bit_is_wrong() {
+    let (_dir, run) = run_directory();
+    assert_eq!(stdout(0, &[&"verify", &run]).matches("whole").count(), 3);
+    flip_a_bit(&run.join("step-000000005/run.safetensors"));
+    let text = stdout(1, &[&"verify", &run]);
+    assert!(
+        text.contains("damaged: cannot read `") && text.contains("step-000000005/run.safetensors`"),
+        "{text}"
+    );
+    let value = json(1, &[&"verify", &run]);
+    let whole: Vec<_> =
+        value["checkpoints"].as_array().unwrap().iter().map(|one| one["whole"].as_bool()).collect();
+    assert_eq!(whole, [Some(true), Some(true), Some(false)]);
+    check_error(1, &[&"verify", &run], "1 of 3 checkpoints");
+}
+
+#[test]
+fn diff_says_which_arrays_differ_and_by_how_much() {
+    let (_dir, run) = run_directory();
+    let (five, ten) = (run.join("step-000000005"), run.join("step-000000010"));
+    let value = json(0, &[&"diff", &five, &ten]);
+    let expected = serde_json::json!([
+        {"name": "module/weight", "how": "values", "elements": 2, "of": 3, "largest": "NaN"},
+        {"name": "run/only-10", "how": "only_in_b"},
+        {"name": "run/only-5", "how": "only_in_a"},
+        {"name": "run/steps", "how": "values", "elements": 1, "of": 1, "largest": 5.0},
+    ]);
+    assert_eq!((&value["different"], value["same"].as_u64()), (&expected, Some(1)));
+    let text = stdout(0, &[&"diff", &five, &ten]);
+    assert!(text.contains("1 arrays are the same, 4 differ"), "{text}");
+    // A run directory stands for its newest checkpoint to resume from.
+    assert_eq!(json(0, &[&"diff", &ten, &run])["equal"], true);
+    assert_eq!(regimen(&[&"diff", &"--exit-code", &five, &ten]).status.code(), Some(1));
+    assert_eq!(regimen(&[&"diff", &"--exit-code", &ten, &run]).status.code(), Some(0));
+}
+
+#[test]
+fn export_writes_weights_that_other_readers_read() {
+    let (dir, run) = run_directory();
+    let (file, both) = (dir.path().join("weights.safetensors"), dir.path().join("both.safetensors"));
+    assert_eq!(json(0, &[&"export", &run.join("step-000000005"), &file])["arrays"], 2);
+    let bytes = std::fs::read(&file).unwrap();
+    let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let expected: Vec<u8> = [1.0_f32, 2.0, 3.0].iter().flat_map(|number| number.to_le_bytes()).collect();
+    assert_eq!(read.tensor("weight").unwrap().data(), expected);
+    stdout(0, &[&"export", &run, &both, &"--part", &"module", &"--part", &"run"]);
+    let bytes = std::fs::read(&both).unwrap();
+    let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut names = read.names();
+    names.sort();
+    assert_eq!(names, ["module.scale", "module.weight", "run.only-10", "run.steps"]);
+
+    check_error(1, &[&"export", &run, &file], "weights.safetensors`: File exists");
+    let new = dir.path().join("new");
+    check_error(
+        1,
+        &[&"export", &run, &new, &"--part", &"moduel"],
+        "has no part `moduel`; it has module, run",
+    );
+    flip_a_bit(&run.join("step-000000010/module.safetensors"));
+    check_error(1, &[&"export", &run.join("step-000000010"), &new], "it is damaged");
+    assert!(!new.exists());
+}
+
+#[test]
+fn mistakes_go_to_stderr_with_their_exit_code() {
+    let (dir, _run) = run_directory();
+    check_error(1, &[&"inspect", &dir.path().join("nothing")], "No such file or directory");
+    check_error(1, &[&"inspect", &dir.path()], "is no checkpoint, and holds none");
+    check_error(1, &[&"diff", &dir.path(), &dir.path()], "is no checkpoint, and holds none");
+    check_error(2, &[&"inspect"], "required arguments");
+    check_error(2, &[&"look"], "unrecognized subcommand");
+    assert_eq!(regimen(&[&"--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure_and_a_full_disk_is_one() {
+    let (_dir, run) = run_directory();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_regimen"));
+    command.args(["inspect".as_ref(), run.as_os_str()]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    if let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") {
+        let output = command.stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(String::from_utf8(output.stderr).unwrap().contains("cannot write to stdout"));
+    }
+}
