@@ -1,6 +1,6 @@
 //! The empty step: all that is left of a run is the loop itself.
 
-use regimen_core::{BoxError, Callback, Error, Run, State, Train, TrainUnit};
+use regimen::{BoxError, Callback, Error, Run, State, Train, TrainUnit};
 
 /// How many callbacks the cases have. Not more than 30.
 pub const CALLBACKS: [usize; 4] = [0, 1, 10, 30];

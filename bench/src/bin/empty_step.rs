@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use regimen_core::Error;
+use regimen::Error;
 use regimen_bench::{CALLBACKS, Counting, allocations, empty_run, figure, median, rounds};
 
 #[global_allocator]

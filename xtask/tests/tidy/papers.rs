@@ -12,6 +12,7 @@ const CODE_MAP: &[(&str, &str)] = &[
     ("crates/regimen-derive", "crates/regimen-derive/src/"),
     ("crates/regimen-test", "crates/regimen-test/src/"),
     ("crates/regimen-burn", "crates/regimen-burn/src/"),
+    ("crates/regimen-cli", "crates/regimen-cli/src/"),
     ("examples", "examples/"),
     ("xtask", "xtask/"),
 ];
@@ -44,6 +45,14 @@ fn every_crate_has_a_place_in_the_code_map() {
         let known = CODE_MAP.iter().any(|(heading, _)| source.path.starts_with(&format!("{heading}/")));
         assert!(known, "{} belongs to no part of the code map: see {}", source.path, file!());
     }
+}
+
+#[test]
+fn the_program_of_the_readme_is_the_example_of_that_name() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let program = fs::read_to_string(root().join("examples/readme.rs")).unwrap();
+    let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
+    assert_eq!(shown, Some(&*program));
 }
 
 /// Every source file of the map: the section that must name it, its name there, its path.

@@ -1,6 +1,6 @@
 //! The same step as one would write it with Burn alone.
 
-use regimen_core::{BoxError, Phase, keyed};
+use regimen::{BoxError, Phase, keyed};
 use regimen_burn::burn::module::{Module, ModuleVisitor, Param};
 use regimen_burn::burn::nn::loss::CrossEntropyLossConfig;
 use regimen_burn::burn::optim::{AdamConfig, GradientsAccumulator, GradientsParams};

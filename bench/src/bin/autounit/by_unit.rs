@@ -1,6 +1,6 @@
 //! The step as `AutoUnit` makes it.
 
-use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, TRAIN_LOSS, Task, Train};
+use regimen::{AutoUnit, BoxError, Loss, Run, Step, TRAIN_LOSS, Task, Train};
 use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use regimen_burn::burn::optim::AdamConfig;
 use regimen_burn::burn::tensor::Tensor;

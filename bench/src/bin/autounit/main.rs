@@ -9,9 +9,10 @@ mod network;
 
 use std::time::Instant;
 
-use network::{Digits, Mlp, Network};
-use regimen_core::BoxError;
+use network::{Mlp, Network};
+use regimen::BoxError;
 use regimen_bench::{figure, median, rounds};
+use regimen_examples::network::ConvNet;
 
 /// What is trained, and how.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +28,9 @@ struct Case {
 }
 
 const CASES: [Case; 6] = [
-    Case::of::<Digits>(8, false, 60),
-    Case::of::<Digits>(64, false, 20),
-    Case::of::<Digits>(64, true, 20),
+    Case::of::<ConvNet>(8, false, 60),
+    Case::of::<ConvNet>(64, false, 20),
+    Case::of::<ConvNet>(64, true, 20),
     Case::of::<Mlp>(8, false, 400),
     Case::of::<Mlp>(64, false, 200),
     Case::of::<Mlp>(64, true, 200),

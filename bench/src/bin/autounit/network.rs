@@ -3,11 +3,10 @@
 use regimen_burn::burn;
 
 use burn::module::Module;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig, PaddingConfig2d};
+use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use regimen_examples::network::ConvNet;
 
 use crate::BATCHES;
 
@@ -55,36 +54,14 @@ impl Network for Mlp {
 }
 
 /// The network of the example `digits`.
-#[derive(Module, Debug)]
-pub(crate) struct Digits {
-    conv1: Conv2d,
-    conv2: Conv2d,
-    pool: MaxPool2d,
-    dropout: Dropout,
-    hidden: Linear,
-    output: Linear,
-}
-
-impl Network for Digits {
+impl Network for ConvNet {
     const NAME: &'static str = "digits";
 
     fn new(device: &Device) -> Self {
-        let conv =
-            |channels| Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same).init(device);
-        Digits {
-            conv1: conv([1, 16]),
-            conv2: conv([16, 32]),
-            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
-            dropout: DropoutConfig::new(0.25).init(),
-            hidden: LinearConfig::new(32 * 4 * 4, 128).init(device),
-            output: LinearConfig::new(128, 10).init(device),
-        }
+        ConvNet::new(8, device)
     }
 
     fn logits(&self, pixels: Tensor<2>) -> Tensor<2> {
-        let images = pixels.reshape([-1, 1, 8, 8]);
-        let features = relu(self.conv2.forward(relu(self.conv1.forward(images))));
-        let features = self.pool.forward(features).flatten(1, 3);
-        self.output.forward(self.dropout.forward(relu(self.hidden.forward(features))))
+        self.forward(pixels.reshape([-1, 8, 8]))
     }
 }
