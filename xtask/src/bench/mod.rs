@@ -4,6 +4,7 @@
 mod callgrind;
 mod figures;
 mod overhead;
+mod programs;
 
 use std::path::PathBuf;
 use std::{fs, io};

@@ -1,30 +1,28 @@
 //! `cargo xtask bench overhead`: what the loop and `AutoUnit` add to a step.
 //!
-//! The programs that are measured are those of the `bench` package; what they measure is said
-//! there.
-
-use std::process::{Command, Stdio};
+//! What is measured, and against what, is said in the programs of the `bench` package.
 
 use super::Options;
 use super::callgrind::instructions_per_step;
 use super::figures::{Figure, Figures};
-use crate::workspace::{Workspace, run, run_lines};
+use super::programs::{Programs, measure};
+use crate::workspace::Workspace;
 use crate::{BoxError, peers, tools};
+
+/// Steps of the two runs whose instructions are compared: whole epochs, so that their ends weigh
+/// in both what they weigh in training.
+const STEPS: [u64; 2] = [20, 60];
 
 pub(crate) fn overhead(
     workspace: &Workspace,
     options: &Options,
     figures: &mut Figures,
 ) -> Result<(), BoxError> {
-    run(&mut workspace.cargo(&["build", "--release", "--package", "regimen-bench"]))?;
-    let program = |name: &str| {
-        workspace
-            .program(workspace.target.join("release").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
-    };
-    measure(&mut program("empty_step"), figures)?;
-    measure(program("autounit").arg("time"), figures)?;
+    let programs = Programs::build(workspace)?;
+    measure(&mut programs.command("empty_step"), figures)?;
+    measure(programs.command("autounit").arg("time"), figures)?;
     match tools::valgrind() {
-        Ok(()) => instruction_ratios(|| program("autounit"), figures)?,
+        Ok(()) => instruction_ratios(&programs, figures)?,
         Err(why) => figures.miss("instruction counts", why),
     }
     if options.peers {
@@ -36,19 +34,14 @@ pub(crate) fn overhead(
     Ok(())
 }
 
-/// Runs a program that prints figures.
-fn measure(command: &mut Command, figures: &mut Figures) -> Result<(), BoxError> {
-    run_lines(command.stdout(Stdio::piped()), |line| figures.read(line))
-}
-
 /// `AutoUnit` over the same work by hand, for every case that the program lists.
-fn instruction_ratios(program: impl Fn() -> Command, figures: &mut Figures) -> Result<(), BoxError> {
-    let output = program().arg("list").output()?;
-    for case in String::from_utf8(output.stdout)?.lines() {
+fn instruction_ratios(programs: &Programs<'_>, figures: &mut Figures) -> Result<(), BoxError> {
+    let listed = programs.command("autounit").arg("list").output()?;
+    for case in String::from_utf8(listed.stdout)?.lines() {
         println!("counting the instructions of {case}");
         let count = |who: &str| {
-            instructions_per_step([4, 12], |steps| {
-                let mut command = program();
+            instructions_per_step(STEPS, |steps| {
+                let mut command = programs.command("autounit");
                 command.args(["steps", case, who, &steps.to_string()]);
                 command
             })
