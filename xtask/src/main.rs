@@ -19,10 +19,10 @@ type BoxError = Box<dyn std::error::Error>;
 
 const USAGE: &str = "\
 usage: cargo xtask ci
-       cargo xtask bench NAME [--json FILE] [--peers]
+       cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]
 
 ci      every check of the project; ends with a table of what ran, what did not, and why
-bench   measures one thing: overhead
+bench   measures one thing: loader, overhead
 
 REGIMEN_TARGET=DIR      where to build; the user's cache folder by default
 REGIMEN_REQUIRE=all     what could not be run is a failure";

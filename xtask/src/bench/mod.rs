@@ -1,8 +1,9 @@
-//! `cargo xtask bench NAME [--json FILE] [--peers]`: measures, prints a table, and writes it as
-//! JSON where that is asked for.
+//! `cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]`: measures, prints a table, and
+//! writes it as JSON where that is asked for.
 
 mod callgrind;
 mod figures;
+mod loader;
 mod overhead;
 mod programs;
 
@@ -20,10 +21,13 @@ pub(crate) struct Options {
     json: Option<PathBuf>,
     /// Whether the peers are measured too.
     peers: bool,
+    /// The folder of real data, for what is measured over data; generated where there is none.
+    data: Option<PathBuf>,
 }
 
 pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
     let bench = match name {
+        "loader" => loader::loader,
         "overhead" => overhead::overhead,
         _ => return Err(format!("no benchmark is called `{name}`\n{USAGE}").into()),
     };
@@ -47,6 +51,10 @@ impl Options {
                 [] => return Ok(options),
                 ["--peers", rest @ ..] => {
                     options.peers = true;
+                    rest
+                }
+                ["--data", folder, rest @ ..] => {
+                    options.data = Some(std::path::absolute(folder)?);
                     rest
                 }
                 ["--json", file, rest @ ..] => {
