@@ -1,6 +1,7 @@
 //! Whatever goes wrong is an error that names its place; no thread and no open file is left, and
 //! those who asked can go on.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::fs;
 use std::path::Path;

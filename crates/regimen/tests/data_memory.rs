@@ -1,4 +1,5 @@
 //! How much memory loading takes, counted by the allocator.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;

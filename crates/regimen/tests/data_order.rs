@@ -1,5 +1,6 @@
 //! What a loader gives is a pure function of (seed, epoch, position): whoever makes the batches,
 //! wherever an epoch is entered, however many ranks share it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use proptest::prelude::*;
 use regimen::data::{Collator, Loader, Padded, Sampler, Samples, indices};

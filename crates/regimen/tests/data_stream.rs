@@ -1,4 +1,5 @@
 //! Streams: batches with positions, gone on with anywhere.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use proptest::prelude::*;
 use regimen::data::{Lines, Stream, StreamLoader, map, prefetched, stream, take, timed};

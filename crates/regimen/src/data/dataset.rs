@@ -10,8 +10,10 @@ use super::subset::Subset;
 
 /// Samples that can be had by their index, from several threads at once.
 ///
-/// `Vec`, arrays and slices are datasets, and so is a reference, `Box` or `Arc` of one.
-/// A [`Loader`](super::Loader) makes batches of it.
+/// `Vec` and slices are datasets, and so is a `Box` or `Arc` of one. A [`Loader`](super::Loader)
+/// makes batches of it.
+///
+/// Where this trait is in scope, `vec.get(i)` is the dataset's; `vec.as_slice().get(i)` the slice's.
 pub trait Dataset: Send + Sync {
     /// One sample.
     type Item;
@@ -138,26 +140,21 @@ impl<T: Clone + Send + Sync> Dataset for [T] {
     }
 }
 
-macro_rules! like_a_slice {
-    ($([$($generics:tt)*] $list:ty, $name:literal;)*) => {$(
-        impl<T: Clone + Send + Sync, $($generics)*> Dataset for $list {
-            type Item = T;
+impl<T: Clone + Send + Sync> Dataset for Vec<T> {
+    type Item = T;
 
-            fn len(&self) -> usize {
-                self.as_slice().len()
-            }
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
 
-            fn get(&self, index: usize) -> Result<T, BoxError> {
-                Dataset::get(self.as_slice(), index)
-            }
+    fn get(&self, index: usize) -> Result<T, BoxError> {
+        Dataset::get(self.as_slice(), index)
+    }
 
-            fn name(&self) -> Cow<'_, str> {
-                $name.into()
-            }
-        }
-    )*};
+    fn name(&self) -> Cow<'_, str> {
+        "vec".into()
+    }
 }
-like_a_slice!([] Vec<T>, "vec"; [const N: usize] [T; N], "array";);
 
 /// The numbers from 0 to below `len`, each its own sample.
 ///
@@ -190,25 +187,31 @@ impl Dataset for Indices {
 }
 
 macro_rules! pointers {
-    ($($pointer:ty),*) => {$(
-        impl<D: Dataset + ?Sized> Dataset for $pointer {
-            type Item = D::Item;
+    ($([$($generics:tt)*] $target:ty, $pointer:ty;)*) => {$(
+        impl<$($generics)*> Dataset for $pointer {
+            type Item = <$target as Dataset>::Item;
 
             fn len(&self) -> usize {
-                (**self).len()
+                <$target as Dataset>::len(self)
             }
 
-            fn get(&self, index: usize) -> Result<D::Item, BoxError> {
-                (**self).get(index)
+            fn get(&self, index: usize) -> Result<Self::Item, BoxError> {
+                <$target as Dataset>::get(self, index)
             }
 
             fn name(&self) -> Cow<'_, str> {
-                (**self).name()
+                <$target as Dataset>::name(self)
             }
         }
     )*};
 }
-pointers!(&D, Box<D>, Arc<D>);
+// Of references only those to slices: with `Dataset` in scope, `map` of a reference to an array
+// would no longer be that of the array.
+pointers! {
+    [D: Dataset + ?Sized] D, Box<D>;
+    [D: Dataset + ?Sized] D, Arc<D>;
+    [T: Clone + Send + Sync] [T], &[T];
+}
 
 /// `len` samples made up by `make`, each by its own generator: the same sample at every access.
 ///
@@ -255,7 +258,6 @@ mod tests {
             assert_eq!(error.to_string(), "there are 3 samples only");
         }
         check(vec![1, 2, 3]);
-        check([1, 2, 3]);
         check([1, 2, 3].as_slice());
         check(Arc::new(indices(3)));
     }

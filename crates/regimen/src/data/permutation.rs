@@ -1,7 +1,7 @@
 //! A shuffled order that needs no memory: position to index, by a key.
 //!
-//! Large orders are a Feistel network over a grid of about √n by √n with cycle walking (Black and
-//! Rogaway, "Ciphers with arbitrary finite domains", 2002); small ones are a table.
+//! Large orders are a Feistel network over a nearly square grid of indices, with cycle walking
+//! (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002); small ones are a table.
 
 use regimen_core::Random;
 
