@@ -6,13 +6,14 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use regimen::data::{
     Csv, Dataset, Idx, Lines, Loader, SampleError, Sampler, Stream, StreamLoader, TokenFile, TokenWidth,
     indices, prefetched, take,
 };
-use regimen::{At, BoxError, Data, Epoch, Rank};
+use regimen::{At, BoxError, Data, Epoch, Rank, Run, State, Train, TrainUnit};
 
 const WORKERS: [usize; 4] = [0, 1, 2, 8];
 
@@ -338,4 +339,38 @@ fn files_that_are_not_what_they_should_be_are_named_and_closed() {
             "{notices:?}"
         );
     });
+}
+
+/// Gathers what it is given.
+struct Gather(Vec<usize>);
+
+impl TrainUnit for Gather {
+    type Batch = Vec<usize>;
+
+    fn train_step(&mut self, _: &mut State, batch: Vec<usize>) -> Result<(), BoxError> {
+        self.0.extend(batch);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_run_that_met_a_bad_sample_goes_on_with_the_batch_it_was_in() {
+    for workers in WORKERS {
+        leaving_nothing(|| {
+            let failed = AtomicBool::new(false);
+            let once = move |index| {
+                let fails = index == 13 && !failed.swap(true, Ordering::Relaxed);
+                if fails { Err("torn".into()) } else { Ok(index) }
+            };
+            let loader = Loader::new(indices(100).try_map(once).named("toy")).batch_size(10).workers(workers);
+            let mut unit = Gather(vec![]);
+            let mut run = Run::new(&mut unit);
+            let error = run.train(&loader, Train::epochs(1)).unwrap_err().to_string();
+            let place = "data failed in train at epoch 0 step 1";
+            assert_eq!(error, format!("{place}: dataset `toy` sample 13: torn"));
+            run.train(&loader, Train::epochs(1)).unwrap();
+            drop(run);
+            assert!(unit.0.into_iter().eq(0..100));
+        });
+    }
 }

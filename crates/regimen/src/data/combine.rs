@@ -140,7 +140,7 @@ pub fn concat<D: Dataset>(datasets: impl IntoIterator<Item = D>) -> Concat<D> {
     Concat { ends: ends.collect(), datasets }
 }
 
-/// A dataset made by [`concat`].
+/// A dataset made by [`concat`](fn@concat).
 #[derive(Clone, Debug)]
 pub struct Concat<D> {
     datasets: Vec<D>,
