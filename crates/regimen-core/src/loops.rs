@@ -210,7 +210,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
         run.state.eval_due = false;
     }
     let hook = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
-    let values = run.state.here().metrics.end_epoch();
+    let values = run.state.here().metrics.end_epoch(progress.epochs);
     let train_step = run.state.train().steps;
     run.epochs.push(EpochMetrics { phase: P::PHASE, epoch: progress.epochs, train_step, values });
     hook?;

@@ -101,6 +101,8 @@ pub struct Metric {
     last: f64,
     logged_at: u64,
     epoch: Option<f64>,
+    /// Which epoch that was, from 1.
+    ended_in: u64,
 }
 
 impl Metric {
@@ -138,6 +140,12 @@ impl Metric {
         self.epoch
     }
 
+    /// The value over the `n`-th epoch of the phase, from 1, if that is the newest in which it was
+    /// logged: at the end of an epoch, what was measured in it and not before.
+    pub fn in_epoch(&self, n: u64) -> Option<f64> {
+        self.epoch.filter(|_| self.ended_in == n)
+    }
+
     fn add(&mut self, value: f64, weight: f64, step: u64) {
         (self.last, self.logged_at) = (value, step);
         let first = self.weight == 0.0;
@@ -171,20 +179,28 @@ impl Metrics {
         match self.list.iter_mut().find(|metric| metric.key.name == key.name) {
             Some(metric) => metric.add(value, weight, step),
             None => {
-                let mut metric =
-                    Metric { key, total: 0.0, weight: 0.0, last: value, logged_at: step, epoch: None };
+                let mut metric = Metric {
+                    key,
+                    total: 0.0,
+                    weight: 0.0,
+                    last: value,
+                    logged_at: step,
+                    epoch: None,
+                    ended_in: 0,
+                };
                 metric.add(value, weight, step);
                 self.list.push(metric);
             }
         }
     }
 
-    /// Makes the values so far those of the epoch that ended, and begins anew. Returns the values.
-    pub(crate) fn end_epoch(&mut self) -> Vec<(Key, f64)> {
+    /// Makes the values so far those of the epoch that ended, the `n`-th, and begins anew. Returns
+    /// the values.
+    pub(crate) fn end_epoch(&mut self, n: u64) -> Vec<(Key, f64)> {
         let mut ended = Vec::new();
         for metric in &mut self.list {
             if let Some(value) = metric.so_far() {
-                metric.epoch = Some(value);
+                (metric.epoch, metric.ended_in) = (Some(value), n);
                 ended.push((metric.key.clone(), value));
             }
             (metric.total, metric.weight) = (0.0, 0.0);
@@ -217,38 +233,51 @@ impl Metrics {
 impl Stateful for Metrics {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
-        let mut names = String::new();
-        let mut numbers = Vec::new();
+        let (mut names, mut values, mut counts) = (String::new(), Vec::new(), Vec::new());
         for metric in &self.list {
             names.push_str(&metric.key.name);
-            names.push('\n');
-            numbers.extend([metric.key.reduction as u8 as f64, metric.total, metric.weight, metric.last]);
-            numbers.extend([metric.epoch.is_some() as u8 as f64, metric.epoch.unwrap_or(0.0)]);
+            values.extend([metric.total, metric.weight, metric.last, metric.epoch.unwrap_or(0.0)]);
+            let (length, reduction) = (metric.key.name.len() as u64, metric.key.reduction as u64);
+            counts.extend([
+                length,
+                reduction,
+                metric.logged_at,
+                metric.epoch.is_some().into(),
+                metric.ended_in,
+            ]);
         }
         dict.insert("names", Array::from_text(&names))?;
-        dict.insert("values", Array::from_slice(&numbers))?;
-        let logged_at: Vec<u64> = self.list.iter().map(|metric| metric.logged_at).collect();
-        dict.insert("logged_at", Array::from_slice(&logged_at))?;
+        dict.insert("values", Array::from_slice(&values))?;
+        dict.insert("counts", Array::from_slice(&counts))?;
         Ok(dict)
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         const REDUCTIONS: [Reduction; 5] =
             [Reduction::Mean, Reduction::Sum, Reduction::Min, Reduction::Max, Reduction::Last];
-        let names = dict.array("names")?.to_text()?;
-        let values = dict.array("values")?.to_vec::<f64>()?;
-        let logged_at = dict.array("logged_at")?.to_vec::<u64>()?;
-        let (rows, rest) = values.as_chunks::<6>();
-        if !rest.is_empty() || rows.len() != logged_at.len() || rows.len() != names.lines().count() {
-            return Err("metrics: as many names, values and steps are needed".into());
+        let (names, values) = (dict.array("names")?.to_text()?, dict.array("values")?.to_vec::<f64>()?);
+        let counts = dict.array("counts")?.to_vec::<u64>()?;
+        let ((values, []), (counts, [])) = (values.as_chunks::<4>(), counts.as_chunks::<5>()) else {
+            return Err("metrics: a row is incomplete".into());
+        };
+        if values.len() != counts.len() {
+            return Err(
+                format!("metrics: {} rows of values, {} of counts", values.len(), counts.len()).into()
+            );
         }
-        let mut list = Vec::new();
-        for ((name, row), &logged_at) in names.lines().zip(rows).zip(&logged_at) {
-            let &[reduction, total, weight, last, ended, epoch] = row;
+        let (mut list, mut rest) = (Vec::new(), &*names);
+        for (&[total, weight, last, epoch], &[length, reduction, logged_at, ended, ended_in]) in
+            values.iter().zip(counts)
+        {
+            let (name, after) = rest.split_at_checked(length as usize).ok_or("metrics: a name is cut off")?;
+            rest = after;
             let reduction = REDUCTIONS.get(reduction as usize);
             let reduction = *reduction.ok_or_else(|| format!("metric `{name}`: unknown reduction"))?;
-            let key = Key::named(name, reduction);
-            list.push(Metric { key, total, weight, last, logged_at, epoch: (ended != 0.0).then_some(epoch) });
+            let (key, epoch) = (Key::named(name, reduction), (ended != 0).then_some(epoch));
+            list.push(Metric { key, total, weight, last, logged_at, epoch, ended_in });
+        }
+        if !rest.is_empty() {
+            return Err(format!("metrics: `{rest}` is the name of none").into());
         }
         self.list = list;
         Ok(())
@@ -303,15 +332,19 @@ mod tests {
     #[test]
     fn an_epoch_that_ends_keeps_its_values_and_the_next_begins_anew() {
         let mut metrics = logged(&[(3.0, 1.0), (5.0, 1.0)]);
-        let ended = metrics.end_epoch();
+        let ended = metrics.end_epoch(1);
         assert_eq!(ended.iter().map(|(_, value)| *value).collect::<Vec<_>>(), [4.0, 8.0, 3.0, 5.0, 5.0]);
         assert_eq!(so_far(&metrics), [None; 5]);
         metrics.log(KEYS[0].clone(), 7.0, 1.0, 2);
         let mean = metrics.get(&KEYS[0]);
         assert_eq!(mean.map(|metric| (metric.so_far(), metric.epoch())), Some((Some(7.0), Some(4.0))));
         // A metric that was not logged in an epoch keeps the value of the newest in which it was.
-        assert_eq!(metrics.end_epoch().len(), 1);
-        assert_eq!(metrics.get(&KEYS[1]).and_then(Metric::epoch), Some(8.0));
+        assert_eq!(metrics.end_epoch(2).len(), 1);
+        let sum = metrics.get(&KEYS[1]);
+        assert_eq!(
+            sum.map(|sum| (sum.epoch(), sum.in_epoch(1), sum.in_epoch(2))),
+            Some((Some(8.0), Some(8.0), None))
+        );
     }
 
     #[test]
@@ -339,13 +372,24 @@ mod tests {
     }
 
     #[test]
+    fn a_name_may_hold_any_text() {
+        let mut metrics = Metrics::default();
+        let names = ["", "two\nlines", "a, \"b\""];
+        names.iter().for_each(|name| metrics.log(Key::named(*name, Reduction::Last), 1.0, 1.0, 0));
+        let mut restored = Metrics::default();
+        restored.load_state_dict(&metrics.state_dict().unwrap()).unwrap();
+        assert_eq!(restored.iter().map(|metric| metric.key().name()).collect::<Vec<_>>(), names);
+    }
+
+    #[test]
     fn damaged_metrics_are_refused_and_change_nothing() {
         let mut metrics = logged(&[(3.0, 1.0)]);
         for (name, array) in [
             ("names", Array::from_text("mean")),
+            ("names", Array::from_text("meansumminmaxlastmore")),
             ("values", Array::from_slice(&[0.0; 5])),
-            ("values", Array::from_slice(&[9.0; 30])),
-            ("logged_at", Array::from_slice(&[0_u64; 4])),
+            ("values", Array::from_slice(&[0.0; 16])),
+            ("counts", Array::from_slice(&[9_u64; 25])),
         ] {
             let mut dict = metrics.state_dict().unwrap();
             dict.remove(name).unwrap();

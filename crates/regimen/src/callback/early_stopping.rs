@@ -168,11 +168,8 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
                 }
             }
             Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
-                let began = now.steps.saturating_sub(now.steps_in_last_epoch);
                 match self.every.due_after_epoch(now) {
-                    true => {
-                        self.check(state, |metric| metric.epoch().filter(|_| metric.logged_at() >= began))
-                    }
+                    true => self.check(state, |metric| metric.in_epoch(now.epochs)),
                     false => Ok(()),
                 }
             }

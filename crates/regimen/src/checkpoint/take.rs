@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regimen_core::{AppState, Array, BoxError, Metrics, Moment, Progress, StateDict, save_parts};
+use regimen_core::{AppState, Array, BoxError, Metric, Metrics, Moment, Progress, StateDict, save_parts};
 
 use super::Snapshot;
 
@@ -48,7 +48,6 @@ fn unit_parts(snapshot: &Snapshot) -> impl Iterator<Item = (&String, &StateDict)
 
 /// What was measured in the epoch of a phase that has just ended, by the metric's name.
 pub(super) fn measured(metrics: &Metrics, phase: Progress) -> impl Iterator<Item = (String, f64)> {
-    let began = phase.steps - phase.steps_in_last_epoch;
-    let of_this_epoch = metrics.iter().filter(move |metric| began <= metric.logged_at());
-    of_this_epoch.filter_map(|metric| Some((metric.key().name().to_owned(), metric.epoch()?)))
+    let of_metric = move |metric: &Metric| Some((metric.key().name().to_owned(), metric.in_epoch(phase.epochs)?));
+    metrics.iter().filter_map(of_metric)
 }

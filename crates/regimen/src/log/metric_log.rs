@@ -103,12 +103,9 @@ impl<S: MetricSink> MetricLog<S> {
         if !self.every.due_after_epoch(progress) {
             return Ok(());
         }
-        let began = progress.steps.saturating_sub(progress.steps_in_last_epoch);
-        let of_this_epoch = |metric: &&Metric| metric.logged_at() >= began;
-        let metrics = state.metrics(phase).iter().filter(of_this_epoch);
-        let epoch = Some((phase, progress.epochs));
-        let records: Vec<_> =
-            metrics.filter_map(|metric| Some(record(state, epoch, metric, metric.epoch()?))).collect();
+        let of_epoch = Some((phase, progress.epochs));
+        let of_metric = |metric| Some(record(state, of_epoch, metric, metric.in_epoch(progress.epochs)?));
+        let records: Vec<_> = state.metrics(phase).iter().filter_map(of_metric).collect();
         let result = self.write(&records);
         self.settle(result, state)
     }
