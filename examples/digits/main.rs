@@ -1,0 +1,106 @@
+//! Learns handwritten digits with a small convolutional network on Burn, and prints how well it
+//! reads digits it has never seen.
+//!
+//! With `--out DIR` it can be stopped at any moment and started again: it goes on from the newest
+//! checkpoint in the folder.
+
+mod args;
+mod task;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use regimen::callback::{EarlyStopping, LearningRateMonitor, ProgressBar};
+use regimen::checkpoint::Checkpointer;
+use regimen::log::MetricLog;
+use regimen::metric::ConfusionMatrix;
+use regimen::schedule::OneCycle;
+use regimen::signal::Signals;
+use regimen::{AutoUnit, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run};
+use regimen_burn::burn::optim::AdamConfig;
+use regimen_burn::{Burn, initialize};
+use regimen_examples::digits::{Image, Split, drawing};
+use regimen_examples::network::ConvNet;
+
+use args::Args;
+use task::{ReadDigits, eval_loader, inputs, train_loader};
+
+/// What a shell expects of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<ExitCode, BoxError> {
+    let device = regimen_burn::device(&args.device)?;
+    let digits = args.digits()?;
+    let side = digits.side;
+    let Split { train, validation, test } = digits.split();
+    let batches = train.len().div_ceil(args.batch_size) as u64;
+    let updates = batches.div_ceil(args.accumulate) * args.epochs;
+
+    let network = initialize(args.seed, &device, |device| ConvNet::new(side, device))?;
+    let engine = Burn::new(network, AdamConfig::new().init(), &device)?;
+    let mut unit = AutoUnit::new(engine, ReadDigits::new(&device))
+        .learning_rate(OneCycle::new(args.lr, updates.max(1))?)
+        .accumulate(args.accumulate);
+    if let Some(norm) = args.clip {
+        unit = unit.clip_norm(norm);
+    }
+
+    let mut run = Run::new(&mut unit)
+        .seed(args.seed)
+        .callback(LearningRateMonitor::new())
+        .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
+        .callback(ProgressBar::new());
+    if let Some(out) = &args.out {
+        run = run
+            .callback(MetricLog::csv(out.join("metrics.csv")))
+            .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
+            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2));
+        if let Some(restored) = run.restore_latest()? {
+            println!("going on from step {} ({})", restored.step, restored.from);
+        }
+    }
+    let _signals = Signals::pause(&run.stop_handle())?;
+    let report = run.fit(
+        &train_loader(train, side, args),
+        &eval_loader(validation, side, args),
+        Fit::epochs(args.epochs),
+    )?;
+    println!(
+        "training {} after {} epochs, {} updates",
+        report.ended, report.train.epochs, report.train.updates
+    );
+    if matches!(report.ended, Ended::Paused(_)) {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+
+    let mut predicted = Vec::new();
+    run.predict(&inputs(eval_loader(test.clone(), side, args)), Predict::whole(), |digits| {
+        predicted.extend(digits);
+        Ok(())
+    })?;
+    show(&test, &predicted, side)
+}
+
+/// Prints the confusion matrix, three digits that were misread, and the share read right.
+fn show(test: &[Image], predicted: &[usize], side: usize) -> Result<ExitCode, BoxError> {
+    let targets: Vec<usize> = test.iter().map(|(_, digit)| *digit as usize).collect();
+    let mut confusion = ConfusionMatrix::new(10)?;
+    confusion.add(predicted, &targets)?;
+    println!("\n{confusion}");
+    let read = test.iter().zip(predicted);
+    for ((image, digit), found) in read.filter(|((_, digit), found)| *digit as usize != **found).take(3) {
+        println!("a {digit} read as {found}\n{}", drawing(image, side));
+    }
+    println!("held-out accuracy: {:.4}", confusion.accuracy().unwrap_or(0.0));
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,110 @@
+//! Reading digits as a task, and its loaders.
+
+use regimen::data::{Loader, map};
+use regimen::{BoxError, Data, Key, Loss, PredictTask, Random, State, Step, StepResults, Task};
+use regimen_burn::Burn;
+use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
+use regimen_burn::burn::tensor::{Device, Int, Tensor, TensorData};
+use regimen_examples::digits::{Image, shifted};
+use regimen_examples::network::ConvNet;
+
+use crate::args::Args;
+
+/// Images of shape [batch, side, side] and their digits.
+type Batch = (Tensor<3>, Tensor<1, Int>);
+
+/// The share of the evaluated digits that is read right.
+const EVAL_ACCURACY: Key = Key::mean("eval/accuracy");
+
+/// Cross-entropy of the network's logits with the digits.
+pub(crate) struct ReadDigits {
+    cross_entropy: CrossEntropyLoss,
+}
+
+impl ReadDigits {
+    pub(crate) fn new(device: &Device) -> Self {
+        ReadDigits { cross_entropy: CrossEntropyLossConfig::new().init(device) }
+    }
+}
+
+impl Task<Burn<ConvNet>> for ReadDigits {
+    type Batch = Batch;
+    /// The logits, of shape [batch, 10].
+    type Output = Tensor<2>;
+
+    fn compute_loss(
+        &mut self,
+        _: &Step,
+        network: &ConvNet,
+        (images, digits): &Batch,
+    ) -> Result<(Loss<Tensor<1>>, Tensor<2>), BoxError> {
+        let logits = network.forward(images.clone());
+        let loss = self.cross_entropy.forward(logits.clone(), digits.clone());
+        Ok((Loss::mean(loss, images.dims()[0] as f64), logits))
+    }
+
+    fn on_eval_step_end(
+        &mut self,
+        state: &mut State,
+        (_, digits): &Batch,
+        results: StepResults<Tensor<2>>,
+    ) -> Result<(), BoxError> {
+        let right = read(results.output).equal(digits.clone()).int().sum();
+        let right = right.try_into_scalar::<i64>()? as f64;
+        state.log(EVAL_ACCURACY, right / results.weight, results.weight);
+        Ok(())
+    }
+}
+
+impl PredictTask<Burn<ConvNet>> for ReadDigits {
+    type Input = Tensor<3>;
+    type Prediction = Vec<usize>;
+
+    fn predict(&mut self, _: &Step, network: &ConvNet, images: Tensor<3>) -> Result<Vec<usize>, BoxError> {
+        let digits = read(network.forward(images)).try_into_data()?;
+        Ok(digits.iter::<i64>().map(|digit| digit as usize).collect())
+    }
+}
+
+/// The class with the largest logit in each row.
+fn read(logits: Tensor<2>) -> Tensor<1, Int> {
+    logits.argmax(1).flatten(0, 1)
+}
+
+/// The training digits in a new order each epoch, shifted if the flags say so.
+pub(crate) fn train_loader(images: Vec<Image>, side: usize, args: &Args) -> impl Data<Batch = Batch> + use<> {
+    let augment = args.augment;
+    Loader::new(images)
+        .batch_size(args.batch_size)
+        .shuffle()
+        .workers(args.workers)
+        .transform(move |(pixels, digit): Image, random: &mut Random| match augment {
+            false => (pixels, digit),
+            true => {
+                let [down, right] = [(); 2].map(|()| random.below(3) as isize - 1);
+                (shifted(&pixels, side, down, right), digit)
+            }
+        })
+        .collate(move |images| Ok(batch(images, side)))
+}
+
+/// Digits in their own order.
+pub(crate) fn eval_loader(images: Vec<Image>, side: usize, args: &Args) -> impl Data<Batch = Batch> + use<> {
+    Loader::new(images)
+        .batch_size(args.batch_size)
+        .workers(args.workers)
+        .collate(move |images| Ok(batch(images, side)))
+}
+
+/// The images without their digits.
+pub(crate) fn inputs(data: impl Data<Batch = Batch>) -> impl Data<Batch = Tensor<3>> {
+    map(data, |(images, _)| images)
+}
+
+/// A batch in host memory; `AutoUnit` moves it to the device.
+fn batch(images: Vec<Image>, side: usize) -> Batch {
+    let (pixels, digits): (Vec<Vec<f32>>, Vec<i64>) = images.into_iter().unzip();
+    let device = Device::flex();
+    let pixels = TensorData::new(pixels.concat(), [digits.len(), side, side]);
+    (Tensor::from_data(pixels, &device), Tensor::from_data(digits.as_slice(), &device))
+}

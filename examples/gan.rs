@@ -1,0 +1,128 @@
+//! A generative adversarial network on a toy distribution: a plain unit with two modules and two
+//! optimizers, which no `AutoUnit` could hold.
+//!
+//! The generator learns to turn uniform noise into points on a ring; how far they are from it is
+//! printed while it learns.
+
+use regimen::{AppState, BoxError, Event, Key, Parts, Phase, Run, State, Train, TrainUnit, from_fn};
+use regimen_burn::burn::module::Module;
+use regimen_burn::burn::nn::{Linear, LinearConfig, Relu};
+use regimen_burn::burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use regimen_burn::burn::tensor::activation::{softplus, tanh};
+use regimen_burn::burn::tensor::{Device, Distribution, Tensor};
+use regimen_burn::{ModuleState, OptimizerState, burn, initialize, place, seed_step};
+
+const NOISE: usize = 2;
+const BATCH: usize = 128;
+const OFF_RING: Key = Key::mean("train/off_ring");
+
+/// Two hidden layers, for either player.
+#[derive(Module, Debug)]
+struct Player {
+    first: Linear,
+    second: Linear,
+    last: Linear,
+}
+
+impl Player {
+    fn new(inputs: usize, outputs: usize, device: &Device) -> Self {
+        let layer = |inputs, outputs| LinearConfig::new(inputs, outputs).init(device);
+        Player { first: layer(inputs, 64), second: layer(64, 64), last: layer(64, outputs) }
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = Relu::new().forward(self.first.forward(x));
+        self.last.forward(tanh(self.second.forward(x)))
+    }
+}
+
+/// A player with what trains it.
+struct Trained {
+    player: Player,
+    optimizer: ModuleOptimizer,
+}
+
+impl Trained {
+    fn new(player: Player) -> Self {
+        Trained { player, optimizer: AdamConfig::new().with_beta_1(0.5).init() }
+    }
+
+    fn learn(&mut self, loss: Tensor<1>) {
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.player);
+        self.player = self.optimizer.step(1e-3_f64.into(), self.player.clone(), gradients);
+    }
+}
+
+struct Gan {
+    generator: Trained,
+    discriminator: Trained,
+    device: Device,
+}
+
+impl TrainUnit for Gan {
+    type Batch = Tensor<2>;
+
+    fn train_step(&mut self, state: &mut State, real: Tensor<2>) -> Result<(), BoxError> {
+        seed_step(state, &self.device);
+        let real = place(real, &self.device)?;
+        let noise = Tensor::random([BATCH, NOISE], Distribution::Uniform(-1.0, 1.0), &self.device);
+        let fake = self.generator.player.forward(noise);
+
+        // softplus(-x) is the cross-entropy of a logit x with "real", softplus(x) with "fake".
+        let judge = &self.discriminator.player;
+        let loss = softplus(-judge.forward(real), 1.0).mean()
+            + softplus(judge.forward(fake.clone().detach()), 1.0).mean();
+        self.discriminator.learn(loss);
+
+        let loss = softplus(-self.discriminator.player.forward(fake.clone()), 1.0).mean();
+        self.generator.learn(loss);
+
+        let radius = fake.powi_scalar(2).sum_dim(1).sqrt();
+        let off_ring = (radius - 1.0).abs().mean().try_into_scalar::<f64>()?;
+        state.log(OFF_RING, off_ring, BATCH as f64);
+        Ok(())
+    }
+}
+
+/// What a checkpoint holds of the game: both players and what each optimizer remembers.
+impl AppState for Gan {
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        for (name, Trained { player, optimizer }) in
+            [("generator", &mut self.generator), ("discriminator", &mut self.discriminator)]
+        {
+            parts.part(name, &mut ModuleState(player))?;
+            parts.part(&format!("{name}_optimizer"), &mut OptimizerState(optimizer, player))?;
+        }
+        Ok(())
+    }
+}
+
+fn main() -> Result<(), BoxError> {
+    let cpu = regimen_burn::device("cpu")?;
+    let device = cpu.clone().autodiff();
+    let mut gan = Gan {
+        generator: Trained::new(initialize(1, &device, |device| Player::new(NOISE, 2, device))?),
+        discriminator: Trained::new(initialize(2, &device, |device| Player::new(2, 1, device))?),
+        device,
+    };
+    let ring = from_fn(move |_epoch| {
+        let cpu = cpu.clone();
+        (0..50).map(move |batch| {
+            let angle = |i| std::f32::consts::TAU * (i as f32 + batch as f32 / 50.0) / BATCH as f32;
+            let points: Vec<f32> = (0..BATCH).flat_map(|i| [angle(i).cos(), angle(i).sin()]).collect();
+            Tensor::<1>::from_floats(points.as_slice(), &cpu).reshape([BATCH, 2])
+        })
+    });
+    Run::new(&mut gan)
+        .seed(7)
+        .on(Event::TrainEpochEnd.every(5), |state: &mut State, _: &mut Gan| {
+            let off = state.metrics(Phase::Train).get(&OFF_RING).and_then(|metric| metric.epoch());
+            println!(
+                "epoch {:2}: mean distance from the ring {:.3}",
+                state.train().epochs,
+                off.unwrap_or(f64::NAN)
+            );
+        })
+        .train(&ring, Train::epochs(20))?;
+    Ok(())
+}

@@ -1,0 +1,26 @@
+use regimen::callback::EarlyStopping;
+use regimen::{BoxError, Error, EvalUnit, Fit, Key, Run, State, TrainUnit};
+
+const LOSS: Key = Key::mean("eval/loss");
+struct Line(f64);
+impl TrainUnit for Line {
+    type Batch = (f64, f64);
+    fn train_step(&mut self, _: &mut State, (x, y): (f64, f64)) -> Result<(), BoxError> {
+        self.0 += 0.1 * (y - self.0 * x) * x;
+        Ok(())
+    }
+}
+impl EvalUnit for Line {
+    type Batch = (f64, f64);
+    fn eval_step(&mut self, state: &mut State, (x, y): (f64, f64)) -> Result<(), BoxError> {
+        state.log(LOSS, (y - self.0 * x).powi(2), 1.0);
+        Ok(())
+    }
+}
+fn main() -> Result<(), Error> {
+    let (train, eval) = ([(1.0, 2.0), (0.5, 1.0)], [(2.0, 4.0)]);
+    let mut line = Line(0.0);
+    let report =
+        Run::new(&mut line).callback(EarlyStopping::min(LOSS, 3)).fit(&train, &eval, Fit::epochs(99))?;
+    Ok(println!("{}, loss {:?}, slope {}", report.ended, report.metric(&LOSS), line.0))
+}
