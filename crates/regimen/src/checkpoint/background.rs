@@ -117,3 +117,27 @@ impl fmt::Debug for Desk {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::checkpoint::SimDisk;
+
+    #[test]
+    fn dropping_it_waits_for_the_save_under_way() {
+        let (saves, token) = (Saves::default(), Arc::new(()));
+        let held = Arc::clone(&token);
+        let on_saved: OnSaved = Arc::new(move |_| {
+            let _held = &held;
+            std::thread::sleep(Duration::from_millis(20));
+        });
+        let writer = Writer::open_on(Arc::new(SimDisk::new()), "/run", "run-1").unwrap();
+        let desk = Desk { writer, keep: Keep::all(), on_saved: Some(on_saved), saves: saves.clone() };
+        let mut background = Background::new(desk);
+        background.start(Arc::default());
+        drop(background);
+        assert_eq!((saves.saved(), Arc::strong_count(&token)), (1, 1));
+    }
+}

@@ -72,8 +72,6 @@ pub struct Checkpointer {
     pub(super) background: Option<Background>,
     /// A call of `train` or `fit` is under way.
     pub(super) training: bool,
-    /// The evaluation that is about to end came to its end.
-    pub(super) evaluated: bool,
     /// What was measured since the last step.
     pub(super) measured: BTreeMap<String, f64>,
     /// The newest snapshot, as long as no step was made since.
@@ -102,7 +100,6 @@ impl Checkpointer {
             run: None,
             background: None,
             training: false,
-            evaluated: false,
             measured: BTreeMap::new(),
             recent: None,
         }

@@ -1,5 +1,7 @@
 //! Checkpoints on disk: written whole or not at all, found again, checked, and thinned out.
 //!
+//! * [`Checkpointer`] saves a run and restores it: most programs need nothing else;
+//! * [`load_parts_from`] and [`Load`] take weights out of a checkpoint, without a run;
 //! * [`Writer`] saves a [`Snapshot`] and prunes by [`Keep`];
 //! * [`Checkpoints`] lists a run directory and loads the newest, the best or a step's
 //!   [`Checkpoint`], passing over those that are damaged;
@@ -9,6 +11,36 @@
 //!
 //! A checkpoint is a directory such as `step-000000500` with a safetensors file a part and a
 //! `MANIFEST` of text. The layout is described in `docs/checkpoint-format.md`.
+//!
+//! What is saved of a unit are the parts of its [`AppState`](regimen_core::AppState). The derive
+//! lists every field, so that none can be forgotten; the name of a field is that of its part, and
+//! may be set by `#[app_state(rename = "name")]`:
+//!
+//! ```
+//! # #[cfg(feature = "derive")]
+//! # mod example {
+//! use regimen::AppState;
+//!
+//! #[derive(AppState)]
+//! struct Line {
+//!     slope: f64,
+//!     offset: f64,
+//!     #[app_state(skip)]
+//!     label: String,
+//! }
+//! # }
+//! ```
+//!
+//! A field that is neither [`Stateful`](regimen_core::Stateful) nor skipped does not compile:
+//!
+//! ```compile_fail,E0277
+//! # use regimen::AppState;
+//! #[derive(AppState)]
+//! struct Line {
+//!     slope: f64,
+//!     label: String,
+//! }
+//! ```
 
 mod background;
 mod checkpointer;

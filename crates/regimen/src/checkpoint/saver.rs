@@ -82,7 +82,7 @@ impl Checkpointer {
     fn begin<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
         self.check()?;
         self.open()?;
-        (self.training, self.evaluated) = (true, false);
+        self.training = true;
         self.when.begin(moment.state().train());
         self.report(moment)
     }
@@ -94,9 +94,7 @@ impl Checkpointer {
     ) -> Result<(), BoxError> {
         self.report(moment)?;
         let measured_best = self.measure(event, moment);
-        // A paused evaluation ends as well; its save is that of the paused training.
-        let complete = event != Event::EvalEnd || std::mem::take(&mut self.evaluated);
-        if complete && self.when.is_due(event, moment.state(), measured_best) {
+        if self.when.is_due(event, moment.state(), measured_best) {
             self.save(moment)?;
         }
         Ok(())
@@ -184,10 +182,7 @@ impl Checkpointer {
                 return false;
             }
             Event::TrainEpochEnd => Phase::Train,
-            Event::EvalEpochEnd => {
-                self.evaluated = true;
-                Phase::Eval
-            }
+            Event::EvalEpochEnd => Phase::Eval,
             _ => return false,
         };
         let state = moment.state();

@@ -70,6 +70,7 @@ impl When {
             Event::TrainEpochEnd | Event::EvalEnd => true,
             _ => false,
         };
+        // An evaluation that is paused ends as well, and is still due.
         let now = may && self.waiting && !state.eval_is_due();
         if now {
             (self.waiting, self.last) = (false, Some(Instant::now()));

@@ -22,10 +22,13 @@ pub(crate) struct Walk {
     pub(crate) stop_after: Option<u64>,
     #[app_state(skip)]
     pub(crate) fail_after: Option<u64>,
-    /// What the evaluations measure, one after another; the weights where there are no more.
+    /// What the evaluations measure, one after another; the weights where there are no more, and
+    /// nothing at all where it says [`NOTHING`].
     #[app_state(skip)]
     pub(crate) losses: Vec<f64>,
 }
+
+pub(crate) const NOTHING: f64 = f64::MAX;
 
 impl Walk {
     pub(crate) fn new() -> Self {
@@ -63,7 +66,10 @@ impl EvalUnit for Walk {
     fn eval_step(&mut self, state: &mut State, batch: u64) -> Result<(), BoxError> {
         self.call(state)?;
         let given = self.losses.get(state.eval().epochs as usize).copied();
-        state.log(EVAL_LOSS, given.unwrap_or(self.weights[1] * batch as f64), 1.0 + batch as f64);
+        let loss = given.unwrap_or(self.weights[1] * batch as f64);
+        if loss != NOTHING {
+            state.log(EVAL_LOSS, loss, 1.0 + batch as f64);
+        }
         Ok(())
     }
 }

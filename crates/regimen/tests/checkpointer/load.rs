@@ -80,15 +80,12 @@ fn the_parts_that_are_named_are_loaded_and_the_others_stay() {
 }
 
 /// The arrays that were taken, are missing, are unknown and are different.
-type Lists = (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static [&'static str]);
+type Lists =
+    (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
 /// Loads into a model with `arrays`; compares what was said, and that an error changes nothing.
 #[track_caller]
-fn check(
-    load: impl FnOnce(Load) -> Load,
-    arrays: &[(&str, &[f32])],
-    expected: Result<Lists, &str>,
-) -> Model {
+fn check(load: impl FnOnce(Load) -> Load, arrays: &[(&str, &[f32])], expected: Result<Lists, &str>) -> Model {
     let (_dir, run) = saved();
     let mut unit = Model { module: Module::new(arrays), optimizer: 0 };
     let before = unit.clone();

@@ -39,6 +39,21 @@ fn a_save_comes_at_every_cadence_and_at_the_end() {
 }
 
 #[test]
+fn a_save_comes_when_enough_time_has_passed() {
+    let (disk, mut unit) = (SimDisk::new(), Walk::new());
+    let slow = |state: &mut State, _: &mut Walk| {
+        if state.train().steps == 2 {
+            std::thread::sleep(std::time::Duration::from_millis(1001));
+        }
+    };
+    let mut run =
+        Run::new(&mut unit).on(regimen::Event::TrainStepEnd, slow).saver(saver(&disk).every_seconds(1));
+    run.train(&[1; 5], regimen::Train::steps(4)).unwrap();
+    drop(run);
+    assert!(on_disk(&disk).split(' ').any(|name| name == "2"), "{}", on_disk(&disk));
+}
+
+#[test]
 fn a_save_that_is_due_with_an_evaluation_comes_after_it() {
     check(Fit::epochs(2), |saver| saver.every(Every::epochs(1)), "5/1 10/2");
     let steps = Fit::steps(4).eval_every(Every::steps(2));
@@ -122,11 +137,27 @@ fn the_best_are_those_of_the_evaluation_just_done() {
     check_kept(&[1.0, 0.0, 2.0], best(1, Goal::Min), "15 10");
     check_kept(&[1.0, 1.0, 1.0], best(1, Goal::Min), "15 5");
     check_kept(&[1.0, f64::NAN, f64::NEG_INFINITY, 2.0], best(1, Goal::Min), "20 5");
-    // The newest value of a metric that was measured before is not what is best now.
+    // What was measured in an earlier evaluation is not what was measured in this one.
+    check_kept(&[2.0, 1.0, NOTHING, 3.0], best(2, Goal::Min), "20 10 5");
     let both = |saver: Checkpointer| saver.every(Every::steps(1)).keep_best(1, &EVAL_LOSS, Goal::Max);
     check_kept(&[1.0, 3.0, 2.0], both, "15 10");
     let trained = |saver: Checkpointer| saver.keep_best(1, &TRAIN_LOSS, Goal::Max);
     check_kept(&[1.0, 3.0, 2.0], trained, "15 5");
+}
+
+#[test]
+fn what_was_measured_is_saved_with_its_step_and_no_other() {
+    let (disk, mut unit) = (SimDisk::new(), Walk::new());
+    let mut run = Run::new(&mut unit).saver(saver(&disk).every(Every::steps(1)));
+    run.fit(&[1; 3], &[1; 2], Fit::steps(5)).unwrap();
+    drop(run);
+    let metrics = |checkpoint: &Checkpoint| {
+        let names = checkpoint.manifest().metrics.keys().map(String::as_str);
+        format!("{}: {}", name(checkpoint.path()), names.collect::<Vec<_>>().join(" "))
+    };
+    let listing = checkpoints(&disk).list().unwrap();
+    let listed: Vec<_> = listing.checkpoints.iter().map(metrics).collect();
+    assert_eq!(listed, ["5: ", "4: ", "3: eval/loss train/loss", "2: ", "1: "]);
 }
 
 #[test]
