@@ -145,3 +145,79 @@ fn is_plain(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     !name.is_empty() && !name.starts_with('.') && name.bytes().all(plain)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEXT: &str = "regimen checkpoint 1\nrun r-1\nsave 2\nstep 30\nepoch 4\nresumable no\n\
+        metric 0.25 eval/loss\npart 16 00c0ffee module\n";
+
+    fn signed(text: &str) -> String {
+        format!("{text}checksum {:08x}\n", crc32fast::hash(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_manifest_is_read_as_it_is_written() {
+        let manifest = Manifest::parse(signed(TEXT).as_bytes()).unwrap();
+        assert_eq!((&*manifest.run, manifest.save, manifest.step), ("r-1", 2, 30));
+        assert_eq!((manifest.epoch, manifest.resumable), (4, false));
+        assert_eq!(manifest.metrics, [("eval/loss".to_owned(), 0.25)].into());
+        assert_eq!(manifest.parts, [("module".to_owned(), Part { length: 16, checksum: 0xc0ffee })].into());
+    }
+
+    /// Checks that the manifest is refused when `from` is `to`, rightly signed or not at all.
+    fn check_refused(from: &str, to: &str, message: &str) {
+        assert!(TEXT.contains(from));
+        let error = Manifest::parse(signed(&TEXT.replacen(from, to, 1)).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+        let error = Manifest::parse(signed(TEXT).replacen(from, to, 1).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(message) || error == "it does not match its own checksum", "{error}");
+    }
+
+    #[test]
+    fn what_is_written_otherwise_is_refused_however_well_signed() {
+        let (lines, spelling) = ("its lines are not those of", "its lines are not written as");
+        check_refused("step 30", "step 030", spelling);
+        check_refused("step 30", "step +30", spelling);
+        check_refused("step 30", "step 30 ", lines);
+        check_refused("step 30", "step 18446744073709551616", lines);
+        check_refused("resumable no", "resumable maybe", spelling);
+        check_refused("metric 0.25", "metric 0.250", spelling);
+        check_refused("part 16", "port 16", spelling);
+        check_refused("part 16", "part 16 00000000 z\npart 16", spelling);
+        check_refused("00c0ffee", "c0ffee", spelling);
+        check_refused("module\n", "module\n\n", spelling);
+        check_refused("module", "../module", "cannot be the name of a file");
+        check_refused("save 2\nstep 30", "step 30\nsave 2", lines);
+        check_refused("regimen", "regime", "it does not begin as a manifest does");
+        check_refused("checkpoint 1", "checkpoint 10", "format 10 is not known");
+    }
+
+    #[test]
+    fn a_manifest_without_its_checksum_or_with_another_is_refused() {
+        let error = Manifest::parse(TEXT.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "it does not end with its checksum");
+        let damaged = signed(TEXT).replace("step 30", "step 31");
+        let error = Manifest::parse(damaged.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error, "it does not match its own checksum");
+    }
+
+    proptest! {
+        #[test]
+        fn any_manifest_is_read_as_it_is_written(
+            metrics in prop::collection::btree_map("[^\\pC]{0,9}", any::<f64>(), 0..4),
+            parts in prop::collection::btree_map("[a-zA-Z0-9_-][a-zA-Z0-9_.-]{0,9}", any::<(u64, u32)>(), 0..4),
+            numbers in any::<[u64; 3]>(),
+            resumable in any::<bool>(),
+        ) {
+            let part = |(name, (length, checksum))| (name, Part { length, checksum });
+            let [save, step, epoch] = numbers;
+            let parts = parts.into_iter().map(part).collect();
+            let manifest = Manifest { run: "r".to_owned(), save, step, epoch, resumable, metrics, parts };
+            prop_assert_eq!(Manifest::parse(manifest.render().unwrap().as_bytes()).unwrap(), manifest);
+        }
+    }
+}
