@@ -1,5 +1,6 @@
 //! `#[derive(AppState)]`: what it lists, and what the compiler says where it cannot.
 #![cfg(feature = "derive")]
+#![allow(clippy::unwrap_used)]
 
 use regimen::{AppState, load_parts, save_parts};
 
