@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::guard::{Caught, guard};
+use crate::guard::guard;
 use crate::{BoxError, Callback, Error, Event, Events, Source, State, StateDict};
 
 /// The callbacks of a run, in the order of registration.
@@ -105,7 +105,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         let mut known = Vec::new();
         for Seat { callback, name, .. } in &mut self.seats {
             let Some(part) = callback.stateful() else { continue };
-            known.push(format!("{name}.saved"));
+            known.push(name.clone());
             if all.contains(&format!("{name}.saved")) {
                 let dict = all.under(&format!("{name}.state"));
                 f(part, &dict).map_err(|cause| format!("callback {name}: {cause}"))?;
@@ -113,13 +113,10 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
                 notices.push(format!("callback {name} begins anew: no state of it was saved"));
             }
         }
-        let saved = all.iter().filter_map(|(name, _)| Some((name, name.strip_suffix(".saved")?)));
-        for (marker, name) in saved.filter(|(marker, _)| !known.iter().any(|k| k == marker)) {
-            notices.push(format!(
-                "the state saved of callback {name} is not used: no such callback is registered"
-            ));
-            let _ = marker;
-        }
+        let saved = all.iter().filter_map(|(array, _)| array.strip_suffix(".saved"));
+        notices.extend(saved.filter(|name| !known.iter().any(|known| known == name)).map(|name| {
+            format!("the state saved of callback {name} is not used: no such callback is registered")
+        }));
         Ok(notices)
     }
 }
@@ -127,14 +124,5 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
 impl<U: ?Sized> fmt::Debug for Callbacks<'_, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.seats.iter().map(|seat| &seat.name)).finish()
-    }
-}
-
-impl fmt::Debug for Caught {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Caught::Failed(cause) => write!(f, "{cause}"),
-            Caught::Panicked(text) => write!(f, "panicked: {text}"),
-        }
     }
 }

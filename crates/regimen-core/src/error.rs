@@ -51,6 +51,8 @@ pub enum Source {
     Unit(&'static str),
     /// A callback, by its name, at an event.
     Callback(String, Event),
+    /// A callback, by its name, while it was told of another error.
+    OnError(String),
     /// The data of the phase.
     Data,
     /// The sink of `predict`.
@@ -117,6 +119,7 @@ impl fmt::Display for Error {
             Source::Settings => return write!(f, "{cause}"),
             Source::Unit(method) => write!(f, "unit {verb} in {method}")?,
             Source::Callback(name, event) => write!(f, "callback {name} {verb} at {event}")?,
+            Source::OnError(name) => write!(f, "callback {name} {verb} in on_error")?,
             Source::Data => write!(f, "data {verb}")?,
             Source::Sink => write!(f, "sink {verb}")?,
             Source::State => write!(f, "state {verb}")?,

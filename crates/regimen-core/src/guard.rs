@@ -6,6 +6,7 @@ use crate::error::panic_text;
 use crate::{BoxError, Error, Kind, Place, Source, State};
 
 /// What went wrong in a call, before it has a place.
+#[derive(Debug)]
 pub(crate) enum Caught {
     Failed(BoxError),
     Panicked(String),
@@ -30,7 +31,7 @@ impl Caught {
         let kind = match source {
             Source::Settings => Kind::Config,
             Source::Unit(_) => Kind::Unit,
-            Source::Callback(..) => Kind::Callback,
+            Source::Callback(..) | Source::OnError(_) => Kind::Callback,
             Source::Data => Kind::Data,
             Source::Sink => Kind::Sink,
             Source::State => Kind::State,

@@ -24,6 +24,7 @@ pub struct StopHandle(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Whether `reason` is there; what the loop looks at, without the lock.
     asked: AtomicBool,
     reason: Mutex<Option<Cow<'static, str>>>,
 }
@@ -34,7 +35,8 @@ impl StopHandle {
     /// It takes a lock, so it is not for the body of a signal handler: have the handler set a
     /// flag or wake a thread that calls this.
     pub fn stop(&self, reason: impl Into<Cow<'static, str>>) {
-        self.0.reason.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason.into());
+        let mut asked = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.get_or_insert(reason.into());
         self.0.asked.store(true, Ordering::Release);
     }
 
@@ -48,8 +50,9 @@ impl StopHandle {
         if !self.is_asked() {
             return None;
         }
-        let reason = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Both change under the lock, so that a request made meanwhile is not lost.
+        let mut asked = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.asked.store(false, Ordering::Release);
-        reason
+        asked.take()
     }
 }

@@ -1,5 +1,6 @@
 //! The optimization step of `AutoUnit`: which updates it makes, at which rates, and what it does
 //! with what is not finite or cannot be used. The arithmetic of gradients is in the engine suite.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use regimen_core::{
     AutoUnit, BoxError, Ended, Engine, Error, Evaluate, Every, Fit, LearningRates, Loss, Mode, NonFinite,

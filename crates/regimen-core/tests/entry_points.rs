@@ -1,4 +1,5 @@
 //! Every event of every entry point, in order.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use regimen_core::{Data, Evaluate, Every, Fit, Run, Train, from_fn};
 use regimen_test::{Recorder, RecordingUnit, Transcript};

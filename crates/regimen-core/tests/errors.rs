@@ -1,4 +1,5 @@
 //! Errors and panics at every place, and what is left of the run after one.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::error::Error as _;
 

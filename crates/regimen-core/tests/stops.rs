@@ -1,4 +1,5 @@
 //! Pauses and final stops, at every place from which one can come.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use regimen_core::{Ended, Evaluate, Event, Every, Fit, Run, StopHandle, Train};
 use regimen_test::{Act, Call, Recorder, RecordingUnit, Transcript};
