@@ -107,7 +107,10 @@ fn check_name(name: &LitStr) -> Result<()> {
     }
     if !plain || text.is_empty() || text.starts_with('.') || 200 < text.len() {
         let may = "at most 200 letters, digits, `_`, `-` and `.`, and no `.` at the beginning";
-        return Err(Error::new(name.span(), format!("the part {text:?} cannot be the name of a file: {may}")));
+        return Err(Error::new(
+            name.span(),
+            format!("the part {text:?} cannot be the name of a file: {may}"),
+        ));
     }
     Ok(())
 }

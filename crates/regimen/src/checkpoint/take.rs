@@ -48,6 +48,7 @@ fn unit_parts(snapshot: &Snapshot) -> impl Iterator<Item = (&String, &StateDict)
 
 /// What was measured in the epoch of a phase that has just ended, by the metric's name.
 pub(super) fn measured(metrics: &Metrics, phase: Progress) -> impl Iterator<Item = (String, f64)> {
-    let of_metric = move |metric: &Metric| Some((metric.key().name().to_owned(), metric.in_epoch(phase.epochs)?));
+    let of_metric =
+        move |metric: &Metric| Some((metric.key().name().to_owned(), metric.in_epoch(phase.epochs)?));
     metrics.iter().filter_map(of_metric)
 }
