@@ -221,9 +221,13 @@ fn hooks_see_the_gradients_before_and_after_the_window_is_divided() {
     let mut unit = unit(&Transcript::new())
         .accumulate(2)
         .clip_norm(0.5)
-        .after_backward(move |engine, _| Ok(backward.write(format!("backward={}", read(engine)?))))
+        .after_backward(move |engine, _| {
+            backward.write(format!("backward={}", read(engine)?));
+            Ok(())
+        })
         .before_update(move |engine, state| {
-            Ok(update.write(format!("update{}={}", state.train().updates, read(engine)?)))
+            update.write(format!("update{}={}", state.train().updates, read(engine)?));
+            Ok(())
         });
     unit.task_mut().weight = 3.0;
     Run::new(&mut unit).train(&[1.0, 2.0], Train::epochs(1)).unwrap();
