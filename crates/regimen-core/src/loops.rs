@@ -98,7 +98,8 @@ where
 
 fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), Error> {
     pass.hook(run.unit, &mut run.state, Hook::End)?;
-    fire(run, P::EVENTS.end)
+    fire(run, P::EVENTS.end)?;
+    tell_notices(run)
 }
 
 /// Makes one epoch, or what is left of it, up to its end, a limit or a stop.
