@@ -1,0 +1,106 @@
+//! `digits` as a person meets it: wrong flags, bad files, Ctrl-C, and starting again.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The example that cargo built beside this test.
+fn digits() -> Command {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    Command::new(profile.join("examples").join(format!("digits{}", std::env::consts::EXE_SUFFIX)))
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs with flags that cannot work: exit code, and what must be in the message.
+#[track_caller]
+fn check_refused(args: &[&str], code: i32, message: &str) {
+    let Output { status, stderr, .. } = digits().args(args).output().unwrap();
+    let stderr = text(&stderr);
+    assert!(stderr.contains(message), "{args:?} says: {stderr}");
+    assert_eq!(status.code(), Some(code), "{args:?}: {stderr}");
+}
+
+#[test]
+fn what_cannot_work_is_an_error_that_says_what_to_do() {
+    let folder = folder("refused");
+    let file = folder.join("a-file");
+    std::fs::write(&file, "not a folder").unwrap();
+    let damaged = folder.join("damaged");
+    std::fs::create_dir_all(&damaged).unwrap();
+    std::fs::write(damaged.join("t10k-images-idx3-ubyte"), [0, 0, 8, 3, 0, 0, 0, 9]).unwrap();
+    std::fs::write(damaged.join("t10k-labels-idx1-ubyte"), [0, 0, 8, 1, 0, 0, 0, 1, 7]).unwrap();
+    let [file, damaged] = [&file, &damaged].map(|path| path.to_str().unwrap());
+
+    check_refused(&["--device", "abacus"], 1, "this build has no device `abacus`; it has: cpu");
+    check_refused(&["--data", "no/such/folder"], 1, "no MNIST files in `no/such/folder`");
+    check_refused(&["--data", damaged], 1, "t10k-images-idx3-ubyte");
+    check_refused(&["--out", file, "--epochs", "1"], 1, "a-file");
+    check_refused(&["--epochs", "one"], 2, "invalid value 'one'");
+    check_refused(&["--batch-size", "0"], 2, "give 1 or more");
+    check_refused(&["--accumulate", "0"], 2, "give 1 or more");
+    check_refused(&["--clip", "0", "--epochs", "1"], 1, "`clip_norm`: a limit must be greater than 0");
+    check_refused(&["--lr", "NaN", "--epochs", "1"], 1, "NaN");
+    check_refused(&["--no-such-flag"], 2, "--no-such-flag");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_the_logs_is_an_error_that_names_the_file() {
+    let folder = folder("full");
+    std::os::unix::fs::symlink("/dev/full", folder.join("metrics.csv")).unwrap();
+    let out = folder.to_str().unwrap();
+    let Output { status, stderr, .. } = digits().args(["--epochs", "1", "--out", out]).output().unwrap();
+    let stderr = text(&stderr);
+    // A log never writes over what is there: a file that was there is moved aside or refused.
+    if !status.success() {
+        assert!(stderr.contains("metrics.csv"), "{stderr}");
+        assert_eq!(status.code(), Some(1));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_at_a_step_and_the_same_command_goes_on_from_there() {
+    let folder = folder("interrupted");
+    let out = folder.to_str().unwrap();
+    let args = ["--epochs", "3", "--out", out, "--augment", "--workers", "2"];
+    let mut running = digits().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It is training once a metric was logged.
+    let log = folder.join("metrics.jsonl");
+    while std::fs::metadata(&log).map_or(0, |log| log.len()) == 0 {
+        assert!(running.try_wait().unwrap().is_none(), "it ended before it could be interrupted");
+        std::thread::yield_now();
+    }
+    assert!(Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap().success());
+    let lines = BufReader::new(running.stdout.take().unwrap()).lines().map(Result::unwrap).collect::<Vec<_>>();
+    assert_eq!(running.wait().unwrap().code(), Some(130), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("training paused: SIGINT after")), "{lines:?}");
+
+    let Output { status, stdout, stderr } = digits().args(args).output().unwrap();
+    let stdout = text(&stdout);
+    assert!(status.success(), "{}", text(&stderr));
+    assert!(stdout.starts_with("going on from step "), "{stdout}");
+    let last = stdout.lines().last().unwrap();
+    let accuracy: f64 = last.strip_prefix("held-out accuracy: ").unwrap().parse().unwrap();
+    assert!(accuracy > 0.5, "{last}");
+
+    // The logs are those of a run that was never interrupted, and so is what it learnt.
+    let whole = self::folder("whole");
+    let args = ["--epochs", "3", "--out", whole.to_str().unwrap(), "--augment"];
+    let uninterrupted = digits().args(args).output().unwrap();
+    assert_eq!(text(&uninterrupted.stdout).lines().last(), Some(last));
+    let read = |folder: &Path| std::fs::read_to_string(folder.join("metrics.csv")).unwrap();
+    assert_eq!(read(&folder), read(&whole));
+}
