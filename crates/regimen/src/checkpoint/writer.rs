@@ -45,6 +45,8 @@ pub struct Writer {
     saves: u64,
     /// What this run has on disk.
     saved: Vec<Checkpoint>,
+    /// Whether all of these are durable.
+    durable: bool,
     /// How many parts are written at a time.
     threads: usize,
     _lock: Option<Lock>,
@@ -89,7 +91,7 @@ impl Writer {
         let mut saved = Checkpoints::on(store.clone(), &dir).list()?.checkpoints;
         let saves = saved.iter().map(|checkpoint| checkpoint.manifest().save).max().unwrap_or(0);
         saved.retain(|checkpoint| checkpoint.manifest().run == run);
-        Ok(Writer { store, dir, run, saves, saved, threads: 1, _lock: None })
+        Ok(Writer { store, dir, run, saves, saved, durable: false, threads: 1, _lock: None })
     }
 
     /// Its directory.
@@ -131,17 +133,22 @@ impl Writer {
             prune::abandon(store, &temporary);
             return Err(error);
         }
-        self.saves += 1;
+        (self.saves, self.durable) = (self.saves + 1, false);
         let checkpoint = Checkpoint::new(self.store.clone(), path, manifest);
         self.saved.push(checkpoint.clone());
         store.sync_dir(dir).map_err(failed("sync", dir))?;
+        self.durable = true;
         Ok(checkpoint)
     }
 
     /// Removes what `keep` does not ask for, of the checkpoints of this run.
     ///
-    /// Call it only after a save was acknowledged. What it cannot remove it leaves, and says so.
+    /// What it cannot remove it leaves, and says so. Does nothing before the first save, nor after
+    /// one whose last sync failed: the newest checkpoint may then not survive a power cut.
     pub fn prune(&mut self, keep: &Keep) -> Removed {
+        if !self.durable {
+            return Removed::default();
+        }
         prune::prune(&*self.store, &self.dir, &mut self.saved, keep)
     }
 }
