@@ -5,8 +5,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use regimen::data::{
@@ -20,26 +20,28 @@ const WORKERS: [usize; 4] = [0, 1, 2, 8];
 /// One test at a time: threads and files are counted for the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Threads of loaders, and open files.
-fn held() -> (usize, usize) {
-    let threads = fs::read_dir("/proc/self/task").unwrap().filter(|task| {
-        let name = fs::read_to_string(task.as_ref().unwrap().path().join("comm"));
-        name.is_ok_and(|name| name.starts_with("data-"))
-    });
-    (threads.count(), fs::read_dir("/proc/self/fd").unwrap().count())
+/// Threads of loaders that are running.
+fn threads() -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.filter(|name| name.starts_with("data-")).count()
+}
+
+fn open_files() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 /// Runs `test`, while no other test does, and sees that no thread and no file is left.
 fn leaving_nothing(test: impl FnOnce()) {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let before = held();
+    let before = open_files();
     test();
     // A thread that was waited for is still listed for a moment.
     let start = Instant::now();
-    while held() != before && start.elapsed() < Duration::from_secs(5) {
+    while threads() > 0 && start.elapsed() < Duration::from_secs(5) {
         std::thread::yield_now();
     }
-    assert_eq!(held(), before, "threads and files left");
+    assert_eq!((threads(), open_files()), (0, before), "threads and files left");
 }
 
 /// What became of each batch of the first epoch, and the notices.
@@ -242,12 +244,6 @@ fn data_that_is_less_than_one_batch_is_told() {
 
 #[test]
 fn a_slow_worker_is_named() {
-    let slow = |index| {
-        if index == 13 {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        index
-    };
     for (workers, expected) in [
         (0, "dataset `toy` batch 1 took "),
         (1, "worker data-0 was "),
@@ -255,13 +251,38 @@ fn a_slow_worker_is_named() {
         (8, "worker data-1 was "),
     ] {
         leaving_nothing(|| {
+            // Sample 13 is in hand before batch 1 is asked for, and done long after that.
+            let (reached, asked) =
+                (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(workers == 0)));
+            let (reach, ask) = (reached.clone(), asked.clone());
+            let slow = move |index| {
+                if index == 13 {
+                    reach.store(true, Ordering::Release);
+                    wait_for(&ask);
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                index
+            };
             let loader = Loader::new(indices(100).map(slow).named("toy")).batch_size(10).workers(workers);
-            let (batches, notices) = outcomes(&loader.slow_after(Duration::from_millis(5)));
-            assert!(batches.iter().all(Result::is_ok));
+            let loader = loader.slow_after(Duration::from_millis(5));
+            let mut epoch = loader.epoch(At::epoch(0, 42)).unwrap();
+            epoch.next().unwrap().unwrap();
+            if workers > 0 {
+                wait_for(&reached);
+            }
+            asked.store(true, Ordering::Release);
+            epoch.next().unwrap().unwrap();
+            let notices: Vec<String> = std::iter::from_fn(|| epoch.notice()).collect();
             let named = notices.iter().find(|notice| notice.starts_with(expected));
             let at = if workers == 0 { "batch 1" } else { "it was at sample 13" };
             assert!(named.is_some_and(|notice| notice.contains(at)), "{notices:?}");
         });
+    }
+}
+
+fn wait_for(flag: &AtomicBool) {
+    while !flag.load(Ordering::Acquire) {
+        std::thread::yield_now();
     }
 }
 
@@ -280,6 +301,23 @@ fn a_consumer_that_stops_early_leaves_nothing() {
                 (0..taken).for_each(|_| drop(epoch.next().unwrap().unwrap()));
             });
         }
+    }
+}
+
+#[test]
+fn an_epoch_that_was_dropped_has_waited_for_the_sample_in_hand() {
+    let slow = |index| {
+        std::thread::sleep(Duration::from_millis(20));
+        index
+    };
+    for workers in WORKERS {
+        leaving_nothing(|| {
+            let samples = Arc::new(indices(1000));
+            let loader = Loader::new(samples.clone().map(slow)).workers(workers);
+            drop(loader.epoch(At::epoch(0, 42)).unwrap());
+            drop(loader);
+            assert_eq!(Arc::strong_count(&samples), 1, "{workers} workers");
+        });
     }
 }
 
@@ -339,6 +377,8 @@ fn files_that_are_not_what_they_should_be_are_named_and_closed() {
             "{notices:?}"
         );
     });
+    // Removing a folder opens it, which another test would count.
+    leaving_nothing(|| folder.close().unwrap());
 }
 
 /// Gathers what it is given.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Mutex;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use regimen::data::{Loader, indices};
@@ -12,12 +12,16 @@ struct Counting;
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
-static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Bytes that this thread ever asked for.
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
 
 // SAFETY: all requests go to the system's allocator as they are.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(layout.size(), Relaxed);
+        ALLOCATED.set(ALLOCATED.get() + layout.size());
         PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
@@ -32,9 +36,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-/// One test at a time: the counts are of the whole process.
-static ALONE: Mutex<()> = Mutex::new(());
 
 const MEBIBYTE: usize = 1 << 20;
 
@@ -65,9 +66,9 @@ fn peak_of_pass(batches: usize, workers: usize, prefetch: usize) -> usize {
 
 #[test]
 fn a_pass_takes_the_batches_of_the_workers_and_those_prefetched_besides_the_one_in_use() {
-    let _alone = ALONE.lock().unwrap();
     let check = |batches, workers, prefetch| {
         let peak = peak_of_pass(batches, workers, prefetch);
+        // A quarter for threads, queues and the other tests of this file.
         let bound = (workers + prefetch + 1) * MEBIBYTE + MEBIBYTE / 4;
         assert!(peak < bound, "{workers} workers, {prefetch} prefetched: {peak} bytes");
     };
@@ -81,25 +82,23 @@ fn a_pass_takes_the_batches_of_the_workers_and_those_prefetched_besides_the_one_
 
 #[test]
 fn batch_a_thousand_million_of_a_shuffled_epoch_is_had_without_the_ones_before() {
-    let _alone = ALONE.lock().unwrap();
     let samples = 100_000_000_000;
     let loader = Loader::new(indices(samples)).batch_size(64).shuffle();
-    let before = ALLOCATED.load(Relaxed);
+    let before = ALLOCATED.get();
     let mut epoch = loader.epoch(At::epoch(7, 42).skip(1_000_000_000)).unwrap();
     let batch = epoch.next().unwrap().unwrap().batch;
     assert!(batch.len() == 64 && batch.iter().all(|&index| index < samples));
-    let allocated = ALLOCATED.load(Relaxed) - before;
+    let allocated = ALLOCATED.get() - before;
     assert!(allocated < 4096, "{allocated} bytes");
 }
 
 #[test]
 fn a_batch_is_one_allocation_of_its_size() {
-    let _alone = ALONE.lock().unwrap();
     let loader =
         Loader::new(indices(64_000)).batch_size(64).shuffle().transform(|index, _| [index as f32; 100]);
     let mut epoch = loader.epoch(At::epoch(0, 42)).unwrap();
     epoch.next().unwrap().unwrap();
-    let before = ALLOCATED.load(Relaxed);
+    let before = ALLOCATED.get();
     epoch.next().unwrap().unwrap();
-    assert_eq!(ALLOCATED.load(Relaxed) - before, 64 * 100 * size_of::<f32>());
+    assert_eq!(ALLOCATED.get() - before, 64 * 100 * size_of::<f32>());
 }
