@@ -49,7 +49,7 @@ impl Trained {
 
     fn learn(&mut self, loss: Tensor<1>) {
         let gradients = GradientsParams::from_grads(loss.backward(), &self.player);
-        self.player = self.optimizer.step(1e-3_f64.into(), self.player.clone(), gradients);
+        self.player = self.optimizer.step(3e-4, self.player.clone(), gradients);
     }
 }
 
@@ -115,7 +115,7 @@ fn main() -> Result<(), BoxError> {
     });
     Run::new(&mut gan)
         .seed(7)
-        .on(Event::TrainEpochEnd.every(5), |state: &mut State, _: &mut Gan| {
+        .on(Event::TrainEpochEnd.every(10), |state: &mut State, _: &mut Gan| {
             let off = state.metrics(Phase::Train).get(&OFF_RING).and_then(|metric| metric.epoch());
             println!(
                 "epoch {:2}: mean distance from the ring {:.3}",
@@ -123,6 +123,6 @@ fn main() -> Result<(), BoxError> {
                 off.unwrap_or(f64::NAN)
             );
         })
-        .train(&ring, Train::epochs(20))?;
+        .train(&ring, Train::epochs(60))?;
     Ok(())
 }

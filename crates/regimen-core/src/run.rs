@@ -245,6 +245,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if let Some(mistake) = self.mistake.take() {
             return Err(mistake);
         }
+        // A final stop ends training; what was trained can still be evaluated and used.
+        let over = if phase == Phase::Train { None } else { self.state.replace_stop(None) };
         self.state.enter(phase);
         self.epochs.clear();
         let result = body(self);
@@ -254,6 +256,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
             Some(stop) => Ended::Paused(stop.reason.to_string()),
         };
         self.state.clear_stop(false);
+        if over.is_some() {
+            self.state.replace_stop(over);
+        }
         match result {
             Ok(()) => Ok(Report {
                 ended,

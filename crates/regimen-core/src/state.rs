@@ -245,6 +245,11 @@ impl State {
         self.stop.is_some()
     }
 
+    /// Puts `stop` in place of the one there is, which it returns.
+    pub(crate) fn replace_stop(&mut self, stop: Option<Stop>) -> Option<Stop> {
+        std::mem::replace(&mut self.stop, stop)
+    }
+
     /// Forgets a pause; with `even_final`, a final stop too.
     pub(crate) fn clear_stop(&mut self, even_final: bool) {
         self.stop.take_if(|stop| even_final || !stop.is_final);

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Stop {
     /// The reason given with the first request.
     pub reason: Cow<'static, str>,
-    /// Whether a rule decided it (early stopping): such a stop is saved, and a restarted run ends
-    /// at once with the same reason until [`Run::go_on`](crate::Run::go_on). Any other stop only
-    /// pauses the run.
+    /// Whether a rule decided it (early stopping): such a stop is saved, and training that is
+    /// called again, or restarted, ends at once with the same reason until
+    /// [`Run::go_on`](crate::Run::go_on). Evaluation and prediction are possible all the same. Any
+    /// other stop only pauses the run.
     pub is_final: bool,
 }
 

@@ -148,6 +148,10 @@ fn a_final_stop_ends_every_later_call_until_told_to_go_on() {
     restarted.moment().load_run_state(&saved).unwrap();
     let report = restarted.train(&TRAIN, Train::epochs(1)).unwrap();
     assert_eq!((report.ended, report.train.steps), (Ended::Finished("told to finish".into()), 1));
+    // What was trained can be used all the same.
+    let report = restarted.evaluate(&EVAL, Evaluate::whole()).unwrap();
+    assert_eq!((report.ended, report.eval.steps), (Ended::Complete, 2));
+    assert!(restarted.state().stopping().is_some_and(|stop| stop.is_final));
     restarted.go_on();
     assert_eq!(restarted.train(&TRAIN, Train::epochs(1)).unwrap().ended, Ended::Complete);
 }
