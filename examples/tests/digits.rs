@@ -84,7 +84,8 @@ fn ctrl_c_ends_at_a_step_and_the_same_command_goes_on_from_there() {
         std::thread::yield_now();
     }
     assert!(Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap().success());
-    let lines = BufReader::new(running.stdout.take().unwrap()).lines().map(Result::unwrap).collect::<Vec<_>>();
+    let lines =
+        BufReader::new(running.stdout.take().unwrap()).lines().map(Result::unwrap).collect::<Vec<_>>();
     assert_eq!(running.wait().unwrap().code(), Some(130), "{lines:?}");
     assert!(lines.iter().any(|line| line.starts_with("training paused: SIGINT after")), "{lines:?}");
 

@@ -1,6 +1,6 @@
 //! A module's parameters and buffers as a state, by path.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId, Parameter};
@@ -74,7 +74,7 @@ pub(crate) fn load<M: Module>(module: &mut M, dict: &StateDict) -> Result<(), Bo
     // the loaded ones by the next forward pass.
     check(module, dict)?;
     let parameters = Parameters::of(module)?;
-    let mut load = Load(HashMap::new());
+    let mut load = Load(BTreeMap::new());
     for (path, entry) in parameters.iter() {
         load.0.insert(entry.id, data(dict.array(path)?)?);
     }
@@ -91,7 +91,7 @@ pub(crate) fn settle<M: Module>(module: &mut M) -> Result<(), BoxError> {
 
 struct Save(Vec<(ParamId, Result<TensorData, ExecutionError>)>);
 
-struct Load(HashMap<ParamId, TensorData>);
+struct Load(BTreeMap<ParamId, TensorData>);
 
 // Neither goes through the mappers that a layer has for Burn's own files: they turn a weight that
 // is kept transposed, and a loaded one would lie in memory otherwise than one that was trained,

@@ -44,7 +44,7 @@ impl ToyMlp {
     }
 }
 
-/// `x · weight + bias`, with a weight of shape `[inputs, outputs]`.
+/// `x * weight + bias`, with a weight of shape `[inputs, outputs]`.
 #[derive(Clone, Debug)]
 pub struct ToyLinear {
     weight: ToyArray,

@@ -247,7 +247,7 @@ mod tests {
         ProgressBar::on(Screen::Terminal(MultiProgress::with_draw_target(target)), Duration::ZERO)
     }
 
-    /// What is on the screen, with `~` for speeds and times.
+    /// What is on the screen, with `~` for speeds and times, `#` and `-` for the two kinds of blocks.
     fn screen(terminal: &InMemoryTerm) -> Vec<String> {
         let masked = |part: &str| match part {
             part if part.ends_with("/s") => part.rsplit_once(' ').map_or("~", |(rest, _)| rest).to_owned(),
@@ -255,7 +255,7 @@ mod tests {
             part => part.replace(" in 0:00", ""),
         };
         let line = |line: &str| line.split(", ").map(masked).collect::<Vec<_>>().join(", ");
-        terminal.contents().lines().map(line).collect()
+        terminal.contents().replace('\u{2588}', "#").replace('\u{2591}', "-").lines().map(line).collect()
     }
 
     #[test]
@@ -273,8 +273,8 @@ mod tests {
         assert_eq!(
             *seen.lock().unwrap(),
             [[
-                "train epoch 1/1 ██████████░░░░░░ 2/3, ~ left, loss 2.000",
-                "eval epoch 1 ████████████████ 1/1, ~ left, loss 5.000",
+                "train epoch 1/1 ##########------ 2/3, ~ left, loss 2.000",
+                "eval epoch 1 ################ 1/1, ~ left, loss 5.000",
             ]]
         );
         assert_eq!(
@@ -302,8 +302,8 @@ mod tests {
         assert_eq!(
             *seen.lock().unwrap(),
             [
-                bar("train epoch 1/1 ████████░░░░░░░░ 2/4"),
-                bar("train epoch 1/1 ████████████░░░░ 3/4, ~ left, loss 4.000")
+                bar("train epoch 1/1 ########-------- 2/4"),
+                bar("train epoch 1/1 ############---- 3/4, ~ left, loss 4.000")
             ]
         );
     }
