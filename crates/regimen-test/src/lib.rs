@@ -7,6 +7,8 @@
 //! * [`toy`] is a small tensor library with an [`Engine`](regimen_core::Engine), to run
 //!   [`AutoUnit`](regimen_core::AutoUnit) and tasks without a real one.
 //! * [`engine_suite`] holds any engine to the contract of the seam.
+//! * `resume_matrix`, with the feature `resume-matrix`, pauses runs on it everywhere and finishes
+//!   them in new processes.
 //!
 //! Everything here panics where a test should fail, and is meant for tests only.
 
@@ -21,6 +23,8 @@ mod recording_unit;
 mod transcript;
 
 pub mod engine_suite;
+#[cfg(feature = "resume-matrix")]
+pub mod resume_matrix;
 pub mod toy;
 
 pub use act::Act;

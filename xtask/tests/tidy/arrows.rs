@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("regimen-core", &[]),
     ("regimen-derive", &[]),
     ("regimen", &["regimen-core", "regimen-derive"]),
-    ("regimen-test", &["regimen-core"]),
+    ("regimen-test", &["regimen", "regimen-core"]),
     ("regimen-burn", &["regimen-core"]),
     ("regimen-torch", &["regimen-core"]),
     ("regimen-dist", &["regimen-core"]),

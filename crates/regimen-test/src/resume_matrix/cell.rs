@@ -1,0 +1,110 @@
+//! The cells of the matrix: where the run is paused, and how its data is read.
+
+use std::fmt;
+
+use super::fit::CALLS;
+
+/// Workers and prefetched batches of the loaders.
+const LOADERS: [(usize, usize); 4] = [(0, 0), (0, 4), (2, 0), (2, 4)];
+
+/// One way to make the run: in parts, each in a process of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// The parts in their order; only the last goes to the end.
+    pub legs: Vec<Leg>,
+}
+
+/// One part of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leg {
+    /// After how many steps from the very first, those of evaluations among them, it is paused; none
+    /// for the last part, which goes to the end.
+    pub stop: Option<u64>,
+    /// Threads that read the data.
+    pub workers: usize,
+    /// Batches that may be read ahead, where there are workers.
+    pub prefetch: usize,
+}
+
+impl Cell {
+    /// The run without a pause.
+    pub fn in_one_piece() -> Cell {
+        Cell::new(&[], |_| 0)
+    }
+
+    /// A pause after every step of training and evaluation, each with one kind of loader or with
+    /// another before and after, by turns.
+    pub fn each_stop() -> Vec<Cell> {
+        stops().map(|stop| Cell::new(&[stop], |leg| stop as usize + leg * (stop as usize / 4 % 4))).collect()
+    }
+
+    /// All of these: no pause, with every kind of loader; a pause after every step, with every kind
+    /// of loader; with another kind after the pause than before; and two pauses one step apart.
+    pub fn all() -> Vec<Cell> {
+        let mut cells: Vec<Cell> = (0..LOADERS.len()).map(|loader| Cell::new(&[], |_| loader)).collect();
+        for stop in stops() {
+            cells.extend((0..LOADERS.len()).map(|loader| Cell::new(&[stop], |_| loader)));
+            // Two further in the list is a loader with another number of workers.
+            cells.push(Cell::new(&[stop], |leg| stop as usize + 2 * leg));
+        }
+        cells.extend(stops().skip(1).map(|stop| Cell::new(&[stop - 1, stop], |leg| stop as usize + leg)));
+        cells
+    }
+
+    /// Pauses after `stops`, and for each part the place of its loader in [`LOADERS`].
+    fn new(stops: &[u64], loader: impl Fn(usize) -> usize) -> Cell {
+        let stops = stops.iter().copied().map(Some).chain([None]);
+        let leg = |(n, stop)| {
+            let (workers, prefetch) = LOADERS[loader(n) % LOADERS.len()];
+            Leg { stop, workers, prefetch }
+        };
+        Cell { legs: stops.enumerate().map(leg).collect() }
+    }
+}
+
+/// After the last step there is nothing left to pause.
+fn stops() -> impl Iterator<Item = u64> {
+    1..CALLS
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Leg { stop, workers, prefetch } in &self.legs {
+            write!(f, "{workers} workers, {prefetch} ahead")?;
+            if let Some(stop) = stop {
+                write!(f, ", paused after step {stop}; then ")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_cells_are_all_that_is_promised() {
+        let cells = Cell::all();
+        let count = |what: &dyn Fn(&[Leg]) -> bool| cells.iter().filter(|cell| what(&cell.legs)).count();
+        let same = |legs: &[Leg]| legs.iter().all(|leg| leg.workers == legs[0].workers);
+        assert_eq!(count(&|legs| legs.len() == 1), 4);
+        assert_eq!(count(&|legs| legs.len() == 2 && same(legs)), 86 * 4);
+        assert_eq!(count(&|legs| legs.len() == 2 && !same(legs)), 86);
+        assert_eq!(count(&|legs| legs.len() == 3), 85);
+        assert!(cells.iter().enumerate().all(|(n, cell)| !cells[..n].contains(cell)));
+    }
+
+    #[test]
+    fn each_stop_comes_once_and_every_pair_of_loaders_is_among_them() {
+        let cells = Cell::each_stop();
+        let stops: Vec<_> = cells.iter().map(|cell| cell.legs[0].stop.unwrap()).collect();
+        assert_eq!(stops, (1..CALLS).collect::<Vec<_>>());
+        let loaders =
+            |cell: &Cell| -> Vec<_> { cell.legs.iter().map(|leg| (leg.workers, leg.prefetch)).collect() };
+        let mut pairs: Vec<_> = cells.iter().map(loaders).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        assert_eq!(pairs.len(), 16);
+    }
+}

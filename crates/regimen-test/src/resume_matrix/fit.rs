@@ -1,0 +1,153 @@
+//! The run itself, or a part of it.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use regimen::callback::{EarlyStopping, LearningRateMonitor};
+use regimen::checkpoint::Checkpointer;
+use regimen::data::{Loader, indices, map};
+use regimen::log::MetricLog;
+use regimen::schedule::{Cosine, ScheduleExt};
+use regimen_core::{
+    AutoUnit, BoxError, Data, EVAL_LOSS, Ended, Engine, Event, Every, Fit, Loss, Random, Report, Run, State,
+    Step, StopHandle, Task,
+};
+
+use super::{Leg, ResumeFixture};
+use crate::engine_suite::ROWS;
+
+const STEPS: u64 = 60;
+
+/// After steps 12, 24, 36, 48 and 60, and after the epochs that end with steps 14, 28, 42 and 56.
+const EVALUATIONS: u64 = 9;
+
+const EVAL_STEPS: u64 = 3;
+
+/// How many steps the run has, those of its evaluations among them.
+pub(super) const CALLS: u64 = STEPS + EVALUATIONS * EVAL_STEPS;
+
+/// Where each part of the run writes down which rows came in which step.
+pub(super) const ORDER: &str = "order.txt";
+
+/// Where each part of the run writes down what was measured in the epochs that ended in it.
+const EPOCHS: &str = "epochs.txt";
+
+/// Where the checkpoints are.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+
+/// Makes the part `leg` of the run in `dir`: from the beginning where nothing is there, and
+/// otherwise from where the part before it was paused.
+pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
+    let begun = dir.join(ORDER).exists();
+    let task = Crops { fixture, order: String::new() };
+    let mut unit = AutoUnit::new(fixture.regularized(), task)
+        .accumulate(3)
+        .clip_norm(1.0)
+        .learning_rate(Cosine::new(fixture.learning_rate(), 40)?.warm_up(4));
+    let saver = Checkpointer::new(dir.join(CHECKPOINTS)).every(Every::steps(25)).keep_last(2);
+    let mut run = Run::new(&mut unit)
+        .seed(11)
+        .callback(LearningRateMonitor::new())
+        .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
+        .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))
+        // No loss ever falls that far, so it stops the run at the last evaluation, and only if it
+        // has counted every one before.
+        .callback(EarlyStopping::min(EVAL_LOSS, EVALUATIONS - 1).min_delta(1e9))
+        .saver(fixture.saver(saver));
+    if let Some(stop) = leg.stop {
+        let handle = run.stop_handle();
+        run = run
+            .on(Event::TrainStepEnd, stop_after(stop, &handle))
+            .on(Event::EvalStepEnd, stop_after(stop, &handle));
+    }
+    if run.restore_latest()?.is_some() != begun {
+        return Err("a checkpoint is to be restored in every process but the first".into());
+    }
+    let (train, eval) = (fixture.data(train_data(fixture, leg)), fixture.data(eval_data(fixture, leg)));
+    let config = Fit::steps(STEPS).steps_per_epoch(7).eval_every(Every::steps(12).or(Every::epochs(2)));
+    let report = run.fit(&train, &eval, config)?;
+    drop(run);
+    append(&dir.join(ORDER), &unit.task().order)?;
+    append(&dir.join(EPOCHS), &told(&report))?;
+    let steps = report.train.steps + report.eval.steps;
+    let as_told = match (&report.ended, leg.stop) {
+        (Ended::Paused(_), stop) => stop == Some(steps),
+        (_, Some(_)) => false,
+        // How a part that goes on ends is compared, as all it does.
+        (ended, None) => begun || matches!(ended, Ended::Finished(_)) && steps == CALLS,
+    };
+    if as_told { Ok(()) } else { Err(format!("it ended otherwise than told to: {report:?}").into()) }
+}
+
+/// Asks for a pause when `stop` steps are made.
+fn stop_after<U>(stop: u64, handle: &StopHandle) -> impl FnMut(&mut State, &mut U) + Send + use<U> {
+    let handle = handle.clone();
+    move |state, _| {
+        if state.train().steps + state.eval().steps == stop {
+            handle.stop("told to");
+        }
+    }
+}
+
+/// The first row, and the one after the last, of a run of rows.
+type Crop = (u64, u64);
+
+/// Ten crops an epoch in another order each time, of two to five rows that are drawn anew.
+fn train_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
+    let crop = |index: usize, random: &mut Random| {
+        let rows = 2 + index as u64 % 4;
+        let start = random.below(ROWS - rows + 1);
+        (start, start + rows)
+    };
+    let crops = Loader::new(indices(10)).shuffle().transform(crop).collate(only);
+    map(crops.workers(leg.workers).prefetch(leg.prefetch), |crop| (crop, fixture.batch(crop.0..crop.1)))
+}
+
+/// Three crops, of five to seven rows.
+fn eval_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
+    let crop = |index: usize, _: &mut Random| (8 * index as u64, 9 * index as u64 + 5);
+    let crops = Loader::new(indices(EVAL_STEPS as usize)).transform(crop).collate(only);
+    map(crops.workers(leg.workers).prefetch(leg.prefetch), |crop| (crop, fixture.batch(crop.0..crop.1)))
+}
+
+/// A crop is a whole batch.
+fn only(crops: Vec<Crop>) -> Result<Crop, BoxError> {
+    crops.first().copied().ok_or_else(|| "a batch without a crop".into())
+}
+
+/// The loss of a fixture as a task that writes down which rows it was given.
+struct Crops<'f, F> {
+    fixture: &'f F,
+    order: String,
+}
+
+impl<F: ResumeFixture> Task<F::Engine> for Crops<'_, F> {
+    type Batch = (Crop, F::Batch);
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        step: &Step,
+        module: &<F::Engine as Engine>::Module,
+        (rows, batch): &Self::Batch,
+    ) -> Result<(Loss<<F::Engine as Engine>::Scalar>, ()), BoxError> {
+        writeln!(self.order, "{:?} {} of epoch {}: rows {rows:?}", step.mode, step.index, step.epoch)?;
+        Ok((self.fixture.loss(step.mode, module, batch)?, ()))
+    }
+}
+
+/// The metrics of every epoch in `report`, a line each, and how the run ended unless it was paused.
+fn told(report: &Report) -> String {
+    let mut lines: Vec<String> = report.epochs.iter().map(|epoch| format!("{epoch:?}\n")).collect();
+    if !matches!(report.ended, Ended::Paused(_)) {
+        lines.push(format!("{}\n", report.ended));
+    }
+    lines.concat()
+}
+
+fn append(path: &Path, text: &str) -> Result<(), BoxError> {
+    let mut file = File::options().create(true).append(true).open(path)?;
+    Ok(file.write_all(text.as_bytes())?)
+}

@@ -1,0 +1,59 @@
+//! A run on the toy engine that is paused anywhere and finished in new processes ends with the same
+//! bytes; and each thing this stands on is seen to matter.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod broken;
+mod toy;
+
+use broken::{Broken, Defect};
+use regimen_test::resume_matrix::{Cell, failures, run_all};
+use toy::Toy;
+
+#[test]
+fn the_toy_engine_resumes_to_the_bit() {
+    run_all(&Toy, &Cell::all());
+}
+
+/// Every fourth stop.
+fn some_cells() -> Vec<Cell> {
+    Cell::each_stop().into_iter().step_by(4).collect()
+}
+
+/// One test for each defect, because the matrix starts the test it is in again and again. Each
+/// must be seen in what is named, after a third of the stops or more: a window, for one, is under
+/// way at half of them.
+macro_rules! caught {
+    ($($test:ident: $defect:ident => $seen:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let cells = some_cells();
+                let failures = failures(&Broken { defect: Defect::$defect, test: stringify!($test) }, &cells);
+                let seen = failures.iter().filter(|wrong| wrong.contains($seen)).count();
+                assert!(cells.len() <= 3 * seen, "{seen} of {} cells: {failures:#?}", cells.len());
+            }
+        )*
+    };
+}
+
+caught! {
+    no_seeding_of_steps: NoSeeding => "module/hidden.weight differs";
+    held_gradients_that_are_lost: NoGradients => "optimizer/hidden.weight.first_moment differs";
+    data_that_is_not_skipped: NoSkip => "order.txt differs";
+    metrics_in_flight_that_are_lost: NoMetrics => "epochs.txt differs";
+    logs_that_begin_anew: NoCallbacks => "metrics.csv differs";
+    early_stopping_that_begins_anew: NoCallbacks => "callbacks.EarlyStopping.state.waited differs";
+}
+
+#[test]
+fn the_wrapper_itself_is_sound() {
+    let fixture = Broken { defect: Defect::None, test: "the_wrapper_itself_is_sound" };
+    assert_eq!(failures(&fixture, &some_cells()), [""; 0]);
+}
+
+#[test]
+fn a_misnamed_test_is_told() {
+    let failures = failures(&Broken { defect: Defect::None, test: "no_test_of_this_name" }, &[]);
+    let [wrong] = &failures[..] else { panic!("{failures:?}") };
+    assert!(wrong.contains("`no_test_of_this_name`"), "{wrong}");
+}

@@ -1,0 +1,57 @@
+//! The toy engine as a fixture.
+
+use std::ops::Range;
+
+use regimen::{BoxError, Loss, Mode};
+use regimen_test::engine_suite::EngineFixture;
+use regimen_test::resume_matrix::ResumeFixture;
+use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
+
+/// A perceptron that learns a sine.
+pub(crate) struct Toy;
+
+impl Toy {
+    fn engine(make: impl FnOnce(&mut ToyVars) -> ToyMlp) -> ToyEngine<ToyMlp> {
+        manual_seed(1);
+        let mut vars = ToyVars::new();
+        let module = make(&mut vars);
+        ToyEngine::new(vars, module, ToyOptimizer::adam_w(0.01))
+    }
+}
+
+impl EngineFixture for Toy {
+    type Engine = ToyEngine<ToyMlp>;
+    type Batch = (ToyArray, ToyArray);
+
+    fn plain(&self) -> Self::Engine {
+        Toy::engine(|vars| ToyMlp::plain(vars, [1, 8, 1]))
+    }
+
+    fn regularized(&self) -> Self::Engine {
+        Toy::engine(|vars| ToyMlp::regularized(vars, [1, 8, 1], 0.3))
+    }
+
+    fn batch(&self, rows: Range<u64>) -> Self::Batch {
+        let x: Vec<f64> = rows.map(|row| row as f64 / 8.0).collect();
+        let y: Vec<f64> = x.iter().map(|x| x.sin()).collect();
+        (ToyArray::new(&[x.len(), 1], &x), ToyArray::new(&[y.len(), 1], &y))
+    }
+
+    fn misshapen(&self) -> Self::Batch {
+        (ToyArray::new(&[1, 2], &[0.0, 0.0]), ToyArray::new(&[1, 1], &[0.0]))
+    }
+
+    fn loss(&self, _: Mode, mlp: &ToyMlp, (x, y): &Self::Batch) -> Result<Loss<ToyArray>, BoxError> {
+        Ok(Loss::mean(mlp.forward(x).mean_squared_error(y), x.shape()[0] as f64))
+    }
+
+    fn tolerance(&self) -> f64 {
+        1e-13
+    }
+
+    fn test_name(&self) -> &str {
+        "the_toy_engine_resumes_to_the_bit"
+    }
+}
+
+impl ResumeFixture for Toy {}
