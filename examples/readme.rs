@@ -1,6 +1,5 @@
 use regimen::callback::EarlyStopping;
 use regimen::{BoxError, Error, EvalUnit, Fit, Key, Run, State, TrainUnit};
-
 const LOSS: Key = Key::mean("eval/loss");
 struct Line(f64);
 impl TrainUnit for Line {
@@ -18,9 +17,9 @@ impl EvalUnit for Line {
     }
 }
 fn main() -> Result<(), Error> {
-    let (train, eval) = ([(1.0, 2.0), (0.5, 1.0)], [(2.0, 4.0)]);
-    let mut line = Line(0.0);
-    let report =
-        Run::new(&mut line).callback(EarlyStopping::min(LOSS, 3)).fit(&train, &eval, Fit::epochs(99))?;
-    Ok(println!("{}, loss {:?}, slope {}", report.ended, report.metric(&LOSS), line.0))
+    let (train, eval, mut line) = ([(1.0, 2.0), (0.5, 1.0)], [(2.0, 4.0)], Line(0.0));
+    let mut run = Run::new(&mut line).callback(EarlyStopping::min(LOSS, 3));
+    let report = run.fit(&train, &eval, Fit::epochs(99))?;
+    println!("{}, loss {:?}", report.ended, report.metric(&LOSS));
+    Ok(())
 }
