@@ -1,0 +1,120 @@
+//! Learns a text, character by character, with a small transformer on Burn: prints samples of its
+//! own while it learns, and at the end how well it predicts the tenth it has never seen.
+//!
+//! With `--out DIR` it can be stopped at any moment and started again: it goes on from the newest
+//! checkpoint in the folder.
+
+mod args;
+mod network;
+mod sample;
+mod task;
+mod text;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use regimen::callback::{LearningRateMonitor, Printer, ProgressBar};
+use regimen::checkpoint::Checkpointer;
+use regimen::log::MetricLog;
+use regimen::schedule::{Cosine, ScheduleExt, WarmUp};
+use regimen::signal::Signals;
+use regimen::{
+    AutoUnit, BoxError, Ended, Engine, Evaluate, Event, Every, Fit, Mode, Random, Run, State, keyed,
+};
+use regimen_burn::burn::optim::AdamWConfig;
+use regimen_burn::burn::tensor::Device;
+use regimen_burn::{Burn, initialize};
+
+use args::Args;
+use network::{Size, Transformer};
+use sample::sample;
+use task::{BITS, PredictNext, eval_loader, train_loader};
+use text::{Alphabet, Text};
+
+/// What is trained.
+type Unit = AutoUnit<Burn<Transformer>, PredictNext>;
+
+/// What a shell expects of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Characters of a sample.
+const SAMPLE: usize = 160;
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<ExitCode, BoxError> {
+    let device = regimen_burn::device(&args.device)?;
+    let Text { alphabet, train, held_out } = Text::open(args.text.as_deref(), args.context)?;
+    let &Args { context, width, layers, .. } = args;
+    let size = Size { alphabet: alphabet.len(), context, width, layers }.check()?;
+
+    let network = initialize(args.seed, &device, |device| Transformer::new(size, device))?;
+    let engine = Burn::new(network, AdamWConfig::new().init(), &device)?;
+    let mut unit =
+        AutoUnit::new(engine, PredictNext::new(&device)).learning_rate(learning_rate(args)?).clip_norm(1.0);
+
+    let bar = ProgressBar::new();
+    let printer = bar.printer();
+    let mut run = Run::new(&mut unit)
+        .seed(args.seed)
+        .callback(LearningRateMonitor::new())
+        .callback(bar)
+        .on(Event::EvalEpochEnd, writer(alphabet, context, device, printer));
+    if let Some(out) = &args.out {
+        run = run
+            .callback(MetricLog::csv(out.join("metrics.csv")))
+            .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
+            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2));
+        if let Some(restored) = run.restore_latest()? {
+            println!("going on from step {} ({})", restored.step, restored.from);
+        }
+    }
+    let _signals = Signals::pause(&run.stop_handle())?;
+    let (train, held_out) = (train_loader(train, args), eval_loader(held_out, args));
+    let mut report =
+        run.fit(&train, &held_out, Fit::steps(args.steps).eval_every(Every::steps(args.eval_every)))?;
+    println!("training {} after {} steps", report.ended, report.train.steps);
+    if !matches!(report.ended, Ended::Paused(_)) {
+        report = run.evaluate(&held_out, Evaluate::whole())?;
+    }
+    match report.metric(&BITS) {
+        _ if matches!(report.ended, Ended::Paused(_)) => Ok(ExitCode::from(INTERRUPTED)),
+        None => Err("the evaluation measured nothing".into()),
+        Some(bits) => {
+            println!("held-out bits per character: {bits:.4}");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Prints what the network writes when an evaluation ends; the same text for the same seed and step.
+fn writer(
+    alphabet: Alphabet,
+    context: usize,
+    device: Device,
+    mut printer: Printer,
+) -> impl FnMut(&mut State, &mut Unit) -> Result<(), BoxError> {
+    move |state, unit| {
+        let steps = state.train().steps;
+        let mut random = Random::new(keyed(state.seed(), "sample", 0, steps));
+        let characters = unit
+            .engine_mut()
+            .with_module(Mode::Predict, |network| sample(network, (SAMPLE, context), &mut random, &device))?;
+        Ok(writeln!(printer, "after {steps} steps it writes:\n{}\n", alphabet.decode(&characters))?)
+    }
+}
+
+/// Rises for a twentieth of the steps, then falls to 0.
+fn learning_rate(args: &Args) -> Result<WarmUp<Cosine>, BoxError> {
+    let rise = args.steps / 20;
+    Ok(Cosine::new(args.lr, args.steps - rise)?.warm_up(rise))
+}

@@ -1,0 +1,112 @@
+//! The network: a transformer that sees no character before it has predicted it.
+
+use regimen::BoxError;
+use regimen_burn::burn;
+use regimen_burn::burn::module::Module;
+use regimen_burn::burn::nn::attention::generate_autoregressive_mask;
+use regimen_burn::burn::nn::transformer::{
+    TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput,
+};
+use regimen_burn::burn::nn::{
+    Dropout, DropoutConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig,
+};
+use regimen_burn::burn::tensor::{Device, Int, Tensor};
+
+const HEADS: usize = 4;
+const DROPOUT: f64 = 0.1;
+
+/// A transformer of blocks that normalize first, over embedded characters and positions.
+#[derive(Module, Debug)]
+pub(crate) struct Transformer {
+    characters: Embedding,
+    positions: Embedding,
+    dropout: Dropout,
+    blocks: TransformerEncoder,
+    norm: LayerNorm,
+    head: Linear,
+}
+
+/// What sets the size of a [`Transformer`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Different characters.
+    pub(crate) alphabet: usize,
+    /// Characters it looks back at, the newest included.
+    pub(crate) context: usize,
+    /// Numbers that stand for one character inside.
+    pub(crate) width: usize,
+    /// Blocks of attention and feed-forward.
+    pub(crate) layers: usize,
+}
+
+impl Size {
+    /// Refuses a width that cannot be shared out among the heads of attention.
+    pub(crate) fn check(self) -> Result<Self, BoxError> {
+        match self.width.is_multiple_of(HEADS) {
+            true => Ok(self),
+            false => {
+                Err(format!("a width of {} cannot be used; give a multiple of {HEADS}", self.width).into())
+            }
+        }
+    }
+}
+
+impl Transformer {
+    pub(crate) fn new(size: Size, device: &Device) -> Self {
+        let Size { alphabet, context, width, layers } = size;
+        Transformer {
+            characters: EmbeddingConfig::new(alphabet, width).init(device),
+            positions: EmbeddingConfig::new(context, width).init(device),
+            dropout: DropoutConfig::new(DROPOUT).init(),
+            blocks: TransformerEncoderConfig::new(width, 4 * width, HEADS, layers)
+                .with_norm_first(true)
+                .with_dropout(DROPOUT)
+                .init(device),
+            norm: LayerNormConfig::new(width).init(device),
+            head: LinearConfig::new(width, alphabet).init(device),
+        }
+    }
+
+    /// Characters of shape [batch, length] to logits of the next one of each, of shape
+    /// [batch, length, alphabet]; `length` is at most the context.
+    pub(crate) fn forward(&self, characters: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, length] = characters.dims();
+        let device = characters.device();
+        let positions = Tensor::arange(0..length as i64, &device).unsqueeze();
+        let x = self.characters.forward(characters) + self.positions.forward(positions);
+        let x = TransformerEncoderInput::new(self.dropout.forward(x))
+            .mask_attn(generate_autoregressive_mask(batch, length, &device));
+        self.head.forward(self.norm.forward(self.blocks.forward(x)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prediction_depends_on_what_came_before_and_on_nothing_after() {
+        let device = regimen_burn::device("cpu").unwrap();
+        let size = Size { alphabet: 7, context: 6, width: 8, layers: 2 };
+        let network =
+            regimen_burn::initialize(3, &device, |device| Transformer::new(size, device)).unwrap().valid();
+        let logits = |characters: [i64; 6]| -> Vec<Vec<f32>> {
+            let logits = network.forward(Tensor::from_data([characters], &device));
+            let logits: Vec<f32> = logits.into_data().iter().collect();
+            logits.chunks(7).map(<[f32]>::to_vec).collect()
+        };
+        let (found, changed) = (logits([1, 2, 3, 4, 5, 6]), logits([1, 2, 3, 0, 5, 6]));
+        assert_eq!(found[..3], changed[..3]);
+        for position in 3..6 {
+            assert_ne!(found[position], changed[position], "at {position}");
+        }
+    }
+
+    #[test]
+    fn a_width_that_the_heads_cannot_share_is_an_error() {
+        let size = |width| Size { alphabet: 2, context: 2, width, layers: 1 };
+        assert!(size(8).check().is_ok());
+        let error = size(10).check().unwrap_err().to_string();
+        assert_eq!(error, "a width of 10 cannot be used; give a multiple of 4");
+    }
+}
