@@ -1,6 +1,6 @@
 //! The parameters and buffers of a module by their path, which is the same in every process.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId, Parameter};
 use burn::tensor::{Bool, DType, Int, Tensor};
@@ -12,7 +12,7 @@ use crate::array::dtype;
 #[derive(Debug)]
 pub(crate) struct Parameters {
     by_path: BTreeMap<String, Entry>,
-    paths: HashMap<ParamId, String>,
+    paths: BTreeMap<ParamId, String>,
 }
 
 /// One parameter or buffer.
@@ -39,7 +39,7 @@ impl Parameters {
     pub(crate) fn of<M: Module>(module: &M) -> Result<Self, BoxError> {
         let mut list = List::default();
         module.visit(&mut list);
-        let mut parameters = Parameters { by_path: BTreeMap::new(), paths: HashMap::new() };
+        let mut parameters = Parameters { by_path: BTreeMap::new(), paths: BTreeMap::new() };
         for (path, id, shape, burn_dtype, trained) in list.found {
             let dtype = dtype(burn_dtype).map_err(|cause| format!("`{path}`: {cause}"))?;
             if let Some(first) = parameters.paths.insert(id, path.clone()) {
