@@ -1,4 +1,4 @@
-//! A [`StateDict`] as a safetensors file, which Python reads with nothing of ours.
+//! A [`StateDict`](regimen_core::StateDict) as a safetensors file, which Python reads with nothing of ours.
 //!
 //! The reader and writer are our own because of what the `safetensors` crate does not give: a
 //! writer to any destination without a second copy, a reader that allocates no more than a
