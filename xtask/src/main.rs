@@ -1,7 +1,7 @@
 //! Everything a developer of regimen runs.
 //!
 //! `cargo xtask ci` is the one gate, the same at home and elsewhere; `cargo xtask bench NAME`
-//! measures.
+//! measures, and `cargo xtask torture` kills, cuts off and damages real trainings.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
 
 mod bench;
@@ -10,6 +10,7 @@ mod peers;
 mod steps;
 mod table;
 mod tools;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -20,9 +21,13 @@ type BoxError = Box<dyn std::error::Error>;
 const USAGE: &str = "\
 usage: cargo xtask ci
        cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]
+       cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
 
 ci      every check of the project; ends with a table of what ran, what did not, and why
-bench   measures one thing: loader, overhead
+bench   measures one thing: checkpoint, loader, overhead
+torture checks what trainings leave on the disk that are killed at random and at every call of the
+        system, that lose their power, that are damaged, that are sent signals; exits 1 where a
+        promise is broken, 2 where something could not be run
 
 REGIMEN_TARGET=DIR      where to build; the user's cache folder by default
 REGIMEN_REQUIRE=all     what could not be run is a failure";
@@ -31,12 +36,13 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
-        ["ci"] => ci::run(),
-        ["bench", name, options @ ..] => bench::run(name, options),
+        ["ci"] => ci::run().map(|()| ExitCode::SUCCESS),
+        ["bench", name, options @ ..] => bench::run(name, options).map(|()| ExitCode::SUCCESS),
+        ["torture", options @ ..] => torture::torture(options),
         _ => Err(USAGE.into()),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

@@ -6,9 +6,9 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use crate::BoxError;
 use crate::ci::{End, Step};
 use crate::workspace::{Workspace, run, run_lines};
+use crate::{BoxError, peers, torture};
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "format", run: format, is_gate: false },
@@ -18,6 +18,8 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "doctests", run: doctests, is_gate: false },
     Step { name: "docs", run: docs, is_gate: false },
     Step { name: "examples", run: examples, is_gate: false },
+    Step { name: "python", run: python, is_gate: false },
+    Step { name: "torture", run: torture::step, is_gate: false },
 ];
 
 /// Each example with the arguments that make it short. One that is missing here fails the step.
@@ -82,6 +84,18 @@ fn examples(workspace: &Workspace) -> Result<End, BoxError> {
         println!("-- {name} {}: {:.1} s", args.join(" "), begun.elapsed().as_secs_f64());
     }
     Ok(End::Ran(format!("{} programs", EXAMPLES.len())))
+}
+
+/// The tests that let Python read what was written. Without Python they pass and check nothing, so
+/// they are counted here and not among the others.
+fn python(workspace: &Workspace) -> Result<End, BoxError> {
+    match peers::reader(workspace) {
+        Ok(python) => {
+            let mut cargo = workspace.cargo(&["test", "--workspace", "--tests", "--", "python_reads"]);
+            count_tests(cargo.env("REGIMEN_PYTHON", python))
+        }
+        Err(why) => Ok(End::NotRun(why.to_string())),
+    }
 }
 
 /// Runs `cargo test ...`, shows what it prints, and counts. No test at all is a failure.

@@ -4,22 +4,30 @@ use std::process::{Command, Stdio};
 
 use crate::workspace::run;
 
-/// Makes sure that valgrind can be called, or says why it cannot. Where it is missing and the
-/// user may install packages, it is installed.
+/// Makes sure that valgrind can be called, or says why it cannot.
 pub(crate) fn valgrind() -> Result<(), String> {
-    if answers("valgrind", "--version") {
+    have("valgrind", "--version", "valgrind")
+}
+
+/// Makes sure that `program` can be called, which answers to `arg`, or says why it cannot. Where it
+/// is missing and the user may install packages, the `package` that holds it is installed.
+pub(crate) fn have(program: &str, arg: &str, package: &str) -> Result<(), String> {
+    if answers(program, arg) {
         return Ok(());
     }
     if !(is_root() && answers("apt-get", "--version")) {
-        return Err("valgrind is not installed: install it with the system's package manager".into());
+        return Err(format!(
+            "{program} is not installed: install {package} with the system's package manager"
+        ));
     }
-    println!("valgrind is not installed: installing it with apt-get");
+    println!("{program} is not installed: installing {package} with apt-get");
     let apt =
         |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
-    apt(&["install", "--yes", "--no-install-recommends", "valgrind"])
+    let install = ["install", "--yes", "--no-install-recommends", package];
+    apt(&install)
         // The list of packages may be older than the packages.
-        .or_else(|_| apt(&["update"]).and_then(|()| apt(&["install", "--yes", "valgrind"])))
-        .map_err(|error| format!("valgrind cannot be installed: {error}"))
+        .or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
+        .map_err(|error| format!("{package} cannot be installed: {error}"))
 }
 
 /// Whether `program` exists and can be run.

@@ -2,6 +2,7 @@
 //! writes it as JSON where that is asked for.
 
 mod callgrind;
+mod checkpoint;
 mod figures;
 mod loader;
 mod overhead;
@@ -27,6 +28,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
     let bench = match name {
+        "checkpoint" => checkpoint::checkpoint,
         "loader" => loader::loader,
         "overhead" => overhead::overhead,
         _ => return Err(format!("no benchmark is called `{name}`\n{USAGE}").into()),

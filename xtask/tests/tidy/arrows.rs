@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-const PROGRAMS: &[&str] = &["regimen-bench", "regimen-examples"];
+const PROGRAMS: &[&str] = &["regimen-bench", "regimen-examples", "regimen-torture"];
 
 /// What tests need beyond that.
 const FOR_TESTS: &[(&str, &[&str])] = &[

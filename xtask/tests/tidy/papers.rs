@@ -14,6 +14,7 @@ const CODE_MAP: &[(&str, &str)] = &[
     ("crates/regimen-burn", "crates/regimen-burn/src/"),
     ("crates/regimen-cli", "crates/regimen-cli/src/"),
     ("examples", "examples/"),
+    ("torture", "torture/"),
     ("xtask", "xtask/"),
 ];
 
@@ -69,7 +70,10 @@ fn mapped() -> Vec<(String, String, String)> {
 }
 
 fn rust_files() -> Vec<Source> {
-    ["bench", "crates", "examples", "xtask"].iter().flat_map(|folder| files(folder, &[".rs"])).collect()
+    ["bench", "crates", "examples", "torture", "xtask"]
+        .iter()
+        .flat_map(|folder| files(folder, &[".rs"]))
+        .collect()
 }
 
 fn quoted(file: &str) -> String {

@@ -1,0 +1,97 @@
+//! The steps of a training that saves in the background, beside those of one that does not.
+
+use std::path::Path;
+use std::time::Instant;
+
+use regimen::checkpoint::Checkpointer;
+use regimen::{AppState, BoxError, Every, Run, State, Train, TrainUnit};
+use regimen_bench::{figure, median, rounds};
+
+const ROUNDS: usize = 7;
+const STEPS: u64 = 300;
+const EVERY: u64 = 10;
+
+/// The weights of a network of 784, 512, 256 and 10 units: 6.4 MB with what Adam keeps.
+const WEIGHTS: usize = 784 * 512 + 512 * 256 + 256 * 10;
+const BATCH: usize = 16;
+
+pub(crate) fn measure(folder: &Path) -> Result<(), BoxError> {
+    let dir = folder.join("background");
+    let (mut saving, mut plain) = (Vec::new(), Vec::new());
+    let means =
+        rounds(ROUNDS, &mut [&mut || steps(Some(&dir), &mut saving), &mut || steps(None, &mut plain)])?;
+    let [with, without] = [0, 1].map(|contestant| median(means[contestant].clone()));
+    // The first round is not kept.
+    let [slow_with, slow_without] = [saving, plain].map(|slow| median(slow[1..].to_vec()));
+    figure("background/mean", "ms", 1e3 * with, "ms")?;
+    figure("background/mean", "ms_without", 1e3 * without, "ms")?;
+    figure("background/mean", "ratio", with / without, "ratio")?;
+    figure("background/p99", "ms", 1e3 * slow_with, "ms")?;
+    figure("background/p99", "ms_without", 1e3 * slow_without, "ms")?;
+    figure("background/p99", "ratio", slow_with / slow_without, "ratio")?;
+    Ok(())
+}
+
+/// Trains, and saves to `dir` if there is one. Returns the mean seconds of a step, with all that
+/// happens between two steps; appends the 99th percentile to `slow`.
+fn steps(dir: Option<&Path>, slow: &mut Vec<f64>) -> Result<f64, BoxError> {
+    let mut unit = Mlp::new();
+    let mut run = Run::new(&mut unit);
+    if let Some(dir) = dir {
+        if dir.exists() {
+            std::fs::remove_dir_all(dir)?;
+        }
+        run = run.saver(Checkpointer::new(dir).every(Every::steps(EVERY)).keep_last(2));
+    }
+    run.train(&[0.5; STEPS as usize], Train::steps(STEPS))?;
+    drop(run);
+    let took = unit.begun.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+    let mut took: Vec<f64> = took.collect();
+    took.sort_by(f64::total_cmp);
+    slow.push(took[took.len() * 99 / 100]);
+    Ok(took.iter().sum::<f64>() / took.len() as f64)
+}
+
+/// As much arithmetic and state as a perceptron with Adam has.
+#[derive(AppState, Debug)]
+struct Mlp {
+    module: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    #[app_state(skip)]
+    begun: Vec<Instant>,
+}
+
+impl Mlp {
+    fn new() -> Self {
+        let zeros = || vec![0.0; WEIGHTS];
+        Mlp { module: vec![0.01; WEIGHTS], first: zeros(), second: zeros(), begun: Vec::new() }
+    }
+}
+
+impl TrainUnit for Mlp {
+    type Batch = f32;
+
+    fn train_step(&mut self, _: &mut State, batch: f32) -> Result<(), BoxError> {
+        self.begun.push(Instant::now());
+        let moments = self.first.chunks_mut(1024).zip(self.second.chunks_mut(1024));
+        for (weights, (first, second)) in self.module.chunks_mut(1024).zip(moments) {
+            // Forward and backward multiply each weight three times for each sample.
+            let mut gradients = [0.0; 1024];
+            for pass in 0..3 * BATCH {
+                let input = std::hint::black_box(batch + pass as f32);
+                for (gradient, weight) in gradients.iter_mut().zip(&*weights) {
+                    *gradient += input * weight;
+                }
+            }
+            for (((weight, first), second), gradient) in
+                weights.iter_mut().zip(first).zip(second).zip(gradients)
+            {
+                *first = 0.9 * *first + 0.1 * gradient;
+                *second = 0.999 * *second + 0.001 * gradient * gradient;
+                *weight -= 1e-6 * *first / (second.sqrt() + 1e-8);
+            }
+        }
+        Ok(())
+    }
+}

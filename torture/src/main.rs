@@ -1,0 +1,101 @@
+//! Tortures real training processes, and checks what they leave on the disk.
+//!
+//! Run by `cargo xtask torture`, in an empty folder. Exits 1 where a promise is broken, and 2 where
+//! something could not be run.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
+
+mod cuts;
+mod faults;
+mod flips;
+mod kills;
+mod signals;
+mod strace;
+mod tally;
+mod train;
+mod trainer;
+mod unsynced;
+mod volume;
+mod walk;
+mod witness;
+mod writers;
+
+use std::process::ExitCode;
+
+use regimen::BoxError;
+
+use tally::Tally;
+
+/// How much of each torture to run.
+#[derive(Debug)]
+struct Options {
+    kills: u64,
+    cuts: u64,
+    flips: u64,
+    signals: u64,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args.as_slice() {
+        ["train", rest @ ..] => train::train(rest).map(|()| 0),
+        _ => Options::parse(&args).and_then(|options| torture(&options)),
+    };
+    match done {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs everything, and returns the exit status.
+fn torture(options: &Options) -> Result<u8, BoxError> {
+    let mut status = 0;
+    let mut show = |tally: Tally| {
+        println!("{tally}");
+        status = match tally.status() {
+            0 => status,
+            broken @ 1 => broken,
+            not_run => {
+                if status == 0 {
+                    not_run
+                } else {
+                    status
+                }
+            }
+        };
+    };
+    show(kills::kills(options.kills)?);
+    for tally in faults::faults()? {
+        show(tally);
+    }
+    show(cuts::cuts(options.cuts)?);
+    show(flips::flips(options.flips)?);
+    show(signals::signals(options.signals)?);
+    show(writers::writers()?);
+    Ok(status)
+}
+
+impl Options {
+    fn parse(mut args: &[&str]) -> Result<Self, BoxError> {
+        let mut options = Options { kills: 1_000, cuts: 100, flips: 10_000, signals: 200 };
+        loop {
+            let (name, n, rest) = match args {
+                [] => return Ok(options),
+                [name, n, rest @ ..] => (*name, *n, rest),
+                [name] => return Err(format!("`{name}` needs a number").into()),
+            };
+            let count = match name {
+                "--kills" => &mut options.kills,
+                "--cuts" => &mut options.cuts,
+                "--flips" => &mut options.flips,
+                "--signals" => &mut options.signals,
+                _ => return Err(format!("`{name}` is not understood").into()),
+            };
+            *count = n.parse().map_err(|_| format!("`{name} {n}`: not a number"))?;
+            args = rest;
+        }
+    }
+}

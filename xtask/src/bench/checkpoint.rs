@@ -1,0 +1,26 @@
+//! `cargo xtask bench checkpoint`: what saving and restoring cost, and what `torch.save` does.
+
+use super::Options;
+use super::figures::Figures;
+use super::programs::{Programs, measure};
+use crate::workspace::Workspace;
+use crate::{BoxError, peers};
+
+pub(crate) fn checkpoint(
+    workspace: &Workspace,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<(), BoxError> {
+    let programs = Programs::build(workspace)?;
+    let folder = workspace.scratch("checkpoint")?;
+    measure(programs.command("checkpoint").arg(&folder), figures)?;
+    if options.peers {
+        match peers::python(workspace) {
+            Ok(python) => {
+                measure(workspace.program(python).arg("bench/peers/checkpoint.py").arg(&folder), figures)?;
+            }
+            Err(why) => figures.miss("peers", why),
+        }
+    }
+    Ok(())
+}
