@@ -10,11 +10,11 @@ use regimen_burn::{device, initialize};
 use crate::network::{Batch, Network, batches};
 use crate::{BATCHES, Case, LEARNING_RATE, MAX_NORM, SEED};
 
-/// Makes `steps` steps, and returns the mean loss of those since the epoch began.
+/// Makes `steps` steps, and returns the mean loss of the epoch, or of as much as there is of it.
 pub(crate) fn train<N: Network>(case: Case, steps: usize) -> Result<f64, BoxError> {
     let cpu = device("cpu")?;
     let device = cpu.clone().autodiff();
-    let mut module = initialize(SEED, &cpu, N::new).train().fork(&device);
+    let mut module = initialize(SEED, &cpu, N::new)?.train().fork(&device);
     let mut optimizer = AdamConfig::new().init();
     let criterion = CrossEntropyLossConfig::new().init(&device);
     let data = batches(case.batch, &cpu);

@@ -9,10 +9,10 @@ use regimen_burn::{Burn, device, initialize};
 use crate::network::{Batch, Network, batches};
 use crate::{Case, LEARNING_RATE, MAX_NORM, SEED};
 
-/// Makes `steps` steps, and returns the mean loss of those since the epoch began.
+/// Makes `steps` steps, and returns the mean loss of the epoch, or of as much as there is of it.
 pub(crate) fn train<N: Network>(case: Case, steps: usize) -> Result<f64, BoxError> {
     let device = device("cpu")?;
-    let engine = Burn::new(initialize(SEED, &device, N::new), AdamConfig::new().init(), &device)?;
+    let engine = Burn::new(initialize(SEED, &device, N::new)?, AdamConfig::new().init(), &device)?;
     let task = Classify(CrossEntropyLossConfig::new().init(&device));
     let mut unit = AutoUnit::new(engine, task).learning_rate(LEARNING_RATE);
     if case.accumulated {
@@ -20,7 +20,7 @@ pub(crate) fn train<N: Network>(case: Case, steps: usize) -> Result<f64, BoxErro
     }
     let mut run = Run::new(&mut unit).seed(SEED);
     run.train(&batches(case.batch, &device), Train::steps(steps as u64))?;
-    let loss = run.state().metric(&TRAIN_LOSS).and_then(|metric| metric.so_far());
+    let loss = run.state().metric(&TRAIN_LOSS).and_then(|metric| metric.so_far().or(metric.epoch()));
     loss.ok_or_else(|| "no step was made".into())
 }
 
