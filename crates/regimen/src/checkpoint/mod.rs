@@ -81,3 +81,8 @@ pub use saves::Saves;
 pub use sim_disk::SimDisk;
 pub use store::{Entry, NewFile, Opened, Store};
 pub use writer::{Snapshot, Writer};
+
+/// The program of the guide's page on stopping and going on is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/resume.md")]
+struct Guide;
