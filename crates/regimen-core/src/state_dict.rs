@@ -59,8 +59,8 @@ impl Dtype {
 pub trait Element: Copy + sealed::Sealed {
     /// Its type in the array.
     const DTYPE: Dtype;
-    /// Appends its little-endian bytes.
-    fn write(self, bytes: &mut Vec<u8>);
+    /// Writes its little-endian bytes over exactly [`Dtype::size`] bytes.
+    fn write(self, bytes: &mut [u8]);
     /// Reads it from exactly [`Dtype::size`] bytes.
     fn read(bytes: &[u8]) -> Self;
 }
@@ -74,8 +74,8 @@ macro_rules! element {
         impl sealed::Sealed for $number {}
         impl Element for $number {
             const DTYPE: Dtype = Dtype::$dtype;
-            fn write(self, bytes: &mut Vec<u8>) {
-                bytes.extend_from_slice(&self.to_le_bytes());
+            fn write(self, bytes: &mut [u8]) {
+                bytes.copy_from_slice(&self.to_le_bytes());
             }
             fn read(bytes: &[u8]) -> Self {
                 let mut whole = [0; size_of::<$number>()];
@@ -123,9 +123,9 @@ impl Array {
     }
 
     fn of<T: Element>(shape: &[usize], numbers: &[T]) -> Self {
-        let mut bytes = Vec::with_capacity(size_of_val(numbers));
-        for &number in numbers {
-            number.write(&mut bytes);
+        let mut bytes = vec![0; size_of_val(numbers)];
+        for (&number, bytes) in numbers.iter().zip(bytes.chunks_exact_mut(size_of::<T>())) {
+            number.write(bytes);
         }
         Array { dtype: T::DTYPE, shape: shape.to_vec(), bytes }
     }
