@@ -28,12 +28,12 @@ struct Case {
 }
 
 const CASES: [Case; 6] = [
-    Case::of::<ConvNet>(8, false, 60),
-    Case::of::<ConvNet>(64, false, 20),
-    Case::of::<ConvNet>(64, true, 20),
-    Case::of::<Mlp>(8, false, 400),
-    Case::of::<Mlp>(64, false, 200),
-    Case::of::<Mlp>(64, true, 200),
+    Case::of::<ConvNet>(8, false, 100),
+    Case::of::<ConvNet>(64, false, 40),
+    Case::of::<ConvNet>(64, true, 40),
+    Case::of::<Mlp>(8, false, 1_000),
+    Case::of::<Mlp>(64, false, 1_000),
+    Case::of::<Mlp>(64, true, 1_000),
 ];
 
 const ROUNDS: usize = 9;
