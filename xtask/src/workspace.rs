@@ -58,7 +58,8 @@ impl Workspace {
 
     /// Forgets what another clone built of this project's own crates. Cargo tells old from new by
     /// modification times only: a source that this clone checked out before the other one built
-    /// would count as built. The dependencies, which take the time, are kept.
+    /// would count as built. The dependencies, which take the time, are kept: cargo goes by the
+    /// names of targets, so no test or example may have the name of a dependency.
     fn take_over(&self) -> Result<(), BoxError> {
         let stamp = self.target.join("clone");
         let here = self.root.to_string_lossy().into_owned();
