@@ -38,8 +38,8 @@ struct Watch<const I: usize> {
 
 impl<const I: usize> Callback<Empty> for Watch<I> {
     fn on_train_step_end(&mut self, _state: &mut State, _unit: &mut Empty) -> Result<(), BoxError> {
-        // Seen from outside, so that the write is made.
-        self.steps = std::hint::black_box(self.steps + 1);
+        // The run calls it as `dyn Callback`, so the compiler cannot see that nobody reads this.
+        self.steps += 1;
         Ok(())
     }
 }
