@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::BoxError;
+use crate::{BoxError, spare};
 
 /// Arrays by name, in the order of their names: what one safetensors file holds.
 ///
@@ -59,10 +59,10 @@ impl Dtype {
 pub trait Element: Copy + sealed::Sealed {
     /// Its type in the array.
     const DTYPE: Dtype;
-    /// Writes its little-endian bytes over exactly [`Dtype::size`] bytes.
-    fn write(self, bytes: &mut [u8]);
-    /// Reads it from exactly [`Dtype::size`] bytes.
-    fn read(bytes: &[u8]) -> Self;
+    /// Writes the little-endian bytes of `numbers` over `bytes`, as far as both go.
+    fn write(numbers: &[Self], bytes: &mut [u8]);
+    /// Reads numbers from `bytes`, of which [`Dtype::size`] make one.
+    fn read(bytes: &[u8]) -> Vec<Self>;
 }
 
 mod sealed {
@@ -74,13 +74,16 @@ macro_rules! element {
         impl sealed::Sealed for $number {}
         impl Element for $number {
             const DTYPE: Dtype = Dtype::$dtype;
-            fn write(self, bytes: &mut [u8]) {
-                bytes.copy_from_slice(&self.to_le_bytes());
+            // Chunks of a length the compiler knows: only then is this the copy of a whole block.
+            fn write(numbers: &[Self], bytes: &mut [u8]) {
+                let (chunks, _) = bytes.as_chunks_mut::<{ size_of::<$number>() }>();
+                for (chunk, number) in chunks.iter_mut().zip(numbers) {
+                    *chunk = number.to_le_bytes();
+                }
             }
-            fn read(bytes: &[u8]) -> Self {
-                let mut whole = [0; size_of::<$number>()];
-                whole.copy_from_slice(bytes);
-                <$number>::from_le_bytes(whole)
+            fn read(bytes: &[u8]) -> Vec<Self> {
+                let (chunks, _) = bytes.as_chunks::<{ size_of::<$number>() }>();
+                chunks.iter().map(|chunk| <$number>::from_le_bytes(*chunk)).collect()
             }
         }
         impl From<$number> for Array {
@@ -112,6 +115,20 @@ impl Array {
         Ok(Array { dtype, shape, bytes })
     }
 
+    /// An array whose bytes `fill` writes, over whatever is in them: for engines, whose copies then
+    /// take the memory of an earlier one ([`with_spares`](crate::with_spares)).
+    pub fn filled(
+        dtype: Dtype,
+        shape: Vec<usize>,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), BoxError>,
+    ) -> Result<Self, BoxError> {
+        let length = shape.iter().try_fold(dtype.size(), |size, &n| size.checked_mul(n));
+        let length = length.ok_or_else(|| format!("{dtype:?} of shape {shape:?} fits into no memory"))?;
+        let mut bytes = spare::bytes(length);
+        fill(&mut bytes)?;
+        Ok(Array { dtype, shape, bytes })
+    }
+
     /// A one-dimensional array of `numbers`.
     pub fn from_slice<T: Element>(numbers: &[T]) -> Self {
         Array::of(&[numbers.len()], numbers)
@@ -123,10 +140,8 @@ impl Array {
     }
 
     fn of<T: Element>(shape: &[usize], numbers: &[T]) -> Self {
-        let mut bytes = vec![0; size_of_val(numbers)];
-        for (&number, bytes) in numbers.iter().zip(bytes.chunks_exact_mut(size_of::<T>())) {
-            number.write(bytes);
-        }
+        let mut bytes = spare::bytes(size_of_val(numbers));
+        T::write(numbers, &mut bytes);
         Array { dtype: T::DTYPE, shape: shape.to_vec(), bytes }
     }
 
@@ -155,7 +170,7 @@ impl Array {
         if self.dtype != T::DTYPE {
             return Err(format!("expected {:?}, found {:?}", T::DTYPE, self.dtype).into());
         }
-        Ok(self.bytes.chunks_exact(self.dtype.size()).map(T::read).collect())
+        Ok(T::read(&self.bytes))
     }
 
     /// The text this array holds. An error where it is not UTF-8.

@@ -76,6 +76,8 @@ pub struct Checkpointer {
     pub(super) measured: BTreeMap<String, f64>,
     /// The newest snapshot, as long as no step was made since.
     pub(super) recent: Option<Arc<Snapshot>>,
+    /// A snapshot that nobody needs any more, whose memory the next one takes.
+    pub(super) spent: Option<Arc<Snapshot>>,
 }
 
 impl Checkpointer {
@@ -102,6 +104,7 @@ impl Checkpointer {
             training: false,
             measured: BTreeMap::new(),
             recent: None,
+            spent: None,
         }
     }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use regimen_core::{
     AppState, BoxError, Error, Event, Events, Moment, Phase, Restored, Saver, Source, Stop, Which,
+    with_spares,
 };
 
 use super::background::{Background, Desk};
@@ -123,6 +124,7 @@ impl Checkpointer {
     fn open_desk(&mut self) -> Result<Desk, BoxError> {
         let run = self.run.get_or_insert_with(new_run);
         let writer = match &self.store {
+            None if self.in_background => Writer::open(&self.dir, &**run)?.on_one_thread(),
             None => Writer::open(&self.dir, &**run)?,
             Some(store) => Writer::open_on(store.clone(), &self.dir, &**run)?,
         };
@@ -178,7 +180,7 @@ impl Checkpointer {
             Event::TrainStepEnd => {
                 // What is saved from here on is no longer what was measured.
                 self.measured.clear();
-                self.recent = None;
+                self.spent = self.recent.take().or(self.spent.take());
                 return false;
             }
             Event::TrainEpochEnd => Phase::Train,
@@ -204,7 +206,9 @@ impl Checkpointer {
         if let Some(Err(why)) = background.wait() {
             self.failed(why, moment)?;
         }
-        let snapshot = Arc::new(take(moment, &self.measured, &self.hyper_parameters)?);
+        let spent = self.spent.take().or(self.recent.take()).and_then(Arc::into_inner).unwrap_or_default();
+        let again = || take(moment, &self.measured, &self.hyper_parameters);
+        let snapshot = Arc::new(with_spares(spent.parts.into_values(), again)?);
         self.recent = Some(Arc::clone(&snapshot));
         let background = self.open()?;
         if in_background {

@@ -94,6 +94,12 @@ impl Writer {
         Ok(Writer { store, dir, run, saves, saved, durable: false, threads: 1, _lock: None })
     }
 
+    /// The same, with all its work on the calling thread: what is saved beside a training leaves it
+    /// the other cores.
+    pub(super) fn on_one_thread(self) -> Self {
+        Writer { threads: 1, ..self }
+    }
+
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
