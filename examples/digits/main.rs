@@ -4,7 +4,6 @@
 //! With `--out DIR` it can be stopped at any moment and started again: it goes on from the newest
 //! checkpoint in the folder.
 
-mod args;
 mod task;
 
 use std::process::ExitCode;
@@ -13,16 +12,15 @@ use clap::Parser;
 use regimen::callback::{EarlyStopping, LearningRateMonitor, ProgressBar};
 use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
-use regimen::metric::ConfusionMatrix;
 use regimen::schedule::OneCycle;
 use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run};
 use regimen_burn::burn::optim::AdamConfig;
 use regimen_burn::{Burn, initialize};
-use regimen_examples::digits::{Image, Split, drawing};
+use regimen_examples::args::Args;
+use regimen_examples::digits::{Split, show};
 use regimen_examples::network::ConvNet;
 
-use args::Args;
 use task::{ReadDigits, eval_loader, inputs, train_loader};
 
 /// What a shell expects of a program that Ctrl-C ended.
@@ -88,19 +86,6 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         predicted.extend(digits);
         Ok(())
     })?;
-    show(&test, &predicted, side)
-}
-
-/// Prints the confusion matrix, three digits that were misread, and the share read right.
-fn show(test: &[Image], predicted: &[usize], side: usize) -> Result<ExitCode, BoxError> {
-    let targets: Vec<usize> = test.iter().map(|(_, digit)| *digit as usize).collect();
-    let mut confusion = ConfusionMatrix::new(10)?;
-    confusion.add(predicted, &targets)?;
-    println!("\n{confusion}");
-    let read = test.iter().zip(predicted);
-    for ((image, digit), found) in read.filter(|((_, digit), found)| *digit as usize != **found).take(3) {
-        println!("a {digit} read as {found}\n{}", drawing(image, side));
-    }
-    println!("held-out accuracy: {:.4}", confusion.accuracy().unwrap_or(0.0));
+    show(&test, &predicted, side)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,10 +5,9 @@ use regimen::{BoxError, Data, Key, Loss, PredictTask, Random, State, Step, StepR
 use regimen_burn::Burn;
 use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use regimen_burn::burn::tensor::{Device, Int, Tensor, TensorData};
+use regimen_examples::args::Args;
 use regimen_examples::digits::{Image, shifted};
 use regimen_examples::network::ConvNet;
-
-use crate::args::Args;
 
 /// Images of shape [batch, side, side] and their digits.
 type Batch = (Tensor<3>, Tensor<1, Int>);

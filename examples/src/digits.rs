@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use regimen::BoxError;
 use regimen::data::Idx;
+use regimen::metric::ConfusionMatrix;
 
 /// Grey images with the digit each one shows.
 #[derive(Clone, Debug)]
@@ -122,6 +123,20 @@ pub fn drawing(image: &[f32], side: usize) -> String {
     let shade = |pixel: &f32| SHADES[((pixel.clamp(0.0, 1.0) * 4.0).round()) as usize];
     let rows = image.chunks(side).map(|row| row.iter().map(shade).collect::<String>());
     rows.map(|row| row.trim_end().to_owned() + "\n").collect()
+}
+
+/// Prints the confusion matrix, three digits that were misread, and the share read right.
+pub fn show(test: &[Image], predicted: &[usize], side: usize) -> Result<(), BoxError> {
+    let targets: Vec<usize> = test.iter().map(|(_, digit)| *digit as usize).collect();
+    let mut confusion = ConfusionMatrix::new(10)?;
+    confusion.add(predicted, &targets)?;
+    println!("\n{confusion}");
+    let read = test.iter().zip(predicted);
+    for ((image, digit), found) in read.filter(|((_, digit), found)| *digit as usize != **found).take(3) {
+        println!("a {digit} read as {found}\n{}", drawing(image, side));
+    }
+    println!("held-out accuracy: {:.4}", confusion.accuracy().unwrap_or(0.0));
+    Ok(())
 }
 
 #[cfg(test)]

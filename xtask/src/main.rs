@@ -1,11 +1,13 @@
 //! Everything a developer of regimen runs.
 //!
 //! `cargo xtask ci` is the one gate, the same at home and elsewhere; `cargo xtask bench NAME`
-//! measures, and `cargo xtask torture` kills, cuts off and damages real trainings.
+//! measures, `cargo xtask torture` kills, cuts off and damages real trainings, and `cargo xtask libtorch`
+//! finds or installs what `regimen-torch` is built on.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
 
 mod bench;
 mod ci;
+mod libtorch;
 mod peers;
 mod steps;
 mod table;
@@ -21,15 +23,19 @@ type BoxError = Box<dyn std::error::Error>;
 const USAGE: &str = "\
 usage: cargo xtask ci
        cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]
+       cargo xtask libtorch
        cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
 
-ci      every check of the project; ends with a table of what ran, what did not, and why
-bench   measures one thing: checkpoint, loader, overhead
-torture checks what trainings leave on the disk that are killed at random and at every call of the
-        system, that lose their power, that are damaged, that are sent signals; exits 1 where a
-        promise is broken, 2 where something could not be run
+ci       every check of the project; ends with a table of what ran, what did not, and why
+bench    measures one thing: checkpoint, loader, overhead
+libtorch finds libtorch 2.11, where LIBTORCH says or in the active Python, or downloads it (545 MB),
+         and prints what a shell must be told to build on it: eval \"$(cargo xtask libtorch)\"
+torture  checks what trainings leave on the disk that are killed at random and at every call of the
+         system, that lose their power, that are damaged, that are sent signals; exits 1 where a
+         promise is broken, 2 where something could not be run
 
 REGIMEN_TARGET=DIR      where to build; the user's cache folder by default
+REGIMEN_LIBTORCH=DIR    where libtorch is installed; the user's cache folder by default
 REGIMEN_REQUIRE=all     what could not be run is a failure";
 
 fn main() -> ExitCode {
@@ -38,6 +44,7 @@ fn main() -> ExitCode {
     let done = match args.as_slice() {
         ["ci"] => ci::run().map(|()| ExitCode::SUCCESS),
         ["bench", name, options @ ..] => bench::run(name, options).map(|()| ExitCode::SUCCESS),
+        ["libtorch"] => libtorch::libtorch().map(|()| ExitCode::SUCCESS),
         ["torture", options @ ..] => torture::torture(options),
         _ => Err(USAGE.into()),
     };

@@ -20,6 +20,13 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "examples", run: examples, is_gate: false },
     Step { name: "python", run: python, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
+    // The last ones, so that their gate shuts no other: `regimen-torch` is a workspace of its own.
+    Step { name: "libtorch", run: libtorch, is_gate: false },
+    Step { name: "torch build", run: |workspace| torch(workspace, build), is_gate: true },
+    Step { name: "torch lint", run: |workspace| torch(workspace, lint), is_gate: false },
+    Step { name: "torch tests", run: |workspace| torch(workspace, tests_and_doctests), is_gate: false },
+    Step { name: "torch docs", run: |workspace| torch(workspace, docs), is_gate: false },
+    Step { name: "torch examples", run: |workspace| torch(workspace, torch_examples), is_gate: false },
 ];
 
 /// Each example with the arguments that make it short. One that is missing here fails the step.
@@ -32,8 +39,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("tour", &[]),
 ];
 
+const TORCH_EXAMPLES: &[(&str, &[&str])] = &[("digits-torch", &["--epochs", "1"])];
+
 fn format(workspace: &Workspace) -> Result<End, BoxError> {
-    run(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
+    for workspace in [workspace, &workspace.torch_without_libtorch()] {
+        run(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
+    }
     Ok(End::Ran("rustfmt".into()))
 }
 
@@ -62,6 +73,10 @@ fn doctests(workspace: &Workspace) -> Result<End, BoxError> {
     count_tests(&mut workspace.cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]))
 }
 
+fn tests_and_doctests(workspace: &Workspace) -> Result<End, BoxError> {
+    count_tests(&mut workspace.cargo(&["test", "--workspace", "--no-fail-fast"]))
+}
+
 fn docs(workspace: &Workspace) -> Result<End, BoxError> {
     let mut cargo = workspace.cargo(&["doc", "--workspace", "--no-deps", "--lib", "--examples"]);
     run(cargo.env("RUSTDOCFLAGS", "--deny warnings"))?;
@@ -69,13 +84,21 @@ fn docs(workspace: &Workspace) -> Result<End, BoxError> {
 }
 
 fn examples(workspace: &Workspace) -> Result<End, BoxError> {
+    run_examples(workspace, EXAMPLES)
+}
+
+fn torch_examples(workspace: &Workspace) -> Result<End, BoxError> {
+    run_examples(workspace, TORCH_EXAMPLES)
+}
+
+fn run_examples(workspace: &Workspace, examples: &[(&str, &[&str])]) -> Result<End, BoxError> {
     run(&mut workspace.cargo(&["build", "--workspace", "--examples"]))?;
     let names = example_names(workspace)?;
-    let unknown = names.iter().find(|name| !EXAMPLES.iter().any(|(known, _)| known == name));
+    let unknown = names.iter().find(|name| !examples.iter().any(|(known, _)| known == name));
     if let Some(name) = unknown {
-        return Err(format!("example `{name}` is not run: give it a line in EXAMPLES of {}", file!()).into());
+        return Err(format!("example `{name}` is not run: give it a line in {}", file!()).into());
     }
-    for (name, args) in EXAMPLES {
+    for (name, args) in examples {
         let begun = Instant::now();
         let program =
             workspace.target.join("debug/examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
@@ -83,7 +106,7 @@ fn examples(workspace: &Workspace) -> Result<End, BoxError> {
         run(workspace.program(program).args(*args).current_dir(workspace.scratch(name)?))?;
         println!("-- {name} {}: {:.1} s", args.join(" "), begun.elapsed().as_secs_f64());
     }
-    Ok(End::Ran(format!("{} programs", EXAMPLES.len())))
+    Ok(End::Ran(format!("{} programs", examples.len())))
 }
 
 /// The tests that let Python read what was written. Without Python they pass and check nothing, so
@@ -95,6 +118,21 @@ fn python(workspace: &Workspace) -> Result<End, BoxError> {
             count_tests(cargo.env("REGIMEN_PYTHON", python))
         }
         Err(why) => Ok(End::NotRun(why.to_string())),
+    }
+}
+
+fn libtorch(workspace: &Workspace) -> Result<End, BoxError> {
+    Ok(match workspace.libtorch() {
+        Ok(libtorch) => End::Ran(libtorch.to_string()),
+        Err(why) => End::NotRun(why),
+    })
+}
+
+/// Runs `step` in the workspace of `regimen-torch`.
+fn torch(workspace: &Workspace, step: fn(&Workspace) -> Result<End, BoxError>) -> Result<End, BoxError> {
+    match workspace.libtorch() {
+        Ok(_) => step(&workspace.torch()?),
+        Err(_) => Ok(End::NotRun("there is no libtorch".into())),
     }
 }
 

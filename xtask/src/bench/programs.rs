@@ -1,4 +1,4 @@
-//! The programs of the `bench` package: built as people build, run, and read.
+//! The programs of `regimen-bench` and `regimen-torch-bench`: built as people build, run, and read.
 
 use std::process::{Command, Stdio};
 
@@ -13,7 +13,18 @@ pub(crate) struct Programs<'w>(&'w Workspace);
 impl<'w> Programs<'w> {
     /// Builds them all with the settings that a user's release build has.
     pub(crate) fn build(workspace: &'w Workspace) -> Result<Self, BoxError> {
-        run(&mut workspace.cargo(&["build", "--release", "--package", "regimen-bench"]))?;
+        Self::of("regimen-bench", workspace)
+    }
+
+    /// The same for those on libtorch, where `torch` is [their workspace](Workspace::torch). All
+    /// programs are built to one folder: none may have the name of one of the others.
+    #[expect(dead_code, reason = "no benchmark is on libtorch yet")]
+    pub(crate) fn build_torch(torch: &'w Workspace) -> Result<Self, BoxError> {
+        Self::of("regimen-torch-bench", torch)
+    }
+
+    fn of(package: &str, workspace: &'w Workspace) -> Result<Self, BoxError> {
+        run(&mut workspace.cargo(&["build", "--release", "--package", package]))?;
         Ok(Programs(workspace))
     }
 

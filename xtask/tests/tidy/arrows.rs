@@ -20,14 +20,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-const PROGRAMS: &[&str] = &["regimen-bench", "regimen-examples", "regimen-torture"];
+const PROGRAMS: &[&str] = &["regimen-bench", "regimen-examples", "regimen-torch-bench", "regimen-torture"];
 
-/// What tests need beyond that.
+/// What tests need beyond that, and the examples that a crate has itself.
 const FOR_TESTS: &[(&str, &[&str])] = &[
     ("regimen-core", &["regimen-test"]),
     ("regimen", &["regimen-test"]),
     ("regimen-burn", &["regimen-test"]),
-    ("regimen-torch", &["regimen-test"]),
+    ("regimen-torch", &["regimen", "regimen-test"]),
     ("regimen-dist", &["regimen-test"]),
     ("regimen-cli", &["regimen-test"]),
 ];
@@ -89,10 +89,14 @@ fn is_ours(package: &str) -> bool {
     package == "regimen" || package == "xtask" || package.starts_with("regimen-")
 }
 
+/// The packages of both workspaces.
 fn packages() -> Vec<Value> {
-    let mut cargo = Command::new(env!("CARGO"));
-    let output =
-        cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root()).output().unwrap();
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    metadata["packages"].as_array().unwrap().clone()
+    let mut all = Vec::new();
+    for workspace in ["", "crates/regimen-torch"] {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root().join(workspace));
+        let metadata: Value = serde_json::from_slice(&cargo.output().unwrap().stdout).unwrap();
+        all.extend(metadata["packages"].as_array().unwrap().iter().cloned());
+    }
+    all
 }

@@ -12,11 +12,15 @@ const CODE_MAP: &[(&str, &str)] = &[
     ("crates/regimen-derive", "crates/regimen-derive/src/"),
     ("crates/regimen-test", "crates/regimen-test/src/"),
     ("crates/regimen-burn", "crates/regimen-burn/src/"),
+    ("crates/regimen-torch", "crates/regimen-torch/"),
     ("crates/regimen-cli", "crates/regimen-cli/src/"),
     ("examples", "examples/"),
     ("torture", "torture/"),
     ("xtask", "xtask/"),
 ];
+
+/// How the names of sources end.
+const SOURCES: &[&str] = &[".rs", ".cpp", ".h"];
 
 #[test]
 fn the_code_map_names_every_source_file() {
@@ -30,7 +34,8 @@ fn the_code_map_names_every_source_file() {
 fn the_code_map_names_no_file_that_is_gone() {
     for (heading, folder) in CODE_MAP {
         let section = section(heading);
-        let named = section.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs"));
+        let named = section.split('`').skip(1).step_by(2);
+        let named = named.filter(|name| SOURCES.iter().any(|ending| name.ends_with(ending)));
         for name in named {
             assert!(
                 root().join(folder).join(name).exists(),
@@ -42,7 +47,7 @@ fn the_code_map_names_no_file_that_is_gone() {
 
 #[test]
 fn every_crate_has_a_place_in_the_code_map() {
-    for source in rust_files() {
+    for source in source_files() {
         let known = CODE_MAP.iter().any(|(heading, _)| source.path.starts_with(&format!("{heading}/")));
         assert!(known, "{} belongs to no part of the code map: see {}", source.path, file!());
     }
@@ -59,7 +64,7 @@ fn the_program_of_the_readme_is_the_example_of_that_name() {
 /// Every source file of the map: the section that must name it, its name there, its path.
 fn mapped() -> Vec<(String, String, String)> {
     let mut all = Vec::new();
-    for source in rust_files() {
+    for source in source_files() {
         for (heading, folder) in CODE_MAP {
             if let Some(file) = source.path.strip_prefix(folder) {
                 all.push((section(heading), file.to_owned(), source.path.clone()));
@@ -69,10 +74,10 @@ fn mapped() -> Vec<(String, String, String)> {
     all
 }
 
-fn rust_files() -> Vec<Source> {
+fn source_files() -> Vec<Source> {
     ["bench", "crates", "examples", "torture", "xtask"]
         .iter()
-        .flat_map(|folder| files(folder, &[".rs"]))
+        .flat_map(|folder| files(folder, SOURCES))
         .collect()
 }
 

@@ -50,6 +50,14 @@ fn the_core_has_no_unsafe_and_no_tensor() {
 }
 
 #[test]
+fn the_engine_on_libtorch_is_unsafe_in_its_shim_alone() {
+    let mut sources = files("crates/regimen-torch", &[".rs"]);
+    assert_ne!(sources.len(), 0, "no source was found: the rule would hold");
+    sources.retain(|source| !source.path.starts_with("crates/regimen-torch/src/shim"));
+    refuse(&sources, &["unsafe"], "what crosses to C++ is in src/shim");
+}
+
+#[test]
 fn only_the_loops_fire_events() {
     let others = without(core(), &["crates/regimen-core/src/loops.rs"]);
     refuse(&others, &["fire(", "callbacks.send("], "events are fired in loops.rs alone");
@@ -97,7 +105,8 @@ fn sources_are_ascii() {
         let line = source.text.lines().position(|line| !line.is_ascii())?;
         Some(format!("{}:{}", source.path, line + 1))
     };
-    let found: Vec<_> = files("", &[".rs", ".toml", ".py", ".yml"]).iter().filter_map(not_ascii).collect();
+    let found: Vec<_> =
+        files("", &[".rs", ".cpp", ".h", ".toml", ".py", ".yml"]).iter().filter_map(not_ascii).collect();
     assert!(found.is_empty(), "use escapes for characters beyond ASCII: {found:?}");
 }
 
@@ -113,7 +122,7 @@ fn no_file_knows_the_machine_it_was_written_on() {
             begins && ends
         })
     };
-    for source in files("", &["rs", "toml", "md", "py", "yml", "run", "txt"]) {
+    for source in files("", &["rs", "cpp", "h", "toml", "md", "py", "yml", "run", "txt"]) {
         for root in &roots {
             assert!(!outside(&source.text, root), "{} holds a path under {root}", source.path);
         }

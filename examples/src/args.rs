@@ -1,66 +1,66 @@
-//! The flags of `digits`.
+//! The flags of the examples that learn digits.
 
 use std::path::PathBuf;
 
+use crate::digits::Digits;
 use clap::Parser;
 use regimen::BoxError;
-use regimen_examples::digits::Digits;
 
 /// Learns handwritten digits, and prints how well it reads some it has never seen.
 #[derive(Debug, Parser)]
-pub(crate) struct Args {
+pub struct Args {
     /// Passes over the training digits.
     #[arg(long, default_value_t = 40)]
-    pub(crate) epochs: u64,
+    pub epochs: u64,
 
     /// Digits in a batch.
     #[arg(long, default_value_t = 64, value_parser = at_least_one::<usize>)]
-    pub(crate) batch_size: usize,
+    pub batch_size: usize,
 
     /// Highest learning rate of the one-cycle schedule.
     #[arg(long, default_value_t = 4e-3)]
-    pub(crate) lr: f64,
+    pub lr: f64,
 
     /// Sets initial weights, order of the data, augmentation and dropout.
     #[arg(long, default_value_t = 7)]
-    pub(crate) seed: u64,
+    pub seed: u64,
 
     /// Batches whose gradients make one update.
     #[arg(long, default_value_t = 1, value_parser = at_least_one::<u64>)]
-    pub(crate) accumulate: u64,
+    pub accumulate: u64,
 
     /// Largest norm of the gradient; not clipped where absent.
     #[arg(long)]
-    pub(crate) clip: Option<f64>,
+    pub clip: Option<f64>,
 
     /// Evaluations without a lower loss before training stops.
     #[arg(long, default_value_t = 12, value_parser = at_least_one::<u64>)]
-    pub(crate) patience: u64,
+    pub patience: u64,
 
     /// Threads that prepare batches; none by default.
     #[arg(long, default_value_t = 0)]
-    pub(crate) workers: usize,
+    pub workers: usize,
 
     /// Shifts each training digit by up to a pixel, anew in every epoch.
     #[arg(long)]
-    pub(crate) augment: bool,
+    pub augment: bool,
 
     /// Where to compute: `cpu`, and what else this build was given (`cuda`, `wgpu`).
     #[arg(long, default_value = "cpu")]
-    pub(crate) device: String,
+    pub device: String,
 
     /// Folder for checkpoints and metric logs, from which a stopped run goes on.
     #[arg(long)]
-    pub(crate) out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
 
     /// Folder with MNIST files in IDX format, packed or not, in place of the bundled digits.
     #[arg(long)]
-    pub(crate) data: Option<PathBuf>,
+    pub data: Option<PathBuf>,
 }
 
 impl Args {
     /// The digits the flags ask for.
-    pub(crate) fn digits(&self) -> Result<Digits, BoxError> {
+    pub fn digits(&self) -> Result<Digits, BoxError> {
         match &self.data {
             None => Digits::bundled(),
             Some(folder) => Digits::mnist(folder),

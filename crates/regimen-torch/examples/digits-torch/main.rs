@@ -1,0 +1,99 @@
+//! Learns handwritten digits with a small convolutional network on libtorch, and prints how well it
+//! reads digits it has never seen: `digits` on the other engine, with the same flags.
+//!
+//! With `--out DIR` it can be stopped at any moment and started again: it goes on from the newest
+//! checkpoint in the folder.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to a terminal")]
+
+mod network;
+mod task;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use regimen::callback::{EarlyStopping, LearningRateMonitor, ProgressBar};
+use regimen::checkpoint::Checkpointer;
+use regimen::log::MetricLog;
+use regimen::schedule::OneCycle;
+use regimen::signal::Signals;
+use regimen::{AutoUnit, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run};
+use regimen_examples::args::Args;
+use regimen_examples::digits::{Split, show};
+use regimen_torch::{Adam, Torch, initialize, keep_memory, tch};
+
+use network::ConvNet;
+use task::{ReadDigits, eval_loader, inputs, train_loader};
+
+/// What a shell expects of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    // Steps free as much as they take: what one freed is kept for the next.
+    keep_memory();
+    match run(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<ExitCode, BoxError> {
+    let device = regimen_torch::device(&args.device)?;
+    let digits = args.digits()?;
+    let side = digits.side;
+    let Split { train, validation, test } = digits.split();
+    let batches = train.len().div_ceil(args.batch_size) as u64;
+    let updates = batches.div_ceil(args.accumulate) * args.epochs;
+
+    let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, root));
+    let mut unit = AutoUnit::new(Torch::new(vars, network, Adam::new())?, ReadDigits)
+        .learning_rate(OneCycle::new(args.lr, updates.max(1))?)
+        .accumulate(args.accumulate);
+    if let Some(norm) = args.clip {
+        unit = unit.clip_norm(norm);
+    }
+
+    let mut run = Run::new(&mut unit)
+        .seed(args.seed)
+        .callback(LearningRateMonitor::new())
+        .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
+        .callback(ProgressBar::new());
+    if let Some(out) = &args.out {
+        run = run
+            .callback(MetricLog::csv(out.join("metrics.csv")))
+            .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
+            .saver(
+                Checkpointer::new(out)
+                    .every(Every::steps(100))
+                    .keep_last(2)
+                    // Another number of threads sums in another order: a resume says so.
+                    .hyper_parameter("threads", tch::get_num_threads()),
+            );
+        if let Some(restored) = run.restore_latest()? {
+            println!("going on from step {} ({})", restored.step, restored.from);
+        }
+    }
+    let _signals = Signals::pause(&run.stop_handle())?;
+    let report = run.fit(
+        &train_loader(train, side, args),
+        &eval_loader(validation, side, args),
+        Fit::epochs(args.epochs),
+    )?;
+    println!(
+        "training {} after {} epochs, {} updates",
+        report.ended, report.train.epochs, report.train.updates
+    );
+    if matches!(report.ended, Ended::Paused(_)) {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+
+    let mut predicted = Vec::new();
+    run.predict(&inputs(eval_loader(test.clone(), side, args)), Predict::whole(), |digits| {
+        predicted.extend(digits);
+        Ok(())
+    })?;
+    show(&test, &predicted, side)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,173 @@
+#include "shim.h"
+
+#include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/util/Exception.h>
+
+#include <string>
+#include <vector>
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+
+// Runs `f` without recording gradients; an exception becomes text. Its first part only: libtorch
+// puts a backtrace behind it.
+template <typename F> rt_error guarded(F f) {
+  thread_local std::string text;
+  try {
+    at::NoGradGuard no_grad;
+    f();
+    return nullptr;
+  } catch (const c10::Error &error) {
+    text = error.what_without_backtrace();
+  } catch (const std::exception &error) {
+    text = error.what();
+  } catch (...) {
+    text = "an exception that is not text";
+  }
+  return text.c_str();
+}
+
+Tensors list(at::Tensor *const *tensors, size_t n) {
+  Tensors all;
+  all.reserve(n);
+  for (size_t i = 0; i < n; i++)
+    all.push_back(*tensors[i]);
+  return all;
+}
+
+Tensors gradients(at::Tensor *const *parameters, size_t n) {
+  Tensors all;
+  all.reserve(n);
+  for (size_t i = 0; i < n; i++)
+    if (parameters[i]->grad().defined())
+      all.push_back(parameters[i]->grad());
+  return all;
+}
+
+// What an optimizer works on: parameters, their gradients, and its lists of state.
+struct Work {
+  at::Tensor *const *slots;
+  size_t n;
+  Tensors parameters, gradients;
+
+  Work(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n)
+      : slots(slots), n(n), parameters(list(parameters, n)), gradients(::gradients(parameters, n)) {
+    TORCH_CHECK(gradients.size() == n, "a parameter without a gradient");
+  }
+
+  Tensors slot(size_t k) const { return list(slots + k * n, n); }
+};
+
+} // namespace
+
+rt_error rt_set_gradient(at::Tensor *parameter, at::Tensor *gradient_or_null) {
+  return guarded([&] { parameter->mutable_grad() = gradient_or_null ? *gradient_or_null : at::Tensor(); });
+}
+
+rt_error rt_clear_gradients(at::Tensor *const *parameters, size_t n) {
+  return guarded([&] {
+    for (size_t i = 0; i < n; i++)
+      parameters[i]->mutable_grad() = at::Tensor();
+  });
+}
+
+rt_error rt_scale_gradients(at::Tensor *const *parameters, size_t n, double factor) {
+  return guarded([&] {
+    auto held = gradients(parameters, n);
+    if (!held.empty())
+      at::_foreach_mul_(held, factor);
+  });
+}
+
+rt_error rt_clamp_gradients(at::Tensor *const *parameters, size_t n, double limit) {
+  return guarded([&] {
+    // Tensor by tensor: the foreach kernels of some devices drop NaN.
+    for (auto &gradient : gradients(parameters, n))
+      gradient.clamp_(-limit, limit);
+  });
+}
+
+rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm) {
+  return guarded([&] {
+    auto held = gradients(parameters, n);
+    *norm = 0.0;
+    if (!held.empty()) {
+      auto norms = at::_foreach_norm(held, 2);
+      *norm = at::linalg_vector_norm(at::stack(norms), 2).item<double>();
+    }
+  });
+}
+
+rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_adam *with) {
+  return guarded([&] {
+    Work work(parameters, slots, n);
+    auto first = work.slot(0), second = work.slot(1), steps = work.slot(2);
+    auto largest = with->amsgrad ? work.slot(3) : Tensors();
+    at::_foreach_add_(steps, 1);
+    // By way of their operators, which are not overloaded.
+    auto step = with->decoupled ? at::_ops::_fused_adamw_::call : at::_ops::_fused_adam_::call;
+    step(work.parameters, work.gradients, first, second, largest, steps, with->rate, with->beta1, with->beta2,
+         with->weight_decay, with->epsilon, with->amsgrad, with->maximize, {}, {});
+  });
+}
+
+rt_error rt_step_sgd(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_sgd *with) {
+  return guarded([&] {
+    Work work(parameters, slots, n);
+    auto momentum = with->momentum != 0.0 ? work.slot(0) : Tensors();
+    at::_fused_sgd_(work.parameters, work.gradients, momentum, with->weight_decay, with->momentum, with->rate,
+                    with->dampening, with->nesterov, with->maximize, with->is_first, {}, {});
+  });
+}
+
+// There is no fused kernel. The order of operations is that of PyTorch's own implementation.
+rt_error rt_step_rms_prop(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n,
+                          const rt_rms_prop *with) {
+  return guarded([&] {
+    Work work(parameters, slots, n);
+    auto square = work.slot(0);
+    size_t next = 1;
+    auto momentum = with->momentum > 0.0 ? work.slot(next++) : Tensors();
+    auto mean = with->centered ? work.slot(next) : Tensors();
+    auto gradients = with->maximize ? at::_foreach_neg(work.gradients) : work.gradients;
+    if (with->weight_decay != 0.0)
+      gradients = at::_foreach_add(gradients, work.parameters, with->weight_decay);
+    at::_foreach_mul_(square, with->alpha);
+    at::_foreach_addcmul_(square, gradients, gradients, 1 - with->alpha);
+    Tensors average;
+    if (with->centered) {
+      at::_foreach_lerp_(mean, gradients, 1 - with->alpha);
+      average = at::_foreach_addcmul(square, mean, mean, -1);
+      at::_foreach_sqrt_(average);
+    } else {
+      average = at::_foreach_sqrt(square);
+    }
+    at::_foreach_add_(average, with->epsilon);
+    if (with->momentum > 0.0) {
+      at::_foreach_mul_(momentum, with->momentum);
+      at::_foreach_addcdiv_(momentum, gradients, average);
+      at::_foreach_add_(work.parameters, momentum, -with->rate);
+    } else {
+      at::_foreach_addcdiv_(work.parameters, gradients, average, -with->rate);
+    }
+  });
+}
+
+rt_error rt_use_deterministic_algorithms(bool only) {
+  return guarded([&] { at::globalContext().setDeterministicAlgorithms(only, false); });
+}
+
+bool rt_keep_memory(void) {
+#ifdef __GLIBC__
+  // The largest that glibc takes for the first; setting either also ends its own adjusting of both.
+  return mallopt(M_MMAP_THRESHOLD, 32 << 20) && mallopt(M_TRIM_THRESHOLD, 1 << 30);
+#else
+  return false;
+#endif
+}

@@ -1,0 +1,51 @@
+// What tch does not expose of libtorch, as functions that Rust can call.
+//
+// Each returns null, or what went wrong: text of the thread's own, until its next call. No C++
+// exception leaves a function. Lists are `n` pointers to tensors, which stay the caller's; a list of
+// state belongs to the list of parameters position by position. Where a function takes parameters
+// alone, it works on the gradients they hold, and passes over those that hold none.
+
+#pragma once
+
+#include <ATen/ATen.h>
+
+extern "C" {
+
+typedef const char *rt_error;
+
+// Gradients.
+rt_error rt_set_gradient(at::Tensor *parameter, at::Tensor *gradient_or_null);
+rt_error rt_clear_gradients(at::Tensor *const *parameters, size_t n);
+rt_error rt_scale_gradients(at::Tensor *const *parameters, size_t n, double factor);
+rt_error rt_clamp_gradients(at::Tensor *const *parameters, size_t n, double limit);
+rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm);
+
+// One step of an optimizer over parameters that all hold a gradient. `slots` has the lists of state
+// one after another: what the optimizer calls its first state for each parameter, then its second.
+typedef struct {
+  double rate, beta1, beta2, epsilon, weight_decay;
+  bool amsgrad, maximize, decoupled;
+} rt_adam;
+// exp_avg, exp_avg_sq, step, and max_exp_avg_sq with amsgrad.
+rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_adam *with);
+
+typedef struct {
+  double rate, momentum, dampening, weight_decay;
+  bool nesterov, maximize, is_first;
+} rt_sgd;
+// momentum_buffer with momentum, else nothing.
+rt_error rt_step_sgd(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_sgd *with);
+
+typedef struct {
+  double rate, alpha, epsilon, weight_decay, momentum;
+  bool centered, maximize;
+} rt_rms_prop;
+// square_avg, then momentum_buffer with momentum, then grad_avg where centered.
+rt_error rt_step_rms_prop(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n,
+                          const rt_rms_prop *with);
+
+// The process.
+rt_error rt_use_deterministic_algorithms(bool only);
+// Returns whether the allocator of this system can be told.
+bool rt_keep_memory(void);
+}

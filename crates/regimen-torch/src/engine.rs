@@ -1,0 +1,200 @@
+//! The engine: a model of tch with its optimizer.
+
+use std::fmt;
+
+use regimen_core::{BoxError, Bucket, Engine, Mode, StateDict, Stateful};
+use tch::Tensor;
+use tch::nn::VarStore;
+
+use crate::failure::{failure, shortening_panics};
+use crate::seed::set_seed;
+use crate::{Algorithm, Optim, TorchDevice, gradients, module_state, shim};
+
+/// A model of tch with its optimizer, on the device of its [`VarStore`].
+///
+/// ```
+/// use regimen_torch::tch::nn;
+/// use regimen_torch::{Adam, Torch, device, initialize};
+///
+/// let (vars, module) = initialize(7, device("cpu")?, |root| {
+///     nn::linear(root / "layer", 4, 2, Default::default())
+/// });
+/// let engine = Torch::new(vars, module, Adam::new())?;
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+///
+/// `M` is whatever computes with the variables: a layer, a struct of layers, a closure. All that it
+/// learns and all its buffers must be in the store, and are named as there.
+///
+/// **If a kernel fails in the middle of an optimizer's step** (out of memory, say), some parameters
+/// have made it and others have not: load a checkpoint to go on exactly.
+pub struct Torch<M> {
+    module: M,
+    optim: Optim,
+    vars: VarStore,
+}
+
+impl<M> Torch<M> {
+    /// Trains what is in `vars` and requires a gradient, with `algorithm`.
+    ///
+    /// All parameters are in one group, `default`; see [`group`](Torch::group). Settings that make
+    /// no sense and a parameter under two names are errors.
+    pub fn new(vars: VarStore, module: M, algorithm: impl Into<Algorithm>) -> Result<Self, BoxError> {
+        let optim = Optim::new(&vars, algorithm)?;
+        Ok(Torch { module, optim, vars })
+    }
+
+    /// Gives the parameters whose name `members` accepts settings and a learning rate of their
+    /// own: see [`Optim::group`].
+    ///
+    /// ```
+    /// # use regimen_torch::{Adam, Torch, device, initialize, tch::nn};
+    /// # let (vars, module) = initialize(7, device("cpu")?, |root| {
+    /// #     nn::linear(root / "layer", 4, 2, Default::default())
+    /// # });
+    /// let decay = Adam::with_decoupled_decay();
+    /// let engine = Torch::new(vars, module, decay)?
+    ///     .group("no_decay", |name| name.ends_with("bias"), decay.weight_decay(0.0))?;
+    /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+    /// ```
+    pub fn group(
+        self,
+        name: impl Into<String>,
+        members: impl Fn(&str) -> bool,
+        algorithm: impl Into<Algorithm>,
+    ) -> Result<Self, BoxError> {
+        Ok(Torch { optim: self.optim.group(name, members, algorithm)?, ..self })
+    }
+
+    /// The store of the model's variables.
+    pub fn vars(&self) -> &VarStore {
+        &self.vars
+    }
+
+    /// The store and the module, by value.
+    pub fn into_parts(self) -> (VarStore, M) {
+        (self.vars, self.module)
+    }
+
+    fn trained(&self) -> &[Tensor] {
+        self.optim.parameters().trained()
+    }
+}
+
+impl<M> fmt::Debug for Torch<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Torch").field("vars", &self.vars).field("optim", &self.optim).finish_non_exhaustive()
+    }
+}
+
+impl<M> Engine for Torch<M> {
+    type Module = M;
+    type Scalar = Tensor;
+    type Device = TorchDevice;
+
+    fn module(&self) -> &M {
+        &self.module
+    }
+
+    fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&M) -> R) -> R {
+        match mode {
+            Mode::Train => shortening_panics(|| f(&self.module)),
+            Mode::Eval | Mode::Predict => {
+                let _guard = tch::no_grad_guard();
+                shortening_panics(|| f(&self.module))
+            }
+        }
+    }
+
+    fn device(&self, _: Mode) -> TorchDevice {
+        TorchDevice(self.vars.device())
+    }
+
+    fn seed(&mut self, seed: u64) {
+        set_seed(seed);
+    }
+
+    fn value(&self, scalar: &Tensor) -> Result<f64, BoxError> {
+        scalar.f_double_value(&[]).map_err(failure)
+    }
+
+    fn backward(&mut self, loss: &Tensor, factor: Option<f64>) -> Result<(), BoxError> {
+        if !loss.requires_grad() {
+            return Err("the loss does not depend on a trained parameter".into());
+        }
+        match factor {
+            None => loss.f_backward(),
+            Some(factor) => loss.f_mul_scalar(factor).and_then(|loss| loss.f_backward()),
+        }
+        .map_err(failure)
+    }
+
+    fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError> {
+        shim::scale_gradients(self.trained(), factor)
+    }
+
+    fn gradient_norm(&mut self) -> Result<f64, BoxError> {
+        shim::gradient_norm(self.trained())
+    }
+
+    fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
+        shim::clamp_gradients(self.trained(), limit)
+    }
+
+    fn gradients(&self) -> Result<StateDict, BoxError> {
+        gradients::state_dict(self.optim.parameters())
+    }
+
+    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
+        gradients::load(self.optim.parameters(), gradients)
+    }
+
+    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {
+        self.optim.parameters().check_gradients(gradients)
+    }
+
+    fn discard_gradients(&mut self) {
+        // It fails only for what is no tensor.
+        let _ = self.optim.clear_gradients();
+    }
+
+    fn exchange_gradients(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        gradients::exchange(self.optim.parameters(), bytes, exchange)
+    }
+
+    fn groups(&self) -> &[String] {
+        self.optim.groups()
+    }
+
+    fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
+        self.optim.step(rates)
+    }
+
+    fn module_state(&self) -> Result<StateDict, BoxError> {
+        module_state::state_dict(self.optim.parameters())
+    }
+
+    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError> {
+        module_state::check(self.optim.parameters(), dict)
+    }
+
+    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        module_state::load(self.optim.parameters(), dict)
+    }
+
+    fn optimizer_state(&self) -> Result<StateDict, BoxError> {
+        self.optim.state_dict()
+    }
+
+    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.optim.check_state_dict(dict)
+    }
+
+    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.optim.load_state_dict(dict)
+    }
+}

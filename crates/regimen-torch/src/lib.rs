@@ -1,0 +1,36 @@
+//! regimen's engine on libtorch: PyTorch's kernels, its optimizers, its model files.
+//!
+//! [`Torch`] is the [`Engine`](regimen_core::Engine) for an [`AutoUnit`], over any model that keeps
+//! its parameters in a [`VarStore`](tch::nn::VarStore). A plain unit, which calls tch by itself, gets
+//! the same from the parts: [`initialize`], [`place`], [`seed_step`], [`ModuleState`] and
+//! [`Optim`], an optimizer whose state can be saved.
+//!
+//! A layer that behaves differently in training, such as dropout, is told: pass
+//! [`Step::is_train`](regimen_core::Step::is_train) to `forward_t`.
+//!
+//! libtorch has one generator for each device of the process. Two trainings in two threads of one
+//! process draw from each other's numbers, so neither can be repeated: give each a process. The
+//! number of threads changes the last bits of sums: resume with as many as before.
+//!
+//! [`AutoUnit`]: regimen_core::AutoUnit
+
+mod array;
+mod device;
+mod engine;
+mod failure;
+mod gradients;
+mod module_state;
+mod optimizer;
+mod parameters;
+mod process;
+mod seed;
+mod shim;
+
+pub use tch;
+
+pub use device::{TorchDevice, device, devices, place};
+pub use engine::Torch;
+pub use module_state::ModuleState;
+pub use optimizer::{Adam, Algorithm, Optim, RmsProp, Sgd};
+pub use process::{keep_memory, use_deterministic_algorithms};
+pub use seed::{initialize, seed_step};

@@ -1,0 +1,192 @@
+//! An optimizer over the parameters of a model.
+
+use std::collections::BTreeSet;
+
+use regimen_core::{BoxError, StateDict, Stateful};
+use tch::Tensor;
+use tch::nn::VarStore;
+
+use super::{Algorithm, fresh};
+use crate::array::{array, tensor};
+use crate::failure::failure;
+use crate::parameters::{Parameters, mismatch};
+use crate::shim;
+
+/// An optimizer over the trained parameters of a [`VarStore`]: in [`Torch`](crate::Torch), and for
+/// plain units, whose state it is a part of.
+///
+/// ```
+/// use regimen_torch::tch::{Device, Kind, Tensor, nn, nn::Module};
+/// use regimen_torch::{Adam, Optim, initialize};
+///
+/// let (vars, layer) = initialize(7, Device::Cpu, |root| nn::linear(root, 4, 1, Default::default()));
+/// let mut optim = Optim::new(&vars, Adam::new())?;
+/// layer.forward(&Tensor::ones([2, 4], (Kind::Float, Device::Cpu))).mean(None).backward();
+/// optim.step(&[1e-3])?;
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+///
+/// Its state is named by the parameter and what Python's optimizer calls it
+/// (`layer.weight.exp_avg`).
+#[derive(Debug)]
+pub struct Optim {
+    parameters: Parameters,
+    names: Vec<String>,
+    groups: Vec<Group>,
+    /// What is kept of each trained parameter; nothing before its first step.
+    kept: Vec<Option<Vec<Tensor>>>,
+}
+
+#[derive(Debug)]
+struct Group {
+    algorithm: Algorithm,
+    /// The numbers of its parameters among those that are trained.
+    members: Vec<usize>,
+}
+
+impl Optim {
+    /// `algorithm` for all parameters of `vars` that are trained now. All are in one group,
+    /// `default`; see [`group`](Optim::group).
+    pub fn new(vars: &VarStore, algorithm: impl Into<Algorithm>) -> Result<Self, BoxError> {
+        let (parameters, algorithm) = (Parameters::of(vars)?, algorithm.into());
+        algorithm.rule().check()?;
+        let count = parameters.names().len();
+        let groups = vec![Group { algorithm, members: (0..count).collect() }];
+        let kept = (0..count).map(|_| None).collect();
+        Ok(Optim { parameters, names: vec!["default".to_owned()], groups, kept })
+    }
+
+    /// Gives the parameters whose name `members` accepts settings and a learning rate of their
+    /// own, as the group called `name`. Of two groups with the same parameter the later has it.
+    ///
+    /// A name that is there already, and a group without a trained parameter, are errors.
+    pub fn group(
+        mut self,
+        name: impl Into<String>,
+        members: impl Fn(&str) -> bool,
+        algorithm: impl Into<Algorithm>,
+    ) -> Result<Self, BoxError> {
+        let (name, algorithm) = (name.into(), algorithm.into());
+        if self.names.contains(&name) {
+            return Err(format!("two parameter groups are named `{name}`").into());
+        }
+        algorithm.rule().check().map_err(|cause| format!("group `{name}`: {cause}"))?;
+        let names = self.parameters.names();
+        let chosen: Vec<usize> = (0..names.len()).filter(|&i| members(&names[i])).collect();
+        if chosen.is_empty() {
+            let known = names.join(", ");
+            return Err(format!("no trained parameter is in group `{name}`; there are: {known}").into());
+        }
+        for group in &mut self.groups {
+            group.members.retain(|i| !chosen.contains(i));
+        }
+        chosen.iter().for_each(|&i| self.kept[i] = None);
+        self.names.push(name);
+        self.groups.push(Group { algorithm, members: chosen });
+        Ok(self)
+    }
+
+    /// The names of the groups.
+    pub fn groups(&self) -> &[String] {
+        &self.names
+    }
+
+    /// One step with the gradients that are held, which are then none. `rates` has one learning
+    /// rate for each of [`groups`](Optim::groups). A parameter without a gradient stays as it is,
+    /// with all that is kept of it.
+    pub fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
+        let Optim { parameters, groups, kept, .. } = self;
+        if rates.len() != groups.len() {
+            let (given, groups) = (rates.len(), groups.len());
+            return Err(format!("{given} learning rates for {groups} parameter groups").into());
+        }
+        let trained = parameters.trained();
+        for (Group { algorithm, members }, &rate) in groups.iter().zip(rates) {
+            let rule = algorithm.rule();
+            let holding = members.iter().copied().filter(|&i| trained[i].grad().defined());
+            let (old, new): (Vec<usize>, Vec<usize>) = holding.partition(|&i| kept[i].is_some());
+            for &i in &new {
+                let slots = rule.slots().into_iter().map(|slot| fresh(slot, &trained[i]));
+                kept[i] = Some(slots.collect::<Result<_, _>>().map_err(failure)?);
+            }
+            for (is_first, some) in [(true, new), (false, old)] {
+                if !some.is_empty() {
+                    let parameters: Vec<&Tensor> = some.iter().map(|&i| &trained[i]).collect();
+                    let slots: Vec<&[Tensor]> =
+                        some.iter().map(|&i| kept[i].as_deref().unwrap_or_default()).collect();
+                    rule.step(rate, is_first, &parameters, &slots)?;
+                }
+            }
+        }
+        self.clear_gradients()
+    }
+
+    /// Makes all gradients none, as before the first backward pass.
+    pub fn clear_gradients(&mut self) -> Result<(), BoxError> {
+        shim::clear_gradients(self.parameters.trained())
+    }
+
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The name of each slot of each trained parameter in a state, by the parameter's number.
+    fn slot_names(&self) -> impl Iterator<Item = (usize, Vec<(&'static str, String)>)> {
+        let of_group = move |group: &Group| {
+            let slots = group.algorithm.rule().slots();
+            let named = move |i: usize| {
+                let name = |slot| (slot, format!("{}.{slot}", self.parameters.names()[i]));
+                (i, slots.iter().copied().map(name).collect())
+            };
+            group.members.iter().copied().map(named).collect::<Vec<_>>()
+        };
+        self.groups.iter().flat_map(of_group)
+    }
+
+    /// What `dict` says is kept of each trained parameter: all its slots, or none of them.
+    fn read(&self, dict: &StateDict) -> Result<Vec<Option<Vec<Tensor>>>, BoxError> {
+        let mut kept: Vec<_> = self.kept.iter().map(|_| None).collect();
+        let (mut known, mut wrong) = (BTreeSet::new(), Vec::new());
+        for (i, slots) in self.slot_names() {
+            let parameter = &self.parameters.trained()[i];
+            let mut read = Vec::new();
+            for (slot, name) in &slots {
+                let Ok(array) = dict.array(name) else { continue };
+                match mismatch(name, array, &fresh(slot, parameter).map_err(failure)?)? {
+                    Some(mismatch) => wrong.push(mismatch),
+                    None => read.push(tensor(array)?.f_to_device(parameter.device()).map_err(failure)?),
+                }
+            }
+            let has_some = slots.iter().any(|(_, name)| dict.contains(name));
+            let missing = slots.iter().filter(|(_, name)| has_some && !dict.contains(name));
+            wrong.extend(missing.map(|(_, name)| format!("`{name}` is missing")));
+            kept[i] = has_some.then_some(read);
+            known.extend(slots.into_iter().map(|(_, name)| name));
+        }
+        let unknown = dict.iter().filter(|(name, _)| !known.contains(*name));
+        wrong.extend(unknown.map(|(name, _)| format!("`{name}` is not known to this optimizer")));
+        if wrong.is_empty() { Ok(kept) } else { Err(wrong.join("; ").into()) }
+    }
+}
+
+impl Stateful for Optim {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        for (i, slots) in self.slot_names() {
+            for ((_, name), tensor) in slots.into_iter().zip(self.kept[i].iter().flatten()) {
+                let array = array(tensor).map_err(|cause| format!("`{name}`: {cause}"))?;
+                dict.insert(name, array)?;
+            }
+        }
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.kept = self.read(dict)?;
+        Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.read(dict).map(drop)
+    }
+}

@@ -1,0 +1,159 @@
+//! The variables of a model by name, and those that are trained in the order they were made in.
+
+use std::collections::BTreeMap;
+
+use regimen_core::{Array, BoxError, Dtype, StateDict};
+use tch::Tensor;
+use tch::nn::VarStore;
+
+use crate::array::{dtype, shape};
+
+/// Everything in a [`VarStore`]. The tensors are the model's own, not copies.
+#[derive(Debug)]
+pub(crate) struct Parameters {
+    /// Parameters and buffers by name.
+    all: BTreeMap<String, Tensor>,
+    /// The names of those that are trained, in the order the model made them in, as Python's
+    /// `parameters()` has it: sums over them round the same.
+    names: Vec<String>,
+    /// The tensors of those names.
+    trained: Vec<Tensor>,
+}
+
+impl Parameters {
+    /// Those of `vars`. A parameter under two names is an error that says which.
+    pub(crate) fn of(vars: &VarStore) -> Result<Self, BoxError> {
+        let all: BTreeMap<String, Tensor> = vars.variables().into_iter().collect();
+        // A store is a hash map, but for the list of what can be trained. Two tensors are the same
+        // where their data is; of what has no data the order does not matter.
+        let mut by_data: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+        for (name, tensor) in &all {
+            let names = by_data.entry(address(tensor)).or_default();
+            names.push(name);
+            if let [first, second] = names[..]
+                && tensor.numel() != 0
+            {
+                return Err(format!(
+                    "`{first}` and `{second}` are one parameter: give it one name and use it twice"
+                )
+                .into());
+            }
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for tensor in vars.trainable_variables() {
+            names.extend(by_data.remove(&address(&tensor)).unwrap_or_default());
+        }
+        names.retain(|name| all[*name].requires_grad());
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        let trained = names.iter().map(|name| all[name].shallow_clone()).collect();
+        Ok(Parameters { all, names, trained })
+    }
+
+    /// Parameters and buffers, in the order of their names.
+    pub(crate) fn all(&self) -> &BTreeMap<String, Tensor> {
+        &self.all
+    }
+
+    /// The names of those that are trained, in the order the model made them in.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Those that are trained, in the same order.
+    pub(crate) fn trained(&self) -> &[Tensor] {
+        &self.trained
+    }
+
+    /// Those that are trained with their names, in the order of these.
+    pub(crate) fn by_name(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let trained =
+            |(name, tensor): &(&String, &Tensor)| tensor.requires_grad() && self.names.contains(name);
+        self.all.iter().filter(trained).map(|(name, tensor)| (&**name, tensor))
+    }
+
+    /// Checks that every array of `dict` is for a trained parameter, and of its type and shape.
+    pub(crate) fn check_gradients(&self, dict: &StateDict) -> Result<(), BoxError> {
+        let mut wrong = Vec::new();
+        for (name, array) in dict.iter() {
+            match self.all.get(name) {
+                None => wrong.push(format!("`{name}` is not known here")),
+                Some(_) if !self.names.iter().any(|trained| trained == name) => {
+                    wrong.push(format!("`{name}` is not trained"));
+                }
+                Some(tensor) => wrong.extend(mismatch(name, array, tensor)?),
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(format!("gradients: {}", wrong.join("; ")).into()) }
+    }
+}
+
+/// What is wrong with `array` in place of `tensor`, if anything is.
+pub(crate) fn mismatch(name: &str, array: &Array, tensor: &Tensor) -> Result<Option<String>, BoxError> {
+    let (dtype, shape): (Dtype, _) = (dtype(tensor.kind())?, shape(tensor));
+    let fits = (array.dtype(), array.shape()) == (dtype, &*shape);
+    Ok((!fits).then(|| format!("`{name}` is {array:?}, not {dtype:?}{shape:?}")))
+}
+
+fn address(tensor: &Tensor) -> usize {
+    tensor.data_ptr() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::nn::{self, Init};
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn what_is_trained_is_in_the_order_it_was_made_in_and_all_by_name() {
+        let vars = VarStore::new(Device::Cpu);
+        let root = vars.root();
+        for name in ["z", "a", "m"] {
+            nn::linear(&root / name, 2, 2, Default::default());
+        }
+        nn::batch_norm1d(&root / "b", 2, Default::default());
+        let parameters = Parameters::of(&vars).unwrap();
+        let expected =
+            ["z.weight", "z.bias", "a.weight", "a.bias", "m.weight", "m.bias", "b.weight", "b.bias"];
+        // tch makes the bias first in some layers; what counts is that layers keep their order.
+        let layers = |names: &[String]| names.iter().map(|name| name[..1].to_owned()).collect::<Vec<_>>();
+        assert_eq!(layers(parameters.names()), layers(&expected.map(str::to_owned)));
+        let all: Vec<&String> = parameters.all().keys().collect();
+        assert!(all.is_sorted() && all.iter().any(|name| *name == "b.running_mean"));
+        assert_eq!(parameters.by_name().next().unwrap().0, "a.bias");
+    }
+
+    #[test]
+    fn what_is_frozen_is_not_trained() {
+        let mut vars = VarStore::new(Device::Cpu);
+        nn::linear(vars.root() / "a", 2, 2, Default::default());
+        vars.freeze();
+        assert!(Parameters::of(&vars).unwrap().names().is_empty());
+    }
+
+    #[test]
+    fn a_parameter_under_two_names_is_an_error_that_says_which() {
+        let vars = VarStore::new(Device::Cpu);
+        let tensor = vars.root().var("first", &[2], Init::Const(0.0));
+        vars.variables_.lock().unwrap().named_variables.insert("second".into(), tensor);
+        let error = Parameters::of(&vars).unwrap_err().to_string();
+        assert!(error.starts_with("`first` and `second` are one parameter"), "{error}");
+    }
+
+    #[test]
+    fn gradients_that_do_not_fit_are_named_all_at_once() {
+        let vars = VarStore::new(Device::Cpu);
+        let _ = vars.root().var("w", &[2], Init::Const(0.0));
+        let _ = vars.root().zeros_no_train("fixed", &[2]);
+        let mut dict = StateDict::new();
+        for name in ["fixed", "other", "w"] {
+            dict.insert(name, crate::array::array(&Tensor::zeros([3], (Kind::Float, Device::Cpu))).unwrap())
+                .unwrap();
+        }
+        assert_eq!(
+            Parameters::of(&vars).unwrap().check_gradients(&dict).unwrap_err().to_string(),
+            "gradients: `fixed` is not trained; `other` is not known here; `w` is F32[3], not F32[2]"
+        );
+    }
+}

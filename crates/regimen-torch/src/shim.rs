@@ -1,0 +1,165 @@
+//! The C++ in `shim/`, as functions that cannot be called wrongly.
+//!
+//! All of the crate's unsafe code is here. What it rests on: a [`Tensor`] owns the `at::Tensor` that
+//! its pointer leads to and outlives the call; the shim keeps no pointer, and lets no exception out.
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+
+use regimen_core::BoxError;
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+/// Adam's next step, with or without decoupled decay.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdamStep {
+    pub(crate) rate: f64,
+    pub(crate) beta1: f64,
+    pub(crate) beta2: f64,
+    pub(crate) epsilon: f64,
+    pub(crate) weight_decay: f64,
+    pub(crate) amsgrad: bool,
+    pub(crate) maximize: bool,
+    pub(crate) decoupled: bool,
+}
+
+/// The next step of SGD; the first makes the momentum out of the gradient alone.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SgdStep {
+    pub(crate) rate: f64,
+    pub(crate) momentum: f64,
+    pub(crate) dampening: f64,
+    pub(crate) weight_decay: f64,
+    pub(crate) nesterov: bool,
+    pub(crate) maximize: bool,
+    pub(crate) is_first: bool,
+}
+
+/// The next step of RMSprop.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RmsPropStep {
+    pub(crate) rate: f64,
+    pub(crate) alpha: f64,
+    pub(crate) epsilon: f64,
+    pub(crate) weight_decay: f64,
+    pub(crate) momentum: f64,
+    pub(crate) centered: bool,
+    pub(crate) maximize: bool,
+}
+
+type Text = *const c_char;
+type List = *const *mut C_tensor;
+
+unsafe extern "C" {
+    fn rt_set_gradient(parameter: *mut C_tensor, gradient: *mut C_tensor) -> Text;
+    fn rt_clear_gradients(parameters: List, n: usize) -> Text;
+    fn rt_scale_gradients(parameters: List, n: usize, factor: f64) -> Text;
+    fn rt_clamp_gradients(parameters: List, n: usize, limit: f64) -> Text;
+    fn rt_gradient_norm(parameters: List, n: usize, norm: *mut f64) -> Text;
+    fn rt_step_adam(parameters: List, slots: List, n: usize, with: *const AdamStep) -> Text;
+    fn rt_step_sgd(parameters: List, slots: List, n: usize, with: *const SgdStep) -> Text;
+    fn rt_step_rms_prop(parameters: List, slots: List, n: usize, with: *const RmsPropStep) -> Text;
+    fn rt_use_deterministic_algorithms(only: bool) -> Text;
+    fn rt_keep_memory() -> bool;
+}
+
+/// Makes `gradient`, or none, the gradient of `parameter`.
+pub(crate) fn set_gradient(parameter: &Tensor, gradient: Option<&Tensor>) -> Result<(), BoxError> {
+    let gradient = gradient.map_or(ptr::null_mut(), pointer);
+    // SAFETY: both are tensors that live, or null where the shim takes null.
+    done(unsafe { rt_set_gradient(pointer(parameter), gradient) })
+}
+
+/// Makes all gradients none.
+pub(crate) fn clear_gradients(parameters: &[Tensor]) -> Result<(), BoxError> {
+    let list = pointers(parameters);
+    // SAFETY: a list of as many tensors as it says.
+    done(unsafe { rt_clear_gradients(list.as_ptr(), list.len()) })
+}
+
+/// Multiplies all gradients.
+pub(crate) fn scale_gradients(parameters: &[Tensor], factor: f64) -> Result<(), BoxError> {
+    let list = pointers(parameters);
+    // SAFETY: a list of as many tensors as it says.
+    done(unsafe { rt_scale_gradients(list.as_ptr(), list.len(), factor) })
+}
+
+/// Clamps all elements of all gradients to `-limit..=limit`.
+pub(crate) fn clamp_gradients(parameters: &[Tensor], limit: f64) -> Result<(), BoxError> {
+    let list = pointers(parameters);
+    // SAFETY: a list of as many tensors as it says.
+    done(unsafe { rt_clamp_gradients(list.as_ptr(), list.len(), limit) })
+}
+
+/// The Euclidean norm over all gradients; 0 where there are none.
+pub(crate) fn gradient_norm(parameters: &[Tensor]) -> Result<f64, BoxError> {
+    let (list, mut norm) = (pointers(parameters), 0.0);
+    // SAFETY: a list of as many tensors as it says, and a place for a number.
+    done(unsafe { rt_gradient_norm(list.as_ptr(), list.len(), &mut norm) })?;
+    Ok(norm)
+}
+
+/// One optimizer step over parameters that all hold a gradient, with the state that the
+/// optimizer keeps of each.
+pub(crate) trait Step {
+    /// Makes the step.
+    fn make(&self, parameters: &[&Tensor], slots: &[&[Tensor]]) -> Result<(), BoxError>;
+}
+
+macro_rules! step {
+    ($step:ty, $function:ident, $slots:expr) => {
+        impl Step for $step {
+            fn make(&self, parameters: &[&Tensor], slots: &[&[Tensor]]) -> Result<(), BoxError> {
+                let list: Vec<_> = parameters.iter().map(|tensor| pointer(tensor)).collect();
+                let slots = by_slot(list.len(), slots, $slots(self))?;
+                // SAFETY: a list of `n` tensors, and as many lists of `n` as these settings use.
+                done(unsafe { $function(list.as_ptr(), slots.as_ptr(), list.len(), self) })
+            }
+        }
+    };
+}
+step!(AdamStep, rt_step_adam, |step: &AdamStep| 3 + usize::from(step.amsgrad));
+step!(SgdStep, rt_step_sgd, |step: &SgdStep| usize::from(step.momentum != 0.0));
+step!(RmsPropStep, rt_step_rms_prop, |step: &RmsPropStep| {
+    1 + usize::from(step.momentum > 0.0) + usize::from(step.centered)
+});
+
+/// The first slot of each of `n` parameters, then the second of each, and so on.
+fn by_slot(n: usize, slots: &[&[Tensor]], wanted: usize) -> Result<Vec<*mut C_tensor>, BoxError> {
+    if slots.len() != n || slots.iter().any(|own| own.len() != wanted) {
+        return Err("the optimizer's state is not whole".into());
+    }
+    Ok((0..wanted).flat_map(|slot| slots.iter().map(move |own| pointer(&own[slot]))).collect())
+}
+
+/// Has only kernels used whose results repeat; where there is none, the operation fails.
+pub(crate) fn use_deterministic_algorithms(only: bool) -> Result<(), BoxError> {
+    // SAFETY: it takes a flag and sets a flag.
+    done(unsafe { rt_use_deterministic_algorithms(only) })
+}
+
+/// Tells the allocator of C to keep what is freed. False where it cannot be told.
+pub(crate) fn keep_memory() -> bool {
+    // SAFETY: it takes nothing, and sets what glibc lets be set at any time.
+    unsafe { rt_keep_memory() }
+}
+
+fn pointer(tensor: &Tensor) -> *mut C_tensor {
+    tensor.as_ptr().cast_mut()
+}
+
+fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
+    tensors.iter().map(pointer).collect()
+}
+
+fn done(text: Text) -> Result<(), BoxError> {
+    if text.is_null() {
+        return Ok(());
+    }
+    // SAFETY: what is not null is text of this thread's own, whole until its next call.
+    let text = unsafe { CStr::from_ptr(text) };
+    Err(crate::failure::first_line(&text.to_string_lossy()).into())
+}
