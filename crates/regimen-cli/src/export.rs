@@ -1,8 +1,6 @@
 //! `regimen export`: the weights of a checkpoint as one file that other programs read.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -35,25 +33,10 @@ pub(crate) fn export(dir: &Path, file: &Path, parts: &[String], json: bool) -> R
             _ => arrays.insert_all(part, dict)?,
         }
     }
-    let failed = |cause: BoxError| format!("cannot write `{}`: {cause}", file.display());
-    let new = File::create_new(file).map_err(|cause| failed(cause.into()))?;
-    write(new, &arrays).map_err(|cause| {
-        // Half a file must not be taken for a whole one; where even this fails the message is
-        // that of the cause.
-        let _ = std::fs::remove_file(file);
-        failed(cause)
-    })?;
+    safetensors::save_file(&arrays, file)?;
     let path = |path: &Path| path.display().to_string();
     output::write(&Export { from: path(checkpoint.path()), file: path(file), arrays: arrays.len() }, json)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn write(file: File, arrays: &StateDict) -> Result<(), BoxError> {
-    let mut out = BufWriter::new(&file);
-    safetensors::write(arrays, &mut out)?;
-    out.flush()?;
-    drop(out);
-    Ok(file.sync_all()?)
 }
 
 impl fmt::Display for Export {

@@ -7,7 +7,7 @@ use regimen::checkpoint::Checkpointer;
 use regimen::{AppState, BoxError, Every, Run, State, Train, TrainUnit};
 use regimen_bench::{figure, median, rounds};
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 const STEPS: u64 = 300;
 const EVERY: u64 = 10;
 
@@ -20,16 +20,17 @@ pub(crate) fn measure(folder: &Path) -> Result<(), BoxError> {
     let (mut saving, mut plain) = (Vec::new(), Vec::new());
     let means =
         rounds(ROUNDS, &mut [&mut || steps(Some(&dir), &mut saving), &mut || steps(None, &mut plain)])?;
-    let [with, without] = [0, 1].map(|contestant| median(means[contestant].clone()));
+    show("background/mean", &means[0], &means[1])?;
     // The first round is not kept.
-    let [slow_with, slow_without] = [saving, plain].map(|slow| median(slow[1..].to_vec()));
-    figure("background/mean", "ms", 1e3 * with, "ms")?;
-    figure("background/mean", "ms_without", 1e3 * without, "ms")?;
-    figure("background/mean", "ratio", with / without, "ratio")?;
-    figure("background/p99", "ms", 1e3 * slow_with, "ms")?;
-    figure("background/p99", "ms_without", 1e3 * slow_without, "ms")?;
-    figure("background/p99", "ratio", slow_with / slow_without, "ratio")?;
-    Ok(())
+    show("background/p99", &saving[1..], &plain[1..])
+}
+
+/// Both take turns; the ratio is that of a round, and its median the figure.
+fn show(case: &str, with: &[f64], without: &[f64]) -> Result<(), BoxError> {
+    let ratios = with.iter().zip(without).map(|(with, without)| with / without).collect();
+    figure(case, "ms", 1e3 * median(with.to_vec()), "ms")?;
+    figure(case, "ms_without", 1e3 * median(without.to_vec()), "ms")?;
+    Ok(figure(case, "ratio", median(ratios), "ratio")?)
 }
 
 /// Trains, and saves to `dir` if there is one. Returns the mean seconds of a step, with all that

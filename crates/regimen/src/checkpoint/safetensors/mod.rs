@@ -5,10 +5,12 @@
 //! multiple of the file, and an error where two arrays have one name. The tests hold both to that
 //! crate and to the Python package.
 
+mod file;
 mod header;
 mod read;
 mod write;
 
+pub use file::{load_file, save_file};
 pub use header::{Header, Layout};
 pub use read::{read, read_header};
 pub use write::write;

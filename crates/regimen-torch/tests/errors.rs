@@ -1,0 +1,93 @@
+//! What goes wrong inside libtorch is an error with a remedy, and the process goes on.
+
+#![allow(clippy::unwrap_used)]
+
+use regimen::{AutoUnit, BoxError, Kind, Loss, Run, Step, Task, Train, from_fn};
+use regimen_torch::tch::nn::{self, Module};
+use regimen_torch::tch::{self, Device, Tensor};
+use regimen_torch::{Sgd, Torch, TorchDevice, device, initialize};
+
+/// What the task does in its third step.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Shape,
+    Memory,
+    Detached,
+}
+
+struct Faulty(Option<Fault>);
+
+impl Task<Torch<nn::Linear>> for Faulty {
+    type Batch = Tensor;
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        step: &Step,
+        layer: &nn::Linear,
+        batch: &Tensor,
+    ) -> Result<(Loss<Tensor>, ()), BoxError> {
+        let loss = match self.0.filter(|_| step.index == 2) {
+            None => layer.forward(batch).mean(None),
+            Some(Fault::Shape) => layer.forward(&batch.transpose(0, 1)).mean(None),
+            Some(Fault::Memory) => layer.forward(batch).expand([1 << 45, 2, 1], false).exp().mean(None),
+            Some(Fault::Detached) => layer.forward(batch).mean(None).detach(),
+        };
+        Ok((Loss::mean(loss, 2.0), ()))
+    }
+}
+
+fn engine() -> Torch<nn::Linear> {
+    let (vars, layer) = initialize(1, Device::Cpu, |root| nn::linear(root, 3, 1, Default::default()));
+    Torch::new(vars, layer, Sgd::new().momentum(0.9)).unwrap()
+}
+
+/// Trains with a fault in the third step, and then on without it; the weights must be those of
+/// five steps that nothing happened in.
+#[track_caller]
+fn check(fault: Fault, kind: Kind, text: &str) {
+    let data = from_fn(|_| (0..5).map(|_| Tensor::ones([2, 3], (tch::Kind::Float, Device::Cpu))));
+    let train = |fault| {
+        let mut unit = AutoUnit::new(engine(), Faulty(fault));
+        let mut run = Run::new(&mut unit);
+        let error = run.train(&data, Train::steps(5)).err();
+        drop(run);
+        unit.task_mut().0 = None;
+        let rest = if error.is_some() { 3 } else { 0 };
+        if rest > 0 {
+            Run::new(&mut unit).train(&data, Train::steps(rest)).unwrap();
+        }
+        (error, unit.into_parts().0.vars().variables()["weight"].shallow_clone())
+    };
+    let (error, weights) = train(Some(fault));
+    let error = error.unwrap();
+    assert_eq!((error.kind(), error.place().step), (kind, 2));
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    assert!(error.to_string().contains(text), "{error}");
+    assert_eq!(weights, train(None).1);
+}
+
+#[test]
+fn a_shape_error_inside_the_module_is_one_line_with_its_place() {
+    check(Fault::Shape, Kind::Panic, "mat1 and mat2 shapes cannot be multiplied (3x2 and 3x1)");
+}
+
+#[test]
+fn running_out_of_memory_says_what_helps() {
+    check(Fault::Memory, Kind::Panic, "; a smaller batch needs less");
+}
+
+#[test]
+fn a_loss_that_no_parameter_has_a_part_in_says_so() {
+    check(Fault::Detached, Kind::Unit, "the loss does not depend on a trained parameter");
+}
+
+#[test]
+fn a_batch_goes_to_no_device_that_is_not_there() {
+    let error = device("cuda:7").unwrap_err().to_string();
+    assert!(error.contains("there is no device `cuda:7`") && error.contains("there is: cpu"), "{error}");
+    // Who names it past `device` gets libtorch's own words, and no abort.
+    let batch = Tensor::ones([2], (tch::Kind::Float, Device::Cpu));
+    let moved = regimen::ToDevice::to_device(batch, &TorchDevice(Device::Cuda(7)));
+    assert_eq!(moved.unwrap_err().to_string().lines().count(), 1);
+}
