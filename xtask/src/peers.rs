@@ -9,7 +9,16 @@ use crate::workspace::{Workspace, run};
 /// The Python of the peers, in `.peers` at the root. To make it takes minutes: PyTorch is among its
 /// requirements.
 pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf, BoxError> {
-    environment(workspace, &workspace.root.join(".peers"), "bench/peers/requirements.txt")
+    environment(workspace, &workspace.root.join(".peers"), PEERS)
+}
+
+const PEERS: &str = "bench/peers/requirements.txt";
+
+/// The same, if it has been made already.
+pub(crate) fn made(workspace: &Workspace) -> Option<PathBuf> {
+    let folder = workspace.root.join(".peers");
+    let wanted = fs::read_to_string(workspace.root.join(PEERS)).ok()?;
+    is_made(&folder, &wanted).then(|| folder.join("bin/python"))
 }
 
 /// The Python that reads what the tests write.
@@ -23,14 +32,19 @@ pub(crate) fn reader(workspace: &Workspace) -> Result<PathBuf, BoxError> {
 fn environment(workspace: &Workspace, folder: &Path, requirements: &str) -> Result<PathBuf, BoxError> {
     let python = folder.join("bin/python");
     let wanted = fs::read_to_string(workspace.root.join(requirements))?;
-    // Written last: an environment that was left half made does not have it.
-    let stamp = folder.join("requirements.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+    if is_made(folder, &wanted) {
         return Ok(python);
     }
     println!("making a Python environment in {}", folder.display());
     run(workspace.program("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
     run(workspace.program(&python).args(["-m", "pip", "install", "--quiet", "-r", requirements]))?;
-    fs::write(stamp, wanted)?;
+    fs::write(folder.join(STAMP), wanted)?;
     Ok(python)
+}
+
+/// Written last: an environment that was left half made does not have it.
+const STAMP: &str = "requirements.txt";
+
+fn is_made(folder: &Path, wanted: &str) -> bool {
+    fs::read_to_string(folder.join(STAMP)).is_ok_and(|made| made == wanted)
 }

@@ -3,6 +3,7 @@
 //! All of them select the whole workspace with its tests and examples: only then does cargo
 //! resolve the same features each time, and compile the dependencies once.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -25,6 +26,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "torch build", run: |workspace| torch(workspace, build), is_gate: true },
     Step { name: "torch lint", run: |workspace| torch(workspace, lint), is_gate: false },
     Step { name: "torch tests", run: |workspace| torch(workspace, tests_and_doctests), is_gate: false },
+    Step { name: "torch peers", run: |workspace| torch(workspace, torch_peers), is_gate: false },
     Step { name: "torch docs", run: |workspace| torch(workspace, docs), is_gate: false },
     Step { name: "torch examples", run: |workspace| torch(workspace, torch_examples), is_gate: false },
 ];
@@ -74,7 +76,32 @@ fn doctests(workspace: &Workspace) -> Result<End, BoxError> {
 }
 
 fn tests_and_doctests(workspace: &Workspace) -> Result<End, BoxError> {
-    count_tests(&mut workspace.cargo(&["test", "--workspace", "--no-fail-fast"]))
+    count_tests(&mut workspace.cargo(&[
+        "test",
+        "--workspace",
+        "--no-fail-fast",
+        "--",
+        "--skip",
+        WITH_PYTORCH,
+    ]))
+}
+
+/// How the names of tests begin that ask a real PyTorch, and check nothing without it.
+const WITH_PYTORCH: &str = "python_";
+
+fn torch_peers(workspace: &Workspace) -> Result<End, BoxError> {
+    match peers::made(workspace) {
+        Some(python) => with_pytorch(workspace, &python),
+        None => {
+            Ok(End::NotRun("there is no PyTorch: `cargo xtask bench engines --peers` installs it".into()))
+        }
+    }
+}
+
+/// The tests of `regimen-torch` that ask the PyTorch of `python`.
+pub(crate) fn with_pytorch(torch: &Workspace, python: &Path) -> Result<End, BoxError> {
+    let mut cargo = torch.cargo(&["test", "--workspace", "--tests", "--", WITH_PYTORCH]);
+    count_tests(cargo.env("REGIMEN_PEERS_PYTHON", python))
 }
 
 fn docs(workspace: &Workspace) -> Result<End, BoxError> {

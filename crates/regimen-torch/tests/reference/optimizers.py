@@ -1,12 +1,13 @@
 """Writes optimizers.safetensors: what PyTorch's optimizers make of the same gradients in 100 steps.
 
-    python optimizers.py        # PyTorch 2.11, safetensors
+    python optimizers.py [FILE]        # PyTorch 2.11, safetensors
 
 Gradients are the same for every variant, so that nothing but the optimizer is compared. Those of
 `p2` are missing in the first five steps. Sizes are such that vectorized kernels have a tail.
 """
 
 import pathlib
+import sys
 
 import torch
 from safetensors.torch import save_file
@@ -52,6 +53,7 @@ def main():
     out.update({f"drift.{name}": value for name, value in drift.items()}, factors=factors)
     for variant, (optimizer, arguments) in VARIANTS.items():
         parameters = {name: value.clone().requires_grad_() for name, value in start.items()}
+        # A group each: the fused SGD fails in one whose momentum is there for some and not for all.
         groups = [dict(params=[parameters[name]]) for name in SHAPES]
         if variant.endswith("-groups"):
             groups[1].update(lr=RATE / 2, weight_decay=0.1)
@@ -70,7 +72,8 @@ def main():
                 # The default RMSprop counts its steps and never looks at the count.
                 if value is not None and not (optimizer.__class__ is RMSprop and slot == "step"):
                     out[f"{variant}.state.{name}.{slot}"] = value.clone()
-    save_file(out, pathlib.Path(__file__).with_name("optimizers.safetensors"))
+    beside = pathlib.Path(__file__).with_name("optimizers.safetensors")
+    save_file(out, sys.argv[1] if 1 < len(sys.argv) else beside)
 
 
 if __name__ == "__main__":
