@@ -1,13 +1,15 @@
-//! What the measuring programs share: counted allocations, rounds that take turns, and the lines
-//! that `cargo xtask bench` reads.
+//! What the measuring programs share: counted allocations, rounds that take turns in one program and
+//! in several, and the lines that `cargo xtask bench` reads.
 
 mod allocations;
 mod empty;
 mod rounds;
+mod serve;
 
 pub use allocations::{Counting, allocations};
 pub use empty::{CALLBACKS, empty_run};
 pub use rounds::{median, rounds};
+pub use serve::{Contestant, serve};
 
 use std::io::{self, Write};
 

@@ -13,6 +13,7 @@ const REMEDY: &str = "run `cargo xtask libtorch`, or set LIBTORCH to the folder 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=shim");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_CXX11_ABI");
     let lib =
         env::var("DEP_TCH_LIBTORCH_LIB").map_err(|_| format!("torch-sys names no libtorch: {REMEDY}"))?;
     let lib = PathBuf::from(lib);
@@ -51,13 +52,14 @@ fn check_version(home: &Path) -> Result<(), Box<dyn Error>> {
     };
     let found = (defined("TORCH_VERSION_MAJOR"), defined("TORCH_VERSION_MINOR"));
     match found {
-        (Some(major), Some(minor)) if (&*major, &*minor) != VERSION => Err(format!(
+        (Some(major), Some(minor)) if (&*major, &*minor) == VERSION => Ok(()),
+        (Some(major), Some(minor)) => Err(format!(
             "{} is libtorch {major}.{minor}, and this crate needs {}.{}: {REMEDY}",
             home.display(),
             VERSION.0,
             VERSION.1
         )
         .into()),
-        _ => Ok(()),
+        _ => Err(format!("the headers in {} tell no version: {REMEDY}", home.display()).into()),
     }
 }

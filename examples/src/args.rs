@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long)]
     pub augment: bool,
 
-    /// Where to compute: `cpu`, and what else this build was given (`cuda`, `wgpu`).
+    /// Where to compute: `cpu`, and what else this build has (`cuda`, and on Burn `wgpu`).
     #[arg(long, default_value = "cpu")]
     pub device: String,
 

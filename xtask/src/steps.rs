@@ -86,7 +86,7 @@ fn tests_and_doctests(workspace: &Workspace) -> Result<End, BoxError> {
     ]))
 }
 
-/// How the names of tests begin that ask a real PyTorch, and check nothing without it.
+/// In the names of tests that ask a real PyTorch, and check nothing without it; in no other's.
 const WITH_PYTORCH: &str = "python_";
 
 fn torch_peers(workspace: &Workspace) -> Result<End, BoxError> {

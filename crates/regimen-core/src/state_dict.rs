@@ -115,8 +115,9 @@ impl Array {
         Ok(Array { dtype, shape, bytes })
     }
 
-    /// An array whose bytes `fill` writes, over whatever is in them: for engines, whose copies then
-    /// take the memory of an earlier one ([`with_spares`](crate::with_spares)).
+    /// An array whose bytes `fill` writes, over whatever is in them: all of them, or what another
+    /// array held is part of this one. For engines, whose copies then take the memory of an earlier
+    /// one ([`with_spares`](crate::with_spares)).
     pub fn filled(
         dtype: Dtype,
         shape: Vec<usize>,

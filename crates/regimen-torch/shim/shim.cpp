@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/util/Exception.h>
 
+#include <new>
 #include <string>
 #include <vector>
 
@@ -15,22 +16,33 @@ namespace {
 
 using Tensors = std::vector<at::Tensor>;
 
+// Text of the thread's own. Where there is no memory for it, a text that needs none.
+rt_error told(const char *what) noexcept {
+  thread_local std::string text;
+  try {
+    text = what;
+    return text.c_str();
+  } catch (...) {
+    return "out of memory";
+  }
+}
+
 // Runs `f` without recording gradients; an exception becomes text. Its first part only: libtorch
 // puts a backtrace behind it.
-template <typename F> rt_error guarded(F f) {
-  thread_local std::string text;
+template <typename F> rt_error guarded(F f) noexcept {
   try {
     at::NoGradGuard no_grad;
     f();
     return nullptr;
   } catch (const c10::Error &error) {
-    text = error.what_without_backtrace();
+    return told(error.what_without_backtrace());
+  } catch (const std::bad_alloc &) {
+    return "out of memory";
   } catch (const std::exception &error) {
-    text = error.what();
+    return told(error.what());
   } catch (...) {
-    text = "an exception that is not text";
+    return "an exception that is not text";
   }
-  return text.c_str();
 }
 
 Tensors list(at::Tensor *const *tensors, size_t n) {
@@ -59,9 +71,33 @@ struct Work {
   Work(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n)
       : slots(slots), n(n), parameters(list(parameters, n)), gradients(::gradients(parameters, n)) {
     TORCH_CHECK(gradients.size() == n, "a parameter without a gradient");
+    for (size_t i = 0; i < n; i++)
+      check(this->gradients[i], this->parameters[i], "the gradient");
   }
 
-  Tensors slot(size_t k) const { return list(slots + k * n, n); }
+  // State of the parameters' own shapes.
+  Tensors slot(size_t k) const {
+    auto all = list(slots + k * n, n);
+    for (size_t i = 0; i < n; i++)
+      check(all[i], parameters[i], "the optimizer's state");
+    return all;
+  }
+
+  // The numbers of steps made.
+  Tensors counts(size_t k) const {
+    auto all = list(slots + k * n, n);
+    for (auto &count : all)
+      TORCH_CHECK(count.numel() == 1, "a count of steps is not one number");
+    return all;
+  }
+
+  // The kernels walk over the memory of all of them side by side, and look at nothing first.
+  static void check(const at::Tensor &other, const at::Tensor &parameter, const char *what) {
+    TORCH_CHECK(other.layout() == at::kStrided, what, " is sparse; use a layer with a dense gradient");
+    TORCH_CHECK(parameter.is_contiguous() && other.is_contiguous() && other.sizes() == parameter.sizes() &&
+                    other.scalar_type() == parameter.scalar_type() && other.device() == parameter.device(),
+                what, " is not like its parameter in shape, type, device or layout");
+  }
 };
 
 } // namespace
@@ -107,7 +143,7 @@ rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm)
 rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_adam *with) {
   return guarded([&] {
     Work work(parameters, slots, n);
-    auto first = work.slot(0), second = work.slot(1), steps = work.slot(2);
+    auto first = work.slot(0), second = work.slot(1), steps = work.counts(2);
     auto largest = with->amsgrad ? work.slot(3) : Tensors();
     at::_foreach_add_(steps, 1);
     // By way of their operators, which are not overloaded.

@@ -12,9 +12,7 @@ pub struct TorchDevice(pub Device);
 
 impl ToDevice<TorchDevice> for Tensor {
     fn to_device(self, TorchDevice(device): &TorchDevice) -> Result<Self, BoxError> {
-        if self.device() == *device {
-            return Ok(self);
-        }
+        // The same tensor where it is there already.
         self.f_to_device(*device).map_err(failure)
     }
 }
@@ -24,7 +22,7 @@ pub fn place<B: ToDevice<TorchDevice>>(batch: B, device: Device) -> Result<B, Bo
     batch.to_device(&TorchDevice(device))
 }
 
-/// The device called `name`: `cpu`, `cuda` (the first card) or `cuda:1`, `mps`, `vulkan`.
+/// The device called `name`: `cpu`, `cuda` (the first card) or `cuda:1`, `mps`.
 ///
 /// A device that this libtorch or this machine does not have is an error that says which it has.
 pub fn device(name: &str) -> Result<Device, BoxError> {
@@ -32,15 +30,12 @@ pub fn device(name: &str) -> Result<Device, BoxError> {
         None if name == "cpu" => Device::Cpu,
         None if name == "cuda" => Device::Cuda(0),
         None if name == "mps" => Device::Mps,
-        None if name == "vulkan" => Device::Vulkan,
         Some(("cuda", index)) => match index.parse() {
             Ok(index) => Device::Cuda(index),
             Err(_) => return Err(format!("device `{name}`: `{index}` is no index, write `cuda:0`").into()),
         },
         _ => {
-            return Err(
-                format!("there is no device `{name}`; the names are cpu, cuda, cuda:1, mps, vulkan").into()
-            );
+            return Err(format!("there is no device `{name}`; the names are cpu, cuda, cuda:1, mps").into());
         }
     };
     if is_there(device) {
@@ -54,9 +49,8 @@ pub fn device(name: &str) -> Result<Device, BoxError> {
 /// The names of the devices that are there.
 pub fn devices() -> Vec<String> {
     let cards = (0..cards()).map(|card| format!("cuda:{card}"));
-    let others = [("mps", Device::Mps), ("vulkan", Device::Vulkan)];
-    let others = others.into_iter().filter(|(_, device)| is_there(*device)).map(|(name, _)| name.to_owned());
-    std::iter::once("cpu".to_owned()).chain(cards).chain(others).collect()
+    let mps = is_there(Device::Mps).then(|| "mps".to_owned());
+    std::iter::once("cpu".to_owned()).chain(cards).chain(mps).collect()
 }
 
 fn is_there(device: Device) -> bool {
@@ -64,7 +58,8 @@ fn is_there(device: Device) -> bool {
         Device::Cpu => true,
         Device::Cuda(card) => card < cards(),
         Device::Mps => tch::utils::has_mps(),
-        Device::Vulkan => tch::utils::has_vulkan(),
+        // Its tensors have no memory that a state could be read from.
+        Device::Vulkan => false,
     }
 }
 
@@ -86,7 +81,7 @@ mod tests {
     fn what_is_not_there_is_an_error_that_says_what_is() {
         let error = |name| device(name).unwrap_err().to_string();
         assert!(error("cuda:99").ends_with(&format!("there is: {}", devices().join(", "))));
-        assert_eq!(error("gpu"), "there is no device `gpu`; the names are cpu, cuda, cuda:1, mps, vulkan");
+        assert_eq!(error("gpu"), "there is no device `gpu`; the names are cpu, cuda, cuda:1, mps");
         assert_eq!(error("cuda:x"), "device `cuda:x`: `x` is no index, write `cuda:0`");
     }
 }

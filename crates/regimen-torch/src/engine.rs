@@ -6,7 +6,7 @@ use regimen_core::{BoxError, Bucket, Engine, Mode, StateDict, Stateful};
 use tch::Tensor;
 use tch::nn::VarStore;
 
-use crate::failure::{failure, shortening_panics};
+use crate::failure::{failure, recording};
 use crate::seed::set_seed;
 use crate::{Algorithm, Optim, TorchDevice, gradients, module_state, shim};
 
@@ -35,10 +35,11 @@ pub struct Torch<M> {
 }
 
 impl<M> Torch<M> {
-    /// Trains what is in `vars` and requires a gradient, with `algorithm`.
+    /// Trains what is in `vars` and requires a gradient now, with `algorithm`. What is frozen
+    /// beforehand (`tensor.set_requires_grad(false)`) is saved with the rest, and not trained.
     ///
     /// All parameters are in one group, `default`; see [`group`](Torch::group). Settings that make
-    /// no sense and a parameter under two names are errors.
+    /// no sense, a parameter under two names and one that is a view with gaps are errors.
     pub fn new(vars: VarStore, module: M, algorithm: impl Into<Algorithm>) -> Result<Self, BoxError> {
         let optim = Optim::new(&vars, algorithm)?;
         Ok(Torch { module, optim, vars })
@@ -97,13 +98,7 @@ impl<M> Engine for Torch<M> {
     }
 
     fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&M) -> R) -> R {
-        match mode {
-            Mode::Train => shortening_panics(|| f(&self.module)),
-            Mode::Eval | Mode::Predict => {
-                let _guard = tch::no_grad_guard();
-                shortening_panics(|| f(&self.module))
-            }
-        }
+        recording(mode == Mode::Train, || f(&self.module))
     }
 
     fn device(&self, _: Mode) -> TorchDevice {

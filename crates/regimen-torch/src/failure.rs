@@ -6,35 +6,42 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use regimen_core::BoxError;
 use tch::TchError;
 
-/// An error of tch's in one line, with what helps where that is known.
-pub(crate) fn failure(error: TchError) -> BoxError {
+/// An error of tch's as one line, with what helps where that is known: for `map_err` behind its `f_`
+/// methods, whose errors end in a backtrace of C++.
+pub fn failure(error: TchError) -> BoxError {
     first_line(&error.to_string()).into()
 }
 
-/// Calls `f`; a panic of tch's in it goes on with its first line for text.
+/// Calls `f` while gradients are recorded, or are not; afterwards it is as it was before.
 ///
-/// tch panics with the whole backtrace of C++ in its text, escaped into one line.
-pub(crate) fn shortening_panics<R>(f: impl FnOnce() -> R) -> R {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| resume_unwind(shortened(payload)))
+/// A panic of tch's goes on with its first line for text: tch panics with the whole backtrace of
+/// C++, escaped into one line. A panic also leaves recording as it was before: tch itself leaves it
+/// switched off where it panics inside of its `no_grad`.
+pub(crate) fn recording<R>(on: bool, f: impl FnOnce() -> R) -> R {
+    let caught = || catch_unwind(AssertUnwindSafe(f));
+    let result = if on { tch::with_grad(caught) } else { tch::no_grad(caught) };
+    result.unwrap_or_else(|payload| resume_unwind(shortened(payload)))
 }
 
 /// The first line of `text`, and what to do about it.
 pub(crate) fn first_line(text: &str) -> String {
-    // `Result::unwrap` shows the error as Rust code, line breaks and quotes escaped.
-    let text = text.strip_prefix(UNWRAP).map_or(text, |text| text.trim_start_matches("Torch(\""));
-    let text = text.trim_start_matches("Internal torch error: ");
-    let line = text.split("\\n").next().and_then(|text| text.lines().next()).unwrap_or_default();
-    let line = line.trim_end_matches("\")").trim();
+    let line = text.trim_start_matches("Internal torch error: ").lines().next().unwrap_or_default();
     let is_memory = ["allocate memory", "out of memory"].iter().any(|words| line.contains(words));
     if is_memory { format!("{line}; a smaller batch needs less") } else { line.to_owned() }
 }
 
-const UNWRAP: &str = "called `Result::unwrap()` on an `Err` value: ";
+/// What `Result::unwrap` says before the text of libtorch, which it escapes as in Rust code.
+const UNWRAP: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"";
 
 fn shortened(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
     match payload.downcast::<String>() {
-        Ok(text) if text.starts_with(UNWRAP) => Box::new(first_line(&text)),
-        Ok(text) => text,
+        Ok(text) => match text.strip_prefix(UNWRAP) {
+            Some(of_torch) => {
+                let line = of_torch.split("\\n").next().unwrap_or_default();
+                Box::new(first_line(line.trim_end_matches("\")")))
+            }
+            None => text,
+        },
         Err(payload) => payload,
     }
 }
@@ -61,13 +68,24 @@ mod tests {
     #[test]
     fn a_panic_is_too_and_one_that_is_not_of_tch_stays_as_it_is() {
         let text = |f: &dyn Fn()| {
-            let payload = catch_unwind(AssertUnwindSafe(|| shortening_panics(f))).unwrap_err();
+            let payload = catch_unwind(AssertUnwindSafe(|| recording(true, f))).unwrap_err();
             let text = payload.downcast_ref::<String>().map(String::as_str);
             text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap().to_owned()
         };
         assert_eq!(text(&|| drop(zeros([2, 3]).matmul(&zeros([2, 3])))), SHAPES);
         assert_eq!(text(&|| panic!("two\nlines")), "two\nlines");
         assert_eq!(text(&|| panic!("{}\nlines", 2)), "2\nlines");
+        let of_std = "called `Result::unwrap()` on an `Err` value: ParseIntError { kind: InvalidDigit }";
+        assert_eq!(text(&|| assert_eq!("x".parse::<i32>().unwrap(), 1)), of_std);
+    }
+
+    #[test]
+    fn a_panic_where_nothing_is_recorded_leaves_recording_as_it_was() {
+        let weight = zeros([2, 3]).set_requires_grad(true);
+        let inside = || recording(true, || tch::no_grad(|| panic!("on purpose")));
+        catch_unwind(AssertUnwindSafe(inside)).unwrap_err();
+        assert!(recording(true, || weight.sum(Kind::Float)).requires_grad());
+        assert!(!recording(false, || weight.sum(Kind::Float)).requires_grad());
     }
 
     #[test]

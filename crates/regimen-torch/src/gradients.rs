@@ -68,14 +68,14 @@ pub(crate) fn exchange(
     exchanged.iter().try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))
 }
 
-/// A run of parameters whose gradients go out together, in the type they are widened to.
-struct Run<'p> {
+/// Parameters whose gradients go out together, in the type they are widened to.
+struct Stretch<'p> {
     kind: Kind,
     bytes: usize,
     parameters: Vec<&'p Tensor>,
 }
 
-impl Run<'_> {
+impl Stretch<'_> {
     /// Their gradients one after another; zeros where there is none.
     fn flat(&self) -> Result<Tensor, BoxError> {
         let flat = |parameter: &&Tensor| {
@@ -88,20 +88,20 @@ impl Run<'_> {
     }
 }
 
-fn buckets(parameters: &Parameters, bytes: usize) -> Vec<Run<'_>> {
-    let mut runs: Vec<Run<'_>> = Vec::new();
+fn buckets(parameters: &Parameters, bytes: usize) -> Vec<Stretch<'_>> {
+    let mut stretches: Vec<Stretch<'_>> = Vec::new();
     for (_, parameter) in parameters.by_name() {
         let kind = if parameter.kind() == Kind::Double { Kind::Double } else { Kind::Float };
         let size = kind.elt_size_in_bytes() * parameter.numel();
-        match runs.last_mut() {
-            Some(run) if run.kind == kind && run.bytes + size <= bytes => {
-                run.parameters.push(parameter);
-                run.bytes += size;
+        match stretches.last_mut() {
+            Some(last) if last.kind == kind && last.bytes + size <= bytes => {
+                last.parameters.push(parameter);
+                last.bytes += size;
             }
-            _ => runs.push(Run { kind, bytes: size, parameters: vec![parameter] }),
+            _ => stretches.push(Stretch { kind, bytes: size, parameters: vec![parameter] }),
         }
     }
-    runs
+    stretches
 }
 
 fn read<T>(flat: &Tensor) -> Result<Vec<T>, BoxError>

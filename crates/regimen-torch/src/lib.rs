@@ -30,6 +30,7 @@ pub use tch;
 
 pub use device::{TorchDevice, device, devices, place};
 pub use engine::Torch;
+pub use failure::failure;
 pub use module_state::ModuleState;
 pub use optimizer::{Adam, Algorithm, Optim, RmsProp, Sgd};
 pub use process::{keep_memory, use_deterministic_algorithms};

@@ -5,7 +5,7 @@ use std::fmt;
 use regimen_core::{BoxError, StateDict, Stateful};
 use tch::nn::VarStore;
 
-use crate::array::{array, tensor};
+use crate::array::{array, dtype, shape, tensor};
 use crate::failure::failure;
 use crate::parameters::{Parameters, mismatch};
 
@@ -58,18 +58,18 @@ pub(crate) fn check(parameters: &Parameters, dict: &StateDict) -> Result<(), Box
     for (name, tensor) in parameters.all() {
         match dict.array(name) {
             Err(_) => wrong.push(format!("`{name}` is missing")),
-            Ok(array) => wrong.extend(mismatch(name, array, tensor)?),
+            Ok(array) => wrong.extend(mismatch(name, array, dtype(tensor.kind())?, &shape(tensor))),
         }
     }
-    let unknown = dict.iter().filter(|(name, _)| !parameters.all().contains_key(*name) && !is_counter(name));
+    let known = |name: &str| parameters.all().contains_key(name);
+    // Python's batch norm counts the batches it has seen. tch's has no such counter, and needs none:
+    // the count matters only to averages without a momentum.
+    let is_counter = |name: &str| {
+        name.strip_suffix("num_batches_tracked").is_some_and(|norm| known(&format!("{norm}running_mean")))
+    };
+    let unknown = dict.iter().filter(|(name, _)| !known(name) && !is_counter(name));
     wrong.extend(unknown.map(|(name, _)| format!("`{name}` is not known here")));
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ").into()) }
-}
-
-/// Python's batch norm counts the batches it has seen. tch's has no such counter, and needs none: the
-/// count matters only to averages without a momentum.
-fn is_counter(name: &str) -> bool {
-    name.ends_with(".num_batches_tracked")
 }
 
 #[cfg(test)]

@@ -13,15 +13,18 @@ use crate::array::{dtype, shape};
 pub(crate) struct Parameters {
     /// Parameters and buffers by name.
     all: BTreeMap<String, Tensor>,
-    /// The names of those that are trained, in the order the model made them in, as Python's
-    /// `parameters()` has it: sums over them round the same.
+    /// The names of those that are trained, in the order the model made them in.
     names: Vec<String>,
     /// The tensors of those names.
     trained: Vec<Tensor>,
+    /// Their numbers in the order of the names.
+    sorted: Vec<usize>,
 }
 
 impl Parameters {
-    /// Those of `vars`. A parameter under two names is an error that says which.
+    /// Those of `vars`. A parameter under two names, and a trained one whose elements do not lie one
+    /// after another, are errors that say which: kernels walk over the memory of a parameter, its
+    /// gradient and its state side by side.
     pub(crate) fn of(vars: &VarStore) -> Result<Self, BoxError> {
         let all: BTreeMap<String, Tensor> = vars.variables().into_iter().collect();
         // A store is a hash map, but for the list of what can be trained. Two tensors are the same
@@ -45,8 +48,17 @@ impl Parameters {
         }
         names.retain(|name| all[*name].requires_grad());
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-        let trained = names.iter().map(|name| all[name].shallow_clone()).collect();
-        Ok(Parameters { all, names, trained })
+        let trained: Vec<Tensor> = names.iter().map(|name| all[name].shallow_clone()).collect();
+        if let Some(i) = trained.iter().position(|tensor| !tensor.is_contiguous()) {
+            return Err(format!(
+                "the elements of `{}` do not lie one after another: give the store a `contiguous()` copy",
+                names[i]
+            )
+            .into());
+        }
+        let mut sorted: Vec<usize> = (0..names.len()).collect();
+        sorted.sort_by_key(|&i| &names[i]);
+        Ok(Parameters { all, trained, sorted, names })
     }
 
     /// Parameters and buffers, in the order of their names.
@@ -66,9 +78,7 @@ impl Parameters {
 
     /// Those that are trained with their names, in the order of these.
     pub(crate) fn by_name(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        let trained =
-            |(name, tensor): &(&String, &Tensor)| tensor.requires_grad() && self.names.contains(name);
-        self.all.iter().filter(trained).map(|(name, tensor)| (&**name, tensor))
+        self.sorted.iter().map(|&i| (&*self.names[i], &self.trained[i]))
     }
 
     /// Checks that every array of `dict` is for a trained parameter, and of its type and shape.
@@ -80,18 +90,17 @@ impl Parameters {
                 Some(_) if !self.names.iter().any(|trained| trained == name) => {
                     wrong.push(format!("`{name}` is not trained"));
                 }
-                Some(tensor) => wrong.extend(mismatch(name, array, tensor)?),
+                Some(tensor) => wrong.extend(mismatch(name, array, dtype(tensor.kind())?, &shape(tensor))),
             }
         }
         if wrong.is_empty() { Ok(()) } else { Err(format!("gradients: {}", wrong.join("; ")).into()) }
     }
 }
 
-/// What is wrong with `array` in place of `tensor`, if anything is.
-pub(crate) fn mismatch(name: &str, array: &Array, tensor: &Tensor) -> Result<Option<String>, BoxError> {
-    let (dtype, shape): (Dtype, _) = (dtype(tensor.kind())?, shape(tensor));
-    let fits = (array.dtype(), array.shape()) == (dtype, &*shape);
-    Ok((!fits).then(|| format!("`{name}` is {array:?}, not {dtype:?}{shape:?}")))
+/// What is wrong with `array` in place of one of that type and shape, if anything is.
+pub(crate) fn mismatch(name: &str, array: &Array, dtype: Dtype, shape: &[usize]) -> Option<String> {
+    let fits = (array.dtype(), array.shape()) == (dtype, shape);
+    (!fits).then(|| format!("`{name}` is {array:?}, not {dtype:?}{shape:?}"))
 }
 
 fn address(tensor: &Tensor) -> usize {
@@ -139,6 +148,15 @@ mod tests {
         vars.variables_.lock().unwrap().named_variables.insert("second".into(), tensor);
         let error = Parameters::of(&vars).unwrap_err().to_string();
         assert!(error.starts_with("`first` and `second` are one parameter"), "{error}");
+    }
+
+    #[test]
+    fn a_parameter_that_is_a_view_with_gaps_is_refused_by_name() {
+        let vars = VarStore::new(Device::Cpu);
+        let transposed = Tensor::zeros([3, 2], (Kind::Float, Device::Cpu)).transpose(0, 1);
+        let _ = vars.root().add("w", transposed, true);
+        let error = Parameters::of(&vars).unwrap_err().to_string();
+        assert!(error.starts_with("the elements of `w` do not lie one after another"), "{error}");
     }
 
     #[test]

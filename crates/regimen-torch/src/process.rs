@@ -7,15 +7,17 @@ use crate::shim;
 /// Has the memory that steps free kept for the next step, instead of given back to the system and
 /// asked for again. Returns whether that can be done here: it can with glibc.
 ///
-/// A convolutional network on the CPU spends up to a third of a step on pages that it gave back the
-/// step before. Results do not change. The process keeps up to a gigabyte that it does not use, and
-/// it is the whole process that does: so it is the program's choice. Call it first in `main`.
+/// A network on the CPU gives back large blocks in every step and has their pages cleared again in the
+/// next. Results do not change. Blocks of more than 32 MB are given back all the same. It is the
+/// whole process that keeps memory it does not use: so it is the program's choice. Call it first in
+/// `main`.
 pub fn keep_memory() -> bool {
     shim::keep_memory()
 }
 
 /// Has only kernels used whose results repeat, as `torch.use_deterministic_algorithms` does. An
-/// operation that has none is an error from then on. Kernels on the CPU repeat without it, as long
+/// operation that has none is an error from then on; on CUDA, matrix products are among those unless
+/// `CUBLAS_WORKSPACE_CONFIG=:4096:8` is in the environment. Kernels on the CPU repeat without it, as long
 /// as the number of threads is the same.
 pub fn use_deterministic_algorithms(only: bool) -> Result<(), BoxError> {
     shim::use_deterministic_algorithms(only)

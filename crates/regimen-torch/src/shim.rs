@@ -104,15 +104,15 @@ pub(crate) fn gradient_norm(parameters: &[Tensor]) -> Result<f64, BoxError> {
 
 /// One optimizer step over parameters that all hold a gradient, with the state that the
 /// optimizer keeps of each.
-pub(crate) trait Step {
+pub(crate) trait Kernel {
     /// Makes the step.
-    fn make(&self, parameters: &[&Tensor], slots: &[&[Tensor]]) -> Result<(), BoxError>;
+    fn run(&self, parameters: &[&Tensor], slots: &[&[Tensor]]) -> Result<(), BoxError>;
 }
 
-macro_rules! step {
+macro_rules! kernel {
     ($step:ty, $function:ident, $slots:expr) => {
-        impl Step for $step {
-            fn make(&self, parameters: &[&Tensor], slots: &[&[Tensor]]) -> Result<(), BoxError> {
+        impl Kernel for $step {
+            fn run(&self, parameters: &[&Tensor], slots: &[&[Tensor]]) -> Result<(), BoxError> {
                 let list: Vec<_> = parameters.iter().map(|tensor| pointer(tensor)).collect();
                 let slots = by_slot(list.len(), slots, $slots(self))?;
                 // SAFETY: a list of `n` tensors, and as many lists of `n` as these settings use.
@@ -121,9 +121,9 @@ macro_rules! step {
         }
     };
 }
-step!(AdamStep, rt_step_adam, |step: &AdamStep| 3 + usize::from(step.amsgrad));
-step!(SgdStep, rt_step_sgd, |step: &SgdStep| usize::from(step.momentum != 0.0));
-step!(RmsPropStep, rt_step_rms_prop, |step: &RmsPropStep| {
+kernel!(AdamStep, rt_step_adam, |step: &AdamStep| 3 + usize::from(step.amsgrad));
+kernel!(SgdStep, rt_step_sgd, |step: &SgdStep| usize::from(step.momentum != 0.0));
+kernel!(RmsPropStep, rt_step_rms_prop, |step: &RmsPropStep| {
     1 + usize::from(step.momentum > 0.0) + usize::from(step.centered)
 });
 

@@ -155,7 +155,9 @@ fn python_makes_the_same_of_the_gradients_today() {
     let now = concat!(env!("CARGO_TARGET_TMPDIR"), "/optimizers.safetensors");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/optimizers.py");
     assert!(std::process::Command::new(python).args([script, now]).status().unwrap().success());
-    assert!(std::fs::read(now).unwrap() == std::fs::read(FILE).unwrap(), "PyTorch has changed");
+    if has_the_same_kernels() {
+        assert!(std::fs::read(now).unwrap() == std::fs::read(FILE).unwrap(), "PyTorch has changed");
+    }
 }
 
 #[test]
@@ -182,6 +184,20 @@ fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() {
          `p1.momentum_buffer` is not known to this optimizer"
     );
     assert!(optim.state_dict().unwrap().is_empty());
+}
+
+#[test]
+fn a_gradient_that_does_not_fit_moves_nothing() {
+    let vars = VarStore::new(Device::Cpu);
+    let own = vars.root().ones("table", &[4, 2]);
+    let mut optim = Optim::new(&vars, Sgd::new().momentum(0.9)).unwrap();
+    let before = own.copy();
+    let index = Tensor::from_slice(&[1_i64, 2]);
+    Tensor::embedding(&own, &index, -1, false, true).sum(Kind::Float).backward();
+    let error = optim.step(&[0.1]).unwrap_err().to_string();
+    assert_eq!(error, "the gradient is sparse; use a layer with a dense gradient");
+    assert!(optim.state_dict().unwrap().is_empty());
+    assert_eq!(own, before);
 }
 
 #[test]

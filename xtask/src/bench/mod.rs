@@ -3,10 +3,12 @@
 
 mod callgrind;
 mod checkpoint;
+mod engines;
 mod figures;
 mod loader;
 mod overhead;
 mod programs;
+mod server;
 
 use std::path::PathBuf;
 use std::{fs, io};
@@ -29,6 +31,7 @@ pub(crate) struct Options {
 pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
     let bench = match name {
         "checkpoint" => checkpoint::checkpoint,
+        "engines" => engines::engines,
         "loader" => loader::loader,
         "overhead" => overhead::overhead,
         _ => return Err(format!("no benchmark is called `{name}`\n{USAGE}").into()),

@@ -18,7 +18,6 @@ impl<'w> Programs<'w> {
 
     /// The same for those on libtorch, where `torch` is [their workspace](Workspace::torch). All
     /// programs are built to one folder: none may have the name of one of the others.
-    #[expect(dead_code, reason = "no benchmark is on libtorch yet")]
     pub(crate) fn build_torch(torch: &'w Workspace) -> Result<Self, BoxError> {
         Self::of("regimen-torch-bench", torch)
     }

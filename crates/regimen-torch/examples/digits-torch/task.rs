@@ -4,8 +4,8 @@ use regimen::data::{Loader, map};
 use regimen::{BoxError, Data, Key, Loss, PredictTask, Random, State, Step, StepResults, Task};
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Image, shifted};
-use regimen_torch::Torch;
 use regimen_torch::tch::{Kind, Tensor};
+use regimen_torch::{Torch, failure};
 
 use crate::network::ConvNet;
 
@@ -51,7 +51,8 @@ impl PredictTask<Torch<ConvNet>> for ReadDigits {
     type Prediction = Vec<usize>;
 
     fn predict(&mut self, step: &Step, network: &ConvNet, images: Tensor) -> Result<Vec<usize>, BoxError> {
-        let digits = Vec::<i64>::try_from(read(&network.forward(&images, step.is_train())))?;
+        let digits =
+            Vec::<i64>::try_from(read(&network.forward(&images, step.is_train()))).map_err(failure)?;
         Ok(digits.into_iter().map(|digit| digit as usize).collect())
     }
 }
@@ -94,6 +95,7 @@ pub(crate) fn inputs(data: impl Data<Batch = Batch>) -> impl Data<Batch = Tensor
 /// A batch in host memory; `AutoUnit` moves it to the device.
 fn batch(images: Vec<Image>, side: usize) -> Result<Batch, BoxError> {
     let (pixels, digits): (Vec<Vec<f32>>, Vec<i64>) = images.into_iter().unzip();
-    let pixels = Tensor::from_slice(&pixels.concat()).f_view([-1, side as i64, side as i64])?;
+    let pixels =
+        Tensor::from_slice(&pixels.concat()).f_view([-1, side as i64, side as i64]).map_err(failure)?;
     Ok((pixels, Tensor::from_slice(&digits)))
 }

@@ -4,7 +4,7 @@ use regimen_core::BoxError;
 use tch::Tensor;
 
 use super::{Algorithm, Rule, STEP, check_range};
-use crate::shim::{AdamStep, Step};
+use crate::shim::{AdamStep, Kernel};
 
 /// Adam, as `torch.optim.Adam` and `torch.optim.AdamW` with `fused=True`.
 ///
@@ -96,6 +96,6 @@ impl Rule for Adam {
     ) -> Result<(), BoxError> {
         let Adam { betas: (beta1, beta2), epsilon, weight_decay, amsgrad, maximize, decoupled } = *self;
         let step = AdamStep { rate, beta1, beta2, epsilon, weight_decay, amsgrad, maximize, decoupled };
-        step.make(parameters, slots)
+        step.run(parameters, slots)
     }
 }

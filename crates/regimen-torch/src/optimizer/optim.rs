@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use regimen_core::{BoxError, StateDict, Stateful};
+use regimen_core::{Array, BoxError, Dtype, StateDict, Stateful};
 use tch::Tensor;
 use tch::nn::VarStore;
 
-use super::{Algorithm, fresh};
-use crate::array::{array, tensor};
+use super::{Algorithm, STEP, fresh};
+use crate::array::{array, dtype, shape, tensor};
 use crate::failure::failure;
 use crate::parameters::{Parameters, mismatch};
 use crate::shim;
@@ -57,7 +57,8 @@ impl Optim {
     }
 
     /// Gives the parameters whose name `members` accepts settings and a learning rate of their
-    /// own, as the group called `name`. Of two groups with the same parameter the later has it.
+    /// own, as the group called `name`. Of two groups with the same parameter the later has it. What
+    /// was kept of them is dropped: make groups before the first step and before loading.
     ///
     /// A name that is there already, and a group without a trained parameter, are errors.
     pub fn group(
@@ -94,6 +95,9 @@ impl Optim {
     /// One step with the gradients that are held, which are then none. `rates` has one learning
     /// rate for each of [`groups`](Optim::groups). A parameter without a gradient stays as it is,
     /// with all that is kept of it.
+    ///
+    /// A gradient that does not fit its parameter is an error, and that group has not moved; those
+    /// before it have. Where a kernel itself fails, some parameters may have moved.
     pub fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
         let Optim { parameters, groups, kept, .. } = self;
         if rates.len() != groups.len() {
@@ -105,17 +109,19 @@ impl Optim {
             let rule = algorithm.rule();
             let holding = members.iter().copied().filter(|&i| trained[i].grad().defined());
             let (old, new): (Vec<usize>, Vec<usize>) = holding.partition(|&i| kept[i].is_some());
-            for &i in &new {
-                let slots = rule.slots().into_iter().map(|slot| fresh(slot, &trained[i]));
-                kept[i] = Some(slots.collect::<Result<_, _>>().map_err(failure)?);
+            let of = |some: &[usize]| some.iter().map(|&i| &trained[i]).collect::<Vec<_>>();
+            if !old.is_empty() {
+                let slots = old.iter().map(|&i| kept[i].as_deref().unwrap_or_default());
+                rule.step(rate, false, &of(&old), &slots.collect::<Vec<_>>())?;
             }
-            for (is_first, some) in [(true, new), (false, old)] {
-                if !some.is_empty() {
-                    let parameters: Vec<&Tensor> = some.iter().map(|&i| &trained[i]).collect();
-                    let slots: Vec<&[Tensor]> =
-                        some.iter().map(|&i| kept[i].as_deref().unwrap_or_default()).collect();
-                    rule.step(rate, is_first, &parameters, &slots)?;
-                }
+            if !new.is_empty() {
+                let fresh =
+                    |&i: &usize| rule.slots().into_iter().map(|slot| fresh(slot, &trained[i])).collect();
+                let slots: Vec<Vec<Tensor>> =
+                    new.iter().map(fresh).collect::<Result<_, _>>().map_err(failure)?;
+                rule.step(rate, true, &of(&new), &slots.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+                // Kept only now: after an error there was no first step.
+                new.into_iter().zip(slots).for_each(|(i, slots)| kept[i] = Some(slots));
             }
         }
         self.clear_gradients()
@@ -144,7 +150,7 @@ impl Optim {
     }
 
     /// What `dict` says is kept of each trained parameter: all its slots, or none of them.
-    fn read(&self, dict: &StateDict) -> Result<Vec<Option<Vec<Tensor>>>, BoxError> {
+    fn read<'d>(&self, dict: &'d StateDict) -> Result<Vec<Option<Vec<&'d Array>>>, BoxError> {
         let mut kept: Vec<_> = self.kept.iter().map(|_| None).collect();
         let (mut known, mut wrong) = (BTreeSet::new(), Vec::new());
         for (i, slots) in self.slot_names() {
@@ -152,10 +158,10 @@ impl Optim {
             let mut read = Vec::new();
             for (slot, name) in &slots {
                 let Ok(array) = dict.array(name) else { continue };
-                match mismatch(name, array, &fresh(slot, parameter).map_err(failure)?)? {
-                    Some(mismatch) => wrong.push(mismatch),
-                    None => read.push(tensor(array)?.f_to_device(parameter.device()).map_err(failure)?),
-                }
+                let shape = if *slot == STEP { vec![] } else { shape(parameter) };
+                let dtype = if *slot == STEP { Dtype::F32 } else { dtype(parameter.kind())? };
+                wrong.extend(mismatch(name, array, dtype, &shape));
+                read.push(array);
             }
             let has_some = slots.iter().any(|(_, name)| dict.contains(name));
             let missing = slots.iter().filter(|(_, name)| has_some && !dict.contains(name));
@@ -182,7 +188,12 @@ impl Stateful for Optim {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.kept = self.read(dict)?;
+        let on_device = |(arrays, parameter): (Option<Vec<&Array>>, &Tensor)| {
+            let one = |array| tensor(array)?.f_to_device(parameter.device()).map_err(failure);
+            arrays.map(|arrays| arrays.into_iter().map(one).collect()).transpose()
+        };
+        let kept = self.read(dict)?.into_iter().zip(self.parameters.trained()).map(on_device);
+        self.kept = kept.collect::<Result<_, BoxError>>()?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use regimen_core::BoxError;
 use tch::Tensor;
 
 use super::{Algorithm, Rule, check_range};
-use crate::shim::{RmsPropStep, Step};
+use crate::shim::{Kernel, RmsPropStep};
 
 /// RMSprop, as `torch.optim.RMSprop`. libtorch has no fused kernel for it.
 ///
@@ -94,6 +94,6 @@ impl Rule for RmsProp {
     ) -> Result<(), BoxError> {
         let RmsProp { alpha, epsilon, weight_decay, momentum, centered, maximize } = *self;
         let step = RmsPropStep { rate, alpha, epsilon, weight_decay, momentum, centered, maximize };
-        step.make(parameters, slots)
+        step.run(parameters, slots)
     }
 }

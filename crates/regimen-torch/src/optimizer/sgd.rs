@@ -4,7 +4,7 @@ use regimen_core::BoxError;
 use tch::Tensor;
 
 use super::{Algorithm, Rule, check_range};
-use crate::shim::{SgdStep, Step};
+use crate::shim::{Kernel, SgdStep};
 
 /// Stochastic gradient descent, as `torch.optim.SGD` with `fused=True`.
 ///
@@ -83,6 +83,6 @@ impl Rule for Sgd {
     ) -> Result<(), BoxError> {
         let Sgd { momentum, dampening, weight_decay, nesterov, maximize } = *self;
         let step = SgdStep { rate, momentum, dampening, weight_decay, nesterov, maximize, is_first };
-        step.make(parameters, slots)
+        step.run(parameters, slots)
     }
 }

@@ -65,7 +65,7 @@ impl Background {
     pub(super) fn start(&mut self, snapshot: Arc<Snapshot>) {
         let (desk, for_thread) = (Arc::clone(&self.desk), Arc::clone(&snapshot));
         let thread = thread::Builder::new().name("regimen-save".to_owned());
-        match thread.spawn(move || write(&desk, &for_thread)) {
+        match thread.spawn(move || write(&desk, |writer| writer.save_beside(&for_thread))) {
             Ok(thread) => self.under_way = Some(UnderWay::Thread(thread)),
             // A system without threads to give still gets its checkpoint.
             Err(_) => self.write(&snapshot),
@@ -74,7 +74,7 @@ impl Background {
 
     /// Writes `snapshot` on this thread. The one before must be over.
     pub(super) fn write(&mut self, snapshot: &Snapshot) {
-        self.under_way = Some(UnderWay::Done(write(&self.desk, snapshot)));
+        self.under_way = Some(UnderWay::Done(write(&self.desk, |writer| writer.save(snapshot))));
     }
 }
 
@@ -85,10 +85,13 @@ impl Drop for Background {
     }
 }
 
-/// Saves, says so, and only then removes older ones.
-fn write(desk: &Mutex<Desk>, snapshot: &Snapshot) -> Result<(), CheckpointError> {
+/// Saves by `save`, says so, and only then removes older ones.
+fn write(
+    desk: &Mutex<Desk>,
+    save: impl FnOnce(&mut Writer) -> Result<Checkpoint, CheckpointError>,
+) -> Result<(), CheckpointError> {
     let Desk { writer, keep, on_saved, saves } = &mut *desk.lock().unwrap_or_else(PoisonError::into_inner);
-    let checkpoint = writer.save(snapshot)?;
+    let checkpoint = save(writer)?;
     saves.acknowledge(checkpoint.clone());
     if let Some(on_saved) = on_saved {
         on_saved(&checkpoint);

@@ -22,7 +22,8 @@ use super::{Checkpoint, Goal, Keep, Saves, Snapshot, Store};
 /// seed, a final stop.
 ///
 /// **How.** The state is copied on the loop's thread and written on another, one save at a time; the
-/// end of a call waits for it. A checkpoint is acknowledged when it is durable, and before older ones
+/// end of a call waits for it. One copy of the state stays in host memory between the saves of a call,
+/// for the next to be made in. A checkpoint is acknowledged when it is durable, and before older ones
 /// are removed: see [`Writer`](super::Writer).
 ///
 /// **Failures.** A save that fails in the midst of training is told at the next step as a

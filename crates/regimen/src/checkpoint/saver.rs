@@ -124,7 +124,6 @@ impl Checkpointer {
     fn open_desk(&mut self) -> Result<Desk, BoxError> {
         let run = self.run.get_or_insert_with(new_run);
         let writer = match &self.store {
-            None if self.in_background => Writer::open(&self.dir, &**run)?.on_one_thread(),
             None => Writer::open(&self.dir, &**run)?,
             Some(store) => Writer::open_on(store.clone(), &self.dir, &**run)?,
         };
@@ -195,6 +194,15 @@ impl Checkpointer {
         measured_best
     }
 
+    /// A copy of everything, in the memory of the last one if nobody needs that any more.
+    fn snapshot<U: AppState + ?Sized>(
+        &mut self,
+        moment: &mut Moment<'_, '_, U>,
+    ) -> Result<Snapshot, BoxError> {
+        let spent = self.spent.take().and_then(Arc::into_inner).unwrap_or_default();
+        with_spares(spent.parts.into_values(), || take(moment, &self.measured, &self.hyper_parameters))
+    }
+
     /// Saves in the midst of a training.
     fn save<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
         let (in_background, skips) = (self.in_background, self.skips);
@@ -206,9 +214,8 @@ impl Checkpointer {
         if let Some(Err(why)) = background.wait() {
             self.failed(why, moment)?;
         }
-        let spent = self.spent.take().or(self.recent.take()).and_then(Arc::into_inner).unwrap_or_default();
-        let again = || take(moment, &self.measured, &self.hyper_parameters);
-        let snapshot = Arc::new(with_spares(spent.parts.into_values(), again)?);
+        self.spent = self.recent.take().or(self.spent.take());
+        let snapshot = Arc::new(self.snapshot(moment)?);
         self.recent = Some(Arc::clone(&snapshot));
         let background = self.open()?;
         if in_background {
@@ -225,7 +232,7 @@ impl Checkpointer {
         if let Some(Err(why)) = self.open()?.wait() {
             self.failed(why, moment)?;
         }
-        let snapshot = take(moment, &self.measured, &self.hyper_parameters)?;
+        let snapshot = self.snapshot(moment)?;
         if self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot)) {
             return Ok(());
         }
@@ -239,6 +246,7 @@ impl Checkpointer {
     fn end<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
         self.training = false;
         self.save_now(moment)?;
+        self.spent = None;
         let paused = |stop: &Stop| !stop.is_final;
         if self.restores_best && !moment.state().stopping().is_some_and(paused) {
             restore::put_best_back(self, moment)?;
@@ -251,7 +259,7 @@ impl Checkpointer {
         moment: &mut Moment<'_, '_, U>,
     ) -> Result<(), BoxError> {
         self.check()?;
-        let snapshot = take(moment, &self.measured, &self.hyper_parameters)?;
+        let snapshot = self.snapshot(moment)?;
         let background = self.open()?;
         background.write(&Snapshot { post_mortem: true, ..snapshot });
         // A failure is counted where it is found.

@@ -94,12 +94,6 @@ impl Writer {
         Ok(Writer { store, dir, run, saves, saved, durable: false, threads: 1, _lock: None })
     }
 
-    /// The same, with all its work on the calling thread: what is saved beside a training leaves it
-    /// the other cores.
-    pub(super) fn on_one_thread(self) -> Self {
-        Writer { threads: 1, ..self }
-    }
-
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -117,6 +111,16 @@ impl Writer {
     /// removed where that can be done. A step that was saved before is saved beside the earlier
     /// save, and [`prune`](Writer::prune) then removes that.
     pub fn save(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
+        self.save_on(self.threads, snapshot)
+    }
+
+    /// The same with all its work on the calling thread: what is saved beside a training leaves it
+    /// the other cores.
+    pub(super) fn save_beside(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
+        self.save_on(1, snapshot)
+    }
+
+    fn save_on(&mut self, threads: usize, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
         let (dir, store) = (&self.dir, &*self.store);
         let taken = store.list(dir).map_err(failed("list", dir))?;
         let free = |prefix| Name::free(&taken, prefix, snapshot.step, snapshot.post_mortem);
@@ -133,7 +137,7 @@ impl Writer {
         };
         // A failed sync is the end of the whole directory: it is removed, and the next save
         // writes new files.
-        let written = write_files(store, &temporary, &snapshot.parts, &mut manifest, self.threads)
+        let written = write_files(store, &temporary, &snapshot.parts, &mut manifest, threads)
             .and_then(|()| store.rename(&temporary, &path).map_err(failed("rename", &temporary)));
         if let Err(error) = written {
             prune::abandon(store, &temporary);

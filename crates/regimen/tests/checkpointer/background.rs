@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
-use regimen::checkpoint::{Checkpointer, Entry, NewFile, Opened, SimDisk, Store};
-use regimen::{Event, Every, Fit, Run, State, Train};
+use regimen::checkpoint::{Checkpointer, Checkpoints, Entry, NewFile, Opened, SimDisk, Store};
+use regimen::{
+    AppState, BoxError, Event, Every, Fit, Parts, Run, State, StateDict, Stateful, Train, TrainUnit,
+};
 
 use crate::common::*;
 
@@ -136,4 +138,51 @@ fn a_panic_while_saving_is_a_failure_and_the_next_save_is_written() {
     assert_eq!((saves.saved(), saves.failures(), on_disk(&disk)), (4, 1, "4 3 2 1".to_owned()));
     let failure = saves.last_failure().unwrap();
     assert!(failure.starts_with("the thread that saves panicked: ") && failure.contains("told to panic"));
+}
+
+/// A unit with a large state of the step's number, that notes where in memory each copy is made.
+struct Large {
+    state: Vec<f32>,
+    copies: Mutex<Vec<usize>>,
+}
+
+impl Stateful for Large {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let dict = self.state.state_dict()?;
+        self.copies.lock().unwrap().push(dict.array("values")?.bytes().as_ptr() as usize);
+        Ok(dict)
+    }
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.state.load_state_dict(dict)
+    }
+}
+
+impl AppState for Large {
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        parts.part("large", self)
+    }
+}
+
+impl TrainUnit for Large {
+    type Batch = u64;
+    fn train_step(&mut self, _: &mut State, batch: u64) -> Result<(), BoxError> {
+        self.state.fill(batch as f32);
+        Ok(())
+    }
+}
+
+#[test]
+fn every_copy_is_made_in_the_memory_of_the_last_and_holds_its_own_step() {
+    let disk = SimDisk::new();
+    let saver = Checkpointer::new(DIR).store(Arc::new(disk.clone())).every(Every::steps(2));
+    let mut unit = Large { state: vec![0.0; 50_000], copies: Mutex::default() };
+    Run::new(&mut unit).saver(saver).train(&[1_u64, 2, 3, 4, 5, 6, 7], Train::steps(7)).unwrap();
+    let copies = unit.copies.into_inner().unwrap();
+    assert_eq!(copies, [copies[0]; 4]);
+    let saved = Checkpoints::on(Arc::new(disk), DIR).list().unwrap().checkpoints;
+    for (checkpoint, step) in saved.iter().zip([7.0_f32, 6.0, 4.0, 2.0]) {
+        let values = checkpoint.read("large").unwrap().array("values").unwrap().to_vec::<f32>().unwrap();
+        assert!(values.iter().all(|value| *value == step), "step {step}: {}", values[0]);
+    }
+    assert_eq!(saved.len(), 4);
 }

@@ -35,3 +35,28 @@ pub fn save_file(dict: &StateDict, path: impl AsRef<Path>) -> Result<(), BoxErro
         failed(cause).into()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_comes_back_as_it_was_and_is_not_written_over() {
+        let folder = std::env::temp_dir().join(format!("regimen-safetensors-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (file, mut dict) = (folder.join("weights.safetensors"), StateDict::new());
+        dict.insert("number", 1.5_f32).unwrap();
+        save_file(&dict, &file).unwrap();
+        assert_eq!(load_file(&file).unwrap(), dict);
+
+        let error = |result: Result<(), BoxError>| result.unwrap_err().to_string();
+        let shown = file.display();
+        assert!(error(save_file(&StateDict::new(), &file)).starts_with(&format!("cannot write `{shown}`: ")));
+        assert_eq!(load_file(&file).unwrap(), dict);
+        fs::write(&file, &fs::read(&file).unwrap()[1..]).unwrap();
+        assert!(error(load_file(&file).map(drop)).starts_with(&format!("cannot read `{shown}`: ")));
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(error(load_file(&file).map(drop)).starts_with(&format!("cannot read `{shown}`: ")));
+        assert!(error(save_file(&dict, &file)).starts_with(&format!("cannot write `{shown}`: ")));
+    }
+}

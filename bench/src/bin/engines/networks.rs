@@ -1,0 +1,175 @@
+//! The networks that are trained, each with the one batch it is trained on.
+
+use regimen::{Loss, Random, ToDevice};
+use regimen_burn::burn;
+use regimen_burn::{BurnDevice, burn::optim::ModuleOptimizer};
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{AdamConfig, SgdConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::transformer::{Size, Transformer};
+
+/// A network with its batch, its loss and its optimizer.
+pub(crate) trait Network: Module + 'static {
+    type Batch: ToDevice<BurnDevice> + Clone + 'static;
+
+    fn new(device: &Device) -> Self;
+
+    /// `size` samples. What is in them does not matter.
+    fn batch(size: usize, device: &Device) -> Self::Batch;
+
+    fn loss(&self, batch: &Self::Batch) -> Loss<Tensor<1>>;
+
+    /// Adam as PyTorch has it; Burn's own epsilon is another.
+    fn optimizer() -> ModuleOptimizer {
+        AdamConfig::new().with_epsilon(1e-8).init()
+    }
+}
+
+/// Images of 784 pixels `[batch, 784]` and their classes `[batch]`.
+type Digits = (Tensor<2>, Tensor<1, Int>);
+
+/// 784 to 512 to 256 to 10.
+#[derive(Module, Debug)]
+pub(crate) struct Mlp {
+    first: Linear,
+    second: Linear,
+    output: Linear,
+}
+
+impl Network for Mlp {
+    type Batch = Digits;
+
+    fn new(device: &Device) -> Self {
+        let layer = |from, to| LinearConfig::new(from, to).init(device);
+        Mlp { first: layer(784, 512), second: layer(512, 256), output: layer(256, 10) }
+    }
+
+    fn batch(size: usize, device: &Device) -> Digits {
+        digits(size, device)
+    }
+
+    fn loss(&self, (pixels, classes): &Digits) -> Loss<Tensor<1>> {
+        let x = relu(self.first.forward(pixels.clone()));
+        let x = relu(self.second.forward(x));
+        cross_entropy(self.output.forward(x), classes.clone())
+    }
+}
+
+/// Two convolutions of 3 by 3, a pooling of 2 by 2, two dense layers.
+#[derive(Module, Debug)]
+pub(crate) struct Cnn {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    pool: MaxPool2d,
+    dense: Linear,
+    output: Linear,
+}
+
+impl Network for Cnn {
+    type Batch = Digits;
+
+    fn new(device: &Device) -> Self {
+        Cnn {
+            conv1: Conv2dConfig::new([1, 32], [3, 3]).init(device),
+            conv2: Conv2dConfig::new([32, 64], [3, 3]).init(device),
+            pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
+            dense: LinearConfig::new(64 * 144, 128).init(device),
+            output: LinearConfig::new(128, 10).init(device),
+        }
+    }
+
+    fn batch(size: usize, device: &Device) -> Digits {
+        digits(size, device)
+    }
+
+    fn loss(&self, (pixels, classes): &Digits) -> Loss<Tensor<1>> {
+        let x = relu(self.conv1.forward(pixels.clone().reshape([-1, 1, 28, 28])));
+        let x = self.pool.forward(relu(self.conv2.forward(x)));
+        let x = relu(self.dense.forward(x.flatten::<2>(1, 3)));
+        cross_entropy(self.output.forward(x), classes.clone())
+    }
+}
+
+const CHARS: Size = Size { alphabet: 65, context: 64, width: 128, layers: 4 };
+
+/// The network of the example `chars`, larger.
+impl Network for Transformer {
+    /// Characters and those that follow them, each `[batch, context]`.
+    type Batch = (Tensor<2, Int>, Tensor<2, Int>);
+
+    fn new(device: &Device) -> Self {
+        Transformer::new(CHARS, device)
+    }
+
+    fn batch(size: usize, device: &Device) -> Self::Batch {
+        let mut random = Random::new(7);
+        let mut text = || {
+            let characters = (0..size * CHARS.context).map(|_| random.below(CHARS.alphabet as u64) as i64);
+            let data = TensorData::new::<i64, _>(characters.collect(), [size, CHARS.context]);
+            Tensor::from_data(data, device)
+        };
+        (text(), text())
+    }
+
+    fn loss(&self, (characters, following): &Self::Batch) -> Loss<Tensor<1>> {
+        let logits = self.forward(characters.clone());
+        cross_entropy(logits.flatten(0, 1), following.clone().flatten(0, 1))
+    }
+}
+
+/// One number to one number, without a target: all that is left is what a trainer adds.
+impl Network for Linear {
+    type Batch = Tensor<2>;
+
+    fn new(device: &Device) -> Self {
+        LinearConfig::new(1, 1).init(device)
+    }
+
+    fn batch(size: usize, device: &Device) -> Tensor<2> {
+        Tensor::zeros([size, 1], device)
+    }
+
+    fn loss(&self, numbers: &Tensor<2>) -> Loss<Tensor<1>> {
+        Loss::mean(self.forward(numbers.clone()).sum(), 1.0)
+    }
+
+    fn optimizer() -> ModuleOptimizer {
+        SgdConfig::new().init()
+    }
+}
+
+fn digits(size: usize, device: &Device) -> Digits {
+    let mut random = Random::new(7);
+    let pixels = (0..size * 784).map(|_| random.uniform() as f32).collect();
+    let classes = (0..size).map(|i| (i % 10) as i64).collect();
+    let pixels = Tensor::from_data(TensorData::new::<f32, _>(pixels, [size, 784]), device);
+    (pixels, Tensor::from_data(TensorData::new::<i64, _>(classes, [size]), device))
+}
+
+/// The mean over all rows of `logits`.
+fn cross_entropy(logits: Tensor<2>, classes: Tensor<1, Int>) -> Loss<Tensor<1>> {
+    let [rows] = classes.dims();
+    let loss = CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, classes);
+    Loss::mean(loss, rows as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_networks_have_as_many_parameters_as_those_of_pytorch() {
+        let device = regimen_burn::device("cpu").unwrap();
+        assert_eq!(<Mlp as Network>::new(&device).num_params(), 535_818);
+        assert_eq!(<Cnn as Network>::new(&device).num_params(), 1_199_882);
+        assert_eq!(<Transformer as Network>::new(&device).num_params(), 818_241);
+        assert_eq!(<Linear as Network>::new(&device).num_params(), 2);
+    }
+}

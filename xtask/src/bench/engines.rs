@@ -1,0 +1,162 @@
+//! `cargo xtask bench engines`: milliseconds a training step of the same networks on libtorch and on
+//! Burn, with `AutoUnit` and without, and beside them what Python makes of it.
+//!
+//! The programs run all the while, and take turns: a machine that grows slower slows all alike.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use super::Options;
+use super::figures::{Figure, Figures};
+use super::programs::Programs;
+use super::server::Server;
+use crate::workspace::Workspace;
+use crate::{BoxError, peers};
+
+/// Network, samples of a batch, and the steps of one turn: a fifth of a second or so.
+const CASES: [(&str, usize, usize); 7] = [
+    ("mlp", 8, 200),
+    ("mlp", 64, 120),
+    ("mlp", 512, 25),
+    ("cnn", 8, 30),
+    ("cnn", 64, 6),
+    ("chars", 16, 3),
+    ("linear", 1, 4_000),
+];
+
+const THREADS: [usize; 2] = [1, 2];
+const ROUNDS: usize = 9;
+
+/// The threads of libtorch wait for work for some milliseconds before they sleep. Nobody is measured
+/// while those of another do.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What is held against the others, and those others.
+const OURS: &str = "regimen-torch";
+const OTHERS: [&str; 4] = ["hand-tch", "pytorch", "pytorch-fused", "torchtnt"];
+
+/// A program, by its command for so many threads, and the trainers in it.
+type Program<'a> = (Box<dyn Fn(usize) -> Command + 'a>, &'static [&'static str]);
+
+/// What each trainer took in each round.
+type Times = BTreeMap<&'static str, Vec<f64>>;
+
+pub(crate) fn engines(
+    workspace: &Workspace,
+    options: &Options,
+    figures: &mut Figures,
+) -> Result<(), BoxError> {
+    let torch_workspace = workspace.torch();
+    let mut programs: Vec<Program<'_>> = Vec::new();
+    match &torch_workspace {
+        Ok(torch) => {
+            let torch = Programs::build_torch(torch)?;
+            programs.push((Box::new(move |threads| torch_command(&torch, threads)), &["hand-tch", OURS]));
+        }
+        Err(why) => figures.miss("libtorch", why),
+    }
+    let burn = Programs::build(workspace)?;
+    programs.push((Box::new(move |threads| burn_command(&burn, threads)), &["regimen-burn"]));
+    if options.peers {
+        match peers::python(workspace) {
+            Ok(python) => {
+                let command = move |threads: usize| {
+                    let mut command = workspace.program(&python);
+                    command.args(["bench/peers/engines.py", &threads.to_string()]);
+                    command
+                };
+                programs.push((Box::new(command), &["pytorch", "pytorch-fused", "torchtnt"]));
+            }
+            Err(why) => figures.miss("peers", why),
+        }
+    }
+    measure(&programs, figures)
+}
+
+fn torch_command(programs: &Programs<'_>, threads: usize) -> Command {
+    let mut command = programs.command("engines-torch");
+    command.arg(threads.to_string());
+    command
+}
+
+fn burn_command(programs: &Programs<'_>, threads: usize) -> Command {
+    let mut command = programs.command("engines");
+    command.env("RAYON_NUM_THREADS", threads.to_string());
+    command
+}
+
+fn measure(programs: &[Program<'_>], figures: &mut Figures) -> Result<(), BoxError> {
+    let mut ratios = Vec::new();
+    for threads in THREADS {
+        let mut contestants = Vec::new();
+        for (command, trainers) in programs {
+            contestants.push((Server::start(&mut command(threads))?, *trainers));
+        }
+        for (model, batch, steps) in CASES {
+            let case = format!("{model}/batch={batch}/threads={threads}");
+            println!("measuring {case}");
+            let times = rounds(&mut contestants, |trainer| format!("{model} {batch} {trainer} {steps}"))?;
+            for (trainer, times) in &times {
+                figures.push(figure(format!("{case}/{trainer}"), "ms_per_step", median(times), "ms"));
+            }
+            for other in OTHERS {
+                if let Some(ratio) = ratio(&times, OURS, other) {
+                    ratios.push(figure(format!("{case}/{OURS}_over_{other}"), "ratio", ratio, "ratio"));
+                }
+            }
+        }
+    }
+    ratios.into_iter().for_each(|ratio| figures.push(ratio));
+    Ok(())
+}
+
+/// All contestants, one after another, in each round. The first is not kept: it warms up.
+fn rounds(
+    contestants: &mut [(Server, &'static [&'static str])],
+    question: impl Fn(&str) -> String,
+) -> Result<Times, BoxError> {
+    let mut times = Times::new();
+    for round in 0..=ROUNDS {
+        for (server, trainers) in &mut *contestants {
+            for trainer in *trainers {
+                thread::sleep(PAUSE);
+                let time = server.ask(&question(trainer))?;
+                if round != 0 {
+                    times.entry(trainer).or_default().push(time);
+                }
+            }
+        }
+    }
+    Ok(times)
+}
+
+/// The median of what the rounds say. None where one of both was not measured.
+fn ratio(times: &Times, of: &str, over: &str) -> Option<f64> {
+    let (of, over) = (times.get(of)?, times.get(over)?);
+    Some(median(&of.iter().zip(over).map(|(of, over)| of / over).collect::<Vec<_>>()))
+}
+
+/// The middle value; of an even number, the upper of the two in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn figure(case: String, metric: &str, value: f64, unit: &str) -> Figure {
+    Figure { case, metric: metric.into(), value, unit: unit.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_the_median_of_those_of_the_rounds() {
+        let times = Times::from([("a", vec![1.0, 9.0, 4.0]), ("b", vec![1.0, 3.0, 2.0])]);
+        assert_eq!(ratio(&times, "a", "b"), Some(2.0));
+        assert_eq!(ratio(&times, "a", "c"), None);
+    }
+}
