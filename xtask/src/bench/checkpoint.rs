@@ -1,5 +1,7 @@
 //! `cargo xtask bench checkpoint`: what saving and restoring cost, and what `torch.save` does.
 
+use std::process::Command;
+
 use super::Options;
 use super::figures::Figures;
 use super::programs::{Programs, measure};
@@ -13,6 +15,8 @@ pub(crate) fn checkpoint(
 ) -> Result<(), BoxError> {
     let programs = Programs::build(workspace)?;
     let folder = workspace.scratch("checkpoint")?;
+    // What was built is written down by now, and not while saves are timed. Without `sync` it may be.
+    let _ = Command::new("sync").status();
     measure(programs.command("checkpoint").arg(&folder), figures)?;
     if options.peers {
         match peers::python(workspace) {

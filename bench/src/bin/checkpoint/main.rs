@@ -19,9 +19,10 @@ use regimen::{Array, BoxError, Dtype, Random, StateDict};
 fn main() -> Result<(), BoxError> {
     let folder = std::env::args().nth(1).ok_or("usage: checkpoint FOLDER")?;
     let folder = Path::new(&folder);
+    // Before the large files, whose removal keeps the disk busy for a while.
+    background::measure(folder)?;
     save::measure(folder)?;
-    restore::measure(folder)?;
-    background::measure(folder)
+    restore::measure(folder)
 }
 
 /// A state of `megabytes`, in proportion that of a network with Adam: its weights, and two numbers
