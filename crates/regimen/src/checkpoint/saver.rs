@@ -179,7 +179,7 @@ impl Checkpointer {
             Event::TrainStepEnd => {
                 // What is saved from here on is no longer what was measured.
                 self.measured.clear();
-                self.spent = self.recent.take().or(self.spent.take());
+                self.retire();
                 return false;
             }
             Event::TrainEpochEnd => Phase::Train,
@@ -192,6 +192,11 @@ impl Checkpointer {
         let measured_best = now.iter().any(|(name, _)| Some(&**name) == best);
         self.measured.extend(now);
         measured_best
+    }
+
+    /// The newest snapshot is no longer needed but for its memory.
+    fn retire(&mut self) {
+        self.spent = self.recent.take().or(self.spent.take());
     }
 
     /// A copy of everything, in the memory of the last one if nobody needs that any more.
@@ -214,7 +219,7 @@ impl Checkpointer {
         if let Some(Err(why)) = background.wait() {
             self.failed(why, moment)?;
         }
-        self.spent = self.recent.take().or(self.spent.take());
+        self.retire();
         let snapshot = Arc::new(self.snapshot(moment)?);
         self.recent = Some(Arc::clone(&snapshot));
         let background = self.open()?;
