@@ -1,11 +1,9 @@
 #include "shim.h"
 
-#include <ATen/Context.h>
-#include <ATen/core/grad_mode.h>
-#include <c10/util/Exception.h>
+#include "guard.h"
 
-#include <new>
-#include <string>
+#include <ATen/Context.h>
+
 #include <vector>
 
 #ifdef __GLIBC__
@@ -15,35 +13,6 @@
 namespace {
 
 using Tensors = std::vector<at::Tensor>;
-
-// Text of the thread's own. Where there is no memory for it, a text that needs none.
-rt_error told(const char *what) noexcept {
-  thread_local std::string text;
-  try {
-    text = what;
-    return text.c_str();
-  } catch (...) {
-    return "out of memory";
-  }
-}
-
-// Runs `f` without recording gradients; an exception becomes text. Its first part only: libtorch
-// puts a backtrace behind it.
-template <typename F> rt_error guarded(F f) noexcept {
-  try {
-    at::NoGradGuard no_grad;
-    f();
-    return nullptr;
-  } catch (const c10::Error &error) {
-    return told(error.what_without_backtrace());
-  } catch (const std::bad_alloc &) {
-    return "out of memory";
-  } catch (const std::exception &error) {
-    return told(error.what());
-  } catch (...) {
-    return "an exception that is not text";
-  }
-}
 
 Tensors list(at::Tensor *const *tensors, size_t n) {
   Tensors all;
