@@ -41,7 +41,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("tour", &[]),
 ];
 
-const TORCH_EXAMPLES: &[(&str, &[&str])] = &[("digits-torch", &["--epochs", "1"])];
+const TORCH_EXAMPLES: &[(&str, &[&str])] =
+    &[("digits-torch", &["--epochs", "1"]), ("torchscript", &["--epochs", "1", "--out", "."])];
 
 fn format(workspace: &Workspace) -> Result<End, BoxError> {
     for workspace in [workspace, &workspace.torch_without_libtorch()] {

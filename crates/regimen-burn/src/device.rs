@@ -1,35 +1,78 @@
 //! Devices by name, and batches on them.
 
 use burn::tensor::kind::Autodiff;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
 use regimen_core::{BoxError, ToDevice};
 
 /// A Burn device as [`ToDevice`] takes it: tensors of every kind, and tuples, arrays, `Vec` and
 /// `Option` of them, can be moved to it.
 ///
 /// A batch that is moved to an autodiff device is on autodiff: dropout and batch norm look at
-/// their input to see whether they are trained. Moved to a plain device, it is not.
+/// their input to see whether they are trained. Moved to a plain device, it is not. Where a module
+/// computes in half precision, the floats of its batches are cast to it.
 #[derive(Clone, Debug)]
-pub struct BurnDevice(pub Device);
+pub struct BurnDevice {
+    device: Device,
+    /// What floats are cast to, if to anything.
+    floats: Option<FloatDType>,
+}
 
-impl<const D: usize, K: Autodiff> ToDevice<BurnDevice> for Tensor<D, K> {
-    fn to_device(self, BurnDevice(device): &BurnDevice) -> Result<Self, BoxError> {
-        // Burn's own move leaves autodiff as it was, on or off.
-        let tensor = if self.device() == *device { self } else { Tensor::to_device(self, device) };
-        let (found, wanted) =
-            (tensor.gradient_checkpointing_strategy(), device.gradient_checkpointing_strategy());
-        Ok(match wanted {
-            _ if found == wanted => tensor,
-            None => tensor.without_autodiff(),
-            Some(strategy) => tensor.autodiff().with_gradient_checkpointing_strategy(strategy),
+impl BurnDevice {
+    pub(crate) fn new(device: Device, floats: Option<FloatDType>) -> Self {
+        BurnDevice { device, floats }
+    }
+
+    /// The device itself.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+}
+
+/// Floats stay of the type they are of.
+impl From<Device> for BurnDevice {
+    fn from(device: Device) -> Self {
+        BurnDevice::new(device, None)
+    }
+}
+
+impl<const D: usize> ToDevice<BurnDevice> for Tensor<D> {
+    fn to_device(self, device: &BurnDevice) -> Result<Self, BoxError> {
+        let tensor = moved(self, &device.device);
+        Ok(match device.floats {
+            Some(dtype) => tensor.cast(dtype),
+            None => tensor,
         })
+    }
+}
+
+impl<const D: usize> ToDevice<BurnDevice> for Tensor<D, Int> {
+    fn to_device(self, device: &BurnDevice) -> Result<Self, BoxError> {
+        Ok(moved(self, &device.device))
+    }
+}
+
+impl<const D: usize> ToDevice<BurnDevice> for Tensor<D, Bool> {
+    fn to_device(self, device: &BurnDevice) -> Result<Self, BoxError> {
+        Ok(moved(self, &device.device))
+    }
+}
+
+fn moved<const D: usize, K: Autodiff>(tensor: Tensor<D, K>, device: &Device) -> Tensor<D, K> {
+    // Burn's own move leaves autodiff as it was, on or off.
+    let tensor = if tensor.device() == *device { tensor } else { Tensor::to_device(tensor, device) };
+    let (found, wanted) =
+        (tensor.gradient_checkpointing_strategy(), device.gradient_checkpointing_strategy());
+    match wanted {
+        _ if found == wanted => tensor,
+        None => tensor.without_autodiff(),
+        Some(strategy) => tensor.autodiff().with_gradient_checkpointing_strategy(strategy),
     }
 }
 
 /// Moves every tensor of a batch to `device`. For plain units: give the device for training as
 /// `&device.clone().autodiff()`, else dropout and batch norm behave as in evaluation.
 pub fn place<B: ToDevice<BurnDevice>>(batch: B, device: &Device) -> Result<B, BoxError> {
-    batch.to_device(&BurnDevice(device.clone()))
+    batch.to_device(&device.clone().into())
 }
 
 /// The device called `name`: one of [`devices`], where there can be several with an index, as in

@@ -5,12 +5,12 @@ use std::{fmt, mem};
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
 use burn::module::{Module, ParamGroup};
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Tensor};
-use regimen_core::{BoxError, Bucket, Engine, Mode, StateDict};
+use burn::tensor::{Device, FloatDType, Tensor};
+use regimen_core::{BoxError, Bucket, Engine, Mode, Precision, StateDict};
 
 use crate::gradients::{self, Gradients};
 use crate::parameters::Parameters;
-use crate::{BurnDevice, module_state, optimizer_state};
+use crate::{BurnDevice, BurnWeights, freeze, module_state, optimizer_state, precision};
 
 /// A Burn module with its optimizer on a device.
 ///
@@ -28,6 +28,11 @@ use crate::{BurnDevice, module_state, optimizer_state};
 /// Any optimizer that Burn has for a whole module does, with groups of its own or without. Clip
 /// with `AutoUnit`: the clipping of an optimizer of Burn's takes each parameter for itself.
 ///
+/// **Precision.** In `bf16` and `fp16` a copy of the module in that type computes, on batches whose
+/// floats are cast to it; parameters, their gradients and the optimizer stay in single precision. A
+/// loss is more exact of logits that are cast to single precision first, which changes nothing
+/// without half precision: `logits.cast(FloatDType::F32)`. A batch norm is an error that names it.
+///
 /// **If the optimizer panics** in the middle of a step, the module is as it was before the step,
 /// but the optimizer's state may not be: every step is an error from then on, until a state of
 /// the optimizer is loaded.
@@ -42,6 +47,8 @@ pub struct Burn<M: Module> {
     groups: Vec<String>,
     /// What is in each group but the first, which has the rest.
     members: Vec<ParamGroup>,
+    /// What the module computes in, where that is half precision.
+    half: Option<FloatDType>,
 }
 
 impl<M: Module> Burn<M> {
@@ -62,6 +69,7 @@ impl<M: Module> Burn<M> {
             device: device.clone().autodiff(),
             groups: vec!["default".to_owned()],
             members: Vec::new(),
+            half: None,
         })
     }
 
@@ -130,23 +138,33 @@ impl<M: Module> Engine for Burn<M> {
     type Module = M;
     type Scalar = Tensor<1>;
     type Device = BurnDevice;
+    type Weights = BurnWeights<M>;
 
     fn module(&self) -> &M {
         &self.module
     }
 
     fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&M) -> R) -> R {
-        match mode {
-            Mode::Train => f(&self.module),
-            Mode::Eval | Mode::Predict => f(&self.module.valid()),
+        let view = match mode {
+            Mode::Train => None,
+            Mode::Eval | Mode::Predict => Some(self.module.valid()),
+        };
+        let module = view.as_ref().unwrap_or(&self.module);
+        match self.half {
+            None => f(module),
+            Some(half) => f(&precision::cast(module, half)),
         }
     }
 
     fn device(&self, mode: Mode) -> BurnDevice {
-        BurnDevice(match mode {
-            Mode::Train => self.device.clone(),
-            Mode::Eval | Mode::Predict => self.device.clone().without_autodiff(),
-        })
+        let device = self.device.clone();
+        let device = if mode == Mode::Train { device } else { device.without_autodiff() };
+        BurnDevice::new(device, self.half)
+    }
+
+    fn set_precision(&mut self, precision: Precision) -> Result<(), BoxError> {
+        self.half = precision::half(&self.module, precision)?;
+        Ok(())
     }
 
     fn seed(&mut self, seed: u64) {
@@ -161,9 +179,11 @@ impl<M: Module> Engine for Burn<M> {
         if !loss.is_tracked() {
             return Err("the loss does not depend on a trained parameter".into());
         }
+        // In half precision a scaled loss would overflow.
+        let loss = if self.half.is_some() { loss.clone().cast(FloatDType::F32) } else { loss.clone() };
         let gradients = match factor {
             None => loss.backward(),
-            Some(factor) => loss.clone().mul_scalar(factor).backward(),
+            Some(factor) => loss.mul_scalar(factor).backward(),
         };
         self.held.add(GradientsParams::from_grads(gradients, &self.module), &self.module);
         Ok(())
@@ -213,6 +233,22 @@ impl<M: Module> Engine for Burn<M> {
         &self.groups
     }
 
+    fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError> {
+        if frozen.len() != self.groups.len() {
+            let (given, groups) = (frozen.len(), self.groups.len());
+            return Err(format!("{given} flags for {groups} parameter groups").into());
+        }
+        let group_of = |id, path: &str| {
+            let own = self.members.iter().rposition(|members| members.matches(&id, Some(path)));
+            own.map_or(0, |i| i + 1)
+        };
+        let trained = self.parameters.trained().map(|(path, entry)| (entry.id, path));
+        let frozen = trained.map(|(id, path)| (id, frozen[group_of(id, path)])).collect();
+        self.module = freeze::frozen(&self.module, &frozen);
+        self.held.forget(&self.module, &frozen);
+        Ok(())
+    }
+
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
         if self.torn {
             return Err("the optimizer panicked in an earlier step; load a checkpoint to go on".into());
@@ -236,6 +272,19 @@ impl<M: Module> Engine for Burn<M> {
 
     fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         module_state::load(&mut self.module, dict)
+    }
+
+    fn weights(&self) -> Result<BurnWeights<M>, BoxError> {
+        Ok(BurnWeights::of(&self.module))
+    }
+
+    fn blend(&self, weights: &mut BurnWeights<M>, share: f64, buffer_share: f64) -> Result<(), BoxError> {
+        weights.blend(&self.module, share, buffer_share);
+        Ok(())
+    }
+
+    fn swap_weights(&mut self, weights: &mut BurnWeights<M>) {
+        weights.swap(&mut self.module);
     }
 
     fn optimizer_state(&self) -> Result<StateDict, BoxError> {

@@ -43,6 +43,11 @@ impl Gradients {
         module.visit(&mut Change(&mut self.0, By::Limit(limit)));
     }
 
+    /// Drops those of the parameters that are frozen by id.
+    pub(crate) fn forget<M: Module>(&mut self, module: &M, frozen: &BTreeMap<ParamId, bool>) {
+        module.visit(&mut Forget(&mut self.0, frozen));
+    }
+
     /// The Euclidean norm over all of them: squares are summed on the device by parameter, and
     /// the sums on the host in the order of the module.
     pub(crate) fn norm<M: Module>(&self, module: &M) -> Result<f64, BoxError> {
@@ -194,6 +199,16 @@ impl ModuleVisitor for Add<'_> {
     }
 }
 
+struct Forget<'a>(&'a mut GradientsParams, &'a BTreeMap<ParamId, bool>);
+
+impl ModuleVisitor for Forget<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.1.get(&param.id) == Some(&true) {
+            self.0.remove::<D>(param.id);
+        }
+    }
+}
+
 struct Change<'a>(&'a mut GradientsParams, By);
 
 enum By {
@@ -261,7 +276,7 @@ struct Write {
 
 impl ModuleVisitor for Write {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(data) = self.read.remove(&param.id) else { return };
+        let Some(data) = self.read.remove(&param.id).filter(|_| param.is_require_grad()) else { return };
         let options = (&param.lazy_device().without_autodiff(), param.base().dtype());
         self.written.register(param.id, Tensor::<D>::from_data(data, options));
     }

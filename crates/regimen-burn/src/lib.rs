@@ -10,19 +10,27 @@
 //! [`AutoUnit`]: regimen_core::AutoUnit
 #![forbid(unsafe_code)]
 
+mod activations;
 mod array;
 mod device;
 mod engine;
+mod freeze;
 mod gradients;
 mod module_state;
 mod optimizer_state;
 mod parameters;
+mod precision;
 mod seed;
+mod watch;
+mod weights;
 
 pub use burn;
 
+pub use activations::checkpoint_activations;
 pub use device::{BurnDevice, device, devices, place};
 pub use engine::Burn;
 pub use module_state::ModuleState;
 pub use optimizer_state::OptimizerState;
 pub use seed::{initialize, seed_step};
+pub use watch::watch;
+pub use weights::BurnWeights;

@@ -46,7 +46,7 @@ fn weights_and_draws_are_functions_of_the_seed() -> Result<(), BoxError> {
     let mut engine = Burn::new(initialize(7, &device, Net::new)?, SgdConfig::new().init(), &device)?;
     let draw = |engine: &mut Burn<Net>, mode, seed| -> Vec<f32> {
         engine.seed(seed);
-        let x = Tensor::ones([3, 4], &engine.device(mode).0);
+        let x = Tensor::ones([3, 4], engine.device(mode).device());
         engine.with_module(mode, |net| net.forward(x)).into_data().try_to_vec().unwrap()
     };
     assert_eq!(draw(&mut engine, Mode::Train, 5), draw(&mut engine, Mode::Train, 5));

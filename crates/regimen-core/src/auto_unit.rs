@@ -1,20 +1,29 @@
 //! `AutoUnit`: the optimization step written out once, for every engine.
 
+mod anomaly;
+mod averaging;
 mod parts;
+mod plateau;
+mod scaler;
 mod settings;
 mod window;
 
 use std::fmt;
 
+use averaging::{Average, Counted, with_weights};
 use settings::{Count, Settings};
 use window::Window;
 
+use crate::watch::watched;
 use crate::{
-    BoxError, Engine, EvalUnit, Key, LearningRates, Loss, Mode, PredictTask, PredictUnit, State, Step,
+    BoxError, Engine, EvalUnit, Key, LearningRates, Loss, Mode, Phase, PredictTask, PredictUnit, State, Step,
     StepResults, Task, ToDevice, TrainUnit,
 };
 
-pub use settings::NonFinite;
+pub use averaging::Averaging;
+pub use plateau::Plateau;
+pub use scaler::GradientScaler;
+pub use settings::{NonFinite, Thaw};
 
 /// The loss of training, logged by [`AutoUnit`] at every step with the weight of its batch.
 pub const TRAIN_LOSS: Key = Key::mean("train/loss");
@@ -30,7 +39,7 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// move the batch to the device
 /// seed the engine from (seed, phase, step, rank)
 /// compute the loss                                   Task::compute_loss
-/// add its gradients, times its weight, to those held
+/// add its gradients, times its weight, to those held     in fp16 also times the scale
 /// hook                                               AutoUnit::after_backward
 /// read and log the loss; is it finite?
 /// at the end of a window, or of the epoch:
@@ -38,6 +47,7 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 ///   hook                                             AutoUnit::before_update
 ///   clip by global norm, then by value
 ///   step the optimizer with the scheduled rates      counted in Progress::updates
+///   add the weights to their average
 /// hook                                               Task::on_train_step_end
 /// ```
 ///
@@ -52,6 +62,14 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     window: Window,
     /// Updates that were skipped because something was not finite.
     skipped: u64,
+    /// Used where [`Settings::is_scaling`] says so.
+    scaler: GradientScaler,
+    average: Option<Average<E::Weights>>,
+    plateau: Option<Plateau>,
+    /// Whether the evaluation under way is one of `fit`, of which the plateau learns.
+    eval_is_of_fit: bool,
+    /// Which groups the engine was told to freeze; none of them where this is empty.
+    frozen: Vec<bool>,
     /// The rates of the update at hand, one a group; kept to allocate nothing in a step.
     rates: Vec<f64>,
     /// Updates and epochs complete, as of the last step.
@@ -62,8 +80,20 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// Trains `task` on `engine` with a constant learning rate of 1e-3, no accumulation, no
     /// clipping, and an error where something is not finite.
     pub fn new(engine: E, task: T) -> Self {
-        let (settings, window, count) = (Settings::default(), Window::default(), Count::default());
-        AutoUnit { engine, task, settings, window, skipped: 0, rates: Vec::new(), count }
+        AutoUnit {
+            engine,
+            task,
+            settings: Settings::default(),
+            window: Window::default(),
+            skipped: 0,
+            scaler: GradientScaler::new(),
+            average: None,
+            plateau: None,
+            eval_is_of_fit: false,
+            frozen: Vec::new(),
+            rates: Vec::new(),
+            count: Count::default(),
+        }
     }
 
     /// The engine.
@@ -96,35 +126,87 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.skipped
     }
 
+    /// What losses are multiplied by, where they are scaled.
+    pub fn gradient_scale(&self) -> Option<f64> {
+        self.settings.is_scaling().then(|| self.scaler.scale())
+    }
+
+    /// How often weights were added to their [average](AutoUnit::average).
+    pub fn averaged(&self) -> u64 {
+        self.average.as_ref().map_or(0, |average| average.taken)
+    }
+
+    /// Runs `f` on the engine with the averaged weights in place of those that are trained, which
+    /// are back when it returns, also after a panic. Where there is no average yet, none is put in
+    /// their place.
+    ///
+    /// ```
+    /// # use regimen_core::{AutoUnit, BoxError, Engine, StateDict, Task};
+    /// # fn export<E: Engine, T: Task<E>>(mut unit: AutoUnit<E, T>) -> Result<StateDict, BoxError> {
+    /// let averaged = unit.with_averaged_weights(|engine| engine.module_state())?;
+    /// # Ok(averaged)
+    /// # }
+    /// ```
+    pub fn with_averaged_weights<R>(&mut self, f: impl FnOnce(&mut E) -> R) -> R {
+        let weights = self.average.as_mut().and_then(|average| average.weights.as_mut());
+        with_weights(&mut self.engine, weights, f)
+    }
+
+    /// Runs `f` on task and engine as they are to be looked at: with the averaged weights where
+    /// there are some, unless they are not wanted.
+    fn view<R>(&mut self, f: impl FnOnce(&mut T, &mut E) -> R) -> R {
+        let AutoUnit { engine, task, average, .. } = self;
+        let average = average.as_mut().filter(|average| average.averaging.evaluate);
+        with_weights(engine, average.and_then(|average| average.weights.as_mut()), |engine| f(task, engine))
+    }
+
+    fn set_precision(&mut self) -> Result<(), BoxError> {
+        self.settings.precision.map_or(Ok(()), |precision| self.engine.set_precision(precision))
+    }
+
+    /// Freezes and thaws groups, where some are to be.
+    fn set_frozen(&mut self) -> Result<(), BoxError> {
+        let AutoUnit { engine, settings, frozen, count, .. } = self;
+        if settings.frozen.is_empty() {
+            return Ok(());
+        }
+        let is_frozen = |group: &String| settings.is_frozen(group, *count);
+        if !engine.groups().iter().map(is_frozen).eq(frozen.iter().copied()) {
+            *frozen = engine.groups().iter().map(is_frozen).collect();
+            engine.freeze(frozen)?;
+        }
+        Ok(())
+    }
+
     /// Ends the window: makes its update, or skips it.
     fn update<O>(&mut self, state: &mut State, results: &mut StepResults<O>) -> Result<(), BoxError> {
+        let scale = self.gradient_scale();
         let AutoUnit { engine, settings, window, .. } = self;
         if window.is_spoilt() {
             return self.skip(results);
         }
-        if let Some(factor) = window.factor(settings.accumulate) {
+        if let Some(factor) = window.factor(settings.accumulate, scale) {
             engine.scale_gradients(factor)?;
         }
         if let Some(hook) = &mut settings.before_update {
             hook(engine, state)?;
         }
-        if let Some(limit) = settings.clip_norm {
-            let norm = engine.gradient_norm()?;
-            results.gradient_norm = Some(norm);
-            if !norm.is_finite() && settings.non_finite == NonFinite::Error {
-                return Err(format!("the gradient is not finite: its norm is {norm}").into());
-            }
-            if limit < norm && norm.is_finite() {
-                engine.scale_gradients(limit / norm)?;
-            }
+        let may_skip = scale.is_some() || settings.non_finite == NonFinite::Skip;
+        results.gradient_norm = settings.clip_norm.map(|_| engine.gradient_norm()).transpose()?;
+        let finite = match results.gradient_norm {
+            Some(norm) => norm.is_finite(),
+            None => !may_skip || engine.gradients_are_finite()?,
+        };
+        if !finite && may_skip {
+            return self.skip(results);
         }
-        if settings.non_finite == NonFinite::Skip {
-            let finite = match results.gradient_norm {
-                Some(norm) => norm.is_finite(),
-                None => engine.gradients_are_finite()?,
-            };
-            if !finite {
-                return self.skip(results);
+        if let (Some(limit), Some(norm)) = (settings.clip_norm, results.gradient_norm) {
+            if !finite && settings.non_finite == NonFinite::Error {
+                let what = format!("the gradient is not finite: its norm is {norm}");
+                return Err(anomaly::of_gradients(engine, &what));
+            }
+            if limit < norm && finite {
+                engine.scale_gradients(limit / norm)?;
             }
         }
         if let Some(limit) = settings.clip_value {
@@ -133,17 +215,28 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.set_rates();
         self.engine.step(&self.rates)?;
         self.window = Window::default();
+        let before = self.count.updates;
         self.count.updates += 1;
         state.count_update();
         results.updated = true;
-        Ok(())
+        if scale.is_some() {
+            self.scaler.updated();
+        }
+        if self.settings.detect_anomaly {
+            anomaly::check_parameters(&self.engine)?;
+        }
+        self.add_to_average(Counted::Update(before))
+    }
+
+    fn add_to_average(&mut self, at: Counted) -> Result<(), BoxError> {
+        self.average.as_mut().map_or(Ok(()), |average| average.add(&self.engine, at))
     }
 
     fn skip<O>(&mut self, results: &mut StepResults<O>) -> Result<(), BoxError> {
         self.discard();
         self.skipped += 1;
         results.skipped = true;
-        Ok(())
+        if self.settings.is_scaling() { self.scaler.skipped() } else { Ok(()) }
     }
 
     fn discard(&mut self) {
@@ -152,9 +245,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     fn set_rates(&mut self) {
-        let AutoUnit { engine, settings, count, rates, .. } = self;
+        let AutoUnit { engine, settings, count, rates, plateau, .. } = self;
         rates.clear();
-        rates.extend(engine.groups().iter().map(|name| settings.rate_of(name).at(*count)));
+        rates.extend(engine.groups().iter().map(|name| rate(settings, plateau, name, *count)));
     }
 }
 
@@ -167,23 +260,38 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         }
         let step = Step::new(state, Mode::Train);
         self.count = Count { updates: state.train().updates, epochs: step.epoch };
+        self.set_frozen()?;
+        let scale = self.gradient_scale();
         let AutoUnit { engine, task, settings, window, .. } = self;
         let batch = batch.to_device(&engine.device(Mode::Train))?;
         engine.seed(step.seed);
-        let (loss, output) =
-            engine.with_module(Mode::Train, |module| task.compute_loss(&step, module, &batch))?;
+        let mut compute =
+            || engine.with_module(Mode::Train, |module| task.compute_loss(&step, module, &batch));
+        let (computed, first) = if settings.detect_anomaly { watched(compute) } else { (compute(), None) };
+        let (loss, output) = computed?;
         let weight = checked(loss.weight)?;
+        if settings.detect_anomaly {
+            let value = engine.value(&loss.mean)?;
+            if !value.is_finite() {
+                return Err(anomaly::of_loss(engine, value, first));
+            }
+        }
 
         window.begin();
-        engine.backward(&loss.mean, window.backward_factor(settings.accumulate, weight))?;
+        engine
+            .backward(&loss.mean, window.backward_factor(settings.accumulate, weight, scale))
+            .map_err(|cause| anomaly::of_backward(engine, settings.detect_anomaly, cause))?;
         window.add(weight);
+        if settings.detect_anomaly && scale.is_none() {
+            anomaly::check_gradients(engine)?;
+        }
         if let Some(hook) = &mut settings.after_backward {
             hook(engine, state)?;
         }
         let value = engine.value(&loss.mean)?;
         if !value.is_finite() {
             match settings.non_finite {
-                NonFinite::Error => return Err(format!("the loss is not finite: {value}").into()),
+                NonFinite::Error => return Err(anomaly::of_loss(engine, value, None)),
                 NonFinite::Skip => window.spoil(),
                 NonFinite::Ignore => {}
             }
@@ -199,6 +307,11 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
 
     fn on_train_start(&mut self, state: &mut State) -> Result<(), BoxError> {
         self.settings.check(self.engine.groups())?;
+        self.scaler.check()?;
+        self.average.as_ref().map_or(Ok(()), |average| average.averaging.check())?;
+        self.plateau.as_ref().map_or(Ok(()), Plateau::check)?;
+        self.set_precision()?;
+        self.engine.detect_anomaly(self.settings.detect_anomaly);
         self.count = Count { updates: state.train().updates, epochs: state.train().epochs };
         self.task.on_train_start(state)
     }
@@ -209,7 +322,9 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
     }
 
     fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.task.on_train_epoch_end(state)
+        self.add_to_average(Counted::Epoch(self.count.epochs))?;
+        self.task.on_train_epoch_end(state)?;
+        self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Train, state))
     }
 
     fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -222,17 +337,20 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
 
     fn eval_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
         let step = Step::new(state, Mode::Eval);
-        let AutoUnit { engine, task, .. } = self;
-        let batch = batch.to_device(&engine.device(Mode::Eval))?;
-        engine.seed(step.seed);
-        let (Loss { mean, weight }, output) =
-            engine.with_module(Mode::Eval, |module| task.compute_loss(&step, module, &batch))?;
-        let (value, weight) = (engine.value(&mean)?, checked(weight)?);
-        state.log(EVAL_LOSS, value, weight);
-        task.on_eval_step_end(state, &batch, StepResults::new(value, weight, output))
+        let batch = batch.to_device(&self.engine.device(Mode::Eval))?;
+        let results = self.view(|task, engine| {
+            engine.seed(step.seed);
+            let (Loss { mean, weight }, output) =
+                engine.with_module(Mode::Eval, |module| task.compute_loss(&step, module, &batch))?;
+            Ok::<_, BoxError>(StepResults::new(engine.value(&mean)?, checked(weight)?, output))
+        })?;
+        state.log(EVAL_LOSS, results.loss, results.weight);
+        self.task.on_eval_step_end(state, &batch, results)
     }
 
     fn on_eval_start(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.eval_is_of_fit = state.eval_is_due();
+        self.set_precision()?;
         self.task.on_eval_start(state)
     }
 
@@ -241,7 +359,9 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     }
 
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.task.on_eval_epoch_end(state)
+        self.task.on_eval_epoch_end(state)?;
+        let plateau = self.plateau.as_mut().filter(|_| self.eval_is_of_fit);
+        plateau.map_or(Ok(()), |plateau| plateau.look(Phase::Eval, state))
     }
 
     fn on_eval_end(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -255,18 +375,29 @@ impl<E: Engine, T: PredictTask<E>> PredictUnit for AutoUnit<E, T> {
 
     fn predict_step(&mut self, state: &mut State, input: T::Input) -> Result<T::Prediction, BoxError> {
         let step = Step::new(state, Mode::Predict);
-        let AutoUnit { engine, task, .. } = self;
-        let input = input.to_device(&engine.device(Mode::Predict))?;
-        engine.seed(step.seed);
-        engine.with_module(Mode::Predict, |module| task.predict(&step, module, input))
+        let input = input.to_device(&self.engine.device(Mode::Predict))?;
+        self.view(|task, engine| {
+            engine.seed(step.seed);
+            engine.with_module(Mode::Predict, |module| task.predict(&step, module, input))
+        })
+    }
+
+    fn on_predict_start(&mut self, _state: &mut State) -> Result<(), BoxError> {
+        self.set_precision()
     }
 }
 
 impl<E: Engine, T: Task<E>> LearningRates for AutoUnit<E, T> {
     fn learning_rates(&self) -> Vec<(String, f64)> {
-        let rate = |group: &String| (group.clone(), self.settings.rate_of(group).at(self.count));
+        let rate = |group: &String| (group.clone(), rate(&self.settings, &self.plateau, group, self.count));
         self.engine.groups().iter().map(rate).collect()
     }
+}
+
+/// The learning rate of a group for the update behind `count`.
+fn rate<E>(settings: &Settings<E>, plateau: &Option<Plateau>, group: &str, count: Count) -> f64 {
+    let rate = settings.rate_of(group, count);
+    plateau.as_ref().map_or(rate, |plateau| plateau.apply(rate))
 }
 
 /// A weight that can be a weight.
@@ -286,6 +417,9 @@ impl<E: Engine, T: Task<E>> fmt::Debug for AutoUnit<E, T> {
             .field("clip_norm", &self.settings.clip_norm)
             .field("clip_value", &self.settings.clip_value)
             .field("non_finite", &self.settings.non_finite)
+            .field("precision", &self.settings.precision)
+            .field("averaging", &self.average.as_ref().map(|average| average.averaging))
+            .field("plateau", &self.plateau)
             .field("window", &self.window)
             .field("skipped", &self.skipped)
             .finish_non_exhaustive()

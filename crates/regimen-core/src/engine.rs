@@ -1,6 +1,6 @@
 //! The engine seam: all that [`AutoUnit`](crate::AutoUnit) asks of a tensor library.
 
-use crate::{BoxError, StateDict};
+use crate::{BoxError, Precision, StateDict, Stateful};
 
 /// A module with its optimizer on a device of some tensor library.
 ///
@@ -26,6 +26,10 @@ pub trait Engine {
     /// Where batches are placed; see [`ToDevice`].
     type Device;
 
+    /// Parameters and buffers beside those of the module, on the device. Their state is named and
+    /// laid out as the module's.
+    type Weights: Stateful;
+
     /// The module as it is trained.
     fn module(&self) -> &Self::Module;
 
@@ -36,6 +40,19 @@ pub trait Engine {
 
     /// The device for batches of `mode`.
     fn device(&self, mode: Mode) -> Self::Device;
+
+    /// Has the module compute in `precision` from the next batch on, in every mode; parameters,
+    /// held gradients and the optimizer's state keep their types. Where the engine cannot, that is
+    /// an error and it computes as before.
+    fn set_precision(&mut self, precision: Precision) -> Result<(), BoxError> {
+        match precision {
+            Precision::F32 => Ok(()),
+            other => Err(format!("this engine computes in fp32 only, not in {other}").into()),
+        }
+    }
+
+    /// Switches on or off what the library itself can do to find where a gradient became NaN.
+    fn detect_anomaly(&mut self, _on: bool) {}
 
     /// Seeds every generator that the module draws from.
     fn seed(&mut self, seed: u64);
@@ -89,6 +106,12 @@ pub trait Engine {
     /// [`step`](Engine::step). At least one.
     fn groups(&self) -> &[String];
 
+    /// Freezes the groups for which `frozen`, which has one flag for each of
+    /// [`groups`](Engine::groups), says so, and no others: until that changes, a frozen parameter
+    /// gets no gradient from backward, and holds none. So a step leaves it, and what the optimizer
+    /// keeps of it, as they are.
+    fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError>;
+
     /// One optimizer step with the held gradients, which are used up. `rates` has one learning
     /// rate for each of [`groups`](Engine::groups).
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError>;
@@ -101,6 +124,17 @@ pub trait Engine {
 
     /// Replaces parameters and buffers.
     fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// A copy of the module's parameters and buffers.
+    fn weights(&self) -> Result<Self::Weights, BoxError>;
+
+    /// Moves `weights` towards those of the module: parameters by `share` of the way, buffers by
+    /// `buffer_share`. A share of 1 copies, and what is no number with a fraction is always copied.
+    fn blend(&self, weights: &mut Self::Weights, share: f64, buffer_share: f64) -> Result<(), BoxError>;
+
+    /// Exchanges the module's parameters and buffers with `weights`, which are of this engine.
+    /// Nothing is copied; gradients and optimizer stay as they are.
+    fn swap_weights(&mut self, weights: &mut Self::Weights);
 
     /// The optimizer's state by parameter name, everything its next step depends on.
     fn optimizer_state(&self) -> Result<StateDict, BoxError>;

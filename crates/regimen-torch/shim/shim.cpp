@@ -3,6 +3,8 @@
 #include "guard.h"
 
 #include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/anomaly_mode.h>
 
 #include <vector>
 
@@ -109,6 +111,30 @@ rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm)
   });
 }
 
+rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t n, double share) {
+  return guarded([&] {
+    if (n > 0)
+      at::_foreach_lerp_(list(averages, n), list(values, n), share);
+  });
+}
+
+rt_error rt_detecting_backward(at::Tensor *loss) {
+  // What it warns of goes to stderr otherwise: the mode itself, and each operation by a text.
+  struct : c10::WarningHandler {
+    void process(const c10::Warning &) override {}
+  } silent;
+  return caught([&] {
+    c10::WarningUtils::WarningHandlerGuard quiet(&silent);
+    try {
+      torch::autograd::DetectAnomalyGuard detect;
+      loss->backward({}, /*retain_graph=*/true);
+    } catch (...) {
+      loss->backward();
+      throw;
+    }
+  });
+}
+
 rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_adam *with) {
   return guarded([&] {
     Work work(parameters, slots, n);
@@ -161,6 +187,36 @@ rt_error rt_step_rms_prop(at::Tensor *const *parameters, at::Tensor *const *slot
     } else {
       at::_foreach_addcdiv_(work.parameters, gradients, average, -with->rate);
     }
+  });
+}
+
+rt_error rt_enter_autocast(int32_t device, int32_t dtype, rt_autocast *before) {
+  return guarded([&] {
+    auto type = static_cast<at::DeviceType>(device);
+    *before = {device, static_cast<int32_t>(at::autocast::get_autocast_dtype(type)),
+               at::autocast::is_autocast_enabled(type)};
+    at::autocast::set_autocast_dtype(type, static_cast<at::ScalarType>(dtype));
+    at::autocast::set_autocast_enabled(type, true);
+    at::autocast::increment_nesting();
+  });
+}
+
+void rt_leave_autocast(const rt_autocast *before) {
+  // Neither fails for a device that was entered.
+  guarded([&] {
+    // Casts are kept by the address of their parameter, which changes behind them in a step.
+    if (at::autocast::decrement_nesting() == 0)
+      at::autocast::clear_cache();
+    auto type = static_cast<at::DeviceType>(before->device);
+    at::autocast::set_autocast_enabled(type, before->enabled);
+    at::autocast::set_autocast_dtype(type, static_cast<at::ScalarType>(before->dtype));
+  });
+}
+
+rt_error rt_allow_tf32(bool allow) {
+  return guarded([&] {
+    at::globalContext().setAllowTF32CuBLAS(allow);
+    at::globalContext().setAllowTF32CuDNN(allow);
   });
 }
 

@@ -20,6 +20,12 @@ rt_error rt_scale_gradients(at::Tensor *const *parameters, size_t n, double fact
 rt_error rt_clamp_gradients(at::Tensor *const *parameters, size_t n, double limit);
 rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm);
 
+// Moves each of `averages` towards the tensor of `values` in its place by `share` of the way.
+rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t n, double share);
+// Backward that names the operation whose gradient became NaN. After an error the gradients are
+// computed all the same, as far as they can be.
+rt_error rt_detecting_backward(at::Tensor *loss);
+
 // One step of an optimizer over parameters that all hold a gradient. `slots` has the lists of state
 // one after another: what the optimizer calls its first state for each parameter, then its second.
 typedef struct {
@@ -44,7 +50,18 @@ typedef struct {
 rt_error rt_step_rms_prop(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n,
                           const rt_rms_prop *with);
 
+// Autocast of this thread for a kind of device, numbered as in libtorch. `rt_enter_autocast` begins a
+// scope in a type, numbered as in libtorch, and writes down how it was; `rt_leave_autocast` ends the
+// scope and puts that back.
+typedef struct {
+  int32_t device, dtype;
+  bool enabled;
+} rt_autocast;
+rt_error rt_enter_autocast(int32_t device, int32_t dtype, rt_autocast *before);
+void rt_leave_autocast(const rt_autocast *before);
+
 // The process.
+rt_error rt_allow_tf32(bool allow);
 rt_error rt_use_deterministic_algorithms(bool only);
 // Returns whether the allocator of this system can be told.
 bool rt_keep_memory(void);

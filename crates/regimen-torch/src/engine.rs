@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use regimen_core::{BoxError, Bucket, Engine, Mode, StateDict, Stateful};
-use tch::Tensor;
+use regimen_core::{BoxError, Bucket, Engine, Mode, Precision, StateDict, Stateful};
 use tch::nn::VarStore;
+use tch::{Kind, Tensor};
 
 use crate::failure::{failure, recording};
 use crate::seed::set_seed;
-use crate::{Algorithm, Optim, TorchDevice, gradients, module_state, shim};
+use crate::shim::Autocast;
+use crate::{Algorithm, Optim, TorchDevice, TorchWeights, gradients, module_state, shim};
 
 /// A model of tch with its optimizer, on the device of its [`VarStore`].
 ///
@@ -26,12 +27,21 @@ use crate::{Algorithm, Optim, TorchDevice, gradients, module_state, shim};
 /// `M` is whatever computes with the variables: a layer, a struct of layers, a closure. All that it
 /// learns and all its buffers must be in the store, and are named as there.
 ///
+/// **Precision.** `bf16` and `fp16` are libtorch's autocast, on the CPU and on CUDA: operations that
+/// are accurate enough in it compute in half precision, the others, losses among them, in single.
+/// `tf32` and `fp32` on CUDA set libtorch's switches for TensorFloat-32, which are of the whole
+/// process; without either they are left as PyTorch has them, on for convolutions and off for
+/// products of matrices.
+///
 /// **If a kernel fails in the middle of an optimizer's step** (out of memory, say), some parameters
 /// have made it and others have not: load a checkpoint to go on exactly.
 pub struct Torch<M> {
     module: M,
     optim: Optim,
     vars: VarStore,
+    /// What autocast computes in, where it is on.
+    autocast: Option<Kind>,
+    detects_anomaly: bool,
 }
 
 impl<M> Torch<M> {
@@ -42,7 +52,7 @@ impl<M> Torch<M> {
     /// no sense, a parameter under two names and one that is a view with gaps are errors.
     pub fn new(vars: VarStore, module: M, algorithm: impl Into<Algorithm>) -> Result<Self, BoxError> {
         let optim = Optim::new(&vars, algorithm)?;
-        Ok(Torch { module, optim, vars })
+        Ok(Torch { module, optim, vars, autocast: None, detects_anomaly: false })
     }
 
     /// Gives the parameters whose name `members` accepts settings and a learning rate of their
@@ -92,13 +102,41 @@ impl<M> Engine for Torch<M> {
     type Module = M;
     type Scalar = Tensor;
     type Device = TorchDevice;
+    type Weights = TorchWeights;
 
     fn module(&self) -> &M {
         &self.module
     }
 
     fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&M) -> R) -> R {
-        recording(mode == Mode::Train, || f(&self.module))
+        recording(mode == Mode::Train, || {
+            // It was entered once to see that it can be.
+            let _scope = self.autocast.and_then(|kind| Autocast::enter(self.vars.device(), kind).ok());
+            f(&self.module)
+        })
+    }
+
+    fn set_precision(&mut self, precision: Precision) -> Result<(), BoxError> {
+        let device = self.vars.device();
+        let autocast = match precision {
+            Precision::TF32 if !device.is_cuda() => {
+                return Err(format!("tf32 is of CUDA devices, and the model is on {device:?}").into());
+            }
+            Precision::F32 | Precision::TF32 => None,
+            Precision::BF16 => Some(Kind::BFloat16),
+            Precision::F16 => Some(Kind::Half),
+        };
+        if let Some(kind) = autocast {
+            drop(Autocast::enter(device, kind)?);
+        } else if device.is_cuda() {
+            shim::allow_tf32(precision == Precision::TF32)?;
+        }
+        self.autocast = autocast;
+        Ok(())
+    }
+
+    fn detect_anomaly(&mut self, on: bool) {
+        self.detects_anomaly = on;
     }
 
     fn device(&self, _: Mode) -> TorchDevice {
@@ -117,11 +155,12 @@ impl<M> Engine for Torch<M> {
         if !loss.requires_grad() {
             return Err("the loss does not depend on a trained parameter".into());
         }
-        match factor {
-            None => loss.f_backward(),
-            Some(factor) => loss.f_mul_scalar(factor).and_then(|loss| loss.f_backward()),
+        let scaled = factor.map(|factor| loss.f_mul_scalar(factor)).transpose().map_err(failure)?;
+        let loss = scaled.as_ref().unwrap_or(loss);
+        match self.detects_anomaly {
+            true => shim::detecting_backward(loss),
+            false => loss.f_backward().map_err(failure),
         }
-        .map_err(failure)
     }
 
     fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError> {
@@ -165,6 +204,10 @@ impl<M> Engine for Torch<M> {
         self.optim.groups()
     }
 
+    fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError> {
+        self.optim.freeze(frozen)
+    }
+
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
         self.optim.step(rates)
     }
@@ -179,6 +222,18 @@ impl<M> Engine for Torch<M> {
 
     fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         module_state::load(self.optim.parameters(), dict)
+    }
+
+    fn weights(&self) -> Result<TorchWeights, BoxError> {
+        TorchWeights::of(self.optim.parameters())
+    }
+
+    fn blend(&self, weights: &mut TorchWeights, share: f64, buffer_share: f64) -> Result<(), BoxError> {
+        weights.blend(self.optim.parameters(), share, buffer_share)
+    }
+
+    fn swap_weights(&mut self, weights: &mut TorchWeights) {
+        weights.swap(self.optim.parameters());
     }
 
     fn optimizer_state(&self) -> Result<StateDict, BoxError> {

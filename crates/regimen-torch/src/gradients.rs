@@ -34,7 +34,7 @@ pub(crate) fn load(parameters: &Parameters, dict: &StateDict) -> Result<(), BoxE
 }
 
 /// Hands them out in flat buffers of at most `bytes` bytes, in the order of the names, and holds
-/// what is left there. After an error they are as they were.
+/// what is left there, but for frozen parameters, which hold none. After an error they are as they were.
 pub(crate) fn exchange(
     parameters: &Parameters,
     bytes: usize,
@@ -65,7 +65,8 @@ pub(crate) fn exchange(
             exchanged.push((parameter, piece));
         }
     }
-    exchanged.iter().try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))
+    let mut learning = exchanged.iter().filter(|(parameter, _)| parameter.requires_grad());
+    learning.try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))
 }
 
 /// Parameters whose gradients go out together, in the type they are widened to.

@@ -84,6 +84,7 @@
 //!
 //! [`AutoUnit`]: regimen_core::AutoUnit
 
+mod activations;
 mod array;
 mod device;
 mod engine;
@@ -93,15 +94,22 @@ mod module_state;
 mod optimizer;
 mod parameters;
 mod process;
+mod script;
 mod seed;
 mod shim;
+mod watch;
+mod weights;
 
 pub use tch;
 
+pub use activations::{Recomputed, checkpoint_activations};
 pub use device::{TorchDevice, device, devices, place};
 pub use engine::Torch;
 pub use failure::failure;
 pub use module_state::ModuleState;
 pub use optimizer::{Adam, Algorithm, Optim, RmsProp, Sgd};
 pub use process::{keep_memory, use_deterministic_algorithms};
+pub use script::{FrozenScript, ScriptModule};
 pub use seed::{initialize, seed_step};
+pub use watch::watch;
+pub use weights::TorchWeights;

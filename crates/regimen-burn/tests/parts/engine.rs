@@ -35,7 +35,7 @@ fn each_group_has_its_own_rate_and_the_later_group_wins() -> Outcome {
         .group("bias", ParamGroup::from_path("bias"))?;
     assert_eq!(engine.groups(), ["default", "all", "bias"]);
     let before = engine.module_state()?;
-    let images = Tensor::<2>::ones([1, 2], &engine.device(Mode::Train).0);
+    let images = Tensor::<2>::ones([1, 2], engine.device(Mode::Train).device());
     let loss = engine.with_module(Mode::Train, |layer| layer.forward(images).sum());
     engine.backward(&loss, None)?;
     engine.step(&[100.0, 1.0, 0.25])?;
@@ -97,9 +97,9 @@ fn a_scalar_of_several_numbers_is_an_error() -> Outcome {
 #[test]
 fn batches_for_training_are_on_autodiff_and_others_are_not() {
     let engine = engine(SgdConfig::new().init());
-    assert!(engine.device(Mode::Train).0.is_autodiff());
-    assert!(!engine.device(Mode::Eval).0.is_autodiff());
-    assert!(!engine.device(Mode::Predict).0.is_autodiff());
+    assert!(engine.device(Mode::Train).device().is_autodiff());
+    assert!(!engine.device(Mode::Eval).device().is_autodiff());
+    assert!(!engine.device(Mode::Predict).device().is_autodiff());
 }
 
 #[test]

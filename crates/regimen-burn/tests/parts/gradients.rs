@@ -73,7 +73,7 @@ fn gradients_of_several_losses_add_up_by_their_factors() -> Outcome {
     let (one, two) = (alone(1), alone(2));
     engine.discard_gradients();
     for (salt, factor) in [(1, Some(2.0)), (2, None)] {
-        let images = images(5, salt, &engine.device(Mode::Train).0);
+        let images = images(5, salt, engine.device(Mode::Train).device());
         let loss = engine.with_module(Mode::Train, |net| net.loss(images));
         engine.backward(&loss, factor)?;
     }

@@ -50,7 +50,7 @@ pub(crate) fn engine(optimizer: ModuleOptimizer) -> Burn<Net> {
 }
 
 pub(crate) fn backward(engine: &mut Burn<Net>, salt: usize) {
-    let images = images(5, salt, &engine.device(Mode::Train).0);
+    let images = images(5, salt, engine.device(Mode::Train).device());
     let loss = engine.with_module(Mode::Train, |net| net.loss(images));
     engine.backward(&loss, None).unwrap();
 }

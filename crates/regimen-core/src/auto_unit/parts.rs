@@ -1,17 +1,28 @@
 //! What a checkpoint holds of an [`AutoUnit`].
 
-use super::AutoUnit;
+use super::averaging::{Average, AveragePart};
 use super::window::Window;
+use super::{AutoUnit, GradientScaler, Plateau};
 use crate::{AppState, BoxError, Engine, Parts, StateDict, Stateful, Task};
 
-/// The parts `module`, `optimizer` and `auto_unit`: the last is the accumulation window with its
-/// held gradients, and the number of skipped updates. A task's own state is not among them.
+/// The parts `module`, which has the weights that are trained, `optimizer` and `auto_unit`, and
+/// with [averaging](AutoUnit::average) `averaged_module`, which is laid out as `module` or, during
+/// the warm-up, empty. `auto_unit` is the accumulation window with its held gradients, the number of
+/// skipped updates, and where scale, plateau and average stand. A task's own state is not among
+/// them.
+///
+/// A scale of losses that the checkpoint does not know begins anew, and one that is not used is
+/// passed over: so the precision can be changed at a restart.
 impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
         parts.part("module", &mut ModulePart(&mut self.engine))?;
         parts.part("optimizer", &mut OptimizerPart(&mut self.engine))?;
-        let AutoUnit { engine, window, skipped, .. } = self;
-        parts.part("auto_unit", &mut WindowPart { engine, window, skipped })
+        let AutoUnit { engine, window, skipped, average, plateau, .. } = self;
+        if let Some(average) = average {
+            parts.part("averaged_module", &mut AveragePart { engine: &*engine, average })?;
+        }
+        let scaler = self.settings.is_scaling().then_some(&mut self.scaler);
+        parts.part("auto_unit", &mut OwnPart { engine, window, skipped, scaler, average, plateau })
     }
 }
 
@@ -47,16 +58,55 @@ impl<E: Engine> Stateful for OptimizerPart<'_, E> {
     }
 }
 
-struct WindowPart<'e, E> {
-    engine: &'e mut E,
-    window: &'e mut Window,
-    skipped: &'e mut u64,
+struct OwnPart<'u, E: Engine> {
+    engine: &'u mut E,
+    window: &'u mut Window,
+    skipped: &'u mut u64,
+    scaler: Option<&'u mut GradientScaler>,
+    average: &'u mut Option<Average<E::Weights>>,
+    plateau: &'u mut Option<Plateau>,
 }
 
-impl<E: Engine> Stateful for WindowPart<'_, E> {
+/// What an [`OwnPart`] reads from a state, beside the gradients.
+struct Read {
+    window: Window,
+    skipped: u64,
+    scaler: Option<GradientScaler>,
+    taken: u64,
+    plateau: Option<Plateau>,
+}
+
+impl<E: Engine> OwnPart<'_, E> {
+    fn read(&self, dict: &StateDict) -> Result<Read, BoxError> {
+        let mut window = Window::default();
+        window.load_state_dict(&dict.under("window"))?;
+        let mut scaler = self.scaler.as_deref().cloned();
+        let saved = dict.under("scaler");
+        if let Some(scaler) = scaler.as_mut().filter(|_| !saved.is_empty()) {
+            scaler.load_state_dict(&saved)?;
+        }
+        let mut plateau = self.plateau.clone();
+        if let Some(plateau) = &mut plateau {
+            plateau.load_state_dict(&dict.under("plateau"))?;
+        }
+        let taken = if self.average.is_some() { dict.get("averaged")? } else { 0 };
+        Ok(Read { window, skipped: dict.get("skipped")?, scaler, taken, plateau })
+    }
+}
+
+impl<E: Engine> Stateful for OwnPart<'_, E> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         dict.insert("skipped", *self.skipped)?;
+        if let Some(scaler) = &self.scaler {
+            dict.insert_all("scaler", scaler.state_dict()?)?;
+        }
+        if let Some(average) = &self.average {
+            dict.insert("averaged", average.taken)?;
+        }
+        if let Some(plateau) = &self.plateau {
+            dict.insert_all("plateau", plateau.state_dict()?)?;
+        }
         if self.window.is_torn() {
             dict.insert_all("window", Window::default().state_dict()?)?;
         } else {
@@ -67,17 +117,20 @@ impl<E: Engine> Stateful for WindowPart<'_, E> {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let mut window = Window::default();
-        window.load_state_dict(&dict.under("window"))?;
-        let skipped = dict.get("skipped")?;
+        let read = self.read(dict)?;
         self.engine.set_gradients(&dict.under("gradients"))?;
-        (*self.window, *self.skipped) = (window, skipped);
+        (*self.window, *self.skipped, *self.plateau) = (read.window, read.skipped, read.plateau);
+        if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
+            **scaler = read;
+        }
+        if let Some(average) = self.average {
+            average.taken = read.taken;
+        }
         Ok(())
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        Window::default().load_state_dict(&dict.under("window"))?;
-        dict.get::<u64>("skipped")?;
+        self.read(dict)?;
         self.engine.check_gradients(&dict.under("gradients"))
     }
 }

@@ -1,7 +1,8 @@
 //! The settings of an [`AutoUnit`], and the methods that set them.
 
-use super::AutoUnit;
-use crate::{BoxError, Engine, Schedule, State, Task};
+use super::averaging::Average;
+use super::{AutoUnit, Averaging, GradientScaler, Plateau};
+use crate::{BoxError, Engine, Precision, Schedule, State, Task};
 
 /// What to do when a loss or a gradient is not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +17,17 @@ pub enum NonFinite {
     Skip,
     /// Nothing is looked at.
     Ignore,
+}
+
+/// When a frozen group of parameters is trained after all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thaw {
+    /// Not in this run.
+    Never,
+    /// When that many epochs are complete.
+    AtEpoch(u64),
+    /// When that many updates are complete.
+    AtUpdate(u64),
 }
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
@@ -39,6 +51,39 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         schedule: impl Schedule + 'static,
     ) -> Self {
         self.settings.group_rates.push((group.into(), Rate::ByUpdate(Box::new(schedule))));
+        self
+    }
+
+    /// Multiplies the learning rate of one of the engine's parameter groups, whether it is the
+    /// common one or its own: layer-wise rates are a factor for each layer. A group that the engine
+    /// does not have, and a factor that is negative or no number, are errors when training starts.
+    pub fn scale_learning_rate(mut self, group: impl Into<String>, factor: f64) -> Self {
+        self.settings.group_factors.push((group.into(), factor));
+        self
+    }
+
+    /// Lets all learning rates fall when a metric no longer improves. Where the rates stand is
+    /// saved. Settings that make no sense are errors when training starts.
+    pub fn reduce_on_plateau(mut self, plateau: Plateau) -> Self {
+        self.plateau = Some(plateau);
+        self
+    }
+
+    /// Freezes one of the engine's parameter groups: it is not trained, and its gradient not
+    /// computed, until it thaws. A group that the engine does not have is an error when training
+    /// starts.
+    ///
+    /// ```
+    /// # use regimen_core::{AutoUnit, Engine, Task, Thaw};
+    /// # fn example<E: Engine, T: Task<E>>(unit: AutoUnit<E, T>) -> AutoUnit<E, T> {
+    /// // The head alone at first, then the upper half with it, and never the embedding.
+    /// unit.freeze("embedding", Thaw::Never)
+    ///     .freeze("lower", Thaw::AtEpoch(4))
+    ///     .freeze("upper", Thaw::AtEpoch(2))
+    /// # }
+    /// ```
+    pub fn freeze(mut self, group: impl Into<String>, until: Thaw) -> Self {
+        self.settings.frozen.push((group.into(), until));
         self
     }
 
@@ -69,8 +114,47 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
+    /// In which type the module computes, in training, evaluation and prediction. An engine that
+    /// cannot is an error when the run starts. Without this it computes as it was made to.
+    ///
+    /// With [`Precision::F16`] losses are scaled: an update whose gradient overflows is skipped as
+    /// under [`NonFinite::Skip`], whatever the policy is.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.settings.precision = Some(precision);
+        self
+    }
+
+    /// By which rules losses are scaled, in place of PyTorch's. It is used for
+    /// [`Precision::F16`] only. Rules that make no sense are errors when training starts.
+    pub fn gradient_scaler(mut self, scaler: GradientScaler) -> Self {
+        self.scaler = scaler;
+        self
+    }
+
+    /// Looks for the first number that is not finite, and names what it is in: the loss is read
+    /// before backward, gradients are looked at after each backward, parameters and buffers after
+    /// each update, and the outputs inside of the module that are given to [`watch`](crate::watch)
+    /// in each step. What is found is an error, whatever [`NonFinite`] says; of gradients only where
+    /// losses are not scaled. On libtorch the operation whose gradient became NaN is named as well.
+    ///
+    /// It copies parameters to the host at each update, so it is for finding a fault. Off by
+    /// default; what fails without it is named too, as far as it can be seen by then.
+    pub fn detect_anomaly(mut self, on: bool) -> Self {
+        self.settings.detect_anomaly = on;
+        self
+    }
+
+    /// Averages the weights beside the training. Evaluation and prediction use the average as soon
+    /// as there is one; see [`Averaging`]. A checkpoint has it as the part `averaged_module`, and
+    /// the weights that are trained as `module`. Settings that make no sense are errors when
+    /// training starts.
+    pub fn average(mut self, averaging: Averaging) -> Self {
+        self.average = Some(Average::new(averaging));
+        self
+    }
+
     /// Calls `hook` after each backward: the held gradients are the window's so far, each
-    /// micro-batch times its weight.
+    /// micro-batch times its weight, and with [`Precision::F16`] times the scale.
     pub fn after_backward(
         mut self,
         hook: impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + 'static,
@@ -80,7 +164,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     /// Calls `hook` before each update: the held gradients are the mean over the window, not yet
-    /// clipped. What the hook makes of them is clipped and used.
+    /// clipped, nor looked at. What the hook makes of them is clipped and used.
     pub fn before_update(
         mut self,
         hook: impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + 'static,
@@ -104,7 +188,11 @@ type GradientHook<E> = Box<dyn FnMut(&mut E, &mut State) -> Result<(), BoxError>
 pub(super) struct Settings<E> {
     pub(super) rate: Rate,
     pub(super) group_rates: Vec<(String, Rate)>,
+    pub(super) group_factors: Vec<(String, f64)>,
+    pub(super) frozen: Vec<(String, Thaw)>,
     pub(super) accumulate: u64,
+    pub(super) precision: Option<Precision>,
+    pub(super) detect_anomaly: bool,
     pub(super) clip_norm: Option<f64>,
     pub(super) clip_value: Option<f64>,
     pub(super) non_finite: NonFinite,
@@ -132,7 +220,11 @@ impl<E> Default for Settings<E> {
         Settings {
             rate: Rate::ByUpdate(Box::new(1e-3)),
             group_rates: Vec::new(),
+            group_factors: Vec::new(),
+            frozen: Vec::new(),
             accumulate: 1,
+            precision: None,
+            detect_anomaly: false,
             clip_norm: None,
             clip_value: None,
             non_finite: NonFinite::Error,
@@ -143,13 +235,31 @@ impl<E> Default for Settings<E> {
 }
 
 impl<E> Settings<E> {
-    pub(super) fn rate_of(&self, group: &str) -> &Rate {
-        self.group_rates.iter().rev().find(|(name, _)| name == group).map_or(&self.rate, |(_, rate)| rate)
+    /// The learning rate of a group, by its schedule.
+    pub(super) fn rate_of(&self, group: &str, count: Count) -> f64 {
+        let own = self.group_rates.iter().rev().find(|(name, _)| name == group);
+        let rate = own.map_or(&self.rate, |(_, rate)| rate).at(count);
+        let factors = self.group_factors.iter().filter(|(name, _)| name == group);
+        factors.fold(rate, |rate, (_, factor)| rate * factor)
+    }
+
+    /// Whether a group is frozen.
+    pub(super) fn is_frozen(&self, group: &str, count: Count) -> bool {
+        self.frozen.iter().filter(|(name, _)| name == group).any(|(_, until)| match *until {
+            Thaw::Never => true,
+            Thaw::AtEpoch(epochs) => count.epochs < epochs,
+            Thaw::AtUpdate(updates) => count.updates < updates,
+        })
+    }
+
+    /// Whether losses are scaled.
+    pub(super) fn is_scaling(&self) -> bool {
+        self.precision == Some(Precision::F16)
     }
 
     /// Refuses settings that cannot be used.
     pub(super) fn check(&self, groups: &[String]) -> Result<(), BoxError> {
-        let Settings { accumulate, clip_norm, clip_value, group_rates, .. } = self;
+        let Settings { accumulate, clip_norm, clip_value, group_rates, group_factors, frozen, .. } = self;
         if *accumulate == 0 {
             return Err("`accumulate`: a window of 0 steps never ends; give 1 or more".into());
         }
@@ -158,12 +268,19 @@ impl<E> Settings<E> {
                 return Err(format!("`{name}`: a limit must be greater than 0").into());
             }
         }
-        match group_rates.iter().find(|(group, _)| !groups.contains(group)) {
+        if let Some((group, factor)) =
+            group_factors.iter().find(|(_, factor)| !(factor.is_finite() && *factor >= 0.0))
+        {
+            return Err(format!("`scale_learning_rate`: the factor of `{group}` is {factor}; give a finite number of at least 0").into());
+        }
+        let named = group_rates.iter().map(|(group, _)| ("group_learning_rate", group));
+        let named = named.chain(group_factors.iter().map(|(group, _)| ("scale_learning_rate", group)));
+        let mut named = named.chain(frozen.iter().map(|(group, _)| ("freeze", group)));
+        match named.find(|(_, group)| !groups.contains(group)) {
             None => Ok(()),
-            Some((group, _)) => {
+            Some((setting, group)) => {
                 let groups = groups.join(", ");
-                Err(format!("`group_learning_rate`: there is no group `{group}`; the engine has: {groups}")
-                    .into())
+                Err(format!("`{setting}`: there is no group `{group}`; the engine has: {groups}").into())
             }
         }
     }

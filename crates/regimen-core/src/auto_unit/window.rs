@@ -15,16 +15,18 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// By what to multiply the gradients of a step of `weight`. In a window of one step there is
-    /// nothing to weigh against, so they stay as they are.
-    pub(super) fn backward_factor(&self, size: u64, weight: f64) -> Option<f64> {
-        (size != 1).then_some(weight)
+    /// By what to multiply the gradients of a step of `weight`, with the scale of losses. In a
+    /// window of one step there is nothing to weigh against, so only the scale is left.
+    pub(super) fn backward_factor(&self, size: u64, weight: f64, scale: Option<f64>) -> Option<f64> {
+        let weight = (size != 1).then_some(weight);
+        product(weight, scale)
     }
 
     /// By what to multiply the held gradients to make them those of the mean over the window; 0
     /// where nothing in it has weight.
-    pub(super) fn factor(&self, size: u64) -> Option<f64> {
-        (size != 1).then(|| if self.weight == 0.0 { 0.0 } else { 1.0 / self.weight })
+    pub(super) fn factor(&self, size: u64, scale: Option<f64>) -> Option<f64> {
+        let mean = (size != 1).then(|| if self.weight == 0.0 { 0.0 } else { 1.0 / self.weight });
+        product(mean, scale.map(f64::recip))
     }
 
     /// A step is about to touch the held gradients.
@@ -58,6 +60,11 @@ impl Window {
     pub(super) fn is_spoilt(&self) -> bool {
         self.spoilt
     }
+}
+
+/// The product of those that there are.
+fn product(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    a.into_iter().chain(b).reduce(|a, b| a * b)
 }
 
 impl Stateful for Window {

@@ -64,12 +64,16 @@
 //! }
 //! ```
 
+mod anomalies;
+mod averages;
 mod clipping;
 mod exchange;
+mod freezing;
 mod gradients;
 mod loading;
 mod measure;
 mod panics;
+mod precision;
 mod randomness;
 mod resume;
 mod task;
@@ -81,13 +85,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use regimen_core::{BoxError, Engine, Loss, Mode, ToDevice};
 
+pub use anomalies::what_is_not_finite_is_named;
+pub use averages::{averages_agree_with_a_hand_computation, weights_are_copied_blended_and_exchanged};
 pub use clipping::clipping_agrees_with_a_hand_computation;
 pub use exchange::exchange_hands_out_flat_buckets;
+pub use freezing::a_frozen_group_stays_as_it_is;
 pub use gradients::{
     backward_adds_to_what_is_held, gradients_go_out_and_come_in, splitting_a_batch_keeps_its_gradient,
 };
 pub use loading::{state_goes_out_and_comes_in, what_does_not_fit_is_refused};
 pub use panics::a_panic_in_the_module_is_an_error;
+pub use precision::each_precision_trains_or_is_refused;
 pub use randomness::{seeding_repeats_dropout, the_evaluation_view_only_looks};
 pub use resume::a_new_process_continues_with_the_same_bits;
 pub use update::{a_skipped_update_changes_nothing, a_step_uses_up_the_gradients, rates_go_to_their_groups};
@@ -159,6 +167,11 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         a_step_uses_up_the_gradients,
         rates_go_to_their_groups,
         a_skipped_update_changes_nothing,
+        a_frozen_group_stays_as_it_is,
+        weights_are_copied_blended_and_exchanged,
+        averages_agree_with_a_hand_computation,
+        each_precision_trains_or_is_refused,
+        what_is_not_finite_is_named,
         seeding_repeats_dropout,
         the_evaluation_view_only_looks,
         what_does_not_fit_is_refused,

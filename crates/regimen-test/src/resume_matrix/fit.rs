@@ -11,8 +11,8 @@ use regimen::data::{Loader, indices, map};
 use regimen::log::MetricLog;
 use regimen::schedule::{Cosine, ScheduleExt};
 use regimen_core::{
-    AutoUnit, BoxError, Data, EVAL_LOSS, Ended, Engine, Event, Every, Fit, Loss, Random, Report, Run, State,
-    Step, StopHandle, Task,
+    AutoUnit, Averaging, BoxError, Data, EVAL_LOSS, Ended, Engine, Event, Every, Fit, GradientScaler, Loss,
+    Plateau, Random, Report, Run, State, Step, StopHandle, Task, Thaw,
 };
 
 use super::{Leg, ResumeFixture};
@@ -42,10 +42,17 @@ pub(super) const CHECKPOINTS: &str = "checkpoints";
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
     let task = Crops { fixture, order: String::new() };
-    let mut unit = AutoUnit::new(fixture.regularized(), task)
+    let engine = fixture.resumed();
+    let last_group = engine.groups().last().cloned().unwrap_or_default();
+    let mut unit = AutoUnit::new(engine, task)
         .accumulate(3)
         .clip_norm(1.0)
-        .learning_rate(Cosine::new(fixture.learning_rate(), 40)?.warm_up(4));
+        .learning_rate(Cosine::new(fixture.learning_rate(), 40)?.warm_up(4))
+        .precision(fixture.precision())
+        .gradient_scaler(GradientScaler::new().every(5))
+        .average(Averaging::ema(0.9).ramp().warm_up(2).every(2))
+        .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05))
+        .freeze(last_group, Thaw::AtUpdate(7));
     let saver = Checkpointer::new(dir.join(CHECKPOINTS)).every(Every::steps(25)).keep_last(2);
     let mut run = Run::new(&mut unit)
         .seed(11)

@@ -3,13 +3,14 @@
 //!
 //! The run is a fit of 60 steps with dropout and random crops, in epochs of 7 steps by a cap, with
 //! accumulation windows of 3, 3 and 1, an evaluation of 3 steps every 12 steps and every 2 epochs, a
-//! schedule, early stopping, a CSV and a JSON-lines log, and a [`Checkpointer`]. A [`Cell`] says
+//! schedule that falls on a plateau, a group that is frozen at first, averaged weights, early
+//! stopping, a CSV and a JSON-lines log, and a [`Checkpointer`]. A [`Cell`] says
 //! after which of its steps it is paused by its [`StopHandle`](regimen_core::StopHandle), and how
 //! many workers read its data before and after that. Each part of a cell is a process of its own.
 //!
 //! Compared with the run in one piece are, to the bit: every part of the last checkpoint
-//! (parameters, running statistics, optimizer, accumulation window, progress, metrics, the state of
-//! every callback), the metrics of every epoch, the log files, and which rows came in which step.
+//! (parameters, running statistics, optimizer, averaged weights, accumulation window, scale of
+//! losses, plateau, progress, metrics, the state of every callback), the metrics of every epoch, the log files, and which rows came in which step.
 //!
 //! Write an [`EngineFixture`] for your engine, add `impl ResumeFixture for Mine {}`, and call
 //! [`run_all`] in one test, which is alone in its file where the library has one generator for the
@@ -34,7 +35,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{io, thread};
 
 use regimen::checkpoint::Checkpointer;
-use regimen_core::{AppState, BoxError, Data, Saver};
+use regimen_core::{AppState, BoxError, Data, Precision, Saver};
 
 use crate::engine_suite::EngineFixture;
 use outcome::Outcome;
@@ -42,9 +43,20 @@ use process::{Scratch, run_cell, serve};
 
 pub use cell::{Cell, Leg};
 
-/// An engine whose runs are to be resumed. Nothing needs to be written beside the fixture: the
-/// methods are where the tests of the matrix break a run, to see that it is noticed.
+/// An engine whose runs are to be resumed. Nothing needs to be written beside the fixture: the first
+/// two methods are for runs in another precision, the others are where the tests of the matrix break
+/// a run, to see that it is noticed.
 pub trait ResumeFixture: EngineFixture {
+    /// In what the run computes: single precision.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// The engine of the run: the [regularized](EngineFixture::regularized) one.
+    fn resumed(&self) -> Self::Engine {
+        self.regularized()
+    }
+
     /// What the run reads in place of `data`: `data` itself.
     fn data<D: Data>(&self, data: D) -> impl Data<Batch = D::Batch> {
         data

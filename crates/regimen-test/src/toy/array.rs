@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use regimen_core::{BoxError, ToDevice};
 
-use super::global::is_recording;
+use super::global::{is_recording, rounding};
 
 /// An array of `f64` in row-major order. Clones are the same array.
 ///
@@ -24,8 +25,8 @@ struct Node {
     device: ToyDevice,
     values: Mutex<Vec<f64>>,
     gradient: Mutex<Option<Vec<f64>>>,
-    /// Gradients pass through it: it is a parameter, or came from one.
-    tracked: bool,
+    /// Gradients pass through it: it is a parameter that is not frozen, or came from one.
+    tracked: AtomicBool,
     origin: Option<Origin>,
 }
 
@@ -50,23 +51,30 @@ impl ToyArray {
 
     pub(super) fn leaf(shape: &[usize], values: Vec<f64>, device: ToyDevice, tracked: bool) -> Self {
         assert_eq!(shape.iter().product::<usize>(), values.len(), "values do not fill shape {shape:?}");
-        let (values, gradient) = (Mutex::new(values), Mutex::new(None));
+        let (values, gradient, tracked) = (Mutex::new(values), Mutex::new(None), AtomicBool::new(tracked));
         ToyArray(Arc::new(Node { shape: shape.to_vec(), device, values, gradient, tracked, origin: None }))
     }
 
     /// The result of an operation on `inputs`; it is recorded where a gradient may be asked for.
     pub(super) fn result(
         shape: &[usize],
-        values: Vec<f64>,
+        mut values: Vec<f64>,
         inputs: &[&ToyArray],
         backward: impl Fn(&[f64]) -> Vec<Vec<f64>> + Send + Sync + 'static,
     ) -> Self {
         let device = inputs[0].device();
         assert!(inputs.iter().all(|input| input.device() == device), "arrays are on different devices");
-        let tracked = is_recording() && inputs.iter().any(|input| input.0.tracked);
+        let round = rounding();
+        round(&mut values);
+        let tracked = is_recording() && inputs.iter().any(|input| input.is_tracked());
         let inputs = inputs.iter().map(|&input| input.clone()).collect();
-        let origin = tracked.then(|| Origin { inputs, backward: Box::new(backward) });
-        let (values, gradient) = (Mutex::new(values), Mutex::new(None));
+        let rounded = move |gradient: &[f64]| {
+            let mut gradients = backward(gradient);
+            gradients.iter_mut().for_each(round);
+            gradients
+        };
+        let origin = tracked.then(|| Origin { inputs, backward: Box::new(rounded) });
+        let (values, gradient, tracked) = (Mutex::new(values), Mutex::new(None), AtomicBool::new(tracked));
         ToyArray(Arc::new(Node { shape: shape.to_vec(), device, values, gradient, tracked, origin }))
     }
 
@@ -90,6 +98,16 @@ impl ToyArray {
         lock(&self.0.gradient).clone()
     }
 
+    /// Whether gradients pass through it.
+    pub(super) fn is_tracked(&self) -> bool {
+        self.0.tracked.load(Ordering::Relaxed)
+    }
+
+    /// Makes a parameter one that gets gradients, or none.
+    pub(super) fn set_tracked(&self, tracked: bool) {
+        self.0.tracked.store(tracked, Ordering::Relaxed);
+    }
+
     /// Replaces the gradient.
     pub(super) fn set_gradient(&self, gradient: Option<Vec<f64>>) {
         *lock(&self.0.gradient) = gradient;
@@ -103,7 +121,7 @@ impl ToyArray {
     /// Adds `factor` times the gradient of this single number to the slots of the parameters it
     /// came from. An error where it came from none, or is not a single number.
     pub fn backward(&self, factor: f64) -> Result<(), BoxError> {
-        if !self.0.tracked {
+        if !self.is_tracked() {
             return Err("this loss came from no parameter, or from the evaluation view".into());
         }
         if !self.shape().is_empty() {
@@ -119,7 +137,7 @@ impl ToyArray {
                 continue;
             };
             for (input, gradient) in inputs.iter().zip(backward(&gradient)) {
-                if input.0.tracked {
+                if input.is_tracked() {
                     add(gradients.entry(input.address()).or_default(), gradient);
                 }
             }
@@ -130,7 +148,7 @@ impl ToyArray {
     /// Every tracked array this one came from, and itself, each after its inputs.
     fn inputs_first(&self) -> Vec<ToyArray> {
         fn visit(array: &ToyArray, seen: &mut BTreeSet<usize>, order: &mut Vec<ToyArray>) {
-            if !array.0.tracked || !seen.insert(array.address()) {
+            if !array.is_tracked() || !seen.insert(array.address()) {
                 return;
             }
             for input in array.0.origin.iter().flat_map(|origin| &origin.inputs) {

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use regimen_core::{BoxError, Bucket, Engine, Mode, StateDict};
+use regimen_core::{BoxError, Bucket, Engine, Mode, Precision, StateDict};
 
+use super::global::in_precision;
 use super::vars::stored;
-use super::{ToyArray, ToyDevice, ToyOptimizer, ToyVars, manual_seed, without_gradients};
+use super::{ToyArray, ToyDevice, ToyOptimizer, ToyVars, ToyWeights, manual_seed, without_gradients};
 
 /// A module of toy arrays with its optimizer.
 ///
@@ -19,13 +20,15 @@ pub struct ToyEngine<M> {
     groups: Vec<String>,
     /// The place in `groups` of each parameter, in the order of their names.
     group_of: Vec<usize>,
+    precision: Precision,
 }
 
 impl<M> ToyEngine<M> {
     /// `module`, whose parameters are in `vars`, with `optimizer`.
     pub fn new(vars: ToyVars, module: M, optimizer: ToyOptimizer) -> Self {
         let group_of = vec![0; vars.parameters().len()];
-        ToyEngine { vars, module, optimizer, groups: vec!["default".to_owned()], group_of }
+        let (groups, precision) = (vec!["default".to_owned()], Precision::F32);
+        ToyEngine { vars, module, optimizer, groups, group_of, precision }
     }
 
     /// Makes a group of the parameters whose names `belongs` accepts.
@@ -70,6 +73,7 @@ impl<M> Engine for ToyEngine<M> {
     type Module = M;
     type Scalar = ToyArray;
     type Device = ToyDevice;
+    type Weights = ToyWeights;
 
     fn module(&self) -> &M {
         &self.module
@@ -85,11 +89,19 @@ impl<M> Engine for ToyEngine<M> {
         }
         let training = mode == Mode::Train;
         let _restore = Restore(&self.vars, self.vars.set_training(training));
-        if training { f(&self.module) } else { without_gradients(|| f(&self.module)) }
+        in_precision(self.precision, || match training {
+            true => f(&self.module),
+            false => without_gradients(|| f(&self.module)),
+        })
     }
 
     fn device(&self, _mode: Mode) -> ToyDevice {
         self.vars.device()
+    }
+
+    fn set_precision(&mut self, precision: Precision) -> Result<(), BoxError> {
+        self.precision = precision;
+        Ok(())
     }
 
     fn seed(&mut self, seed: u64) {
@@ -140,7 +152,7 @@ impl<M> Engine for ToyEngine<M> {
         self.check_gradients(gradients)?;
         for (name, parameter) in self.vars.parameters() {
             let gradient = gradients.array(name).and_then(|array| array.to_vec());
-            parameter.set_gradient(gradient.ok());
+            parameter.set_gradient(gradient.ok().filter(|_| parameter.is_tracked()));
         }
         Ok(())
     }
@@ -177,13 +189,27 @@ impl<M> Engine for ToyEngine<M> {
         // Only when all went well is any of it held.
         let mut rest = exchanged.into_iter();
         for parameter in parameters {
-            parameter.set_gradient(Some(rest.by_ref().take(parameter.values().len()).collect()));
+            let gradient = rest.by_ref().take(parameter.values().len()).collect();
+            parameter.set_gradient(parameter.is_tracked().then_some(gradient));
         }
         Ok(())
     }
 
     fn groups(&self) -> &[String] {
         &self.groups
+    }
+
+    fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError> {
+        if frozen.len() != self.groups.len() {
+            return Err(format!("{} flags do not fit the groups {:?}", frozen.len(), self.groups).into());
+        }
+        for (parameter, &group) in self.vars.parameters().values().zip(&self.group_of) {
+            parameter.set_tracked(!frozen[group]);
+            if frozen[group] {
+                parameter.set_gradient(None);
+            }
+        }
+        Ok(())
     }
 
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
@@ -208,6 +234,19 @@ impl<M> Engine for ToyEngine<M> {
 
     fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         self.vars.load(dict)
+    }
+
+    fn weights(&self) -> Result<ToyWeights, BoxError> {
+        Ok(ToyWeights::of(&self.vars))
+    }
+
+    fn blend(&self, weights: &mut ToyWeights, share: f64, buffer_share: f64) -> Result<(), BoxError> {
+        weights.blend(&self.vars, share, buffer_share);
+        Ok(())
+    }
+
+    fn swap_weights(&mut self, weights: &mut ToyWeights) {
+        weights.swap(&self.vars);
     }
 
     fn optimizer_state(&self) -> Result<StateDict, BoxError> {

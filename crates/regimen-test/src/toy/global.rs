@@ -5,11 +5,14 @@
 
 use std::cell::{Cell, RefCell};
 
-use regimen_core::Random;
+use regimen_core::{Precision, Random};
+
+use super::round::round;
 
 thread_local! {
     static GENERATOR: RefCell<Random> = const { RefCell::new(Random::new(0)) };
     static RECORDING: Cell<bool> = const { Cell::new(true) };
+    static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
 }
 
 /// Seeds this thread's generator, from which initial weights and dropout are drawn.
@@ -28,6 +31,26 @@ pub fn without_gradients<R>(f: impl FnOnce() -> R) -> R {
     }
     let _restore = Restore(RECORDING.replace(false));
     f()
+}
+
+/// Runs `f` while the results of operations, and the gradients that pass through them, are rounded
+/// to what `precision` holds; with [`Precision::F32`] they are left as they are, in `f64`.
+pub(super) fn in_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R {
+    /// Puts the old one back, after a panic in `f` too.
+    struct Restore(Precision);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            PRECISION.set(self.0);
+        }
+    }
+    let _restore = Restore(PRECISION.replace(precision));
+    f()
+}
+
+/// What rounds the results of operations that are made now.
+pub(super) fn rounding() -> impl Fn(&mut Vec<f64>) + Send + Sync + Copy {
+    let precision = PRECISION.get();
+    move |values| values.iter_mut().for_each(|value| *value = round(*value, precision))
 }
 
 pub(super) fn is_recording() -> bool {

@@ -3,7 +3,7 @@
 //! It is pure Rust in `f64`, so it costs nothing to build and its numbers can be held to 1e-13.
 //! Parameters change in place, each has a slot in which gradients add up, one flag tells a whole
 //! module that it is trained, dropout draws from a generator that no module owns, and a wrong
-//! shape panics. Use it to test units, callbacks and tasks without a tensor library.
+//! shape panics. Half precision is what it rounds to after every operation. Use it to test units, callbacks and tasks without a tensor library.
 //!
 //! ```
 //! use regimen_core::Engine;
@@ -26,7 +26,9 @@ mod global;
 mod layers;
 mod ops;
 mod optimizer;
+mod round;
 mod vars;
+mod weights;
 
 pub use array::{ToyArray, ToyDevice};
 pub use engine::ToyEngine;
@@ -34,3 +36,4 @@ pub use global::{manual_seed, without_gradients};
 pub use layers::{ToyCentre, ToyDropout, ToyLinear, ToyMlp};
 pub use optimizer::ToyOptimizer;
 pub use vars::ToyVars;
+pub use weights::ToyWeights;

@@ -87,10 +87,16 @@ impl ToyVars {
         self.training.clone()
     }
 
+    /// All parameters by name, then all buffers, with whether it is one.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&String, &ToyArray, bool)> {
+        let parameters = self.parameters.iter().map(|(name, array)| (name, array, false));
+        parameters.chain(self.buffers.iter().map(|(name, array)| (name, array, true)))
+    }
+
     /// The values of all parameters and buffers.
     pub(super) fn state(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
-        for (name, array) in self.parameters.iter().chain(&self.buffers) {
+        for (name, array, _) in self.all() {
             dict.insert(name, stored(array.shape(), &array.values())?)?;
         }
         Ok(dict)
@@ -100,7 +106,7 @@ impl ToyVars {
     /// [`state`](ToyVars::state).
     pub(super) fn load(&self, dict: &StateDict) -> Result<(), BoxError> {
         self.state()?.check_same_layout(dict)?;
-        for (name, array) in self.parameters.iter().chain(&self.buffers) {
+        for (name, array, _) in self.all() {
             let values = dict.array(name)?.to_vec::<f64>()?;
             array.update(|old| old.copy_from_slice(&values));
         }

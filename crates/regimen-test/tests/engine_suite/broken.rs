@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use regimen_core::{Array, BoxError, Bucket, Engine, Loss, Mode, StateDict};
+use regimen_core::{Array, BoxError, Bucket, Engine, Loss, Mode, Precision, StateDict};
 use regimen_test::engine_suite::EngineFixture;
-use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, manual_seed};
+use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyWeights, manual_seed};
 
 use crate::toy::Toy;
 
@@ -42,6 +42,15 @@ pub(crate) enum Defect {
     LoadsNoOptimizer,
     SavesNoBuffers,
     LosesGradientsInPanic,
+    IgnoresThePrecision,
+    KeepsThePrecision,
+    FreezesNothing,
+    FreezesByRateAlone,
+    BlendsTooFar,
+    BlendsNoBuffers,
+    SwapsNothing,
+    SwapsOneWay,
+    HidesGradients,
 }
 
 /// The fixture of an engine with a defect.
@@ -110,6 +119,7 @@ impl Engine for BrokenEngine {
     type Module = ToyMlp;
     type Scalar = ToyArray;
     type Device = ToyDevice;
+    type Weights = ToyWeights;
 
     fn module(&self) -> &ToyMlp {
         self.engine.module()
@@ -142,6 +152,14 @@ impl Engine for BrokenEngine {
 
     fn device(&self, mode: Mode) -> ToyDevice {
         self.engine.device(mode)
+    }
+
+    fn set_precision(&mut self, precision: Precision) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::IgnoresThePrecision => Ok(()),
+            Defect::KeepsThePrecision if precision == Precision::F32 => Ok(()),
+            _ => self.engine.set_precision(precision),
+        }
     }
 
     fn seed(&mut self, seed: u64) {
@@ -206,7 +224,7 @@ impl Engine for BrokenEngine {
     }
 
     fn gradients(&self) -> Result<StateDict, BoxError> {
-        self.engine.gradients()
+        if self.has(Defect::HidesGradients) { Ok(StateDict::new()) } else { self.engine.gradients() }
     }
 
     fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
@@ -267,6 +285,38 @@ impl Engine for BrokenEngine {
 
     fn groups(&self) -> &[String] {
         self.engine.groups()
+    }
+
+    fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::FreezesNothing if frozen.len() == self.engine.groups().len() => Ok(()),
+            // The gradients that are held go, and the next backward pass brings them back.
+            Defect::FreezesByRateAlone => {
+                self.engine.freeze(frozen)?;
+                self.engine.freeze(&vec![false; frozen.len()])
+            }
+            _ => self.engine.freeze(frozen),
+        }
+    }
+
+    fn weights(&self) -> Result<ToyWeights, BoxError> {
+        self.engine.weights()
+    }
+
+    fn blend(&self, weights: &mut ToyWeights, share: f64, buffer_share: f64) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::BlendsTooFar => self.engine.blend(weights, (share * 1.0001).min(1.0), buffer_share),
+            Defect::BlendsNoBuffers => self.engine.blend(weights, share, 0.0),
+            _ => self.engine.blend(weights, share, buffer_share),
+        }
+    }
+
+    fn swap_weights(&mut self, weights: &mut ToyWeights) {
+        match self.defect {
+            Defect::SwapsNothing => {}
+            Defect::SwapsOneWay => self.engine.swap_weights(&mut weights.clone()),
+            _ => self.engine.swap_weights(weights),
+        }
     }
 
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {

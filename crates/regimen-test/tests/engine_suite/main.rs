@@ -77,6 +77,19 @@ caught! {
     buffers_that_are_not_saved: SavesNoBuffers =>
         [state_goes_out_and_comes_in, a_new_process_continues_with_the_same_bits];
     gradients_lost_in_a_panic: LosesGradientsInPanic => [a_panic_in_the_module_is_an_error];
+    a_precision_that_is_ignored: IgnoresThePrecision => [each_precision_trains_or_is_refused];
+    a_precision_that_cannot_be_left: KeepsThePrecision => [each_precision_trains_or_is_refused];
+    a_freeze_without_effect: FreezesNothing => [a_frozen_group_stays_as_it_is];
+    a_freeze_that_does_not_last: FreezesByRateAlone => [a_frozen_group_stays_as_it_is];
+    an_average_that_goes_too_far: BlendsTooFar =>
+        [weights_are_copied_blended_and_exchanged, averages_agree_with_a_hand_computation];
+    buffers_that_are_not_averaged: BlendsNoBuffers =>
+        [weights_are_copied_blended_and_exchanged, averages_agree_with_a_hand_computation];
+    weights_that_are_not_exchanged: SwapsNothing =>
+        [weights_are_copied_blended_and_exchanged, averages_agree_with_a_hand_computation];
+    weights_that_are_copied_over: SwapsOneWay =>
+        [weights_are_copied_blended_and_exchanged, averages_agree_with_a_hand_computation];
+    gradients_that_are_not_handed_out: HidesGradients => [what_is_not_finite_is_named];
 }
 
 #[test]

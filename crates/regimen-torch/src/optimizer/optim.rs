@@ -92,6 +92,25 @@ impl Optim {
         &self.names
     }
 
+    /// Freezes the groups for which `frozen`, which has one flag for each of
+    /// [`groups`](Optim::groups), says so, and thaws the others: no gradient is computed for a frozen
+    /// parameter, and the one it holds is dropped. A step leaves it as it is.
+    pub fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError> {
+        if frozen.len() != self.groups.len() {
+            let (given, groups) = (frozen.len(), self.groups.len());
+            return Err(format!("{given} flags for {groups} parameter groups").into());
+        }
+        for (Group { members, .. }, &frozen) in self.groups.iter().zip(frozen) {
+            for parameter in members.iter().map(|&i| &self.parameters.trained()[i]) {
+                let _ = parameter.f_set_requires_grad(!frozen).map_err(failure)?;
+                if frozen {
+                    shim::set_gradient(parameter, None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// One step with the gradients that are held, which are then none. `rates` has one learning
     /// rate for each of [`groups`](Optim::groups). A parameter without a gradient stays as it is,
     /// with all that is kept of it.

@@ -3,11 +3,15 @@
 //! All of the crate's unsafe code is here. What it rests on: a [`Tensor`] owns the `at::Tensor` that
 //! its pointer leads to and outlives the call; the shim keeps no pointer, and lets no exception out.
 
+pub(crate) mod activations;
+pub(crate) mod script;
+
 use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
 use std::ptr;
 
 use regimen_core::BoxError;
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 /// Adam's next step, with or without decoupled decay.
@@ -62,6 +66,11 @@ unsafe extern "C" {
     fn rt_step_adam(parameters: List, slots: List, n: usize, with: *const AdamStep) -> Text;
     fn rt_step_sgd(parameters: List, slots: List, n: usize, with: *const SgdStep) -> Text;
     fn rt_step_rms_prop(parameters: List, slots: List, n: usize, with: *const RmsPropStep) -> Text;
+    fn rt_blend(averages: List, values: List, n: usize, share: f64) -> Text;
+    fn rt_detecting_backward(loss: *mut C_tensor) -> Text;
+    fn rt_enter_autocast(device: i32, dtype: i32, before: *mut AutocastState) -> Text;
+    fn rt_leave_autocast(before: *const AutocastState);
+    fn rt_allow_tf32(allow: bool) -> Text;
     fn rt_use_deterministic_algorithms(only: bool) -> Text;
     fn rt_keep_memory() -> bool;
 }
@@ -133,6 +142,74 @@ fn by_slot(n: usize, slots: &[&[Tensor]], wanted: usize) -> Result<Vec<*mut C_te
         return Err("the optimizer's state is not whole".into());
     }
     Ok((0..wanted).flat_map(|slot| slots.iter().map(move |own| pointer(&own[slot]))).collect())
+}
+
+/// Moves each of `averages` towards the value in its place by `share` of the way.
+pub(crate) fn blend(averages: &[&Tensor], values: &[&Tensor], share: f64) -> Result<(), BoxError> {
+    let list = |tensors: &[&Tensor]| tensors.iter().map(|tensor| pointer(tensor)).collect::<Vec<_>>();
+    let (averages, values) = (list(averages), list(values));
+    if averages.len() != values.len() {
+        return Err("there are not as many averages as values".into());
+    }
+    // SAFETY: two lists of as many tensors as it says.
+    done(unsafe { rt_blend(averages.as_ptr(), values.as_ptr(), averages.len(), share) })
+}
+
+/// Backward that names the operation whose gradient became NaN.
+pub(crate) fn detecting_backward(loss: &Tensor) -> Result<(), BoxError> {
+    // SAFETY: a tensor that lives.
+    done(unsafe { rt_detecting_backward(pointer(loss)) })
+}
+
+/// How autocast was on a kind of device.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AutocastState {
+    device: i32,
+    dtype: i32,
+    enabled: bool,
+}
+
+/// A scope of autocast on this thread, which ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Autocast {
+    before: AutocastState,
+    /// It belongs to the thread: a pointer is neither sent nor shared.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Autocast {
+    /// Begins one for the devices of the kind of `device`, in the type `kind`.
+    pub(crate) fn enter(device: Device, kind: Kind) -> Result<Self, BoxError> {
+        // As in c10/core/DeviceType.h and c10/core/ScalarType.h.
+        let device = match device {
+            Device::Cpu => 0,
+            Device::Cuda(_) => 1,
+            other => return Err(format!("there is no autocast on {other:?}").into()),
+        };
+        let kind = match kind {
+            Kind::Half => 5,
+            Kind::BFloat16 => 15,
+            other => return Err(format!("there is no autocast to {other:?}").into()),
+        };
+        let mut before = AutocastState::default();
+        // SAFETY: numbers of a device and of a type that libtorch has, and a place for what it writes.
+        done(unsafe { rt_enter_autocast(device, kind, &mut before) })?;
+        Ok(Autocast { before, _thread: PhantomData })
+    }
+}
+
+impl Drop for Autocast {
+    fn drop(&mut self) {
+        // SAFETY: what `rt_enter_autocast` wrote on this thread, given back once.
+        unsafe { rt_leave_autocast(&self.before) }
+    }
+}
+
+/// Whether products of single precision may be rounded to TensorFloat-32 on devices that have it.
+pub(crate) fn allow_tf32(allow: bool) -> Result<(), BoxError> {
+    // SAFETY: it takes a flag and sets flags.
+    done(unsafe { rt_allow_tf32(allow) })
 }
 
 /// Has only kernels used whose results repeat; where there is none, the operation fails.

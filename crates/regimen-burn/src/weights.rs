@@ -1,0 +1,117 @@
+//! Parameters and buffers beside those of the module.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::mem;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId, Parameter};
+use burn::tensor::{Bool, Int, Tensor};
+use regimen_core::{BoxError, StateDict, Stateful};
+
+use crate::module_state;
+
+/// A copy of a module's parameters and buffers on their device: an average of them, say.
+///
+/// It is a module like the one it came from, with the same ids, and shares no running statistics
+/// with it.
+pub struct BurnWeights<M>(M);
+
+impl<M> std::fmt::Debug for BurnWeights<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("BurnWeights").finish_non_exhaustive()
+    }
+}
+
+impl<M: Module> BurnWeights<M> {
+    pub(crate) fn of(module: &M) -> Self {
+        BurnWeights(module.valid().train())
+    }
+
+    /// Moves them towards those of `module`: parameters by `share` of the way, buffers by
+    /// `buffer_share`.
+    pub(crate) fn blend(&mut self, module: &M, share: f64, buffer_share: f64) {
+        let mut values = Values(BTreeMap::new());
+        // Running statistics keep their newest update aside; the evaluation view takes it in.
+        module.valid().visit(&mut values);
+        self.0 = self.0.clone().map(&mut Blend { values, share, buffer_share });
+    }
+
+    /// Exchanges them with `module`.
+    pub(crate) fn swap(&mut self, module: &mut M) {
+        mem::swap(&mut self.0, module);
+    }
+}
+
+impl<M: Module> Stateful for BurnWeights<M> {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        module_state::state_dict(&self.0)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        module_state::load(&mut self.0, dict)
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        module_state::check(&self.0, dict)
+    }
+}
+
+/// Tensors of any kind and rank by the id of their parameter.
+struct Values(BTreeMap<ParamId, Box<dyn Any>>);
+
+impl Values {
+    fn add<T: Parameter + 'static>(&mut self, param: &Param<T>) {
+        self.0.insert(param.id, Box::new(param.val()));
+    }
+
+    fn take<T: 'static>(&mut self, id: ParamId) -> Option<T> {
+        self.0.remove(&id)?.downcast().ok().map(|value| *value)
+    }
+}
+
+impl ModuleVisitor for Values {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.add(param);
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        self.add(param);
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        self.add(param);
+    }
+}
+
+struct Blend {
+    values: Values,
+    share: f64,
+    buffer_share: f64,
+}
+
+impl ModuleMapper for Blend {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(value) = self.values.take::<Tensor<D>>(param.id) else { return param };
+        let (id, average, mapper) = param.consume();
+        let trained = average.is_require_grad();
+        let share = if trained { self.share } else { self.buffer_share };
+        let average = average.inner();
+        let moved = if share == 1.0 { value } else { average.clone() + (value - average) * share };
+        let moved = Tensor::from_inner(moved).set_require_grad(trained);
+        Param::from_mapped_value(id, moved, mapper)
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        match self.values.take::<Tensor<D, Int>>(param.id) {
+            Some(value) => param.map(|_| Tensor::from_inner(value)),
+            None => param,
+        }
+    }
+
+    fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
+        match self.values.take::<Tensor<D, Bool>>(param.id) {
+            Some(value) => param.map(|_| Tensor::from_inner(value)),
+            None => param,
+        }
+    }
+}

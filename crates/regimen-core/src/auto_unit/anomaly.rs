@@ -1,0 +1,113 @@
+//! Naming what is not finite.
+
+use crate::{Array, BoxError, Dtype, Engine, StateDict};
+
+/// The error of a loss that is not finite. `output` is the first output inside of the module that
+/// was not, where one was seen.
+pub(super) fn of_loss<E: Engine>(engine: &E, value: f64, output: Option<String>) -> BoxError {
+    let from = match output {
+        Some(path) => format!("; the first output that was not finite is that of `{path}`"),
+        None => String::new(),
+    };
+    let parameter = engine.module_state().ok().and_then(|state| named(&state, "parameter or buffer"));
+    let parameter = parameter.map(|named| format!("; {named}")).unwrap_or_default();
+    format!("the loss is not finite: {value}{from}{parameter}").into()
+}
+
+/// The error of gradients that are not finite. `what` is what was found of them.
+pub(super) fn of_gradients<E: Engine>(engine: &E, what: &str) -> BoxError {
+    let gradient = engine.gradients().ok().and_then(|gradients| named(&gradients, "gradient"));
+    let gradient = gradient.map(|named| format!("; {named}")).unwrap_or_default();
+    format!("{what}{gradient}").into()
+}
+
+/// The error of a backward pass that failed: where anomalies are looked for, with the gradients
+/// that were not finite by then.
+pub(super) fn of_backward<E: Engine>(engine: &E, detects: bool, cause: BoxError) -> BoxError {
+    if detects { of_gradients(engine, &cause.to_string()) } else { cause }
+}
+
+/// An error where a held gradient is not finite. A norm may be infinite where no element is.
+pub(super) fn check_gradients<E: Engine>(engine: &mut E) -> Result<(), BoxError> {
+    if engine.gradients_are_finite()? {
+        return Ok(());
+    }
+    match named(&engine.gradients()?, "gradient") {
+        None => Ok(()),
+        Some(named) => Err(format!("after backward, {named}").into()),
+    }
+}
+
+/// An error where a parameter or a buffer is not finite.
+pub(super) fn check_parameters<E: Engine>(engine: &E) -> Result<(), BoxError> {
+    match named(&engine.module_state()?, "parameter or buffer") {
+        None => Ok(()),
+        Some(named) => Err(format!("after the update, {named}").into()),
+    }
+}
+
+/// Says which arrays are not finite, if any: the first, and how many there are besides.
+fn named(dict: &StateDict, kind: &str) -> Option<String> {
+    let mut wrong = dict.iter().filter(|(_, array)| !is_finite(array)).map(|(name, _)| name);
+    let first = wrong.next()?;
+    let others = match wrong.count() {
+        0 => String::new(),
+        1 => ", nor is 1 other".to_owned(),
+        n => format!(", nor are {n} others"),
+    };
+    Some(format!("{kind} `{first}` is not finite{others}"))
+}
+
+/// Whether no element is infinite or NaN: those are the numbers whose exponent is all ones.
+fn is_finite(array: &Array) -> bool {
+    let exponent = |ones: u16| move |bytes: &[u8; 2]| u16::from_le_bytes(*bytes) & ones != ones;
+    let halves = array.bytes().as_chunks::<2>().0;
+    match array.dtype() {
+        Dtype::F16 => halves.iter().all(exponent(0x7C00)),
+        Dtype::BF16 => halves.iter().all(exponent(0x7F80)),
+        Dtype::F32 => array.to_vec::<f32>().is_ok_and(|numbers| numbers.iter().all(|x| x.is_finite())),
+        Dtype::F64 => array.to_vec::<f64>().is_ok_and(|numbers| numbers.iter().all(|x| x.is_finite())),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn infinity_and_nan_are_seen_in_every_type_and_large_numbers_are_not_taken_for_them() {
+        let check = |dtype: Dtype, bits: u64, expected| {
+            let bytes = bits.to_le_bytes()[..dtype.size()].to_vec();
+            assert_eq!(is_finite(&Array::new(dtype, vec![], bytes).unwrap()), expected, "{dtype:?} {bits:x}");
+        };
+        for (dtype, largest) in [
+            (Dtype::F16, 0x7BFF),
+            (Dtype::BF16, 0x7F7F),
+            (Dtype::F32, 0x7F7F_FFFF),
+            (Dtype::F64, 0x7FEF_FFFF_FFFF_FFFF_u64),
+        ] {
+            let sign = 1 << (8 * dtype.size() - 1);
+            for (bits, expected) in [(0, true), (largest, true), (largest + 1, false), (largest + 2, false)] {
+                check(dtype, bits, expected);
+                check(dtype, bits | sign, expected);
+            }
+        }
+        check(Dtype::U8, 0xFF, true);
+    }
+
+    #[test]
+    fn the_first_is_named_and_the_others_are_counted() {
+        let mut dict = StateDict::new();
+        for (name, x) in [("a", 1.0), ("b", f64::NAN), ("c", f64::INFINITY), ("d", f64::NAN)] {
+            dict.insert(name, x).unwrap();
+        }
+        assert_eq!(named(&dict, "gradient").unwrap(), "gradient `b` is not finite, nor are 2 others");
+        dict.remove("d").unwrap();
+        assert_eq!(named(&dict, "gradient").unwrap(), "gradient `b` is not finite, nor is 1 other");
+        dict.remove("c").unwrap();
+        assert_eq!(named(&dict, "gradient").unwrap(), "gradient `b` is not finite");
+        dict.remove("b").unwrap();
+        assert_eq!(named(&dict, "gradient"), None);
+    }
+}

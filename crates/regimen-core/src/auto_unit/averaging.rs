@@ -1,0 +1,204 @@
+//! Averaging the weights over updates: EMA and SWA.
+
+use crate::{BoxError, Engine, StateDict, Stateful};
+
+/// How weights are averaged beside the training; see
+/// [`AutoUnit::average`](crate::AutoUnit::average).
+///
+/// The first average is a copy. Evaluation and prediction use the averaged weights from then on;
+/// training never does.
+///
+/// ```
+/// use regimen_core::Averaging;
+///
+/// // PyTorch Image Models' usual average.
+/// let ema = Averaging::ema(0.9999).ramp().every(10);
+/// // Stochastic weight averaging over the last epochs.
+/// let swa = Averaging::swa().by_epoch().warm_up(15);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Averaging {
+    method: Method,
+    by_epoch: bool,
+    warm_up: u64,
+    every: u64,
+    take_buffers: bool,
+    pub(super) evaluate: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Method {
+    Ema { decay: f64, ramp: bool },
+    Swa { ramp: bool },
+}
+
+impl Averaging {
+    /// The exponential moving average `a = decay * a + (1 - decay) * w`, at every update. A decay
+    /// outside of 0 to 1 is an error when training starts.
+    ///
+    /// B. Polyak and A. Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992.
+    pub fn ema(decay: f64) -> Self {
+        Averaging::new(Method::Ema { decay, ramp: false })
+    }
+
+    /// The mean of the weights after each update from the end of the [warm-up](Averaging::warm_up)
+    /// on.
+    ///
+    /// P. Izmailov and others, "Averaging Weights Leads to Wider Optima and Better Generalization",
+    /// 2018. Its learning rate is `schedule::AnnealTo` of the crate `regimen`.
+    pub fn swa() -> Self {
+        Averaging::new(Method::Swa { ramp: false })
+    }
+
+    fn new(method: Method) -> Self {
+        Averaging { method, by_epoch: false, warm_up: 0, every: 1, take_buffers: false, evaluate: true }
+    }
+
+    /// Lets the decay of the `n`-th average be at most `(1 + n) / (10 + n)`, so that the first
+    /// weights are soon forgotten. Only for [`ema`](Averaging::ema).
+    pub fn ramp(mut self) -> Self {
+        let (Method::Ema { ramp, .. } | Method::Swa { ramp }) = &mut self.method;
+        *ramp = true;
+        self
+    }
+
+    /// Averages at the end of epochs in place of updates; warm-up and cadence count epochs too.
+    pub fn by_epoch(self) -> Self {
+        Averaging { by_epoch: true, ..self }
+    }
+
+    /// Leaves out that many updates (or epochs) at the beginning; 0 by default.
+    pub fn warm_up(self, count: u64) -> Self {
+        Averaging { warm_up: count, ..self }
+    }
+
+    /// Averages at every `count`-th update (or epoch) from the first after the warm-up on. 1 by
+    /// default; 0 is an error when training starts.
+    pub fn every(self, count: u64) -> Self {
+        Averaging { every: count, ..self }
+    }
+
+    /// Takes buffers (running statistics) as they are in place of averaging them.
+    pub fn take_buffers(self) -> Self {
+        Averaging { take_buffers: true, ..self }
+    }
+
+    /// Evaluates and predicts with the weights that are trained, not with the average.
+    pub fn evaluate_raw(self) -> Self {
+        Averaging { evaluate: false, ..self }
+    }
+
+    /// Refuses settings that cannot be used.
+    pub(super) fn check(&self) -> Result<(), BoxError> {
+        match self.method {
+            Method::Ema { decay, .. } if !(0.0..=1.0).contains(&decay) => {
+                Err(format!("averaging: the decay is {decay}; give one from 0 to 1").into())
+            }
+            Method::Swa { ramp: true } => Err("averaging: `ramp` is for `ema`, and this is `swa`".into()),
+            _ if self.every == 0 => Err("averaging: every 0 updates is never; give 1 or more".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// How far the average moves towards the weights, when it is the `n`-th, from 1.
+    fn share(&self, n: u64) -> f64 {
+        match self.method {
+            _ if n == 1 => 1.0,
+            Method::Ema { decay, ramp: false } => 1.0 - decay,
+            Method::Ema { decay, ramp: true } => 1.0 - decay.min((1 + n) as f64 / (10 + n) as f64),
+            Method::Swa { .. } => 1.0 / n as f64,
+        }
+    }
+}
+
+/// What a count of an [`Averaging`] is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// The update with as many complete before it.
+    Update(u64),
+    /// The epoch with as many complete before it.
+    Epoch(u64),
+}
+
+/// An average under way.
+#[derive(Debug)]
+pub(super) struct Average<W> {
+    pub(super) averaging: Averaging,
+    /// None during the warm-up.
+    pub(super) weights: Option<W>,
+    /// How often weights were added.
+    pub(super) taken: u64,
+}
+
+impl<W> Average<W> {
+    pub(super) fn new(averaging: Averaging) -> Self {
+        Average { averaging, weights: None, taken: 0 }
+    }
+
+    /// Adds the weights of `engine`, if they are to be added now.
+    pub(super) fn add<E: Engine<Weights = W>>(&mut self, engine: &E, at: Counted) -> Result<(), BoxError> {
+        let Averaging { by_epoch, warm_up, every, take_buffers, .. } = self.averaging;
+        let (Counted::Update(count) | Counted::Epoch(count)) = at;
+        let is_due = matches!(at, Counted::Epoch(_)) == by_epoch
+            && warm_up <= count
+            && (count - warm_up).is_multiple_of(every);
+        if !is_due {
+            return Ok(());
+        }
+        let share = self.averaging.share(self.taken + 1);
+        match &mut self.weights {
+            Some(weights) => engine.blend(weights, share, if take_buffers { 1.0 } else { share })?,
+            None => self.weights = Some(engine.weights()?),
+        }
+        self.taken += 1;
+        Ok(())
+    }
+}
+
+/// Runs `f` on `engine` with `weights` in place of its own. They are exchanged back when `f`
+/// returns, also after a panic in it.
+pub(super) fn with_weights<E: Engine, R>(
+    engine: &mut E,
+    weights: Option<&mut E::Weights>,
+    f: impl FnOnce(&mut E) -> R,
+) -> R {
+    let Some(weights) = weights else { return f(engine) };
+    struct Swapped<'a, E: Engine>(&'a mut E, &'a mut E::Weights);
+    impl<E: Engine> Drop for Swapped<'_, E> {
+        fn drop(&mut self) {
+            self.0.swap_weights(self.1);
+        }
+    }
+    engine.swap_weights(weights);
+    let swapped = Swapped(engine, weights);
+    f(&mut *swapped.0)
+}
+
+/// The averaged weights as a part of a checkpoint: named and laid out as the module's, or nothing
+/// during the warm-up.
+pub(super) struct AveragePart<'a, E: Engine> {
+    pub(super) engine: &'a E,
+    pub(super) average: &'a mut Average<E::Weights>,
+}
+
+impl<E: Engine> Stateful for AveragePart<'_, E> {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        self.average.weights.as_ref().map_or_else(|| Ok(StateDict::new()), |weights| weights.state_dict())
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.average.weights = match dict.is_empty() {
+            true => None,
+            false => {
+                let mut weights = self.engine.weights()?;
+                weights.load_state_dict(dict)?;
+                Some(weights)
+            }
+        };
+        Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        if dict.is_empty() { Ok(()) } else { self.engine.check_module(dict) }
+    }
+}

@@ -1,0 +1,200 @@
+//! A learning rate that falls when a metric no longer improves.
+
+use crate::{Array, BoxError, Key, Phase, State, StateDict, Stateful};
+
+/// Multiplies every learning rate by a factor when a metric has not improved for a while, by the
+/// rules of PyTorch's `ReduceLROnPlateau`; see
+/// [`AutoUnit::reduce_on_plateau`](crate::AutoUnit::reduce_on_plateau).
+///
+/// The metric is looked at whenever an evaluation of `fit` ends, or an epoch of training, with
+/// what the unit and the task have logged by then: each look is a *check*. A value is better if it
+/// is past the best one by the threshold; NaN never is. When more checks in a row than the patience
+/// brought nothing better, the rates fall.
+///
+/// ```
+/// use regimen_core::{EVAL_LOSS, Plateau};
+///
+/// let plateau = Plateau::min(EVAL_LOSS).patience(3).factor(0.5).minimum(1e-6);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Plateau {
+    key: Key,
+    phase: Phase,
+    falls: bool,
+    factor: f64,
+    patience: u64,
+    threshold: Threshold,
+    cooldown: u64,
+    minimum: f64,
+    seen: Seen,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Threshold {
+    Relative(f64),
+    Absolute(f64),
+}
+
+/// What was seen so far.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    best: Option<f64>,
+    /// Checks in a row without improvement.
+    bad: u64,
+    /// Checks left in which nothing is counted.
+    resting: u64,
+    /// What the rates are multiplied by.
+    scale: f64,
+}
+
+impl Plateau {
+    /// For a metric that should fall: a factor of 0.1, a patience of 10 checks, a threshold of
+    /// 1e-4 of the best value, no cool-down and no minimum.
+    pub fn min(key: Key) -> Self {
+        Plateau::new(key, true)
+    }
+
+    /// For a metric that should rise, with the same settings.
+    pub fn max(key: Key) -> Self {
+        Plateau::new(key, false)
+    }
+
+    fn new(key: Key, falls: bool) -> Self {
+        Plateau {
+            key,
+            phase: Phase::Eval,
+            falls,
+            factor: 0.1,
+            patience: 10,
+            threshold: Threshold::Relative(1e-4),
+            cooldown: 0,
+            minimum: 0.0,
+            seen: Seen { best: None, bad: 0, resting: 0, scale: 1.0 },
+        }
+    }
+
+    /// Looks at the metric of `phase`: [`Phase::Eval`], the default, or [`Phase::Train`].
+    pub fn phase(self, phase: Phase) -> Self {
+        Plateau { phase, ..self }
+    }
+
+    /// What the rates are multiplied by; between 0 and 1.
+    pub fn factor(self, factor: f64) -> Self {
+        Plateau { factor, ..self }
+    }
+
+    /// How many checks in a row may bring nothing better.
+    pub fn patience(self, checks: u64) -> Self {
+        Plateau { patience: checks, ..self }
+    }
+
+    /// By how much a value must be better, as a part of the best value's size.
+    pub fn threshold(self, part: f64) -> Self {
+        Plateau { threshold: Threshold::Relative(part), ..self }
+    }
+
+    /// By how much a value must be better.
+    pub fn threshold_absolute(self, change: f64) -> Self {
+        Plateau { threshold: Threshold::Absolute(change), ..self }
+    }
+
+    /// How many checks after a fall are not counted.
+    pub fn cooldown(self, checks: u64) -> Self {
+        Plateau { cooldown: checks, ..self }
+    }
+
+    /// The rate below which no rate falls. One that is below it already stays as it is.
+    pub fn minimum(self, rate: f64) -> Self {
+        Plateau { minimum: rate, ..self }
+    }
+
+    /// Refuses settings that cannot be used.
+    pub(super) fn check(&self) -> Result<(), BoxError> {
+        if !(self.factor > 0.0 && self.factor < 1.0) {
+            return Err(format!("plateau: the factor is {}; give one between 0 and 1", self.factor).into());
+        }
+        let (Threshold::Relative(threshold) | Threshold::Absolute(threshold)) = self.threshold;
+        for (what, value) in [("threshold", threshold), ("minimum", self.minimum)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(
+                    format!("plateau: the {what} is {value}; give a finite number of at least 0").into()
+                );
+            }
+        }
+        match self.phase {
+            Phase::Predict => {
+                Err("plateau: nothing is learnt from predicting; give `Phase::Eval` or `Phase::Train`".into())
+            }
+            Phase::Train | Phase::Eval => Ok(()),
+        }
+    }
+
+    /// What comes of `rate`.
+    pub(super) fn apply(&self, rate: f64) -> f64 {
+        if self.seen.scale == 1.0 { rate } else { (rate * self.seen.scale).max(self.minimum.min(rate)) }
+    }
+
+    /// An epoch of `phase` ends: looks at the metric if it is of that phase.
+    pub(super) fn look(&mut self, phase: Phase, state: &State) -> Result<(), BoxError> {
+        if phase != self.phase {
+            return Ok(());
+        }
+        let metrics = state.metrics(phase);
+        let Some(metric) = metrics.get(&self.key) else {
+            let names: Vec<&str> = metrics.iter().map(|metric| metric.key().name()).collect();
+            let (key, names) = (&self.key, names.join(", "));
+            return Err(format!("plateau: `{key}` was not logged in {phase}; logged there: {names}").into());
+        };
+        metric.so_far().into_iter().for_each(|value| self.judge(value));
+        Ok(())
+    }
+
+    fn judge(&mut self, value: f64) {
+        let better = self.is_better(value);
+        let Seen { best, bad, resting, scale } = &mut self.seen;
+        if better {
+            (*best, *bad) = (Some(value), 0);
+        } else {
+            *bad += 1;
+        }
+        if *resting > 0 {
+            (*resting, *bad) = (*resting - 1, 0);
+        }
+        if *bad > self.patience {
+            (*scale, *resting, *bad) = (*scale * self.factor, self.cooldown, 0);
+        }
+    }
+
+    fn is_better(&self, value: f64) -> bool {
+        let Some(best) = self.seen.best else { return !value.is_nan() };
+        let by = match self.threshold {
+            Threshold::Relative(part) if best.is_finite() => part * best.abs(),
+            Threshold::Relative(_) => 0.0,
+            Threshold::Absolute(change) => change,
+        };
+        if self.falls { value < best - by } else { value > best + by }
+    }
+}
+
+/// What was seen so far; the settings are not in it.
+impl Stateful for Plateau {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let Seen { best, bad, resting, scale } = &self.seen;
+        let mut dict = StateDict::new();
+        dict.insert("best", Array::from_slice(best.as_slice()))?;
+        dict.insert("bad", *bad)?;
+        dict.insert("resting", *resting)?;
+        dict.insert("scale", *scale)?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.seen = Seen {
+            best: dict.array("best")?.to_vec()?.first().copied(),
+            bad: dict.get("bad")?,
+            resting: dict.get("resting")?,
+            scale: dict.get("scale")?,
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! The scale of losses in half precision.
+
+use crate::{BoxError, StateDict, Stateful};
+
+/// Scales losses so that their gradients fit into half precision, by PyTorch's rules: a scale that
+/// makes a gradient overflow is made smaller and the update skipped; one that did well for many
+/// updates is made larger.
+///
+/// [`AutoUnit`](crate::AutoUnit) uses one for [`Precision::F16`](crate::Precision::F16); give it
+/// another to change a rule. The rules are those of `torch.amp.GradScaler`.
+///
+/// P. Micikevicius and others, "Mixed Precision Training", 2018.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradientScaler {
+    growth: f64,
+    back_off: f64,
+    every: u64,
+    scale: f32,
+    /// Updates in a row that were not skipped, since the scale last changed.
+    streak: u64,
+}
+
+impl GradientScaler {
+    /// A scale of 65536, which is halved at each overflow, and doubled after 2000 updates without.
+    pub fn new() -> Self {
+        GradientScaler { growth: 2.0, back_off: 0.5, every: 2000, scale: 65536.0, streak: 0 }
+    }
+
+    /// The first scale; above 0.
+    pub fn initial(self, scale: f32) -> Self {
+        GradientScaler { scale, ..self }
+    }
+
+    /// By what the scale is multiplied after [`every`](GradientScaler::every) updates without an
+    /// overflow; above 1.
+    pub fn growth(self, factor: f64) -> Self {
+        GradientScaler { growth: factor, ..self }
+    }
+
+    /// By what it is multiplied after an overflow; between 0 and 1.
+    pub fn back_off(self, factor: f64) -> Self {
+        GradientScaler { back_off: factor, ..self }
+    }
+
+    /// After how many updates in a row without an overflow it grows; 1 or more.
+    pub fn every(self, updates: u64) -> Self {
+        GradientScaler { every: updates, ..self }
+    }
+
+    /// The scale that the next loss is multiplied by.
+    pub fn scale(&self) -> f64 {
+        f64::from(self.scale)
+    }
+
+    /// Refuses rules that cannot be used.
+    pub(super) fn check(&self) -> Result<(), BoxError> {
+        let GradientScaler { growth, back_off, every, scale, .. } = *self;
+        if !(scale.is_finite() && scale > 0.0) {
+            return Err(format!("gradient scaler: the scale is {scale}; give one above 0").into());
+        }
+        if !(growth.is_finite() && growth > 1.0) {
+            return Err(format!("gradient scaler: the growth is {growth}; give one above 1").into());
+        }
+        if !(back_off > 0.0 && back_off < 1.0) {
+            return Err(
+                format!("gradient scaler: the back-off is {back_off}; give one between 0 and 1").into()
+            );
+        }
+        if every == 0 {
+            return Err("gradient scaler: it cannot grow every 0 updates; give 1 or more".into());
+        }
+        Ok(())
+    }
+
+    /// An update was made.
+    pub(super) fn updated(&mut self) {
+        self.streak += 1;
+        if self.streak < self.every {
+            return;
+        }
+        self.streak = 0;
+        let grown = (self.scale() * self.growth) as f32;
+        if grown.is_finite() {
+            self.scale = grown;
+        }
+    }
+
+    /// An update was skipped. An error where no scale helps.
+    pub(super) fn skipped(&mut self) -> Result<(), BoxError> {
+        self.streak = 0;
+        let smaller = (self.scale() * self.back_off) as f32;
+        if smaller < SMALLEST {
+            return Err(format!(
+                "the gradient is not finite at a scale of {} either; it is not the scale that makes it so",
+                self.scale
+            )
+            .into());
+        }
+        self.scale = smaller;
+        Ok(())
+    }
+}
+
+/// Half precision's smallest number: by then, not a loss of 65504 would overflow.
+const SMALLEST: f32 = 1.0 / 16_777_216.0;
+
+impl Default for GradientScaler {
+    fn default() -> Self {
+        GradientScaler::new()
+    }
+}
+
+/// The scale and what led to it; the rules are not in it.
+impl Stateful for GradientScaler {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("scale", self.scale)?;
+        dict.insert("streak", self.streak)?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        (self.scale, self.streak) = (dict.get("scale")?, dict.get("streak")?);
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! Choosing parameters by a pattern of their names.
+
+/// Accepts the names that match one of `patterns`, in which `*` stands for any text, also none and
+/// also dots. For the groups of an engine:
+///
+/// ```
+/// let no_decay = regimen_core::any_of(["*.bias", "*norm*"]);
+/// assert!(no_decay("encoder.2.bias") && no_decay("encoder.norm1.weight"));
+/// assert!(!no_decay("encoder.2.weight"));
+/// ```
+pub fn any_of<const N: usize>(patterns: [&str; N]) -> impl Fn(&str) -> bool + Clone + use<'_, N> {
+    move |name| patterns.iter().any(|pattern| matches(pattern, name))
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            // What stands behind the star may begin anywhere.
+            let begins = name.char_indices().map(|(i, _)| i).chain([name.len()]);
+            begins.into_iter().any(|i| matches(rest, &name[i..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::any_of;
+
+    #[test]
+    fn a_star_stands_for_any_text_and_everything_else_for_itself() {
+        let check =
+            |pattern, name, expected| assert_eq!(any_of([pattern])(name), expected, "{pattern} {name}");
+        check("a.b", "a.b", true);
+        check("a.b", "aab", false);
+        check("a.b", "a.b.c", false);
+        check("*", "", true);
+        check("*", "a.b", true);
+        check("a*", "a", true);
+        check("a*c", "a.b.c", true);
+        check("a*c", "a.b.d", false);
+        check("*b*", "a.b.c", true);
+        check("*.bias", "bias", false);
+        check("*é*", "café.bias", true);
+        check("**a", "a", true);
+    }
+
+    #[test]
+    fn one_of_several_patterns_is_enough_and_none_matches_nothing() {
+        assert!(any_of(["x", "*.bias"])("a.bias"));
+        assert!(!any_of(["x", "*.bias"])("a.weight"));
+        assert!(!any_of([])(""));
+    }
+}

@@ -1,0 +1,69 @@
+//! Which output inside a module was the first that is not finite.
+
+use std::cell::RefCell;
+
+/// Notes `path` if what it names is not finite and nothing before it was noted. It does nothing,
+/// and does not call `is_finite`, unless an [`AutoUnit`](crate::AutoUnit) that was told to
+/// [`detect_anomaly`](crate::AutoUnit::detect_anomaly) computes a loss on this thread.
+///
+/// Engine crates wrap it for their tensors: call theirs in `forward`.
+pub fn watch(path: &str, is_finite: impl FnOnce() -> bool) {
+    let asks = WATCH.with_borrow(|watch| matches!(watch, Watch::Asking(None)));
+    if asks && !is_finite() {
+        WATCH.set(Watch::Asking(Some(path.to_owned())));
+    }
+}
+
+/// Calls `f`, and returns with its result which path was the first that was noted meanwhile.
+pub(crate) fn watched<R>(f: impl FnOnce() -> R) -> (R, Option<String>) {
+    /// Ends it, after a panic in `f` too.
+    struct End;
+    impl Drop for End {
+        fn drop(&mut self) {
+            WATCH.set(Watch::Off);
+        }
+    }
+    WATCH.set(Watch::Asking(None));
+    let _end = End;
+    let result = f();
+    match WATCH.replace(Watch::Off) {
+        Watch::Asking(first) => (result, first),
+        Watch::Off => (result, None),
+    }
+}
+
+enum Watch {
+    Off,
+    /// With the first path that was noted.
+    Asking(Option<String>),
+}
+
+thread_local! {
+    static WATCH: RefCell<Watch> = const { RefCell::new(Watch::Off) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn the_first_that_is_not_finite_is_noted() {
+        let ((), first) = watched(|| {
+            watch("a", || true);
+            watch("b", || false);
+            watch("c", || false);
+        });
+        assert_eq!(first.as_deref(), Some("b"));
+        assert_eq!(watched(|| watch("a", || true)).1, None);
+    }
+
+    #[test]
+    fn nobody_is_asked_where_nobody_watches_not_even_after_a_panic() {
+        let unasked = || watch("a", || panic!("asked"));
+        unasked();
+        catch_unwind(AssertUnwindSafe(|| watched(|| panic!("on purpose")))).unwrap_err();
+        unasked();
+    }
+}

@@ -1,0 +1,132 @@
+//! Parameter groups of a unit: frozen for a while, and with rates of their own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use regimen_core::{
+    AutoUnit, BoxError, Engine, Error, LearningRates, Loss, Run, Step, Task, Thaw, Train, any_of, load_parts,
+    save_parts,
+};
+use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
+
+struct Regress;
+
+impl Task<ToyEngine<ToyMlp>> for Regress {
+    type Batch = f64;
+    type Output = ();
+
+    fn compute_loss(&mut self, _: &Step, mlp: &ToyMlp, x: &f64) -> Result<(Loss<ToyArray>, ()), BoxError> {
+        let (x, y) = (ToyArray::new(&[1, 1], &[*x]), ToyArray::new(&[1, 1], &[x.sin()]));
+        Ok((Loss::mean(mlp.forward(&x).mean_squared_error(&y), 1.0), ()))
+    }
+}
+
+type Unit = AutoUnit<ToyEngine<ToyMlp>, Regress>;
+
+/// With the groups `default`, which has the hidden layer, and `output`. Weight decay and moments
+/// would move a parameter that is merely given a rate or a gradient of 0.
+fn unit() -> Unit {
+    manual_seed(3);
+    let mut vars = ToyVars::new();
+    let mlp = ToyMlp::plain(&mut vars, [1, 3, 1]);
+    let engine = ToyEngine::new(vars, mlp, ToyOptimizer::adam_w(0.1)).group("output", any_of(["output.*"]));
+    AutoUnit::new(engine, Regress).learning_rate(0.01)
+}
+
+/// Which of the two layers, and of their optimizers' states, differ between two moments.
+fn moved(unit: &mut Unit, steps: u64, run_state: &mut Option<regimen_core::StateDict>) -> [bool; 4] {
+    let before = save_parts(unit).unwrap();
+    let mut run = Run::new(unit);
+    if let Some(state) = run_state {
+        run.moment().load_run_state(state).unwrap();
+    }
+    run.train(&[0.1, 0.2, 0.3, 0.4], Train::steps(steps)).unwrap();
+    *run_state = Some(run.moment().run_state().unwrap());
+    drop(run);
+    let after = save_parts(unit).unwrap();
+    let layer = |part: &str, layer: &str| before[part].under(layer) != after[part].under(layer);
+    [
+        layer("module", "hidden"),
+        layer("optimizer", "hidden"),
+        layer("module", "output"),
+        layer("optimizer", "output"),
+    ]
+}
+
+const HIDDEN: [bool; 4] = [true, true, false, false];
+const BOTH: [bool; 4] = [true; 4];
+
+#[test]
+fn a_frozen_group_stays_with_its_optimizer_until_it_thaws() {
+    let (mut never, mut state) = (unit().freeze("output", Thaw::Never), None);
+    assert_eq!(moved(&mut never, 4, &mut state), HIDDEN);
+    assert_eq!(moved(&mut never, 9, &mut state), HIDDEN);
+    // Four steps are an epoch; with windows of two they are two updates.
+    let check = |until, accumulate, frozen_steps| {
+        let (mut unit, mut state) = (unit().accumulate(accumulate).freeze("output", until), None);
+        assert_eq!(moved(&mut unit, frozen_steps, &mut state), HIDDEN, "{until:?}");
+        assert_eq!(moved(&mut unit, frozen_steps + accumulate, &mut state), BOTH, "{until:?}");
+    };
+    check(Thaw::AtUpdate(3), 1, 3);
+    check(Thaw::AtUpdate(3), 2, 6);
+    check(Thaw::AtEpoch(1), 1, 4);
+    check(Thaw::AtEpoch(2), 2, 8);
+}
+
+#[test]
+fn a_run_that_freezes_goes_on_to_the_bit_wherever_it_is_restarted() {
+    let fresh =
+        || unit().accumulate(2).freeze("output", Thaw::AtUpdate(3)).freeze("default", Thaw::AtEpoch(0));
+    let mut whole = fresh();
+    moved(&mut whole, 12, &mut None);
+    for stop in 0..12 {
+        let (mut first, mut second, mut state) = (fresh(), fresh(), None);
+        moved(&mut first, stop, &mut state);
+        load_parts(&mut second, &save_parts(&mut first).unwrap()).unwrap();
+        moved(&mut second, 12, &mut state);
+        assert_eq!(save_parts(&mut second).unwrap(), save_parts(&mut whole).unwrap(), "at {stop}");
+    }
+}
+
+#[test]
+fn what_is_frozen_is_not_in_the_norm_that_clips() {
+    let norm = |unit: Unit| {
+        let (mut unit, seen) = (unit.clip_norm(1e9), std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
+        let told = seen.clone();
+        unit = unit.before_update(move |engine, _| {
+            told.lock().unwrap().push((engine.gradient_norm()?, engine.gradients()?.len()));
+            Ok(())
+        });
+        Run::new(&mut unit).train(&[0.5], Train::epochs(1)).unwrap();
+        let seen = seen.lock().unwrap()[0];
+        seen
+    };
+    let (all, hidden) = (norm(unit()), norm(unit().freeze("output", Thaw::Never)));
+    assert_eq!((all.1, hidden.1), (4, 2));
+    assert!(hidden.0 < all.0);
+}
+
+#[test]
+fn a_factor_scales_the_rate_of_its_group_whatever_that_is() {
+    let unit = unit().group_learning_rate("output", 0.5).scale_learning_rate("output", 0.1);
+    let unit = unit.scale_learning_rate("default", 0.5).scale_learning_rate("default", 0.5);
+    let rates = unit.learning_rates();
+    assert_eq!(rates, [("default".to_owned(), 0.01 * 0.25), ("output".to_owned(), 0.05)]);
+}
+
+#[test]
+fn groups_that_are_not_there_and_factors_that_are_no_factors_are_refused() {
+    let refused =
+        |mut unit: Unit| -> Error { Run::new(&mut unit).train(&[0.1], Train::epochs(1)).unwrap_err() };
+    let text = |unit| std::error::Error::source(&refused(unit)).unwrap().to_string();
+    assert_eq!(
+        text(unit().freeze("head", Thaw::Never)),
+        "`freeze`: there is no group `head`; the engine has: default, output"
+    );
+    assert_eq!(
+        text(unit().scale_learning_rate("head", 1.0)),
+        "`scale_learning_rate`: there is no group `head`; the engine has: default, output"
+    );
+    assert_eq!(
+        text(unit().scale_learning_rate("output", -1.0)),
+        "`scale_learning_rate`: the factor of `output` is -1; give a finite number of at least 0"
+    );
+}

@@ -1,0 +1,80 @@
+//! Parameter groups that are not trained for a while.
+
+use std::collections::BTreeSet;
+
+use regimen_core::{BoxError, Engine, StateDict};
+
+use super::measure::{ensure, ensure_same};
+use super::task::{backward, forward};
+use super::{EngineFixture, ROWS};
+
+/// A frozen group gets no gradient, loses the one it held, and does not move, nor does what the
+/// optimizer keeps of it; the others do as before. Thawed, it is trained again. A wrong number of
+/// flags is refused.
+pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
+    let groups = fixture.plain().groups().len();
+    for group in 0..groups {
+        let (mut engine, mut untouched) = (fixture.plain(), fixture.plain());
+        let rates = vec![fixture.learning_rate(); groups];
+        let flags: Vec<bool> = (0..groups).map(|i| i == group).collect();
+        for engine in [&mut engine, &mut untouched] {
+            backward(fixture, engine, 0..ROWS)?;
+            engine.step(&rates)?;
+        }
+        let all = backward(fixture, &mut engine, 0..ROWS)?;
+        for wrong in [groups - 1, groups + 1] {
+            let refused = engine.freeze(&vec![false; wrong]).is_err();
+            ensure(refused, format!("{wrong} flags were taken for {groups} groups"))?;
+        }
+        ensure_same("gradients after flags that were refused", &engine.gradients()?, &all)?;
+
+        engine.freeze(&flags)?;
+        let left = names(&engine.gradients()?);
+        let frozen: BTreeSet<String> = names(&all).difference(&left).cloned().collect();
+        ensure(!frozen.is_empty(), "a frozen group keeps its gradients")?;
+        engine.discard_gradients();
+        if left.is_empty() {
+            let loss = forward(fixture, &mut engine, regimen_core::Mode::Train, 0..ROWS)?;
+            ensure(engine.backward(&loss.mean, None).is_err(), "with all frozen, backward finds parameters")?;
+        } else {
+            let found = names(&backward(fixture, &mut engine, 0..ROWS)?);
+            ensure(found == left, format!("backward gives {found:?}, and what is not frozen is {left:?}"))?;
+            engine.exchange_gradients(usize::MAX, &mut |_| Ok(()))?;
+            let found = names(&engine.gradients()?);
+            ensure(found == left, format!("after an exchange there are gradients of {found:?}"))?;
+            let before = (engine.module_state()?, engine.optimizer_state()?);
+            engine.step(&rates)?;
+            let after = (engine.module_state()?, engine.optimizer_state()?);
+            for name in names(&all) {
+                let moved = [&before.0, &before.1].map(|state| part(state, &name))
+                    != [&after.0, &after.1].map(|state| part(state, &name));
+                let is_frozen = frozen.contains(&name);
+                ensure(moved != is_frozen, format!("`{name}`: frozen: {is_frozen}, moved: {moved}"))?;
+            }
+            // The others have gone as if nothing had been frozen.
+            backward(fixture, &mut untouched, 0..ROWS)?;
+            untouched.step(&rates)?;
+            let (found, expected) = (engine.module_state()?, untouched.module_state()?);
+            for name in &left {
+                ensure(part(&found, name) == part(&expected, name), format!("`{name}` went another way"))?;
+            }
+        }
+        engine.freeze(&vec![false; groups])?;
+        let thawed = names(&backward(fixture, &mut engine, 0..ROWS)?);
+        ensure(thawed == names(&all), format!("thawed, backward gives {thawed:?}"))?;
+    }
+    Ok(())
+}
+
+fn names(dict: &StateDict) -> BTreeSet<String> {
+    dict.iter().map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The array called `name`, and what is under that name.
+fn part(dict: &StateDict, name: &str) -> StateDict {
+    let mut part = dict.under(name);
+    if let Ok(array) = dict.array(name) {
+        let _ = part.insert("", array.clone());
+    }
+    part
+}

@@ -1,0 +1,66 @@
+//! Parameters and buffers beside those of a module.
+
+use regimen_core::{BoxError, StateDict, Stateful};
+
+use super::ToyArray;
+use super::vars::{ToyVars, stored};
+
+/// A copy of what is in a [`ToyVars`].
+#[derive(Clone, Debug)]
+pub struct ToyWeights {
+    /// In the order of [`ToyVars::all`].
+    arrays: Vec<Copied>,
+}
+
+#[derive(Clone, Debug)]
+struct Copied {
+    name: String,
+    shape: Vec<usize>,
+    values: Vec<f64>,
+    is_buffer: bool,
+}
+
+impl ToyWeights {
+    pub(super) fn of(vars: &ToyVars) -> Self {
+        let copied = |(name, array, is_buffer): (&String, &ToyArray, bool)| {
+            let (shape, values) = (array.shape().to_vec(), array.values());
+            Copied { name: name.clone(), shape, values, is_buffer }
+        };
+        ToyWeights { arrays: vars.all().map(copied).collect() }
+    }
+
+    /// Moves them towards those of `vars`.
+    pub(super) fn blend(&mut self, vars: &ToyVars, share: f64, buffer_share: f64) {
+        for (copied, (_, array, _)) in self.arrays.iter_mut().zip(vars.all()) {
+            let share = if copied.is_buffer { buffer_share } else { share };
+            for (average, value) in copied.values.iter_mut().zip(array.values()) {
+                *average = if share == 1.0 { value } else { *average + share * (value - *average) };
+            }
+        }
+    }
+
+    /// Exchanges them with those of `vars`.
+    pub(super) fn swap(&mut self, vars: &ToyVars) {
+        for (copied, (_, array, _)) in self.arrays.iter_mut().zip(vars.all()) {
+            array.update(|values| values.swap_with_slice(&mut copied.values));
+        }
+    }
+}
+
+impl Stateful for ToyWeights {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        for Copied { name, shape, values, .. } in &self.arrays {
+            dict.insert(name, stored(shape, values)?)?;
+        }
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.state_dict()?.check_same_layout(dict)?;
+        for copied in &mut self.arrays {
+            copied.values = dict.array(&copied.name)?.to_vec()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! Modules that Python has written and scripted.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::Path;
+
+use regimen_core::BoxError;
+use tch::nn;
+use tch::{Device, Tensor};
+
+use crate::shim::script::{Module, Variable};
+
+/// A module of TorchScript, as `torch.jit.script(model).save("model.pt")` writes it in Python, to train,
+/// evaluate and save it here.
+///
+/// ```
+/// use regimen_torch::tch::{Kind, Tensor, nn::VarStore};
+/// use regimen_torch::{Adam, ScriptModule, Torch, device};
+///
+/// let device = device("cpu")?;
+/// let vars = VarStore::new(device);
+/// let script = ScriptModule::load("examples/torchscript/model.pt", &vars.root())?;
+/// let images = Tensor::zeros([2, 8, 8], (Kind::Float, device));
+/// let logits = script.forward(&[&images], false)?;
+/// assert_eq!(logits.size(), [2, 10]);
+/// let engine = Torch::new(vars, script, Adam::new())?;
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+///
+/// Its parameters and buffers are in the store under the names of Python's `state_dict()`. A checkpoint's
+/// `module.safetensors` therefore goes into the model in Python, by
+/// `model.load_state_dict(safetensors.torch.load_file(path))`, and what Python saves goes into the module here.
+/// Parameters that Python has frozen (`requires_grad_(False)`) stay so. What is in none of the two is not
+/// in a checkpoint, as in Python: attributes that are numbers, lists or plain tensors. A buffer that was
+/// registered with `persistent=False` is in it nevertheless, since TorchScript does not keep the difference.
+///
+/// A layer such as dropout is told whether it is trained with each call: pass
+/// [`Step::is_train`](regimen_core::Step::is_train). A module that was traced in place of scripted stays
+/// in the mode it was traced in.
+///
+/// Its graphs run as they are written, as the model does in Python without scripting. libtorch would
+/// otherwise rewrite a graph after its first run, to fuse what can be fused: results then have other bits in
+/// the middle of a run than after a resume.
+#[derive(Debug)]
+pub struct ScriptModule {
+    module: Module,
+    device: Device,
+    methods: Vec<String>,
+}
+
+impl ScriptModule {
+    /// The module in the file at `path`, on the device of `root`, with its parameters and buffers in the
+    /// store below `root`.
+    ///
+    /// A file that is missing or is none of TorchScript, a module without parameters (one that
+    /// `torch.jit.freeze` has made, say), one whose code assigns to a parameter, and a name that the store
+    /// has already, are errors, after which the store is as it was. A parameter under two names is one of
+    /// [`Torch::new`](crate::Torch::new).
+    pub fn load(path: impl AsRef<Path>, root: &nn::Path<'_>) -> Result<Self, BoxError> {
+        let path = path.as_ref();
+        let failed = |cause: BoxError| format!("cannot load `{}`: {cause}", path.display());
+        // What libtorch says of a missing file is long.
+        File::open(path).map_err(|cause| failed(cause.into()))?;
+        let device = root.device();
+        let loaded = || {
+            let module = Module::load(utf8(path)?, device).map_err(|cause| {
+                let cause = cause.to_string();
+                let (first, _) = cause.split_once(". ").unwrap_or((&cause, ""));
+                format!("{first}; a file of torch.jit.script(model).save(path) is wanted")
+            })?;
+            add(module.variables()?, root)?;
+            let methods = module.methods()?;
+            Ok(ScriptModule { module, device, methods })
+        };
+        Ok(loaded().map_err(failed)?)
+    }
+
+    /// What the script's `forward` makes of `inputs`, which is to be one tensor. Arguments of `forward` with a
+    /// default may be left out.
+    ///
+    /// An exception of the script and an error inside libtorch are one line with the place in the code.
+    pub fn forward(&self, inputs: &[&Tensor], train: bool) -> Result<Tensor, BoxError> {
+        one(self.call("forward", inputs, train)?)
+    }
+
+    /// What the method called `method` returns: one tensor, or those of a tuple or list in their
+    /// order. In Python, methods beside `forward` are marked with `@torch.jit.export`.
+    pub fn call(&self, method: &str, inputs: &[&Tensor], train: bool) -> Result<Vec<Tensor>, BoxError> {
+        if !self.methods.iter().any(|known| known == method) {
+            return Err(
+                format!("the script has no `{method}`; there are: {}", self.methods.join(", ")).into()
+            );
+        }
+        self.module.call(method, inputs, train).map_err(|cause| format!("`{method}`: {cause}").into())
+    }
+
+    /// Writes the module with its weights to `path`, for `torch.jit.load` or [`load`](ScriptModule::load).
+    /// A file that is there is replaced, and only by a whole one.
+    ///
+    /// It is saved in evaluation mode: who loads it to train it further calls `train()`. Weights on a
+    /// card need `map_location` where there is none.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), BoxError> {
+        let path = path.as_ref();
+        let mut partial = OsString::from(path);
+        partial.push(".partial");
+        let partial = Path::new(&partial);
+        let written = || {
+            self.module.save(utf8(partial)?)?;
+            File::open(partial)?.sync_all()?;
+            Ok(fs::rename(partial, path)?)
+        };
+        written().map_err(|cause: BoxError| {
+            // Where even this fails the message is that of the cause.
+            let _ = fs::remove_file(partial);
+            format!("cannot write `{}`: {cause}", path.display()).into()
+        })
+    }
+
+    /// A copy for prediction alone, as `torch.jit.freeze` and `torch.jit.optimize_for_inference` make it: the
+    /// weights of now are constants in its code, which batch norm is folded into.
+    ///
+    /// The module itself stays as it is, and what it learns or loads later does not reach the copy. Results
+    /// differ from those of [`forward`](ScriptModule::forward) in their last bits.
+    pub fn freeze(&self) -> Result<FrozenScript, BoxError> {
+        let frozen = self.module.freeze(self.device).map_err(|cause| format!("cannot freeze: {cause}"))?;
+        Ok(FrozenScript { module: frozen })
+    }
+}
+
+/// A [`ScriptModule`] whose weights are constants: see [`ScriptModule::freeze`].
+#[derive(Debug)]
+pub struct FrozenScript {
+    module: Module,
+}
+
+impl FrozenScript {
+    /// What `forward` makes of `inputs` in evaluation mode, without recording gradients. Errors are those of
+    /// [`ScriptModule::forward`].
+    pub fn forward(&self, inputs: &[&Tensor]) -> Result<Tensor, BoxError> {
+        let outputs = tch::no_grad(|| self.module.call("forward", inputs, false));
+        one(outputs.map_err(|cause| format!("`forward`: {cause}"))?)
+    }
+}
+
+/// Puts all of `variables` below `root`, or none.
+fn add(variables: Vec<Variable>, root: &nn::Path<'_>) -> Result<(), BoxError> {
+    if !variables.iter().any(|variable| variable.is_parameter) {
+        return Err(
+            "it has no parameters: of a frozen module, take the file from before `torch.jit.freeze`".into()
+        );
+    }
+    let placed: Vec<(nn::Path<'_>, &str, &Variable)> = variables
+        .iter()
+        .map(|variable| {
+            let mut parts: Vec<&str> = variable.name.split('.').collect();
+            let last = parts.pop().unwrap_or_default();
+            (parts.into_iter().fold(root.clone(), |path, part| path.sub(part)), last, variable)
+        })
+        .collect();
+    if let Some((path, last, _)) = placed.iter().find(|(path, last, _)| path.get(last).is_some()) {
+        return Err(format!("the store has a `{}` already", path.path(last)).into());
+    }
+    for (path, last, Variable { tensor, is_parameter, .. }) in placed {
+        let _ = path.add(last, tensor.shallow_clone(), *is_parameter && tensor.requires_grad());
+    }
+    Ok(())
+}
+
+/// The only one of `outputs`.
+fn one(outputs: Vec<Tensor>) -> Result<Tensor, BoxError> {
+    match <[Tensor; 1]>::try_from(outputs) {
+        Ok([output]) => Ok(output),
+        Err(outputs) => {
+            Err(format!("`forward` returns {} tensors: take them with `call`", outputs.len()).into())
+        }
+    }
+}
+
+fn utf8(path: &Path) -> Result<&str, BoxError> {
+    Ok(path.to_str().ok_or("libtorch takes only a path in UTF-8")?)
+}
