@@ -6,9 +6,10 @@
 mod fixture;
 
 use fixture::OnBurn;
+use regimen_core::Precision;
 use regimen_test::engine_suite::run_all;
 
 #[test]
 fn burn_passes_the_suite() {
-    run_all(&OnBurn { test: "burn_passes_the_suite" });
+    run_all(&OnBurn { test: "burn_passes_the_suite", precision: Precision::F32 });
 }

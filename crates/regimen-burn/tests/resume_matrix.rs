@@ -1,4 +1,5 @@
-//! One test: Burn's CPU generator is one for the whole process.
+//! Runs on Burn that are paused and finished in new processes. What computes is in processes of its
+//! own, each with one test: Burn's CPU generator is one for the whole process.
 
 // The constructors of a fixture cannot fail.
 #![allow(clippy::unwrap_used)]
@@ -6,11 +7,32 @@
 mod fixture;
 
 use fixture::OnBurn;
+use regimen_core::Precision;
 use regimen_test::resume_matrix::{Cell, ResumeFixture, run_all};
 
-impl ResumeFixture for OnBurn {}
+impl ResumeFixture for OnBurn {
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+}
 
 #[test]
 fn burn_resumes_to_the_bit() {
-    run_all(&OnBurn { test: "burn_resumes_to_the_bit" }, &Cell::each_stop());
+    let fixture = OnBurn { test: "burn_resumes_to_the_bit", precision: Precision::F32 };
+    run_all(&fixture, &Cell::each_stop());
+}
+
+/// Every fourth stop.
+fn some_cells() -> Vec<Cell> {
+    Cell::each_stop().into_iter().step_by(4).collect()
+}
+
+#[test]
+fn burn_in_bf16_resumes_to_the_bit() {
+    run_all(&OnBurn { test: "burn_in_bf16_resumes_to_the_bit", precision: Precision::BF16 }, &some_cells());
+}
+
+#[test]
+fn burn_in_fp16_resumes_to_the_bit() {
+    run_all(&OnBurn { test: "burn_in_fp16_resumes_to_the_bit", precision: Precision::F16 }, &some_cells());
 }

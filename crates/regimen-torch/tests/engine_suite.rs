@@ -6,9 +6,10 @@
 mod fixture;
 
 use fixture::OnTorch;
+use regimen_core::Precision;
 use regimen_test::engine_suite::run_all;
 
 #[test]
 fn libtorch_passes_the_suite() {
-    run_all(&OnTorch { test: "libtorch_passes_the_suite" });
+    run_all(&OnTorch { test: "libtorch_passes_the_suite", precision: Precision::F32 });
 }

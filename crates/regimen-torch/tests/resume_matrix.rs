@@ -1,4 +1,5 @@
-//! One test: libtorch's CPU generator is one for the whole process.
+//! Runs on libtorch that are paused and finished in new processes. What computes is in processes of its
+//! own, each with one test: libtorch's CPU generator is one for the whole process.
 
 // The constructors of a fixture cannot fail.
 #![allow(clippy::unwrap_used)]
@@ -6,11 +7,38 @@
 mod fixture;
 
 use fixture::OnTorch;
+use regimen_core::Precision;
 use regimen_test::resume_matrix::{Cell, ResumeFixture, run_all};
 
-impl ResumeFixture for OnTorch {}
+impl ResumeFixture for OnTorch {
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+}
 
 #[test]
 fn libtorch_resumes_to_the_bit() {
-    run_all(&OnTorch { test: "libtorch_resumes_to_the_bit" }, &Cell::each_stop());
+    let fixture = OnTorch { test: "libtorch_resumes_to_the_bit", precision: Precision::F32 };
+    run_all(&fixture, &Cell::each_stop());
+}
+
+/// Every fourth stop.
+fn some_cells() -> Vec<Cell> {
+    Cell::each_stop().into_iter().step_by(4).collect()
+}
+
+#[test]
+fn libtorch_in_bf16_resumes_to_the_bit() {
+    run_all(
+        &OnTorch { test: "libtorch_in_bf16_resumes_to_the_bit", precision: Precision::BF16 },
+        &some_cells(),
+    );
+}
+
+#[test]
+fn libtorch_in_fp16_resumes_to_the_bit() {
+    run_all(
+        &OnTorch { test: "libtorch_in_fp16_resumes_to_the_bit", precision: Precision::F16 },
+        &some_cells(),
+    );
 }

@@ -42,8 +42,9 @@ pub(super) const CHECKPOINTS: &str = "checkpoints";
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
     let task = Crops { fixture, order: String::new() };
-    let engine = fixture.resumed();
-    let last_group = engine.groups().last().cloned().unwrap_or_default();
+    let engine = fixture.regularized();
+    // The last of several groups: with all frozen there is nothing to train.
+    let last_group = engine.groups().iter().skip(1).last().cloned();
     let mut unit = AutoUnit::new(engine, task)
         .accumulate(3)
         .clip_norm(1.0)
@@ -51,8 +52,10 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .precision(fixture.precision())
         .gradient_scaler(GradientScaler::new().every(5))
         .average(Averaging::ema(0.9).ramp().warm_up(2).every(2))
-        .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05))
-        .freeze(last_group, Thaw::AtUpdate(7));
+        .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05));
+    if let Some(group) = last_group {
+        unit = unit.freeze(group, Thaw::AtUpdate(7));
+    }
     let saver = Checkpointer::new(dir.join(CHECKPOINTS)).every(Every::steps(25)).keep_last(2);
     let mut run = Run::new(&mut unit)
         .seed(11)

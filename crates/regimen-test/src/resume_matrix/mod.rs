@@ -44,17 +44,12 @@ use process::{Scratch, run_cell, serve};
 pub use cell::{Cell, Leg};
 
 /// An engine whose runs are to be resumed. Nothing needs to be written beside the fixture: the first
-/// two methods are for runs in another precision, the others are where the tests of the matrix break
+/// method is for runs in another precision, the others are where the tests of the matrix break
 /// a run, to see that it is noticed.
 pub trait ResumeFixture: EngineFixture {
     /// In what the run computes: single precision.
     fn precision(&self) -> Precision {
         Precision::F32
-    }
-
-    /// The engine of the run: the [regularized](EngineFixture::regularized) one.
-    fn resumed(&self) -> Self::Engine {
-        self.regularized()
     }
 
     /// What the run reads in place of `data`: `data` itself.

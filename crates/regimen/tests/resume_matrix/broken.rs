@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use regimen::checkpoint::Checkpointer;
 use regimen::{
-    AppState, Array, At, BoxError, Data, Error, Event, Events, Loss, Mode, Moment, Restored, Saver,
-    StateDict, Which, load_parts, save_parts,
+    AppState, Array, At, BoxError, Data, Error, Event, Events, Loss, Mode, Moment, Precision, Restored,
+    Saver, StateDict, Which, load_parts, save_parts,
 };
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::resume_matrix::ResumeFixture;
 use regimen_test::toy::{ToyArray, ToyMlp, manual_seed};
 
-use crate::toy::Toy;
+use crate::toy::{TOY, Toy};
 
 /// What is turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,12 @@ pub(crate) enum Defect {
     NoMetrics,
     /// The state of callbacks is not restored.
     NoCallbacks,
+    /// The scale of losses begins anew.
+    NoScale,
+    /// How often weights were averaged is forgotten.
+    NoAverage,
+    /// What the plateau has seen is forgotten.
+    NoPlateau,
 }
 
 /// The fixture of a run with a defect.
@@ -41,19 +47,19 @@ impl EngineFixture for Broken {
     type Batch = <Toy as EngineFixture>::Batch;
 
     fn plain(&self) -> Self::Engine {
-        Toy.plain()
+        TOY.plain()
     }
 
     fn regularized(&self) -> Self::Engine {
-        Toy.regularized()
+        TOY.regularized()
     }
 
     fn batch(&self, rows: Range<u64>) -> Self::Batch {
-        Toy.batch(rows)
+        TOY.batch(rows)
     }
 
     fn misshapen(&self) -> Self::Batch {
-        Toy.misshapen()
+        TOY.misshapen()
     }
 
     fn loss(&self, mode: Mode, mlp: &ToyMlp, batch: &Self::Batch) -> Result<Loss<ToyArray>, BoxError> {
@@ -61,11 +67,11 @@ impl EngineFixture for Broken {
         if self.defect == Defect::NoSeeding {
             manual_seed(DRAWS.fetch_add(1, Ordering::Relaxed));
         }
-        Toy.loss(mode, mlp, batch)
+        TOY.loss(mode, mlp, batch)
     }
 
     fn tolerance(&self) -> f64 {
-        Toy.tolerance()
+        TOY.tolerance()
     }
 
     fn test_name(&self) -> &str {
@@ -74,6 +80,10 @@ impl EngineFixture for Broken {
 }
 
 impl ResumeFixture for Broken {
+    fn precision(&self) -> Precision {
+        if self.defect == Defect::NoScale { Precision::F16 } else { Precision::F32 }
+    }
+
     fn data<D: Data>(&self, data: D) -> impl Data<Batch = D::Batch> {
         Unskipped { data, defect: self.defect }
     }
@@ -137,6 +147,18 @@ impl<U: AppState> Saver<U> for Forgetful {
                 remove_under(part, "gradients.");
                 load_parts(moment.unit(), &parts)?;
             }
+            Defect::NoScale => {
+                reset(moment.unit(), &[("scaler.scale", 65536_f32.into()), ("scaler.streak", 0_u64.into())])?
+            }
+            Defect::NoAverage => reset(moment.unit(), &[("averaged", 0_u64.into())])?,
+            Defect::NoPlateau => reset(
+                moment.unit(),
+                &[
+                    ("plateau.best", Array::from_slice::<f64>(&[])),
+                    ("plateau.bad", 0_u64.into()),
+                    ("plateau.scale", 1_f64.into()),
+                ],
+            )?,
             Defect::NoMetrics => {
                 for phase in ["train", "eval"] {
                     empty_metrics(&mut run, &format!("run.{phase}.metrics.values"))?;
@@ -151,6 +173,17 @@ impl<U: AppState> Saver<U> for Forgetful {
         moment.load_run_state(&run)?;
         Ok(restored)
     }
+}
+
+/// Replaces some of what `auto_unit` holds.
+fn reset<U: AppState>(unit: &mut U, arrays: &[(&str, Array)]) -> Result<(), BoxError> {
+    let mut parts = save_parts(unit)?;
+    let part = parts.get_mut("auto_unit").ok_or("nothing was saved")?;
+    for (name, array) in arrays {
+        drop(part.remove(name)?);
+        part.insert(*name, array.clone())?;
+    }
+    load_parts(unit, &parts)
 }
 
 fn remove_under(dict: &mut StateDict, prefix: &str) {

@@ -6,12 +6,19 @@ mod broken;
 mod toy;
 
 use broken::{Broken, Defect};
+use regimen::Precision;
 use regimen_test::resume_matrix::{Cell, failures, run_all};
-use toy::Toy;
+use toy::{TOY, Toy};
 
 #[test]
 fn the_toy_engine_resumes_to_the_bit() {
-    run_all(&Toy, &Cell::all());
+    run_all(&TOY, &Cell::all());
+}
+
+#[test]
+fn the_toy_engine_in_fp16_resumes_to_the_bit() {
+    let fixture = Toy { test: "the_toy_engine_in_fp16_resumes_to_the_bit", precision: Precision::F16 };
+    run_all(&fixture, &Cell::each_stop());
 }
 
 /// Every fourth stop.
@@ -42,6 +49,9 @@ caught! {
     data_that_is_not_skipped: NoSkip => "order.txt differs";
     metrics_in_flight_that_are_lost: NoMetrics => "epochs.txt differs";
     logs_that_begin_anew: NoCallbacks => "metrics.csv differs";
+    a_scale_that_begins_anew: NoScale => "auto_unit/skipped differs";
+    averages_that_begin_anew: NoAverage => "averaged_module/hidden.weight differs";
+    a_plateau_that_begins_anew: NoPlateau => "auto_unit/plateau.scale differs";
     early_stopping_that_begins_anew: NoCallbacks => "callbacks.EarlyStopping.state.waited differs";
 }
 

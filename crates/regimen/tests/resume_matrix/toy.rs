@@ -2,20 +2,26 @@
 
 use std::ops::Range;
 
-use regimen::{BoxError, Loss, Mode};
+use regimen::{BoxError, Loss, Mode, Precision, any_of};
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::resume_matrix::ResumeFixture;
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
-/// A perceptron that learns a sine.
-pub(crate) struct Toy;
+/// A perceptron that learns a sine, in the test of that name.
+pub(crate) struct Toy {
+    pub(crate) test: &'static str,
+    pub(crate) precision: Precision,
+}
+
+/// In single precision.
+pub(crate) const TOY: Toy = Toy { test: "the_toy_engine_resumes_to_the_bit", precision: Precision::F32 };
 
 impl Toy {
     fn engine(make: impl FnOnce(&mut ToyVars) -> ToyMlp) -> ToyEngine<ToyMlp> {
         manual_seed(1);
         let mut vars = ToyVars::new();
         let module = make(&mut vars);
-        ToyEngine::new(vars, module, ToyOptimizer::adam_w(0.01))
+        ToyEngine::new(vars, module, ToyOptimizer::adam_w(0.01)).group("output", any_of(["output.*"]))
     }
 }
 
@@ -50,8 +56,12 @@ impl EngineFixture for Toy {
     }
 
     fn test_name(&self) -> &str {
-        "the_toy_engine_resumes_to_the_bit"
+        self.test
     }
 }
 
-impl ResumeFixture for Toy {}
+impl ResumeFixture for Toy {
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+}
