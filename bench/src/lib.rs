@@ -1,12 +1,14 @@
 //! What the measuring programs share: counted allocations, rounds that take turns in one program and
-//! in several, and the lines that `cargo xtask bench` reads.
+//! in several, cells that have a process of their own, and the lines that `cargo xtask bench` reads.
 
 mod allocations;
+mod cell;
 mod empty;
 mod rounds;
 mod serve;
 
 pub use allocations::{Counting, allocations};
+pub use cell::Cell;
 pub use empty::{CALLBACKS, empty_run};
 pub use rounds::{median, rounds};
 pub use serve::{Contestant, serve};

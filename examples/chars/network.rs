@@ -18,12 +18,12 @@ const DROPOUT: f64 = 0.1;
 /// A transformer of blocks that normalize first, over embedded characters and positions.
 #[derive(Module, Debug)]
 pub(crate) struct Transformer {
-    characters: Embedding,
-    positions: Embedding,
-    dropout: Dropout,
-    blocks: TransformerEncoder,
-    norm: LayerNorm,
-    head: Linear,
+    pub(crate) characters: Embedding,
+    pub(crate) positions: Embedding,
+    pub(crate) dropout: Dropout,
+    pub(crate) blocks: TransformerEncoder,
+    pub(crate) norm: LayerNorm,
+    pub(crate) head: Linear,
 }
 
 /// What sets the size of a [`Transformer`].

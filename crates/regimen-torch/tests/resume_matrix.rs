@@ -8,13 +8,7 @@ mod fixture;
 
 use fixture::OnTorch;
 use regimen_core::Precision;
-use regimen_test::resume_matrix::{Cell, ResumeFixture, run_all};
-
-impl ResumeFixture for OnTorch {
-    fn precision(&self) -> Precision {
-        self.precision
-    }
-}
+use regimen_test::resume_matrix::{Cell, run_all};
 
 #[test]
 fn libtorch_resumes_to_the_bit() {

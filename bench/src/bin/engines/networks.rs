@@ -11,7 +11,7 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, SgdConfig};
 use burn::tensor::activation::relu;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::transformer::{Size, Transformer};
 
@@ -38,9 +38,9 @@ type Digits = (Tensor<2>, Tensor<1, Int>);
 /// 784 to 512 to 256 to 10.
 #[derive(Module, Debug)]
 pub(crate) struct Mlp {
-    first: Linear,
-    second: Linear,
-    output: Linear,
+    pub(crate) first: Linear,
+    pub(crate) second: Linear,
+    pub(crate) output: Linear,
 }
 
 impl Network for Mlp {
@@ -65,11 +65,11 @@ impl Network for Mlp {
 /// Two convolutions of 3 by 3, a pooling of 2 by 2, two dense layers.
 #[derive(Module, Debug)]
 pub(crate) struct Cnn {
-    conv1: Conv2d,
-    conv2: Conv2d,
-    pool: MaxPool2d,
-    dense: Linear,
-    output: Linear,
+    pub(crate) conv1: Conv2d,
+    pub(crate) conv2: Conv2d,
+    pub(crate) pool: MaxPool2d,
+    pub(crate) dense: Linear,
+    pub(crate) output: Linear,
 }
 
 impl Network for Cnn {
@@ -153,9 +153,9 @@ fn digits(size: usize, device: &Device) -> Digits {
     (pixels, Tensor::from_data(TensorData::new::<i64, _>(classes, [size]), device))
 }
 
-/// The mean over all rows of `logits`.
-fn cross_entropy(logits: Tensor<2>, classes: Tensor<1, Int>) -> Loss<Tensor<1>> {
-    let [rows] = classes.dims();
+/// The mean over all rows of `logits`, in single precision.
+pub(crate) fn cross_entropy(logits: Tensor<2>, classes: Tensor<1, Int>) -> Loss<Tensor<1>> {
+    let ([rows], logits) = (classes.dims(), logits.cast(FloatDType::F32));
     let loss = CrossEntropyLossConfig::new().init(&logits.device()).forward(logits, classes);
     Loss::mean(loss, rows as f64)
 }

@@ -9,4 +9,5 @@ mod engine;
 mod gradients;
 mod module_state;
 mod optimizer_state;
+mod precision;
 mod support;

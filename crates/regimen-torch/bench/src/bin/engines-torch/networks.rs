@@ -45,9 +45,9 @@ type Digits = (Tensor, Tensor);
 /// 784 to 512 to 256 to 10.
 #[derive(Debug)]
 pub(crate) struct Mlp {
-    first: nn::Linear,
-    second: nn::Linear,
-    output: nn::Linear,
+    pub(crate) first: nn::Linear,
+    pub(crate) second: nn::Linear,
+    pub(crate) output: nn::Linear,
 }
 
 impl Network for Mlp {
@@ -75,10 +75,10 @@ impl Network for Mlp {
 /// Two convolutions of 3 by 3, a pooling of 2 by 2, two dense layers.
 #[derive(Debug)]
 pub(crate) struct Cnn {
-    conv1: nn::Conv2D,
-    conv2: nn::Conv2D,
-    dense: nn::Linear,
-    output: nn::Linear,
+    pub(crate) conv1: nn::Conv2D,
+    pub(crate) conv2: nn::Conv2D,
+    pub(crate) dense: nn::Linear,
+    pub(crate) output: nn::Linear,
 }
 
 impl Network for Cnn {

@@ -1,0 +1,94 @@
+//! The networks with the activations of their blocks computed again.
+
+use regimen::{BoxError, Loss};
+use regimen_burn::burn::nn::attention::generate_autoregressive_mask;
+use regimen_burn::burn::tensor::Tensor;
+use regimen_burn::burn::tensor::activation::relu;
+use regimen_burn::checkpoint_activations;
+
+use crate::networks::{Cnn, Mlp, Network, cross_entropy};
+use crate::transformer::Transformer;
+
+/// A network of blocks.
+pub(crate) trait Blocks: Network {
+    /// The loss of a batch, with nothing of a block kept but what goes into it.
+    fn recomputed_loss(&self, batch: &Self::Batch) -> Result<Loss<Tensor<1>>, BoxError>;
+}
+
+/// Each hidden layer is a block.
+impl Blocks for Mlp {
+    fn recomputed_loss(&self, (pixels, classes): &Self::Batch) -> Result<Loss<Tensor<1>>, BoxError> {
+        let x = checkpoint_activations(&self.first, pixels.clone(), |layer, x| relu(layer.forward(x)))?;
+        let x = checkpoint_activations(&self.second, x, |layer, x| relu(layer.forward(x)))?;
+        Ok(cross_entropy(self.output.forward(x), classes.clone()))
+    }
+}
+
+/// The convolutions with their pooling are one block.
+impl Blocks for Cnn {
+    fn recomputed_loss(&self, (pixels, classes): &Self::Batch) -> Result<Loss<Tensor<1>>, BoxError> {
+        let convolutions = (self.conv1.clone(), self.conv2.clone(), self.pool.clone());
+        let x = pixels.clone().reshape([-1, 1, 28, 28]);
+        let x = checkpoint_activations::<_, 4, 4>(&convolutions, x, |(conv1, conv2, pool), x| {
+            pool.forward(relu(conv2.forward(relu(conv1.forward(x)))))
+        })?;
+        let x = relu(self.dense.forward(x.flatten::<2>(1, 3)));
+        Ok(cross_entropy(self.output.forward(x), classes.clone()))
+    }
+}
+
+/// Each layer of attention and feed-forward is a block.
+impl Blocks for Transformer {
+    fn recomputed_loss(&self, (characters, following): &Self::Batch) -> Result<Loss<Tensor<1>>, BoxError> {
+        let ([batch, length], device) = (characters.dims(), characters.device());
+        let mask = generate_autoregressive_mask(batch, length, &device);
+        let positions = self.positions.forward(Tensor::arange(0..length as i64, &device).unsqueeze());
+        let mut x = self.dropout.forward(self.characters.forward(characters.clone()) + positions);
+        for block in &self.blocks.layers {
+            let mask = mask.clone();
+            x = checkpoint_activations(block, x, move |block, x| {
+                block.forward(x, None, Some(mask.clone()))
+            })?;
+        }
+        let logits = self.head.forward(self.norm.forward(x));
+        Ok(cross_entropy(logits.flatten(0, 1), following.clone().flatten(0, 1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use regimen::ToDevice;
+    use regimen_burn::burn::module::{Module, ModuleVisitor, Param};
+    use regimen_burn::burn::tensor::Gradients;
+
+    /// Whether the gradients of the parameters are the same in both, and how many there are.
+    struct Same<'a>(&'a Gradients, &'a Gradients, usize);
+
+    impl ModuleVisitor for Same<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let [kept, again] = [self.0, self.1].map(|gradients| param.grad(gradients).unwrap().into_data());
+            assert_eq!(kept, again);
+            self.2 += 1;
+        }
+    }
+
+    fn check<N: Blocks>(parameters: usize) {
+        let device = regimen_burn::device("cpu").unwrap();
+        let network = regimen_burn::initialize(7, &device, N::new).unwrap();
+        // Without autodiff on what goes in, dropout lets everything through.
+        let batch = N::batch(2, &device).to_device(&device.into()).unwrap();
+        let (kept, again) = (network.loss(&batch).mean, network.recomputed_loss(&batch).unwrap().mean);
+        assert_eq!(kept.to_data(), again.to_data());
+        let (kept, again) = (kept.backward(), again.backward());
+        let mut same = Same(&kept, &again, 0);
+        network.visit(&mut same);
+        assert_eq!(same.2, parameters);
+    }
+
+    #[test]
+    fn what_is_computed_again_is_the_same() {
+        check::<Mlp>(6);
+        check::<Cnn>(8);
+    }
+}
