@@ -62,11 +62,7 @@ impl Cell {
     /// milliseconds of a step, and the most MiB that were in memory above those before the first.
     ///
     /// Memory is the host's: with another device it is NaN.
-    pub fn measure<U: TrainUnit>(
-        &self,
-        unit: &mut U,
-        batch: impl Fn() -> U::Batch + Send + Sync,
-    ) -> Result<(), BoxError> {
+    pub fn measure<U: TrainUnit>(&self, unit: &mut U, batch: impl Fn() -> U::Batch) -> Result<(), BoxError> {
         // Resets the highest mark.
         fs::write("/proc/self/clear_refs", "5")?;
         let before = memory("VmRSS:")?;

@@ -14,7 +14,7 @@ use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
 use regimen::schedule::OneCycle;
 use regimen::signal::Signals;
-use regimen::{AutoUnit, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run};
+use regimen::{AutoUnit, Averaging, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run};
 use regimen_burn::burn::optim::AdamConfig;
 use regimen_burn::{Burn, initialize};
 use regimen_examples::args::Args;
@@ -48,9 +48,13 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let engine = Burn::new(network, AdamConfig::new().init(), &device)?;
     let mut unit = AutoUnit::new(engine, ReadDigits::new(&device))
         .learning_rate(OneCycle::new(args.lr, updates.max(1))?)
-        .accumulate(args.accumulate);
+        .accumulate(args.accumulate)
+        .precision(args.precision);
     if let Some(norm) = args.clip {
         unit = unit.clip_norm(norm);
+    }
+    if let Some(decay) = args.ema {
+        unit = unit.average(Averaging::ema(decay).ramp());
     }
 
     let mut run = Run::new(&mut unit)

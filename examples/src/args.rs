@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::digits::Digits;
 use clap::Parser;
-use regimen::BoxError;
+use regimen::{BoxError, Precision};
 
 /// Learns handwritten digits, and prints how well it reads some it has never seen.
 #[derive(Debug, Parser)]
@@ -32,6 +32,14 @@ pub struct Args {
     /// Largest norm of the gradient; not clipped where absent.
     #[arg(long)]
     pub clip: Option<f64>,
+
+    /// In what to compute: `fp32`, `bf16` or `fp16`, and `tf32` with libtorch on CUDA.
+    #[arg(long, default_value_t = Precision::F32)]
+    pub precision: Precision,
+
+    /// Evaluates and predicts with an exponential moving average of the weights, of this decay.
+    #[arg(long)]
+    pub ema: Option<f64>,
 
     /// Evaluations without a lower loss before training stops.
     #[arg(long, default_value_t = 12, value_parser = at_least_one::<u64>)]

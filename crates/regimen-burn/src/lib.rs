@@ -31,6 +31,7 @@ pub use device::{BurnDevice, device, devices, place};
 pub use engine::Burn;
 pub use module_state::ModuleState;
 pub use optimizer_state::OptimizerState;
+pub use parameters::named;
 pub use seed::{initialize, seed_step};
 pub use watch::watch;
 pub use weights::BurnWeights;

@@ -2,11 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId, Parameter};
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId, Parameter};
 use burn::tensor::{Bool, DType, Int, Tensor};
 use regimen_core::{BoxError, Dtype};
 
 use crate::array::dtype;
+
+/// The parameters of `module` that are trained and whose path `accepts` accepts, as a group for
+/// [`Burn::group`](crate::Burn::group) and for an optimizer of Burn's.
+///
+/// A group without a parameter is an error that lists those there are.
+///
+/// ```
+/// use regimen_burn::burn::nn::LinearConfig;
+/// use regimen_burn::burn::optim::AdamWConfig;
+/// use regimen_burn::{Burn, device, initialize, named};
+/// use regimen_core::any_of;
+///
+/// let device = device("cpu")?;
+/// let module = initialize(7, &device, |device| LinearConfig::new(4, 2).init(device))?;
+/// // No weight decay for biases.
+/// let biases = named(&module, any_of(["bias", "*.bias"]))?;
+/// let adam = AdamWConfig::new().with_weight_decay(0.01).init();
+/// let adam = adam.with_group(biases.clone(), AdamWConfig::new().with_weight_decay(0.0).build(), None);
+/// let engine = Burn::new(module, adam, &device)?.group("biases", biases)?;
+/// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// ```
+pub fn named<M: Module>(module: &M, accepts: impl Fn(&str) -> bool) -> Result<ParamGroup, BoxError> {
+    // What is trained shows on autodiff only.
+    let parameters = Parameters::of(&module.clone().train())?;
+    let members = parameters.trained().filter(|(path, _)| accepts(path)).map(|(_, entry)| entry.id);
+    let members: Vec<ParamId> = members.collect();
+    if members.is_empty() {
+        let known: Vec<&str> = parameters.trained().map(|(path, _)| path).collect();
+        return Err(format!("no trained parameter is named so; there are: {}", known.join(", ")).into());
+    }
+    Ok(ParamGroup::from_ids(members))
+}
 
 /// What a module holds, in the order of the paths (`blocks.0.linear.weight`).
 #[derive(Debug)]

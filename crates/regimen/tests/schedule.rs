@@ -46,6 +46,11 @@ fn rates_are_those_of_pytorch() -> Result<(), BoxError> {
     check("warm_up_step", StepDecay::new(0.1, 0.5, 4)?.warm_up(5));
     check("one_cycle", OneCycle::new(0.1, 31)?);
     check("one_cycle_linear", OneCycle::new(0.1, 31)?.anneal(Anneal::Linear));
+    check("anneal_to", AnnealTo::new(Exponential::new(0.1, 0.9)?, 10, 8, 0.05)?);
+    check(
+        "anneal_to_linear",
+        AnnealTo::new(Exponential::new(0.1, 0.9)?, 10, 8, 0.05)?.anneal(Anneal::Linear),
+    );
     check("one_cycle_settings", OneCycle::new(0.1, 31)?.rise(0.45)?.divisors(10.0, 100.0)?);
     Ok(())
 }
@@ -99,6 +104,8 @@ fn bad_arguments_are_errors_that_name_them() {
         Cosine::new(0.1, 3).and_then(|cosine| cosine.minimum(0.2)),
         "cosine schedule: the minimum 0.2 is above the rate 0.1",
     );
+    check(AnnealTo::new(0.1, 3, 0, 0.1), "annealing schedule: the length is 0; give 1 or more");
+    check(AnnealTo::new(0.1, 3, 1, -0.1), &rate("annealing schedule: the last rate", "-0.1"));
     check(OneCycle::new(0.1, 0), "one-cycle schedule: the length is 0; give 1 or more");
     check(
         OneCycle::new(0.1, 3),

@@ -46,9 +46,7 @@ impl Blocks for Transformer {
         let mut x = self.dropout.forward(self.characters.forward(characters.clone()) + positions);
         for block in &self.blocks.layers {
             let mask = mask.clone();
-            x = checkpoint_activations(block, x, move |block, x| {
-                block.forward(x, None, Some(mask.clone()))
-            })?;
+            x = checkpoint_activations(block, x, move |block, x| block.forward(x, None, Some(mask.clone())))?;
         }
         let logits = self.head.forward(self.norm.forward(x));
         Ok(cross_entropy(logits.flatten(0, 1), following.clone().flatten(0, 1)))

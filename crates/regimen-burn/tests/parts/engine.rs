@@ -2,13 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::support::{Net, Outcome, Weights, by_hand, device, engine, hold, holding, message, step};
-use regimen_burn::Burn;
+use crate::support::{
+    Net, Outcome, Weights, backward, by_hand, device, engine, hold, holding, message, step,
+};
 use regimen_burn::burn::module::{Module, ParamGroup};
 use regimen_burn::burn::nn::LinearConfig;
-use regimen_burn::burn::optim::{AdamConfig, ModuleOptimizer, Optimizer, SgdConfig};
+use regimen_burn::burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, Optimizer, SgdConfig};
 use regimen_burn::burn::tensor::{Device, Tensor};
-use regimen_core::{Engine, Mode, StateDict};
+use regimen_burn::{Burn, named};
+use regimen_core::{Array, Engine, Mode, StateDict, any_of};
 
 #[test]
 fn steps_are_those_of_a_loop_by_hand() -> Outcome {
@@ -48,6 +50,42 @@ fn each_group_has_its_own_rate_and_the_later_group_wins() -> Outcome {
         }
     }
     Ok(())
+}
+
+#[test]
+fn parameters_are_chosen_by_their_names_for_groups_and_optimizers() -> Outcome {
+    let network = Net::new(&device());
+    let plain = named(&network, any_of(["*.bias", "norm.*"]))?;
+    // A rate of 1 and a decay of 1/4 take a quarter off a parameter without a gradient of its own.
+    let decay = |decay| AdamWConfig::new().with_weight_decay(decay);
+    let optimizer = decay(0.25).init().with_group(plain.clone(), decay(0.0).build(), None);
+    let mut engine = Burn::new(network, optimizer, &device())?.group("plain", plain)?;
+    let before = engine.module_state()?;
+    step_with(&mut engine, 0.0, 1.0)?;
+    for (name, array) in engine.module_state()?.iter().filter(|(name, _)| !name.contains("running")) {
+        let decays = !name.ends_with("bias") && !name.starts_with("norm");
+        let (before, after) = (before.array(name)?.to_vec::<f32>()?, array.to_vec::<f32>()?);
+        for (before, after) in before.iter().zip(after) {
+            let expected = if decays { before * 0.75 } else { *before };
+            assert!((after - expected).abs() < 1e-6, "{name}: {before} to {after}");
+        }
+    }
+    let refused = message(named(engine.module(), any_of(["head"])));
+    assert!(refused.ends_with("head.bias, head.weight, norm.beta, norm.gamma"), "{refused}");
+    Ok(())
+}
+
+/// A step whose gradients are all `gradient`, at the same rate for all groups.
+fn step_with(engine: &mut Burn<Net>, gradient: f32, rate: f64) -> Outcome {
+    backward(engine, 0);
+    let mut gradients = StateDict::new();
+    for (name, array) in engine.gradients()?.iter() {
+        let count = array.shape().iter().product::<usize>();
+        let bytes = gradient.to_le_bytes().repeat(count);
+        gradients.insert(name, Array::new(array.dtype(), array.shape().to_vec(), bytes)?)?;
+    }
+    engine.set_gradients(&gradients)?;
+    engine.step(&vec![rate; engine.groups().len()])
 }
 
 #[test]

@@ -16,7 +16,7 @@ use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
 use regimen::schedule::OneCycle;
 use regimen::signal::Signals;
-use regimen::{AutoUnit, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run};
+use regimen::{AutoUnit, Averaging, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run};
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
 use regimen_torch::{Adam, Torch, initialize, keep_memory, tch};
@@ -50,9 +50,13 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, root));
     let mut unit = AutoUnit::new(Torch::new(vars, network, Adam::new())?, ReadDigits)
         .learning_rate(OneCycle::new(args.lr, updates.max(1))?)
-        .accumulate(args.accumulate);
+        .accumulate(args.accumulate)
+        .precision(args.precision);
     if let Some(norm) = args.clip {
         unit = unit.clip_norm(norm);
+    }
+    if let Some(decay) = args.ema {
+        unit = unit.average(Averaging::ema(decay).ramp());
     }
 
     let mut run = Run::new(&mut unit)

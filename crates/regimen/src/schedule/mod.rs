@@ -18,6 +18,7 @@
 //! # Ok::<(), regimen::BoxError>(())
 //! ```
 
+mod anneal_to;
 mod constant;
 mod cosine;
 mod decay;
@@ -29,6 +30,7 @@ use std::f64::consts::PI;
 
 use crate::BoxError;
 
+pub use self::anneal_to::AnnealTo;
 pub use self::constant::Constant;
 pub use self::cosine::Cosine;
 pub use self::decay::{Exponential, MultiStep, StepDecay};

@@ -20,12 +20,25 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from torch.optim.swa_utils import SWALR
+
 warnings.filterwarnings("ignore")
 
 
 def warm_up(optimizer, length, after):
     ramp = LinearLR(optimizer, start_factor=1 / (length + 1), total_iters=length)
     return SequentialLR(optimizer, [ramp, after], milestones=[length])
+
+
+class Swa:
+    """Steps another scheduler, and from a start on the one of averages in its place, as TorchTNT does."""
+
+    def __init__(self, optimizer, before, start, **settings):
+        self.before, self.after, self.start, self.steps = before, SWALR(optimizer, **settings), start, 0
+
+    def step(self):
+        (self.before if self.steps < self.start else self.after).step()
+        self.steps += 1
 
 
 CASES = {
@@ -45,6 +58,10 @@ CASES = {
     "one_cycle_linear": lambda o: OneCycleLR(o, max_lr=0.1, total_steps=31, anneal_strategy="linear"),
     "one_cycle_settings": lambda o: OneCycleLR(
         o, max_lr=0.1, total_steps=31, pct_start=0.45, div_factor=10.0, final_div_factor=100.0
+    ),
+    "anneal_to": lambda o: Swa(o, ExponentialLR(o, gamma=0.9), 10, swa_lr=0.05, anneal_epochs=8),
+    "anneal_to_linear": lambda o: Swa(
+        o, ExponentialLR(o, gamma=0.9), 10, swa_lr=0.05, anneal_epochs=8, anneal_strategy="linear"
     ),
 }
 

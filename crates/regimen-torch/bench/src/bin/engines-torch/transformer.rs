@@ -18,7 +18,7 @@ const DROPOUT: f64 = 0.1;
 pub(crate) struct Transformer {
     characters: nn::Embedding,
     positions: nn::Embedding,
-    blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Block>,
     norm: nn::LayerNorm,
     head: nn::Linear,
 }
@@ -43,17 +43,29 @@ impl Network for Transformer {
     }
 
     fn loss(&self, (characters, following): &Self::Batch, is_train: bool) -> Loss<Tensor> {
+        let x = self.embed(characters, is_train);
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x, is_train));
+        self.loss_of(&x, following)
+    }
+}
+
+impl Transformer {
+    /// What goes into the first block.
+    pub(crate) fn embed(&self, characters: &Tensor, is_train: bool) -> Tensor {
         let positions = Tensor::arange(CONTEXT, (Kind::Int64, Device::Cpu));
         let x = self.characters.forward(characters) + self.positions.forward(&positions);
-        let x = x.dropout(DROPOUT, is_train);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(&x, is_train));
-        let logits = self.head.forward(&self.norm.forward(&x));
+        x.dropout(DROPOUT, is_train)
+    }
+
+    /// The loss of what comes out of the last block.
+    pub(crate) fn loss_of(&self, x: &Tensor, following: &Tensor) -> Loss<Tensor> {
+        let logits = self.head.forward(&self.norm.forward(x));
         cross_entropy(&logits.flatten(0, 1), &following.flatten(0, 1))
     }
 }
 
 #[derive(Debug)]
-struct Block {
+pub(crate) struct Block {
     attention_norm: nn::LayerNorm,
     queries_keys_values: nn::Linear,
     context: nn::Linear,
@@ -74,7 +86,7 @@ impl Block {
         }
     }
 
-    fn forward(&self, x: &Tensor, is_train: bool) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor, is_train: bool) -> Tensor {
         let x = x + self.attention(&self.attention_norm.forward(x), is_train).dropout(DROPOUT, is_train);
         let inner = self.inner.forward(&self.feed_forward_norm.forward(&x)).gelu("none");
         let outer = self.outer.forward(&inner.dropout(DROPOUT, is_train));
