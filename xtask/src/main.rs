@@ -27,7 +27,7 @@ usage: cargo xtask ci
        cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
 
 ci       every check of the project; ends with a table of what ran, what did not, and why
-bench    measures one thing: checkpoint, engines, loader, overhead
+bench    measures one thing: checkpoint, engines, loader, overhead, precision
 libtorch finds libtorch 2.11, where LIBTORCH says or in the active Python, or downloads it (545 MB),
          and prints what a shell must be told to build on it: eval \"$(cargo xtask libtorch)\"
 torture  checks what trainings leave on the disk that are killed at random and at every call of the

@@ -89,15 +89,13 @@ fn a_run_that_freezes_goes_on_to_the_bit_wherever_it_is_restarted() {
 #[test]
 fn what_is_frozen_is_not_in_the_norm_that_clips() {
     let norm = |unit: Unit| {
-        let (mut unit, seen) = (unit.clip_norm(1e9), std::sync::Arc::new(std::sync::Mutex::new(Vec::new())));
-        let told = seen.clone();
-        unit = unit.before_update(move |engine, _| {
-            told.lock().unwrap().push((engine.gradient_norm()?, engine.gradients()?.len()));
+        let (sender, seen) = std::sync::mpsc::channel();
+        let mut unit = unit.clip_norm(1e9).before_update(move |engine, _| {
+            sender.send((engine.gradient_norm()?, engine.gradients()?.len()))?;
             Ok(())
         });
         Run::new(&mut unit).train(&[0.5], Train::epochs(1)).unwrap();
-        let seen = seen.lock().unwrap()[0];
-        seen
+        seen.recv().unwrap()
     };
     let (all, hidden) = (norm(unit()), norm(unit().freeze("output", Thaw::Never)));
     assert_eq!((all.1, hidden.1), (4, 2));

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Options;
-use super::figures::{Figure, Figures};
+use super::figures::{Figure, Figures, median};
 use super::programs::Programs;
 use super::server::Server;
 use crate::workspace::Workspace;
@@ -136,13 +136,6 @@ fn rounds(
 fn ratio(times: &Times, of: &str, over: &str) -> Option<f64> {
     let (of, over) = (times.get(of)?, times.get(over)?);
     Some(median(&of.iter().zip(over).map(|(of, over)| of / over).collect::<Vec<_>>()))
-}
-
-/// The middle value; of an even number, the upper of the two in the middle.
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn figure(case: String, metric: &str, value: f64, unit: &str) -> Figure {

@@ -12,6 +12,8 @@ pub(crate) struct Figures {
     measured: Vec<Figure>,
     /// What could not be measured, and why.
     missing: Vec<String>,
+    /// Tables that show what was measured better than a list does.
+    shown: String,
 }
 
 /// One number.
@@ -21,6 +23,14 @@ pub(crate) struct Figure {
     pub(crate) metric: String,
     pub(crate) value: f64,
     pub(crate) unit: String,
+}
+
+/// The middle value; of an even number, the upper of the two in the middle. Not a number if there is
+/// none.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl Figure {
@@ -53,15 +63,24 @@ impl Figures {
         self.missing.push(format!("{what}: {why}"));
     }
 
+    /// Has `table` shown, in place of the list of all figures.
+    pub(crate) fn show(&mut self, table: &str) {
+        self.shown += table;
+    }
+
     pub(crate) fn table(&self) -> String {
+        let missing = self.missing.iter().map(|what| format!("NOT RUN: {what}\n")).collect::<String>();
+        if self.shown.is_empty() { self.list() + &missing } else { format!("{}{missing}", self.shown) }
+    }
+
+    fn list(&self) -> String {
         let head = ["case", "metric", "value", "unit"].map(str::to_owned);
         let row = |figure: &Figure| {
             let Figure { case, metric, value, unit } = figure.clone();
             [case, metric, format!("{value:.3}"), unit]
         };
         let rows: Vec<_> = std::iter::once(head).chain(self.measured.iter().map(row)).collect();
-        let missing = self.missing.iter().map(|what| format!("NOT RUN: {what}\n"));
-        table::columns([false, false, true, false], &rows) + &missing.collect::<String>()
+        table::columns([false, false, true, false], &rows)
     }
 
     /// Writes a list of `{"case", "metric", "value", "unit"}`.

@@ -7,6 +7,7 @@ mod engines;
 mod figures;
 mod loader;
 mod overhead;
+mod precision;
 mod programs;
 mod server;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
         "engines" => engines::engines,
         "loader" => loader::loader,
         "overhead" => overhead::overhead,
+        "precision" => precision::precision,
         _ => return Err(format!("no benchmark is called `{name}`\n{USAGE}").into()),
     };
     let options = Options::parse(args)?;

@@ -100,10 +100,9 @@ impl Averaging {
         }
     }
 
-    /// How far the average moves towards the weights, when it is the `n`-th, from 1.
+    /// How far the average moves towards the weights, when it is the `n`-th; the first is a copy.
     fn share(&self, n: u64) -> f64 {
         match self.method {
-            _ if n == 1 => 1.0,
             Method::Ema { decay, ramp: false } => 1.0 - decay,
             Method::Ema { decay, ramp: true } => 1.0 - decay.min((1 + n) as f64 / (10 + n) as f64),
             Method::Swa { .. } => 1.0 / n as f64,
