@@ -1,7 +1,7 @@
 //! Activations that are computed again in the backward pass instead of kept for it.
 
 use std::panic::resume_unwind;
-use std::{fmt, vec};
+use std::{fmt, mem, vec};
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -89,14 +89,13 @@ pub fn checkpoint_activations<M: Module + 'static, const I: usize, const O: usiz
     let Cut { roles, parents } = cut;
     let again = move |gradient| {
         let statistics = Statistics::of(&cut_module);
+        let after = After { statistics, module: &cut_module, device: &device, seed: !seed };
         device.seed(seed);
         let mut leaves = Leaves(roles.clone().into_iter());
         let module = cut_module.clone().map(&mut leaves);
         let x = leaves.leaf(cut_x);
         let y = f(&module, x.clone());
-        // As it is now, the draws to come would repeat those that followed the first call.
-        device.seed(!seed);
-        statistics.put_back(cut_module);
+        drop(after);
         let all = y.is_tracked().then(|| (y * Tensor::from_dispatch(gradient)).backward());
         let mut taken = Taken { roles: roles.into_iter(), all, taken: Vec::new() };
         module.visit(&mut taken);
@@ -209,10 +208,23 @@ impl Statistics {
         module.visit(&mut statistics);
         statistics
     }
+}
 
-    fn put_back<M: Module>(self, module: M) {
-        drop(module.valid());
-        module.map(&mut PutBack(self.0.into_iter()));
+/// Puts back, when it is dropped, what a second call of `f` changed: running statistics, and the
+/// generator, whose draws would otherwise repeat those that followed the first call.
+struct After<'a, M: Module> {
+    statistics: Statistics,
+    module: &'a M,
+    device: &'a Device,
+    seed: u64,
+}
+
+impl<M: Module> Drop for After<'_, M> {
+    fn drop(&mut self) {
+        drop(self.module.valid());
+        let statistics = mem::take(&mut self.statistics.0);
+        self.module.clone().map(&mut PutBack(statistics.into_iter()));
+        self.device.seed(self.seed);
     }
 }
 

@@ -245,7 +245,7 @@ impl<M: Module> Engine for Burn<M> {
         let trained = self.parameters.trained().map(|(path, entry)| (entry.id, path));
         let frozen = trained.map(|(id, path)| (id, frozen[group_of(id, path)])).collect();
         self.module = freeze::frozen(&self.module, &frozen);
-        self.held.forget(&self.module, &frozen);
+        self.held.drop_frozen(&self.module);
         Ok(())
     }
 
@@ -279,7 +279,7 @@ impl<M: Module> Engine for Burn<M> {
     }
 
     fn blend(&self, weights: &mut BurnWeights<M>, share: f64, buffer_share: f64) -> Result<(), BoxError> {
-        weights.blend(&self.module, share, buffer_share);
+        weights.blend(&self.module, &self.parameters, share, buffer_share);
         Ok(())
     }
 
@@ -292,11 +292,11 @@ impl<M: Module> Engine for Burn<M> {
     }
 
     fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
-        optimizer_state::loaded(&self.optimizer, &self.module, dict).map(drop)
+        optimizer_state::loaded(&self.optimizer, &self.module, &self.parameters, dict).map(drop)
     }
 
     fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.optimizer = optimizer_state::loaded(&self.optimizer, &self.module, dict)?;
+        self.optimizer = optimizer_state::loaded(&self.optimizer, &self.module, &self.parameters, dict)?;
         self.torn = false;
         Ok(())
     }

@@ -43,9 +43,9 @@ impl Gradients {
         module.visit(&mut Change(&mut self.0, By::Limit(limit)));
     }
 
-    /// Drops those of the parameters that are frozen by id.
-    pub(crate) fn forget<M: Module>(&mut self, module: &M, frozen: &BTreeMap<ParamId, bool>) {
-        module.visit(&mut Forget(&mut self.0, frozen));
+    /// Drops those of the parameters that are frozen.
+    pub(crate) fn drop_frozen<M: Module>(&mut self, module: &M) {
+        module.visit(&mut Unfrozen(&mut self.0));
     }
 
     /// The Euclidean norm over all of them: squares are summed on the device by parameter, and
@@ -90,7 +90,8 @@ impl Gradients {
         Ok(Gradients::write(read, module))
     }
 
-    /// Hands them out in flat buffers of at most `bytes` bytes and gives back what is left there.
+    /// Hands them out in flat buffers of at most `bytes` bytes and gives back what is left there, but for
+    /// frozen parameters, which have none.
     pub(crate) fn exchanged<M: Module>(
         &self,
         module: &M,
@@ -106,7 +107,9 @@ impl Gradients {
                 exchange_as::<f32>(&bucket, &mut read, |flat| exchange(Bucket::F32(flat)))?;
             }
         }
-        Ok(Gradients::write(read, module))
+        let mut exchanged = Gradients::write(read, module);
+        exchanged.drop_frozen(module);
+        Ok(exchanged)
     }
 
     fn read<M: Module>(&self, module: &M) -> Result<BTreeMap<ParamId, TensorData>, BoxError> {
@@ -199,11 +202,12 @@ impl ModuleVisitor for Add<'_> {
     }
 }
 
-struct Forget<'a>(&'a mut GradientsParams, &'a BTreeMap<ParamId, bool>);
+/// Drops those of parameters that get none.
+struct Unfrozen<'a>(&'a mut GradientsParams);
 
-impl ModuleVisitor for Forget<'_> {
+impl ModuleVisitor for Unfrozen<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.1.get(&param.id) == Some(&true) {
+        if !param.is_require_grad() {
             self.0.remove::<D>(param.id);
         }
     }
@@ -276,7 +280,7 @@ struct Write {
 
 impl ModuleVisitor for Write {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(data) = self.read.remove(&param.id).filter(|_| param.is_require_grad()) else { return };
+        let Some(data) = self.read.remove(&param.id) else { return };
         let options = (&param.lazy_device().without_autodiff(), param.base().dtype());
         self.written.register(param.id, Tensor::<D>::from_data(data, options));
     }

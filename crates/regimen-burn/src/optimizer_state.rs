@@ -32,12 +32,12 @@ impl<M: Module> Stateful for OptimizerState<'_, M> {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        *self.0 = loaded(self.0, self.1, dict)?;
+        *self.0 = loaded(self.0, self.1, &Parameters::of(self.1)?, dict)?;
         Ok(())
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        loaded(self.0, self.1, dict).map(drop)
+        loaded(self.0, self.1, &Parameters::of(self.1)?, dict).map(drop)
     }
 }
 
@@ -77,16 +77,16 @@ pub(crate) fn state_dict(
 pub(crate) fn loaded<M: Module>(
     optimizer: &ModuleOptimizer,
     module: &M,
+    parameters: &Parameters,
     dict: &StateDict,
 ) -> Result<ModuleOptimizer, BoxError> {
     let fresh = optimizer.clone().load_record(OptimizerRecord::default());
     if dict.is_empty() {
         return Ok(fresh);
     }
-    let parameters = Parameters::of(module)?;
-    check(dict, &state_dict(&trial(fresh.clone(), module, &parameters), &parameters)?)?;
-    let loaded = fresh.load_record(record(dict, &parameters)?);
-    state_dict(&loaded, &parameters)?
+    check(dict, &state_dict(&trial(fresh.clone(), module, parameters), parameters)?)?;
+    let loaded = fresh.load_record(record(dict, parameters)?);
+    state_dict(&loaded, parameters)?
         .check_same_layout(dict)
         .map_err(|cause| format!("the optimizer takes this state only in part: {cause}"))?;
     Ok(loaded)
@@ -126,8 +126,7 @@ struct Zeros<'a> {
 
 impl ModuleVisitor for Zeros<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let entry = self.parameters.path(param.id).and_then(|path| self.parameters.get(path));
-        if entry.is_some_and(|entry| entry.trained) {
+        if self.parameters.is_trained(param.id) {
             self.gradients.register(param.id, param.base().without_autodiff().zeros_like());
         }
     }

@@ -94,6 +94,11 @@ impl Parameters {
         self.paths.get(&id).map(String::as_str)
     }
 
+    /// Whether the parameter of that id is trained.
+    pub(crate) fn is_trained(&self, id: ParamId) -> bool {
+        self.path(id).and_then(|path| self.get(path)).is_some_and(|entry| entry.trained)
+    }
+
     /// All of them, in the order of the paths.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.by_path.iter().map(|(path, entry)| (&**path, entry))

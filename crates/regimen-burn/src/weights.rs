@@ -9,6 +9,7 @@ use burn::tensor::{Bool, Int, Tensor};
 use regimen_core::{BoxError, StateDict, Stateful};
 
 use crate::module_state;
+use crate::parameters::Parameters;
 
 /// A copy of a module's parameters and buffers on their device: an average of them, say.
 ///
@@ -29,11 +30,11 @@ impl<M: Module> BurnWeights<M> {
 
     /// Moves them towards those of `module`: parameters by `share` of the way, buffers by
     /// `buffer_share`.
-    pub(crate) fn blend(&mut self, module: &M, share: f64, buffer_share: f64) {
+    pub(crate) fn blend(&mut self, module: &M, parameters: &Parameters, share: f64, buffer_share: f64) {
         let mut values = Values(BTreeMap::new());
         // Running statistics keep their newest update aside; the evaluation view takes it in.
         module.valid().visit(&mut values);
-        self.0 = self.0.clone().map(&mut Blend { values, share, buffer_share });
+        self.0 = self.0.clone().map(&mut Blend { values, parameters, share, buffer_share });
     }
 
     /// Exchanges them with `module`.
@@ -83,21 +84,23 @@ impl ModuleVisitor for Values {
     }
 }
 
-struct Blend {
+struct Blend<'a> {
     values: Values,
+    parameters: &'a Parameters,
     share: f64,
     buffer_share: f64,
 }
 
-impl ModuleMapper for Blend {
+impl ModuleMapper for Blend<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(value) = self.values.take::<Tensor<D>>(param.id) else { return param };
         let (id, average, mapper) = param.consume();
-        let trained = average.is_require_grad();
-        let share = if trained { self.share } else { self.buffer_share };
+        // One that is frozen for a while is still no buffer.
+        let share = if self.parameters.is_trained(id) { self.share } else { self.buffer_share };
+        let learns = average.is_require_grad();
         let average = average.inner();
         let moved = if share == 1.0 { value } else { average.clone() + (value - average) * share };
-        let moved = Tensor::from_inner(moved).set_require_grad(trained);
+        let moved = Tensor::from_inner(moved).set_require_grad(learns);
         Param::from_mapped_value(id, moved, mapper)
     }
 

@@ -6,18 +6,20 @@ mod parts;
 mod plateau;
 mod scaler;
 mod settings;
+mod update;
 mod window;
 
 use std::fmt;
 
 use averaging::{Average, Counted, with_weights};
 use settings::{Count, Settings};
+use update::rate;
 use window::Window;
 
 use crate::watch::watched;
 use crate::{
-    BoxError, Engine, EvalUnit, Key, LearningRates, Loss, Mode, Phase, PredictTask, PredictUnit, State, Step,
-    StepResults, Task, ToDevice, TrainUnit,
+    BoxError, Engine, EvalUnit, Key, LearningRates, Loss, Mode, Phase, Precision, PredictTask, PredictUnit,
+    State, Step, StepResults, Task, ToDevice, TrainUnit,
 };
 
 pub use averaging::Averaging;
@@ -68,7 +70,7 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     plateau: Option<Plateau>,
     /// Whether the evaluation under way is one of `fit`, of which the plateau learns.
     eval_is_of_fit: bool,
-    /// Which groups the engine was told to freeze; none of them where this is empty.
+    /// Which groups the engine was told to freeze; nothing where it was told nothing.
     frozen: Vec<bool>,
     /// The rates of the update at hand, one a group; kept to allocate nothing in a step.
     rates: Vec<f64>,
@@ -116,8 +118,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         &mut self.task
     }
 
-    /// Engine and task, by value.
-    pub fn into_parts(self) -> (E, T) {
+    /// Engine and task, by value. The engine computes in single precision again where it was told
+    /// something else, and nothing of it is frozen.
+    pub fn into_parts(mut self) -> (E, T) {
+        // Neither is ever refused.
+        if self.settings.precision.is_some_and(|precision| precision != Precision::F32) {
+            let _ = self.engine.set_precision(Precision::F32);
+        }
+        if self.frozen.contains(&true) {
+            let _ = self.engine.freeze(&vec![false; self.frozen.len()]);
+        }
         (self.engine, self.task)
     }
 
@@ -170,84 +180,17 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         if settings.frozen.is_empty() {
             return Ok(());
         }
-        let is_frozen = |group: &String| settings.is_frozen(group, *count);
-        if !engine.groups().iter().map(is_frozen).eq(frozen.iter().copied()) {
-            *frozen = engine.groups().iter().map(is_frozen).collect();
-            engine.freeze(frozen)?;
+        let wanted = engine.groups().iter().map(|group| settings.is_frozen(group, *count));
+        if wanted.clone().eq(frozen.iter().copied()) {
+            return Ok(());
         }
+        let wanted: Vec<bool> = wanted.collect();
+        if !wanted.contains(&false) {
+            return Err("`freeze`: all parameter groups are frozen, so there is nothing to train".into());
+        }
+        engine.freeze(&wanted)?;
+        *frozen = wanted;
         Ok(())
-    }
-
-    /// Ends the window: makes its update, or skips it.
-    fn update<O>(&mut self, state: &mut State, results: &mut StepResults<O>) -> Result<(), BoxError> {
-        let scale = self.gradient_scale();
-        let AutoUnit { engine, settings, window, .. } = self;
-        if window.is_spoilt() {
-            return self.skip(results);
-        }
-        if let Some(factor) = window.factor(settings.accumulate, scale) {
-            engine.scale_gradients(factor)?;
-        }
-        if let Some(hook) = &mut settings.before_update {
-            hook(engine, state)?;
-        }
-        let may_skip = scale.is_some() || settings.non_finite == NonFinite::Skip;
-        results.gradient_norm = settings.clip_norm.map(|_| engine.gradient_norm()).transpose()?;
-        let finite = match results.gradient_norm {
-            Some(norm) => norm.is_finite(),
-            None => !may_skip || engine.gradients_are_finite()?,
-        };
-        if !finite && may_skip {
-            return self.skip(results);
-        }
-        if let (Some(limit), Some(norm)) = (settings.clip_norm, results.gradient_norm) {
-            if !finite && settings.non_finite == NonFinite::Error {
-                let what = format!("the gradient is not finite: its norm is {norm}");
-                return Err(anomaly::of_gradients(engine, &what));
-            }
-            if limit < norm && finite {
-                engine.scale_gradients(limit / norm)?;
-            }
-        }
-        if let Some(limit) = settings.clip_value {
-            engine.clip_gradient_values(limit)?;
-        }
-        self.set_rates();
-        self.engine.step(&self.rates)?;
-        self.window = Window::default();
-        let before = self.count.updates;
-        self.count.updates += 1;
-        state.count_update();
-        results.updated = true;
-        if scale.is_some() {
-            self.scaler.updated();
-        }
-        if self.settings.detect_anomaly {
-            anomaly::check_parameters(&self.engine)?;
-        }
-        self.add_to_average(Counted::Update(before))
-    }
-
-    fn add_to_average(&mut self, at: Counted) -> Result<(), BoxError> {
-        self.average.as_mut().map_or(Ok(()), |average| average.add(&self.engine, at))
-    }
-
-    fn skip<O>(&mut self, results: &mut StepResults<O>) -> Result<(), BoxError> {
-        self.discard();
-        self.skipped += 1;
-        results.skipped = true;
-        if self.settings.is_scaling() { self.scaler.skipped() } else { Ok(()) }
-    }
-
-    fn discard(&mut self) {
-        self.engine.discard_gradients();
-        self.window = Window::default();
-    }
-
-    fn set_rates(&mut self) {
-        let AutoUnit { engine, settings, count, rates, plateau, .. } = self;
-        rates.clear();
-        rates.extend(engine.groups().iter().map(|name| rate(settings, plateau, name, *count)));
     }
 }
 
@@ -277,10 +220,13 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
             }
         }
 
-        window.begin();
-        engine
-            .backward(&loss.mean, window.backward_factor(settings.accumulate, weight, scale))
-            .map_err(|cause| anomaly::of_backward(engine, settings.detect_anomaly, cause))?;
+        window.begin(weight, scale);
+        engine.backward(&loss.mean, window.backward_factor(settings.accumulate, weight, scale)).map_err(
+            |cause| match settings.detect_anomaly {
+                true => anomaly::of_gradients(engine, cause.to_string().trim_end_matches('.')),
+                false => cause,
+            },
+        )?;
         window.add(weight);
         if settings.detect_anomaly && scale.is_none() {
             anomaly::check_gradients(engine)?;
@@ -311,7 +257,8 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         self.average.as_ref().map_or(Ok(()), |average| average.averaging.check())?;
         self.plateau.as_ref().map_or(Ok(()), Plateau::check)?;
         self.set_precision()?;
-        self.engine.detect_anomaly(self.settings.detect_anomaly);
+        // A scaled gradient may overflow: that is found, and no anomaly.
+        self.engine.detect_anomaly(self.settings.detect_anomaly && !self.settings.is_scaling());
         self.count = Count { updates: state.train().updates, epochs: state.train().epochs };
         self.task.on_train_start(state)
     }
@@ -392,12 +339,6 @@ impl<E: Engine, T: Task<E>> LearningRates for AutoUnit<E, T> {
         let rate = |group: &String| (group.clone(), rate(&self.settings, &self.plateau, group, self.count));
         self.engine.groups().iter().map(rate).collect()
     }
-}
-
-/// The learning rate of a group for the update behind `count`.
-fn rate<E>(settings: &Settings<E>, plateau: &Option<Plateau>, group: &str, count: Count) -> f64 {
-    let rate = settings.rate_of(group, count);
-    plateau.as_ref().map_or(rate, |plateau| plateau.apply(rate))
 }
 
 /// A weight that can be a weight.

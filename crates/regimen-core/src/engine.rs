@@ -74,7 +74,8 @@ pub trait Engine {
     /// Clamps every element of the held gradients to `-limit..=limit`; NaN stays NaN.
     fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError>;
 
-    /// Whether every element of the held gradients is finite.
+    /// Whether every element of the held gradients is finite. The default takes their norm, so it
+    /// may deny it of finite ones whose squares overflow.
     fn gradients_are_finite(&mut self) -> Result<bool, BoxError> {
         Ok(self.gradient_norm()?.is_finite())
     }

@@ -87,6 +87,29 @@ fn a_run_that_freezes_goes_on_to_the_bit_wherever_it_is_restarted() {
 }
 
 #[test]
+fn an_engine_that_is_taken_out_is_not_frozen() {
+    let (mut first, mut state) = (unit().freeze("output", Thaw::Never), None);
+    assert_eq!(moved(&mut first, 2, &mut state), HIDDEN);
+    let (engine, task) = first.into_parts();
+    assert_eq!(moved(&mut AutoUnit::new(engine, task), 2, &mut None), BOTH);
+}
+
+#[test]
+fn a_checkpoint_from_after_the_thaw_goes_into_a_unit_that_is_frozen() {
+    let fresh = || unit().accumulate(2).freeze("output", Thaw::AtUpdate(1));
+    let (mut later, mut state) = (fresh(), None);
+    // In the middle of a window in which all are trained.
+    moved(&mut later, 5, &mut state);
+    let saved = save_parts(&mut later).unwrap();
+    moved(&mut later, 8, &mut state.clone());
+    let (mut frozen, mut none) = (fresh(), None);
+    moved(&mut frozen, 1, &mut none);
+    load_parts(&mut frozen, &saved).unwrap();
+    moved(&mut frozen, 8, &mut state);
+    assert_eq!(save_parts(&mut frozen).unwrap(), save_parts(&mut later).unwrap());
+}
+
+#[test]
 fn what_is_frozen_is_not_in_the_norm_that_clips() {
     let norm = |unit: Unit| {
         let (sender, seen) = std::sync::mpsc::channel();
@@ -118,6 +141,10 @@ fn groups_that_are_not_there_and_factors_that_are_no_factors_are_refused() {
     assert_eq!(
         text(unit().freeze("head", Thaw::Never)),
         "`freeze`: there is no group `head`; the engine has: default, output"
+    );
+    assert_eq!(
+        text(unit().freeze("default", Thaw::AtEpoch(1)).freeze("output", Thaw::Never)),
+        "`freeze`: all parameter groups are frozen, so there is nothing to train"
     );
     assert_eq!(
         text(unit().scale_learning_rate("head", 1.0)),

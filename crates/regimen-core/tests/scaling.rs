@@ -88,6 +88,38 @@ fn the_scale_is_saved_and_a_precision_without_one_passes_it_over() {
 }
 
 #[test]
+fn a_window_goes_on_in_another_precision() {
+    // Four steps of the gradients 0.5, 0.25, 0.25 and 1, two of them before the change.
+    let batches = [0.5, 0.25, 0.25, 1.0];
+    let make = |is_half: bool| {
+        let (half, _) = scaled(GradientScaler::new().initial(1024.0));
+        if is_half { half.accumulate(4) } else { unit(0.9).accumulate(4) }
+    };
+    for (before, after) in [(true, false), (false, true), (true, true)] {
+        let (mut first, mut second) = (make(before), make(after));
+        let mut run = Run::new(&mut first);
+        run.train(&batches, Train::steps(2)).unwrap();
+        let state = run.moment().run_state().unwrap();
+        drop(run);
+        load_parts(&mut second, &save_parts(&mut first).unwrap()).unwrap();
+        let mut run = Run::new(&mut second);
+        run.moment().load_run_state(&state).unwrap();
+        run.train(&batches, Train::epochs(1)).unwrap();
+        drop(run);
+        assert_eq!((weight(second.engine()), second.skipped()), (0.5, 0), "{before} {after}");
+    }
+}
+
+#[test]
+fn the_scale_alone_decides_what_overflows_however_heavy_the_batches_are() {
+    let (mut unit, _) = scaled(GradientScaler::new().initial(1024.0));
+    unit = unit.accumulate(2);
+    unit.task_mut().weight = 8192.0;
+    Run::new(&mut unit).train(&[0.5, 0.25], Train::epochs(1)).unwrap();
+    assert_eq!((weight(unit.engine()), unit.skipped()), (1.0 - 0.375, 0));
+}
+
+#[test]
 fn an_overflow_that_no_scale_ends_is_an_error() {
     let (mut unit, overflows) = scaled(GradientScaler::new());
     overflows.store(true, Ordering::Relaxed);
@@ -105,7 +137,7 @@ fn rules_that_cannot_be_used_are_errors_when_training_starts() {
         let text = std::error::Error::source(&error).unwrap().to_string();
         assert_eq!(text, format!("gradient scaler: {expected}"));
     };
-    check(scaler().initial(0.0), "the scale is 0; give one above 0");
+    check(scaler().initial(0.0), "the scale is 0; give one of at least 0.000000059604645");
     check(scaler().growth(1.0), "the growth is 1; give one above 1");
     check(scaler().back_off(1.0), "the back-off is 1; give one between 0 and 1");
     check(scaler().every(0), "it cannot grow every 0 updates; give 1 or more");

@@ -102,10 +102,14 @@ class Lent {
 public:
   explicit Lent(const std::vector<Slot> &slots) : slots(slots) {
     at::NoGradGuard no_grad;
-    for (const auto &slot : slots)
+    std::vector<at::Tensor> copies;
+    for (const auto &slot : slots) {
       own.push_back(slot.get());
+      copies.push_back(own.back().clone());
+    }
+    // Behind all that can fail: then nothing is put back.
     for (size_t i = 0; i < slots.size(); i++)
-      slots[i].set(own[i].clone());
+      slots[i].set(copies[i]);
   }
   Lent(const Lent &) = delete;
   Lent &operator=(const Lent &) = delete;
@@ -200,8 +204,8 @@ rt_error rt_script_call(rt_script *script, const char *method, bool train, at::T
     {
       Lent lent(script->assigned);
       auto result = function(std::move(values));
-      lent.keep();
       flatten(result, outputs);
+      lent.keep();
     }
     for (const auto &output : outputs)
       give(to, new at::Tensor(output));

@@ -113,8 +113,14 @@ rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm)
 
 rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t n, double share) {
   return guarded([&] {
-    if (n > 0)
-      at::_foreach_lerp_(list(averages, n), list(values, n), share);
+    auto all = list(averages, n);
+    if (n == 0)
+      return;
+    // What is not finite would stay so.
+    if (share == 1)
+      at::_foreach_copy_(all, list(values, n));
+    else
+      at::_foreach_lerp_(all, list(values, n), share);
   });
 }
 
@@ -129,7 +135,11 @@ rt_error rt_detecting_backward(at::Tensor *loss) {
       torch::autograd::DetectAnomalyGuard detect;
       loss->backward({}, /*retain_graph=*/true);
     } catch (...) {
-      loss->backward();
+      // Once more, so that what is not finite gets to the parameters; what they held is part of it.
+      try {
+        loss->backward();
+      } catch (...) {
+      }
       throw;
     }
   });

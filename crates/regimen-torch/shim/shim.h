@@ -22,8 +22,8 @@ rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm)
 
 // Moves each of `averages` towards the tensor of `values` in its place by `share` of the way.
 rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t n, double share);
-// Backward that names the operation whose gradient became NaN. After an error the gradients are
-// computed all the same, as far as they can be.
+// Backward that names the operation whose gradient became NaN. After an error gradients show where
+// NaN got to, and are good for nothing else.
 rt_error rt_detecting_backward(at::Tensor *loss);
 
 // One step of an optimizer over parameters that all hold a gradient. `slots` has the lists of state

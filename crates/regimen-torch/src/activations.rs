@@ -34,7 +34,8 @@ use crate::shim;
 /// `f` draws the same numbers in both calls, so dropout has one mask, and the generators of the CPU
 /// and of `x`'s device go on as if it had been called once. It computes in the same types under
 /// autocast. The running statistics of a batch norm are updated once, unless neither its input nor its
-/// weights need a gradient: then twice. Where nothing is recorded, as in evaluation, this is `f(x)`.
+/// weights need a gradient: then twice, as are other buffers that `f` changes, such as a script's count of
+/// batches. Where nothing is recorded, as in evaluation, this is `f(x)`.
 ///
 /// What `f` computes with must be the same in the backward pass. It is an error there if a parameter,
 /// `x` or a tensor that is needed was changed in place, and if `f` keeps other tensors than before; a

@@ -62,8 +62,9 @@ impl TorchWeights {
         for (copied, own) in self.copies.iter_mut().zip(parameters.all().values()) {
             let (mut own, theirs) = (own.shallow_clone(), own.detach());
             // It fails only for tensors of two types or devices, which a copy is not.
-            let _ = own.f_set_data(&copied.tensor);
-            copied.tensor = theirs;
+            if own.f_set_data(&copied.tensor).is_ok() {
+                copied.tensor = theirs;
+            }
         }
     }
 }

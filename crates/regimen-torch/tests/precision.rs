@@ -120,6 +120,13 @@ fn the_operation_whose_gradient_became_nan_is_named_with_the_parameter() {
 }
 
 #[test]
+fn a_scaled_gradient_that_is_not_finite_is_skipped_while_anomalies_are_looked_for() {
+    let mut unit = AutoUnit::new(engine(), Root).precision(Precision::F16).detect_anomaly(true);
+    Run::new(&mut unit).train(&[0.0], Train::epochs(1)).unwrap();
+    assert_eq!((unit.skipped(), unit.gradient_scale()), (1, Some(32768.0)));
+}
+
+#[test]
 fn the_first_output_that_is_not_finite_is_named() {
     assert_eq!(
         train(&[-1.0], true).unwrap_err(),

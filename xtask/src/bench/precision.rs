@@ -31,6 +31,10 @@ const ROUNDS: usize = 3;
 /// What all are held against in the table of their engine: those of the same network.
 const BASE: (&str, bool) = ("fp32", false);
 
+/// The numbers of a cell, as [`Contestant::numbers`] has them.
+const METRICS: [(&str, &str); 4] =
+    [("ms_per_step", "ms"), ("ms_over_fp32", "ratio"), ("peak_memory", "MiB"), ("memory_over_fp32", "ratio")];
+
 /// What is trained, and how.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
@@ -178,8 +182,7 @@ fn show(contestants: &[Contestant], figures: &mut Figures) {
                 cell(memory, 0),
                 cell(more, 2),
             ]);
-            let metrics = [("ms_per_step", "ms"), ("time", "ratio"), ("peak", "MiB"), ("memory", "ratio")];
-            for ((metric, unit), value) in metrics.into_iter().zip(numbers) {
+            for ((metric, unit), value) in METRICS.into_iter().zip(numbers) {
                 if value.is_finite() {
                     let (case, metric, unit) = (contestant.name(), metric.into(), unit.into());
                     figures.push(Figure { case, metric, value, unit });

@@ -21,12 +21,6 @@ pub(super) fn of_gradients<E: Engine>(engine: &E, what: &str) -> BoxError {
     format!("{what}{gradient}").into()
 }
 
-/// The error of a backward pass that failed: where anomalies are looked for, with the gradients
-/// that were not finite by then.
-pub(super) fn of_backward<E: Engine>(engine: &E, detects: bool, cause: BoxError) -> BoxError {
-    if detects { of_gradients(engine, cause.to_string().trim_end_matches('.')) } else { cause }
-}
-
 /// An error where a held gradient is not finite. A norm may be infinite where no element is.
 pub(super) fn check_gradients<E: Engine>(engine: &mut E) -> Result<(), BoxError> {
     if engine.gradients_are_finite()? {

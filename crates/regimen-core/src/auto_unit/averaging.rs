@@ -19,6 +19,7 @@ use crate::{BoxError, Engine, StateDict, Stateful};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Averaging {
     method: Method,
+    ramp: bool,
     by_epoch: bool,
     warm_up: u64,
     every: u64,
@@ -28,8 +29,8 @@ pub struct Averaging {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Method {
-    Ema { decay: f64, ramp: bool },
-    Swa { ramp: bool },
+    Ema { decay: f64 },
+    Swa,
 }
 
 impl Averaging {
@@ -38,7 +39,7 @@ impl Averaging {
     ///
     /// B. Polyak and A. Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992.
     pub fn ema(decay: f64) -> Self {
-        Averaging::new(Method::Ema { decay, ramp: false })
+        Averaging::new(Method::Ema { decay })
     }
 
     /// The mean of the weights after each update from the end of the [warm-up](Averaging::warm_up)
@@ -47,19 +48,25 @@ impl Averaging {
     /// P. Izmailov and others, "Averaging Weights Leads to Wider Optima and Better Generalization",
     /// 2018. Its learning rate is `schedule::AnnealTo` of the crate `regimen`.
     pub fn swa() -> Self {
-        Averaging::new(Method::Swa { ramp: false })
+        Averaging::new(Method::Swa)
     }
 
     fn new(method: Method) -> Self {
-        Averaging { method, by_epoch: false, warm_up: 0, every: 1, take_buffers: false, evaluate: true }
+        Averaging {
+            method,
+            ramp: false,
+            by_epoch: false,
+            warm_up: 0,
+            every: 1,
+            take_buffers: false,
+            evaluate: true,
+        }
     }
 
     /// Lets the decay of the `n`-th average be at most `(1 + n) / (10 + n)`, so that the first
     /// weights are soon forgotten. Only for [`ema`](Averaging::ema).
-    pub fn ramp(mut self) -> Self {
-        let (Method::Ema { ramp, .. } | Method::Swa { ramp }) = &mut self.method;
-        *ramp = true;
-        self
+    pub fn ramp(self) -> Self {
+        Averaging { ramp: true, ..self }
     }
 
     /// Averages at the end of epochs in place of updates; warm-up and cadence count epochs too.
@@ -67,7 +74,7 @@ impl Averaging {
         Averaging { by_epoch: true, ..self }
     }
 
-    /// Leaves out that many updates (or epochs) at the beginning; 0 by default.
+    /// Leaves out that many updates (or epochs) at the beginning of the run; 0 by default.
     pub fn warm_up(self, count: u64) -> Self {
         Averaging { warm_up: count, ..self }
     }
@@ -91,10 +98,10 @@ impl Averaging {
     /// Refuses settings that cannot be used.
     pub(super) fn check(&self) -> Result<(), BoxError> {
         match self.method {
-            Method::Ema { decay, .. } if !(0.0..=1.0).contains(&decay) => {
+            Method::Ema { decay } if !(0.0..=1.0).contains(&decay) => {
                 Err(format!("averaging: the decay is {decay}; give one from 0 to 1").into())
             }
-            Method::Swa { ramp: true } => Err("averaging: `ramp` is for `ema`, and this is `swa`".into()),
+            Method::Swa if self.ramp => Err("averaging: `ramp` is for `ema`, and this is `swa`".into()),
             _ if self.every == 0 => Err("averaging: every 0 updates is never; give 1 or more".into()),
             _ => Ok(()),
         }
@@ -103,9 +110,9 @@ impl Averaging {
     /// How far the average moves towards the weights, when it is the `n`-th; the first is a copy.
     fn share(&self, n: u64) -> f64 {
         match self.method {
-            Method::Ema { decay, ramp: false } => 1.0 - decay,
-            Method::Ema { decay, ramp: true } => 1.0 - decay.min((1 + n) as f64 / (10 + n) as f64),
-            Method::Swa { .. } => 1.0 / n as f64,
+            Method::Ema { decay } if self.ramp => 1.0 - decay.min((1 + n) as f64 / (10 + n) as f64),
+            Method::Ema { decay } => 1.0 - decay,
+            Method::Swa => 1.0 / n as f64,
         }
     }
 }

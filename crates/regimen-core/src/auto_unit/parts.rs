@@ -11,18 +11,19 @@ use crate::{AppState, BoxError, Engine, Parts, StateDict, Stateful, Task};
 /// skipped updates, and where scale, plateau and average stand. A task's own state is not among
 /// them.
 ///
-/// A scale of losses that the checkpoint does not know begins anew, and one that is not used is
-/// passed over: so the precision can be changed at a restart.
+/// A scale of losses and a plateau that the checkpoint does not know begin anew, and what is not
+/// used is passed over: so the precision can be changed at a restart, also within a window. An
+/// average cannot be added or taken away so; load the other parts by their names for that.
 impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
         parts.part("module", &mut ModulePart(&mut self.engine))?;
         parts.part("optimizer", &mut OptimizerPart(&mut self.engine))?;
-        let AutoUnit { engine, window, skipped, average, plateau, .. } = self;
+        let AutoUnit { engine, window, skipped, frozen, average, plateau, .. } = self;
         if let Some(average) = average {
             parts.part("averaged_module", &mut AveragePart { engine: &*engine, average })?;
         }
         let scaler = self.settings.is_scaling().then_some(&mut self.scaler);
-        parts.part("auto_unit", &mut OwnPart { engine, window, skipped, scaler, average, plateau })
+        parts.part("auto_unit", &mut OwnPart { engine, window, skipped, frozen, scaler, average, plateau })
     }
 }
 
@@ -62,6 +63,7 @@ struct OwnPart<'u, E: Engine> {
     engine: &'u mut E,
     window: &'u mut Window,
     skipped: &'u mut u64,
+    frozen: &'u mut Vec<bool>,
     scaler: Option<&'u mut GradientScaler>,
     average: &'u mut Option<Average<E::Weights>>,
     plateau: &'u mut Option<Plateau>,
@@ -86,8 +88,9 @@ impl<E: Engine> OwnPart<'_, E> {
             scaler.load_state_dict(&saved)?;
         }
         let mut plateau = self.plateau.clone();
-        if let Some(plateau) = &mut plateau {
-            plateau.load_state_dict(&dict.under("plateau"))?;
+        let saved = dict.under("plateau");
+        if let Some(plateau) = plateau.as_mut().filter(|_| !saved.is_empty()) {
+            plateau.load_state_dict(&saved)?;
         }
         let taken = if self.average.is_some() { dict.get("averaged")? } else { 0 };
         Ok(Read { window, skipped: dict.get("skipped")?, scaler, taken, plateau })
@@ -118,7 +121,18 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let read = self.read(dict)?;
+        if self.frozen.contains(&true) {
+            // What is frozen there is frozen again by the next step, which knows where the run stands.
+            self.engine.freeze(&vec![false; self.frozen.len()])?;
+        }
+        self.frozen.clear();
         self.engine.set_gradients(&dict.under("gradients"))?;
+        let saved =
+            if dict.contains("scaler.scale") { f64::from(dict.get::<f32>("scaler.scale")?) } else { 1.0 };
+        let scale = read.scaler.as_ref().map_or(1.0, GradientScaler::scale);
+        if saved != scale {
+            self.engine.scale_gradients(scale / saved)?;
+        }
         (*self.window, *self.skipped, *self.plateau) = (read.window, read.skipped, read.plateau);
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
             **scaler = read;

@@ -9,7 +9,8 @@ use crate::{Array, BoxError, Key, Phase, State, StateDict, Stateful};
 /// The metric is looked at whenever an evaluation of `fit` ends, or an epoch of training, with
 /// what the unit and the task have logged by then: each look is a *check*. A value is better if it
 /// is past the best one by the threshold; NaN never is. When more checks in a row than the patience
-/// brought nothing better, the rates fall.
+/// brought nothing better, the rates fall. Unlike there, a relative threshold is a part of the best
+/// value's size also below 0, and there is no smallest change of a rate.
 ///
 /// ```
 /// use regimen_core::{EVAL_LOSS, Plateau};
@@ -141,6 +142,9 @@ impl Plateau {
         }
         let metrics = state.metrics(phase);
         let Some(metric) = metrics.get(&self.key) else {
+            if state.progress(phase).steps_in_last_epoch == 0 {
+                return Ok(());
+            }
             let names: Vec<&str> = metrics.iter().map(|metric| metric.key().name()).collect();
             let (key, names) = (&self.key, names.join(", "));
             return Err(format!("plateau: `{key}` was not logged in {phase}; logged there: {names}").into());

@@ -7,7 +7,8 @@ use crate::{BoxError, StateDict, Stateful};
 /// updates is made larger.
 ///
 /// [`AutoUnit`](crate::AutoUnit) uses one for [`Precision::F16`](crate::Precision::F16); give it
-/// another to change a rule. The rules are those of `torch.amp.GradScaler`.
+/// another to change a rule. The rules are those of `torch.amp.GradScaler`, but that a scale below
+/// half precision's smallest number, 6e-8, is an error: what overflows there is not finite at all.
 ///
 /// P. Micikevicius and others, "Mixed Precision Training", 2018.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +27,7 @@ impl GradientScaler {
         GradientScaler { growth: 2.0, back_off: 0.5, every: 2000, scale: 65536.0, streak: 0 }
     }
 
-    /// The first scale; above 0.
+    /// The first scale; at least 6e-8.
     pub fn initial(self, scale: f32) -> Self {
         GradientScaler { scale, ..self }
     }
@@ -55,8 +56,10 @@ impl GradientScaler {
     /// Refuses rules that cannot be used.
     pub(super) fn check(&self) -> Result<(), BoxError> {
         let GradientScaler { growth, back_off, every, scale, .. } = *self;
-        if !(scale.is_finite() && scale > 0.0) {
-            return Err(format!("gradient scaler: the scale is {scale}; give one above 0").into());
+        if !(scale.is_finite() && scale >= SMALLEST) {
+            return Err(
+                format!("gradient scaler: the scale is {scale}; give one of at least {SMALLEST}").into()
+            );
         }
         if !(growth.is_finite() && growth > 1.0) {
             return Err(format!("gradient scaler: the growth is {growth}; give one above 1").into());

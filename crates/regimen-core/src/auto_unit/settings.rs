@@ -13,7 +13,8 @@ pub enum NonFinite {
     #[default]
     Error,
     /// The window's update is skipped: parameters, optimizer and schedule stay as they are, and it
-    /// is counted in [`AutoUnit::skipped`]. Loss and gradients are looked at.
+    /// is counted in [`AutoUnit::skipped`]. Loss and gradients are looked at; a gradient too large
+    /// for its norm counts as not finite.
     Skip,
     /// Nothing is looked at.
     Ignore,
@@ -71,7 +72,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// Freezes one of the engine's parameter groups: it is not trained, and its gradient not
     /// computed, until it thaws. A group that the engine does not have is an error when training
-    /// starts.
+    /// starts, and all groups frozen at once are one in the step where that is so.
     ///
     /// ```
     /// # use regimen_core::{AutoUnit, Engine, Task, Thaw};
@@ -115,7 +116,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     /// In which type the module computes, in training, evaluation and prediction. An engine that
-    /// cannot is an error when the run starts. Without this it computes as it was made to.
+    /// cannot is an error when the run starts. Without this it computes as it did before.
     ///
     /// With [`Precision::F16`] losses are scaled: an update whose gradient overflows is skipped as
     /// under [`NonFinite::Skip`], whatever the policy is.
@@ -146,8 +147,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// Averages the weights beside the training. Evaluation and prediction use the average as soon
     /// as there is one; see [`Averaging`]. A checkpoint has it as the part `averaged_module`, and
-    /// the weights that are trained as `module`. Settings that make no sense are errors when
-    /// training starts.
+    /// the weights that are trained as `module`; so one of a run without an average is refused.
+    /// Settings that make no sense are errors when training starts.
     pub fn average(mut self, averaging: Averaging) -> Self {
         self.average = Some(Average::new(averaging));
         self

@@ -3,8 +3,9 @@
 use regimen_core::{AutoUnit, BoxError, Engine, Loss, PredictTask, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars};
 
-#[derive(Default)]
 pub(crate) struct Slope {
+    /// The weight of each batch.
+    pub(crate) weight: f64,
     /// Whether evaluation and prediction fail, and by a panic.
     pub(crate) refuse: Option<bool>,
 }
@@ -24,7 +25,7 @@ impl Task<ToyEngine<Weight>> for Slope {
         if !step.is_train() {
             self.fail()?;
         }
-        Ok((Loss::mean(watch(module.0.scale(*batch)).mean(), 1.0), ()))
+        Ok((Loss::mean(watch(module.0.scale(*batch)).mean(), self.weight), ()))
     }
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn unit(momentum: f64) -> Unit {
     one.remove("weight").unwrap();
     one.insert("weight", 1_f64).unwrap();
     engine.load_module(&one).unwrap();
-    AutoUnit::new(engine, Slope::default()).learning_rate(1.0)
+    AutoUnit::new(engine, Slope { weight: 1.0, refuse: None }).learning_rate(1.0)
 }
 
 pub(crate) fn weight(engine: &ToyEngine<Weight>) -> f64 {

@@ -51,6 +51,13 @@ pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<()
                 let is_frozen = frozen.contains(&name);
                 ensure(moved != is_frozen, format!("`{name}`: frozen: {is_frozen}, moved: {moved}"))?;
             }
+            // What comes from elsewhere is taken, also what belongs to the frozen group.
+            let state = untouched.optimizer_state()?;
+            engine.check_optimizer(&state).map_err(|cause| format!("a state of all groups: {cause}"))?;
+            let mut other = fixture.plain();
+            other.freeze(&flags)?;
+            other.load_optimizer(&state)?;
+            ensure_same("the optimizer, loaded while a group is frozen", &other.optimizer_state()?, &state)?;
             // The others have gone as if nothing had been frozen.
             backward(fixture, &mut untouched, 0..ROWS)?;
             untouched.step(&rates)?;

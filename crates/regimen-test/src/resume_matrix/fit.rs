@@ -51,7 +51,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .learning_rate(Cosine::new(fixture.learning_rate(), 40)?.warm_up(4))
         .precision(fixture.precision())
         .gradient_scaler(GradientScaler::new().every(5))
-        .average(Averaging::ema(0.9).ramp().warm_up(2).every(2))
+        .average(Averaging::ema(0.9).ramp().warm_up(2).every(2).take_buffers())
         .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05));
     if let Some(group) = last_group {
         unit = unit.freeze(group, Thaw::AtUpdate(7));

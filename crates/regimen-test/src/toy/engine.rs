@@ -152,7 +152,7 @@ impl<M> Engine for ToyEngine<M> {
         self.check_gradients(gradients)?;
         for (name, parameter) in self.vars.parameters() {
             let gradient = gradients.array(name).and_then(|array| array.to_vec());
-            parameter.set_gradient(gradient.ok().filter(|_| parameter.is_tracked()));
+            parameter.set_gradient(gradient.ok());
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! checkpoint in the folder.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to a terminal")]
 
+mod loaders;
 mod network;
 mod task;
 
@@ -21,8 +22,9 @@ use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
 use regimen_torch::{Adam, Torch, initialize, keep_memory, tch};
 
+use loaders::{eval_loader, inputs, train_loader};
 use network::ConvNet;
-use task::{ReadDigits, eval_loader, inputs, train_loader};
+use task::ReadDigits;
 
 /// What a shell expects of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;

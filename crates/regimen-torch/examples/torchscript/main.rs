@@ -6,6 +6,8 @@
 //! the digits here (`logits.safetensors`): `model.py --check DIR` has PyTorch read them all.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to a terminal")]
 
+#[path = "../digits-torch/loaders.rs"]
+mod loaders;
 mod task;
 
 use std::fs;
@@ -26,7 +28,8 @@ use regimen_torch::tch::nn::VarStore;
 use regimen_torch::tch::{self, Tensor, no_grad};
 use regimen_torch::{Adam, ModuleState, ScriptModule, Torch, failure, keep_memory};
 
-use task::{ReadDigits, eval_loader, images, inputs, train_loader};
+use loaders::{eval_loader, images, inputs, train_loader};
+use task::ReadDigits;
 
 /// What a shell expects of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
