@@ -125,9 +125,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         if self.settings.precision.is_some_and(|precision| precision != Precision::F32) {
             let _ = self.engine.set_precision(Precision::F32);
         }
-        if self.frozen.contains(&true) {
-            let _ = self.engine.freeze(&vec![false; self.frozen.len()]);
-        }
+        let _ = thaw(&mut self.engine, &mut self.frozen);
         (self.engine, self.task)
     }
 
@@ -339,6 +337,15 @@ impl<E: Engine, T: Task<E>> LearningRates for AutoUnit<E, T> {
         let rate = |group: &String| (group.clone(), rate(&self.settings, &self.plateau, group, self.count));
         self.engine.groups().iter().map(rate).collect()
     }
+}
+
+/// Thaws what `engine` was told to freeze.
+fn thaw<E: Engine>(engine: &mut E, frozen: &mut Vec<bool>) -> Result<(), BoxError> {
+    if frozen.contains(&true) {
+        engine.freeze(&vec![false; frozen.len()])?;
+    }
+    frozen.clear();
+    Ok(())
 }
 
 /// A weight that can be a weight.

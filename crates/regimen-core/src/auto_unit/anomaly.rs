@@ -9,16 +9,19 @@ pub(super) fn of_loss<E: Engine>(engine: &E, value: f64, output: Option<String>)
         Some(path) => format!("; the first output that was not finite is that of `{path}`"),
         None => String::new(),
     };
-    let parameter = engine.module_state().ok().and_then(|state| named(&state, "parameter or buffer"));
-    let parameter = parameter.map(|named| format!("; {named}")).unwrap_or_default();
+    let parameter = appended(engine.module_state(), "parameter or buffer");
     format!("the loss is not finite: {value}{from}{parameter}").into()
 }
 
 /// The error of gradients that are not finite. `what` is what was found of them.
 pub(super) fn of_gradients<E: Engine>(engine: &E, what: &str) -> BoxError {
-    let gradient = engine.gradients().ok().and_then(|gradients| named(&gradients, "gradient"));
-    let gradient = gradient.map(|named| format!("; {named}")).unwrap_or_default();
-    format!("{what}{gradient}").into()
+    format!("{what}{}", appended(engine.gradients(), "gradient")).into()
+}
+
+/// What an error says of `arrays` behind its cause; nothing where all are finite, or cannot be read.
+fn appended(arrays: Result<StateDict, BoxError>, kind: &str) -> String {
+    let named = arrays.ok().and_then(|arrays| named(&arrays, kind));
+    named.map(|named| format!("; {named}")).unwrap_or_default()
 }
 
 /// An error where a held gradient is not finite. A norm may be infinite where no element is.

@@ -2,7 +2,7 @@
 
 use super::averaging::{Average, AveragePart};
 use super::window::Window;
-use super::{AutoUnit, GradientScaler, Plateau};
+use super::{AutoUnit, GradientScaler, Plateau, thaw};
 use crate::{AppState, BoxError, Engine, Parts, StateDict, Stateful, Task};
 
 /// The parts `module`, which has the weights that are trained, `optimizer` and `auto_unit`, and
@@ -121,11 +121,8 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let read = self.read(dict)?;
-        if self.frozen.contains(&true) {
-            // What is frozen there is frozen again by the next step, which knows where the run stands.
-            self.engine.freeze(&vec![false; self.frozen.len()])?;
-        }
-        self.frozen.clear();
+        // What is frozen there is frozen again by the next step, which knows where the run stands.
+        thaw(self.engine, self.frozen)?;
         self.engine.set_gradients(&dict.under("gradients"))?;
         let saved =
             if dict.contains("scaler.scale") { f64::from(dict.get::<f32>("scaler.scale")?) } else { 1.0 };
