@@ -90,6 +90,13 @@ pub trait Engine {
     /// Says whether [`set_gradients`](Engine::set_gradients) would accept `gradients`.
     fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError>;
 
+    /// The names of trained parameters that no backward pass has reached since the engine was made, in
+    /// order: those of a part that the loss does not depend on. Frozen ones are not among them. An
+    /// engine that cannot tell returns none, which is the default.
+    fn unreached(&self) -> Result<Vec<String>, BoxError> {
+        Ok(Vec::new())
+    }
+
     /// Forgets the held gradients.
     fn discard_gradients(&mut self);
 

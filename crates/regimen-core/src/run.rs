@@ -249,7 +249,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         let over = if phase == Phase::Train { None } else { self.state.replace_stop(None) };
         self.state.enter(phase);
         self.epochs.clear();
-        let result = body(self);
+        let result = self.with_saver(|saver, moment| saver.begin(phase, moment)).and_then(|_| body(self));
         let ended = match self.state.stopping() {
             None => Ended::Complete,
             Some(stop) if stop.is_final => Ended::Finished(stop.reason.to_string()),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::callbacks::Callbacks;
-use crate::{BoxError, Error, Event, Events, State, StateDict, Stateful};
+use crate::{BoxError, Error, Event, Events, Phase, State, StateDict, Stateful};
 
 /// Saves runs of units of type `U`, and restores them: given to [`Run::saver`](crate::Run::saver).
 ///
@@ -15,6 +15,13 @@ pub trait Saver<U: ?Sized>: Send {
     /// The events this saver is sent, read once when it is registered. All by default.
     fn events(&self) -> Events {
         Events::ALL
+    }
+
+    /// A call of an entry point begins, in `phase`; neither the unit nor a callback was told yet. What
+    /// must be this run's alone is taken here, before a callback opens a file of its own. An error ends
+    /// the call. Nothing by default.
+    fn begin(&mut self, _phase: Phase, _moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        Ok(())
     }
 
     /// Something happened; saves if a save is due. A save that is due together with an evaluation
