@@ -214,7 +214,7 @@ fn a_paused_prediction_does_not_predict_a_batch_twice() {
     let mut run = Run::new(&mut unit);
     let mut outputs = Vec::new();
     while run
-        .predict(&[1, 2, 3], Evaluate::whole(), |output| {
+        .predict(&[1, 2, 3], Evaluate::whole().resume("test"), |output| {
             outputs.push(output);
             Ok(())
         })
