@@ -114,3 +114,135 @@ fn a_list_inside_a_struct_does_not_take_the_columns_behind_its_own() {
     let error = read::<Pair>(b"sides,label,rest\n1,2,4\n", plain).unwrap_err();
     assert!(error.starts_with("line 2: "), "{error}");
 }
+
+#[test]
+fn tables_are_split_as_python_splits_them() {
+    type Rows = Vec<Vec<String>>;
+    let cases = include_str!("reference/tables.json");
+    let cases: Vec<(String, char, Option<Rows>)> = serde_json::from_str(cases).unwrap();
+    let mut compared = 0;
+    for (text, delimiter, expected) in cases {
+        let found = read(text.as_bytes(), |csv| csv.without_header().delimiter(delimiter as u8));
+        // What Python calls an empty row is an empty line, and ragged rows are an error here.
+        let expected = expected.map(|rows| rows.into_iter().filter(|row| !row.is_empty()).collect::<Rows>());
+        let even = expected.filter(|rows| rows.iter().all(|row| row.len() == rows[0].len()));
+        compared += usize::from(even.is_some());
+        assert_eq!(found.ok(), even, "{text:?}");
+    }
+    assert!(compared > 200, "{compared}");
+}
+
+#[test]
+fn what_a_file_has_beyond_the_common_is_an_option() {
+    type Row = (f32, Option<f32>, String);
+    let check = |bytes: &[u8], set: &dyn Fn(Csv) -> Csv, row: (f32, Option<f32>, &str)| {
+        let (first, second, third) = row;
+        assert_eq!(read::<Row>(bytes, set), Ok(vec![(first, second, third.to_owned())]));
+    };
+    check(b"a,b,c\n1,,x\n", &plain, (1.0, None, "x"));
+    check(b"1;2;x\n", &|csv| csv.without_header().delimiter(b';'), (1.0, Some(2.0), "x"));
+    check(b"# of a, \"b\n\n#\na,b,c\n#1,2,3\n1,2,#\n#", &|csv| csv.comment(b'#'), (1.0, Some(2.0), "#"));
+    check(b" a , b,c \n 1 ,\t2, \" x, y \" \n", &Csv::trimmed, (1.0, Some(2.0), "x, y"));
+    check(b"a\tb\tc\n 1\t \t x \n", &|csv| csv.delimiter(b'\t').trimmed(), (1.0, None, "x"));
+    check(b"a,b,c\n1,2, x\n", &plain, (1.0, Some(2.0), " x"));
+    check(b"a,b,c\n1,?,NA\n", &|csv| csv.missing(["NA", "?"]), (1.0, None, "NA"));
+    check(b"a;b;c\n-1,5;2,5e1;1,5\n", &|csv| csv.delimiter(b';').decimal_comma(), (-1.5, Some(25.0), "1,5"));
+    check(b"a,b,c\n\"1,5\",2,x\n", &Csv::decimal_comma, (1.5, Some(2.0), "x"));
+    check(b"a,b,c\n1,2,gr\xf6\xdfer\n", &Csv::latin1, (1.0, Some(2.0), "größer"));
+}
+
+#[test]
+fn a_name_in_latin_1_can_be_asked_for() {
+    #[derive(Clone, Debug, Deserialize, PartialEq)]
+    struct Row {
+        größe: u8,
+    }
+    assert_eq!(read(b"a,gr\xf6\xdfe\n1,2\n", Csv::latin1), Ok(vec![Row { größe: 2 }]));
+    assert!(read::<Row>(b"a,gr\xf6\xdfe\n1,2\n", plain).unwrap_err().starts_with("line 2: missing field"));
+}
+
+#[test]
+fn a_tuple_takes_the_columns_in_order_and_a_vector_the_rest() {
+    let rows = read::<(u8, Vec<f32>)>(b"7,0.5,1\n8,2,3\n", Csv::without_header);
+    assert_eq!(rows, Ok(vec![(7, vec![0.5, 1.0]), (8, vec![2.0, 3.0])]));
+}
+
+#[test]
+fn other_types_take_what_they_took() {
+    use std::collections::BTreeMap;
+    #[derive(Clone, Debug, Deserialize, PartialEq)]
+    #[serde(rename_all = "lowercase")]
+    enum Species {
+        Setosa,
+    }
+    #[derive(Clone, Debug, Deserialize, PartialEq)]
+    struct Flower {
+        #[serde(flatten)]
+        size: Size,
+        species: Option<Species>,
+    }
+    let flower = Flower { size: size(5.1, 3.5), species: Some(Species::Setosa) };
+    assert_eq!(read(b"width,species,length\n3.5,setosa,5.1\n", plain), Ok(vec![flower]));
+    assert_eq!(
+        read(b"a,b\n1,2\n", plain),
+        Ok(vec![BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 2)])])
+    );
+}
+
+#[test]
+fn a_record_that_does_not_fit_is_named_by_its_line() {
+    let check = |text: &str, set: &dyn Fn(Csv) -> Csv, expected: &str| {
+        let error = read::<(u8, f32)>(text.as_bytes(), set).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    };
+    check("a,b\n1,2\n3,4\n5\n", &plain, "line 4: 1 fields where line 1 has 2");
+    check("a,b\n\n#\n1,2,3\n", &|csv| csv.comment(b'#'), "line 4: 3 fields where line 1 has 2");
+    check("a\n1\n", &plain, "line 2: invalid length 1, expected a tuple of size 2");
+    check("a,b\r\n\r\n1,x\r\n", &plain, "line 3: column 2 (`b`): `x`: invalid float literal");
+    check("300,1\n", &Csv::without_header, "line 1: column 1: `300`: number too large");
+    check("a,b\n1, 2\n", &plain, "line 2: column 2 (`b`): ` 2`: invalid float literal; `trimmed`");
+    check(
+        "a;b\n1;2,5\n",
+        &|csv| csv.delimiter(b';'),
+        "line 2: column 2 (`b`): `2,5`: invalid float literal; see",
+    );
+    check("a,b\n1,\n", &plain, "line 2: column 2 (`b`): `` is a missing value, which takes an `Option`");
+    check("a,b\n1,nan\n", &|csv| csv.missing(["nan"]), "line 2: column 2 (`b`): `nan` is a missing value");
+    check(
+        "a;b\n1;1.234\n",
+        &|csv| csv.delimiter(b';').decimal_comma(),
+        "line 2: column 2 (`b`): `1.234` has a point",
+    );
+    check(
+        "a;b\n1;1,2,3\n",
+        &|csv| csv.delimiter(b';').decimal_comma(),
+        "line 2: column 2 (`b`): `1,2,3`: invalid float literal",
+    );
+    check("a,b\n1,2\n", &|csv| csv.delimiter(b'"'), "fields between '\"'");
+    check("a,b\n1,2\n", &|csv| csv.comment(b','), "fields between ','");
+}
+
+#[test]
+fn an_encoding_that_is_another_is_an_error() {
+    let check = |bytes: &[u8], set: &dyn Fn(Csv) -> Csv, expected: &str| {
+        let error = read::<(u8, String)>(bytes, set).unwrap_err();
+        assert!(error.starts_with(expected), "{error}");
+    };
+    check(b"a,b\n1,gr\xf6n\n", &plain, "line 2: column 2 (`b`): `gr\u{fffd}n` is not UTF-8");
+    check(b"a,b\n1,\x80\n", &Csv::latin1, "line 2: byte 0x80 is no letter of Latin-1");
+    check(b"\xef\xbb\xbfa,b\n1,2\n", &Csv::latin1, "a byte order mark of UTF-8 where Latin-1");
+    check(b"a,b\n1,x\0y\n", &plain, "line 2: a zero byte");
+}
+
+#[test]
+fn two_columns_of_one_name_are_an_error_where_one_would_be_lost() {
+    use std::collections::BTreeMap;
+    let text = b"length,width,x,x\n5.1,3.5,1,2\n";
+    assert_eq!(read(text, plain), Ok(vec![size(5.1, 3.5)]));
+    assert_eq!(
+        read::<BTreeMap<String, f32>>(text, plain),
+        Err("line 2: two columns are called `x`".to_owned())
+    );
+    let error = read::<Size>(b"length,width,width\n5.1,3.5,1\n", plain).unwrap_err();
+    assert_eq!(error, "line 2: duplicate field `width`");
+}

@@ -113,10 +113,13 @@ impl<'r> Fields<'r> {
 
     /// The text of a field as a `V`.
     fn parsed<V: FromStr<Err: Display>>(&self, text: &str) -> Result<V, Error> {
-        text.parse().map_err(|error| {
-            let hint = if text.trim() == text { "" } else { "; spaces are taken away by `trimmed`" };
-            self.wrong(format!("`{text}`: {error}{hint}"))
-        })
+        text.parse().map_err(|error| self.unreadable(text, error))
+    }
+
+    /// The next field as a number that may have a fraction.
+    fn float<V: FromStr<Err: Display>>(&mut self) -> Result<V, Error> {
+        let text = self.value()?;
+        self.fraction(text)?.parse().map_err(|error| self.unreadable(text, error))
     }
 
     /// The text of a number that may have a fraction, with a decimal point.
@@ -128,6 +131,15 @@ impl<'r> Fields<'r> {
             }
             true => Ok(text.replacen(',', ".", 1).into()),
         }
+    }
+
+    fn unreadable(&self, text: &str, error: impl Display) -> Error {
+        let hint = match text {
+            _ if text.trim() != text => "; `trimmed` takes spaces away",
+            _ if text.contains(',') && !self.csv.decimal_comma => "; see `decimal_comma`",
+            _ => "",
+        };
+        self.wrong(format!("`{text}`: {error}{hint}"))
     }
 
     /// The error of the field that was taken last.
@@ -168,15 +180,11 @@ impl<'r> Deserializer<'r> for &mut Fields<'r> {
     }
 
     fn deserialize_f32<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Error> {
-        let text = self.value()?;
-        let text = self.fraction(text)?;
-        visitor.visit_f32(self.parsed(&text)?)
+        visitor.visit_f32(self.float()?)
     }
 
     fn deserialize_f64<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Error> {
-        let text = self.value()?;
-        let text = self.fraction(text)?;
-        visitor.visit_f64(self.parsed(&text)?)
+        visitor.visit_f64(self.float()?)
     }
 
     fn deserialize_bool<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Error> {

@@ -83,7 +83,8 @@ impl Csv {
         Csv { comment: Some(comment), ..self }
     }
 
-    /// Spaces and tabs at both ends of a field or name are taken away, also inside of its quotes.
+    /// Spaces and tabs at both ends of a field or name are taken away, outside and inside of its
+    /// quotes.
     pub fn trimmed(self) -> Self {
         Csv { trimmed: true, ..self }
     }
@@ -132,8 +133,7 @@ impl Csv {
             )
             .into());
         }
-        let text = text::decoded(bytes, self.latin1)?;
-        quotes::check(&text, self)?;
+        let text = quotes::checked(text::decoded(bytes, self.latin1)?, self)?;
         let mut reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)

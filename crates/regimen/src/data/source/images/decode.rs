@@ -24,9 +24,9 @@ impl Default for Decode {
 
 impl Decode {
     /// The image that `bytes` hold, whatever their file is called.
-    pub(super) fn decode(&self, bytes: &[u8]) -> Result<RgbImage, BoxError> {
-        let (mut image, orientation) = match image::guess_format(bytes) {
-            Ok(ImageFormat::Png) => self.png(bytes)?,
+    pub(super) fn decode(&self, bytes: Vec<u8>) -> Result<RgbImage, BoxError> {
+        let (mut image, orientation) = match image::guess_format(&bytes) {
+            Ok(ImageFormat::Png) => self.png(&bytes)?,
             Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, |width, height| self.allow(width, height))?,
             Ok(other) => return Err(format!("a {other:?} image, where PNG and JPEG can be read").into()),
             Err(_) => return Err("neither PNG nor JPEG".into()),

@@ -89,7 +89,7 @@ impl Dataset for ImageFolder {
     fn get(&self, index: usize) -> Result<Self::Item, BoxError> {
         let (path, class) = self.images.as_slice().get(index).ok_or_else(|| beyond(self.len()))?;
         let bytes = std::fs::read(path).map_err(|error| about(path, error))?;
-        let image = self.decode.decode(&bytes).map_err(|error| about(path, error))?;
+        let image = self.decode.decode(bytes).map_err(|error| about(path, error))?;
         Ok((image, *class))
     }
 
