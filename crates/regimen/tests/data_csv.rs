@@ -148,16 +148,17 @@ fn what_a_file_has_beyond_the_common_is_an_option() {
     check(b"a,b,c\n1,?,NA\n", &|csv| csv.missing(["NA", "?"]), (1.0, None, "NA"));
     check(b"a;b;c\n-1,5;2,5e1;1,5\n", &|csv| csv.delimiter(b';').decimal_comma(), (-1.5, Some(25.0), "1,5"));
     check(b"a,b,c\n\"1,5\",2,x\n", &Csv::decimal_comma, (1.5, Some(2.0), "x"));
-    check(b"a,b,c\n1,2,gr\xf6\xdfer\n", &Csv::latin1, (1.0, Some(2.0), "größer"));
+    check(b"a,b,c\n1,2,gr\xf6\xdfer\n", &Csv::latin1, (1.0, Some(2.0), "gr\u{f6}\u{df}er"));
 }
 
 #[test]
 fn a_name_in_latin_1_can_be_asked_for() {
     #[derive(Clone, Debug, Deserialize, PartialEq)]
     struct Row {
-        größe: u8,
+        #[serde(rename = "gr\u{f6}\u{df}e")]
+        size: u8,
     }
-    assert_eq!(read(b"a,gr\xf6\xdfe\n1,2\n", Csv::latin1), Ok(vec![Row { größe: 2 }]));
+    assert_eq!(read(b"a,gr\xf6\xdfe\n1,2\n", Csv::latin1), Ok(vec![Row { size: 2 }]));
     assert!(read::<Row>(b"a,gr\xf6\xdfe\n1,2\n", plain).unwrap_err().starts_with("line 2: missing field"));
 }
 
@@ -165,6 +166,9 @@ fn a_name_in_latin_1_can_be_asked_for() {
 fn a_tuple_takes_the_columns_in_order_and_a_vector_the_rest() {
     let rows = read::<(u8, Vec<f32>)>(b"7,0.5,1\n8,2,3\n", Csv::without_header);
     assert_eq!(rows, Ok(vec![(7, vec![0.5, 1.0]), (8, vec![2.0, 3.0])]));
+    assert_eq!(read(b"7,x,1\n", Csv::without_header), Ok(vec![(7, (), 1)]));
+    let endless = read::<Vec<[u8; 0]>>(b"7,x,1\n", Csv::without_header);
+    assert_eq!(endless, Err("line 1: a part of the type takes no field".to_owned()));
 }
 
 #[test]

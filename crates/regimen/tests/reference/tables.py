@@ -9,7 +9,7 @@ import io
 import json
 import random
 
-PIECES = ["a", "7", ",", ",", ";", '"', '"', '""', "\n", "\r\n", " ", "é", "#"]
+PIECES = ["a", "7", ",", ",", ";", '"', '"', '""', "\n", "\r\n", " ", "\u00e9", "#"]
 
 
 def rows(text, delimiter):
@@ -25,4 +25,4 @@ while len(cases) < 600:
     text = "".join(random.choices(PIECES, k=random.randint(0, 12)))
     delimiter = random.choice(",;")
     cases.append([text, delimiter, rows(text, delimiter)])
-print("[" + ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases) + "]")
+print("[" + ",\n".join(json.dumps(case) for case in cases) + "]")

@@ -3,6 +3,7 @@
 mod fields;
 mod quotes;
 mod text;
+mod types;
 
 use std::path::{Path, PathBuf};
 

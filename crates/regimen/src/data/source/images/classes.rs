@@ -10,12 +10,15 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::about;
 
-/// The names of the classes, and the images with the number of the class of each.
-pub(super) fn listed(root: &Path) -> Result<(Vec<String>, Vec<(PathBuf, usize)>), BoxError> {
+/// The path of an image, and the number of its class.
+pub(super) type Image = (PathBuf, usize);
+
+/// The names of the classes, and the images.
+pub(super) fn listed(root: &Path) -> Result<(Vec<String>, Vec<Image>), BoxError> {
     // By name: the order in which a system lists a folder is no order to rely on.
     let entries = WalkDir::new(root).min_depth(1).follow_links(true).sort_by_file_name();
     let mut folders: Vec<PathBuf> = Vec::new();
-    let mut images: Vec<(PathBuf, usize)> = Vec::new();
+    let mut images: Vec<Image> = Vec::new();
     for entry in entries.into_iter().filter_entry(|entry| !is_hidden(entry)) {
         let entry = entry.map_err(|error| about(error.path().unwrap_or(root), &error))?;
         if entry.depth() == 1 && entry.file_type().is_dir() {

@@ -5,11 +5,12 @@ mod decode;
 mod jpeg;
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::RgbImage;
 use regimen_core::BoxError;
 
+use self::classes::Image;
 use self::decode::Decode;
 use super::{about, file_name};
 use crate::data::Dataset;
@@ -44,7 +45,7 @@ use crate::data::dataset::beyond;
 pub struct ImageFolder {
     name: String,
     classes: Vec<String>,
-    images: Vec<(PathBuf, usize)>,
+    images: Vec<Image>,
     decode: Decode,
 }
 
