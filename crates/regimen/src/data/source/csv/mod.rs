@@ -111,8 +111,8 @@ impl Csv {
     /// Reads all records into memory, as a dataset named after the file.
     ///
     /// `T` is a tuple in the order of the columns (its last part may be a `Vec` of all that are
-    /// left), or a struct whose fields are named as they are; of a struct's record other columns
-    /// are passed over.
+    /// left), or a struct whose fields are named as they are. Of a struct's record other columns
+    /// are passed over, and an `Option` whose column is not there is `None`.
     ///
     /// What cannot be read whole, is no text or has no line of names is an error, and never an
     /// empty dataset. So is, with its line, a record that is longer or shorter than the others, that
