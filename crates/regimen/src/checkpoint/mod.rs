@@ -53,6 +53,7 @@ mod load;
 mod lock;
 mod manifest;
 mod name;
+mod open;
 mod prune;
 mod reader;
 mod restore;
