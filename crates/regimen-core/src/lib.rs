@@ -77,7 +77,7 @@ pub use schedule::{LearningRates, Schedule};
 pub use sources::{Batches, Counted, CountedEpoch, FromFn, Once, counted, from_fn, once};
 pub use spare::with_spares;
 pub use state::{Expected, State};
-pub use state_dict::{Array, Dtype, Element, StateDict};
+pub use state_dict::{Array, Dtype, Element, MAX_COUNT, StateDict};
 pub use stateful::{AppState, Parts, Stateful, load_parts, save_parts};
 pub use stop::{Stop, StopHandle};
 pub use task::{Loss, PredictTask, Step, StepResults, Task};

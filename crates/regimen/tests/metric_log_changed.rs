@@ -43,9 +43,10 @@ fn train(make: Make, path: &Path, existing: Existing, steps: u64) -> Result<Vec<
     let (told, mut unit) = (Arc::new(Mutex::new(Vec::new())), Sum { sum: 0.0, rate: 0.5 });
     let notices = Arc::clone(&told);
     let log = make(path).every(Every::steps(1)).existing(existing);
-    let mut run = Run::new(&mut unit).callback(log).on(Event::Notice, move |state: &mut State, _: &mut Sum| {
-        notices.lock().unwrap().extend_from_slice(state.notices());
-    });
+    let mut run =
+        Run::new(&mut unit).callback(log).on(Event::Notice, move |state: &mut State, _: &mut Sum| {
+            notices.lock().unwrap().extend_from_slice(state.notices());
+        });
     run.train(&DATA, Train::steps(steps))?;
     drop(run);
     Ok(Arc::into_inner(told).unwrap().into_inner().unwrap())
@@ -72,7 +73,11 @@ fn a_row_that_was_torn_anywhere_is_cut_off_and_told_and_the_rows_that_follow_are
             let rows = &first[header(make)..];
             let begin = if stays == 0 { &first[..header(make)] } else { &second[..stays] };
             let expected = [begin, rows].concat();
-            assert_eq!(String::from_utf8(fs::read(&path).unwrap()), String::from_utf8(expected), "cut at {cut}");
+            assert_eq!(
+                String::from_utf8(fs::read(&path).unwrap()),
+                String::from_utf8(expected),
+                "cut at {cut}"
+            );
             let torn = String::from_utf8_lossy(&second[stays..cut]);
             let notice =
                 format!("the last row of the log {} was torn, and is cut off: {torn:?}", path.display());
@@ -137,7 +142,8 @@ fn a_log_that_somebody_changes_under_a_run_is_an_error_and_never_a_hole() {
     };
     check_changed(set(10), "it has 10 bytes, and ");
     check_changed(set(0), "it has 0 bytes, and ");
-    let longer = |path: &Path| fs::write(path, fs::read_to_string(path).unwrap() + "9,train,sum,1.0,\n").unwrap();
+    let longer =
+        |path: &Path| fs::write(path, fs::read_to_string(path).unwrap() + "9,train,sum,1.0,\n").unwrap();
     check_changed(longer, "it has ");
 }
 

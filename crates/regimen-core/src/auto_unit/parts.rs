@@ -92,8 +92,8 @@ impl<E: Engine> OwnPart<'_, E> {
         if let Some(plateau) = plateau.as_mut().filter(|_| !saved.is_empty()) {
             plateau.load_state_dict(&saved)?;
         }
-        let taken = if self.average.is_some() { dict.get("averaged")? } else { 0 };
-        Ok(Read { window, skipped: dict.get("skipped")?, scaler, taken, plateau })
+        let taken = if self.average.is_some() { dict.count("averaged")? } else { 0 };
+        Ok(Read { window, skipped: dict.count("skipped")?, scaler, taken, plateau })
     }
 }
 

@@ -92,7 +92,7 @@ impl Stateful for Window {
         let spoilt = dict.get::<u8>("spoilt")? != 0;
         // Older checkpoints know of no other unit.
         let unit = if dict.contains("unit") { dict.get("unit")? } else { 1.0 };
-        let (steps, weight) = (dict.get("steps")?, dict.get("weight")?);
+        let (steps, weight) = (dict.count("steps")?, dict.get("weight")?);
         *self = Window { steps, weight, unit, spoilt, torn: false };
         Ok(())
     }

@@ -8,7 +8,8 @@ use regimen_core::StateDict;
 
 use super::error::{CheckpointError, failed};
 use super::files::write_files;
-use super::manifest::{Manifest, check_run};
+use super::limits::check_run;
+use super::manifest::Manifest;
 use super::name::{Name, TEMPORARY};
 use super::store::create_dirs;
 use super::{Checkpoint, Checkpoints, Disk, Keep, Lock, Removed, Store, prune};
@@ -162,7 +163,8 @@ impl Writer {
     /// Removes what `keep` does not ask for, of the checkpoints of this run.
     ///
     /// What it cannot remove it leaves, and says so. Does nothing before the first save, nor after
-    /// one whose last sync failed: the newest checkpoint may then not survive a power cut.
+    /// one whose last sync failed: the newest checkpoint may then not survive a power cut. A checkpoint
+    /// that is a link counts among the others, and is never removed, nor what it leads to.
     pub fn prune(&mut self, keep: &Keep) -> Removed {
         if !self.durable {
             return Removed::default();

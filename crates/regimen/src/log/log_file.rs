@@ -87,9 +87,7 @@ impl LogFile {
             format!("the log {path} {why}; put the file back, or log to another path").into()
         };
         if found < length {
-            return Err(refusal(format!(
-                "has {found} bytes, but {length} when the checkpoint was made"
-            )));
+            return Err(refusal(format!("has {found} bytes, but {length} when the checkpoint was made")));
         }
         let mut open = OpenFile::open(&self.path)?;
         let read = |cause: io::Error| self.failed("read", cause);
@@ -113,8 +111,9 @@ impl LogFile {
     fn mend_end(&mut self, open: &mut OpenFile) -> Result<(), BoxError> {
         let (path, header) = (self.path.display(), self.format.header());
         let read = |cause: io::Error| self.failed("read", cause);
-        let refusal =
-            |why: String| -> BoxError { format!("cannot append to {path}: {why}; log to another path").into() };
+        let refusal = |why: String| -> BoxError {
+            format!("cannot append to {path}: {why}; log to another path").into()
+        };
         let mut beginning = Vec::new();
         let begin = open.bytes(0, open.length().min(header.len() as u64));
         begin.and_then(|mut bytes| bytes.read_to_end(&mut beginning)).map_err(read)?;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use regimen::checkpoint::Checkpointer;
 use regimen::log::{Existing, MetricLog};
-use regimen::{BoxError, Ended, Error, Evaluate, Event, Every, Predict, PredictUnit, Rank, Run, State, Train};
+use regimen::{
+    BoxError, Ended, Error, Evaluate, Event, Every, Predict, PredictUnit, Rank, Run, State, Train,
+};
 
 use crate::common::*;
 

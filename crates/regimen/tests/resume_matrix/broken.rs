@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use regimen::checkpoint::Checkpointer;
 use regimen::{
-    AppState, Array, At, BoxError, Data, Error, Event, Events, Loss, Mode, Moment, Phase, Precision, Restored,
-    Saver, StateDict, Which, load_parts, save_parts,
+    AppState, Array, At, BoxError, Data, Error, Event, Events, Loss, Mode, Moment, Phase, Precision,
+    Restored, Saver, StateDict, Which, load_parts, save_parts,
 };
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::resume_matrix::ResumeFixture;
