@@ -63,7 +63,9 @@ mod tests {
         table.row(["a\r\n\t\u{1b}[2J\u{9b}é".to_owned(), "5".to_owned()]);
         table.row(["b".to_owned(), "6".to_owned()]);
         let escaped = r"a\r\n\t\u{1b}[2J\u{9b}é";
-        let expected = format!("array                     bytes\n{escaped}      5\nb                             6\n");
+        let width = escaped.chars().count();
+        let line = |name, bytes| format!("{name:<width$}  {bytes:>5}\n");
+        let expected = line("array", "bytes") + &line(escaped, "5") + &line("b", "6");
         assert_eq!(table.to_string(), expected);
     }
 }
