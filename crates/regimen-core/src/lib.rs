@@ -82,7 +82,7 @@ pub use sink::Sink;
 pub use sources::{Batches, Counted, CountedEpoch, FromFn, Once, counted, from_fn, once};
 pub use spare::with_spares;
 pub use state::{Entry, Expected, State};
-pub use state_dict::{Array, Dtype, Element, StateDict};
+pub use state_dict::{Array, Dtype, Element, MAX_COUNT, StateDict};
 pub use stateful::{AppState, Parts, Stateful, load_parts, load_parts_except, save_parts, weight_parts};
 pub use stop::{Stop, StopHandle};
 pub use task::{Loss, PredictTask, Step, StepResults, Task};

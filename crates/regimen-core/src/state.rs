@@ -564,7 +564,7 @@ impl Stateful for PhaseState {
             loaded.position = Some(Position(dict.array("position")?.to_vec()?));
         }
         if dict.contains("batches") {
-            loaded.batches = Some(dict.get("batches")?);
+            loaded.batches = Some(dict.count("batches")?);
         }
         loaded.sink = dict.under("sink");
         *self = loaded;

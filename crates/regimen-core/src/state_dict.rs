@@ -15,6 +15,10 @@ pub struct StateDict {
     arrays: BTreeMap<String, Array>,
 }
 
+/// More than any run counts, and the largest whole number that every reader of JSON takes for what it
+/// is: a count in a checkpoint above it is damage, and adding to one below it cannot overflow.
+pub const MAX_COUNT: u64 = 1 << 53;
+
 /// An array in host memory: little-endian bytes in row-major order.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Array {
@@ -52,6 +56,13 @@ impl Dtype {
             Dtype::U32 | Dtype::I32 | Dtype::F32 => 4,
             Dtype::U64 | Dtype::I64 | Dtype::F64 => 8,
         }
+    }
+
+    /// Bytes of an array of `shape`; none where that overflows. The elements are counted first, so
+    /// that what has none has no bytes, however long its other dimensions are.
+    pub fn bytes_of(self, shape: &[usize]) -> Option<usize> {
+        let elements = shape.iter().try_fold(1_usize, |elements, &n| elements.checked_mul(n))?;
+        elements.checked_mul(self.size())
     }
 }
 
@@ -107,7 +118,7 @@ element!(u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, f32
 impl Array {
     /// An array of `bytes`, which must be as many as `shape` and `dtype` say.
     pub fn new(dtype: Dtype, shape: Vec<usize>, bytes: Vec<u8>) -> Result<Self, BoxError> {
-        let expected = shape.iter().try_fold(dtype.size(), |size, &n| size.checked_mul(n));
+        let expected = dtype.bytes_of(&shape);
         if expected != Some(bytes.len()) {
             let found = bytes.len();
             return Err(format!("{found} bytes do not fill {dtype:?} of shape {shape:?}").into());
@@ -123,7 +134,7 @@ impl Array {
         shape: Vec<usize>,
         fill: impl FnOnce(&mut [u8]) -> Result<(), BoxError>,
     ) -> Result<Self, BoxError> {
-        let length = shape.iter().try_fold(dtype.size(), |size, &n| size.checked_mul(n));
+        let length = dtype.bytes_of(&shape);
         let length = length.ok_or_else(|| format!("{dtype:?} of shape {shape:?} fits into no memory"))?;
         let mut bytes = spare::bytes(length);
         fill(&mut bytes)?;
@@ -265,6 +276,15 @@ impl StateDict {
         T::try_from(self.array(name)?).map_err(|cause| format!("`{name}`: {cause}").into())
     }
 
+    /// The count called `name`, a single `u64`. An error as of [`get`](StateDict::get), and where it is
+    /// more than [`MAX_COUNT`].
+    pub fn count(&self, name: &str) -> Result<u64, BoxError> {
+        match self.get(name)? {
+            count if count <= MAX_COUNT => Ok(count),
+            count => Err(format!("`{name}`: {count} is more than any run counts; it is damaged").into()),
+        }
+    }
+
     /// Takes the array called `name` out. An error where there is none.
     pub fn remove(&mut self, name: &str) -> Result<Array, BoxError> {
         self.arrays.remove(name).ok_or_else(|| format!("no array is named `{name}`").into())
@@ -391,6 +411,23 @@ mod tests {
             }
         }
         check(Dtype::U8, 0xFF, true, false);
+    }
+
+    #[test]
+    fn a_count_that_no_run_comes_to_is_an_error() {
+        let found = dict(&[("n", MAX_COUNT.into()), ("m", (MAX_COUNT + 1).into()), ("k", 1_u8.into())]);
+        assert_eq!(found.count("n").unwrap(), MAX_COUNT);
+        let error = |name| found.count(name).unwrap_err().to_string();
+        assert_eq!(error("m"), "`m`: 9007199254740993 is more than any run counts; it is damaged");
+        assert_eq!(error("k"), "`k`: expected U64, found U8");
+    }
+
+    #[test]
+    fn an_array_without_elements_has_no_bytes_however_long_its_other_dimensions_are() {
+        for shape in [vec![usize::MAX, 0], vec![0, usize::MAX, 2], vec![1 << 62, 0]] {
+            assert_eq!(Array::new(Dtype::F64, shape.clone(), Vec::new()).unwrap().shape(), shape);
+        }
+        assert!(Array::new(Dtype::F64, vec![1 << 62], Vec::new()).is_err());
     }
 
     #[test]

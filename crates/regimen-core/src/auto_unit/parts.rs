@@ -128,18 +128,18 @@ impl<E: Engine> OwnPart<'_, E> {
         if let Some(plateau) = plateau.as_mut().filter(|_| !saved.is_empty()) {
             plateau.load_state_dict(&saved)?;
         }
-        let number = |name: &str| if dict.contains(name) { dict.get::<u64>(name) } else { Ok(0) };
+        let number = |name: &str| if dict.contains(name) { dict.count(name) } else { Ok(0) };
         let taken = if self.average.is_some() { number("averaged")? } else { 0 };
         let used = match dict.contains("rates.values") {
             false => None,
             true => {
-                let (updates, epochs) = (dict.get("rates.updates")?, dict.get("rates.epochs")?);
+                let (updates, epochs) = (dict.count("rates.updates")?, dict.count("rates.epochs")?);
                 Some((Count { updates, epochs }, dict.array("rates.values")?.to_vec()?))
             }
         };
         let mut changes = self.changed_settings(&dict.under(SETTINGS))?;
         changes.extend(used.iter().flat_map(|(count, rates)| self.changed_rates(*count, rates)));
-        let (skipped, skipped_in_a_row) = (dict.get("skipped")?, number("skipped_in_a_row")?);
+        let (skipped, skipped_in_a_row) = (dict.count("skipped")?, number("skipped_in_a_row")?);
         Ok(Read { window, skipped, skipped_in_a_row, scaler, taken, plateau, used, changes })
     }
 

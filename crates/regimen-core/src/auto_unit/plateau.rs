@@ -204,8 +204,8 @@ impl Stateful for Plateau {
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         self.seen = Seen {
             best: dict.array("best")?.to_vec()?.first().copied(),
-            bad: dict.get("bad")?,
-            resting: dict.get("resting")?,
+            bad: dict.count("bad")?,
+            resting: dict.count("resting")?,
             scale: dict.get("scale")?,
         };
         Ok(())

@@ -162,7 +162,7 @@ impl Stateful for Window {
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         // Older checkpoints know of no other unit, nor of the step that comes next.
         let unit = if dict.contains("unit") { dict.get("unit")? } else { 1.0 };
-        let next = if dict.contains("next") { Some(dict.get("next")?) } else { None };
+        let next = if dict.contains("next") { Some(dict.count("next")?) } else { None };
         let step = match dict.contains("step.loss") {
             false => None,
             true => Some(InWindow {
@@ -178,7 +178,7 @@ impl Stateful for Window {
             }),
         };
         let is_spoilt = dict.get::<u8>("spoilt")? != 0;
-        let (steps, weight) = (dict.get("steps")?, dict.get("weight")?);
+        let (steps, weight) = (dict.count("steps")?, dict.get("weight")?);
         *self = Window { steps, weight, unit, is_spoilt, next, step };
         Ok(())
     }
