@@ -270,8 +270,8 @@ impl Stateful for State {
             dict.insert_all(&format!("{name}.progress"), state.progress.state_dict()?)?;
             dict.insert_all(&format!("{name}.metrics"), state.metrics.state_dict()?)?;
             dict.insert(format!("{name}.epoch_open"), u8::from(state.epoch_open))?;
-            if let Some(Position(bytes)) = &state.position {
-                dict.insert(format!("{name}.position"), Array::from_slice(bytes))?;
+            if let Some(position) = &state.position {
+                dict.insert(format!("{name}.position"), Array::from_slice(position.as_bytes()))?;
             }
         }
         dict.insert("seed", self.seed)?;
@@ -292,7 +292,7 @@ impl Stateful for State {
             state.epoch_open = dict.get::<u8>(&format!("{name}.epoch_open"))? != 0;
             let position = format!("{name}.position");
             if dict.contains(&position) {
-                state.position = Some(Position(dict.array(&position)?.to_vec()?));
+                state.position = Some(Position::new(&dict.array(&position)?.to_vec::<u8>()?));
             }
         }
         let seed = dict.get("seed")?;

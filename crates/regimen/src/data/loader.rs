@@ -7,10 +7,11 @@ use regimen_core::{At, BoxError, Data, Random, keyed};
 
 use super::assemble::Plan;
 use super::collate::{CollateInto, CollateWith, Collator, Pad, Stack, TransformBatch};
+use super::consumed::Consumed;
 use super::dataset::Dataset;
 use super::epoch::LoaderEpoch;
 use super::sampler::Sampler;
-use super::shard::{Last, Shard};
+use super::shard::{From, Last, Shard};
 use super::transform::{Samples, Transformed, TryTransformed};
 
 /// Batches of a dataset: [`Data`] for a run.
@@ -275,14 +276,25 @@ where
                 "{draws} samples do not fill one batch of {batch_size}, and it is dropped"
             )));
         }
-        if batches < at.skip {
-            return Err(fail(format!("{} batches were consumed of an epoch that has {batches}", at.skip)));
-        }
+        let consumed = match at.position {
+            Some(position) => Consumed::read(position).map_err(|error| fail(error.to_string()))?,
+            None if batches < at.skip => {
+                let skip = at.skip;
+                return Err(fail(format!("{skip} batches were consumed of an epoch that has {batches}")));
+            }
+            None => {
+                let samples = at.skip.saturating_mul(batch_size).min(draws);
+                Consumed { samples, of: draws, batch: batch_size }
+            }
+        };
+        let from = From { batches: at.skip, samples: consumed.samples };
         let seed = keyed(self.settings.seed.unwrap_or(at.seed), &self.settings.stream, 0, 0);
         let order =
             self.settings.sampler.order(len, seed, at.epoch).map_err(|error| fail(error.to_string()))?;
-        let shard = Shard::new(draws, batch_size, last, at.rank).map_err(|error| fail(error.to_string()))?;
+        let shard =
+            Shard::new(draws, batch_size, last, at.rank, from).map_err(|error| fail(error.to_string()))?;
         let plan = Plan {
+            dataset: name.clone(),
             samples: self.samples.clone(),
             collator: self.collator.clone(),
             len,
@@ -295,8 +307,11 @@ where
         };
         let prefetch = self.settings.prefetch.unwrap_or(workers.saturating_mul(2));
         let slow = self.settings.slow;
-        let numbers = at.skip..batches;
+        let numbers = shard.numbers();
         let mut epoch = LoaderEpoch::new(name.clone(), Arc::new(plan), numbers, workers, prefetch, slow)?;
+        for notice in consumed.notices(draws, batch_size) {
+            epoch.notify(format!("dataset `{name}`: {notice}"));
+        }
         if draws < batch_size && at.skip == 0 {
             epoch.notify(format!(
                 "dataset `{name}`: its {draws} samples are less than one batch of {batch_size}"

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use regimen_core::{At, BoxError, Data, DynData, Epoch, Fetched, Position, Random, keyed};
 
+use super::mix_length::{Length, at_random, in_turn, one_by_one, shorter};
 use super::mix_source::{Exhausted, Source, Sources, opened};
 use super::position::{Decoder, Encoder};
 
@@ -88,8 +89,8 @@ impl<B> Mix<B> {
         self
     }
 
-    /// The turns of the sources, by name; those that are not named have none. Default: as added.
-    /// In order, a source may be named again, and is passed through again.
+    /// The turns of the sources, by name: each at least once. Default: as added. In order, a source
+    /// may be named again, and is passed through again.
     pub fn order<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.order = Some(names.into_iter().map(Into::into).collect());
         self
@@ -114,7 +115,22 @@ impl<B> Mix<B> {
             let place = self.sources.iter().position(|source| *source.name == **name);
             place.ok_or_else(|| format!("there is no source `{name}` to have a turn").into())
         });
-        turns.collect()
+        let turns: Vec<usize> = turns.collect::<Result<_, BoxError>>()?;
+        match (0..self.sources.len()).find(|place| !turns.contains(place)) {
+            Some(place) => {
+                let name = &self.sources[place].name;
+                Err(format!("source `{name}` has no turn; name it in the order, or do not add it").into())
+            }
+            None => Ok(turns),
+        }
+    }
+
+    fn length(&self, turns: &[usize], turn: u64, lengths: &[Length]) -> Option<u64> {
+        match self.strategy {
+            Strategy::InOrder => one_by_one(lengths, turns, turn),
+            Strategy::RoundRobin => in_turn(lengths, turns, turn, self.stopping),
+            Strategy::Random => at_random(lengths, turns, self.stopping),
+        }
     }
 
     fn check(&self, turns: &[usize]) -> Result<(), BoxError> {
@@ -133,6 +149,10 @@ impl<B> Mix<B> {
                 .into());
             }
         }
+        let sum: f64 = self.sources.iter().map(|source| source.weight).sum();
+        if !sum.is_finite() {
+            return Err(format!("weights that sum to {sum} cannot be drawn by").into());
+        }
         Ok(())
     }
 }
@@ -148,7 +168,7 @@ impl<B> Data for Mix<B> {
         let turns = self.turns()?;
         self.check(&turns)?;
         let mut epoch = MixEpoch {
-            strategy: self.strategy,
+            mix: self,
             sources: opened(&self.sources, at, self.stopping, self.allow_empty)?,
             turns,
             turn: 0,
@@ -160,8 +180,8 @@ impl<B> Data for Mix<B> {
             epoch.sources.restore(&mut position)?;
             position.end()?;
         } else {
-            for _ in 0..at.skip {
-                epoch.draw()?.ok_or("more batches were consumed of an epoch than its sources have")?;
+            for number in 0..at.skip {
+                epoch.draw()?.ok_or_else(|| shorter(at.skip, number))?;
             }
         }
         Ok(epoch)
@@ -169,21 +189,8 @@ impl<B> Data for Mix<B> {
 
     fn batches(&self) -> Option<u64> {
         let turns = self.turns().ok()?;
-        let lengths: Vec<u64> =
-            turns.iter().map(|&place| self.sources[place].data.dyn_batches()).collect::<Option<_>>()?;
-        let once = turns.iter().collect::<std::collections::BTreeSet<_>>().len() == turns.len();
-        // In turns, a source of `n` batches is found exhausted in round `n`, counted from 0.
-        let lengths: Vec<u64> = lengths.into_iter().filter(|&length| length > 0).collect();
-        let found = lengths.iter().zip(0..).map(|(&length, turn)| (length, turn));
-        let until = |(length, turn): (u64, u64)| length * lengths.len() as u64 + turn;
-        match (self.strategy, self.stopping) {
-            (Strategy::InOrder, _) => Some(lengths.iter().sum()),
-            _ if !once => None,
-            (_, Stopping::AllExhausted) => Some(lengths.iter().sum()),
-            (Strategy::RoundRobin, Stopping::SmallestExhausted) => found.min().map(until),
-            (Strategy::RoundRobin, Stopping::RestartUntilAllExhausted) => found.max().map(until),
-            _ => None,
-        }
+        let lengths = self.sources.iter().map(Source::length).collect::<Option<Vec<_>>>()?;
+        self.length(&turns, 0, &lengths)
     }
 }
 
@@ -200,7 +207,7 @@ impl<B> std::fmt::Debug for Mix<B> {
 
 /// One epoch of a [`Mix`].
 pub struct MixEpoch<'a, B> {
-    strategy: Strategy,
+    mix: &'a Mix<B>,
     sources: Sources<'a, B>,
     turns: Vec<usize>,
     /// Turns had: by batches given or sources passed over.
@@ -212,10 +219,10 @@ impl<B> MixEpoch<'_, B> {
     fn draw(&mut self) -> Result<Option<Fetched<B>>, BoxError> {
         while let Some(place) = self.place() {
             if let Some(fetched) = self.sources.next(place)? {
-                self.turn += u64::from(self.strategy != Strategy::InOrder);
+                self.turn += u64::from(self.mix.strategy != Strategy::InOrder);
                 return Ok(Some(fetched));
             }
-            match (self.strategy, self.sources.exhausted(place)) {
+            match (self.mix.strategy, self.sources.exhausted(place)) {
                 (Strategy::InOrder, _) => self.turn += 1,
                 (_, Exhausted::Stop) => break,
                 (_, Exhausted::GoOn) => {}
@@ -227,7 +234,7 @@ impl<B> MixEpoch<'_, B> {
     /// Whose turn it is; nobody's at the end.
     fn place(&mut self) -> Option<usize> {
         let turns = self.turns.len() as u64;
-        match self.strategy {
+        match self.mix.strategy {
             Strategy::InOrder => self.turns.get(usize::try_from(self.turn).ok()?).copied(),
             Strategy::RoundRobin => {
                 let turn = (self.turn..self.turn + turns)
@@ -262,6 +269,10 @@ impl<B> Epoch for MixEpoch<'_, B> {
         Some(fetched.map(|fetched| Fetched { position: Some(self.position()), ..fetched }))
     }
 
+    fn batches_left(&self) -> Option<u64> {
+        self.mix.length(&self.turns, self.turn, &self.sources.lengths()?)
+    }
+
     fn notice(&mut self) -> Option<String> {
         self.sources.notice()
     }
@@ -269,6 +280,6 @@ impl<B> Epoch for MixEpoch<'_, B> {
 
 impl<B> std::fmt::Debug for MixEpoch<'_, B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MixEpoch").field("strategy", &self.strategy).field("turn", &self.turn).finish()
+        f.debug_struct("MixEpoch").field("mix", self.mix).field("turn", &self.turn).finish()
     }
 }

@@ -6,12 +6,14 @@
 mod assemble;
 mod collate;
 mod combine;
+mod consumed;
 mod dataset;
 mod epoch;
 mod fault;
 mod loader;
 mod mix;
 mod mix_all;
+mod mix_length;
 mod mix_source;
 mod permutation;
 mod position;

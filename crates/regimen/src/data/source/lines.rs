@@ -37,6 +37,12 @@ impl Stream for Lines {
             position.end()?;
         }
         let mut file = File::open(&self.path).map_err(|error| about(&self.path, error))?;
+        let has = file.metadata().map_err(|error| about(&self.path, error))?.len();
+        if has < byte {
+            let what =
+                format!("{byte} bytes were read of a file that has {has} now: the data became shorter");
+            return Err(about(&self.path, what));
+        }
         file.seek(SeekFrom::Start(byte)).map_err(|error| about(&self.path, error))?;
         Ok(LinesReader { path: self.path.clone(), file: BufReader::new(file), line, byte })
     }

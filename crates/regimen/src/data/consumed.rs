@@ -1,0 +1,97 @@
+//! How far an epoch was consumed, counted in samples.
+//!
+//! Batches are no measure: a run may go on with others. So the position of a batch counts the
+//! samples of the epoch's order up to its end, those of all ranks and those passed over included.
+
+use regimen_core::{BoxError, Position};
+
+use super::position::{Decoder, Encoder};
+
+/// How much of an epoch was consumed, and what its batches were cut from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Consumed {
+    /// Samples that were consumed.
+    pub(crate) samples: u64,
+    /// Samples of the whole epoch.
+    pub(crate) of: u64,
+    /// Samples of one batch.
+    pub(crate) batch: u64,
+}
+
+/// What a position of a [`Consumed`] begins with, and one of a [`Streamed`].
+const CONSUMED: u64 = u64::from_le_bytes(*b"consumed");
+const STREAMED: u64 = u64::from_le_bytes(*b"streamed");
+
+impl Consumed {
+    pub(crate) fn position(self) -> Position {
+        let mut bytes = [0; 32];
+        let numbers = [CONSUMED, self.samples, self.of, self.batch];
+        for (place, number) in bytes.as_chunks_mut().0.iter_mut().zip(numbers) {
+            *place = number.to_le_bytes();
+        }
+        Position::new(&bytes)
+    }
+
+    pub(crate) fn read(position: &Position) -> Result<Self, BoxError> {
+        let mut position = Decoder::new(position);
+        position.tag(CONSUMED)?;
+        let consumed =
+            Consumed { samples: position.number()?, of: position.number()?, batch: position.number()? };
+        position.end()?;
+        Ok(consumed)
+    }
+
+    /// What is worth telling where an epoch that was consumed so far goes on as one of `of` samples
+    /// in batches of `batch`.
+    pub(crate) fn notices(&self, of: u64, batch: u64) -> impl Iterator<Item = String> {
+        let Consumed { samples, of: had, .. } = *self;
+        let other_length = (had != of).then(|| {
+            format!(
+                "an epoch has {of} samples now, and had {had} when this one was saved: it goes on at sample \
+                 {samples}, and where the order depends on their number, some come twice and some not at all"
+            )
+        });
+        other_length.into_iter().chain(other_batch(self.batch, batch, samples))
+    }
+}
+
+/// How much of a stream was consumed in an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Streamed {
+    /// Samples that were consumed.
+    pub(crate) samples: u64,
+    /// Samples of one batch.
+    pub(crate) batch: u64,
+    /// Where the reader stood.
+    pub(crate) reader: Position,
+}
+
+impl Streamed {
+    pub(crate) fn position(&self) -> Position {
+        let Streamed { samples, batch, ref reader } = *self;
+        Encoder::default().number(STREAMED).number(samples).number(batch).position(reader).finish()
+    }
+
+    /// None where the position is that of a reader alone, as loaders of streams saved it once.
+    pub(crate) fn read(position: &Position) -> Result<Option<Self>, BoxError> {
+        let mut position = Decoder::new(position);
+        if position.tag(STREAMED).is_err() {
+            return Ok(None);
+        }
+        let streamed =
+            Streamed { samples: position.number()?, batch: position.number()?, reader: position.position()? };
+        position.end()?;
+        Ok(Some(streamed))
+    }
+
+    /// What is worth telling where the epoch goes on in batches of `batch`.
+    pub(crate) fn notice(&self, batch: u64) -> Option<String> {
+        other_batch(self.batch, batch, self.samples)
+    }
+}
+
+fn other_batch(had: u64, batch: u64, samples: u64) -> Option<String> {
+    let text =
+        || format!("batches of {batch} samples now, and of {had} before: it goes on at sample {samples}");
+    (had != batch).then(text)
+}
