@@ -107,7 +107,7 @@ impl<S: Stream, C: Collator<S::Item>> Data for StreamLoader<S, C> {
         let streamed = at.position.map(|position| self.streamed(position, at.skip)).transpose()?;
         let position = streamed.as_ref().map(|streamed| &streamed.reader);
         let from = StreamAt { epoch: at.epoch, seed, position };
-        let reader = catch(|| self.stream.open(from)).map_err(|error| self.fault(0, error))?;
+        let reader = catch(|| self.stream.open(from)).map_err(|error| self.fault(at.skip, error))?;
         let mut epoch = StreamEpoch {
             loader: self,
             reader,
