@@ -3,7 +3,7 @@
 //! Batches are no measure: a run may go on with others. So the position of a batch counts the
 //! samples of the epoch's order up to its end, those of all ranks and those passed over included.
 
-use regimen_core::{BoxError, Position};
+use regimen_core::{At, BoxError, Position};
 
 use super::position::{Decoder, Encoder};
 
@@ -32,7 +32,12 @@ impl Consumed {
         Position::new(&bytes)
     }
 
-    pub(crate) fn read(position: &Position) -> Result<Self, BoxError> {
+    /// What `at` says of an epoch of `of` samples in batches of `batch`. Without a position, as
+    /// checkpoints had none once, all batches before were of that size.
+    pub(crate) fn at(at: At<'_>, of: u64, batch: u64) -> Result<Self, BoxError> {
+        let Some(position) = at.position else {
+            return Ok(Consumed { samples: at.skip.saturating_mul(batch).min(of), of, batch });
+        };
         let mut position = Decoder::new(position);
         position.tag(CONSUMED)?;
         let consumed =
@@ -72,15 +77,18 @@ impl Streamed {
         Encoder::default().number(STREAMED).number(samples).number(batch).position(reader).finish()
     }
 
-    /// None where the position is that of a reader alone, as loaders of streams saved it once.
-    pub(crate) fn read(position: &Position) -> Result<Option<Self>, BoxError> {
-        let mut position = Decoder::new(position);
-        if position.tag(STREAMED).is_err() {
-            return Ok(None);
+    /// What `at` says of an epoch in batches of `batch`; none where it has no position. One that is
+    /// a reader's alone is from a time when all batches were of one size.
+    pub(crate) fn at(at: At<'_>, batch: u64) -> Result<Option<Self>, BoxError> {
+        let Some(position) = at.position else { return Ok(None) };
+        let mut saved = Decoder::new(position);
+        if saved.tag(STREAMED).is_err() {
+            let samples = at.skip.saturating_mul(batch);
+            return Ok(Some(Streamed { samples, batch, reader: position.clone() }));
         }
         let streamed =
-            Streamed { samples: position.number()?, batch: position.number()?, reader: position.position()? };
-        position.end()?;
+            Streamed { samples: saved.number()?, batch: saved.number()?, reader: saved.position()? };
+        saved.end()?;
         Ok(Some(streamed))
     }
 

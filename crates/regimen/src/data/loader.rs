@@ -276,17 +276,11 @@ where
                 "{draws} samples do not fill one batch of {batch_size}, and it is dropped"
             )));
         }
-        let consumed = match at.position {
-            Some(position) => Consumed::read(position).map_err(|error| fail(error.to_string()))?,
-            None if batches < at.skip => {
-                let skip = at.skip;
-                return Err(fail(format!("{skip} batches were consumed of an epoch that has {batches}")));
-            }
-            None => {
-                let samples = at.skip.saturating_mul(batch_size).min(draws);
-                Consumed { samples, of: draws, batch: batch_size }
-            }
-        };
+        if at.position.is_none() && batches < at.skip {
+            let skip = at.skip;
+            return Err(fail(format!("{skip} batches were consumed of an epoch that has {batches}")));
+        }
+        let consumed = Consumed::at(at, draws, batch_size).map_err(|error| fail(error.to_string()))?;
         let from = From { batches: at.skip, samples: consumed.samples };
         let seed = keyed(self.settings.seed.unwrap_or(at.seed), &self.settings.stream, 0, 0);
         let order =

@@ -72,8 +72,8 @@ pub(crate) fn at_once(lengths: &[Length], stopping: Stopping) -> Option<u64> {
 
 /// The error of sources that are over before the place where they are to go on.
 pub(crate) fn shorter(consumed: u64, batches: u64) -> BoxError {
-    format!("{consumed} batches were consumed of an epoch whose sources give {batches} now: the data became shorter")
-        .into()
+    let given = format!("an epoch whose sources give {batches} now");
+    format!("{consumed} batches were consumed of {given}: the data became shorter").into()
 }
 
 fn once(turns: &[usize]) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use regimen_core::{At, BoxError, Data, Epoch, Fetched, Position, Random, Rank, keyed};
+use regimen_core::{At, BoxError, Data, Epoch, Fetched, Random, Rank, keyed};
 
 use super::collate::{CollateInto, CollateWith, Collator, Stack};
 use super::consumed::Streamed;
@@ -104,7 +104,7 @@ impl<S: Stream, C: Collator<S::Item>> Data for StreamLoader<S, C> {
         }
         let seed = keyed(self.seed.unwrap_or(at.seed), "stream", 0, 0);
         let size = self.batch_size as u64;
-        let streamed = at.position.map(|position| self.streamed(position, at.skip)).transpose()?;
+        let streamed = Streamed::at(at, size).map_err(|error| self.fault(at.skip, error))?;
         let position = streamed.as_ref().map(|streamed| &streamed.reader);
         let from = StreamAt { epoch: at.epoch, seed, position };
         let reader = catch(|| self.stream.open(from)).map_err(|error| self.fault(at.skip, error))?;
@@ -141,15 +141,6 @@ impl<S: Stream, C: Collator<S::Item>> Data for StreamLoader<S, C> {
 }
 
 impl<S: Stream, C> StreamLoader<S, C> {
-    /// What `position` says after `skip` batches.
-    fn streamed(&self, position: &Position, skip: u64) -> Result<Streamed, BoxError> {
-        let batch = self.batch_size as u64;
-        let samples = skip.saturating_mul(batch);
-        let alone = || Streamed { samples, batch, reader: position.clone() };
-        let streamed = Streamed::read(position).map_err(|error| self.fault(skip, error))?;
-        Ok(streamed.unwrap_or_else(alone))
-    }
-
     fn fault(&self, number: u64, error: BoxError) -> BoxError {
         format!("stream `{}` batch {number}: {error}", self.stream.name()).into()
     }
