@@ -85,7 +85,8 @@ impl<S, C> Loader<S, C> {
     /// Samples a batch, over all ranks together. Default 1; zero is an error.
     ///
     /// Each of `n` ranks takes an n-th of every batch, so what a run sees does not depend on how
-    /// many there are, and it can go on with another number of them.
+    /// many there are, and it can go on with another number of them. It can go on with another
+    /// batch size too: inside an epoch at the same sample, of which a notice tells.
     pub fn batch_size(mut self, samples: usize) -> Self {
         if samples == 0 {
             self.settings.refused.get_or_insert_with(|| "a batch size of 0 cannot be used".into());

@@ -46,7 +46,8 @@ impl<S: Stream> StreamLoader<S> {
 }
 
 impl<S: Stream, C> StreamLoader<S, C> {
-    /// Samples a batch, over all ranks together. Zero is an error of the first epoch.
+    /// Samples a batch, over all ranks together. Zero is an error of the first epoch. A run can go
+    /// on with another size, inside an epoch at the same sample, of which a notice tells.
     pub fn batch_size(self, samples: usize) -> Self {
         StreamLoader { batch_size: samples, ..self }
     }
