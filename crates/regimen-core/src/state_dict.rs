@@ -174,6 +174,38 @@ impl Array {
         Ok(T::read(&self.bytes))
     }
 
+    /// Whether no element is infinite or NaN; true where they are no floats.
+    pub fn is_finite(&self) -> bool {
+        self.largest_magnitude().is_none_or(|(largest, infinity)| largest < infinity)
+    }
+
+    /// Whether an element is NaN.
+    pub fn has_nan(&self) -> bool {
+        self.largest_magnitude().is_some_and(|(largest, infinity)| largest > infinity)
+    }
+
+    /// The largest of the floats' bits without their signs, and those of infinity: of what is larger
+    /// than that, all is NaN. None where the elements are no floats.
+    fn largest_magnitude(&self) -> Option<(u64, u64)> {
+        fn largest<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> u64) -> u64 {
+            bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).max().unwrap_or(0)
+        }
+        let half = |bytes: [u8; 2]| u64::from(u16::from_le_bytes(bytes) & 0x7FFF);
+        match self.dtype {
+            Dtype::F16 => Some((largest(&self.bytes, half), 0x7C00)),
+            Dtype::BF16 => Some((largest(&self.bytes, half), 0x7F80)),
+            Dtype::F32 => {
+                let read = |bytes| u64::from(u32::from_le_bytes(bytes) & 0x7FFF_FFFF);
+                Some((largest(&self.bytes, read), 0x7F80_0000))
+            }
+            Dtype::F64 => {
+                let read = |bytes| u64::from_le_bytes(bytes) & (u64::MAX >> 1);
+                Some((largest(&self.bytes, read), 0x7FF0_0000_0000_0000))
+            }
+            _ => None,
+        }
+    }
+
     /// The text this array holds. An error where it is not UTF-8.
     pub fn to_text(&self) -> Result<String, BoxError> {
         Ok(String::from_utf8(self.to_vec()?)?)
@@ -335,6 +367,30 @@ mod tests {
             "23 bytes do not fill F32 of shape [2, 3]"
         );
         assert!(Array::new(Dtype::F64, vec![usize::MAX, 2], Vec::new()).is_err());
+    }
+
+    #[test]
+    fn infinity_and_nan_are_seen_in_every_type_and_large_numbers_are_not_taken_for_them() {
+        let check = |dtype: Dtype, bits: u64, finite, nan| {
+            let bytes = bits.to_le_bytes()[..dtype.size()].to_vec();
+            let array = Array::new(dtype, vec![], bytes).unwrap();
+            assert_eq!((array.is_finite(), array.has_nan()), (finite, nan), "{dtype:?} {bits:x}");
+        };
+        for (dtype, largest) in [
+            (Dtype::F16, 0x7BFF),
+            (Dtype::BF16, 0x7F7F),
+            (Dtype::F32, 0x7F7F_FFFF),
+            (Dtype::F64, 0x7FEF_FFFF_FFFF_FFFF_u64),
+        ] {
+            let sign = 1 << (8 * dtype.size() - 1);
+            for bits in [0, sign] {
+                check(dtype, bits, true, false);
+                check(dtype, bits | largest, true, false);
+                check(dtype, bits | (largest + 1), false, false);
+                check(dtype, bits | (largest + 2), false, true);
+            }
+        }
+        check(Dtype::U8, 0xFF, true, false);
     }
 
     #[test]

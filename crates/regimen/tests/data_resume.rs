@@ -60,7 +60,9 @@ fn leg<T>(
     run.train(data, limits).map_err(|error| error.to_string())?;
     let saved = run.moment().run_state().unwrap();
     drop(run);
-    let notices = notices.lock().unwrap().clone();
+    let mut notices = notices.lock().unwrap().clone();
+    // The run tells by itself of another number of batches.
+    notices.retain(|notice: &String| !notice.starts_with("an epoch of the train data has "));
     Ok(Leg { batches: unit.0, saved, notices })
 }
 
