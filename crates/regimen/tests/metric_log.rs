@@ -257,7 +257,10 @@ fn a_log_that_is_not_the_one_of_the_checkpoint_is_an_error_and_left_alone() {
     };
     let other = "x".repeat(1000);
     check(Some("step\n"), &format!("has 5 bytes, but {length} when the checkpoint was made"));
-    check(Some(&other), &format!("is not the one of this run: no line ends at byte {length}"));
+    check(
+        Some(&other),
+        &format!("is not the one of this run: its first {length} bytes are not those that were written"),
+    );
     check(None, &format!("has 0 bytes, but {length} when the checkpoint was made"));
 }
 

@@ -59,7 +59,7 @@ impl LogFile {
         let can_be_cut = found.as_ref().is_none_or(Metadata::is_file);
         let found = found.filter(Metadata::is_file).map_or(0, |file| file.len());
         if let Some(mark) = self.restored.filter(|_| can_be_cut) {
-            return self.cut_back(found, mark);
+            return OpenFile::go_on(&self.path, mark);
         }
         if found > 0 && self.existing == Existing::Rename {
             set_aside(&self.path).map_err(|cause| self.failed("set aside", cause))?;
@@ -77,32 +77,6 @@ impl LogFile {
         if open.length() == 0 {
             open.append(self.format.header().as_bytes())?;
         }
-        Ok(open)
-    }
-
-    /// Cuts the file, which has `found` bytes, back to where the checkpoint was made.
-    fn cut_back(&self, found: u64, Mark { length, checksum }: Mark) -> Result<OpenFile, BoxError> {
-        let path = self.path.display();
-        let refusal = |why: String| -> BoxError {
-            format!("the log {path} {why}; put the file back, or log to another path").into()
-        };
-        if found < length {
-            return Err(refusal(format!("has {found} bytes, but {length} when the checkpoint was made")));
-        }
-        let mut open = OpenFile::open(&self.path)?;
-        let read = |cause: io::Error| self.failed("read", cause);
-        let mut last = [0];
-        open.bytes(length - 1, length).and_then(|mut end| end.read_exact(&mut last)).map_err(read)?;
-        if last != *b"\n" {
-            return Err(refusal(format!("is not the one of this run: no line ends at byte {length}")));
-        }
-        let here = open.checksum(length).map_err(read)?;
-        if checksum.is_some_and(|written| written != here.clone().finalize()) {
-            return Err(refusal(format!(
-                "is not the one of this run: its first {length} bytes are not those that were written"
-            )));
-        }
-        open.keep(length, here).map_err(|cause| self.failed("cut back", cause))?;
         Ok(open)
     }
 
@@ -173,32 +147,18 @@ impl MetricSink for LogFile {
 /// The length, 0 where nothing was written yet, and the checksum of so many bytes.
 impl Stateful for LogFile {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
-        let mut dict = StateDict::new();
-        let Mark { length, checksum } =
-            self.restored.or(self.open.as_ref().map(OpenFile::mark)).unwrap_or_default();
-        dict.insert("length", length)?;
-        if let Some(checksum) = checksum {
-            dict.insert(CHECKSUM, checksum)?;
-        }
-        Ok(dict)
+        self.restored.or(self.open.as_ref().map(OpenFile::mark)).unwrap_or_default().state_dict()
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         // A log that had written nothing has nothing to go on from: cutting to 0 would empty a
         // file that belongs to another run.
-        self.restored = Some(read_mark(dict)?).filter(|mark| mark.length > 0);
+        self.restored = Some(Mark::read(dict)?).filter(|mark| mark.length > 0);
         self.open = None;
         Ok(())
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        read_mark(dict).map(drop)
+        Mark::read(dict).map(drop)
     }
-}
-
-const CHECKSUM: &str = "crc32";
-
-fn read_mark(dict: &StateDict) -> Result<Mark, BoxError> {
-    let checksum = dict.contains(CHECKSUM).then(|| dict.get(CHECKSUM)).transpose()?;
-    Ok(Mark { length: dict.get("length")?, checksum })
 }

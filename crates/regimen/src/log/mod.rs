@@ -1,7 +1,7 @@
 //! Logs of metrics: what was measured, in files that other programs read.
 //!
 //! [`MetricLog`] is the callback; what it writes to is a [`MetricSink`]. Files come as tidy CSV and as
-//! JSON lines, with the same fields: see [`Record`].
+//! JSON lines, with the same fields: see [`Record`]. Predictions go to an [`OutputFile`].
 //!
 //! ```no_run
 //! # use regimen::{Every, Run, log::MetricLog};
@@ -16,11 +16,13 @@ mod format;
 mod log_file;
 mod metric_log;
 mod open_file;
+mod output_file;
 mod record;
 mod sink;
 
 pub use self::existing::Existing;
 pub use self::log_file::LogFile;
 pub use self::metric_log::{Failure, MetricLog};
+pub use self::output_file::OutputFile;
 pub use self::record::Record;
 pub use self::sink::MetricSink;

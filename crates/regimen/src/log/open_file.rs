@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::BoxError;
+use crate::{BoxError, StateDict};
 
 /// A file to whose end records are written.
 ///
@@ -30,6 +30,24 @@ pub(super) struct Mark {
     pub(super) length: u64,
     pub(super) checksum: Option<u32>,
 }
+
+impl Mark {
+    pub(super) fn state_dict(self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("length", self.length)?;
+        if let Some(checksum) = self.checksum {
+            dict.insert(CHECKSUM, checksum)?;
+        }
+        Ok(dict)
+    }
+
+    pub(super) fn read(dict: &StateDict) -> Result<Self, BoxError> {
+        let checksum = dict.contains(CHECKSUM).then(|| dict.get(CHECKSUM)).transpose()?;
+        Ok(Mark { length: dict.count("length")?, checksum })
+    }
+}
+
+const CHECKSUM: &str = "crc32";
 
 impl OpenFile {
     /// Opens the file at `path`, which is made where it is not there. Its content is not looked at:
@@ -75,6 +93,39 @@ impl OpenFile {
             let read = piece.len();
             bytes.consume(read);
         }
+    }
+
+    /// Opens the file at `path` and cuts it back to `mark`, where it was when a checkpoint was made. An
+    /// error where its bytes up to there are not those that were written; then it stays as it is.
+    pub(super) fn go_on(path: &Path, mark: Mark) -> Result<Self, BoxError> {
+        let found = fs::metadata(path).map_or(0, |found| found.len());
+        if found < mark.length {
+            let length = mark.length;
+            let why = format!("has {found} bytes, but {length} when the checkpoint was made");
+            return Err(foreign(path, &why));
+        }
+        let mut open = OpenFile::open(path)?;
+        open.cut_back(mark)?;
+        Ok(open)
+    }
+
+    fn cut_back(&mut self, Mark { length, checksum }: Mark) -> Result<(), BoxError> {
+        let read = |cause: io::Error| failed(&self.path, "read", cause);
+        let mut last = [b'\n'];
+        if checksum.is_none() && length > 0 {
+            self.bytes(length - 1, length).and_then(|mut end| end.read_exact(&mut last)).map_err(read)?;
+        }
+        if last != *b"\n" {
+            let why = format!("is not the one of this run: no line ends at byte {length}");
+            return Err(foreign(&self.path, &why));
+        }
+        let here = self.checksum(length).map_err(read)?;
+        if checksum.is_some_and(|written| written != here.clone().finalize()) {
+            let why = "is not the one of this run";
+            let why = format!("{why}: its first {length} bytes are not those that were written");
+            return Err(foreign(&self.path, &why));
+        }
+        self.keep(length, here).map_err(|cause| failed(&self.path, "cut back", cause))
     }
 
     /// Cuts it to its first `length` bytes, whose checksum is `checksum`.
@@ -150,6 +201,11 @@ fn is_same(a: &Metadata, b: &Metadata) -> bool {
 #[cfg(not(unix))]
 fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true
+}
+
+/// The error of a log at `path` that is not the one to go on with.
+fn foreign(path: &Path, why: &str) -> BoxError {
+    format!("the log {} {why}; put the file back, or log to another path", path.display()).into()
 }
 
 /// The error of doing something to the log at `path`.

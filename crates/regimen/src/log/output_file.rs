@@ -1,0 +1,90 @@
+//! A file of predictions, which goes on where a paused prediction stopped.
+
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+
+use super::existing::set_aside;
+use super::open_file::{Mark, OpenFile, failed};
+use crate::{BoxError, Sink, StateDict};
+
+/// Writes predictions to a file: a sink for [`Run::predict_into`](crate::Run::predict_into).
+///
+/// The outputs of one step are one write. With [`Predict::resume`](crate::Evaluate::resume) the file
+/// goes on where the prediction was paused, also in another process: a checkpoint holds the file's
+/// length and the CRC-32 of its bytes, and what was written behind that is cut off, because its steps
+/// are made again. A file that is shorter, or whose bytes up to there are others, is an error. A
+/// prediction that begins anew keeps a file that is there under the next free name (`out.csv.1`).
+///
+/// ```no_run
+/// # use regimen::{Predict, PredictUnit, Run};
+/// # fn example<U: PredictUnit<Batch = u64, Output = f64>>(
+/// #     mut run: Run<'_, U>,
+/// #     data: Vec<u64>,
+/// # ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// use std::io::Write;
+///
+/// use regimen::log::OutputFile;
+///
+/// let mut file = OutputFile::new("out.csv", |output, bytes| Ok(writeln!(bytes, "{output}")?));
+/// run.predict_into(&data, Predict::whole().resume("test"), &mut file)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct OutputFile<F> {
+    path: PathBuf,
+    encode: F,
+    open: Option<OpenFile>,
+}
+
+impl<F> OutputFile<F> {
+    /// A sink that writes to the file at `path` what `encode` adds to the buffer for an output. Its
+    /// folder is created when the prediction begins.
+    pub fn new(path: impl Into<PathBuf>, encode: F) -> Self {
+        OutputFile { path: path.into(), encode, open: None }
+    }
+}
+
+impl<O, F> Sink<O> for OutputFile<F>
+where
+    F: FnMut(O, &mut Vec<u8>) -> Result<(), BoxError>,
+{
+    fn begin(&mut self, position: Option<&StateDict>) -> Result<(), BoxError> {
+        if let Some(folder) = self.path.parent() {
+            let made = fs::create_dir_all(folder);
+            made.map_err(|cause| failed(&self.path, "create the folder of", cause))?;
+        }
+        let mark = match position {
+            Some(position) => Mark::read(position)?,
+            None => {
+                if fs::metadata(&self.path).is_ok_and(|found| found.is_file() && found.len() > 0) {
+                    set_aside(&self.path).map_err(|cause| failed(&self.path, "set aside", cause))?;
+                }
+                Mark::default()
+            }
+        };
+        self.open = Some(OpenFile::go_on(&self.path, mark)?);
+        Ok(())
+    }
+
+    fn write(&mut self, output: O) -> Result<(), BoxError> {
+        let mut bytes = Vec::new();
+        (self.encode)(output, &mut bytes)?;
+        match &mut self.open {
+            Some(open) => open.append(&bytes),
+            None => Err("an output came before its prediction began".into()),
+        }
+    }
+
+    fn position(&mut self) -> Result<StateDict, BoxError> {
+        let Some(open) = &mut self.open else { return Ok(StateDict::new()) };
+        open.sync()?;
+        open.mark().state_dict()
+    }
+}
+
+impl<F> fmt::Debug for OutputFile<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutputFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,105 @@
+//! Predictions in a file: paused, failed, killed and finished, each time gone on with in a new process.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+use regimen::checkpoint::Checkpointer;
+use regimen::log::OutputFile;
+use regimen::{AppState, BoxError, Ended, Error, Evaluate, Event, Parts, PredictUnit, Report, Run, State};
+
+struct Squares;
+
+impl PredictUnit for Squares {
+    type Batch = u64;
+    type Output = u64;
+    fn predict_step(&mut self, _: &mut State, batch: u64) -> Result<u64, BoxError> {
+        Ok(batch * batch)
+    }
+}
+
+impl AppState for Squares {
+    fn visit(&mut self, _: &mut dyn Parts) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// Predicts 1 to 5 as a new process would. It is stopped after `stop` steps, and the sink fails at the
+/// output `fails`.
+fn predict(dir: &Path, name: Option<&'static str>, stop: u64, fails: u64) -> Result<Report, Error> {
+    let mut unit = Squares;
+    let stop = move |state: &mut State, _: &mut Squares| {
+        if state.predict().steps == stop {
+            state.stop("told to");
+        }
+    };
+    let mut run =
+        Run::new(&mut unit).on(Event::PredictStepEnd, stop).saver(Checkpointer::new(dir.join("run")));
+    run.restore_latest()?;
+    let mut file = OutputFile::new(dir.join("out.csv"), move |output: u64, bytes: &mut Vec<u8>| {
+        writeln!(bytes, "{output}")?;
+        if output == fails { Err("no space".into()) } else { Ok(()) }
+    });
+    let config = name.map_or(Evaluate::whole(), |name| Evaluate::whole().resume(name));
+    run.predict_into(&[1, 2, 3, 4, 5], config, &mut file)
+}
+
+fn text(dir: &Path) -> String {
+    fs::read_to_string(dir.join("out.csv")).unwrap()
+}
+
+const WHOLE: &str = "1\n4\n9\n16\n25\n";
+
+#[test]
+fn no_output_is_written_twice_and_none_is_missing_wherever_it_is_paused_or_fails() {
+    for first in 1..=4 {
+        for second in first..=5 {
+            let dir = tempfile::tempdir().unwrap();
+            let dir = dir.path();
+            assert_eq!(predict(dir, Some("a"), first, 0).unwrap().ended, Ended::Paused("told to".into()));
+            // What a process that is killed writes after the last save is dropped.
+            File::options().append(true).open(dir.join("out.csv")).unwrap().write_all(b"16").unwrap();
+            predict(dir, Some("a"), 0, second * second).map(drop).unwrap_or_default();
+            assert_eq!(predict(dir, Some("a"), 0, 0).unwrap().ended, Ended::Complete);
+            assert_eq!(text(dir), WHOLE, "{first} {second}");
+            // It is finished, and stays so.
+            let report = predict(dir, Some("a"), 0, 0).unwrap();
+            assert_eq!((report.ended, report.predict.steps), (Ended::Complete, 5));
+            assert_eq!(text(dir), WHOLE);
+        }
+    }
+}
+
+#[test]
+fn without_a_name_it_begins_anew_and_keeps_the_file_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    predict(dir.path(), None, 2, 0).unwrap();
+    predict(dir.path(), None, 0, 0).unwrap();
+    assert_eq!(text(dir.path()), WHOLE);
+    assert_eq!(fs::read_to_string(dir.path().join("out.csv.1")).unwrap(), "1\n4\n");
+}
+
+#[test]
+fn a_file_that_is_not_the_one_written_is_an_error_and_stays_as_it_is() {
+    for other in ["1\n", "1\n5\n9\n"] {
+        let dir = tempfile::tempdir().unwrap();
+        predict(dir.path(), Some("a"), 2, 0).unwrap();
+        fs::write(dir.path().join("out.csv"), other).unwrap();
+        let error = predict(dir.path(), Some("a"), 0, 0).unwrap_err();
+        let path = dir.path().join("out.csv");
+        let why = match other.len() {
+            2 => "has 2 bytes, but 4 when the checkpoint was made".to_owned(),
+            _ => "is not the one of this run: its first 4 bytes are not those that were written".to_owned(),
+        };
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "sink failed in predict at epoch 0 step 2: the log {} {why}; put the file back, or log to \
+                 another path",
+                path.display()
+            )
+        );
+        assert_eq!(text(dir.path()), other);
+    }
+}
