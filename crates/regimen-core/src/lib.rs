@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod auto_unit;
+mod best;
 mod callback;
 mod callbacks;
 mod data;
@@ -55,7 +56,10 @@ mod task;
 mod unit;
 mod watch;
 
+pub mod text;
+
 pub use auto_unit::{AutoUnit, Averaging, EVAL_LOSS, GradientScaler, NonFinite, Plateau, TRAIN_LOSS, Thaw};
+pub use best::{Best, Goal};
 pub use callback::Callback;
 pub use data::{At, Data, DynData, Epoch, Fetched, Position, Rank};
 pub use engine::{Bucket, Engine, Mode, ToDevice};

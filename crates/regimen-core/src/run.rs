@@ -7,7 +7,7 @@ use crate::guard::guard;
 use crate::on::{On, Outcome};
 use crate::passes::{EvalPass, PredictPass};
 use crate::{
-    BoxError, Callback, Data, Ended, EpochMetrics, Error, EvalUnit, Evaluate, Events, Every, Fit, Moment,
+    BoxError, Callback, Data, Ended, EpochMetrics, Error, EvalUnit, Evaluate, Event, Events, Every, Fit, Moment,
     Phase, Predict, PredictUnit, Rank, Report, Restored, Saver, Source, State, StopHandle, Train, TrainUnit,
     Trigger, Which, loops,
 };
@@ -259,14 +259,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if over.is_some() {
             self.state.replace_stop(over);
         }
-        match result {
-            Ok(()) => Ok(Report {
-                ended,
-                train: self.state.train(),
-                eval: self.state.eval(),
-                predict: self.state.predict(),
-                epochs: std::mem::take(&mut self.epochs),
-            }),
+        match result.and_then(|()| self.report(phase, ended)) {
+            Ok(report) => Ok(report),
             Err(mut error) => {
                 self.callbacks.tell(&self.state, self.unit, &mut error);
                 let told = self.with_saver(|saver, moment| {
@@ -279,6 +273,34 @@ impl<'a, U: ?Sized> Run<'a, U> {
                 Err(error)
             }
         }
+    }
+
+    /// What came of a call in `phase`, completed by callbacks and saver, and told to the callbacks.
+    fn report(&mut self, phase: Phase, ended: Ended) -> Result<Report, Error> {
+        let mut report = Report {
+            phase,
+            ended,
+            train: self.state.train(),
+            eval: self.state.eval(),
+            predict: self.state.predict(),
+            epochs: std::mem::take(&mut self.epochs),
+            bests: Vec::new(),
+            saved: None,
+        };
+        let end = match phase {
+            Phase::Train => Event::TrainEnd,
+            Phase::Eval => Event::EvalEnd,
+            Phase::Predict => Event::PredictEnd,
+        };
+        if phase == Phase::Train {
+            self.callbacks.each(&self.state, end, |callback| callback.sum_up(&mut report))?;
+            self.with_saver(|saver, moment| {
+                saver.sum_up(&mut report, moment);
+                Ok(())
+            })?;
+        }
+        self.callbacks.each(&self.state, end, |callback| callback.on_report(&report))?;
+        Ok(report)
     }
 
     /// Calls the saver, if there is one.
