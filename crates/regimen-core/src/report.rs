@@ -88,7 +88,8 @@ impl Report {
         let measured = self.epochs.iter().filter_map(|epoch| Some((epoch, epoch.metric(key)?)));
         let mut measured = measured.filter(|(_, value)| !value.is_nan());
         let first = measured.next()?;
-        let better = |best: (_, f64), next: (_, f64)| if goal.is_better(next.1, best.1) { next } else { best };
+        let better =
+            |best: (_, f64), next: (_, f64)| if goal.is_better(next.1, best.1) { next } else { best };
         Some(measured.fold(first, better).0)
     }
 

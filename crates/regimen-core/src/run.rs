@@ -7,9 +7,9 @@ use crate::guard::guard;
 use crate::on::{On, Outcome};
 use crate::passes::{EvalPass, PredictPass};
 use crate::{
-    BoxError, Callback, Data, Ended, EpochMetrics, Error, EvalUnit, Evaluate, Event, Events, Every, Fit, Moment,
-    Phase, Predict, PredictUnit, Rank, Report, Restored, Saver, Source, State, StopHandle, Train, TrainUnit,
-    Trigger, Which, loops,
+    BoxError, Callback, Data, Ended, EpochMetrics, Error, EvalUnit, Evaluate, Event, Events, Every, Fit,
+    Moment, Phase, Predict, PredictUnit, Rank, Report, Restored, Saver, Source, State, StopHandle, Train,
+    TrainUnit, Trigger, Which, loops,
 };
 
 /// A unit with its [`State`] and callbacks.

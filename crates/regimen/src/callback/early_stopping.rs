@@ -1,7 +1,10 @@
 //! Early stopping: ends a run whose metric no longer improves.
 
-use super::patience::{Delta, Goal, Patience};
-use crate::{BoxError, Callback, Event, Events, Every, Key, Metric, Phase, Progress, State, Stateful};
+use super::patience::{Delta, Patience};
+use crate::{
+    Best, BoxError, Callback, Event, Events, Every, Goal, Key, Metric, Phase, Progress, Report, State,
+    Stateful,
+};
 
 /// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
 /// reached an aim, has diverged, or is no finite number.
@@ -18,6 +21,9 @@ use crate::{BoxError, Callback, Event, Events, Every, Key, Metric, Phase, Progre
 ///
 /// A metric that was not logged in that phase by the first check is an error which says what was
 /// logged. An epoch in which it is not logged is no check.
+///
+/// The [report](Report::best) has the best finite value of all that were looked at, with its epoch,
+/// over restarts too: those of a warm-up and those by less than the minimum change are among them.
 ///
 /// ```
 /// # use regimen::{Key, Run, callback::EarlyStopping};
@@ -114,6 +120,7 @@ impl EarlyStopping {
     fn check(&mut self, state: &mut State, value: impl Fn(&Metric) -> Option<f64>) -> Result<(), BoxError> {
         let metric = state.metrics(self.phase).get(&self.key).ok_or_else(|| self.not_logged(state))?;
         let Some(value) = value(metric) else { return Ok(()) };
+        self.patience.measured(&Best::now(self.key.clone(), self.patience.goal, value, state));
         if let Some(reason) = self.patience.judge(value) {
             state.finish(format!("early stopping: {} {reason}", self.key));
         }
@@ -153,6 +160,10 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         Some(&mut self.patience)
+    }
+
+    fn sum_up(&mut self, report: &mut Report) {
+        self.patience.best(&self.key).into_iter().for_each(|best| report.add_best(best));
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {

@@ -13,13 +13,13 @@
 use std::sync::Arc;
 
 use regimen_core::{
-    AppState, BoxError, Error, Event, Events, Moment, Phase, Restored, Saver, Source, Stop, Which,
+    AppState, BoxError, Error, Event, Events, Moment, Phase, Report, Restored, Saver, Source, Stop, Which,
     with_spares,
 };
 
 use super::background::{Background, Desk};
 use super::take::{goes_on_alike, measured, take};
-use super::{Checkpointer, Checkpoints, Disk, Snapshot, Store, Writer, restore};
+use super::{Checkpointer, Checkpoints, Disk, Snapshot, Store, Writer, restore, sum_up};
 
 impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
     fn events(&self) -> Events {
@@ -67,6 +67,12 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
             && let Err(cause) = self.save_post_mortem(moment)
         {
             self.saves.fail(cause.to_string());
+        }
+    }
+
+    fn sum_up(&mut self, report: &mut Report, moment: &mut Moment<'_, '_, U>) {
+        if moment.state().rank().index == 0 {
+            sum_up::sum_up(self, report);
         }
     }
 
