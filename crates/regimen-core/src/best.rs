@@ -42,11 +42,8 @@ impl Best {
 }
 
 impl Goal {
-    /// Whether `value` is better than `other`. NaN never is, and anything else is better than it.
+    /// Whether `value` is better than `other`; never where one of them is NaN.
     pub fn is_better(self, value: f64, other: f64) -> bool {
-        if value.is_nan() || other.is_nan() {
-            return !value.is_nan();
-        }
         match self {
             Goal::Min => value < other,
             Goal::Max => value > other,

@@ -146,23 +146,6 @@ fn a_metric_of_one_epoch_is_not_shown_for_the_next() {
 }
 
 #[test]
-fn the_last_lines_say_what_was_best_and_where_it_is() {
-    let out = Out::default();
-    let folder = tempfile::tempdir().unwrap();
-    let checkpoint = |step: u64| folder.path().join(format!("step-{step:09}")).display().to_string();
-    let mut unit = Unit;
-    let saver = || Checkpointer::new(folder.path()).keep_best(1, &LOSS, Goal::Min);
-    let mut run = Run::new(&mut unit)
-        .callback(EarlyStopping::min(LOSS, 2))
-        .callback(bar(&out, Duration::MAX))
-        .saver(saver());
-    let eval = |loss| [loss / 10.0];
-    for (epoch, loss) in [(1, 5.0), (2, 3.0), (3, 4.0)] {
-        run.fit(&DATA, &eval(loss), Fit::epochs(epoch)).unwrap();
-    }
-}
-
-#[test]
 fn what_others_print_and_notices_are_lines_of_their_own() {
     let out = Out::default();
     let bar = bar(&out, Duration::ZERO);

@@ -55,8 +55,14 @@ mod tests {
     #[test]
     fn what_matters_least_is_left_out_first() {
         let mut line = Line::default();
-        let parts =
-            [(0, "epoch 1"), (3, " ####"), (0, " 2/3"), (2, ", 0:07 left"), (1, ", loss 0.25"), (4, ", lr 0.1")];
+        let parts = [
+            (0, "epoch 1"),
+            (3, " ####"),
+            (0, " 2/3"),
+            (2, ", 0:07 left"),
+            (1, ", loss 0.25"),
+            (4, ", lr 0.1"),
+        ];
         parts.into_iter().for_each(|(rank, part)| line.add(rank, part));
         let check = |columns, text: &str| assert_eq!(line.fit(columns), text);
         check(80, "epoch 1 #### 2/3, 0:07 left, loss 0.25, lr 0.1");

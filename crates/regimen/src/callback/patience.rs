@@ -170,3 +170,37 @@ impl Stateful for Patience {
         self.clone().load_state_dict(dict)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOSS: Key = Key::mean("loss");
+
+    #[test]
+    fn the_best_is_not_claimed_where_an_older_version_has_saved_no_more_than_its_value() {
+        let at = |value, train_step| Best {
+            key: LOSS,
+            goal: Goal::Min,
+            value,
+            epoch: 1,
+            train_step,
+            checkpoint: None,
+        };
+        let mut patience = Patience::new(Goal::Min, 3);
+        patience.judge(1.0);
+        patience.measured(&at(1.0, 10));
+        let mut saved = patience.state_dict().unwrap();
+        let mut restored = Patience::new(Goal::Min, 3);
+        restored.load_state_dict(&saved).unwrap();
+        restored.measured(&at(2.0, 20));
+        assert_eq!(restored.best(&LOSS), Some(at(1.0, 10)));
+        // As it was saved before the place of the best was.
+        saved.remove("top").unwrap();
+        saved.remove("top_at").unwrap();
+        restored.load_state_dict(&saved).unwrap();
+        restored.measured(&at(2.0, 20));
+        assert_eq!(restored.best(&LOSS), None);
+        assert_eq!(restored.state_dict().unwrap(), saved);
+    }
+}

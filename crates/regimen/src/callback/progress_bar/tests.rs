@@ -107,7 +107,7 @@ fn a_bar_that_goes_on_begins_where_the_epoch_was_paused() {
     assert_eq!(
         *seen.lock().unwrap(),
         [
-            bar("train epoch 1/1 ########-------- 2/4"),
+            bar("train epoch 1/1 ########-------- 2/4, loss 2.000"),
             bar("train epoch 1/1 ############---- 3/4, ~/s, ~ left, loss 4.000")
         ]
     );
