@@ -122,7 +122,7 @@ impl fmt::Debug for Printer {
 impl Screen {
     /// Standard error: with bars where it is a terminal, else with plain lines.
     pub(super) fn standard_error() -> Self {
-        let terminal = Term::buffered_stderr();
+        let terminal = Term::stderr();
         match terminal.is_term() && !console::is_dumb() {
             true => Screen::Terminal(Arc::new(Mutex::new(Terminal::new(terminal)))),
             false => Screen::lines(io::stderr()),

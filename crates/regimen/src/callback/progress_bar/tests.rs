@@ -140,7 +140,7 @@ fn what_others_print_stays_whole_above_the_bars() {
         move |state: &mut State, _: &mut Unit| -> Result<(), BoxError> {
             let step = state.eval().steps;
             writeln!(printer, "line {step}, {}", "long ".repeat(20))?;
-            printer.suspend(|| direct.write("printed by another\n"));
+            printer.suspend(|| direct.print("printed by another\n"));
             Ok(())
         },
     );

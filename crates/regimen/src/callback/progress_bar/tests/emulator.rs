@@ -1,6 +1,7 @@
 //! A terminal in memory that wraps what it shows anew when its width changes, as most do.
 
 use std::io;
+use std::str::Chars;
 use std::sync::{Arc, Mutex};
 
 use crate::callback::terminal::Device;
@@ -16,6 +17,7 @@ struct Grid {
     /// Where the next character goes.
     row: usize,
     column: usize,
+    wraps: bool,
     /// What was drawn.
     frames: Vec<String>,
 }
@@ -23,10 +25,18 @@ struct Grid {
 impl Emulator {
     pub(super) fn new(columns: usize) -> Self {
         let rows = vec![(Vec::new(), false)];
-        Emulator(Arc::new(Mutex::new(Grid { columns, rows, row: 0, column: 0, frames: Vec::new() })))
+        Emulator(Arc::new(Mutex::new(Grid {
+            columns,
+            rows,
+            row: 0,
+            column: 0,
+            wraps: true,
+            frames: Vec::new(),
+        })))
     }
 
-    pub(super) fn write(&self, text: &str) {
+    /// Writes what is no drawing of the bars.
+    pub(super) fn print(&self, text: &str) {
         self.0.lock().unwrap().write(text);
     }
 
@@ -54,39 +64,60 @@ impl Device for Emulator {
         self.0.lock().unwrap().columns
     }
 
-    fn redraw(&mut self, text: &str, up: usize) -> io::Result<()> {
-        self.0.lock().unwrap().frames.push(text.to_owned());
-        self.write(&format!("\r\u{1b}J{text}"));
-        self.write(&"\u{1b}A".repeat(up));
-        self.write("\r");
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        let mut grid = self.0.lock().unwrap();
+        let shown = text.split('\u{1b}').enumerate();
+        let shown = shown
+            .map(|(i, part)| if i == 0 { part } else { part.split_once(char::is_alphabetic).unwrap().1 });
+        grid.frames.push(shown.collect::<String>().replace('\r', "").trim_end_matches(' ').to_owned());
+        grid.write(text);
         Ok(())
     }
 }
 
 impl Grid {
-    /// Knows two sequences: escape and `J` clears to the end of the screen, `A` goes up a row.
     fn write(&mut self, text: &str) {
         let mut chars = text.chars();
         while let Some(char) = chars.next() {
             match char {
                 '\r' => self.column = 0,
                 '\n' => self.go_down(false),
-                '\u{1b}' if chars.next() == Some('A') => self.row = self.row.saturating_sub(1),
-                '\u{1b}' => {
-                    self.rows.truncate(self.row + 1);
-                    self.rows[self.row].0.truncate(self.column);
-                    self.rows[self.row].1 = false;
-                }
+                '\u{1b}' => self.control(&mut chars),
                 char => {
-                    if self.column == self.columns {
+                    if self.column == self.columns && self.wraps {
                         self.go_down(true);
                     }
+                    self.column = self.column.min(self.columns - 1);
                     let row = &mut self.rows[self.row].0;
                     row.resize(row.len().max(self.column + 1), ' ');
                     row[self.column] = char;
                     self.column += 1;
                 }
             }
+        }
+    }
+
+    /// Knows those that clear the row and to the end of the screen, go up, and switch wrapping.
+    fn control(&mut self, chars: &mut Chars<'_>) {
+        assert_eq!(chars.next(), Some('['));
+        let mut count = 0;
+        let command = loop {
+            match chars.next().unwrap() {
+                '?' => {}
+                digit @ '0'..='9' => count = 10 * count + digit.to_digit(10).unwrap() as usize,
+                command => break command,
+            }
+        };
+        match command {
+            'A' => self.row = self.row.saturating_sub(count.max(1)),
+            'J' => {
+                self.rows.truncate(self.row + 1);
+                self.rows[self.row].0.truncate(self.column);
+            }
+            // All of the row: 2 is the only number that is written.
+            'K' => self.rows[self.row] = (Vec::new(), false),
+            'h' | 'l' => self.wraps = command == 'h',
+            other => panic!("{other} is not known"),
         }
     }
 
