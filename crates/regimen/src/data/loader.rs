@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use regimen_core::text::Count;
 use regimen_core::{At, BoxError, Data, Random, keyed};
 
 use super::assemble::Plan;
@@ -267,16 +268,24 @@ where
         let len = dataset.len();
         let draws = self.settings.sampler.draws(len);
         if len == 0 || draws == 0 {
-            return Err(fail(format!("there is nothing to load: {len} samples, {draws} of them drawn")));
+            return Err(fail(format!(
+                "there is nothing to load: {}, {draws} of them drawn",
+                Count(len as u64, "sample")
+            )));
         }
         let batches = Shard::batches(draws, batch_size, last);
         if batches == 0 {
             return Err(fail(format!(
-                "{draws} samples do not fill one batch of {batch_size}, and it is dropped"
+                "{} cannot fill a batch of {batch_size}, and it is dropped",
+                Count(draws as u64, "sample")
             )));
         }
         if batches < at.skip {
-            return Err(fail(format!("{} batches were consumed of an epoch that has {batches}", at.skip)));
+            return Err(fail(format!(
+                "of an epoch that has {} {} were consumed",
+                Count(batches, "batch"),
+                at.skip
+            )));
         }
         let seed = keyed(self.settings.seed.unwrap_or(at.seed), &self.settings.stream, 0, 0);
         let order =
@@ -299,7 +308,8 @@ where
         let mut epoch = LoaderEpoch::new(name.clone(), Arc::new(plan), numbers, workers, prefetch, slow)?;
         if draws < batch_size && at.skip == 0 {
             epoch.notify(format!(
-                "dataset `{name}`: its {draws} samples are less than one batch of {batch_size}"
+                "dataset `{name}`: {} cannot fill a batch of {batch_size}",
+                Count(draws as u64, "sample")
             ));
         }
         Ok(epoch)

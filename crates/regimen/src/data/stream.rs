@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use regimen_core::text::Count;
 use regimen_core::{BoxError, Position, Random};
 
 use super::position::{Decoder, Encoder};
@@ -119,7 +120,9 @@ impl<I: Iterator, F: Fn(u64) -> I + Send + Sync> Stream for IterStream<F> {
         if let Some(last) = given.checked_sub(1)
             && items.nth(usize::try_from(last)?).is_none()
         {
-            return Err(format!("{given} samples were consumed of a stream that has fewer").into());
+            return Err(
+                format!("the stream has fewer than the {} that went before", Count(given, "sample")).into()
+            );
         }
         Ok(IterReader { items, given })
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::existing::{Existing, set_aside};
 use super::format::Format;
 use super::{MetricSink, Record};
+use crate::text::Count;
 use crate::{BoxError, StateDict, Stateful};
 
 /// A CSV or JSON-lines file.
@@ -82,8 +83,9 @@ impl LogFile {
         let path = self.path.display();
         if found < length {
             return Err(format!(
-                "the log {path} has {found} bytes, but {length} when the checkpoint was made; \
-                 put the file back, or log to another path"
+                "the log {path} has {}, but {length} when the checkpoint was made; \
+                 put the file back, or log to another path",
+                Count(found, "byte")
             )
             .into());
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 
+use regimen_core::text::Count;
 use regimen_core::{BoxError, Dtype};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
@@ -82,7 +83,11 @@ pub(super) fn parse(text: &[u8], data: u64) -> Result<Header, BoxError> {
         header.push((name, layout));
     }
     if at != data {
-        return Err(format!("the header speaks of {at} bytes of arrays, the file holds {data}").into());
+        return Err(format!(
+            "the header speaks of {} of arrays, the file holds {data}",
+            Count(at as u64, "byte")
+        )
+        .into());
     }
     Ok(header)
 }

@@ -69,7 +69,7 @@ impl Device for Emulator {
         let shown = text.split('\u{1b}').enumerate();
         let shown = shown
             .map(|(i, part)| if i == 0 { part } else { part.split_once(char::is_alphabetic).unwrap().1 });
-        grid.frames.push(shown.collect::<String>().replace('\r', "").trim_end_matches(' ').to_owned());
+        grid.frames.push(shown.collect::<String>().replace('\r', "").trim_matches(' ').to_owned());
         grid.write(text);
         Ok(())
     }
