@@ -277,7 +277,7 @@ where
         if batches == 0 {
             return Err(fail(format!(
                 "{} cannot fill a batch of {batch_size}, and it is dropped",
-                Count(draws as u64, "sample")
+                Count(draws, "sample")
             )));
         }
         if batches < at.skip {
@@ -309,7 +309,7 @@ where
         if draws < batch_size && at.skip == 0 {
             epoch.notify(format!(
                 "dataset `{name}`: {} cannot fill a batch of {batch_size}",
-                Count(draws as u64, "sample")
+                Count(draws, "sample")
             ));
         }
         Ok(epoch)

@@ -56,7 +56,7 @@ impl Shard {
             return Err(format!(
                 "a batch of {smallest} of {} leaves some of {} ranks without any; \
                  choose another batch size, `drop_last` or `pad_last`",
-                Count(samples as u64, "sample"),
+                Count(samples, "sample"),
                 rank.count
             )
             .into());

@@ -83,11 +83,9 @@ pub(super) fn parse(text: &[u8], data: u64) -> Result<Header, BoxError> {
         header.push((name, layout));
     }
     if at != data {
-        return Err(format!(
-            "the header speaks of {} of arrays, the file holds {data}",
-            Count(at as u64, "byte")
-        )
-        .into());
+        return Err(
+            format!("the header speaks of {} of arrays, the file holds {data}", Count(at, "byte")).into()
+        );
     }
     Ok(header)
 }
