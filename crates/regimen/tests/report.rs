@@ -66,7 +66,8 @@ fn process(disk: &SimDisk, rules: &Rules, losses: &[f64]) -> Report {
 #[track_caller]
 fn check(rules: &Rules, losses: &[&[f64]], expected: Option<(f64, u64, u64, Option<&str>)>) {
     let disk = SimDisk::new();
-    let report = losses.iter().map(|losses| process(&disk, rules, losses)).last().unwrap();
+    let reports: Vec<_> = losses.iter().map(|losses| process(&disk, rules, losses)).collect();
+    let report = reports.last().unwrap();
     let best = report.best(&LOSS);
     let best = best.map(|best| (best.value, best.epoch, best.train_step, best.checkpoint.as_deref()));
     assert_eq!(best, expected);
@@ -119,19 +120,19 @@ fn rules_that_want_the_opposite_have_no_best() {
 }
 
 /// Evaluates to one loss after another.
-struct Falling(std::vec::IntoIter<f64>);
+struct Falling<'a>(std::slice::Iter<'a, f64>);
 
-impl TrainUnit for Falling {
+impl TrainUnit for Falling<'_> {
     type Batch = u64;
     fn train_step(&mut self, _: &mut State, _: u64) -> Result<(), BoxError> {
         Ok(())
     }
 }
 
-impl EvalUnit for Falling {
+impl EvalUnit for Falling<'_> {
     type Batch = u64;
     fn eval_step(&mut self, state: &mut State, _: u64) -> Result<(), BoxError> {
-        self.0.next().into_iter().for_each(|loss| state.log(LOSS, loss, 1.0));
+        self.0.next().into_iter().for_each(|loss| state.log(LOSS, *loss, 1.0));
         Ok(())
     }
 }
@@ -139,7 +140,7 @@ impl EvalUnit for Falling {
 #[test]
 fn without_a_rule_the_best_of_the_call_is_found_by_a_goal() {
     let check = |losses: &[f64], min: Option<u64>, max: Option<u64>| {
-        let mut unit = Falling(losses.to_vec().into_iter());
+        let mut unit = Falling(losses.iter());
         let report = fit(&mut unit, &[1], &[1], Fit::epochs(4)).unwrap();
         let epoch = |goal| report.best_of_call(&LOSS, goal).map(|epoch| epoch.epoch);
         assert_eq!((epoch(Goal::Min), epoch(Goal::Max)), (min, max), "{losses:?}");
