@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use regimen::text::Count;
 use regimen::{
     AutoUnit, BoxError, Callback, EVAL_LOSS, EvalUnit, Event, Events, Fit, Key, Loss, Run, State, Step, Task,
     TrainUnit,
@@ -85,7 +86,7 @@ impl<U> Callback<U> for Stopwatch {
     }
 
     fn on_train_end(&mut self, state: &mut State, _: &mut U) -> Result<(), BoxError> {
-        println!("{} steps in {:.2} s", state.train().steps, self.0.elapsed().as_secs_f64());
+        println!("{} in {:.2} s", Count(state.train().steps, "step"), self.0.elapsed().as_secs_f64());
         Ok(())
     }
 }

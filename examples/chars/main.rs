@@ -22,8 +22,9 @@ use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
 use regimen::schedule::{Cosine, ScheduleExt, WarmUp};
 use regimen::signal::Signals;
+use regimen::text::Count;
 use regimen::{
-    AutoUnit, BoxError, Ended, Engine, Evaluate, Event, Every, Fit, Mode, Random, Run, State, keyed,
+    AutoUnit, BoxError, Ended, Engine, Evaluate, Event, Every, Fit, Goal, Mode, Random, Run, State, keyed,
 };
 use regimen_burn::burn::optim::AdamWConfig;
 use regimen_burn::burn::tensor::Device;
@@ -76,7 +77,11 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         run = run
             .callback(MetricLog::csv(out.join("metrics.csv")))
             .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
-            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2));
+            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_best(
+                1,
+                &BITS,
+                Goal::Min,
+            ));
         if let Some(restored) = run.restore_latest()? {
             println!("going on from step {} ({})", restored.step, restored.from);
         }
@@ -85,7 +90,6 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let (train, held_out) = (train_loader(train, args), eval_loader(held_out, args));
     let mut report =
         run.fit(&train, &held_out, Fit::steps(args.steps).eval_every(Every::steps(args.eval_every)))?;
-    println!("training {} after {} steps", report.ended, report.train.steps);
     if !matches!(report.ended, Ended::Paused(_)) {
         report = run.evaluate(&held_out, Evaluate::whole())?;
     }
@@ -112,7 +116,12 @@ fn writer(
         let characters = unit
             .engine_mut()
             .with_module(Mode::Predict, |network| sample(network, (SAMPLE, context), &mut random, &device))?;
-        Ok(writeln!(printer, "after {steps} steps it writes:\n{}\n", alphabet.decode(&characters))?)
+        Ok(writeln!(
+            printer,
+            "after {} it writes:\n{}\n",
+            Count(steps, "step"),
+            alphabet.decode(&characters)
+        )?)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use flate2::read::GzDecoder;
 use regimen::BoxError;
 use regimen::data::Dataset;
+use regimen::text::Count;
 
 /// A text, of which the last tenth is held out.
 #[derive(Debug)]
@@ -53,8 +54,9 @@ impl Text {
         if text.held_out.is_empty() {
             let (found, needed) = (characters.len(), context.saturating_add(1).saturating_mul(10));
             return Err(format!(
-                "{name} has {found} characters; a context of {context} needs {needed}: \
-                 give a longer text or a shorter context"
+                "{name} has {}; a context of {context} needs {needed}: \
+                 give a longer text or a shorter context",
+                Count(found as u64, "character")
             )
             .into());
         }
@@ -119,7 +121,7 @@ impl Dataset for Windows {
         let window = index.checked_mul(self.stride).and_then(|begin| self.characters.as_ref().get(begin..));
         match window.and_then(|rest| rest.get(..self.length)) {
             Some(window) => Ok(window.to_vec()),
-            None => Err(format!("there are {} windows only", self.len()).into()),
+            None => Err(format!("the text has {} only", Count(self.len() as u64, "window")).into()),
         }
     }
 
@@ -157,7 +159,7 @@ mod tests {
                 (0..windows.len()).map(|i| alphabet.decode(&windows.get(i).unwrap())).collect();
             assert_eq!(found, expected);
             let error = windows.get(windows.len()).unwrap_err().to_string();
-            assert_eq!(error, format!("there are {} windows only", expected.len()));
+            assert_eq!(error, format!("the text has {} only", Count(expected.len() as u64, "window")));
         }
         check(5, 1, &["abcde", "bcdef", "cdefg"]);
         check(3, 2, &["abc", "cde", "efg"]);

@@ -12,9 +12,8 @@ use clap::Parser;
 use regimen::callback::{EarlyStopping, LearningRateMonitor, ProgressBar};
 use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
-use regimen::schedule::OneCycle;
 use regimen::signal::Signals;
-use regimen::{AutoUnit, Averaging, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run};
+use regimen::{AutoUnit, Averaging, BoxError, EVAL_LOSS, Ended, Every, Fit, Goal, Predict, Run};
 use regimen_burn::burn::optim::AdamConfig;
 use regimen_burn::{Burn, initialize};
 use regimen_examples::args::Args;
@@ -41,13 +40,11 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let digits = args.digits()?;
     let side = digits.side;
     let Split { train, validation, test } = digits.split();
-    let batches = train.len().div_ceil(args.batch_size) as u64;
-    let updates = batches.div_ceil(args.accumulate) * args.epochs;
 
     let network = initialize(args.seed, &device, |device| ConvNet::new(side, device))?;
     let engine = Burn::new(network, AdamConfig::new().init(), &device)?;
     let mut unit = AutoUnit::new(engine, ReadDigits::new(&device))
-        .learning_rate(OneCycle::new(args.lr, updates.max(1))?)
+        .learning_rate(args.one_cycle(train.len())?)
         .accumulate(args.accumulate)
         .precision(args.precision);
     if let Some(norm) = args.clip {
@@ -66,7 +63,11 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         run = run
             .callback(MetricLog::csv(out.join("metrics.csv")))
             .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
-            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2));
+            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_best(
+                1,
+                &EVAL_LOSS,
+                Goal::Min,
+            ));
         if let Some(restored) = run.restore_latest()? {
             println!("going on from step {} ({})", restored.step, restored.from);
         }
@@ -77,10 +78,6 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         &eval_loader(validation, side, args),
         Fit::epochs(args.epochs),
     )?;
-    println!(
-        "training {} after {} epochs, {} updates",
-        report.ended, report.train.epochs, report.train.updates
-    );
     if matches!(report.ended, Ended::Paused(_)) {
         return Ok(ExitCode::from(INTERRUPTED));
     }

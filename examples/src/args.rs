@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use crate::digits::Digits;
 use clap::Parser;
+use regimen::schedule::OneCycle;
+use regimen::text::Count;
 use regimen::{BoxError, Precision};
 
 /// Learns handwritten digits, and prints how well it reads some it has never seen.
@@ -74,6 +76,23 @@ impl Args {
             Some(folder) => Digits::mnist(folder),
         }
     }
+
+    /// The one-cycle schedule over all updates that `samples` digits make. Its length is computed, so an
+    /// error names the flags it comes of.
+    pub fn one_cycle(&self, samples: usize) -> Result<OneCycle, BoxError> {
+        let &Args { epochs, batch_size, accumulate, lr, .. } = self;
+        let batches = samples.div_ceil(batch_size) as u64;
+        // With no epoch to train nobody asks for a rate.
+        let updates = batches.div_ceil(accumulate).saturating_mul(epochs.max(1));
+        OneCycle::new(lr, updates).map_err(|cause| {
+            let (updates, samples) = (Count(updates, "update"), Count(samples as u64, "digit"));
+            format!(
+                "{cause}: it is for the {updates} that {samples} make with --epochs {epochs}, \
+                 --batch-size {batch_size} and --accumulate {accumulate}, up to --lr {lr}"
+            )
+            .into()
+        })
+    }
 }
 
 fn at_least_one<N>(text: &str) -> Result<N, String>
@@ -84,5 +103,26 @@ where
         Ok(number) if number >= N::from(true) => Ok(number),
         Ok(_) => Err("give 1 or more".into()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_that_cannot_be_names_the_flags_it_comes_of() {
+        let one_cycle = |flags: &[&str]| {
+            let args = Args::try_parse_from([&["digits"], flags].concat()).map_err(|error| error.to_string());
+            args.and_then(|args| args.one_cycle(1_437).map_err(|error| error.to_string()))
+        };
+        let flags = ["--epochs", "1", "--batch-size", "800", "--accumulate", "2"];
+        let error = "one-cycle schedule: a length of 1 leaves no room to rise in 0.3 of it; give a length of 4 or \
+                     more: it is for the 1 update that 1437 digits make with --epochs 1, --batch-size 800 and \
+                     --accumulate 2, up to --lr 0.004";
+        assert_eq!(one_cycle(&flags), Err(error.to_owned()));
+        assert_eq!(one_cycle(&[]), OneCycle::new(4e-3, 23 * 40).map_err(|error| error.to_string()));
+        // No epoch is a run that is over, and no mistake.
+        assert!(one_cycle(&["--epochs", "0"]).is_ok());
     }
 }

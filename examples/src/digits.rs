@@ -7,6 +7,7 @@ use flate2::read::GzDecoder;
 use regimen::BoxError;
 use regimen::data::Idx;
 use regimen::metric::ConfusionMatrix;
+use regimen::text::Count;
 
 /// Grey images with the digit each one shows.
 #[derive(Clone, Debug)]
@@ -42,9 +43,11 @@ impl Digits {
                 Some((&digit, pixels)) if pixels.len() == 64 => {
                     Ok((pixels.iter().map(|pixel| pixel / 16.0).collect(), digit as i64))
                 }
-                _ => {
-                    Err(format!("the bundled digits are damaged: a row of {} numbers", numbers.len()).into())
-                }
+                _ => Err(format!(
+                    "the bundled digits are damaged: a row of {}",
+                    Count(numbers.len() as u64, "number")
+                )
+                .into()),
             }
         };
         Ok(Digits { side: 8, images: text.lines().map(image).collect::<Result<_, _>>()? })
@@ -77,7 +80,12 @@ impl Digits {
         let (images, found) = (Idx::open(images)?.arrays::<{ 28 * 28 }>()?, Idx::open(labels)?.into_values());
         if images.len() != found.len() {
             let labels = labels.display();
-            return Err(format!("`{labels}` has {} labels for {} images", found.len(), images.len()).into());
+            return Err(format!(
+                "`{labels}` has {} for {}",
+                Count(found.len() as u64, "label"),
+                Count(images.len() as u64, "image")
+            )
+            .into());
         }
         let image = |(pixels, digit): (&[u8; 28 * 28], u8)| {
             (pixels.iter().map(|&pixel| f32::from(pixel) / 255.0).collect(), i64::from(digit))

@@ -1,7 +1,6 @@
 //! `digits` as a person meets it: wrong flags, bad files, Ctrl-C, and starting again.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -54,7 +53,8 @@ fn what_cannot_work_is_an_error_that_says_what_to_do() {
     check_refused(&["--precision", "f32"], 2, "there are: fp32, tf32, bf16, fp16");
     check_refused(&["--precision", "tf32", "--epochs", "1"], 1, "Burn has no switch for tf32");
     check_refused(&["--ema", "2", "--epochs", "1"], 1, "the decay is 2; give one from 0 to 1");
-    check_refused(&["--lr", "NaN", "--epochs", "1"], 1, "NaN");
+    check_refused(&["--lr", "NaN", "--epochs", "1"], 1, "up to --lr NaN");
+    check_refused(&["--epochs", "1", "--batch-size", "2000"], 1, "--epochs 1, --batch-size 2000");
     check_refused(&["--no-such-flag"], 2, "--no-such-flag");
 }
 
@@ -87,10 +87,10 @@ fn ctrl_c_ends_at_a_step_and_the_same_command_goes_on_from_there() {
         std::thread::yield_now();
     }
     assert!(Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap().success());
-    let lines =
-        BufReader::new(running.stdout.take().unwrap()).lines().map(Result::unwrap).collect::<Vec<_>>();
-    assert_eq!(running.wait().unwrap().code(), Some(130), "{lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("training paused: SIGINT after")), "{lines:?}");
+    let Output { status, stderr, .. } = running.wait_with_output().unwrap();
+    let stderr = text(&stderr);
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    assert!(stderr.lines().any(|line| line.starts_with("training paused: SIGINT after")), "{stderr}");
 
     let Output { status, stdout, stderr } = digits().args(args).output().unwrap();
     let stdout = text(&stdout);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use half::{bf16, f16};
+use regimen::text::Count;
 use regimen::{Array, BoxError, Dtype, Element, StateDict};
 use serde::Serialize;
 
@@ -128,7 +129,7 @@ fn numbers(array: &Array) -> Result<Vec<f64>, BoxError> {
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "a  {}\nb  {}", self.a, self.b)?;
-        writeln!(f, "{} arrays are the same, {} differ", self.same, self.different.len())?;
+        writeln!(f, "arrays: {} the same, {} different", self.same, self.different.len())?;
         if self.equal {
             return Ok(());
         }
@@ -139,7 +140,7 @@ impl fmt::Display for Diff {
                 How::OnlyInB => ("only in b".to_owned(), String::new()),
                 How::Layout { a, b } => (format!("{a} and {b}"), String::new()),
                 How::Values { elements, of, largest: Number(largest) } => {
-                    (format!("{elements} of {of} elements"), format!("{largest:e}"))
+                    (format!("{elements} of {}", Count(*of as u64, "element")), format!("{largest:e}"))
                 }
             };
             table.row([name.clone(), how, largest]);

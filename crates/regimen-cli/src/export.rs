@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use regimen::checkpoint::safetensors;
+use regimen::text::Count;
 use regimen::{BoxError, StateDict};
 use serde::Serialize;
 
@@ -42,6 +43,6 @@ pub(crate) fn export(dir: &Path, file: &Path, parts: &[String], json: bool) -> R
 impl fmt::Display for Export {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Export { from, file, arrays } = self;
-        writeln!(f, "{arrays} arrays of `{from}` are in `{file}`")
+        writeln!(f, "`{file}` has {} of `{from}`", Count(*arrays as u64, "array"))
     }
 }

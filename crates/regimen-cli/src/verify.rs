@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use regimen::BoxError;
 use regimen::checkpoint::Listing;
+use regimen::text::Count;
 use serde::Serialize;
 
 use crate::table::Table;
@@ -41,7 +42,10 @@ pub(crate) fn verify(dir: &Path, json: bool) -> Result<ExitCode, BoxError> {
     let all = verification.checkpoints.len();
     match verification.checkpoints.iter().filter(|verified| !verified.whole).count() {
         0 => Ok(ExitCode::SUCCESS),
-        damaged => Err(format!("{damaged} of {all} checkpoints in `{}` damaged", dir.display()).into()),
+        damaged => {
+            Err(format!("damaged: {damaged} of {} in `{}`", Count(all as u64, "checkpoint"), dir.display())
+                .into())
+        }
     }
 }
 

@@ -127,7 +127,7 @@ fn verify_fails_and_names_the_file_where_a_bit_is_wrong() {
     let whole: Vec<_> =
         value["checkpoints"].as_array().unwrap().iter().map(|one| one["whole"].as_bool()).collect();
     assert_eq!(whole, [Some(true), Some(true), Some(false)]);
-    check_error(1, &[&"verify", &run], "1 of 3 checkpoints");
+    check_error(1, &[&"verify", &run], "damaged: 1 of 3 checkpoints");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn diff_says_which_arrays_differ_and_by_how_much() {
     ]);
     assert_eq!((&value["different"], value["same"].as_u64()), (&expected, Some(1)));
     let text = stdout(0, &[&"diff", &five, &ten]);
-    assert!(text.contains("1 arrays are the same, 4 differ"), "{text}");
+    assert!(text.contains("arrays: 1 the same, 4 different"), "{text}");
     // A run directory stands for its newest checkpoint to resume from.
     assert_eq!(json(0, &[&"diff", &ten, &run])["equal"], true);
     assert_eq!(regimen(&[&"diff", &"--exit-code", &five, &ten]).status.code(), Some(1));

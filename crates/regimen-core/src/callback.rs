@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{BoxError, Error, Event, Events, Every, State, Stateful};
+use crate::{BoxError, Error, Event, Events, Every, Report, State, Stateful};
 
 /// Watches a run of units of type `U`: logs, bars, early stopping.
 ///
@@ -99,6 +99,14 @@ pub trait Callback<U: ?Sized>: Send {
     /// entry point returns `error`. It can replace nothing; a panic in here is kept in
     /// [`Error::suppressed`], and the other callbacks are told all the same.
     fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {}
+
+    /// A call of `train` or `fit` ended without an error: adds what this callback knows to `report`,
+    /// such as the [best](Report::add_best) value of a metric. Nothing by default.
+    fn sum_up(&mut self, _report: &mut Report) {}
+
+    /// A call ended without an error: `report` is what it returns, after every callback and the saver
+    /// have added to it. A panic in here is an error of the call.
+    fn on_report(&mut self, _report: &Report) {}
 
     /// `fit` begins a cycle: a training epoch and the evaluations run for it. An error ends the
     /// call before any step; a stop ends it with the cycle open.
@@ -290,5 +298,13 @@ impl<U: ?Sized, C: Callback<U> + ?Sized> Callback<U> for Box<C> {
 
     fn on_error(&mut self, state: &State, unit: &mut U, error: &Error) {
         (**self).on_error(state, unit, error);
+    }
+
+    fn sum_up(&mut self, report: &mut Report) {
+        (**self).sum_up(report);
+    }
+
+    fn on_report(&mut self, report: &Report) {
+        (**self).on_report(report);
     }
 }

@@ -74,6 +74,23 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         }
     }
 
+    /// Calls `f` for everyone, when a call that ends with the event `end` is over.
+    pub(crate) fn each(
+        &mut self,
+        state: &State,
+        end: Event,
+        mut f: impl FnMut(&mut dyn Callback<U>),
+    ) -> Result<(), Error> {
+        for Seat { callback, name, .. } in &mut self.seats {
+            let called = guard(|| {
+                f(&mut **callback);
+                Ok(())
+            });
+            called.map_err(|caught| caught.at(state, Source::Callback(name.clone(), end)))?;
+        }
+        Ok(())
+    }
+
     /// The state of every callback that has one, under its name.
     pub(crate) fn state_dict(&mut self) -> Result<StateDict, BoxError> {
         let mut all = StateDict::new();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::text::Count;
 use crate::{Error, Progress};
 
 /// A cadence: every n completed steps, updates or epochs, or any of them.
@@ -93,7 +94,7 @@ impl fmt::Display for Every {
         let kinds = [(self.steps, "step"), (self.updates, "update"), (self.epochs, "epoch")];
         let mut between = "every ";
         for (n, what) in kinds.into_iter().filter_map(|(n, what)| Some((n?, what))) {
-            write!(f, "{between}{n} {what}{}", if n == 1 { "" } else { "s" })?;
+            write!(f, "{between}{}", Count(n, what))?;
             between = " or ";
         }
         if *self == Every::NEVER { f.write_str("never") } else { Ok(()) }

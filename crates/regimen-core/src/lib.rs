@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod auto_unit;
+mod best;
 mod callback;
 mod callbacks;
 mod data;
@@ -57,10 +58,13 @@ mod task;
 mod unit;
 mod watch;
 
+pub mod text;
+
 pub use auto_unit::{
     AutoUnit, Averaging, EVAL_LOSS, GradientScaler, NonFinite, Plateau, TRAIN_LOSS, TRAIN_SKIPPED, Thaw,
     Unreached,
 };
+pub use best::{Best, Goal};
 pub use callback::Callback;
 pub use data::{At, Data, DynData, Epoch, Fetched, Rank};
 pub use engine::{Bucket, Engine, Mode, ToDevice};

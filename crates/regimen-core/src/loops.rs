@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::passes::{Hook, Pass, TrainPass};
 use crate::reader::Reader;
 use crate::state::{Cycle, Expected};
+use crate::text::Count;
 use crate::{At, Data, Entry, Epoch, Error, Event, Every, Fetched, Phase, Progress, Run, Source, TrainUnit};
 
 /// Runs one evaluation, or none where there is nothing to evaluate.
@@ -66,8 +67,10 @@ fn tell_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
     let Progress { epochs, steps, updates, .. } = run.state.train();
     if every != Every::NEVER && run.state.stopping().is_none() && run.state.eval().epochs == 0 && steps > 0 {
         run.state.notify(format!(
-            "`fit` came to its limit before its first evaluation: it evaluates {every}, and has made {epochs} \
-             epochs, {steps} steps and {updates} updates"
+            "`fit` came to its limit before its first evaluation: it evaluates {every}, and has made {}, {} and {}",
+            Count(epochs, "epoch"),
+            Count(steps, "step"),
+            Count(updates, "update")
         ));
     }
 }
@@ -126,7 +129,7 @@ where
 fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), Error> {
     let decided = run.state.stopping().cloned();
     pass.hook(run.unit, &mut run.state, Hook::End)?;
-    run.callbacks.send(P::EVENTS.end, &mut run.state, run.unit)?;
+    tell(run, P::EVENTS.end)?;
     if run.state.entry().phase() == P::PHASE {
         // The call is over: what an end hook asks for comes too late.
         run.state.replace_stop(decided);
@@ -275,7 +278,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
     let told = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
     run.state.here().metrics.end_epoch(progress.epochs);
     // What the callbacks log still belongs to the epoch.
-    let told = told.and_then(|()| run.callbacks.send(P::EVENTS.epoch_end, &mut run.state, run.unit));
+    let told = told.and_then(|()| tell(run, P::EVENTS.epoch_end));
     let metrics = &mut run.state.here().metrics;
     let values = metrics.of_epoch(progress.epochs);
     metrics.begin_epoch();
@@ -286,8 +289,13 @@ fn complete<U: ?Sized, P: Pass<U>>(
 
 /// Sends an event: to the callbacks in order, up to the first that fails, and then to the saver.
 fn fire<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
-    run.callbacks.send(event, &mut run.state, run.unit)?;
+    tell(run, event)?;
     save(run, event)
+}
+
+/// Sends an event to the callbacks.
+fn tell<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
+    run.callbacks.send(event, &mut run.state, run.unit)
 }
 
 /// Sends an event to the saver.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::text::Count;
 use crate::{BoxError, StateDict, Stateful};
 
 /// Which of a unit's steps the loop is calling.
@@ -96,9 +97,14 @@ impl Stateful for Progress {
     }
 }
 
+/// `2 epochs, 25 steps, 5 of them in an open epoch`.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Progress { epochs, steps, steps_in_epoch, .. } = self;
-        write!(f, "{epochs} epochs, {steps} steps, {steps_in_epoch} in this epoch")
+        let &Progress { epochs, steps, steps_in_epoch, .. } = self;
+        write!(f, "{}, {}", Count(epochs, "epoch"), Count(steps, "step"))?;
+        match steps_in_epoch {
+            0 => Ok(()),
+            open => write!(f, ", {open} of them in an open epoch"),
+        }
     }
 }

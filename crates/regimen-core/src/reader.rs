@@ -1,6 +1,7 @@
 //! Reading an epoch so that its last batch is known to be the last.
 
 use crate::guard::{Caught, guard};
+use crate::text::Count;
 use crate::{At, BoxError, Data, Epoch, Fetched};
 
 /// An epoch under way. Where the data does not say how many batches it has, the next one is read
@@ -55,7 +56,7 @@ impl<E: Epoch> Reader<E> {
     pub(crate) fn next(&mut self, done: u64) -> Result<Fetched<E::Batch>, Caught> {
         let next = self.ahead.take().unwrap_or_else(|| read(&mut self.epoch))?;
         let wrong = |announced: u64, gave: &str| {
-            let text = format!("it said it has {announced} batches an epoch and gave {gave}");
+            let text = format!("it said it has {} an epoch and gave {gave}", Count(announced, "batch"));
             Err(Caught::Failed(BoxError::from(text)))
         };
         match (next, self.announced) {

@@ -8,9 +8,9 @@ use crate::on::{On, Outcome};
 use crate::passes::{EvalPass, PredictPass};
 use crate::sink::Each;
 use crate::{
-    BoxError, Callback, Data, Ended, Entry, EpochMetrics, Error, EvalUnit, Evaluate, Events, Every, Fit, Key,
-    Moment, Phase, Predict, PredictUnit, Rank, Report, Restored, Saver, Sink, Source, State, StopHandle,
-    Train, TrainUnit, Trigger, Which, loops,
+    BoxError, Callback, Data, Ended, Entry, EpochMetrics, Error, EvalUnit, Evaluate, Event, Events, Every,
+    Fit, Key, Moment, Phase, Predict, PredictUnit, Rank, Report, Restored, Saver, Sink, Source, State,
+    StopHandle, Train, TrainUnit, Trigger, Which, loops,
 };
 
 /// A unit with its [`State`] and callbacks.
@@ -292,16 +292,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if over.is_some() {
             self.state.replace_stop(over);
         }
-        match result {
-            Ok(()) => Ok(Report {
-                ended,
-                train: self.state.train(),
-                eval: self.state.eval(),
-                predict: self.state.predict(),
-                epochs: std::mem::take(&mut self.epochs),
-                notices: std::mem::take(&mut self.notices),
-                pending_steps: self.state.pending_steps(),
-            }),
+        match result.and_then(|()| self.report(phase, ended)) {
+            Ok(report) => Ok(report),
             Err(mut error) => {
                 self.callbacks.tell(&self.state, self.unit, &mut error);
                 let told = self.with_saver(|saver, moment| {
@@ -314,6 +306,36 @@ impl<'a, U: ?Sized> Run<'a, U> {
                 Err(error)
             }
         }
+    }
+
+    /// What came of a call in `phase`, completed by callbacks and saver, and told to the callbacks.
+    fn report(&mut self, phase: Phase, ended: Ended) -> Result<Report, Error> {
+        let mut report = Report {
+            phase,
+            ended,
+            train: self.state.train(),
+            eval: self.state.eval(),
+            predict: self.state.predict(),
+            epochs: std::mem::take(&mut self.epochs),
+            notices: std::mem::take(&mut self.notices),
+            pending_steps: self.state.pending_steps(),
+            bests: Vec::new(),
+            saved: None,
+        };
+        let end = match phase {
+            Phase::Train => Event::TrainEnd,
+            Phase::Eval => Event::EvalEnd,
+            Phase::Predict => Event::PredictEnd,
+        };
+        if phase == Phase::Train {
+            self.callbacks.each(&self.state, end, |callback| callback.sum_up(&mut report))?;
+            self.with_saver(|saver, moment| {
+                saver.sum_up(&mut report, moment);
+                Ok(())
+            })?;
+        }
+        self.callbacks.each(&self.state, end, |callback| callback.on_report(&report))?;
+        Ok(report)
     }
 
     /// Calls the saver, if there is one.

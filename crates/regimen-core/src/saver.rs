@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::callbacks::Callbacks;
-use crate::{BoxError, Error, Event, Events, Phase, State, StateDict, Stateful};
+use crate::{BoxError, Error, Event, Events, Phase, Report, State, StateDict, Stateful};
 
 /// Saves runs of units of type `U`, and restores them: given to [`Run::saver`](crate::Run::saver).
 ///
@@ -30,6 +30,10 @@ pub trait Saver<U: ?Sized>: Send {
 
     /// A call failed; the callbacks have been told. Nothing by default.
     fn on_error(&mut self, _error: &Error, _moment: &mut Moment<'_, '_, U>) {}
+
+    /// A call of `train` or `fit` ended without an error: adds what this saver knows to `report`, such
+    /// as where the newest checkpoint is. The callbacks have added theirs. Nothing by default.
+    fn sum_up(&mut self, _report: &mut Report, _moment: &mut Moment<'_, '_, U>) {}
 
     /// Restores what was saved. Returns none where nothing is there to restore, for
     /// [`Which::Latest`] and [`Which::Best`]; after an error unit and run are as they were.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::text::Count;
 use crate::{
     Array, BoxError, Every, Key, Metric, Metrics, Phase, Position, Progress, Rank, StateDict, Stateful, Stop,
     StopHandle, keyed,
@@ -393,7 +394,8 @@ impl State {
             && now != before
         {
             self.notify(format!(
-                "an epoch of the {phase} data has {now} batches now, and had {before} before"
+                "an epoch of the {phase} data has {} now, and had {before} before",
+                Count(now, "batch")
             ));
         }
     }

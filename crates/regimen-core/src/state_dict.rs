@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::text::Count;
 use crate::{BoxError, spare};
 
 /// Arrays by name, in the order of their names: what one safetensors file holds.
@@ -121,7 +122,9 @@ impl Array {
         let expected = dtype.bytes_of(&shape);
         if expected != Some(bytes.len()) {
             let found = bytes.len();
-            return Err(format!("{found} bytes do not fill {dtype:?} of shape {shape:?}").into());
+            return Err(
+                format!("{} cannot fill {dtype:?} of shape {shape:?}", Count(found as u64, "byte")).into()
+            );
         }
         Ok(Array { dtype, shape, bytes })
     }
@@ -384,7 +387,7 @@ mod tests {
         assert_eq!(text(found.get::<u8>("m").unwrap_err()), "no array is named `m`");
         assert_eq!(
             text(Array::new(Dtype::F32, vec![2, 3], vec![0; 23]).unwrap_err()),
-            "23 bytes do not fill F32 of shape [2, 3]"
+            "23 bytes cannot fill F32 of shape [2, 3]"
         );
         assert!(Array::new(Dtype::F64, vec![usize::MAX, 2], Vec::new()).is_err());
     }

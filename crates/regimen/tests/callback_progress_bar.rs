@@ -73,7 +73,8 @@ fn each_epoch_ends_with_a_line_and_a_refresh_is_one_too() {
         "train epoch 1/2: 3 steps, loss 3.000\n\
          eval epoch 1: 1 step, loss 10.00\n\
          train epoch 2/2: 3 steps, loss 3.000\n\
-         eval epoch 2: 1 step, loss 10.00\n"
+         eval epoch 2: 1 step, loss 10.00\n\
+         training complete after 2 epochs, 6 steps\n"
     );
     let all = run(Duration::ZERO);
     let first = "train epoch 1/2: step 1/3, loss 1.000\n\
@@ -82,7 +83,8 @@ fn each_epoch_ends_with_a_line_and_a_refresh_is_one_too() {
          train epoch 1/2: 3 steps, loss 3.000\n\
          eval epoch 1: step 1/1, loss 10.00\n\
          eval epoch 1: 1 step, loss 10.00\n";
-    assert_eq!(all, format!("{first}{}", first.replace("epoch 1", "epoch 2")));
+    let second = first.replace("epoch 1", "epoch 2");
+    assert_eq!(all, format!("{first}{second}training complete after 2 epochs, 6 steps\n"));
 }
 
 #[test]
@@ -95,7 +97,8 @@ fn a_paused_epoch_says_where_it_stands_and_goes_on_from_there() {
         out.take(),
         "train epoch 1: step 1/3, loss 1.000\n\
          train epoch 1: step 2/3, loss 1.500\n\
-         train epoch 1: paused at step 2/3, loss 1.500\n"
+         train epoch 1: paused at step 2/3, loss 1.500\n\
+         training complete after 0 epochs, 2 steps, 2 of them in an open epoch\n"
     );
     let saved = run.moment().run_state().unwrap();
     let mut unit = Unit;
@@ -105,7 +108,40 @@ fn a_paused_epoch_says_where_it_stands_and_goes_on_from_there() {
     assert_eq!(
         out.take(),
         "train epoch 1/1: step 3/3, loss 3.000\n\
-         train epoch 1/1: 3 steps, loss 3.000\n"
+         train epoch 1/1: 3 steps, the last 1, loss 3.000\n\
+         training complete after 1 epoch, 3 steps\n"
+    );
+}
+
+/// A metric of one epoch only, logged by its end.
+const AUC: Key = Key::last("auc");
+
+struct Sometimes;
+
+impl TrainUnit for Sometimes {
+    type Batch = f64;
+    fn train_step(&mut self, _: &mut State, _: f64) -> Result<(), BoxError> {
+        Ok(())
+    }
+    fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        if state.train().epochs == 1 {
+            state.log(AUC, 0.5, 1.0);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_metric_of_one_epoch_is_not_shown_for_the_next() {
+    let out = Out::default();
+    let mut unit = Sometimes;
+    Run::new(&mut unit).callback(bar(&out, Duration::MAX)).train(&DATA, Train::epochs(3)).unwrap();
+    assert_eq!(
+        out.take(),
+        "train epoch 1/3: 3 steps, auc 0.5000\n\
+         train epoch 2/3: 3 steps\n\
+         train epoch 3/3: 3 steps\n\
+         training complete after 3 epochs, 9 steps\n"
     );
 }
 
@@ -134,7 +170,8 @@ fn what_others_print_and_notices_are_lines_of_their_own() {
          half a line\n\
          and another\n\
          notice: worth telling\n\
-         train epoch 1/1: 2 steps, loss 1.500\n"
+         train epoch 1/1: 2 steps, loss 1.500\n\
+         training complete after 1 epoch, 2 steps\n"
     );
 }
 
@@ -158,7 +195,8 @@ fn data_of_unknown_length_has_no_total() {
     assert_eq!(
         out.take(),
         "train epoch 1: step 1, loss 1.000\n\
-         train epoch 1: paused at step 1, loss 1.000\n"
+         train epoch 1: paused at step 1, loss 1.000\n\
+         training complete after 0 epochs, 1 step, 1 of them in an open epoch\n"
     );
 }
 

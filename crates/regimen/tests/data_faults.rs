@@ -304,9 +304,9 @@ fn settings_that_give_no_epoch_are_refused_when_it_begins() {
     refused(
         toy(10).batch_size(11).drop_last(),
         at,
-        "10 samples do not fill one batch of 11, and it is dropped",
+        "10 samples cannot fill a batch of 11, and it is dropped",
     );
-    refused(toy(10).batch_size(3), at.skip(5), "5 batches were consumed of an epoch that has 4");
+    refused(toy(10).batch_size(3), at.skip(5), "of an epoch that has 4 batches 5 were consumed");
     refused(
         toy(10).batch_size(4),
         at.rank(Rank { index: 0, count: 3 }),
@@ -315,14 +315,14 @@ fn settings_that_give_no_epoch_are_refused_when_it_begins() {
     );
     refused(toy(10), at.rank(Rank { index: 2, count: 2 }), "rank 2 of 2 does not exist");
     let error = toy(10).sampler(Sampler::weighted([1.0], 3).unwrap()).epoch(at).unwrap_err();
-    assert_eq!(error.to_string(), "dataset `toy`: 1 weights were given for 10 samples");
+    assert_eq!(error.to_string(), "dataset `toy`: 1 weight for 10 samples");
 }
 
 #[test]
 fn an_index_that_a_sampler_makes_up_is_an_error() {
     let loader = Loader::new(indices(10).named("toy")).sampler(Sampler::subset([3, 10])).batch_size(2);
     let (batches, _) = outcomes(&loader);
-    assert_eq!(batches, [Err("dataset `toy` sample 10: there are 10 samples only".into())]);
+    assert_eq!(batches, [Err("dataset `toy` sample 10: it has 10 samples only".into())]);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn data_that_is_less_than_one_batch_is_told() {
     leaving_nothing(|| {
         let (batches, notices) = outcomes(&Loader::new(indices(3).named("toy")).batch_size(10).workers(2));
         assert_eq!(batches, [Ok(vec![0, 1, 2])]);
-        assert_eq!(notices, ["dataset `toy`: its 3 samples are less than one batch of 10"]);
+        assert_eq!(notices, ["dataset `toy`: 3 samples cannot fill a batch of 10"]);
     });
 }
 

@@ -156,7 +156,7 @@ fn bad_input_is_an_error_and_counts_nothing() -> Result<(), BoxError> {
     check(accuracy.add(&[1], &[1, 1]), "1 predictions for 2 targets; as many are needed");
     check(matrix.add(&[1], &[1, 1]), "1 predictions for 2 targets; as many are needed");
     check(top_2.add(&[1], &[1]), "top-2 accuracy needs logits, not predicted classes");
-    check(top_2.add_logits(&[1.0], &[0]), "top-2 accuracy of 1 classes is always 1");
+    check(top_2.add_logits(&[1.0], &[0]), "top-2 accuracy of 1 class is always 1");
     check(accuracy.add_count(3, 2), "3 of 2 samples cannot be correct");
     check(accuracy.merge(&top_2), "top-1 and top-2 accuracy cannot be merged");
     check(matrix.merge(&ConfusionMatrix::new(2)?), "matrices of 3 and 2 classes cannot be merged");

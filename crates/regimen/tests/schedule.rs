@@ -109,7 +109,7 @@ fn bad_arguments_are_errors_that_name_them() {
     check(OneCycle::new(0.1, 0), "one-cycle schedule: the length is 0; give 1 or more");
     check(
         OneCycle::new(0.1, 3),
-        "one-cycle schedule: 0.3 of a length of 3 leaves no room to rise; give more of it",
+        "one-cycle schedule: a length of 3 leaves no room to rise in 0.3 of it; give a length of 4 or more",
     );
     let cycle = || OneCycle::new(0.1, 100);
     check(

@@ -1,9 +1,10 @@
 //! A training step: what becomes of a batch.
 
 use super::averaging::Counted;
-use super::settings::Count;
+use super::settings::Count as Done;
 use super::window::Stage;
 use super::{AutoUnit, NonFinite, TRAIN_LOSS, anomaly, checked};
+use crate::text::Count;
 use crate::watch::watched;
 use crate::{BoxError, Engine, Mode, Phase, Plateau, State, Step, StepResults, Task, ToDevice, TrainUnit};
 
@@ -14,7 +15,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         let step = Step::new(state, Mode::Train);
         self.close_step()?;
         self.drop_foreign_window(self.window.is_foreign(step.index), state);
-        self.count = Count { updates: state.train().updates, epochs: step.epoch };
+        self.count = Done { updates: state.train().updates, epochs: step.epoch };
         self.set_frozen()?;
         let AutoUnit { engine, task, settings, frozen, step_is_open, .. } = self;
         let batch = batch.to_device(&engine.device(Mode::Train))?;
@@ -68,7 +69,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         self.set_precision()?;
         // A scaled gradient may overflow: that is found, and no anomaly.
         self.engine.detect_anomaly(self.settings.detect_anomaly && !self.settings.is_scaling());
-        self.count = Count { updates: state.train().updates, epochs: state.train().epochs };
+        self.count = Done { updates: state.train().updates, epochs: state.train().epochs };
         self.changes.drain(..).for_each(|change| state.notify(change));
         state.set_pending_steps(self.window.steps());
         self.task.on_train_start(state)
@@ -133,8 +134,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// Drops what another run has left in the window.
     fn drop_foreign_window(&mut self, is_foreign: bool, state: &mut State) {
         if is_foreign {
-            let steps = self.window.steps();
-            let steps = if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") };
+            let steps = Count(self.window.steps(), "step");
             state.notify(format!(
                 "the gradients of {steps} that another run left without an update are dropped"
             ));

@@ -15,9 +15,8 @@ use clap::Parser;
 use regimen::callback::{EarlyStopping, LearningRateMonitor, ProgressBar};
 use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
-use regimen::schedule::OneCycle;
 use regimen::signal::Signals;
-use regimen::{AutoUnit, Averaging, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run};
+use regimen::{AutoUnit, Averaging, BoxError, EVAL_LOSS, Ended, Every, Fit, Goal, Predict, Run};
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
 use regimen_torch::{Adam, Torch, initialize, keep_memory, tch};
@@ -46,12 +45,10 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let digits = args.digits()?;
     let side = digits.side;
     let Split { train, validation, test } = digits.split();
-    let batches = train.len().div_ceil(args.batch_size) as u64;
-    let updates = batches.div_ceil(args.accumulate) * args.epochs;
 
     let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, root));
     let mut unit = AutoUnit::new(Torch::new(vars, network, Adam::new())?, ReadDigits)
-        .learning_rate(OneCycle::new(args.lr, updates.max(1))?)
+        .learning_rate(args.one_cycle(train.len())?)
         .accumulate(args.accumulate)
         .precision(args.precision);
     if let Some(norm) = args.clip {
@@ -74,6 +71,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
                 Checkpointer::new(out)
                     .every(Every::steps(100))
                     .keep_last(2)
+                    .keep_best(1, &EVAL_LOSS, Goal::Min)
                     // Another number of threads sums in another order: a resume says so.
                     .hyper_parameter("threads", tch::get_num_threads()),
             );
@@ -87,10 +85,6 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         &eval_loader(validation, side, args),
         Fit::epochs(args.epochs),
     )?;
-    println!(
-        "training {} after {} epochs, {} updates",
-        report.ended, report.train.epochs, report.train.updates
-    );
     if matches!(report.ended, Ended::Paused(_)) {
         return Ok(ExitCode::from(INTERRUPTED));
     }

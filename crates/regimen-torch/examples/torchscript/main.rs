@@ -19,9 +19,8 @@ use regimen::callback::{EarlyStopping, LearningRateMonitor, ProgressBar};
 use regimen::checkpoint::Checkpointer;
 use regimen::checkpoint::safetensors::save_file;
 use regimen::log::MetricLog;
-use regimen::schedule::OneCycle;
 use regimen::signal::Signals;
-use regimen::{AutoUnit, BoxError, EVAL_LOSS, Ended, Every, Fit, Predict, Run, Stateful};
+use regimen::{AutoUnit, BoxError, EVAL_LOSS, Ended, Every, Fit, Goal, Predict, Run, Stateful};
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
 use regimen_torch::tch::nn::VarStore;
@@ -61,14 +60,12 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
     let digits = args.digits()?;
     let side = digits.side;
     let Split { train, validation, test } = digits.split();
-    let batches = train.len().div_ceil(args.batch_size) as u64;
-    let updates = batches.div_ceil(args.accumulate) * args.epochs;
 
     // Its weights are those of the file: the seed is for the rest.
     let vars = VarStore::new(device);
     let script = ScriptModule::load(script, &vars.root())?;
     let mut unit = AutoUnit::new(Torch::new(vars, script, Adam::new())?, ReadDigits)
-        .learning_rate(OneCycle::new(args.lr, updates.max(1))?)
+        .learning_rate(args.one_cycle(train.len())?)
         .accumulate(args.accumulate);
     if let Some(norm) = args.clip {
         unit = unit.clip_norm(norm);
@@ -84,6 +81,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
             Checkpointer::new(out)
                 .every(Every::steps(100))
                 .keep_last(2)
+                .keep_best(1, &EVAL_LOSS, Goal::Min)
                 // Another number of threads sums in another order: a resume says so.
                 .hyper_parameter("threads", tch::get_num_threads()),
         );
@@ -97,10 +95,6 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
         &eval_loader(validation, side, args),
         Fit::epochs(args.epochs),
     )?;
-    println!(
-        "training {} after {} epochs, {} updates",
-        report.ended, report.train.epochs, report.train.updates
-    );
     if matches!(report.ended, Ended::Paused(_)) {
         return Ok(ExitCode::from(INTERRUPTED));
     }

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::patience::{Delta, Goal, Patience};
-use crate::{BoxError, Callback, Entry, Event, Events, Every, Key, Metric, Phase, Progress, State, Stateful};
+use super::patience::{Delta, Patience};
+use crate::{
+    Best, BoxError, Callback, Entry, Event, Events, Every, Goal, Key, Metric, Phase, Progress, Report, State,
+    Stateful,
+};
 
 /// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
 /// reached an aim, has diverged, or is no finite number.
@@ -21,6 +24,9 @@ use crate::{BoxError, Callback, Entry, Event, Events, Every, Key, Metric, Phase,
 ///
 /// A metric that was not logged in that phase by the first check is an error which says what was
 /// logged. An epoch in which it is not logged is no check.
+///
+/// The [report](Report::best) has the best finite value of all that were looked at, with its epoch,
+/// over restarts too: those of a warm-up and those by less than the minimum change are among them.
 ///
 /// ```
 /// # use regimen::{Key, Run, callback::EarlyStopping};
@@ -133,6 +139,7 @@ impl EarlyStopping {
             .into());
         }
         let Some(value) = value(metric) else { return Ok(()) };
+        self.patience.measured(&Best::now(self.key.clone(), self.patience.goal, value, state));
         if let Some(reason) = self.patience.judge(value) {
             state.finish(format!("early stopping: {} {reason}", self.key));
         }
@@ -157,8 +164,7 @@ impl EarlyStopping {
 impl<U: ?Sized> Callback<U> for EarlyStopping {
     fn name(&self) -> Cow<'static, str> {
         let EarlyStopping { key, phase, patience, .. } = self;
-        let goal = patience.goal.name();
-        Cow::Owned(format!("EarlyStopping({goal} {key} in {phase})"))
+        Cow::Owned(format!("EarlyStopping({} {key} in {phase})", patience.goal))
     }
 
     fn events(&self) -> Events {
@@ -178,6 +184,10 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         Some(&mut self.patience)
+    }
+
+    fn sum_up(&mut self, report: &mut Report) {
+        self.patience.best(&self.key).into_iter().for_each(|best| report.add_best(best));
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {

@@ -2,10 +2,12 @@
 
 mod early_stopping;
 mod learning_rate_monitor;
+mod line;
 mod patience;
 mod printer;
 mod progress_bar;
 mod status;
+mod terminal;
 mod time_limit;
 
 pub use self::early_stopping::EarlyStopping;

@@ -1,6 +1,7 @@
 //! The rule of early stopping: given one value after another, whether to stop.
 
-use crate::{Array, BoxError, StateDict, Stateful};
+use crate::text::Count;
+use crate::{Array, Best, BoxError, Goal, Key, StateDict, Stateful};
 
 /// What is judged, and what was seen so far.
 #[derive(Clone, Debug)]
@@ -17,21 +18,18 @@ pub(super) struct Patience {
     seen: u64,
     waited: u64,
     best: Option<f64>,
+    /// The best value there was, a warm-up and improvements that are too small included.
+    top: Option<Top>,
+    /// All values were looked at for it: none where an older version has saved the state.
+    top_known: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Goal {
-    Min,
-    Max,
-}
-
-impl Goal {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Goal::Min => "min",
-            Goal::Max => "max",
-        }
-    }
+/// A value, and when it was measured.
+#[derive(Clone, Copy, Debug)]
+struct Top {
+    value: f64,
+    epoch: u64,
+    train_step: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,6 +52,8 @@ impl Patience {
             seen: 0,
             waited: 0,
             best: None,
+            top: None,
+            top_known: true,
         }
     }
 
@@ -86,10 +86,10 @@ impl Patience {
         if self.check_finite && !value.is_finite() {
             return Some(format!("is {value}"));
         }
-        if let Some(threshold) = self.stop_at.filter(|&at| value == at || self.is_better(value, at)) {
+        if let Some(threshold) = self.stop_at.filter(|&at| value == at || self.goal.is_better(value, at)) {
             return Some(format!("reached {value}, the aim was {threshold}"));
         }
-        if let Some(threshold) = self.diverge_past.filter(|&past| self.is_better(past, value)) {
+        if let Some(threshold) = self.diverge_past.filter(|&past| self.goal.is_better(past, value)) {
             return Some(format!("diverged to {value}, past {threshold}"));
         }
         if self.improves(value) {
@@ -103,8 +103,21 @@ impl Patience {
         // If the run is told to go on all the same, it is given as long again.
         self.waited = 0;
         let (checks, best) = (self.patience, self.best.unwrap_or(f64::NAN));
-        let checks = if checks == 1 { "1 check".to_owned() } else { format!("{checks} checks") };
-        Some(format!("has not improved on {best} in {checks}"))
+        Some(format!("has not improved on {best} in {}", Count(checks, "check")))
+    }
+
+    /// Takes what was measured, for [`best`](Patience::best).
+    pub(super) fn measured(&mut self, now: &Best) {
+        let &Best { value, epoch, train_step, .. } = now;
+        if value.is_finite() && self.top.is_none_or(|top| self.goal.is_better(value, top.value)) {
+            self.top = Some(Top { value, epoch, train_step });
+        }
+    }
+
+    /// The best value of `key` there was, where that is known.
+    pub(super) fn best(&self, key: &Key) -> Option<Best> {
+        let Top { value, epoch, train_step } = self.top.filter(|_| self.top_known)?;
+        Some(Best { key: key.clone(), goal: self.goal, value, epoch, train_step, checkpoint: None })
     }
 
     fn improves(&self, value: f64) -> bool {
@@ -119,13 +132,6 @@ impl Patience {
             Goal::Max => value - delta > best,
         }
     }
-
-    fn is_better(&self, value: f64, than: f64) -> bool {
-        match self.goal {
-            Goal::Min => value < than,
-            Goal::Max => value > than,
-        }
-    }
 }
 
 /// The best value and the counts; the settings are not in it.
@@ -135,17 +141,66 @@ impl Stateful for Patience {
         dict.insert("best", Array::from_slice(self.best.as_slice()))?;
         dict.insert("seen", self.seen)?;
         dict.insert("waited", self.waited)?;
+        if self.top_known {
+            let (value, at) = self.top.map(|top| (top.value, [top.epoch, top.train_step])).unzip();
+            dict.insert("top", Array::from_slice(value.as_slice()))?;
+            dict.insert("top_at", Array::from_slice(at.as_ref().map_or(&[][..], |at| at)))?;
+        }
         Ok(dict)
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let best = dict.array("best")?.to_vec()?;
         let (seen, waited) = (dict.count("seen")?, dict.count("waited")?);
+        let (mut top, top_known) = (None, dict.contains("top"));
+        if top_known {
+            let (value, at) = (dict.array("top")?.to_vec()?, dict.array("top_at")?.to_vec()?);
+            top = match (&*value, &*at) {
+                ([], []) => None,
+                (&[value], &[epoch, train_step]) => Some(Top { value, epoch, train_step }),
+                _ => return Err("early stopping: what is saved of the best value is incomplete".into()),
+            };
+        }
         (self.best, self.seen, self.waited) = (best.first().copied(), seen, waited);
+        (self.top, self.top_known) = (top, top_known);
         Ok(())
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         self.clone().load_state_dict(dict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOSS: Key = Key::mean("loss");
+
+    #[test]
+    fn the_best_is_not_claimed_where_an_older_version_has_saved_no_more_than_its_value() {
+        let at = |value, train_step| Best {
+            key: LOSS,
+            goal: Goal::Min,
+            value,
+            epoch: 1,
+            train_step,
+            checkpoint: None,
+        };
+        let mut patience = Patience::new(Goal::Min, 3);
+        patience.judge(1.0);
+        patience.measured(&at(1.0, 10));
+        let mut saved = patience.state_dict().unwrap();
+        let mut restored = Patience::new(Goal::Min, 3);
+        restored.load_state_dict(&saved).unwrap();
+        restored.measured(&at(2.0, 20));
+        assert_eq!(restored.best(&LOSS), Some(at(1.0, 10)));
+        // As it was saved before the place of the best was.
+        saved.remove("top").unwrap();
+        saved.remove("top_at").unwrap();
+        restored.load_state_dict(&saved).unwrap();
+        restored.measured(&at(2.0, 20));
+        assert_eq!(restored.best(&LOSS), None);
+        assert_eq!(restored.state_dict().unwrap(), saved);
     }
 }

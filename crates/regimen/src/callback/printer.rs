@@ -1,10 +1,13 @@
 //! Where a progress bar is shown, and how others print without breaking it.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use indicatif::{MultiProgress, ProgressDrawTarget};
+use console::Term;
+
+use super::line::Line;
+use super::terminal::Terminal;
 
 /// Prints whole lines above the bars of a [`ProgressBar`](super::ProgressBar), or after its plain
 /// lines. Clones print to the same place, from any thread.
@@ -30,7 +33,7 @@ pub struct Printer {
 /// A terminal with bars at its bottom, or anything that takes lines.
 #[derive(Clone)]
 pub(super) enum Screen {
-    Terminal(MultiProgress),
+    Terminal(Arc<Mutex<Terminal>>),
     Lines(Arc<Mutex<dyn Write + Send>>),
 }
 
@@ -48,18 +51,30 @@ impl Printer {
         let _ = self.screen.print(text);
     }
 
-    /// Takes the bars off the screen while `print` runs, and draws them again.
+    /// Takes the bars off the screen while `print` runs, and draws them again. What it prints must end
+    /// with a line feed.
     pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
-        match &self.screen {
-            Screen::Terminal(bars) => {
-                // A panic must not cross the lock that is held meanwhile: bars would panic too.
-                let print = std::panic::AssertUnwindSafe(print);
-                match bars.suspend(|| std::panic::catch_unwind(print)) {
-                    Ok(result) => result,
-                    Err(payload) => std::panic::resume_unwind(payload),
-                }
-            }
-            Screen::Lines(_) => print(),
+        let _suspended = Suspended::new(&self.screen);
+        print()
+    }
+}
+
+/// As long as it lives the bars are off the screen; also where a panic ends its life.
+struct Suspended<'a>(&'a Screen);
+
+impl<'a> Suspended<'a> {
+    fn new(screen: &'a Screen) -> Self {
+        if let Screen::Terminal(terminal) = screen {
+            let _ = lock(terminal).suspend();
+        }
+        Suspended(screen)
+    }
+}
+
+impl Drop for Suspended<'_> {
+    fn drop(&mut self) {
+        if let Screen::Terminal(terminal) = self.0 {
+            let _ = lock(terminal).resume();
         }
     }
 }
@@ -78,7 +93,7 @@ impl Write for Printer {
     fn flush(&mut self) -> io::Result<()> {
         match &self.screen {
             Screen::Terminal(_) => Ok(()),
-            Screen::Lines(out) => out.lock().unwrap_or_else(PoisonError::into_inner).flush(),
+            Screen::Lines(out) => lock(out).flush(),
         }
     }
 }
@@ -107,10 +122,10 @@ impl fmt::Debug for Printer {
 impl Screen {
     /// Standard error: with bars where it is a terminal, else with plain lines.
     pub(super) fn standard_error() -> Self {
-        let target = ProgressDrawTarget::stderr();
-        match target.is_hidden() || !io::stderr().is_terminal() {
-            true => Screen::lines(io::stderr()),
-            false => Screen::Terminal(MultiProgress::with_draw_target(target)),
+        let terminal = Term::stderr();
+        match terminal.is_term() && !console::is_dumb() {
+            true => Screen::Terminal(Arc::new(Mutex::new(Terminal::new(terminal)))),
+            false => Screen::lines(io::stderr()),
         }
     }
 
@@ -121,11 +136,21 @@ impl Screen {
     /// Prints `text`, and a line feed after it, in one write.
     pub(super) fn print(&self, text: &str) -> io::Result<()> {
         match self {
-            Screen::Terminal(bars) => bars.println(text),
-            Screen::Lines(out) => {
-                let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-                out.write_all(format!("{text}\n").as_bytes())
-            }
+            Screen::Terminal(terminal) => lock(terminal).print(text),
+            Screen::Lines(out) => lock(out).write_all(format!("{text}\n").as_bytes()),
         }
     }
+
+    /// Shows `line` as the bar `index` of a terminal, or takes that bar away.
+    pub(super) fn show(&self, index: usize, line: Option<Line>) {
+        if let Screen::Terminal(terminal) = self {
+            // Nobody needs to know whether that worked.
+            let _ = lock(terminal).show(index, line);
+        }
+    }
+}
+
+/// What a panic has left is as good as before: every drawing is of the whole.
+fn lock<T: ?Sized>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::line::Line;
+use crate::text::{Count, Short};
 use crate::{Expected, Metric, Phase, Progress, State};
 
 /// How far an epoch has come.
@@ -40,9 +42,8 @@ impl<'a> Status<'a> {
         let counted = state.progress(phase);
         let steps_in_epoch = counted.steps_in_last_epoch;
         let progress = Progress { epochs: counted.epochs.saturating_sub(1), steps_in_epoch, ..counted };
-        let began = counted.steps.saturating_sub(steps_in_epoch);
-        let metrics = state.metrics(phase).iter().filter(|metric| metric.logged_at() >= began);
-        let over_epoch = |metric: &'a Metric| Some((metric.key().name(), metric.epoch()?));
+        let metrics = state.metrics(phase).iter();
+        let over_epoch = |metric: &'a Metric| Some((metric.key().name(), metric.in_epoch(counted.epochs)?));
         Status {
             phase,
             progress,
@@ -67,30 +68,52 @@ impl<'a> Status<'a> {
         let Progress { steps, steps_in_epoch, .. } = self.progress;
         let limit =
             self.expected.steps.map(|limit| limit.saturating_sub(steps).saturating_add(steps_in_epoch));
-        [self.expected.steps_in_epoch, limit].into_iter().flatten().min()
+        [self.expected.steps_in_epoch, limit].into_iter().flatten().min().filter(|total| 0 < *total)
     }
 
-    /// `12.5/s, 0:03 left, train/loss 0.3124`: speed, time to the total, metrics.
-    pub(super) fn details(&self) -> String {
-        let mut text = self.speed();
-        let left = self.total().map(|total| total.saturating_sub(self.progress.steps_in_epoch));
-        if let (Some(left), 1..) = (left, self.steps) {
-            let seconds = self.elapsed.as_secs_f64() * left as f64 / self.steps as f64;
-            _ = write!(text, ", {} left", clock(seconds));
+    /// A bar in a terminal: `train epoch 2/10 ####---- 8/16, 12.50/s, 0:03 left, loss 0.3124`.
+    pub(super) fn bar(&self) -> Line {
+        let mut line = Line::default();
+        let done = self.progress.steps_in_epoch;
+        line.add(0, self.title());
+        match self.total() {
+            None => line.add(0, format!(" step {done}")),
+            Some(total) => {
+                let full = (done.min(total) as f64 / total as f64 * BLOCKS as f64) as usize;
+                line.add(3, format!(" {}{}", "\u{2588}".repeat(full), "\u{2591}".repeat(BLOCKS - full)));
+                line.add(0, format!(" {done}/{total}"));
+            }
         }
-        text + &self.metrics_text()
+        self.speed().into_iter().for_each(|speed| line.add(4, format!(", {speed}")));
+        self.left().into_iter().for_each(|left| line.add(2, format!(", {left} left")));
+        for (i, (name, value)) in self.metrics.iter().enumerate() {
+            // The title says the phase.
+            let of_phase = name.strip_prefix(self.phase.name()).and_then(|name| name.strip_prefix('/'));
+            let rank = if i == 0 { 1 } else { 4 + i };
+            line.add(rank, format!(", {} {}", of_phase.unwrap_or(name), Short(*value)));
+        }
+        line
     }
 
     /// A line of its own, while the epoch is under way.
     pub(super) fn line(&self) -> String {
-        format!("{}: {}, {}", self.title(), self.position(), self.details())
+        let mut text = format!("{}: {}", self.title(), self.position());
+        self.speed().into_iter().for_each(|speed| _ = write!(text, ", {speed}"));
+        self.left().into_iter().for_each(|left| _ = write!(text, ", {left} left"));
+        text + &self.metrics_text()
     }
 
     /// The last line of an epoch.
     pub(super) fn ended_line(&self) -> String {
-        let (steps, time) = (self.progress.steps_in_epoch, clock(self.elapsed.as_secs_f64()));
-        let plural = if steps == 1 { "" } else { "s" };
-        format!("{}: {steps} step{plural} in {time}, {}{}", self.title(), self.speed(), self.metrics_text())
+        let all = self.progress.steps_in_epoch;
+        let mut text = format!("{}: {}", self.title(), Count(all, "step"));
+        // The time is that of the steps made here.
+        if self.steps < all {
+            _ = write!(text, ", the last {}", self.steps);
+        }
+        _ = write!(text, " in {}", clock(self.elapsed.as_secs_f64()));
+        self.speed().into_iter().for_each(|speed| _ = write!(text, ", {speed}"));
+        text + &self.metrics_text()
     }
 
     /// The last line where the epoch is left open.
@@ -106,33 +129,28 @@ impl<'a> Status<'a> {
         }
     }
 
-    fn speed(&self) -> String {
+    /// Steps a second, or seconds a step; none before the first step.
+    fn speed(&self) -> Option<String> {
         let speed = self.steps as f64 / self.elapsed.as_secs_f64().max(1e-9);
-        match speed >= 1.0 || self.steps == 0 {
-            true => format!("{}/s", short(speed)),
-            false => format!("{} s/step", short(1.0 / speed)),
+        match speed >= 1.0 {
+            _ if self.steps == 0 => None,
+            true => Some(format!("{}/s", Short(speed))),
+            false => Some(format!("{} s/step", Short(1.0 / speed))),
         }
+    }
+
+    /// The time up to the total, at the speed so far.
+    fn left(&self) -> Option<String> {
+        let left = self.total()?.saturating_sub(self.progress.steps_in_epoch);
+        let seconds = self.elapsed.as_secs_f64() * left as f64 / self.steps as f64;
+        (0 < self.steps).then(|| clock(seconds))
     }
 
     fn metrics_text(&self) -> String {
         self.metrics
             .iter()
-            .fold(String::new(), |text, (name, value)| text + &format!(", {name} {}", short(*value)))
+            .fold(String::new(), |text, (name, value)| text + &format!(", {name} {}", Short(*value)))
     }
-}
-
-/// Four significant digits.
-fn short(value: f64) -> String {
-    let size = value.abs();
-    if size == 0.0 || !value.is_finite() {
-        return format!("{value}");
-    }
-    if !(1e-3..1e6).contains(&size) {
-        return format!("{value:.3e}");
-    }
-    let digits_before = size.log10().floor() as i32 + 1;
-    let decimals = usize::try_from(4 - digits_before).unwrap_or(0);
-    format!("{value:.decimals$}")
 }
 
 /// `0:07`, `12:30`, `3:00:00`.
@@ -144,6 +162,9 @@ fn clock(seconds: f64) -> String {
         _ => format!("{hours}:{minutes:02}:{seconds:02}"),
     }
 }
+
+/// The width of the drawn part of a bar.
+const BLOCKS: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -176,7 +197,7 @@ mod tests {
             status(8, 6, known, 200.0),
             "train epoch 2/3: step 8/10, 100.0 s/step, 3:20 left, train/loss 0.2500",
         );
-        check(status(0, 0, known, 0.0), "train epoch 2/3: step 0/10, 0/s, train/loss 0.2500");
+        check(status(0, 0, known, 0.0), "train epoch 2/3: step 0/10, train/loss 0.2500");
         check(status(4, 0, Expected::default(), 2.0), "train epoch 2: step 4, 2.000/s, train/loss 0.2500");
         // A limit of 16 steps, 14 of which are done, comes before the end of the epoch.
         let limited = expected(Some(10), None, Some(16));
@@ -185,6 +206,34 @@ mod tests {
             "train epoch 2: step 4/10, 1800 s/step, 1:00:00 left, train/loss 0.2500",
         );
         assert_eq!(status(4, 0, limited, 1.0).total(), Some(6));
+    }
+
+    #[test]
+    fn a_bar_fits_40_80_and_120_columns() {
+        let known = expected(Some(1000), Some(12), None);
+        let metrics = vec![
+            ("train/loss", 0.312_46),
+            ("train/accuracy", 0.912),
+            ("gradient norm", 1.5),
+            ("learning rate", 3e-4),
+        ];
+        let status = Status { metrics, ..status(250, 0, known, 20.0) };
+        let check = |columns, text: &str| {
+            let bar = status.bar().fit(columns).replace('\u{2588}', "#").replace('\u{2591}', "-");
+            assert_eq!(bar, text);
+        };
+        check(40, "train epoch 2/12 250/1000, loss 0.3125 \u{2026}");
+        check(80, "train epoch 2/12 ####------------ 250/1000, 12.50/s, 1:00 left, loss 0.3125 \u{2026}");
+        check(
+            120,
+            "train epoch 2/12 ####------------ 250/1000, 12.50/s, 1:00 left, loss 0.3125, accuracy 0.9120, \
+             gradient norm 1.500 \u{2026}",
+        );
+        // Nothing is known of the length, and nothing was measured yet.
+        let unknown = Status { metrics: Vec::new(), ..self::status(0, 0, Expected::default(), 0.0) };
+        assert_eq!(unknown.bar().fit(80), "train epoch 2 step 0");
+        let empty = Status { metrics: Vec::new(), ..self::status(0, 0, expected(Some(0), None, None), 0.0) };
+        assert_eq!(empty.bar().fit(80), "train epoch 2 step 0");
     }
 
     #[test]
@@ -199,23 +248,12 @@ mod tests {
             "train epoch 2/3: 1 step in 0:04, 4.000 s/step, train/loss 0.2500"
         );
         assert_eq!(
+            status(10, 6, known, 4.0).ended_line(),
+            "train epoch 2/3: 10 steps, the last 4 in 0:04, 1.000/s, train/loss 0.2500"
+        );
+        assert_eq!(
             status(4, 0, known, 4.0).paused_line(),
             "train epoch 2/3: paused at step 4/10, train/loss 0.2500"
         );
-    }
-
-    #[test]
-    fn numbers_have_four_digits() {
-        let check = |value: f64, text: &str| assert_eq!(short(value), text);
-        check(0.0, "0");
-        check(1.0, "1.000");
-        check(-0.031_25, "-0.03125");
-        check(0.001, "0.001000");
-        check(0.000_999_9, "9.999e-4");
-        check(123.456, "123.5");
-        check(123_456.0, "123456");
-        check(1e6, "1.000e6");
-        check(f64::NAN, "NaN");
-        check(f64::NEG_INFINITY, "-inf");
     }
 }

@@ -10,6 +10,7 @@ use regimen_core::StateDict;
 
 use super::error::{CheckpointError, failed};
 use super::name::Name;
+use super::retention::{compare, value};
 use super::{Checkpoint, Disk, Goal, Store};
 
 /// The checkpoints of a run directory, to be read. Reading needs no lock.
@@ -167,8 +168,8 @@ impl Which<'_> {
             Which::Newest => {}
             Which::Step(step) => candidates.retain(|checkpoint| checkpoint.manifest().step == step),
             Which::Best(metric, goal) => {
-                candidates.retain(|checkpoint| goal.value(checkpoint.manifest(), metric).is_some());
-                candidates.sort_by(|a, b| goal.compare(a.manifest(), b.manifest(), metric));
+                candidates.retain(|checkpoint| value(checkpoint.manifest(), metric).is_some());
+                candidates.sort_by(|a, b| compare(goal, a.manifest(), b.manifest(), metric));
             }
         }
         candidates

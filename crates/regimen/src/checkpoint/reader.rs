@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use regimen_core::text::Count;
 use regimen_core::{BoxError, StateDict};
 
 use super::checksum::Checked;
@@ -101,7 +102,7 @@ impl Checkpoint {
             let value = read(&mut source, part.length)?;
             let (_, length, checksum) = source.finish();
             if length != part.length {
-                return Err(format!("it ends after {length} of {} bytes", part.length).into());
+                return Err(format!("it ends after {length} of {}", Count(part.length, "byte")).into());
             }
             if checksum != part.checksum {
                 let expected = part.checksum;
@@ -123,7 +124,7 @@ impl Checkpoint {
     fn open_part(&self, file: &Path, part: Part) -> Result<Box<dyn Read + Send>, BoxError> {
         let opened = self.store.open(file)?;
         if opened.length != part.length {
-            return Err(format!("it is {} bytes long, not {}", opened.length, part.length).into());
+            return Err(format!("it is {} long, not {}", Count(opened.length, "byte"), part.length).into());
         }
         Ok(opened.bytes)
     }

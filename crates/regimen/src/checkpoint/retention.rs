@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 
-use super::Manifest;
+use super::{Goal, Manifest};
 
 /// Which checkpoints of a run to keep. By default all of them.
 ///
@@ -14,15 +14,6 @@ pub struct Keep {
     last: Option<usize>,
     best: Vec<(usize, String, Goal)>,
     every: Option<u64>,
-}
-
-/// Which values of a metric are better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Goal {
-    /// The small ones, as of a loss.
-    Min,
-    /// The large ones, as of an accuracy.
-    Max,
 }
 
 impl Keep {
@@ -78,9 +69,9 @@ impl Keep {
     fn best_of(&self, resumable: &[usize], saved: &[&Manifest]) -> BTreeSet<usize> {
         let mut best = BTreeSet::new();
         for (count, metric, goal) in &self.best {
-            let measured = resumable.iter().copied().filter(|&i| goal.value(saved[i], metric).is_some());
+            let measured = resumable.iter().copied().filter(|&i| value(saved[i], metric).is_some());
             let mut measured: Vec<usize> = measured.collect();
-            measured.sort_by(|&a, &b| goal.compare(saved[a], saved[b], metric));
+            measured.sort_by(|&a, &b| compare(*goal, saved[a], saved[b], metric));
             best.extend(measured.into_iter().take(*count));
         }
         best
@@ -91,19 +82,17 @@ impl Keep {
     }
 }
 
-impl Goal {
-    /// The value of `metric`, where there is one that can be among the best.
-    pub(super) fn value(self, manifest: &Manifest, metric: &str) -> Option<f64> {
-        manifest.metrics.get(metric).copied().filter(|value| value.is_finite())
-    }
+/// The value of `metric`, where there is one that can be among the best.
+pub(super) fn value(manifest: &Manifest, metric: &str) -> Option<f64> {
+    manifest.metrics.get(metric).copied().filter(|value| value.is_finite())
+}
 
-    /// Orders the better one first, and of equal ones the one saved first.
-    pub(super) fn compare(self, a: &Manifest, b: &Manifest, metric: &str) -> Ordering {
-        let value = |manifest| self.value(manifest, metric);
-        let by_value = match self {
-            Goal::Min => value(a).partial_cmp(&value(b)),
-            Goal::Max => value(b).partial_cmp(&value(a)),
-        };
-        by_value.unwrap_or(Ordering::Equal).then(a.save.cmp(&b.save))
-    }
+/// Orders the better one first, and of equal ones the one saved first.
+pub(super) fn compare(goal: Goal, a: &Manifest, b: &Manifest, metric: &str) -> Ordering {
+    let (of_a, of_b) = (value(a, metric), value(b, metric));
+    let by_value = match goal {
+        Goal::Min => of_a.partial_cmp(&of_b),
+        Goal::Max => of_b.partial_cmp(&of_a),
+    };
+    by_value.unwrap_or(Ordering::Equal).then(a.save.cmp(&b.save))
 }

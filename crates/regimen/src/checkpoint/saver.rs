@@ -15,13 +15,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regimen_core::{
-    AppState, BoxError, Error, Event, Events, Moment, Phase, Restored, Saver, Source, Stop, Which,
+    AppState, BoxError, Error, Event, Events, Moment, Phase, Report, Restored, Saver, Source, Stop, Which,
     weight_parts, with_spares,
 };
 
 use super::background::{Background, Weights};
 use super::take::{goes_on_alike, measured, take};
-use super::{Checkpointer, Checkpoints, Disk, Snapshot, Store, restore};
+use super::{Checkpointer, Checkpoints, Disk, Snapshot, Store, restore, sum_up};
 
 impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
     fn events(&self) -> Events {
@@ -86,6 +86,12 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
         };
         if let Err(cause) = saved {
             self.saves.fail(cause.to_string());
+        }
+    }
+
+    fn sum_up(&mut self, report: &mut Report, moment: &mut Moment<'_, '_, U>) {
+        if moment.state().rank().index == 0 {
+            sum_up::sum_up(self, report);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use regimen_core::text::Count;
 use regimen_core::{BoxError, Random};
 
 /// A sample that a batch can be made of with no more said.
@@ -117,7 +118,11 @@ impl<T> Collate for Vec<T> {
             batch.values.reserve_exact(batch.capacity * self.len());
         } else if self.len() != batch.width() {
             let width = batch.width();
-            return Err(format!("{} values where the samples before it have {width}", self.len()).into());
+            return Err(format!(
+                "{} where the samples before it have {width}",
+                Count(self.len() as u64, "value")
+            )
+            .into());
         }
         batch.values.extend(self);
         batch.rows += 1;
@@ -338,8 +343,8 @@ mod tests {
     #[test]
     fn ragged_samples_are_refused() {
         let error = collated([vec![1, 2], vec![3]]).unwrap_err();
-        assert_eq!(error.to_string(), "1 values where the samples before it have 2");
+        assert_eq!(error.to_string(), "1 value where the samples before it have 2");
         let error = collated([vec![], vec![3]]).unwrap_err();
-        assert_eq!(error.to_string(), "1 values where the samples before it have 0");
+        assert_eq!(error.to_string(), "1 value where the samples before it have 0");
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use regimen_core::BoxError;
+use regimen_core::text::Count;
 
 use super::dataset::{Dataset, beyond, place};
 
@@ -102,9 +103,9 @@ impl<A: Dataset, B: Dataset> Zip<A, B> {
     pub(crate) fn new(a: A, b: B) -> Result<Self, BoxError> {
         if a.len() != b.len() {
             return Err(format!(
-                "dataset `{}` of {} samples and dataset `{}` of {} make no pairs",
+                "dataset `{}` of {} and dataset `{}` of {} make no pairs",
                 a.name(),
-                a.len(),
+                Count(a.len() as u64, "sample"),
                 b.name(),
                 b.len()
             )

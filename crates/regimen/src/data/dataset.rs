@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use regimen_core::text::Count;
 use regimen_core::{BoxError, Random, keyed};
 
 use super::combine::{Cached, Mapped, Named, TryMapped, Zip};
@@ -121,7 +122,7 @@ pub(crate) fn place(dataset: &(impl Dataset + ?Sized), index: usize) -> String {
 
 /// The error of an index that does not exist.
 pub(crate) fn beyond(len: usize) -> BoxError {
-    format!("there are {len} samples only").into()
+    format!("it has {} only", Count(len as u64, "sample")).into()
 }
 
 impl<T: Clone + Send + Sync> Dataset for [T] {
@@ -255,7 +256,7 @@ mod tests {
     fn an_index_beyond_the_end_is_an_error() {
         fn check(dataset: impl Dataset) {
             let error = dataset.get(3).err().unwrap();
-            assert_eq!(error.to_string(), "there are 3 samples only");
+            assert_eq!(error.to_string(), "it has 3 samples only");
         }
         check(vec![1, 2, 3]);
         check([1, 2, 3].as_slice());

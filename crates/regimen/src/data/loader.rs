@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use regimen_core::text::Count;
 use regimen_core::{At, BoxError, Data, Random, keyed};
 
 use super::assemble::Plan;
@@ -269,17 +270,22 @@ where
         let len = dataset.len();
         let draws = self.settings.sampler.draws(len);
         if len == 0 || draws == 0 {
-            return Err(fail(format!("there is nothing to load: {len} samples, {draws} of them drawn")));
+            return Err(fail(format!(
+                "there is nothing to load: {}, {draws} of them drawn",
+                Count(len as u64, "sample")
+            )));
         }
         let batches = Shard::batches(draws, batch_size, last);
         if batches == 0 {
             return Err(fail(format!(
-                "{draws} samples do not fill one batch of {batch_size}, and it is dropped"
+                "{} cannot fill a batch of {batch_size}, and it is dropped",
+                Count(draws, "sample")
             )));
         }
         if at.position.is_none() && batches < at.skip {
             let skip = at.skip;
-            return Err(fail(format!("{skip} batches were consumed of an epoch that has {batches}")));
+            let has = Count(batches, "batch");
+            return Err(fail(format!("{skip} batches were consumed of an epoch that has {has}")));
         }
         let consumed = Consumed::at(at, draws, batch_size).map_err(|error| fail(error.to_string()))?;
         let from = From { batches: at.skip, samples: consumed.samples };
@@ -309,7 +315,8 @@ where
         }
         if draws < batch_size && at.skip == 0 {
             epoch.notify(format!(
-                "dataset `{name}`: its {draws} samples are less than one batch of {batch_size}"
+                "dataset `{name}`: {} cannot fill a batch of {batch_size}",
+                Count(draws, "sample")
             ));
         }
         Ok(epoch)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use regimen_core::text::Count;
 use regimen_core::{At, BoxError, DynData, Epoch, Fetched, Position, Rank, keyed};
 
 use super::mix::Stopping;
@@ -145,7 +146,9 @@ impl<B> Sources<'_, B> {
     pub(crate) fn restore(&mut self, saved: &mut Decoder<'_>) -> Result<(), BoxError> {
         let count = saved.number()?;
         if count != self.running.len() as u64 {
-            return Err(format!("the position is of {count} sources, not {}", self.running.len()).into());
+            return Err(
+                format!("the position is of {}, not {}", Count(count, "source"), self.running.len()).into()
+            );
         }
         for running in &mut self.running {
             let name = String::from_utf8_lossy(saved.bytes()?);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use regimen_core::text::Count;
 use regimen_core::{BoxError, Random, keyed};
 
 use super::Permutation;
@@ -93,7 +94,12 @@ impl Sampler {
         if let Kind::Weighted { sums, .. } = &self.0
             && sums.len() != samples
         {
-            return Err(format!("{} weights were given for {samples} samples", sums.len()).into());
+            return Err(format!(
+                "{} for {}",
+                Count(sums.len() as u64, "weight"),
+                Count(samples as u64, "sample")
+            )
+            .into());
         }
         Ok(match &self.0 {
             Kind::Sequential => Order::Sequential,
@@ -216,6 +222,6 @@ mod tests {
         check(&[f64::MAX, f64::MAX], "weights that sum to inf cannot be drawn by");
         let sampler = Sampler::weighted([1.0], 1).unwrap();
         let error = sampler.order(2, 0, 0).err().unwrap();
-        assert_eq!(error.to_string(), "1 weights were given for 2 samples");
+        assert_eq!(error.to_string(), "1 weight for 2 samples");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use regimen_core::text::Count;
 use regimen_core::{BoxError, Rank};
 
 use super::consumed::Consumed;
@@ -76,8 +77,9 @@ impl Shard {
         };
         if smallest < rank.count && last != Last::Pad {
             return Err(format!(
-                "a batch of {smallest} of {samples} samples leaves some of {} ranks without any; \
+                "a batch of {smallest} of {} leaves some of {} ranks without any; \
                  choose another batch size, `drop_last` or `pad_last`",
+                Count(samples, "sample"),
                 rank.count
             )
             .into());

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use regimen_core::text::Count;
 use regimen_core::{BoxError, Position, Random, keyed};
 
 use super::Permutation;
@@ -54,7 +55,11 @@ impl<S: Stream> Stream for Shuffle<S> {
         if reader.block.len() as u64 != length || length < given {
             let read = reader.block.len();
             let name = self.stream.name();
-            return Err(format!("`{name}` has changed: {read} samples are where {length} were").into());
+            return Err(format!(
+                "`{name}` has changed: {} where {length} were",
+                Count(read as u64, "sample")
+            )
+            .into());
         }
         (0..given).for_each(|_| drop(reader.take()));
         Ok(reader)

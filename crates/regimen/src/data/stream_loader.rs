@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use regimen_core::text::Count;
 use regimen_core::{At, BoxError, Data, Epoch, Fetched, Random, Rank, keyed};
 
 use super::collate::{CollateInto, CollateWith, Collator, Stack};
@@ -130,7 +131,7 @@ impl<S: Stream, C: Collator<S::Item>> Data for StreamLoader<S, C> {
             let samples = epoch.gather()?.len();
             if samples == 0 {
                 let (consumed, found) = (at.skip, epoch.number);
-                let what = format!("{consumed} batches were consumed of an epoch that has {found}");
+                let what = format!("of an epoch that has {} {consumed} were consumed", Count(found, "batch"));
                 return Err(self.fault(found, what.into()));
             }
             epoch.number += 1;
@@ -197,8 +198,10 @@ impl<S: Stream, C: Collator<S::Item>> StreamEpoch<'_, S, C> {
         let Rank { index, count } = self.rank;
         let (start, end) = (cut(whole, index, count), cut(whole, index + 1, count));
         if whole < count {
-            let what =
-                format!("its {whole} samples leave some of {count} ranks without any; use `drop_last`");
+            let what = format!(
+                "{} for {count} ranks leave some without any; use `drop_last`",
+                Count(whole, "sample")
+            );
             return Err(self.loader.fault(self.number, what.into()));
         }
         let share = samples.into_iter().skip(start as usize).take((end - start) as usize);

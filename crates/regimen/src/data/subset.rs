@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use regimen_core::BoxError;
+use regimen_core::text::Count;
 
 use super::Permutation;
 use super::dataset::{Dataset, beyond};
@@ -45,9 +46,11 @@ impl<D: Dataset> Subset<D> {
         let sum = lengths.iter().try_fold(0_usize, |sum, &length| sum.checked_add(length));
         if sum != Some(dataset.len()) {
             let (name, len) = (dataset.name(), dataset.len());
-            return Err(
-                format!("lengths {lengths:?} do not sum to the {len} samples of dataset `{name}`").into()
-            );
+            return Err(format!(
+                "lengths {lengths:?} do not sum to the {} of dataset `{name}`",
+                Count(len as u64, "sample")
+            )
+            .into());
         }
         let order = Permutation::new(dataset.len() as u64, seed);
         let dataset = Arc::new(dataset);
@@ -99,7 +102,7 @@ mod tests {
     fn a_subset_has_the_samples_named_in_that_order() {
         assert_eq!(all(&indices(10).subset([3, 0, 3]).unwrap()), [3, 0, 3]);
         let error = indices(10).subset([3, 10]).unwrap_err();
-        assert_eq!(error.to_string(), "sample 10 of dataset `indices`: there are 10 samples only");
+        assert_eq!(error.to_string(), "sample 10 of dataset `indices`: it has 10 samples only");
     }
 
     #[test]

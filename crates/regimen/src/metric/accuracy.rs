@@ -2,6 +2,7 @@
 
 use super::logits::{check_lengths, check_target, rank, rows};
 use super::ratio;
+use crate::text::Count;
 use crate::{BoxError, StateDict, Stateful};
 
 /// Counts samples, and those whose target is among the k classes with the largest logits.
@@ -52,7 +53,12 @@ impl Accuracy {
         for (row, &target) in rows(logits, targets)?.zip(targets) {
             check_target(target, row.len())?;
             if self.k > row.len() as u64 {
-                return Err(format!("top-{} accuracy of {} classes is always 1", self.k, row.len()).into());
+                return Err(format!(
+                    "top-{} accuracy of {} is always 1",
+                    self.k,
+                    Count(row.len() as u64, "class")
+                )
+                .into());
             }
             correct += u64::from(rank(row, target).is_some_and(|rank| (rank as u64) < self.k));
         }
@@ -62,7 +68,7 @@ impl Accuracy {
     /// Counts `total` samples of which `correct` are right, for those who compare on the device.
     pub fn add_count(&mut self, correct: u64, total: u64) -> Result<(), BoxError> {
         if correct > total {
-            return Err(format!("{correct} of {total} samples cannot be correct").into());
+            return Err(format!("{correct} of {} cannot be correct", Count(total, "sample")).into());
         }
         self.correct += correct;
         self.total += total;

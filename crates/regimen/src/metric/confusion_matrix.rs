@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::logits::{argmax, check_lengths, check_target, rows};
 use super::ratio;
+use crate::text::Count;
 use crate::{Array, BoxError, StateDict, Stateful};
 
 /// Counts samples by their target and by the class predicted for them.
@@ -60,7 +61,11 @@ impl ConfusionMatrix {
         let rows = rows(logits, targets)?;
         if let Some(row) = rows.clone().find(|row| row.len() != self.classes) {
             let (found, classes) = (row.len(), self.classes);
-            return Err(format!("rows of {found} logits for a matrix of {classes} classes").into());
+            return Err(format!(
+                "rows of {} for a matrix of {classes} classes",
+                Count(found as u64, "logit")
+            )
+            .into());
         }
         self.add_each(rows.map(argmax), targets)
     }

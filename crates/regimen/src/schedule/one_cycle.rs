@@ -80,8 +80,10 @@ impl OneCycle {
             return Err(format!("one-cycle schedule: the rise is {rise}; give one between 0 and 1").into());
         }
         if self.peak() <= 0.0 {
+            let least = ((1.0 / rise) as u64).saturating_add(1);
             return Err(format!(
-                "one-cycle schedule: {rise} of a length of {length} leaves no room to rise; give more of it"
+                "one-cycle schedule: a length of {length} leaves no room to rise in {rise} of it; \
+                 give a length of {least} or more"
             )
             .into());
         }

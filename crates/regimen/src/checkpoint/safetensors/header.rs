@@ -1,5 +1,6 @@
 //! The header of a safetensors file: which arrays it holds, and where.
 
+use regimen_core::text::Count;
 use regimen_core::{BoxError, Dtype};
 
 use super::json::{Arrays, Place};
@@ -78,7 +79,9 @@ pub(super) fn parse(text: &[u8], data: u64) -> Result<Header, BoxError> {
         header.push((name, layout));
     }
     if at != data {
-        return Err(format!("the header speaks of {at} bytes of arrays, the file holds {data}").into());
+        return Err(
+            format!("the header speaks of {} of arrays, the file holds {data}", Count(at, "byte")).into()
+        );
     }
     Ok(header)
 }

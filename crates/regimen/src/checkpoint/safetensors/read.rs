@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use regimen_core::text::Count;
 use regimen_core::{Array, BoxError, StateDict};
 
 use super::super::limits::MAX_HEADER;
@@ -30,7 +31,7 @@ pub fn read_header(source: &mut dyn Read, length: u64) -> Result<Header, BoxErro
     let size = u64::from_le_bytes(prefix);
     let data = length.checked_sub(8).and_then(|rest| rest.checked_sub(size));
     let data = data.filter(|_| size <= MAX_HEADER);
-    let data = data.ok_or_else(|| format!("a header of {size} bytes in a file of {length}"))?;
+    let data = data.ok_or_else(|| format!("a header of {} in a file of {length}", Count(size, "byte")))?;
     let mut text = vec![0; usize::try_from(size)?];
     source.read_exact(&mut text).map_err(|cause| format!("header: {cause}"))?;
     parse(&text, data)

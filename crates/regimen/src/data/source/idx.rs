@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use regimen_core::BoxError;
+use regimen_core::text::Count;
 
 use super::{about, file_name, open_unpacked};
 use crate::data::Dataset;
@@ -55,7 +56,10 @@ impl Idx {
     pub fn arrays<const N: usize>(&self) -> Result<Vec<[u8; N]>, BoxError> {
         match self.values.as_chunks() {
             (arrays, []) if self.width == N => Ok(arrays.to_vec()),
-            _ => Err(format!("samples of `{}` have {} values, not {N}", self.name, self.width).into()),
+            _ => {
+                let values = Count(self.width as u64, "value");
+                Err(format!("samples of `{}` have {values}, not {N}", self.name).into())
+            }
         }
     }
 }
@@ -110,9 +114,11 @@ fn parse(mut bytes: impl Read) -> Result<(Vec<usize>, usize, Vec<u8>), BoxError>
     bytes.take(size as u64 + 1).read_to_end(&mut values)?;
     match values.len() {
         found if found < size => {
-            Err(format!("cut off: {size} values are announced, {found} are there").into())
+            Err(format!("cut off: of {} announced {found} are there", Count(size as u64, "value")).into())
         }
-        found if found > size => Err(format!("there is more than the {size} values announced").into()),
+        found if found > size => {
+            Err(format!("there is more than the {} announced", Count(size as u64, "value")).into())
+        }
         _ => Ok((shape, width, values)),
     }
 }
@@ -155,7 +161,7 @@ mod tests {
         check(&[0, 0, 8, 0], "an idx file without dimensions");
         check(&[0, 0, 13, 1], "values of idx type 0x0d");
         check(&TWO_BY_THREE[..10], "the idx header is cut off");
-        check(&TWO_BY_THREE[..17], "cut off: 6 values are announced, 5 are there");
+        check(&TWO_BY_THREE[..17], "cut off: of 6 values announced 5 are there");
         check(&[TWO_BY_THREE, &[7]].concat(), "there is more than the 6 values announced");
         check(&[0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255], "the shape");
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use memmap2::Mmap;
 use regimen_core::BoxError;
+use regimen_core::text::Count;
 
 use super::{about, file_name};
 use crate::data::Dataset;
@@ -74,7 +75,7 @@ impl TokenFile {
             let (length, width) = (bytes.len(), width.bytes());
             return Err(about(
                 path,
-                format!("{length} bytes are no whole number of tokens of {width} bytes"),
+                format!("{} cannot be tokens of {width} bytes each", Count(length as u64, "byte")),
             ));
         }
         Ok(TokenFile { name: file_name(path), bytes, width })
@@ -89,7 +90,8 @@ impl TokenFile {
     /// not so many.
     pub fn read_into(&self, start: usize, count: usize, tokens: &mut Vec<u32>) -> Result<(), BoxError> {
         let end = start.checked_add(count).filter(|&end| end <= self.tokens());
-        let end = end.ok_or_else(|| format!("`{}` has {} tokens only", self.name, self.tokens()))?;
+        let end =
+            end.ok_or_else(|| format!("`{}` has {} only", self.name, Count(self.tokens() as u64, "token")))?;
         let width = self.width.bytes();
         let bytes = &self.bytes[start * width..end * width];
         match self.width {
@@ -109,7 +111,11 @@ impl TokenFile {
     pub fn windows(self, length: usize, stride: usize) -> Result<Windows, BoxError> {
         if length == 0 || stride == 0 {
             let name = &self.name;
-            return Err(format!("windows of {length} tokens every {stride} of `{name}` cannot be had").into());
+            return Err(format!(
+                "windows of {} every {stride} of `{name}` cannot be had",
+                Count(length as u64, "token")
+            )
+            .into());
         }
         Ok(Windows { file: self, length, stride })
     }
@@ -178,8 +184,8 @@ mod tests {
     #[test]
     fn a_file_that_ends_inside_a_token_is_refused() {
         let error = file(&[1, 2, 3], TokenWidth::U16).unwrap_err().to_string();
-        assert!(error.ends_with("tokens.bin`: 3 bytes are no whole number of tokens of 2 bytes"), "{error}");
+        assert!(error.ends_with("tokens.bin`: 3 bytes cannot be tokens of 2 bytes each"), "{error}");
         let error = file(&[1, 2], TokenWidth::U16).unwrap().read_into(1, 1, &mut vec![]).unwrap_err();
-        assert_eq!(error.to_string(), "`tokens.bin` has 1 tokens only");
+        assert_eq!(error.to_string(), "`tokens.bin` has 1 token only");
     }
 }
