@@ -47,9 +47,12 @@ fn main() -> ExitCode {
     let done = match args.as_slice() {
         ["train", rest @ ..] => train::train(rest).map(|()| 0),
         ["fuzz", rest @ ..] => fuzz::run_cases(rest).map(|()| 0),
+        ["--control"] => fuzz::control().map(|tally| show_alone(&tally)),
         ["--seed", seed] => fuzz::repeat(seed),
         // By itself: what trainings leave on the disk takes a quarter of an hour.
-        ["--fuzz", _] => Options::parse(&args).and_then(|options| fuzz_alone(&options)),
+        ["--fuzz", _] => {
+            Options::parse(&args).and_then(|options| fuzz::fuzz(options.fuzz)).map(|tally| show_alone(&tally))
+        }
         _ => Options::parse(&args).and_then(|options| torture(&options)),
     };
     match done {
@@ -92,10 +95,9 @@ fn torture(options: &Options) -> Result<u8, BoxError> {
     Ok(status)
 }
 
-fn fuzz_alone(options: &Options) -> Result<u8, BoxError> {
-    let tally = fuzz::fuzz(options.fuzz)?;
+fn show_alone(tally: &Tally) -> u8 {
     println!("{tally}");
-    Ok(tally.status())
+    tally.status()
 }
 
 impl Options {

@@ -13,20 +13,20 @@ use std::time::{Duration, Instant};
 
 use regimen::{BoxError, Random};
 
-use super::child::Verdict;
-use super::subject;
+use super::child::{READERS, Verdict};
+use super::subject::{all, controls};
 use super::trial::{FLOOR, Fault, Trial, note_panics};
 
-/// Runs the cases that `args` say: a folder, the first seed, the distance to the next, for how many
-/// milliseconds. One is always run.
+/// Runs the cases that `args` say: of what, a folder, the first seed, the distance to the next, the seed
+/// they end before, for how many milliseconds. One is always run.
 pub(crate) fn run(args: &[&str]) -> Result<(), BoxError> {
-    let [folder, first, stride, milliseconds] = args else {
-        return Err("usage: torture fuzz FOLDER FIRST STRIDE MILLISECONDS".into());
+    let [of, folder, first, stride, before, milliseconds] = args else {
+        return Err("usage: torture fuzz readers|controls FOLDER FIRST STRIDE BEFORE MILLISECONDS".into());
     };
-    let (first, stride): (u64, u64) = (first.parse()?, stride.parse()?);
+    let (first, stride, before): (u64, u64, u64) = (first.parse()?, stride.parse()?, before.parse()?);
     let end = Instant::now() + Duration::from_millis(milliseconds.parse()?);
     let folder = Path::new(folder);
-    let subjects = subject::all(folder)?;
+    let subjects = if *of == READERS.of { all(folder)? } else { controls() };
     note_panics();
     let mut next = Some(first);
     let mut out = io::stdout().lock();
@@ -48,10 +48,10 @@ pub(crate) fn run(args: &[&str]) -> Result<(), BoxError> {
         }
         let (size, peak) = (trial.size, trial.peak);
         let read = if trial.is_read { "read" } else { "refused" };
-        // A sentence is enough, and it must not look like two lines.
-        let text: String = text.chars().take(800).flat_map(char::escape_debug).collect();
+        // A sentence is enough, and it must be one line.
+        let text: String = text.chars().take(600).map(|c| if c.is_control() { ' ' } else { c }).collect();
         writeln!(out, "end\t{verdict:?}\t{size}\t{peak}\t{read}\t{text}")?;
-        next = seed.checked_add(stride).filter(|_| Instant::now() < end);
+        next = seed.checked_add(stride).filter(|&next| next < before && Instant::now() < end);
     }
     Ok(())
 }

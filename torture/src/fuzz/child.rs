@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -10,8 +11,16 @@ use std::time::{Duration, Instant};
 
 use regimen::BoxError;
 
-/// How long a case may take. Most take less than a millisecond.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// What is fuzzed, and how long a case may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fuzzed {
+    pub(super) of: &'static str,
+    patience: Duration,
+}
+
+/// Most cases take less than a millisecond.
+pub(super) const READERS: Fuzzed = Fuzzed { of: "readers", patience: Duration::from_secs(10) };
+pub(super) const CONTROLS: Fuzzed = Fuzzed { of: "controls", patience: Duration::from_secs(3) };
 
 /// What came of a case.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -45,7 +54,7 @@ impl Outcome {
         let what = match verdict {
             Verdict::Held => return Ok(()),
             Verdict::Panic => format!("a panic: {text}"),
-            Verdict::Hang => format!("no answer in {} s", PATIENCE.as_secs()),
+            Verdict::Hang => "no answer".to_owned(),
             Verdict::Crash => format!("the process ended: {text}"),
             Verdict::Mismatch => text.clone(),
             Verdict::Memory => format!("{peak} bytes of memory for {size}"),
@@ -54,22 +63,23 @@ impl Outcome {
     }
 }
 
-/// Has the cases of the seeds from `first` on run, each `stride` after the one before it, until `end`,
-/// and sends what came of each.
+/// Has the cases of the `seeds` run, each `stride` after the one before it, until `end`, and sends what
+/// came of each.
 pub(super) fn watch(
+    fuzzed: Fuzzed,
     folder: &Path,
-    first: u64,
+    seeds: Range<u64>,
     stride: u64,
     end: Instant,
     outcomes: &Sender<Outcome>,
 ) -> Result<(), BoxError> {
-    let mut next = Some(first);
-    while let Some(seed) = next {
+    let mut next = Some(seeds.start);
+    while let Some(seed) = next.filter(|seed| seeds.contains(seed)) {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
         }
-        let last = Watched::start(folder, seed, stride, left)?.end(outcomes)?;
+        let last = Watched::start(fuzzed, folder, seed..seeds.end, stride, left)?.end(fuzzed, outcomes)?;
         next = last.and_then(|last| last.checked_add(stride));
     }
     Ok(())
@@ -84,10 +94,19 @@ struct Watched {
 }
 
 impl Watched {
-    fn start(folder: &Path, seed: u64, stride: u64, time: Duration) -> Result<Self, BoxError> {
+    fn start(
+        fuzzed: Fuzzed,
+        folder: &Path,
+        seeds: Range<u64>,
+        stride: u64,
+        time: Duration,
+    ) -> Result<Self, BoxError> {
         fs::create_dir_all(folder)?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("fuzz").arg(folder).args([seed, stride, time.as_millis() as u64].map(|n| n.to_string()));
+        command
+            .args(["fuzz", fuzzed.of])
+            .arg(folder)
+            .args([seeds.start, stride, seeds.end, time.as_millis() as u64].map(|n| n.to_string()));
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or("the process has no output")?;
         let (told, lines) = mpsc::channel();
@@ -100,9 +119,9 @@ impl Watched {
 
     /// Hears it to its end. Returns the seed of the case that ended it; none where it has done what
     /// it was told.
-    fn end(mut self, outcomes: &Sender<Outcome>) -> Result<Option<u64>, BoxError> {
+    fn end(mut self, fuzzed: Fuzzed, outcomes: &Sender<Outcome>) -> Result<Option<u64>, BoxError> {
         let verdict = loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.recv_timeout(fuzzed.patience) {
                 Ok(line) => self.hear(&line, outcomes)?,
                 Err(RecvTimeoutError::Timeout) => break Verdict::Hang,
                 Err(RecvTimeoutError::Disconnected) => break Verdict::Crash,
@@ -118,7 +137,11 @@ impl Watched {
         let status = self.child.wait()?;
         let text = format!("{status}: {}", text.trim());
         let Some((seed, reader)) = self.open else {
-            return if status.success() { Ok(None) } else { Err(format!("no case could be run: {text}").into()) };
+            return if status.success() {
+                Ok(None)
+            } else {
+                Err(format!("no case could be run: {text}").into())
+            };
         };
         outcomes.send(Outcome { seed, reader, verdict, size: 0, peak: 0, is_read: false, text })?;
         Ok(Some(seed))

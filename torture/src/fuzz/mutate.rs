@@ -12,7 +12,7 @@ const PAGE: usize = 512;
 const BYTES: &[u8] = &[0, 1, 2, 8, 0x7F, 0x80, 0xFE, 0xFF, b'\n', b'\r', b'"', b',', b'0', b'9', b'-', b' '];
 
 /// Numbers at whose ends arithmetic breaks.
-const NUMBERS: [u64; 12] = [
+pub(super) const NUMBERS: [u64; 12] = [
     0,
     1,
     0x7F,
@@ -41,7 +41,7 @@ pub(super) fn mutated(bytes: &[u8], other: &[u8], words: &[&[u8]], random: &mut 
 
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]], random: &mut Random) {
     let (from, to) = stretch(bytes.len(), random);
-    match random.below(12) {
+    match random.below(13) {
         0 => {
             if let Some(byte) = bytes.get_mut(from) {
                 *byte ^= 1 << random.below(8);
@@ -83,6 +83,11 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]], random: &mut Rando
             let width = 1 << random.below(4);
             let (little, big) = (number.to_le_bytes(), number.to_be_bytes());
             write(bytes, from, if random.below(2) == 0 { &little[..width] } else { &big[8 - width..] });
+        }
+        11 => {
+            // Many times the same: what is little memory once is much then.
+            let part = bytes[from..to].repeat(random.below(2_000) as usize);
+            insert(bytes, to, &part);
         }
         _ => number(bytes, from, random),
     }

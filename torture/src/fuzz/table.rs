@@ -55,12 +55,21 @@ impl fmt::Display for Table {
         writeln!(
             f,
             "{:<14}{:>9}{:>9}{:>8}{:>7}{:>9}{:>12}{:>13}{:>13}  {beyond}",
-            "reader", "cases", "read", "panics", "hangs", "crashes", "mismatches", "over memory", "most memory"
+            "reader",
+            "cases",
+            "read",
+            "panics",
+            "hangs",
+            "crashes",
+            "mismatches",
+            "over memory",
+            "most memory"
         )?;
         for (reader, row) in &self.0 {
             let broken = |verdict| row.broken.get(&verdict).copied().unwrap_or(0);
             let [panics, hangs, crashes, mismatches, memory] =
-                [Verdict::Panic, Verdict::Hang, Verdict::Crash, Verdict::Mismatch, Verdict::Memory].map(broken);
+                [Verdict::Panic, Verdict::Hang, Verdict::Crash, Verdict::Mismatch, Verdict::Memory]
+                    .map(broken);
             let Row { cases, read, peak, multiple, .. } = row;
             writeln!(
                 f,

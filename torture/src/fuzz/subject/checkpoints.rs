@@ -8,8 +8,8 @@ use std::sync::Arc;
 use regimen::checkpoint::{Checkpoints, Keep, SimDisk, Snapshot, Store, Which, Writer};
 use regimen::{BoxError, Random, StateDict};
 
-use super::safetensors::{arrays, dict, ours};
 use super::Subject;
+use super::safetensors::{arrays, dict, ours};
 use crate::fuzz::corpus::Corpus;
 use crate::fuzz::trial::{Fault, Trial, demand};
 
@@ -38,7 +38,6 @@ pub(super) struct Checkpoint {
     saved: [BTreeMap<String, StateDict>; 2],
     manifest: Corpus,
     part: Corpus,
-    size: usize,
 }
 
 /// What is done to the newest checkpoint.
@@ -65,9 +64,8 @@ impl Checkpoint {
         });
         let [first, second] = saved;
         let (manifest, part) = (read(&disk, MANIFEST)?, read(&disk, PART)?);
-        let size = 4 * (manifest.len() + part.len());
         let (manifest, part) = (Corpus::new(vec![manifest], WORDS), Corpus::new(vec![part], WORDS));
-        Ok(Checkpoint { disk, saved: [first?, second?], manifest, part, size })
+        Ok(Checkpoint { disk, saved: [first?, second?], manifest, part })
     }
 
     /// A disk with the newest checkpoint changed.
@@ -101,9 +99,11 @@ impl Subject for Checkpoint {
 
     fn attempt(&self, random: &mut Random, trial: &mut Trial) -> Result<(), Fault> {
         let (disk, change, is_whole) = self.changed(random)?;
+        // Both checkpoints are there, and both of the files of each.
+        let size = 2 * (read(&disk, MANIFEST)?.len() + read(&disk, PART)?.len());
         let store: Arc<dyn Store> = Arc::new(disk.clone());
         let checkpoints = Checkpoints::on(store.clone(), DIR);
-        let read_all = trial.read(self.size, || {
+        let read_all = trial.read(size, || {
             for checkpoint in checkpoints.list()?.checkpoints {
                 // Whether they hold is told by what is loaded.
                 let _ = checkpoint.verify();
@@ -121,20 +121,22 @@ impl Subject for Checkpoint {
         for (name, dict) in &found.content {
             let expected = match (change, &**name) {
                 (Change::SignedPart, "module") if is_newest => arrays(&read(&disk, PART)?),
-                _ => self.saved[usize::from(is_newest)].get(name).map(ours).ok_or("nobody has saved it".into()),
+                _ => {
+                    self.saved[usize::from(is_newest)].get(name).map(ours).ok_or("nobody has saved it".into())
+                }
             };
             demand(expected.as_ref() == Ok(&ours(dict)), || {
                 format!("part `{name}` is {:?}, not {expected:?}", ours(dict))
             })?;
         }
-        self.goes_on(store, trial)
+        self.goes_on(store, size, trial)
     }
 }
 
 impl Checkpoint {
     /// What is saved after it can be read.
-    fn goes_on(&self, store: Arc<dyn Store>, trial: &mut Trial) -> Result<(), Fault> {
-        let saved = trial.read(self.size, || {
+    fn goes_on(&self, store: Arc<dyn Store>, size: usize, trial: &mut Trial) -> Result<(), Fault> {
+        let saved = trial.read(size, || {
             let mut writer = Writer::open_on(store.clone(), DIR, "r")?;
             writer.sweep();
             writer.save(&Snapshot { step: 3, parts: self.saved[0].clone(), ..Snapshot::default() })?;
@@ -144,9 +146,11 @@ impl Checkpoint {
         if saved.is_err() {
             return Ok(());
         }
-        let found = trial.read(self.size, || Ok(Checkpoints::on(store, DIR).load(Which::Newest)?))?;
+        let found = trial.read(size, || Ok(Checkpoints::on(store, DIR).load(Which::Newest)?))?;
         let step = found.map(|found| found.map(|found| found.checkpoint.manifest().step));
-        demand(step == Ok(Some(3)), || format!("a save of step 3 is acknowledged, and {step:?} is the newest"))
+        demand(step == Ok(Some(3)), || {
+            format!("a save of step 3 is acknowledged, and {step:?} is the newest")
+        })
     }
 }
 

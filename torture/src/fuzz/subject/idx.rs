@@ -12,6 +12,7 @@ const WORDS: &[&[u8]] = &[
     &[0, 0, 8, 1],
     &[0, 0, 8, 4, 0, 0, 0, 0, 255, 255, 255, 255],
     &[255, 255, 255, 255],
+    &[255; 12],
     &[0, 0, 0, 0],
     &[128, 0, 0, 0],
     &[0, 0, 13, 2],
@@ -28,7 +29,7 @@ impl Values {
             bytes.extend((0..shape.iter().product()).map(|n: u8| n.wrapping_mul(37)));
             bytes
         };
-        Values(Corpus::new([&[7][..], &[2, 3], &[5, 4, 4], &[0]].map(file).to_vec(), WORDS))
+        Values(Corpus::new([&[7][..], &[2, 3], &[5, 4, 4], &[0, 9, 9, 9], &[0]].map(file).to_vec(), WORDS))
     }
 }
 

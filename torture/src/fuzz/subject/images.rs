@@ -10,7 +10,7 @@ use regimen::{BoxError, Random};
 
 use super::Subject;
 use crate::fuzz::corpus::Corpus;
-use crate::fuzz::trial::{Fault, Trial, same};
+use crate::fuzz::trial::{Fault, Trial, demand};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
@@ -83,11 +83,16 @@ impl Subject for Images {
         trial.write(&format!("images/class/{name}"), &bytes)?;
         let root = trial.folder().join("images");
         let read = trial.read(bytes.len() + 3 * pixels(&bytes), || ImageFolder::open(root)?.get(0))?;
-        if read.is_err() && !drawn.is_whole {
-            return Ok(());
+        match read {
+            Err(why) => demand(!drawn.is_whole, || format!("a whole image is refused: {why}")),
+            Ok((image, _)) => {
+                let size = image.dimensions();
+                let second = second(&bytes).map_err(|why| format!("{size:?} pixels are read, and {why}"));
+                let second = second.map_err(Fault::Mismatch)?;
+                let other = second.dimensions();
+                demand(image == second, || format!("{size:?} pixels are not the {other:?} of the image"))
+            }
         }
-        let shown = |image: RgbImage| (image.dimensions(), image.into_raw());
-        same(drawn.is_whole, read.map(|(image, _)| shown(image)), second(&bytes).map(shown))
     }
 }
 

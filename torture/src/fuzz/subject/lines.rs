@@ -9,7 +9,8 @@ use crate::fuzz::trial::{Fault, Trial, demand};
 
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
-const WORDS: &[&[u8]] = &[MARK, b"\n", b"\r\n", b"\r", b"\n\n\n", b"\xFF\xFE", b"\xC3", b"\0", b"\xE2\x80\xA8"];
+const WORDS: &[&[u8]] =
+    &[MARK, b"\n", b"\r\n", b"\r", b"\n\n\n", b"\xFF\xFE", b"\xC3", b"\0", b"\xE2\x80\xA8"];
 
 #[derive(Debug)]
 pub(super) struct Text(Corpus);
@@ -50,9 +51,8 @@ impl Subject for Text {
             Ok(difference) => difference.map_or(Ok(()), |difference| Err(Fault::Mismatch(difference)))?,
         }
         let Some(position) = position else { return Ok(()) };
-        let rest = trial.read(drawn.bytes.len(), || {
-            follow(&lines, Some(&position), &expected[at..], |_, _| ())
-        })?;
+        let rest =
+            trial.read(drawn.bytes.len(), || follow(&lines, Some(&position), &expected[at..], |_, _| ()))?;
         match rest {
             Err(why) => Err(Fault::Mismatch(format!("line {at} is not found again: {why}"))),
             Ok(None) => Ok(()),

@@ -15,7 +15,8 @@ use crate::fuzz::trial::{Fault, Trial, demand};
 const RESTORED: u64 = 4;
 const END: u64 = 7;
 
-const WORDS: &[&[u8]] = &[b"\n", b"step,phase,name,value,epoch\n", b"1,train,loss,0.5,\n", b"\"", b"{}\n", b"\0"];
+const WORDS: &[&[u8]] =
+    &[b"\n", b"step,phase,name,value,epoch\n", b"1,train,loss,0.5,\n", b"\"", b"{}\n", b"\0"];
 
 #[derive(Debug)]
 pub(super) struct Logs(Vec<Log>);
@@ -101,7 +102,9 @@ impl Subject for Logs {
         let show = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if let Err(why) = &read {
             demand(!drawn.is_whole, || format!("a whole log is refused: {why}"))?;
-            return demand(after == before, || format!("a log that is refused has become {:?}", show(&after)));
+            return demand(after == before, || {
+                format!("a log that is refused has become {:?}", show(&after))
+            });
         }
         if is_restored {
             let is_this_log = before.get(..log.length) == log.whole.get(..log.length);

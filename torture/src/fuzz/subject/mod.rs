@@ -1,6 +1,7 @@
 //! What is fuzzed: one reader a file, with the second reader it is held to.
 
 mod checkpoints;
+mod control;
 mod csv;
 mod idx;
 mod images;
@@ -30,6 +31,8 @@ pub(super) trait Subject {
     /// Draws a file, has it read, and holds what was read to a second reader.
     fn attempt(&self, random: &mut Random, trial: &mut Trial) -> Result<(), Fault>;
 }
+
+pub(super) use self::control::controls;
 
 /// All of them, with `folder` for what they need. Their order is part of what a seed means.
 pub(super) fn all(folder: &Path) -> Result<Vec<Box<dyn Subject>>, BoxError> {

@@ -10,7 +10,7 @@ use regimen::{Array, BoxError, EVAL_LOSS, Every, Fit, Random, Run, StateDict};
 use super::Subject;
 use super::toy::{DATA, Toy};
 use crate::fuzz::corpus::Corpus;
-use crate::fuzz::mutate::pick;
+use crate::fuzz::mutate::{NUMBERS, pick};
 use crate::fuzz::trial::{Fault, Trial, demand};
 
 const DIR: &str = "/run";
@@ -20,7 +20,6 @@ const DIR: &str = "/run";
 pub(super) struct Restores {
     snapshot: Snapshot,
     run: String,
-    size: usize,
 }
 
 impl Restores {
@@ -29,23 +28,23 @@ impl Restores {
         fit(&disk, 7)?;
         let found = Checkpoints::on(Arc::new(disk), DIR).load(Which::Newest)?.ok_or("nothing is saved")?;
         let manifest = found.checkpoint.manifest();
-        let size = manifest.parts.values().map(|part| part.length as usize).sum();
         let snapshot = Snapshot {
             step: manifest.step,
             epoch: manifest.epoch,
             parts: found.content.clone(),
             ..Snapshot::default()
         };
-        Ok(Restores { run: manifest.run.clone(), snapshot, size })
+        Ok(Restores { run: manifest.run.clone(), snapshot })
     }
 }
 
 impl Restores {
-    /// A disk with a checkpoint of `snapshot` and nothing else.
-    fn saved(&self, snapshot: &Snapshot) -> Result<SimDisk, BoxError> {
+    /// A disk with a checkpoint of `snapshot` and nothing else, and the size of that.
+    fn saved(&self, snapshot: &Snapshot) -> Result<(SimDisk, usize), BoxError> {
         let disk = SimDisk::new();
-        Writer::open_on(Arc::new(disk.clone()), DIR, self.run.clone())?.save(snapshot)?;
-        Ok(disk)
+        let mut writer = Writer::open_on(Arc::new(disk.clone()), DIR, self.run.clone())?;
+        let parts = writer.save(snapshot)?.manifest().parts.clone();
+        Ok((disk, parts.values().map(|part| part.length as usize).sum()))
     }
 }
 
@@ -72,8 +71,8 @@ impl Subject for Restores {
                 change(&mut snapshot.parts, random)?;
             }
         }
-        let disk = self.saved(&snapshot)?;
-        let read = trial.read(self.size, || fit(&disk, 12))?;
+        let (disk, size) = self.saved(&snapshot)?;
+        let read = trial.read(size, || fit(&disk, 12))?;
         match read {
             Err(why) => demand(!is_whole, || format!("a whole checkpoint is refused: {why}")),
             Ok(()) => Ok(()),
@@ -97,7 +96,13 @@ fn change(parts: &mut BTreeMap<String, StateDict>, random: &mut Random) -> Resul
     }
     let (dtype, mut shape, bytes) = (array.dtype(), array.shape().to_vec(), array.bytes());
     let mut changed = Corpus::new(vec![bytes.to_vec()], &[]).changed(bytes, random);
-    if shape.len() == 1 {
+    if dtype.size() == 8 && random.below(2) == 0 {
+        // A count, or a number.
+        changed = bytes.to_vec();
+        if let Some(place) = changed.first_chunk_mut() {
+            *place = pick(&NUMBERS, random).wrapping_sub(random.below(2)).to_le_bytes();
+        }
+    } else if shape.len() == 1 {
         // Texts and vectors may have any length.
         changed.truncate(changed.len() / dtype.size() * dtype.size());
         shape[0] = changed.len() / dtype.size();

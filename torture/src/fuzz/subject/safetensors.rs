@@ -81,7 +81,8 @@ impl Subject for Weights {
 }
 
 /// Types of arrays that we do not have.
-const ELSEWHERE: [&str; 8] = ["F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0", "C64", "F8_E4M3FNUZ"];
+const ELSEWHERE: [&str; 8] =
+    ["F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0", "C64", "F8_E4M3FNUZ"];
 
 type Arrays = Vec<(String, String, Vec<usize>, Vec<u8>)>;
 

@@ -28,13 +28,11 @@ pub(super) struct Tokens {
 impl Tokens {
     pub(super) fn new() -> Self {
         let plain = [0_u16, 1, 8, 300].map(|n| (0..n).flat_map(|token| (7 * token).to_be_bytes()).collect());
-        let mut numpy = b"\x93NUMPY\x01\0\x76\0{'descr': '<u2', 'fortran_order': False, 'shape': (5,), }".to_vec();
+        let mut numpy =
+            b"\x93NUMPY\x01\0\x76\0{'descr': '<u2', 'fortran_order': False, 'shape': (5,), }".to_vec();
         numpy.resize(127, b' ');
         numpy.extend(b"\n\x01\0\x02\0\x03\0\x04\0\x05\0");
-        Tokens {
-            plain: Corpus::new(plain.to_vec(), WORDS),
-            numpy: Corpus::new(vec![numpy], WORDS),
-        }
+        Tokens { plain: Corpus::new(plain.to_vec(), WORDS), numpy: Corpus::new(vec![numpy], WORDS) }
     }
 }
 
@@ -48,8 +46,7 @@ impl Subject for Tokens {
         let drawn = if is_numpy { &self.numpy } else { &self.plain }.draw(random);
         let bytes = drawn.bytes;
         let path = trial.write(if is_numpy { "tokens.npy" } else { "tokens.bin" }, &bytes)?;
-        let (width, size) =
-            if random.below(2) == 0 { (TokenWidth::U16, 2) } else { (TokenWidth::U32, 4) };
+        let (width, size) = if random.below(2) == 0 { (TokenWidth::U16, 2) } else { (TokenWidth::U32, 4) };
         let (length, stride) = (1 + random.below(9) as usize, 1 + random.below(9) as usize);
         let read = trial.read(bytes.len(), || TokenFile::open(path, width))?;
         let tokens = match read {
@@ -62,10 +59,14 @@ impl Subject for Tokens {
         let count = tokens.tokens();
         // Tokens lie at the end: whatever is before them is a header.
         let header = bytes.len().checked_sub(count * size);
-        let header = header.ok_or_else(|| Fault::Mismatch(format!("{count} tokens are more than there are")))?;
+        let header =
+            header.ok_or_else(|| Fault::Mismatch(format!("{count} tokens are more than there are")))?;
         let has_header = bytes.starts_with(NUMPY);
         demand((header != 0) == has_header, || {
-            format!("{header} bytes are a header, in a file that begins with {:?}", &bytes[..bytes.len().min(6)])
+            format!(
+                "{header} bytes are a header, in a file that begins with {:?}",
+                &bytes[..bytes.len().min(6)]
+            )
         })?;
         let expected: Vec<u32> = bytes[header..].chunks(size).map(number).collect();
         let read = trial.read(16 * bytes.len(), || {
