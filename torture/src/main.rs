@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         ["train", rest @ ..] => train::train(rest).map(|()| 0),
         ["fuzz", rest @ ..] => fuzz::run_cases(rest).map(|()| 0),
         ["--control"] => fuzz::control().map(|tally| show_alone(&tally)),
-        ["--seed", seed] => fuzz::repeat(seed),
+        ["--fuzz", _, "--seed", seed] => fuzz::repeat(seed),
         // By itself: what trainings leave on the disk takes a quarter of an hour.
         ["--fuzz", _] => {
             Options::parse(&args).and_then(|options| fuzz::fuzz(options.fuzz)).map(|tally| show_alone(&tally))

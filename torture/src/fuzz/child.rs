@@ -59,7 +59,7 @@ impl Outcome {
             Verdict::Mismatch => text.clone(),
             Verdict::Memory => format!("{peak} bytes of memory for {size}"),
         };
-        Err(format!("{reader}: {what} (--seed {seed})"))
+        Err(format!("{reader}: {what} (--fuzz 0 --seed {seed})"))
     }
 }
 

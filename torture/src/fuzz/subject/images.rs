@@ -30,8 +30,8 @@ const WORDS: &[&[u8]] = &[
     b"IEND\xAE\x42\x60\x82",
 ];
 
-/// The most pixels that an image may say it has and still cost memory.
-const PIXELS: u64 = 1 << 28;
+/// The most pixels that an image may say it has and still cost memory: the bound of the reader.
+const PIXELS: u64 = 100_000_000;
 
 #[derive(Debug)]
 pub(super) struct Images(Corpus);
@@ -67,6 +67,11 @@ impl Images {
 impl Subject for Images {
     fn name(&self) -> &'static str {
         "images"
+    }
+
+    /// An image is decoded with up to four times two bytes a pixel, and kept with three.
+    fn multiple(&self) -> usize {
+        8
     }
 
     fn attempt(&self, random: &mut Random, trial: &mut Trial) -> Result<(), Fault> {
