@@ -112,8 +112,20 @@ impl Subject for Logs {
             return demand(after == log.whole, || format!("the log has become {:?}", show(&after)));
         }
         // A row that a power cut has torn may be ended or taken away; all others stay.
-        let kept = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let kept = end_of_rows(&before, log.file.ends_with("csv"));
         let holds = after.starts_with(&before[..kept]) && after.ends_with(&log.rows);
         demand(holds, || format!("appended to {:?}, the log has become {:?}", show(&before), show(&after)))
     }
+}
+
+/// Where the last whole row ends. In a table a line end within quotes ends none.
+fn end_of_rows(bytes: &[u8], is_table: bool) -> usize {
+    let (mut end, mut is_open) = (0, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        is_open ^= is_table && *byte == b'"';
+        if *byte == b'\n' && !is_open {
+            end = at + 1;
+        }
+    }
+    end
 }
