@@ -17,16 +17,16 @@ pub(crate) fn none(workspace: &Workspace) -> Result<End, BoxError> {
     count_tests(&mut cargo)
 }
 
-/// Each feature of `regimen` by itself is compiled with its tests and linted; what it does is tested
-/// with all of them.
+/// Each feature of `regimen` by itself, and none, is compiled with its tests and linted; what it does
+/// is tested with all of them.
 pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
     let features = of_package(workspace, "regimen")?;
-    for feature in &features {
+    for feature in features.iter().map(String::as_str).chain([""]) {
         let select = ["clippy", "--package", "regimen", "--all-targets", "--no-default-features"];
         let with = ["--features", feature, "--", "--deny", "warnings"];
         run(&mut workspace.cargo(&[&select[..], &with].concat()))?;
     }
-    Ok(End::Ran(format!("clippy with {}", features.join(", "))))
+    Ok(End::Ran(format!("clippy with none, {}", features.join(", "))))
 }
 
 /// The features of a package, but for the one that is the default.
