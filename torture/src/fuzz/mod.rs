@@ -115,7 +115,7 @@ pub(crate) fn repeat(seed: &str) -> Result<u8, BoxError> {
         "case {seed}: {}, {read}, {} bytes of memory for {}",
         outcome.reader, outcome.peak, outcome.size
     );
-    println!("its files are in {}", std::path::absolute(folder)?.display());
+    println!("what it wrote to the disk is in {}", std::path::absolute(folder)?.display());
     match outcome.verdict() {
         Ok(()) => println!("no violation"),
         Err(violation) => println!("VIOLATION: {violation}"),
