@@ -25,6 +25,15 @@ pub(super) enum Goal {
     Max,
 }
 
+impl Goal {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Goal::Min => "min",
+            Goal::Max => "max",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Delta {
     Absolute(f64),
@@ -131,7 +140,7 @@ impl Stateful for Patience {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let best = dict.array("best")?.to_vec()?;
-        let (seen, waited) = (dict.get("seen")?, dict.get("waited")?);
+        let (seen, waited) = (dict.count("seen")?, dict.count("waited")?);
         (self.best, self.seen, self.waited) = (best.first().copied(), seen, waited);
         Ok(())
     }

@@ -9,7 +9,7 @@ use regimen_core::{Every, Key};
 
 use super::background::{Background, OnSaved};
 use super::when::When;
-use super::{Checkpoint, Goal, Keep, Saves, Snapshot, Store};
+use super::{Checkpoint, Goal, Keep, Lock, Saves, Snapshot, Store};
 
 /// Saves a run to a directory, and restores it: given to [`Run::saver`](regimen_core::Run::saver).
 ///
@@ -31,8 +31,12 @@ use super::{Checkpoint, Goal, Keep, Saves, Snapshot, Store};
 /// goes on; with [`stop_on_failure`](Checkpointer::stop_on_failure) it is an error. At the end of a
 /// call it is always an error. Older checkpoints are as they were.
 ///
-/// A run directory belongs to one run and has one writer at a time. Training that was not restored
-/// from a directory that holds another run's checkpoints is refused.
+/// A run directory belongs to one run and has one writer at a time. Every call, also one that
+/// evaluates or predicts, takes its [`Lock`] before the unit and the callbacks hear of it, so that a
+/// second process is refused before its callbacks touch a file; the lock is given back when the run
+/// is dropped. Restoring takes none. To evaluate beside a training, take the weights with
+/// [`Load`](super::Load), without a saver. Training that was not restored from a directory that holds
+/// another run's checkpoints is refused.
 ///
 /// ```no_run
 /// use regimen::checkpoint::{Checkpointer, Goal};
@@ -63,6 +67,9 @@ pub struct Checkpointer {
     pub(super) post_mortem: bool,
     pub(super) hyper_parameters: BTreeMap<String, String>,
     pub(super) must_match: bool,
+    pub(super) saves_not_finite: bool,
+    /// Parts that a restore leaves as they are.
+    pub(super) left_out: Vec<String>,
     pub(super) on_saved: Option<OnSaved>,
     pub(super) saves: Saves,
     /// The first setting that cannot be used, returned when the run starts.
@@ -70,6 +77,8 @@ pub struct Checkpointer {
 
     /// Identifies the run over all its restarts; none before the first save or restore.
     pub(super) run: Option<String>,
+    /// The lock of the run directory, from the first call on.
+    pub(super) lock: Option<Arc<Lock>>,
     pub(super) background: Option<Background>,
     /// A call of `train` or `fit` is under way.
     pub(super) training: bool,
@@ -97,10 +106,13 @@ impl Checkpointer {
             post_mortem: true,
             hyper_parameters: BTreeMap::new(),
             must_match: false,
+            saves_not_finite: false,
+            left_out: Vec::new(),
             on_saved: None,
             saves: Saves::default(),
             mistake: None,
             run: None,
+            lock: None,
             background: None,
             training: false,
             measured: BTreeMap::new(),
@@ -190,6 +202,21 @@ impl Checkpointer {
     /// Does not save when a call fails.
     pub fn without_post_mortem(mut self) -> Self {
         self.post_mortem = false;
+        self
+    }
+
+    /// Saves weights that are not finite too. By default they are never saved over those that are: the
+    /// save fails, and only what is kept for the post-mortem may hold them.
+    pub fn allow_not_finite(mut self) -> Self {
+        self.saves_not_finite = true;
+        self
+    }
+
+    /// Leaves a part of the unit as it is in a restore, whether it was saved or not: `optimizer` for the
+    /// same run with another optimizer. What was left out is told, and listed in
+    /// [`Restored::differences`](regimen_core::Restored::differences).
+    pub fn restore_without(mut self, part: impl Into<String>) -> Self {
+        self.left_out.push(part.into());
         self
     }
 

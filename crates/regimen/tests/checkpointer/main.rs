@@ -12,3 +12,4 @@ mod resume;
 #[cfg(unix)]
 mod signals;
 mod when;
+mod writers;
