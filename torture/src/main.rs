@@ -7,6 +7,7 @@
 mod cuts;
 mod faults;
 mod flips;
+mod fuzz;
 mod kills;
 mod signals;
 mod strace;
@@ -25,6 +26,10 @@ use regimen::BoxError;
 
 use tally::Tally;
 
+/// Counted for the fuzz, which bounds what a reader may hold.
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;
+
 /// How much of each torture to run.
 #[derive(Debug)]
 struct Options {
@@ -32,6 +37,8 @@ struct Options {
     cuts: u64,
     flips: u64,
     signals: u64,
+    /// In seconds.
+    fuzz: u64,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +46,13 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["train", rest @ ..] => train::train(rest).map(|()| 0),
+        ["fuzz", rest @ ..] => fuzz::run_cases(rest).map(|()| 0),
+        ["--control"] => fuzz::control().map(|tally| show_alone(&tally)),
+        ["--fuzz", _, "--seed", seed] => fuzz::repeat(seed),
+        // By itself: what trainings leave on the disk takes a quarter of an hour.
+        ["--fuzz", _] => {
+            Options::parse(&args).and_then(|options| fuzz::fuzz(options.fuzz)).map(|tally| show_alone(&tally))
+        }
         _ => Options::parse(&args).and_then(|options| torture(&options)),
     };
     match done {
@@ -75,12 +89,20 @@ fn torture(options: &Options) -> Result<u8, BoxError> {
     show(flips::flips(options.flips)?);
     show(signals::signals(options.signals)?);
     show(writers::writers()?);
+    if options.fuzz != 0 {
+        show(fuzz::fuzz(options.fuzz)?);
+    }
     Ok(status)
+}
+
+fn show_alone(tally: &Tally) -> u8 {
+    println!("{tally}");
+    tally.status()
 }
 
 impl Options {
     fn parse(mut args: &[&str]) -> Result<Self, BoxError> {
-        let mut options = Options { kills: 1_000, cuts: 100, flips: 10_000, signals: 200 };
+        let mut options = Options { kills: 1_000, cuts: 100, flips: 10_000, signals: 200, fuzz: 600 };
         loop {
             let (name, n, rest) = match args {
                 [] => return Ok(options),
@@ -92,6 +114,7 @@ impl Options {
                 "--cuts" => &mut options.cuts,
                 "--flips" => &mut options.flips,
                 "--signals" => &mut options.signals,
+                "--fuzz" => &mut options.fuzz,
                 _ => return Err(format!("`{name}` is not understood").into()),
             };
             *count = n.parse().map_err(|_| format!("`{name} {n}`: not a number"))?;

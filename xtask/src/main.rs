@@ -7,6 +7,7 @@
 
 mod bench;
 mod ci;
+mod features;
 mod libtorch;
 mod peers;
 mod steps;
@@ -25,6 +26,7 @@ usage: cargo xtask ci
        cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]
        cargo xtask libtorch
        cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
+       cargo xtask torture --fuzz SECONDS [--seed N]
 
 ci       every check of the project; ends with a table of what ran, what did not, and why
 bench    measures one thing: checkpoint, engines, loader, overhead, precision
@@ -32,7 +34,8 @@ libtorch finds libtorch 2.11, where LIBTORCH says or in the active Python, or do
          and prints what a shell must be told to build on it: eval \"$(cargo xtask libtorch)\"
 torture  checks what trainings leave on the disk that are killed at random and at every call of the
          system, that lose their power, that are damaged, that are sent signals; exits 1 where a
-         promise is broken, 2 where something could not be run
+         promise is broken, 2 where something could not be run. With --fuzz first, only gives readers
+         files that were changed at random, for so many seconds, or the one case of a seed
 
 REGIMEN_TARGET=DIR      where to build; the user's cache folder by default
 REGIMEN_LIBTORCH=DIR    where libtorch is installed; the user's cache folder by default

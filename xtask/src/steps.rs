@@ -1,7 +1,8 @@
 //! The steps of `cargo xtask ci`, in their order. A new one is a line in [`STEPS`].
 //!
-//! All of them select the whole workspace with its tests and examples: only then does cargo
-//! resolve the same features each time, and compile the dependencies once.
+//! Nearly all of them select the whole workspace with its tests and examples: only then does cargo
+//! resolve the same features each time, and compile the dependencies once. The steps about the
+//! features of `regimen` select that crate alone, whose dependencies are few.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,7 +10,7 @@ use std::time::Instant;
 
 use crate::ci::{End, Step};
 use crate::workspace::{Workspace, run, run_lines};
-use crate::{BoxError, peers, torture};
+use crate::{BoxError, features, peers, torture};
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "format", run: format, is_gate: false },
@@ -18,9 +19,13 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "tests", run: tests, is_gate: false },
     Step { name: "doctests", run: doctests, is_gate: false },
     Step { name: "docs", run: docs, is_gate: false },
+    Step { name: "all features", run: features::all, is_gate: false },
+    Step { name: "no features", run: features::none, is_gate: false },
+    Step { name: "each feature", run: features::each, is_gate: false },
     Step { name: "examples", run: examples, is_gate: false },
     Step { name: "python", run: python, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
+    Step { name: "fuzz", run: torture::fuzz, is_gate: false },
     // The last ones, so that their gate shuts no other: `regimen-torch` is a workspace of its own.
     Step { name: "libtorch", run: libtorch, is_gate: false },
     Step { name: "torch build", run: |workspace| torch(workspace, build), is_gate: true },
@@ -165,7 +170,7 @@ fn torch(workspace: &Workspace, step: fn(&Workspace) -> Result<End, BoxError>) -
 }
 
 /// Runs `cargo test ...`, shows what it prints, and counts. No test at all is a failure.
-fn count_tests(command: &mut Command) -> Result<End, BoxError> {
+pub(crate) fn count_tests(command: &mut Command) -> Result<End, BoxError> {
     let (mut passed, mut ignored) = (0, 0);
     run_lines(command.stdout(Stdio::piped()), |line| {
         println!("{line}");
@@ -188,8 +193,7 @@ fn count(line: &str, what: &str) -> u64 {
 }
 
 fn example_names(workspace: &Workspace) -> Result<Vec<String>, BoxError> {
-    let output = workspace.cargo(&["metadata", "--no-deps", "--format-version", "1"]).output()?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = workspace.metadata()?;
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let targets = packages.flat_map(|package| package["targets"].as_array().into_iter().flatten());
     let examples = targets.filter(|target| target["kind"][0] == "example");

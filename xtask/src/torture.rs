@@ -1,5 +1,6 @@
 //! `cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]`: what the `torture` program
-//! does to real training processes, with what that needs installed first.
+//! does to real training processes, with what that needs installed first; and with `--fuzz SECONDS`
+//! what it does to the readers of files.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -7,8 +8,11 @@ use crate::ci::End;
 use crate::workspace::{Workspace, run};
 use crate::{BoxError, tools};
 
-/// What `ci` runs of it; the rest is run whole.
-const SHORT: [&str; 8] = ["--kills", "20", "--cuts", "5", "--flips", "500", "--signals", "20"];
+/// What `ci` runs of it; the rest is run whole. The fuzz is a step of its own.
+const SHORT: &[&str] = &["--kills", "20", "--cuts", "5", "--flips", "500", "--signals", "20", "--fuzz", "0"];
+
+/// How long `ci` fuzzes, in seconds.
+const SHORT_FUZZ: &[&str] = &["--fuzz", "10"];
 
 /// The exit status of the program where something could not be run.
 const NOT_RUN: i32 = 2;
@@ -22,14 +26,24 @@ pub(crate) fn torture(args: &[&str]) -> Result<ExitCode, BoxError> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// The step of `ci`.
+/// The step of `ci` about trainings.
 pub(crate) fn step(workspace: &Workspace) -> Result<End, BoxError> {
+    ended(workspace, SHORT, &|line| !line.is_empty())
+}
+
+/// The step of `ci` about readers of files.
+pub(crate) fn fuzz(workspace: &Workspace) -> Result<End, BoxError> {
+    ended(workspace, SHORT_FUZZ, &|line| line.starts_with("fuzz ") || line.starts_with("tables "))
+}
+
+/// Runs the program, and says how it ended by the lines that are `of_result`.
+fn ended(workspace: &Workspace, args: &[&str], of_result: &dyn Fn(&str) -> bool) -> Result<End, BoxError> {
     run(&mut workspace.cargo(&["build", "--workspace", "--examples", "--bin", "torture"]))?;
-    let output = program(workspace, &SHORT)?.stderr(Stdio::inherit()).output()?;
+    let output = program(workspace, args)?.stderr(Stdio::inherit()).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");
     Ok(match output.status.code() {
-        Some(0) => End::Ran(text.lines().collect::<Vec<_>>().join("; ")),
+        Some(0) => End::Ran(text.lines().filter(|line| of_result(line)).collect::<Vec<_>>().join("; ")),
         Some(NOT_RUN) => {
             let not_run = text.lines().filter(|line| line.contains(" NOT RUN: "));
             End::NotRun(not_run.collect::<Vec<_>>().join("; "))

@@ -89,6 +89,12 @@ impl Workspace {
         command
     }
 
+    /// The packages of the workspace, as cargo describes them.
+    pub(crate) fn metadata(&self) -> Result<serde_json::Value, BoxError> {
+        let output = self.cargo(&["metadata", "--no-deps", "--format-version", "1"]).output()?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
     /// An empty folder for what a program writes.
     pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf, BoxError> {
         let scratch = self.target.join("scratch").join(name);

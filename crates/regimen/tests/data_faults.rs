@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use regimen::data::{
-    Csv, Dataset, Idx, Lines, Loader, Reader, SampleError, Sampler, Stream, StreamAt, StreamLoader,
-    TokenFile, TokenWidth, indices, prefetched, take,
+    Csv, Dataset, Idx, Lines, Loader, Reader, SampleError, Sampler, Stream, StreamAt, StreamLoader, indices,
+    prefetched, take,
 };
+#[cfg(feature = "mmap")]
+use regimen::data::{TokenFile, TokenWidth};
 use regimen::{At, BoxError, Data, Epoch, Position, Rank, Run, State, Train, TrainUnit};
 
 const WORKERS: [usize; 4] = [0, 1, 2, 8];
@@ -452,6 +454,7 @@ fn files_that_are_not_what_they_should_be_are_named_and_closed() {
     refused("short.idx", &[0, 0, 8, 1, 0, 0, 0, 9, 1], &|path| Idx::open(path).err());
     refused("packed.gz", b"not packed at all", &|path| Idx::open(path).err());
     refused("short.csv", b"a,b\n1,2\n3\n", &|path| Csv::new(path).read::<(u8, u8)>().err());
+    #[cfg(feature = "mmap")]
     refused("odd.bin", &[1, 2, 3], &|path| TokenFile::open(path, TokenWidth::U16).err());
 
     let lines = folder.path().join("lines");

@@ -1,5 +1,6 @@
 //! Logs that are not what the run left: torn by a power cut, cut or replaced by somebody, of another
 //! run.
+#![cfg(feature = "derive")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::fs;

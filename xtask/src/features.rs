@@ -1,0 +1,39 @@
+//! The steps about the features of `regimen`: all, none, each by itself.
+
+use crate::BoxError;
+use crate::ci::End;
+use crate::steps::count_tests;
+use crate::workspace::{Workspace, run};
+
+/// The tests and doctests of `regimen`, as who asks for everything compiles it.
+pub(crate) fn all(workspace: &Workspace) -> Result<End, BoxError> {
+    count_tests(&mut workspace.cargo(&["test", "--package", "regimen", "--all-features", "--no-fail-fast"]))
+}
+
+/// The same without any: what needs a feature is left out of the tests.
+pub(crate) fn none(workspace: &Workspace) -> Result<End, BoxError> {
+    let mut cargo =
+        workspace.cargo(&["test", "--package", "regimen", "--no-default-features", "--no-fail-fast"]);
+    count_tests(&mut cargo)
+}
+
+/// Each feature of `regimen` by itself, and none, is compiled with its tests and linted; what it does
+/// is tested with all of them.
+pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
+    let features = of_package(workspace, "regimen")?;
+    for feature in features.iter().map(String::as_str).chain([""]) {
+        let select = ["clippy", "--package", "regimen", "--all-targets", "--no-default-features"];
+        let with = ["--features", feature, "--", "--deny", "warnings"];
+        run(&mut workspace.cargo(&[&select[..], &with].concat()))?;
+    }
+    Ok(End::Ran(format!("clippy with none, {}", features.join(", "))))
+}
+
+/// The features of a package, but for the one that is the default.
+fn of_package(workspace: &Workspace, package: &str) -> Result<Vec<String>, BoxError> {
+    let metadata = workspace.metadata()?;
+    let mut packages = metadata["packages"].as_array().into_iter().flatten();
+    let package = packages.find(|found| found["name"] == package).ok_or("there is no such package")?;
+    let features = package["features"].as_object().into_iter().flatten();
+    Ok(features.map(|(name, _)| name.clone()).filter(|name| name != "default").collect())
+}
