@@ -8,6 +8,7 @@ mod cuts;
 mod faults;
 mod flips;
 mod kills;
+mod random;
 mod signals;
 mod strace;
 mod tally;
@@ -32,6 +33,9 @@ struct Options {
     cuts: u64,
     flips: u64,
     signals: u64,
+    random: u64,
+    /// The one case of the random runs to repeat.
+    seed: Option<u64>,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +71,11 @@ fn torture(options: &Options) -> Result<u8, BoxError> {
             }
         };
     };
+    if let Some(seed) = options.seed {
+        show(random::again(seed));
+        return Ok(status);
+    }
+    show(random::random(options.random));
     show(kills::kills(options.kills)?);
     for tally in faults::faults()? {
         show(tally);
@@ -80,7 +89,7 @@ fn torture(options: &Options) -> Result<u8, BoxError> {
 
 impl Options {
     fn parse(mut args: &[&str]) -> Result<Self, BoxError> {
-        let mut options = Options { kills: 1_000, cuts: 100, flips: 10_000, signals: 200 };
+        let mut options = Options { kills: 1_000, cuts: 100, flips: 10_000, signals: 200, random: 100_000, seed: None };
         loop {
             let (name, n, rest) = match args {
                 [] => return Ok(options),
@@ -92,6 +101,8 @@ impl Options {
                 "--cuts" => &mut options.cuts,
                 "--flips" => &mut options.flips,
                 "--signals" => &mut options.signals,
+                "--random" => &mut options.random,
+                "--seed" => options.seed.insert(0),
                 _ => return Err(format!("`{name}` is not understood").into()),
             };
             *count = n.parse().map_err(|_| format!("`{name} {n}`: not a number"))?;
