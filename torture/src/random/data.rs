@@ -51,7 +51,7 @@ impl Epoch for Reader<'_> {
     fn next(&mut self) -> Option<Result<Fetched<Item>, BoxError>> {
         let Batches { items, reading, shared, .. } = self.batches;
         let n = items.len() as u64;
-        if self.done == n {
+        if n <= self.done {
             return None;
         }
         if let Err(error) = shared.visit(Place::Data("next")) {

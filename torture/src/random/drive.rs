@@ -75,7 +75,7 @@ fn process<U: Subject>(
     }
     let saver = MemorySaver { shared: shared.clone(), every: case.save_every, events: 0 };
     let run = run.callback(Recorder(shared.clone())).callback(Trouble(shared.clone())).saver(saver);
-    let mut process = Process { run, case, shared: shared.clone(), ended: String::new() };
+    let mut process = Process { run, case, shared: shared.clone() };
     process.restore(from).map_err(|cause| format!("a restart: {cause}"))?;
     process.calls()
 }
@@ -84,7 +84,6 @@ struct Process<'c, 'u, U> {
     run: Run<'u, U>,
     case: &'c Case,
     shared: Shared,
-    ended: String,
 }
 
 impl<U: Subject> Process<'_, '_, U> {
@@ -159,7 +158,7 @@ impl<U: Subject> Process<'_, '_, U> {
         if world.between == usize::MAX {
             paired(&world.cycles)?;
         }
-        Outcome::new(parts, run, world.seen.clone(), self.ended).map(End::Done)
+        Outcome::new(parts, run, world.seen.clone(), world.at.ended.clone()).map(End::Done)
     }
 
     fn data<'d>(&self, items: &'d [Item], turn: u64) -> Batches<'d> {
@@ -178,17 +177,16 @@ impl<U: Subject> Process<'_, '_, U> {
         };
         let report = self.after(result, Phase::Train, waiting)?;
         let Some(report) = report else { return Ok(false) };
-        let world = self.shared.lock();
+        let mut world = self.shared.lock();
         for epoch in &report.epochs {
             let bits = epoch.values.iter().map(|(key, value)| (key.name().to_owned(), value.to_bits()));
             if world.seen.epochs.get(&(epoch.phase, epoch.epoch)) != Some(&bits.collect()) {
                 return Err(format!("the report says {epoch:?}, and callbacks were told otherwise"));
             }
         }
-        drop(world);
         // How a part of a call ends is no end.
         if steps.is_none() {
-            self.ended = report.ended.to_string();
+            world.at.ended = report.ended.to_string();
         }
         Ok(true)
     }

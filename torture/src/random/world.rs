@@ -62,6 +62,8 @@ pub(super) struct Seen {
 #[derive(Clone, Debug, Default)]
 pub(super) struct At {
     pub(super) call: usize,
+    /// How the last complete call ended.
+    pub(super) ended: String,
     pub(super) pass: Option<Pass>,
 }
 
