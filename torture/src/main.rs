@@ -1,4 +1,5 @@
-//! Tortures real training processes, and checks what they leave on the disk.
+//! Tortures real training processes, and checks what they leave on the disk; and disturbs runs in
+//! memory at random.
 //!
 //! Run by `cargo xtask torture`, in an empty folder. Exits 1 where a promise is broken, and 2 where
 //! something could not be run.
@@ -89,7 +90,8 @@ fn torture(options: &Options) -> Result<u8, BoxError> {
 
 impl Options {
     fn parse(mut args: &[&str]) -> Result<Self, BoxError> {
-        let mut options = Options { kills: 1_000, cuts: 100, flips: 10_000, signals: 200, random: 100_000, seed: None };
+        let mut options =
+            Options { kills: 1_000, cuts: 100, flips: 10_000, signals: 200, random: 100_000, seed: None };
         loop {
             let (name, n, rest) = match args {
                 [] => return Ok(options),

@@ -24,15 +24,17 @@ const USAGE: &str = "\
 usage: cargo xtask ci
        cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]
        cargo xtask libtorch
-       cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
+       cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N] [--random CASES]
+       cargo xtask torture --seed N
 
 ci       every check of the project; ends with a table of what ran, what did not, and why
 bench    measures one thing: checkpoint, engines, loader, overhead, precision
 libtorch finds libtorch 2.11, where LIBTORCH says or in the active Python, or downloads it (545 MB),
          and prints what a shell must be told to build on it: eval \"$(cargo xtask libtorch)\"
 torture  checks what trainings leave on the disk that are killed at random and at every call of the
-         system, that lose their power, that are damaged, that are sent signals; exits 1 where a
-         promise is broken, 2 where something could not be run
+         system, that lose their power, that are damaged, that are sent signals, and whether
+         runs that are disturbed at random end as those left alone (`--seed` repeats one of them);
+         exits 1 where a promise is broken, 2 where something could not be run
 
 REGIMEN_TARGET=DIR      where to build; the user's cache folder by default
 REGIMEN_LIBTORCH=DIR    where libtorch is installed; the user's cache folder by default

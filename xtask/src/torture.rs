@@ -1,4 +1,4 @@
-//! `cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]`: what the `torture` program
+//! `cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N] [--random CASES]`: what the `torture` program
 //! does to real training processes, with what that needs installed first.
 
 use std::process::{Command, ExitCode, Stdio};
@@ -8,7 +8,8 @@ use crate::workspace::{Workspace, run};
 use crate::{BoxError, tools};
 
 /// What `ci` runs of it; the rest is run whole.
-const SHORT: [&str; 8] = ["--kills", "20", "--cuts", "5", "--flips", "500", "--signals", "20"];
+const SHORT: [&str; 10] =
+    ["--kills", "20", "--cuts", "5", "--flips", "500", "--signals", "20", "--random", "2000"];
 
 /// The exit status of the program where something could not be run.
 const NOT_RUN: i32 = 2;

@@ -2,8 +2,8 @@
 
 use regimen::schedule::Cosine;
 use regimen::{
-    AutoUnit, BoxError, GradientScaler, Key, Loss, Mode, NonFinite, Phase, Precision, PredictTask, State, Step,
-    StepResults, Task,
+    AutoUnit, BoxError, GradientScaler, Key, Loss, Mode, NonFinite, Phase, Precision, PredictTask, State,
+    Step, StepResults, Task,
 };
 use regimen_test::toy::{
     ToyArray, ToyCentre, ToyDropout, ToyEngine, ToyLinear, ToyOptimizer, ToyVars, manual_seed,

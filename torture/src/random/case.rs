@@ -3,7 +3,7 @@
 use std::fmt;
 
 use regimen::{
-    Averaging, EVAL_LOSS, Evaluate, Every, Fit, Plateau, Phase, Random, TRAIN_LOSS, Thaw, Train, keyed,
+    Averaging, EVAL_LOSS, Evaluate, Every, Fit, Phase, Plateau, Random, TRAIN_LOSS, Thaw, Train, keyed,
 };
 
 /// A run, and what disturbs it.

@@ -23,18 +23,12 @@ const CALLS: usize = 200;
 
 /// What the unit of a case can do.
 trait Subject:
-    TrainUnit<Batch = Item>
-    + EvalUnit<Batch = Item>
-    + PredictUnit<Batch = Item, Output = u64>
-    + AppState
+    TrainUnit<Batch = Item> + EvalUnit<Batch = Item> + PredictUnit<Batch = Item, Output = u64> + AppState
 {
 }
 
 impl<U> Subject for U where
-    U: TrainUnit<Batch = Item>
-        + EvalUnit<Batch = Item>
-        + PredictUnit<Batch = Item, Output = u64>
-        + AppState
+    U: TrainUnit<Batch = Item> + EvalUnit<Batch = Item> + PredictUnit<Batch = Item, Output = u64> + AppState
 {
 }
 
@@ -275,7 +269,11 @@ impl<U: Subject> Process<'_, '_, U> {
                     Err(format!("what failed at {place} was lost: {ended}"))
                 }
                 (Ended::Paused(_), _) if stopped => Ok(None),
-                (Ended::Paused(why), _) => Err(format!("a call was paused by itself: {why}")),
+                (Ended::Paused(_), _) => {
+                    let places: Vec<String> =
+                        world.struck.iter().map(|(place, _)| place.to_string()).collect();
+                    Err(format!("a call was paused, and not by more than a stop at its end: {places:?}"))
+                }
                 _ => Ok(Some(report)),
             },
         }
