@@ -104,17 +104,19 @@ pub(super) enum Act {
 pub(super) enum Between {
     /// So many steps of the call that comes next.
     Part(u64),
-    /// An evaluation by hand, on so many batches of other data.
-    Evaluate(u64),
-    /// A prediction by hand, on so many batches of other data.
-    Predict(u64),
-    /// Goes on with the pass by hand that was begun last.
+    /// An evaluation by hand, on so many batches of other data; it may be one to be gone on with.
+    Evaluate(u64, Resumable),
+    /// A prediction by hand, likewise.
+    Predict(u64, Resumable),
+    /// Goes on with the pass by hand that was begun last, if that was said of it.
     Resume,
     /// A new unit and a new run take up what this one has come to.
     Restart,
     /// They take up what was last saved in the middle of a call.
     RestartFromSaved,
 }
+
+pub(super) type Resumable = bool;
 
 impl Case {
     pub(super) fn draw(seed: u64) -> Case {
@@ -216,10 +218,17 @@ impl Call {
     }
 }
 
-/// A pass by hand that goes on with the one that was not finished.
-pub(super) fn resumed() -> Evaluate {
+/// The `n`-th pass by hand, which goes on with what was made of it.
+pub(super) fn resumable(n: usize) -> Evaluate {
+    let _ = NAMES[n % NAMES.len()];
     Evaluate::whole()
 }
+
+/// More than a case makes passes by hand.
+const NAMES: [&str; 32] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18",
+    "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31",
+];
 
 impl Settings {
     fn draw(draw: &mut Draw) -> Settings {
@@ -315,8 +324,8 @@ impl Draw {
         let mut all = Vec::new();
         for _ in 0..self.below(4) {
             all.push(match self.below(7) {
-                0 => Between::Evaluate(1 + self.below(3)),
-                1 => Between::Predict(1 + self.below(3)),
+                0 => Between::Evaluate(1 + self.below(3), self.one_in(2)),
+                1 => Between::Predict(1 + self.below(3), self.one_in(2)),
                 2 | 3 => Between::Resume,
                 4 | 5 => Between::Restart,
                 _ => Between::RestartFromSaved,

@@ -11,7 +11,7 @@ use regimen::{
 use regimen::{Phase, StateDict};
 
 use super::auto::auto;
-use super::case::{Act, Between, Call, Case, Item, resumed};
+use super::case::{Act, Between, Call, Case, Item, resumable};
 use super::data::Batches;
 use super::outcome::Outcome;
 use super::plain::Plain;
@@ -118,8 +118,8 @@ impl<U: Subject> Process<'_, '_, U> {
                             self.call(*call, Some(steps))?;
                         }
                     }
-                    Between::Evaluate(batches) => self.begin(false, batches)?,
-                    Between::Predict(batches) => self.begin(true, batches)?,
+                    Between::Evaluate(batches, resumable) => self.begin(false, batches, resumable)?,
+                    Between::Predict(batches, resumable) => self.begin(true, batches, resumable)?,
                     Between::Resume => self.resume()?,
                 }
             } else if let Some(call) = self.case.calls.get(call) {
@@ -186,25 +186,27 @@ impl<U: Subject> Process<'_, '_, U> {
     }
 
     /// Begins a pass by hand.
-    fn begin(&mut self, predicts: bool, batches: u64) -> Result<(), String> {
-        self.shared.lock().at.pass = Some(Pass { predicts, batches, steps: Vec::new(), done: false });
-        self.pass(Evaluate::whole())
+    fn begin(&mut self, predicts: bool, batches: u64, resumable: bool) -> Result<(), String> {
+        let mut world = self.shared.lock();
+        let resumable = resumable.then_some(world.passes);
+        world.passes += 1;
+        world.at.pass = Some(Pass { predicts, resumable, batches, steps: Vec::new(), done: false });
+        drop(world);
+        self.pass()
     }
 
-    /// Goes on with the last pass by hand, if there is one. Nothing comes of it where the pass is a
-    /// finished prediction.
+    /// Goes on with the last pass by hand, if that was said of it. Nothing comes of it where the pass is
+    /// finished.
     fn resume(&mut self) -> Result<(), String> {
-        let pass = self.shared.lock().at.pass.clone();
-        match pass {
-            Some(pass) if pass.predicts || !pass.done => self.pass(resumed()),
-            _ => Ok(()),
-        }
+        let resumable = self.shared.lock().at.pass.as_ref().and_then(|pass| pass.resumable);
+        if resumable.is_some() { self.pass() } else { Ok(()) }
     }
 
     /// Makes the pass that was begun, or the rest of it.
-    fn pass(&mut self, config: Evaluate) -> Result<(), String> {
+    fn pass(&mut self) -> Result<(), String> {
         let pass = self.shared.lock().at.pass.clone();
-        let Some(Pass { predicts, batches, .. }) = pass else { return Ok(()) };
+        let Some(Pass { predicts, resumable: name, batches, .. }) = pass else { return Ok(()) };
+        let config = name.map_or(Evaluate::whole(), resumable);
         let item = |id: u64| (100 + id, 7.0 + id as f64, 1.0 + id as f64);
         let items: Vec<Item> = (0..batches).map(item).collect();
         let data = self.data(&items, 0);

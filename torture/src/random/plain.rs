@@ -1,4 +1,4 @@
-//! A unit written by hand, whose steps change nothing before they cannot fail any more.
+//! A unit written by hand, whose steps change nothing before they have happened.
 
 use regimen::{
     AppState, BoxError, EVAL_LOSS, EvalUnit, Key, Phase, PredictUnit, Random, State, TRAIN_LOSS, TrainUnit,
@@ -53,14 +53,16 @@ impl TrainUnit for Plain {
         let loss = self.loss(x);
         self.shared.saw(Phase::Train, state.train().steps, id, loss, weight);
         log(state, TRAIN_LOSS, loss, weight);
-        if (state.train().steps + 1).is_multiple_of(self.accumulate) {
-            state.count_update();
-        }
         let noise = 0.1 * Random::new(state.step_seed()).uniform();
         self.point("end of a step", state)?;
         if weight > 0.0 && loss.is_finite() {
             self.weights[0] -= 0.05 * (loss.sqrt() * x + noise);
             self.weights[1] -= 0.05 * loss.sqrt();
+        }
+        if (state.train().steps + 1).is_multiple_of(self.accumulate) {
+            // From here on the step has happened.
+            state.count_update();
+            self.point("end of an update", state)?;
         }
         Ok(())
     }

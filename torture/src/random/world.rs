@@ -28,8 +28,10 @@ pub(super) struct World {
     /// How many of the lists of what is done before each call were taken up.
     pub(super) between: usize,
     pub(super) handle: Option<StopHandle>,
-    /// The module has running statistics.
-    statistics: bool,
+    /// How many passes by hand were begun.
+    pub(super) passes: usize,
+    /// Several steps make an update.
+    accumulates: bool,
     pub(super) at: At,
     /// The call under way is one by hand.
     pub(super) by_hand: bool,
@@ -71,6 +73,8 @@ pub(super) struct At {
 #[derive(Clone, Debug)]
 pub(super) struct Pass {
     pub(super) predicts: bool,
+    /// Which one it is, if it can be gone on with.
+    pub(super) resumable: Option<usize>,
     pub(super) batches: u64,
     /// Of each completed step.
     pub(super) steps: Vec<Loss>,
@@ -97,11 +101,12 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Whether only a stop can be undone here. The forward pass moves running statistics, which nothing
-    /// puts back; behind an epoch's end hook that fails, those who come later are not told of the end.
-    fn must_not_fail(self, statistics: bool) -> bool {
+    /// Whether only a stop can be undone here. A backward pass that fails takes the gradients with it
+    /// that a window held before; behind an epoch's end hook that fails, those who come later are not
+    /// told of the end.
+    fn must_not_fail(self, accumulates: bool) -> bool {
         match self {
-            Place::Unit("loss is computed" | "backward" | "after_backward" | "before_update") => statistics,
+            Place::Unit("backward") => accumulates,
             Place::Unit("on_train_epoch_end" | "on_eval_epoch_end" | "on_predict_epoch_end") => true,
             _ => false,
         }
@@ -122,8 +127,8 @@ impl Shared {
     pub(super) fn new(case: &Case, disturbed: bool) -> Self {
         let strikes = if disturbed { case.strikes.clone().into() } else { VecDeque::new() };
         let between = if disturbed { 0 } else { usize::MAX };
-        let statistics = case.settings.statistics;
-        Shared(Arc::new(Mutex::new(World { strikes, between, statistics, ..World::default() })))
+        let accumulates = case.settings.accumulate > 1;
+        Shared(Arc::new(Mutex::new(World { strikes, between, accumulates, ..World::default() })))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, World> {
@@ -171,7 +176,7 @@ impl World {
             return None;
         }
         let Strike { act, then, .. } = self.strikes.pop_front()?;
-        let act = if place.must_not_fail(self.statistics) { Act::Stop } else { act };
+        let act = if place.must_not_fail(self.accumulates) { Act::Stop } else { act };
         self.visited = 0;
         self.struck.push((place, act));
         then.into_iter().rev().for_each(|between| self.queue.push_front(between));
