@@ -136,7 +136,7 @@ impl Case {
                 }
             }
         }
-        if settings.skip && nan && draw.one_in(2) {
+        if settings.skip && nan && !needed && draw.one_in(2) {
             train[0] = (0, f64::NAN, 1.0);
         }
         let (mut calls, mut steps, mut epochs) = (Vec::new(), 0, 0);

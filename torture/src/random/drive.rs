@@ -145,11 +145,12 @@ impl<U: Subject> Process<'_, '_, U> {
 
     fn end(mut self) -> Result<End, String> {
         let (parts, run) = self.saved().map_err(text)?;
+        let left_alone = self.shared.is_left_alone();
         let world = self.shared.lock();
         if let Some(wrong) = world.wrong.first() {
             return Err(wrong.clone());
         }
-        if world.between == usize::MAX {
+        if left_alone {
             paired(&world.cycles)?;
         }
         Outcome::new(parts, run, world.seen.clone(), world.at.ended.clone()).map(End::Done)

@@ -135,6 +135,11 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the run is made without what disturbs it.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.lock().between == usize::MAX
+    }
+
     /// Comes to a point at which the run cannot be reached but by its handle.
     pub(super) fn visit(&self, place: Place) -> Result<(), BoxError> {
         self.visit_with(place, None)
