@@ -24,10 +24,12 @@
 //! }
 //! ```
 
+mod by_hand;
 mod cell;
 mod fit;
 mod outcome;
 mod process;
+mod trouble;
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -42,6 +44,7 @@ use outcome::Outcome;
 use process::{Scratch, run_cell, serve};
 
 pub use cell::{Cell, Leg};
+pub use trouble::{Fault, PLACES, Trouble};
 
 /// An engine whose runs are to be resumed. Nothing needs to be written beside the fixture: the first
 /// method is for runs in another precision, the others are where the tests of the matrix break
@@ -91,11 +94,21 @@ pub fn failures<F: ResumeFixture>(fixture: &F, cells: &[Cell]) -> Vec<String> {
 }
 
 fn compare_all(test: &str, scratch: &Scratch, cells: &[Cell]) -> Result<Vec<String>, BoxError> {
-    let whole = run_cell(test, scratch, &Cell::in_one_piece())?;
+    let mut wholes: Vec<(Cell, Outcome)> = Vec::new();
+    for whole in cells.iter().map(Cell::whole).chain([Cell::in_one_piece()]) {
+        if wholes.iter().all(|(known, _)| *known != whole) {
+            let outcome = run_cell(test, scratch, &whole)?;
+            wholes.push((whole, outcome));
+        }
+    }
+    let check = |cell: &Cell, found: Outcome| match wholes.iter().find(|(whole, _)| *whole == cell.whole()) {
+        Some((_, whole)) => found.check(whole, cell),
+        None => Err("nothing to compare it with".into()),
+    };
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some((n, cell)) = take(&next, cells) {
-            if let Err(wrong) = run_cell(test, scratch, cell).and_then(|found| found.check(&whole)) {
+            if let Err(wrong) = run_cell(test, scratch, cell).and_then(|found| check(cell, found)) {
                 failures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((n, wrong.to_string()));
             }
         }

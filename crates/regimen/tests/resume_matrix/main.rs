@@ -21,6 +21,26 @@ fn the_toy_engine_in_fp16_resumes_to_the_bit() {
     run_all(&fixture, &Cell::each_stop());
 }
 
+/// What befalls a run beside a pause, one test for each kind.
+macro_rules! untouched {
+    ($($test:ident: $cells:ident;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                run_all(&Toy { test: stringify!($test), precision: Precision::F32 }, &Cell::$cells());
+            }
+        )*
+    };
+}
+
+untouched! {
+    passes_by_hand_touch_nothing: by_hand;
+    a_step_that_fails_happens_or_does_not: faults;
+    a_window_ends_with_its_epoch_under_another_cap: caps;
+    a_final_stop_at_the_end_of_an_epoch_is_exact: final_stops;
+    a_prediction_is_continued_and_stays_finished: predictions;
+}
+
 /// Every fourth stop.
 fn some_cells() -> Vec<Cell> {
     Cell::each_stop().into_iter().step_by(4).collect()
