@@ -31,7 +31,8 @@ pub(crate) fn signals(n: u64) -> Result<Tally, BoxError> {
         trainer.wait_for("from ")?;
         std::thread::sleep(Duration::from_micros(random.below(1_000 * STEP_MS * EVERY)));
         let signal = SIGNALS[random.below(SIGNALS.len() as u64) as usize];
-        let sent = send(signal, trainer.id())?;
+        let twice = random.below(2) == 0;
+        let sent = send(signal, trainer.id(), twice)?;
         let over = trainer.end()?;
         let before = newest;
         tally.count(witness.hear(&over).and_then(|()| over.success()).and_then(|()| {
@@ -42,9 +43,12 @@ pub(crate) fn signals(n: u64) -> Result<Tally, BoxError> {
     Ok(tally)
 }
 
-/// Sends the signal, and returns when it had been sent.
-fn send(signal: &str, process: u32) -> Result<u128, BoxError> {
-    let status = Command::new("kill").args(["-s", signal, &process.to_string()]).status()?;
+/// Sends the signal, and returns when it had been sent. Twice is what `timeout` and launchers do, who
+/// send it to a process and to its group.
+fn send(signal: &str, process: u32, twice: bool) -> Result<u128, BoxError> {
+    let process = process.to_string();
+    let again = twice.then_some(&process);
+    let status = Command::new("kill").args(["-s", signal, &process]).args(again).status()?;
     if status.success() { Ok(now()) } else { Err(format!("`kill` ended with {status}").into()) }
 }
 

@@ -76,6 +76,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
+            let error = output::escape(&error.to_string(), &['\n']);
             let _ = writeln!(std::io::stderr(), "regimen: {error}");
             ExitCode::FAILURE
         }

@@ -8,12 +8,28 @@ use serde::{Serialize, Serializer};
 
 /// Writes `result` as text, or as JSON. That nobody reads it to its end is no failure.
 pub(crate) fn write(result: &(impl Display + Serialize), json: bool) -> Result<(), BoxError> {
-    let text = if json { serde_json::to_string_pretty(result)? + "\n" } else { result.to_string() };
+    let text = match json {
+        true => serde_json::to_string_pretty(result)? + "\n",
+        false => escape(&result.to_string(), &['\n']),
+    };
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(|cause| format!("cannot write to stdout: {cause}").into()),
     }
+}
+
+/// `text` with its control characters as escapes, but for those to `keep`: names of arrays and metrics
+/// may hold any, and a terminal obeys them.
+pub(crate) fn escape(text: &str, keep: &[char]) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() && !keep.contains(&char) {
+            true => escaped.extend(char.escape_default()),
+            false => escaped.push(char),
+        }
+    }
+    escaped
 }
 
 /// A number that is text in JSON where it is not finite: JSON has no word for such.

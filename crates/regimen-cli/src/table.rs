@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::output::escape;
+
 /// Rows of equally many cells, the first row being the heads. The columns named last are
 /// aligned to the right.
 pub(crate) struct Table {
@@ -16,8 +18,9 @@ impl Table {
         Table { rows: vec![heads], numbers }
     }
 
+    /// Adds a row. What a name may hold and a line may not is shown as escapes.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| escape(&cell, &[])).collect());
     }
 }
 
@@ -52,5 +55,17 @@ mod tests {
         table.row(["module".to_owned(), "5".to_owned()]);
         table.row(["run".to_owned(), "1234567".to_owned()]);
         assert_eq!(table.to_string(), "part      bytes\nmodule        5\nrun     1234567\n");
+    }
+
+    #[test]
+    fn no_cell_breaks_its_line_or_reaches_into_the_terminal() {
+        let mut table = Table::new(&["array", "bytes"], 1);
+        table.row(["a\r\n\t\u{1b}[2J\u{9b}é".to_owned(), "5".to_owned()]);
+        table.row(["b".to_owned(), "6".to_owned()]);
+        let escaped = r"a\r\n\t\u{1b}[2J\u{9b}é";
+        let width = escaped.chars().count();
+        let line = |name, bytes| format!("{name:<width$}  {bytes:>5}\n");
+        let expected = line("array", "bytes") + &line(escaped, "5") + &line("b", "6");
+        assert_eq!(table.to_string(), expected);
     }
 }

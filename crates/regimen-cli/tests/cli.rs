@@ -204,3 +204,38 @@ fn a_reader_that_leaves_early_is_no_failure_and_a_full_disk_is_one() {
         assert!(String::from_utf8(output.stderr).unwrap().contains("cannot write to stdout"));
     }
 }
+
+#[test]
+fn names_with_control_characters_are_shown_as_escapes_and_given_as_they_are_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let save = |name: &str, array: &str, value: f32| {
+        let (mut module, path) = (StateDict::new(), dir.path().join(name));
+        module.insert(array, value).unwrap();
+        let snapshot = Snapshot {
+            metrics: BTreeMap::from([("acc/cat\r\u{1b}[31m".to_owned(), 0.5)]),
+            parts: BTreeMap::from([("module".to_owned(), module)]),
+            ..Snapshot::default()
+        };
+        Writer::open(&path, "run-1").unwrap().save(&snapshot).unwrap();
+        path
+    };
+    let (a, b) = (save("a", "two\nlines\u{7}", 1.0), save("b", "two\nlines\u{7}", 2.0));
+    let plain = |text: &str| !text.contains(|char: char| char.is_control() && char != '\n');
+    let inspected = stdout(0, &[&"inspect", &a]);
+    assert!(plain(&inspected), "{inspected:?}");
+    for shown in [r"acc/cat\r\u{1b}[31m 0.5", r"module/two\nlines\u{7}  F32"] {
+        assert!(inspected.contains(shown), "{inspected}");
+    }
+    let difference = stdout(0, &[&"diff", &a, &b]);
+    assert!(
+        plain(&difference) && difference.contains(r"module/two\nlines\u{7}  1 of 1 elements"),
+        "{difference}"
+    );
+    let checkpoint = &json(0, &[&"inspect", &a])["checkpoints"][0];
+    assert_eq!(checkpoint["metrics"]["acc/cat\r\u{1b}[31m"], 0.5);
+    assert_eq!(checkpoint["parts"][0]["arrays"][0]["name"], "two\nlines\u{7}");
+    // What the path on the command line holds is shown alike.
+    let gone = regimen(&[&"inspect", &dir.path().join("c\r\u{1b}[2J")]);
+    let error = String::from_utf8(gone.stderr).unwrap();
+    assert!(plain(&error) && error.contains(r"c\r\u{1b}[2J"), "{error:?}");
+}

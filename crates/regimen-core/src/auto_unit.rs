@@ -6,29 +6,33 @@ mod parts;
 mod plateau;
 mod scaler;
 mod settings;
+mod train;
 mod update;
 mod window;
 
 use std::fmt;
 
-use averaging::{Average, Counted, with_weights};
+use averaging::{Average, with_weights};
 use settings::{Count, Settings};
 use update::rate;
 use window::Window;
 
-use crate::watch::watched;
 use crate::{
     BoxError, Engine, EvalUnit, Key, LearningRates, Loss, Mode, Phase, Precision, PredictTask, PredictUnit,
-    State, Step, StepResults, Task, ToDevice, TrainUnit,
+    State, Step, StepResults, Task, ToDevice,
 };
 
+pub(crate) use anomaly::first_nan;
 pub use averaging::Averaging;
 pub use plateau::Plateau;
 pub use scaler::GradientScaler;
-pub use settings::{NonFinite, Thaw};
+pub use settings::{NonFinite, Thaw, Unreached};
 
 /// The loss of training, logged by [`AutoUnit`] at every step with the weight of its batch.
 pub const TRAIN_LOSS: Key = Key::mean("train/loss");
+
+/// Updates that were skipped in an epoch because something was not finite. Logged where there are any.
+pub const TRAIN_SKIPPED: Key = Key::sum("train/skipped");
 
 /// The loss of evaluation, logged by [`AutoUnit`] at every step with the weight of its batch.
 pub const EVAL_LOSS: Key = Key::mean("eval/loss");
@@ -41,35 +45,51 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// move the batch to the device
 /// seed the engine from (seed, phase, step, rank)
 /// compute the loss                                   Task::compute_loss
+/// read the loss; is it finite?
 /// add its gradients, times its weight, to those held     in fp16 also times the scale
 /// hook                                               AutoUnit::after_backward
-/// read and log the loss; is it finite?
 /// at the end of a window, or of the epoch:
 ///   divide the held gradients by the window's weight
 ///   hook                                             AutoUnit::before_update
 ///   clip by global norm, then by value
 ///   step the optimizer with the scheduled rates      counted in Progress::updates
 ///   add the weights to their average
+/// log the loss
 /// hook                                               Task::on_train_step_end
 /// ```
 ///
 /// A window is [`accumulate`](AutoUnit::accumulate) steps, or what is left of them when the epoch
-/// ends by its data or cap. A limit or a stop does not end it: the held gradients are part of what
-/// a checkpoint holds. After an error or a panic once the gradients were touched, the window starts
-/// anew with the next step; before that, it is as it was.
+/// ends. A limit or a stop does not end it: the held gradients are part of what a checkpoint holds,
+/// and the report of the call says that they wait. They are of this run alone: another one drops
+/// them, and tells so.
+///
+/// A batch whose weight is zero counts for nothing: its loss is not looked at and has no gradient, and
+/// a window that weighs nothing makes no update.
+///
+/// A step happens or it does not. One that fails, or panics, before its update leaves weights, running
+/// statistics and window as they were, and is made again by the next call; one that fails after its
+/// update, or in `on_train_step_end`, is counted. Only where the backward pass itself fails, or a
+/// gradient that is not finite is an error, are the earlier gradients of the window lost.
 pub struct AutoUnit<E: Engine, T: Task<E>> {
     engine: E,
     task: T,
     settings: Settings<E>,
     window: Window,
-    /// Updates that were skipped because something was not finite.
+    /// Updates that were skipped because something was not finite: in all, and in a row.
     skipped: u64,
+    skipped_in_a_row: u64,
     /// Used where [`Settings::is_scaling`] says so.
     scaler: GradientScaler,
     average: Option<Average<E::Weights>>,
     plateau: Option<Plateau>,
-    /// Whether the evaluation under way is one of `fit`, of which the plateau learns.
-    eval_is_of_fit: bool,
+    /// A training step has begun, and has not come to its end: its forward pass has touched buffers.
+    step_is_open: bool,
+    /// Whether it was asked which parameters no gradient has reached.
+    has_asked_unreached: bool,
+    /// The rates of the newest update by their schedules, and what it counted.
+    used: Option<(Count, Vec<f64>)>,
+    /// What a checkpoint had set otherwise, to be told when training starts.
+    changes: Vec<String>,
     /// Which groups the engine was told to freeze; nothing where it was told nothing.
     frozen: Vec<bool>,
     /// The rates of the update at hand, one a group; kept to allocate nothing in a step.
@@ -88,10 +108,14 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             settings: Settings::default(),
             window: Window::default(),
             skipped: 0,
+            skipped_in_a_row: 0,
             scaler: GradientScaler::new(),
             average: None,
             plateau: None,
-            eval_is_of_fit: false,
+            step_is_open: false,
+            has_asked_unreached: false,
+            used: None,
+            changes: Vec::new(),
             frozen: Vec::new(),
             rates: Vec::new(),
             count: Count::default(),
@@ -126,6 +150,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             let _ = self.engine.set_precision(Precision::F32);
         }
         let _ = thaw(&mut self.engine, &mut self.frozen);
+        let _ = self.close_step();
         (self.engine, self.task)
     }
 
@@ -168,6 +193,14 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         with_weights(engine, average.and_then(|average| average.weights.as_mut()), |engine| f(task, engine))
     }
 
+    /// Undoes what a training step that failed has left in the buffers.
+    fn close_step(&mut self) -> Result<(), BoxError> {
+        match std::mem::take(&mut self.step_is_open) {
+            true => self.engine.restore_buffers(None),
+            false => Ok(()),
+        }
+    }
+
     fn set_precision(&mut self) -> Result<(), BoxError> {
         self.settings.precision.map_or(Ok(()), |precision| self.engine.set_precision(precision))
     }
@@ -192,91 +225,6 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 }
 
-impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
-    type Batch = T::Batch;
-
-    fn train_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
-        if self.window.is_torn() {
-            self.discard();
-        }
-        let step = Step::new(state, Mode::Train);
-        self.count = Count { updates: state.train().updates, epochs: step.epoch };
-        self.set_frozen()?;
-        let scale = self.gradient_scale();
-        let AutoUnit { engine, task, settings, window, .. } = self;
-        let batch = batch.to_device(&engine.device(Mode::Train))?;
-        engine.seed(step.seed);
-        let mut compute =
-            || engine.with_module(Mode::Train, |module| task.compute_loss(&step, module, &batch));
-        let (computed, first) = if settings.detect_anomaly { watched(compute) } else { (compute(), None) };
-        let (loss, output) = computed?;
-        let weight = checked(loss.weight)?;
-        if settings.detect_anomaly {
-            let value = engine.value(&loss.mean)?;
-            if !value.is_finite() {
-                return Err(anomaly::of_loss(engine, value, first));
-            }
-        }
-
-        window.begin(weight, scale);
-        engine.backward(&loss.mean, window.backward_factor(settings.accumulate, weight, scale)).map_err(
-            |cause| match settings.detect_anomaly {
-                true => anomaly::of_gradients(engine, cause.to_string().trim_end_matches('.')),
-                false => cause,
-            },
-        )?;
-        window.add(weight);
-        if settings.detect_anomaly && scale.is_none() {
-            anomaly::check_gradients(engine)?;
-        }
-        if let Some(hook) = &mut settings.after_backward {
-            hook(engine, state)?;
-        }
-        let value = engine.value(&loss.mean)?;
-        if !value.is_finite() {
-            match settings.non_finite {
-                NonFinite::Error => return Err(anomaly::of_loss(engine, value, None)),
-                NonFinite::Skip => window.spoil(),
-                NonFinite::Ignore => {}
-            }
-        }
-        let mut results = StepResults::new(value, weight, output);
-        if window.is_full(settings.accumulate) || state.last_in_epoch() {
-            self.update(state, &mut results)?;
-        }
-        self.window.end();
-        state.log(TRAIN_LOSS, value, weight);
-        self.task.on_train_step_end(state, &batch, results)
-    }
-
-    fn on_train_start(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.settings.check(self.engine.groups())?;
-        self.scaler.check()?;
-        self.average.as_ref().map_or(Ok(()), |average| average.averaging.check())?;
-        self.plateau.as_ref().map_or(Ok(()), Plateau::check)?;
-        self.set_precision()?;
-        // A scaled gradient may overflow: that is found, and no anomaly.
-        self.engine.detect_anomaly(self.settings.detect_anomaly && !self.settings.is_scaling());
-        self.count = Count { updates: state.train().updates, epochs: state.train().epochs };
-        self.task.on_train_start(state)
-    }
-
-    fn on_train_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.count.epochs = state.train().epochs;
-        self.task.on_train_epoch_start(state)
-    }
-
-    fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.add_to_average(Counted::Epoch(self.count.epochs))?;
-        self.task.on_train_epoch_end(state)?;
-        self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Train, state))
-    }
-
-    fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.task.on_train_end(state)
-    }
-}
-
 impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     type Batch = T::Batch;
 
@@ -294,7 +242,7 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     }
 
     fn on_eval_start(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.eval_is_of_fit = state.eval_is_due();
+        self.close_step()?;
         self.set_precision()?;
         self.task.on_eval_start(state)
     }
@@ -305,8 +253,7 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
 
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
         self.task.on_eval_epoch_end(state)?;
-        let plateau = self.plateau.as_mut().filter(|_| self.eval_is_of_fit);
-        plateau.map_or(Ok(()), |plateau| plateau.look(Phase::Eval, state))
+        self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Eval, state))
     }
 
     fn on_eval_end(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -328,6 +275,7 @@ impl<E: Engine, T: PredictTask<E>> PredictUnit for AutoUnit<E, T> {
     }
 
     fn on_predict_start(&mut self, _state: &mut State) -> Result<(), BoxError> {
+        self.close_step()?;
         self.set_precision()
     }
 }

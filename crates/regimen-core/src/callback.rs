@@ -10,13 +10,14 @@ use crate::{BoxError, Error, Event, Events, Every, State, Stateful};
 /// unit; to touch gradients or rates give [`AutoUnit`](crate::AutoUnit) a hook or a schedule.
 ///
 /// **Order.** At every event the unit's own hook runs first, then the callbacks as they were
-/// registered, then the saver.
+/// registered, those that [write down](Callback::writes_down) what others log behind the others, then
+/// the saver.
 ///
 /// **Errors.** If a hook returns an error, no later callback is sent that event,
 /// [`on_error`](Callback::on_error) of every callback runs, and the entry point returns the
 /// error with the callback's name and the event. Counters keep what was completed: after an
-/// error at a step end the step counts, after one at a step start it does not. The run can be
-/// called again and goes on from there.
+/// error at a step end the step counts; after one before that it does not, and what was logged since
+/// its fetch began is taken back. The run can be called again and goes on from there.
 ///
 /// **Panics** are caught and treated as errors of kind [`Panic`](crate::Kind::Panic).
 ///
@@ -27,7 +28,8 @@ use crate::{BoxError, Error, Event, Events, Every, State, Stateful};
 ///
 /// A callback is `Send`, so that a run may move to another thread with all it holds.
 pub trait Callback<U: ?Sized>: Send {
-    /// Names this callback in errors and checkpoints; two in one run get a number behind it.
+    /// Names this callback in errors and checkpoints; two in one run get a number behind it. A
+    /// callback with saved state says here what it watches, so that it finds its own again.
     /// The type's name without its path and parameters by default.
     fn name(&self) -> Cow<'static, str> {
         let name = std::any::type_name::<Self>();
@@ -45,6 +47,12 @@ pub trait Callback<U: ?Sized>: Send {
     /// [`State::wants_metrics`] answers. Never by default.
     fn metrics_every(&self) -> Every {
         Every::NEVER
+    }
+
+    /// Whether it writes down what others log, and so is called behind them; read once when it is
+    /// registered. No by default.
+    fn writes_down(&self) -> bool {
+        false
     }
 
     /// What a checkpoint holds of this callback; nothing by default.
@@ -140,8 +148,8 @@ pub trait Callback<U: ?Sized>: Send {
         Ok(())
     }
 
-    /// A training epoch ended by its data or its cap; it is counted, its metrics are final. An
-    /// error ends the call with the epoch counted; a stop ends it before the evaluation that may be
+    /// A training epoch ended by its data or its cap; it is counted. What is logged here belongs to
+    /// it. An error ends the call with the epoch counted; a stop ends it before the evaluation that may be
     /// due, which stays due.
     fn on_train_epoch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         Ok(())
@@ -189,14 +197,14 @@ pub trait Callback<U: ?Sized>: Send {
         Ok(())
     }
 
-    /// The pass is complete and counted, its metrics are final. An error ends the call with the
-    /// pass counted; a stop ends the call after `on_eval_end`.
+    /// The pass is complete and counted. What is logged here belongs to it. An error ends the call
+    /// with the pass counted; a stop ends the call after `on_eval_end`.
     fn on_eval_epoch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         Ok(())
     }
 
     /// The evaluation ends, complete or paused. An error ends the call; in `fit`, a stop pauses the
-    /// training too.
+    /// training too; by hand, it changes nothing any more.
     fn on_eval_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         Ok(())
     }
@@ -266,6 +274,10 @@ impl<U: ?Sized, C: Callback<U> + ?Sized> Callback<U> for Box<C> {
 
     fn metrics_every(&self) -> Every {
         (**self).metrics_every()
+    }
+
+    fn writes_down(&self) -> bool {
+        (**self).writes_down()
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::guard::guard;
 use crate::{BoxError, Callback, Error, Event, Events, Source, State, StateDict};
 
-/// The callbacks of a run, in the order of registration.
+/// The callbacks of a run, in the order in which they are called.
 pub(crate) struct Callbacks<'a, U: ?Sized> {
     seats: Vec<Seat<'a, U>>,
     /// The union of all masks, so that an event nobody listens to costs one test.
@@ -33,7 +33,9 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             n => format!("{name} {}", n + 1),
         };
         self.any = self.any.and(events);
-        self.seats.push(Seat { callback, events, name });
+        let before = |seat: &Seat<'_, U>| callback.writes_down() || !seat.callback.writes_down();
+        let at = self.seats.partition_point(before);
+        self.seats.insert(at, Seat { callback, events, name });
     }
 
     /// Sends `event` to those who listen, in order, up to the first that fails.
@@ -48,6 +50,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
                 if seat.events.contains(event) {
                     sent = i;
                     seat.callback.on_event(event, state, unit)?;
+                    state.check_logged()?;
                 }
             }
             Ok(())
@@ -66,9 +69,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
                 Ok(())
             });
             if let Err(caught) = told {
-                error.suppress(
-                    caught.at(state, Source::Callback(format!("{}::on_error", seat.name), Event::Notice)),
-                );
+                error.suppress(caught.at(state, Source::OnError(seat.name.clone())));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The engine seam: all that [`AutoUnit`](crate::AutoUnit) asks of a tensor library.
 
+use crate::auto_unit::first_nan;
 use crate::{BoxError, Precision, StateDict, Stateful};
 
 /// A module with its optimizer on a device of some tensor library.
@@ -29,6 +30,12 @@ pub trait Engine {
     /// Parameters and buffers beside those of the module, on the device. Their state is named and
     /// laid out as the module's.
     type Weights: Stateful;
+
+    /// The settings that training depends on beside those of [`AutoUnit`](crate::AutoUnit), by name: the
+    /// optimizer's weight decay, say. A run that is restored with others tells so. None by default.
+    fn settings(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 
     /// The module as it is trained.
     fn module(&self) -> &Self::Module;
@@ -123,6 +130,25 @@ pub trait Engine {
     /// One optimizer step with the held gradients, which are used up. `rates` has one learning
     /// rate for each of [`groups`](Engine::groups).
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError>;
+
+    /// Remembers the buffers (running statistics), for
+    /// [`restore_buffers`](Engine::restore_buffers): called before each training step, so that one
+    /// that fails leaves them as they were. An engine whose modules have none does nothing.
+    fn keep_buffers(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Puts back the buffers remembered last: all of them, or those of the groups for which `of` says
+    /// so. A buffer is of the group whose parameters lie beside it.
+    fn restore_buffers(&mut self, _of: Option<&[bool]>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The name of a trained parameter that is not finite; none where all are. The default looks for
+    /// NaN in a copy of the module on the host.
+    fn not_finite_parameter(&self) -> Result<Option<String>, BoxError> {
+        Ok(first_nan(&self.module_state()?))
+    }
 
     /// Parameters and buffers (running statistics) by name.
     fn module_state(&self) -> Result<StateDict, BoxError>;

@@ -45,6 +45,7 @@ mod report;
 mod run;
 mod saver;
 mod schedule;
+mod sink;
 mod sources;
 mod spare;
 mod state;
@@ -55,7 +56,10 @@ mod task;
 mod unit;
 mod watch;
 
-pub use auto_unit::{AutoUnit, Averaging, EVAL_LOSS, GradientScaler, NonFinite, Plateau, TRAIN_LOSS, Thaw};
+pub use auto_unit::{
+    AutoUnit, Averaging, EVAL_LOSS, GradientScaler, NonFinite, Plateau, TRAIN_LOSS, TRAIN_SKIPPED, Thaw,
+    Unreached,
+};
 pub use callback::Callback;
 pub use data::{At, Data, DynData, Epoch, Fetched, Position, Rank};
 pub use engine::{Bucket, Engine, Mode, ToDevice};
@@ -74,11 +78,12 @@ pub use report::{Ended, EpochMetrics, Report};
 pub use run::Run;
 pub use saver::{Moment, Restored, Saver, Which};
 pub use schedule::{LearningRates, Schedule};
+pub use sink::Sink;
 pub use sources::{Batches, Counted, CountedEpoch, FromFn, Once, counted, from_fn, once};
 pub use spare::with_spares;
-pub use state::{Expected, State};
-pub use state_dict::{Array, Dtype, Element, StateDict};
-pub use stateful::{AppState, Parts, Stateful, load_parts, save_parts};
+pub use state::{Entry, Expected, State};
+pub use state_dict::{Array, Dtype, Element, MAX_COUNT, StateDict};
+pub use stateful::{AppState, Parts, Stateful, load_parts, load_parts_except, save_parts, weight_parts};
 pub use stop::{Stop, StopHandle};
 pub use task::{Loss, PredictTask, Step, StepResults, Task};
 pub use unit::{EvalUnit, PredictUnit, TrainUnit};

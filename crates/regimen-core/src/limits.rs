@@ -153,6 +153,7 @@ impl Fit {
 pub struct Evaluate {
     pub(crate) steps: Option<u64>,
     pub(crate) allow_empty: bool,
+    pub(crate) resume: Option<&'static str>,
 }
 
 /// How far [`predict`](crate::predict) goes.
@@ -161,17 +162,31 @@ pub type Predict = Evaluate;
 impl Evaluate {
     /// Over all of the data.
     pub const fn whole() -> Self {
-        Evaluate { steps: None, allow_empty: false }
+        Evaluate { steps: None, allow_empty: false, resume: None }
     }
 
     /// Over the first `n` batches.
     pub const fn steps(n: u64) -> Self {
-        Evaluate { steps: Some(n), allow_empty: false }
+        Evaluate { steps: Some(n), allow_empty: false, resume: None }
     }
 
     /// Lets the data be without a single batch, which is an error otherwise.
     pub const fn allow_empty(mut self) -> Self {
         self.allow_empty = true;
+        self
+    }
+
+    /// Names the pass, and goes on with the one of this name that was paused or failed. One that is
+    /// finished is not made again: an evaluation reports what it measured, a prediction gives no
+    /// output. A checkpoint holds the passes that have names, so both outlive the process. Without a
+    /// name, every call begins anew.
+    ///
+    /// ```
+    /// use regimen_core::Predict;
+    /// let _ = Predict::whole().resume("test set");
+    /// ```
+    pub const fn resume(mut self, name: &'static str) -> Self {
+        self.resume = Some(name);
         self
     }
 

@@ -1,15 +1,14 @@
 //! The loops. This is the only place where units are stepped and events are sent.
 //!
 //! ```text
-//! train: start, then until a limit or a stop       once: start, epoch, end
-//!   1. an evaluation that is due
-//!   2. cycle end, if the cycle is trained
-//!   3. cycle start, if none is open                epoch: epoch start, unless it is open
-//!   4. epoch                                         until the data or the cap ends it
-//! end                                                  1. an evaluation that is due
-//!                                                      2. a limit or a stop leaves it open
-//!                                                      3. fetch, step, count
-//!                                                    count the epoch, epoch end
+//! train: start                                     once: start, epoch, end
+//!   an epoch left open at its end
+//!   then until a limit or a stop                   epoch: epoch start, unless it is open
+//!     1. an evaluation that is due                   until the data or the cap ends it
+//!     2. cycle end, if the cycle is trained            1. an evaluation that is due
+//!     3. cycle start, if none is open                  2. a limit or a stop leaves it open
+//!     4. epoch                                         3. fetch, step, count
+//! end                                                count the epoch, epoch end
 //! ```
 
 use crate::guard::{Caught, guard};
@@ -17,7 +16,7 @@ use crate::limits::Limits;
 use crate::passes::{Hook, Pass, TrainPass};
 use crate::reader::Reader;
 use crate::state::{Cycle, Expected};
-use crate::{At, Data, Epoch, EpochMetrics, Error, Event, Every, Phase, Run, Source, TrainUnit};
+use crate::{At, Data, Entry, Epoch, Error, Event, Every, Fetched, Phase, Progress, Run, Source, TrainUnit};
 
 /// Runs one evaluation, or none where there is nothing to evaluate.
 pub(crate) type Evaluation<'e, 'a, U> = &'e mut dyn FnMut(&mut Run<'a, U>) -> Result<(), Error>;
@@ -36,13 +35,18 @@ where
 {
     let pass = &mut TrainPass;
     start(run, pass, data, limits)?;
+    // Whether a stop or an error came before or after the last step of an epoch, its end follows.
+    if run.state.here().epoch_open && run.state.here().last_in_epoch {
+        epoch(run, pass, data, limits, eval_every, evaluate)?;
+    }
     while !run.state.must_stop() {
-        if eval_every.is_some() && run.state.eval_due {
+        let epoch_is_open = run.state.here().epoch_open;
+        if eval_every.is_some() && run.state.eval_due && !epoch_is_open {
             evaluate(run)?;
-        } else if eval_every.is_some() && run.state.cycle == Cycle::Trained {
+        } else if run.state.cycle == Cycle::Trained {
             run.state.cycle = Cycle::Closed;
             fire(run, Event::CycleEnd)?;
-        } else if limits.reached(run.state.train()) {
+        } else if limits.reached(run.state.train()) && !(eval_every.is_some() && run.state.eval_due) {
             break;
         } else if eval_every.is_some() && run.state.cycle == Cycle::Closed {
             fire(run, Event::CycleStart)?;
@@ -51,7 +55,21 @@ where
             epoch(run, pass, data, limits, eval_every, evaluate)?;
         }
     }
+    if let Some(every) = eval_every {
+        tell_never_evaluated(run, every);
+    }
     end(run, pass)
+}
+
+/// Tells that `fit` came to its limit before anything was evaluated.
+fn tell_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
+    let Progress { epochs, steps, updates, .. } = run.state.train();
+    if every != Every::NEVER && run.state.stopping().is_none() && run.state.eval().epochs == 0 && steps > 0 {
+        run.state.notify(format!(
+            "`fit` came to its limit before its first evaluation: it evaluates {every}, and has made {epochs} \
+             epochs, {steps} steps and {updates} updates"
+        ));
+    }
 }
 
 /// Makes one pass over `data`: an evaluation or a prediction.
@@ -69,10 +87,18 @@ where
     let outer = run.state.phase();
     run.state.enter(P::PHASE);
     start(run, pass, data, limits)?;
-    if limits.steps_per_epoch == Some(0) {
-        run.state.eval_due &= P::PHASE != Phase::Eval;
+    if run.state.is_finished_by_hand() {
+        // It is not made again; what it measured is told again.
+        let progress = run.state.active();
+        let values = run.state.here().metrics.of_epoch(progress.epochs);
+        run.tell_epoch(P::PHASE, progress.epochs, values);
+    } else if limits.steps_per_epoch == Some(0) {
+        run.state.eval_due &= run.state.entry() != Entry::Fit;
     } else if !run.state.must_stop() {
-        epoch(run, pass, data, limits, None, &mut |_| Ok(()))?;
+        let made =
+            pass.begin(&mut run.state).and_then(|()| epoch(run, pass, data, limits, None, &mut |_| Ok(())));
+        let settled = pass.settle(&mut run.state);
+        made.and(settled)?;
     }
     end(run, pass)?;
     run.state.enter(outer);
@@ -86,6 +112,7 @@ where
     D: Data + ?Sized,
 {
     let batches = guard(|| Ok(data.batches())).map_err(|caught| caught.at(&run.state, Source::Data))?;
+    run.state.set_batches(batches);
     run.state.expected[P::PHASE as usize] = Expected {
         steps_in_epoch: [batches, limits.steps_per_epoch].into_iter().flatten().min(),
         epochs: limits.epochs,
@@ -97,8 +124,14 @@ where
 }
 
 fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), Error> {
+    let decided = run.state.stopping().cloned();
     pass.hook(run.unit, &mut run.state, Hook::End)?;
-    fire(run, P::EVENTS.end)?;
+    run.callbacks.send(P::EVENTS.end, &mut run.state, run.unit)?;
+    if run.state.entry().phase() == P::PHASE {
+        // The call is over: what an end hook asks for comes too late.
+        run.state.replace_stop(decided);
+    }
+    save(run, P::EVENTS.end)?;
     tell_notices(run)
 }
 
@@ -153,13 +186,48 @@ where
     complete(run, pass, limits, eval_every)
 }
 
-/// Fetches a batch and makes one step with it.
+/// Fetches a batch and makes one step with it. A step that fails has not happened, unless the unit
+/// says otherwise: what it logged and counted is taken back, and the next call makes it again.
 fn step<U, P, E>(
     run: &mut Run<'_, U>,
     pass: &mut P,
     reader: &mut Reader<E>,
     eval_every: Option<Every>,
 ) -> Result<(), Error>
+where
+    U: ?Sized,
+    P: Pass<U>,
+    E: Epoch<Batch = P::Batch>,
+{
+    let before = run.state.begin_step();
+    let fetched = fetch(run, pass, reader).inspect_err(|_| run.state.take_back_step(before))?;
+    let result = pass.step(run.unit, &mut run.state, fetched.batch);
+    if result.is_err() && !run.state.step_is_committed() {
+        run.state.take_back_step(before);
+        return result;
+    }
+    let here = run.state.here();
+    here.progress.step(fetched.samples);
+    here.position = fetched.position;
+    let (after, last) = (here.progress, here.last_in_epoch);
+    if let Some(every) = eval_every {
+        // Where the end of the epoch brings an evaluation too, there is one, and it comes then.
+        let epoch_end = Progress { epochs: after.epochs + 1, ..after };
+        run.state.eval_due |=
+            every.due_after_step(before, after) && !(last && every.due_after_epoch(epoch_end));
+    }
+    let told = fire(run, P::EVENTS.step_end).and_then(|()| tell_notices(run));
+    match result {
+        Ok(()) => told,
+        Err(mut error) => {
+            told.err().into_iter().for_each(|other| error.suppress(other));
+            Err(error)
+        }
+    }
+}
+
+/// Fetches a batch, up to the start of its step.
+fn fetch<U, P, E>(run: &mut Run<'_, U>, _: &P, reader: &mut Reader<E>) -> Result<Fetched<P::Batch>, Error>
 where
     U: ?Sized,
     P: Pass<U>,
@@ -173,19 +241,8 @@ where
         run.state.notify(notice);
     }
     fire(run, P::EVENTS.fetch_end)?;
-
     fire(run, P::EVENTS.step_start)?;
-    let before = run.state.active();
-    pass.step(run.unit, &mut run.state, fetched.batch)?;
-    let here = run.state.here();
-    here.progress.step(fetched.samples);
-    here.position = fetched.position;
-    let after = here.progress;
-    if eval_every.is_some_and(|every| every.due_after_step(before, after)) {
-        run.state.eval_due = true;
-    }
-    fire(run, P::EVENTS.step_end)?;
-    tell_notices(run)
+    Ok(fetched)
 }
 
 /// Counts an epoch whose data or cap came to its end.
@@ -203,24 +260,37 @@ fn complete<U: ?Sized, P: Pass<U>>(
     here.progress.epoch();
     (here.epoch_open, here.last_in_epoch, here.position) = (false, false, None);
     let progress = here.progress;
-    if let Some(every) = eval_every {
-        run.state.cycle = Cycle::Trained;
-        run.state.eval_due |= every.due_after_epoch(progress);
+    match P::PHASE {
+        Phase::Train => {
+            // Also where `train` ends the epoch of a cycle that `fit` began.
+            if run.state.cycle == Cycle::Open {
+                run.state.cycle = Cycle::Trained;
+            }
+            run.state.eval_due |= eval_every.is_some_and(|every| every.due_after_epoch(progress));
+        }
+        Phase::Eval => run.state.eval_due &= run.state.entry() != Entry::Fit,
+        Phase::Predict => {}
     }
-    if P::PHASE == Phase::Eval {
-        run.state.eval_due = false;
-    }
-    let hook = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
-    let values = run.state.here().metrics.end_epoch(progress.epochs);
-    let train_step = run.state.train().steps;
-    run.epochs.push(EpochMetrics { phase: P::PHASE, epoch: progress.epochs, train_step, values });
-    hook?;
-    fire(run, P::EVENTS.epoch_end)
+    let told = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
+    run.state.here().metrics.end_epoch(progress.epochs);
+    // What the callbacks log still belongs to the epoch.
+    let told = told.and_then(|()| run.callbacks.send(P::EVENTS.epoch_end, &mut run.state, run.unit));
+    let metrics = &mut run.state.here().metrics;
+    let values = metrics.of_epoch(progress.epochs);
+    metrics.begin_epoch();
+    run.tell_epoch(P::PHASE, progress.epochs, values);
+    told?;
+    save(run, P::EVENTS.epoch_end)
 }
 
 /// Sends an event: to the callbacks in order, up to the first that fails, and then to the saver.
 fn fire<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
     run.callbacks.send(event, &mut run.state, run.unit)?;
+    save(run, event)
+}
+
+/// Sends an event to the saver.
+fn save<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
     if run.saver.as_ref().is_some_and(|(events, _)| events.contains(event)) {
         run.with_saver(|saver, moment| saver.on_event(event, moment))?;
     }
@@ -233,6 +303,6 @@ fn tell_notices<U: ?Sized>(run: &mut Run<'_, U>) -> Result<(), Error> {
         return Ok(());
     }
     let result = fire(run, Event::Notice);
-    run.state.forget_notices(told);
+    run.notices.extend(run.state.take_notices(told));
     result
 }

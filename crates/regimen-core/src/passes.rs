@@ -1,7 +1,7 @@
 //! The three kinds of pass over data, as the loop sees them.
 
 use crate::guard::guard;
-use crate::{BoxError, Error, EvalUnit, Event, Phase, PredictUnit, Source, State, TrainUnit};
+use crate::{BoxError, Error, EvalUnit, Event, Phase, PredictUnit, Sink, Source, State, TrainUnit};
 
 /// What differs between training, evaluation and prediction.
 pub(crate) trait Pass<U: ?Sized> {
@@ -11,6 +11,16 @@ pub(crate) trait Pass<U: ?Sized> {
 
     fn step(&mut self, unit: &mut U, state: &mut State, batch: Self::Batch) -> Result<(), Error>;
     fn hook(&mut self, unit: &mut U, state: &mut State, hook: Hook) -> Result<(), Error>;
+
+    /// The pass begins, or goes on.
+    fn begin(&mut self, _state: &mut State) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The pass ends, is left open, or has failed.
+    fn settle(&mut self, _state: &mut State) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// The events of a pass.
@@ -40,7 +50,12 @@ fn call<R>(
     method: &'static str,
     f: impl FnOnce(&mut State) -> Result<R, BoxError>,
 ) -> Result<R, Error> {
-    guard(|| f(state)).map_err(|caught| caught.at(state, Source::Unit(method)))
+    let called = guard(|| {
+        let result = f(state)?;
+        state.check_logged()?;
+        Ok(result)
+    });
+    called.map_err(|caught| caught.at(state, Source::Unit(method)))
 }
 
 macro_rules! pass {
@@ -98,10 +113,10 @@ impl<U: EvalUnit + ?Sized> Pass<U> for EvalPass {
 /// Prediction, and where its outputs go.
 pub(crate) struct PredictPass<S>(pub(crate) S);
 
-impl<U, S> Pass<U> for PredictPass<S>
+impl<U, S> Pass<U> for PredictPass<&mut S>
 where
     U: PredictUnit + ?Sized,
-    S: FnMut(U::Output) -> Result<(), BoxError>,
+    S: Sink<U::Output> + ?Sized,
 {
     type Batch = U::Batch;
     pass!(Predict, PredictStart PredictEpochStart PredictFetchStart PredictFetchEnd PredictStepStart PredictStepEnd PredictEpochEnd PredictEnd;
@@ -109,6 +124,22 @@ where
 
     fn step(&mut self, unit: &mut U, state: &mut State, batch: U::Batch) -> Result<(), Error> {
         let output = call(state, "predict_step", |state| unit.predict_step(state, batch))?;
-        guard(|| (self.0)(output)).map_err(|caught| caught.at(state, Source::Sink))
+        guard(|| self.0.write(output)).map_err(|caught| caught.at(state, Source::Sink))
+    }
+
+    fn begin(&mut self, state: &mut State) -> Result<(), Error> {
+        let goes_on = state.active().steps_in_epoch > 0;
+        let saved = std::mem::take(&mut state.here().sink);
+        guard(|| self.0.begin(goes_on.then_some(&saved))).map_err(|caught| caught.at(state, Source::Sink))
+    }
+
+    fn settle(&mut self, state: &mut State) -> Result<(), Error> {
+        match guard(|| self.0.position()) {
+            Ok(position) => {
+                state.here().sink = position;
+                Ok(())
+            }
+            Err(caught) => Err(caught.at(state, Source::Sink)),
+        }
     }
 }

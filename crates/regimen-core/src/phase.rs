@@ -89,7 +89,7 @@ impl Stateful for Progress {
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let mut loaded = Progress::default();
         for (name, count) in loaded.counters() {
-            *count = dict.get(name)?;
+            *count = dict.count(name)?;
         }
         *self = loaded;
         Ok(())

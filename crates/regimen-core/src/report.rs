@@ -19,6 +19,12 @@ pub struct Report {
     /// The metrics of every epoch that ended during the call, training and evaluation in the
     /// order in which they ended.
     pub epochs: Vec<EpochMetrics>,
+    /// What was told during the call that is no error, in order: see
+    /// [`Event::Notice`](crate::Event::Notice).
+    pub notices: Vec<String>,
+    /// How many steps have gradients that wait for an update, because the call ended inside of an
+    /// accumulation window. The next call goes on with them.
+    pub pending_steps: u64,
 }
 
 /// Why a call ended.

@@ -6,10 +6,11 @@ use crate::callbacks::Callbacks;
 use crate::guard::guard;
 use crate::on::{On, Outcome};
 use crate::passes::{EvalPass, PredictPass};
+use crate::sink::Each;
 use crate::{
-    BoxError, Callback, Data, Ended, EpochMetrics, Error, EvalUnit, Evaluate, Events, Every, Fit, Moment,
-    Phase, Predict, PredictUnit, Rank, Report, Restored, Saver, Source, State, StopHandle, Train, TrainUnit,
-    Trigger, Which, loops,
+    BoxError, Callback, Data, Ended, Entry, EpochMetrics, Error, EvalUnit, Evaluate, Events, Every, Fit, Key,
+    Moment, Phase, Predict, PredictUnit, Rank, Report, Restored, Saver, Sink, Source, State, StopHandle,
+    Train, TrainUnit, Trigger, Which, loops,
 };
 
 /// A unit with its [`State`] and callbacks.
@@ -38,8 +39,8 @@ use crate::{
 /// ```
 ///
 /// An epoch ends only by its data or its cap. A limit, a stop or an error leaves it open: it is
-/// not counted, its end hooks do not run, and it goes on in the next call. So does an evaluation
-/// that is half done, and one that is due but has not begun.
+/// not counted, its end hooks do not run, and it goes on in the next call. So does an evaluation of
+/// `fit` that is half done, and one that is due but has not begun, in the next call of `fit`.
 ///
 /// ```
 /// use regimen_core::{BoxError, Run, State, Train, TrainUnit};
@@ -68,16 +69,18 @@ pub struct Run<'a, U: ?Sized> {
     pub(crate) callbacks: Callbacks<'a, U>,
     /// The saver, and the events it is sent.
     pub(crate) saver: Option<(Events, Box<dyn Saver<U> + 'a>)>,
+    /// What the report of the call under way will tell.
     pub(crate) epochs: Vec<EpochMetrics>,
-    /// The first setting that cannot be used, returned when the run starts.
-    mistake: Option<Error>,
+    pub(crate) notices: Vec<String>,
+    /// The first setting that cannot be used: every call returns it.
+    mistake: Option<String>,
 }
 
 impl<'a, U: ?Sized> Run<'a, U> {
     /// A run of `unit` that has not begun, with seed 0 and no callbacks.
     pub fn new(unit: &'a mut U) -> Self {
         let (state, callbacks) = (State::new(), Callbacks::new());
-        Run { unit, state, callbacks, saver: None, epochs: Vec::new(), mistake: None }
+        Run { unit, state, callbacks, saver: None, epochs: Vec::new(), notices: Vec::new(), mistake: None }
     }
 
     /// Sets the seed from which every random choice of the run is keyed: the order of the data,
@@ -91,7 +94,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// Says which process this is among those that train together. The only one by default.
     pub fn rank(mut self, rank: Rank) -> Self {
         if rank.count <= rank.index {
-            self.refuse(Error::config(format!("rank {} of {} does not exist", rank.index, rank.count)));
+            self.refuse(format!("rank {} of {} does not exist", rank.index, rank.count));
         }
         self.state.set_rank(rank);
         self
@@ -101,7 +104,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     pub fn callback(mut self, callback: impl Callback<U> + 'a) -> Self {
         let watched = callback.metrics_every();
         if let Err(error) = watched.check(&format!("callback {}", callback.name())) {
-            self.refuse(error);
+            self.refuse(error.to_string());
         }
         if watched != Every::NEVER {
             self.state.watch(watched);
@@ -129,7 +132,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         let trigger = trigger.into();
         if trigger.every == 0 {
             let event = trigger.event;
-            self.refuse(Error::config(format!("`on` {event}: a cadence of 0 is never due; give 1 or more")));
+            self.refuse(format!("`on` {event}: a cadence of 0 is never due; give 1 or more"));
         }
         self.callbacks.add(Box::new(On::new(trigger, call)));
         self
@@ -172,7 +175,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: TrainUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Phase::Train, |run| loops::train(run, data, &config.limits, None, &mut |_| Ok(())))
+        self.call(Entry::Train, |run| loops::train(run, data, &config.limits, None, &mut |_| Ok(())))
     }
 
     /// Trains on `train` up to the limits of `config`, and evaluates on `eval` at its cadence.
@@ -182,24 +185,32 @@ impl<'a, U: ?Sized> Run<'a, U> {
         T: Data<Batch = <U as TrainUnit>::Batch> + ?Sized,
         E: Data<Batch = <U as EvalUnit>::Batch> + ?Sized,
     {
-        self.call(Phase::Train, |run| {
+        self.call(Entry::Fit, |run| {
             config.check()?;
             let mut evaluate = |run: &mut Self| loops::once(run, &mut EvalPass, eval, &config.eval.limits());
             loops::train(run, train, &config.limits, Some(config.eval_every), &mut evaluate)
         })
     }
 
-    /// Evaluates once over `data`. A half-done evaluation is completed.
+    /// Evaluates once over `data`, from its beginning. A pass by hand is counted and measured by
+    /// itself, and touches nothing of the training and of the evaluations of `fit`.
+    ///
+    /// A pass that was paused or failed is gone on with only if
+    /// [`Evaluate::resume`] names it.
     pub fn evaluate<D>(&mut self, data: &D, config: Evaluate) -> Result<Report, Error>
     where
         U: EvalUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Phase::Eval, |run| loops::once(run, &mut EvalPass, data, &config.limits()))
+        self.call(Entry::Evaluate, |run| {
+            run.state.begin_by_hand(config.resume);
+            loops::once(run, &mut EvalPass, data, &config.limits())
+        })
     }
 
-    /// Predicts once over `data`, and hands each output to `sink`. A half-done prediction is
-    /// completed: the batches before the pause are not predicted again.
+    /// Predicts once over `data`, from its beginning, and hands each output to `sink`. Otherwise as
+    /// [`evaluate`](Run::evaluate). For outputs that go to a file, and a pass that may be paused, see
+    /// [`predict_into`](Run::predict_into).
     pub fn predict<D>(
         &mut self,
         data: &D,
@@ -210,7 +221,26 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: PredictUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Phase::Predict, |run| loops::once(run, &mut PredictPass(sink), data, &config.limits()))
+        self.predict_into(data, config, &mut Each(sink))
+    }
+
+    /// Predicts once over `data` into a sink that knows its position: with
+    /// [`Predict::resume`](Evaluate::resume) a prediction that was paused goes on without writing an
+    /// output twice, also after a restart, and one that is finished stays finished.
+    pub fn predict_into<D>(
+        &mut self,
+        data: &D,
+        config: Predict,
+        sink: &mut (impl Sink<U::Output> + ?Sized),
+    ) -> Result<Report, Error>
+    where
+        U: PredictUnit,
+        D: Data<Batch = U::Batch> + ?Sized,
+    {
+        self.call(Entry::Predict, |run| {
+            run.state.begin_by_hand(config.resume);
+            loops::once(run, &mut PredictPass(sink), data, &config.limits())
+        })
     }
 
     /// Restores the newest whole checkpoint of the saver, if there is one; says what it was.
@@ -239,17 +269,20 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// One call of an entry point: `body` between what every call begins and ends with.
     fn call(
         &mut self,
-        phase: Phase,
+        entry: Entry,
         body: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<Report, Error> {
-        if let Some(mistake) = self.mistake.take() {
-            return Err(mistake);
+        if let Some(mistake) = &self.mistake {
+            return Err(Error::config(mistake.clone()));
         }
+        let phase = entry.phase();
         // A final stop ends training; what was trained can still be evaluated and used.
         let over = if phase == Phase::Train { None } else { self.state.replace_stop(None) };
-        self.state.enter(phase);
+        self.state.begin(entry);
         self.epochs.clear();
-        let result = self.with_saver(|saver, moment| saver.begin(phase, moment)).and_then(|_| body(self));
+        self.notices.clear();
+        let begun = self.with_saver(|saver, moment| saver.begin(phase, moment));
+        let result = begun.and_then(|_| body(self));
         let ended = match self.state.stopping() {
             None => Ended::Complete,
             Some(stop) if stop.is_final => Ended::Finished(stop.reason.to_string()),
@@ -266,6 +299,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
                 eval: self.state.eval(),
                 predict: self.state.predict(),
                 epochs: std::mem::take(&mut self.epochs),
+                notices: std::mem::take(&mut self.notices),
+                pending_steps: self.state.pending_steps(),
             }),
             Err(mut error) => {
                 self.callbacks.tell(&self.state, self.unit, &mut error);
@@ -291,7 +326,13 @@ impl<'a, U: ?Sized> Run<'a, U> {
         result.map(Some).map_err(|caught| caught.at(&self.state, Source::State))
     }
 
-    fn refuse(&mut self, mistake: Error) {
+    /// Notes the metrics of an epoch for the report.
+    pub(crate) fn tell_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
+        let train_step = self.state.train().steps;
+        self.epochs.push(EpochMetrics { phase, epoch, train_step, values });
+    }
+
+    fn refuse(&mut self, mistake: String) {
         self.mistake.get_or_insert(mistake);
     }
 }

@@ -1,6 +1,7 @@
 //! The state of a run, as units and callbacks see it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::{
     Array, BoxError, Every, Key, Metric, Metrics, Phase, Position, Progress, Rank, StateDict, Stateful, Stop,
@@ -12,31 +13,104 @@ use crate::{
 ///
 /// Units and callbacks read it, [log](State::log) into it and may [stop](State::stop) the run.
 /// Counters move in the loop only, but for [updates](State::count_update).
+///
+/// The evaluation of `fit` and a pass that was called for by hand, with
+/// [`Run::evaluate`](crate::Run::evaluate) or [`Run::predict`](crate::Run::predict), are counted and
+/// measured apart. [`Phase::Eval`] means the one that the newest call was for.
 #[derive(Debug)]
 pub struct State {
+    entry: Entry,
     phase: Phase,
-    phases: [PhaseState; 3],
+    train: PhaseState,
+    /// The evaluation of `fit`.
+    eval: PhaseState,
+    /// The newest passes by hand.
+    evaluate: ByHand,
+    predict: ByHand,
     seed: u64,
+    /// Whether the seed was chosen, and not left at its default.
+    seed_is_chosen: bool,
     rank: Rank,
     stop: Option<Stop>,
     handle: StopHandle,
     watched: Vec<Every>,
     notices: Vec<String>,
+    /// What is wrong with something that was logged; the loop makes it an error.
+    mistake: Option<String>,
+    /// Steps whose gradients wait for an update.
+    pending: u64,
     /// Steps and limits of the call under way, for those who show how much is left.
     pub(crate) expected: [Expected; 3],
     pub(crate) cycle: Cycle,
-    /// An evaluation is due, or half done.
+    /// An evaluation of `fit` is due, or half done.
     pub(crate) eval_due: bool,
 }
 
-#[derive(Debug, Default)]
+/// Which entry point was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// [`Run::train`](crate::Run::train).
+    Train,
+    /// [`Run::fit`](crate::Run::fit).
+    Fit,
+    /// [`Run::evaluate`](crate::Run::evaluate).
+    Evaluate,
+    /// [`Run::predict`](crate::Run::predict).
+    Predict,
+}
+
+impl Entry {
+    /// The phase that the call is for.
+    pub const fn phase(self) -> Phase {
+        match self {
+            Entry::Train | Entry::Fit => Phase::Train,
+            Entry::Evaluate => Phase::Eval,
+            Entry::Predict => Phase::Predict,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PhaseState {
     pub(crate) progress: Progress,
     pub(crate) metrics: Metrics,
     /// The epoch has begun, and has neither ended by its data nor by its cap.
     pub(crate) epoch_open: bool,
+    /// The batch fetched last is the last of its epoch.
     pub(crate) last_in_epoch: bool,
     pub(crate) position: Option<Position>,
+    /// How many batches an epoch of the data had in the newest call; none where it did not say.
+    batches: Option<u64>,
+    /// The step at hand has happened, whatever fails after this.
+    is_committed: bool,
+    /// Where the sink of a prediction stands.
+    pub(crate) sink: StateDict,
+}
+
+/// The passes of one phase that were called for by hand.
+#[derive(Debug, Default)]
+struct ByHand {
+    /// The newest one, and its name if it can be resumed.
+    newest: PhaseState,
+    name: Option<String>,
+    /// Older ones that can be resumed.
+    named: BTreeMap<String, PhaseState>,
+}
+
+impl ByHand {
+    /// Begins a pass anew, or goes on with the one of this name.
+    fn begin(&mut self, name: Option<&str>) {
+        if let Some(name) = self.name.take() {
+            self.named.insert(name, std::mem::take(&mut self.newest));
+        }
+        self.newest = name.and_then(|name| self.named.remove(name)).unwrap_or_default();
+        self.name = name.map(str::to_owned);
+    }
+
+    /// Those that can be resumed.
+    fn named(&self) -> impl Iterator<Item = (&String, &PhaseState)> {
+        self.named.iter().chain(self.name.iter().map(|name| (name, &self.newest)))
+    }
 }
 
 /// Where a cycle of `fit` stands: a training epoch with the evaluations run for it.
@@ -64,18 +138,31 @@ pub struct Expected {
 impl State {
     pub(crate) fn new() -> Self {
         State {
+            entry: Entry::Train,
             phase: Phase::Train,
-            phases: Default::default(),
+            train: PhaseState::default(),
+            eval: PhaseState::default(),
+            evaluate: ByHand::default(),
+            predict: ByHand::default(),
             seed: 0,
+            seed_is_chosen: false,
             rank: Rank::default(),
             stop: None,
             handle: StopHandle::default(),
             watched: Vec::new(),
             notices: Vec::new(),
+            mistake: None,
+            pending: 0,
             expected: Default::default(),
             cycle: Cycle::Closed,
             eval_due: false,
         }
+    }
+
+    /// Which entry point was called, now or last. The evaluations of [`Entry::Fit`] are those that
+    /// rules about training are to judge.
+    pub fn entry(&self) -> Entry {
+        self.entry
     }
 
     /// The phase that is active. In `fit` it is [`Phase::Eval`] during an evaluation.
@@ -85,7 +172,7 @@ impl State {
 
     /// How much of `phase` is done.
     pub fn progress(&self, phase: Phase) -> Progress {
-        self.phases[phase as usize].progress
+        self.of(phase).progress
     }
 
     /// How much of the training is done.
@@ -93,12 +180,12 @@ impl State {
         self.progress(Phase::Train)
     }
 
-    /// How much of the evaluation is done, over all evaluations.
+    /// How much of the evaluation is done: over all evaluations of `fit`, or in the newest by hand.
     pub fn eval(&self) -> Progress {
         self.progress(Phase::Eval)
     }
 
-    /// How much of the prediction is done.
+    /// How much of the newest prediction is done.
     pub fn predict(&self) -> Progress {
         self.progress(Phase::Predict)
     }
@@ -116,7 +203,7 @@ impl State {
     /// Whether the batch at hand is the last of its epoch in the active phase, by the data or by
     /// the cap. A limit, a stop or a signal does not make a batch the last.
     pub fn last_in_epoch(&self) -> bool {
-        self.phases[self.phase as usize].last_in_epoch
+        self.of(self.phase).last_in_epoch
     }
 
     /// The seed of the run.
@@ -139,24 +226,49 @@ impl State {
     /// Counts one optimizer step of the active phase. For units: with gradient accumulation
     /// several steps make one update.
     pub fn count_update(&mut self) {
-        self.phases[self.phase as usize].progress.updates += 1;
+        let here = self.here();
+        here.progress.updates += 1;
+        here.is_committed = true;
+    }
+
+    /// Says that the step at hand has happened: it is counted, and what it logged stays, also if the
+    /// unit fails after this. For units that change something before they may still fail; counting an
+    /// update says it too. Without it, a step that fails has not happened, and is made again.
+    pub fn commit_step(&mut self) {
+        self.here().is_committed = true;
+    }
+
+    /// Says how many steps have gradients that wait for an update: what
+    /// [`Report::pending_steps`](crate::Report::pending_steps) tells. For units that accumulate.
+    pub fn set_pending_steps(&mut self, steps: u64) {
+        self.pending = steps;
+    }
+
+    pub(crate) fn pending_steps(&self) -> u64 {
+        self.pending
     }
 
     /// Logs a value of the active phase under `key`, with the weight it has in a mean: its number
-    /// of samples or tokens. A weight of zero counts for nothing.
+    /// of samples or tokens. A value of weight zero counts for nothing, and is not looked at.
+    ///
+    /// In the hooks at the end of an epoch, the value belongs to that epoch. A weight that is negative
+    /// or not finite, and a key that was logged with another reduction, make the step or hook fail.
     pub fn log(&mut self, key: Key, value: f64, weight: f64) {
-        let PhaseState { metrics, progress, .. } = &mut self.phases[self.phase as usize];
-        metrics.log(key, value, weight, progress.steps);
+        let PhaseState { metrics, progress, .. } = self.here();
+        let logged = metrics.log(key, value, weight, progress.steps);
+        if let (Err(mistake), None) = (logged, &self.mistake) {
+            self.mistake = Some(mistake);
+        }
     }
 
     /// The metrics of `phase`.
     pub fn metrics(&self, phase: Phase) -> &Metrics {
-        &self.phases[phase as usize].metrics
+        &self.of(phase).metrics
     }
 
     /// The metrics of `phase`, to [merge](Metrics::merge) those of other ranks into.
     pub fn metrics_mut(&mut self, phase: Phase) -> &mut Metrics {
-        &mut self.phases[phase as usize].metrics
+        &mut self.of_mut(phase).metrics
     }
 
     /// The metric of `key`: of the active phase if it was logged there, else of the first phase
@@ -217,16 +329,104 @@ impl State {
         &self.notices
     }
 
+    fn of(&self, phase: Phase) -> &PhaseState {
+        match phase {
+            Phase::Train => &self.train,
+            Phase::Eval if self.entry == Entry::Evaluate => &self.evaluate.newest,
+            Phase::Eval => &self.eval,
+            Phase::Predict => &self.predict.newest,
+        }
+    }
+
+    fn of_mut(&mut self, phase: Phase) -> &mut PhaseState {
+        match phase {
+            Phase::Train => &mut self.train,
+            Phase::Eval if self.entry == Entry::Evaluate => &mut self.evaluate.newest,
+            Phase::Eval => &mut self.eval,
+            Phase::Predict => &mut self.predict.newest,
+        }
+    }
+
     pub(crate) fn here(&mut self) -> &mut PhaseState {
-        &mut self.phases[self.phase as usize]
+        self.of_mut(self.phase)
     }
 
     pub(crate) fn enter(&mut self, phase: Phase) {
         self.phase = phase;
     }
 
+    /// A call begins.
+    pub(crate) fn begin(&mut self, entry: Entry) {
+        (self.entry, self.phase) = (entry, entry.phase());
+    }
+
+    /// A pass by hand begins anew, or goes on with the one of this name.
+    pub(crate) fn begin_by_hand(&mut self, name: Option<&str>) {
+        match self.entry {
+            Entry::Evaluate => self.evaluate.begin(name),
+            Entry::Predict => self.predict.begin(name),
+            Entry::Train | Entry::Fit => {}
+        }
+    }
+
+    /// Whether the pass by hand under way was finished before this call.
+    pub(crate) fn is_finished_by_hand(&mut self) -> bool {
+        let by_hand = matches!(self.entry, Entry::Evaluate | Entry::Predict);
+        let PhaseState { progress, epoch_open, .. } = self.here();
+        by_hand && progress.epochs > 0 && !*epoch_open
+    }
+
+    /// Whether the call under way is a pass by hand that a later call can go on with, also after a
+    /// restart: what a saver saves beside the training.
+    pub fn is_resumable_pass(&self) -> bool {
+        match self.entry {
+            Entry::Train | Entry::Fit => false,
+            Entry::Evaluate => self.evaluate.name.is_some(),
+            Entry::Predict => self.predict.name.is_some(),
+        }
+    }
+
+    /// The data of the phase says how many batches an epoch has; tells it where that has changed.
+    pub(crate) fn set_batches(&mut self, batches: Option<u64>) {
+        let (phase, before) = (self.phase, std::mem::replace(&mut self.here().batches, batches));
+        if let (Some(now), Some(before)) = (batches, before)
+            && now != before
+        {
+            self.notify(format!(
+                "an epoch of the {phase} data has {now} batches now, and had {before} before"
+            ));
+        }
+    }
+
+    /// A step begins. Returns what [`take_back_step`](State::take_back_step) needs.
+    pub(crate) fn begin_step(&mut self) -> Progress {
+        let here = self.here();
+        here.metrics.begin_step();
+        here.is_committed = false;
+        here.progress
+    }
+
+    /// Whether the step at hand has happened, though it failed.
+    pub(crate) fn step_is_committed(&mut self) -> bool {
+        self.here().is_committed
+    }
+
+    /// The step that began has not happened: its logs, updates and final stop are taken back.
+    pub(crate) fn take_back_step(&mut self, before: Progress) {
+        let here = self.here();
+        here.progress = before;
+        here.metrics.take_back_step();
+        // There was none before the step, or it would not have been made.
+        self.stop.take_if(|stop| stop.is_final);
+    }
+
+    /// What is wrong with something that was logged, once.
+    pub(crate) fn check_logged(&mut self) -> Result<(), BoxError> {
+        self.mistake.take().map_or(Ok(()), |mistake| Err(mistake.into()))
+    }
+
     pub(crate) fn set_seed(&mut self, seed: u64) {
-        self.seed = seed;
+        (self.seed, self.seed_is_chosen) = (seed, true);
     }
 
     pub(crate) fn set_rank(&mut self, rank: Rank) {
@@ -255,23 +455,27 @@ impl State {
         self.stop.take_if(|stop| even_final || !stop.is_final);
     }
 
-    pub(crate) fn forget_notices(&mut self, told: usize) {
-        self.notices.drain(..told);
+    /// Takes the first `told` notices, which were told.
+    pub(crate) fn take_notices(&mut self, told: usize) -> impl Iterator<Item = String> {
+        self.notices.drain(..told)
     }
 }
 
-/// Progress and metrics of every phase, the seed, where a cycle stands, and a final stop.
-/// A pause is not saved: a restarted run goes on.
+/// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, where
+/// a cycle stands, and a final stop. A pause is not saved: a restarted run goes on.
 impl Stateful for State {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
-        for (phase, state) in Phase::ALL.into_iter().zip(&self.phases) {
-            let name = phase.name();
-            dict.insert_all(&format!("{name}.progress"), state.progress.state_dict()?)?;
-            dict.insert_all(&format!("{name}.metrics"), state.metrics.state_dict()?)?;
-            dict.insert(format!("{name}.epoch_open"), u8::from(state.epoch_open))?;
-            if let Some(Position(bytes)) = &state.position {
-                dict.insert(format!("{name}.position"), Array::from_slice(bytes))?;
+        dict.insert_all("train", self.train.state_dict()?)?;
+        dict.insert_all("eval", self.eval.state_dict()?)?;
+        for (kind, by_hand) in [("evaluate", &self.evaluate), ("predict", &self.predict)] {
+            let names: Vec<&str> = by_hand.named().map(|(name, _)| &**name).collect();
+            if names.is_empty() {
+                continue;
+            }
+            dict.insert_all(kind, save_names(&names)?)?;
+            for (n, (_, pass)) in by_hand.named().enumerate() {
+                dict.insert_all(&format!("{kind}.{n}"), pass.state_dict()?)?;
             }
         }
         dict.insert("seed", self.seed)?;
@@ -284,15 +488,15 @@ impl Stateful for State {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let mut phases: [PhaseState; 3] = Default::default();
-        for (phase, state) in Phase::ALL.into_iter().zip(&mut phases) {
-            let name = phase.name();
-            state.progress.load_state_dict(&dict.under(&format!("{name}.progress")))?;
-            state.metrics.load_state_dict(&dict.under(&format!("{name}.metrics")))?;
-            state.epoch_open = dict.get::<u8>(&format!("{name}.epoch_open"))? != 0;
-            let position = format!("{name}.position");
-            if dict.contains(&position) {
-                state.position = Some(Position(dict.array(&position)?.to_vec()?));
+        let [mut train, mut eval]: [PhaseState; 2] = Default::default();
+        train.load_state_dict(&dict.under("train"))?;
+        eval.load_state_dict(&dict.under("eval"))?;
+        let [mut evaluate, mut predict]: [ByHand; 2] = Default::default();
+        for (kind, by_hand) in [("evaluate", &mut evaluate), ("predict", &mut predict)] {
+            for (n, name) in load_names(&dict.under(kind))?.into_iter().enumerate() {
+                let mut pass = PhaseState::default();
+                pass.load_state_dict(&dict.under(&format!("{kind}.{n}")))?;
+                by_hand.named.insert(name, pass);
             }
         }
         let seed = dict.get("seed")?;
@@ -303,12 +507,90 @@ impl Stateful for State {
             other => return Err(format!("`cycle`: {other} is not known here").into()),
         };
         let eval_due = dict.get::<u8>("eval_due")? != 0;
+        // Older checkpoints may hold a pass by hand in its place.
+        if eval.epoch_open && !eval_due {
+            eval.drop_epoch();
+        }
         let stop = match dict.contains("final_stop") {
             true => Some(Stop { reason: dict.array("final_stop")?.to_text()?.into(), is_final: true }),
             false => None,
         };
-        (self.phases, self.seed, self.cycle, self.eval_due, self.stop) =
-            (phases, seed, cycle, eval_due, stop);
+        if self.seed_is_chosen && self.seed != seed {
+            self.notify(format!("the run goes on with the seed {seed}, as saved, not with {}", self.seed));
+        }
+        (self.train, self.eval, self.evaluate, self.predict) = (train, eval, evaluate, predict);
+        (self.seed, self.cycle, self.eval_due, self.stop) = (seed, cycle, eval_due, stop);
+        self.entry = Entry::Train;
         Ok(())
     }
+}
+
+impl PhaseState {
+    /// Forgets an epoch under way.
+    fn drop_epoch(&mut self) {
+        self.progress.steps_in_epoch = 0;
+        self.metrics.begin_epoch();
+        (self.epoch_open, self.last_in_epoch, self.position) = (false, false, None);
+    }
+}
+
+impl Stateful for PhaseState {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert_all("progress", self.progress.state_dict()?)?;
+        dict.insert_all("metrics", self.metrics.state_dict()?)?;
+        dict.insert("epoch_open", u8::from(self.epoch_open))?;
+        dict.insert("last_in_epoch", u8::from(self.last_in_epoch))?;
+        if let Some(Position(bytes)) = &self.position {
+            dict.insert("position", Array::from_slice(bytes))?;
+        }
+        if let Some(batches) = self.batches {
+            dict.insert("batches", batches)?;
+        }
+        dict.insert_all("sink", self.sink.clone())?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let mut loaded = PhaseState::default();
+        loaded.progress.load_state_dict(&dict.under("progress"))?;
+        loaded.metrics.load_state_dict(&dict.under("metrics"))?;
+        loaded.epoch_open = dict.get::<u8>("epoch_open")? != 0;
+        // Older checkpoints do not say, and have no epoch open at its end that matters.
+        if dict.contains("last_in_epoch") {
+            loaded.last_in_epoch = dict.get::<u8>("last_in_epoch")? != 0;
+        }
+        if dict.contains("position") {
+            loaded.position = Some(Position(dict.array("position")?.to_vec()?));
+        }
+        if dict.contains("batches") {
+            loaded.batches = Some(dict.count("batches")?);
+        }
+        loaded.sink = dict.under("sink");
+        *self = loaded;
+        Ok(())
+    }
+}
+
+fn save_names(names: &[&str]) -> Result<StateDict, BoxError> {
+    let lengths: Vec<u64> = names.iter().map(|name| name.len() as u64).collect();
+    let mut dict = StateDict::new();
+    dict.insert("names", Array::from_text(&names.concat()))?;
+    dict.insert("lengths", Array::from_slice(&lengths))?;
+    Ok(dict)
+}
+
+fn load_names(dict: &StateDict) -> Result<Vec<String>, BoxError> {
+    // Older checkpoints know of no names.
+    if !dict.contains("names") {
+        return Ok(Vec::new());
+    }
+    let text = dict.array("names")?.to_text()?;
+    let mut rest = &*text;
+    let mut name = |length: u64| {
+        let (name, after) = rest.split_at_checked(length as usize).ok_or("the name of a pass is cut off")?;
+        rest = after;
+        Ok(name.to_owned())
+    };
+    dict.array("lengths")?.to_vec::<u64>()?.into_iter().map(&mut name).collect()
 }

@@ -15,6 +15,10 @@ pub struct StateDict {
     arrays: BTreeMap<String, Array>,
 }
 
+/// More than any run counts, and the largest whole number that every reader of JSON takes for what it
+/// is: a count in a checkpoint above it is damage, and adding to one below it cannot overflow.
+pub const MAX_COUNT: u64 = 1 << 53;
+
 /// An array in host memory: little-endian bytes in row-major order.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Array {
@@ -52,6 +56,13 @@ impl Dtype {
             Dtype::U32 | Dtype::I32 | Dtype::F32 => 4,
             Dtype::U64 | Dtype::I64 | Dtype::F64 => 8,
         }
+    }
+
+    /// Bytes of an array of `shape`; none where that overflows. The elements are counted first, so
+    /// that what has none has no bytes, however long its other dimensions are.
+    pub fn bytes_of(self, shape: &[usize]) -> Option<usize> {
+        let elements = shape.iter().try_fold(1_usize, |elements, &n| elements.checked_mul(n))?;
+        elements.checked_mul(self.size())
     }
 }
 
@@ -107,7 +118,7 @@ element!(u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, f32
 impl Array {
     /// An array of `bytes`, which must be as many as `shape` and `dtype` say.
     pub fn new(dtype: Dtype, shape: Vec<usize>, bytes: Vec<u8>) -> Result<Self, BoxError> {
-        let expected = shape.iter().try_fold(dtype.size(), |size, &n| size.checked_mul(n));
+        let expected = dtype.bytes_of(&shape);
         if expected != Some(bytes.len()) {
             let found = bytes.len();
             return Err(format!("{found} bytes do not fill {dtype:?} of shape {shape:?}").into());
@@ -123,7 +134,7 @@ impl Array {
         shape: Vec<usize>,
         fill: impl FnOnce(&mut [u8]) -> Result<(), BoxError>,
     ) -> Result<Self, BoxError> {
-        let length = shape.iter().try_fold(dtype.size(), |size, &n| size.checked_mul(n));
+        let length = dtype.bytes_of(&shape);
         let length = length.ok_or_else(|| format!("{dtype:?} of shape {shape:?} fits into no memory"))?;
         let mut bytes = spare::bytes(length);
         fill(&mut bytes)?;
@@ -172,6 +183,38 @@ impl Array {
             return Err(format!("expected {:?}, found {:?}", T::DTYPE, self.dtype).into());
         }
         Ok(T::read(&self.bytes))
+    }
+
+    /// Whether no element is infinite or NaN; true where they are no floats.
+    pub fn is_finite(&self) -> bool {
+        self.largest_magnitude().is_none_or(|(largest, infinity)| largest < infinity)
+    }
+
+    /// Whether an element is NaN.
+    pub fn has_nan(&self) -> bool {
+        self.largest_magnitude().is_some_and(|(largest, infinity)| largest > infinity)
+    }
+
+    /// The largest of the floats' bits without their signs, and those of infinity: of what is larger
+    /// than that, all is NaN. None where the elements are no floats.
+    fn largest_magnitude(&self) -> Option<(u64, u64)> {
+        fn largest<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> u64) -> u64 {
+            bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).max().unwrap_or(0)
+        }
+        let half = |bytes: [u8; 2]| u64::from(u16::from_le_bytes(bytes) & 0x7FFF);
+        match self.dtype {
+            Dtype::F16 => Some((largest(&self.bytes, half), 0x7C00)),
+            Dtype::BF16 => Some((largest(&self.bytes, half), 0x7F80)),
+            Dtype::F32 => {
+                let read = |bytes| u64::from(u32::from_le_bytes(bytes) & 0x7FFF_FFFF);
+                Some((largest(&self.bytes, read), 0x7F80_0000))
+            }
+            Dtype::F64 => {
+                let read = |bytes| u64::from_le_bytes(bytes) & (u64::MAX >> 1);
+                Some((largest(&self.bytes, read), 0x7FF0_0000_0000_0000))
+            }
+            _ => None,
+        }
     }
 
     /// The text this array holds. An error where it is not UTF-8.
@@ -231,6 +274,15 @@ impl StateDict {
         T: for<'a> TryFrom<&'a Array, Error = BoxError>,
     {
         T::try_from(self.array(name)?).map_err(|cause| format!("`{name}`: {cause}").into())
+    }
+
+    /// The count called `name`, a single `u64`. An error as of [`get`](StateDict::get), and where it is
+    /// more than [`MAX_COUNT`].
+    pub fn count(&self, name: &str) -> Result<u64, BoxError> {
+        match self.get(name)? {
+            count if count <= MAX_COUNT => Ok(count),
+            count => Err(format!("`{name}`: {count} is more than any run counts; it is damaged").into()),
+        }
     }
 
     /// Takes the array called `name` out. An error where there is none.
@@ -335,6 +387,47 @@ mod tests {
             "23 bytes do not fill F32 of shape [2, 3]"
         );
         assert!(Array::new(Dtype::F64, vec![usize::MAX, 2], Vec::new()).is_err());
+    }
+
+    #[test]
+    fn infinity_and_nan_are_seen_in_every_type_and_large_numbers_are_not_taken_for_them() {
+        let check = |dtype: Dtype, bits: u64, finite, nan| {
+            let bytes = bits.to_le_bytes()[..dtype.size()].to_vec();
+            let array = Array::new(dtype, vec![], bytes).unwrap();
+            assert_eq!((array.is_finite(), array.has_nan()), (finite, nan), "{dtype:?} {bits:x}");
+        };
+        for (dtype, largest) in [
+            (Dtype::F16, 0x7BFF),
+            (Dtype::BF16, 0x7F7F),
+            (Dtype::F32, 0x7F7F_FFFF),
+            (Dtype::F64, 0x7FEF_FFFF_FFFF_FFFF_u64),
+        ] {
+            let sign = 1 << (8 * dtype.size() - 1);
+            for bits in [0, sign] {
+                check(dtype, bits, true, false);
+                check(dtype, bits | largest, true, false);
+                check(dtype, bits | (largest + 1), false, false);
+                check(dtype, bits | (largest + 2), false, true);
+            }
+        }
+        check(Dtype::U8, 0xFF, true, false);
+    }
+
+    #[test]
+    fn a_count_that_no_run_comes_to_is_an_error() {
+        let found = dict(&[("n", MAX_COUNT.into()), ("m", (MAX_COUNT + 1).into()), ("k", 1_u8.into())]);
+        assert_eq!(found.count("n").unwrap(), MAX_COUNT);
+        let error = |name| found.count(name).unwrap_err().to_string();
+        assert_eq!(error("m"), "`m`: 9007199254740993 is more than any run counts; it is damaged");
+        assert_eq!(error("k"), "`k`: expected U64, found U8");
+    }
+
+    #[test]
+    fn an_array_without_elements_has_no_bytes_however_long_its_other_dimensions_are() {
+        for shape in [vec![usize::MAX, 0], vec![0, usize::MAX, 2], vec![1 << 62, 0]] {
+            assert_eq!(Array::new(Dtype::F64, shape.clone(), Vec::new()).unwrap().shape(), shape);
+        }
+        assert!(Array::new(Dtype::F64, vec![1 << 62], Vec::new()).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can be saved and loaded, and how a unit lists its parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Array, BoxError, Element, StateDict};
 
@@ -25,6 +25,12 @@ pub trait Stateful {
     fn check_state_dict(&self, _dict: &StateDict) -> Result<(), BoxError> {
         Ok(())
     }
+
+    /// Whether it holds trained weights: a checkpoint in which they are not finite is not saved over
+    /// one in which they are. No by default.
+    fn is_weights(&self) -> bool {
+        false
+    }
 }
 
 impl<S: Stateful + ?Sized> Stateful for &mut S {
@@ -38,6 +44,10 @@ impl<S: Stateful + ?Sized> Stateful for &mut S {
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         (**self).check_state_dict(dict)
+    }
+
+    fn is_weights(&self) -> bool {
+        (**self).is_weights()
     }
 }
 
@@ -112,6 +122,12 @@ impl<A: AppState + ?Sized> AppState for &mut A {
 pub trait Parts {
     /// Takes one part. Two parts of one name are an error.
     fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError>;
+
+    /// Takes a part that a unit may have or not. A checkpoint without it loads an empty state into
+    /// it, and one that has it is accepted where the unit has none; either is told.
+    fn optional(&mut self, name: &str, part: Option<&mut dyn Stateful>) -> Result<(), BoxError> {
+        part.map_or(Ok(()), |part| self.part(name, part))
+    }
 }
 
 /// The state of every part of `app`, by the part's name.
@@ -131,6 +147,22 @@ pub fn save_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeMap<String,
     Ok(save.0)
 }
 
+/// The names of the parts of `app` that hold [weights](Stateful::is_weights).
+pub fn weight_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeSet<String>, BoxError> {
+    struct Weights(BTreeSet<String>);
+    impl Parts for Weights {
+        fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
+            if part.is_weights() {
+                self.0.insert(name.to_owned());
+            }
+            Ok(())
+        }
+    }
+    let mut weights = Weights(BTreeSet::new());
+    app.visit(&mut weights)?;
+    Ok(weights.0)
+}
+
 /// Puts `saved` back into the parts of `app`.
 ///
 /// Every part is checked before any is changed: an unknown part, a missing part, or a part with
@@ -139,30 +171,77 @@ pub fn load_parts(
     app: &mut (impl AppState + ?Sized),
     saved: &BTreeMap<String, StateDict>,
 ) -> Result<(), BoxError> {
+    load_parts_except(app, saved, &[]).map(drop)
+}
+
+/// Puts `saved` back into the parts of `app`, but for those named in `except`: they stay as they are,
+/// and need not be saved. Returns a text for each part that was left out, or was
+/// [optional](Parts::optional) and is in one of the two alone. Otherwise as [`load_parts`].
+pub fn load_parts_except(
+    app: &mut (impl AppState + ?Sized),
+    saved: &BTreeMap<String, StateDict>,
+    except: &[String],
+) -> Result<Vec<String>, BoxError> {
     struct Load<'a> {
         saved: &'a BTreeMap<String, StateDict>,
+        except: &'a [String],
         seen: Vec<String>,
-        check: bool,
+        told: Vec<String>,
+        is_check: bool,
     }
-    impl Parts for Load<'_> {
-        fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
-            let dict = self.saved.get(name).ok_or_else(|| format!("part `{name}` was not saved"))?;
-            let result = if self.check {
-                self.seen.push(name.to_owned());
-                part.check_state_dict(dict)
-            } else {
-                part.load_state_dict(dict)
-            };
+    impl Load<'_> {
+        fn tell(&mut self, text: String) {
+            if self.is_check {
+                self.told.push(text);
+            }
+        }
+
+        fn load(&self, name: &str, part: &mut dyn Stateful, dict: &StateDict) -> Result<(), BoxError> {
+            let result = if self.is_check { part.check_state_dict(dict) } else { part.load_state_dict(dict) };
             result.map_err(|cause| format!("part `{name}`: {cause}").into())
         }
     }
-    let mut load = Load { saved, seen: Vec::new(), check: true };
+    impl Parts for Load<'_> {
+        fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
+            self.seen.push(name.to_owned());
+            if self.except.iter().any(|except| except == name) {
+                self.tell(format!("part `{name}` is left out, and stays as it is"));
+                return Ok(());
+            }
+            let dict = self.saved.get(name).ok_or_else(|| format!("part `{name}` was not saved"))?;
+            self.load(name, part, dict)
+        }
+
+        fn optional(&mut self, name: &str, part: Option<&mut dyn Stateful>) -> Result<(), BoxError> {
+            let is_saved = self.saved.contains_key(name);
+            match part {
+                Some(part) if is_saved => self.part(name, part),
+                Some(part) => {
+                    self.tell(format!("part `{name}` was not saved, and begins anew"));
+                    self.load(name, part, &StateDict::new())
+                }
+                None if is_saved => {
+                    self.seen.push(name.to_owned());
+                    self.tell(format!("part `{name}` was saved, and is not used"));
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        }
+    }
+    let mut load = Load { saved, except, seen: Vec::new(), told: Vec::new(), is_check: true };
     app.visit(&mut load)?;
-    if let Some(unknown) = saved.keys().find(|name| !load.seen.contains(name)) {
+    let Load { seen, .. } = &load;
+    if let Some(unknown) = except.iter().find(|name| !seen.contains(name) && !saved.contains_key(*name)) {
+        return Err(format!("part `{unknown}` cannot be left out: there is none of that name").into());
+    }
+    let unknown = saved.keys().find(|name| !seen.contains(name) && !except.contains(name));
+    if let Some(unknown) = unknown {
         return Err(format!("part `{unknown}` is not known here").into());
     }
-    load.check = false;
-    app.visit(&mut load)
+    load.is_check = false;
+    app.visit(&mut load)?;
+    Ok(load.told)
 }
 
 #[cfg(test)]

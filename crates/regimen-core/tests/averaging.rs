@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use one_weight::{Unit, rows, unit, weight};
 use regimen_core::{
     Averaging, BoxError, EVAL_LOSS, Evaluate, Every, Fit, NonFinite, Run, State, Train, load_parts,
-    save_parts,
+    load_parts_except, save_parts,
 };
 
 fn averaged(unit: &mut Unit) -> f64 {
@@ -167,8 +167,21 @@ fn a_checkpoint_says_which_weights_are_which() {
     assert_eq!(names, ["auto_unit", "averaged_module", "module", "optimizer"]);
     assert_eq!(saved["module"].get::<f64>("weight").unwrap(), 0.0);
     assert_eq!(saved["averaged_module"].get::<f64>("weight").unwrap(), 0.125);
-    let text = load_parts(&mut self::unit(0.0), &saved).unwrap_err().to_string();
-    assert!(text.contains("averaged_module"), "{text}");
+}
+
+#[test]
+fn an_average_can_be_added_and_taken_away_at_a_restart_and_either_is_told() {
+    let mut without = unit(0.0);
+    let mut with = unit(0.0).average(Averaging::swa());
+    for unit in [&mut without, &mut with] {
+        Run::new(unit).train(&[0.5, 0.25], Train::epochs(1)).unwrap();
+    }
+    let told = load_parts_except(&mut unit(0.0), &save_parts(&mut with).unwrap(), &[]).unwrap();
+    assert_eq!(told, ["part `averaged_module` was saved, and is not used"]);
+    // One that was under way is gone as well.
+    let told = load_parts_except(&mut with, &save_parts(&mut without).unwrap(), &[]).unwrap();
+    assert_eq!(told, ["part `averaged_module` was not saved, and begins anew"]);
+    assert_eq!((with.averaged(), averaged(&mut with)), (0, 0.25));
 }
 
 #[test]

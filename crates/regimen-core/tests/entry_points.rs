@@ -124,13 +124,12 @@ fn an_evaluation_due_by_steps_comes_right_after_its_step() {
 }
 
 #[test]
-fn evaluations_by_steps_and_by_epochs_are_independent() {
+fn where_evaluations_by_steps_and_by_epochs_meet_there_is_one_at_the_end_of_the_epoch() {
     let both = Every::steps(2).or(Every::epochs(1));
     check_unit(
         |run| drop(run.fit(&[1, 2], &[8], Fit::epochs(1).eval_every(both)).unwrap()),
         ".train_start
          .train_epoch_start .train_step(1) .train_step(2)
-           .eval_start .eval_epoch_start .eval_step(8) .eval_epoch_end .eval_end
          .train_epoch_end
            .eval_start .eval_epoch_start .eval_step(8) .eval_epoch_end .eval_end
          .train_end",
@@ -210,12 +209,14 @@ fn caps_end_an_epoch_as_the_data_does() {
 }
 
 #[test]
-fn evaluations_add_up_over_calls() {
+fn evaluations_of_fit_add_up_over_calls_and_one_by_hand_is_counted_by_itself() {
     let transcript = Transcript::new();
     let mut unit = Unit::new(&transcript);
     let mut run = Run::new(&mut unit);
-    run.evaluate(&[1, 2], Evaluate::whole()).unwrap();
-    let report = run.evaluate(&[1, 2], Evaluate::whole()).unwrap();
+    run.fit(&[1], &[1, 2], Fit::epochs(1)).unwrap();
+    let report = run.evaluate(&[1, 2, 3], Evaluate::whole()).unwrap();
+    assert_eq!((report.eval.epochs, report.eval.steps, report.eval.steps_in_last_epoch), (1, 3, 3));
+    let report = run.fit(&[1], &[1, 2], Fit::epochs(2)).unwrap();
     assert_eq!((report.eval.epochs, report.eval.steps, report.eval.steps_in_last_epoch), (2, 4, 2));
 }
 

@@ -171,12 +171,14 @@ fn data_without_a_batch_is_an_error_that_says_which_unless_it_is_allowed() {
 }
 
 #[test]
-fn a_cadence_of_zero_is_kept_by_the_builder_and_returned_when_the_run_starts() {
+fn a_cadence_of_zero_is_kept_by_the_builder_and_returned_by_every_call() {
     let mut unit = Unit::new(&Transcript::new());
     let mut run = Run::new(&mut unit).on(Event::TrainStepEnd.every(0), |_, _| {});
-    let error = run.train(&[1], Train::epochs(1)).unwrap_err();
-    assert_eq!(error.kind(), Kind::Config);
-    assert_eq!(error.to_string(), "`on` train step end: a cadence of 0 is never due; give 1 or more");
+    for _ in 0..2 {
+        let error = run.train(&[1], Train::epochs(1)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert_eq!(error.to_string(), "`on` train step end: a cadence of 0 is never due; give 1 or more");
+    }
     drop(run);
     let error = Run::new(&mut unit).fit(&[1], &[8], Fit::epochs(1).eval_every(Every::steps(0))).unwrap_err();
     assert_eq!(error.to_string(), "`Fit::eval_every`: a cadence of 0 is never due; give 1 or more");

@@ -155,3 +155,49 @@ fn groups_that_are_not_there_and_factors_that_are_no_factors_are_refused() {
         "`scale_learning_rate`: the factor of `output` is -1; give a finite number of at least 0"
     );
 }
+
+/// Trains with the layers but for the last frozen; says how far their running mean has moved, and
+/// what a step that failed has left in it.
+fn statistics(holds: bool, fails: bool) -> [Vec<f64>; 2] {
+    manual_seed(3);
+    let mut vars = ToyVars::new();
+    let mlp = ToyMlp::regularized(&mut vars, [1, 2, 1], 0.0);
+    let engine =
+        ToyEngine::new(vars, mlp, ToyOptimizer::sgd(0.0)).group("body", |n| !n.starts_with("output"));
+    let mut failed = !fails;
+    let mut unit = AutoUnit::new(engine, Regress).freeze("body", Thaw::Never).before_update(move |_, _| {
+        match std::mem::replace(&mut failed, true) {
+            true => Ok(()),
+            false => Err("once".into()),
+        }
+    });
+    if holds {
+        unit = unit.hold_frozen_statistics();
+    }
+    let mean = |unit: &mut AutoUnit<ToyEngine<ToyMlp>, Regress>| -> Vec<f64> {
+        save_parts(unit).unwrap()["module"].array("centre.running_mean").unwrap().to_vec().unwrap()
+    };
+    let data = [5.0; 9];
+    let mut failure = Vec::new();
+    if fails {
+        Run::new(&mut unit).train(&data, Train::steps(1)).unwrap_err();
+        failure = mean(&mut unit);
+    }
+    Run::new(&mut unit).train(&data, Train::steps(9)).unwrap();
+    [failure, mean(&mut unit)]
+}
+
+#[test]
+fn the_running_statistics_of_a_frozen_group_are_held_where_that_is_asked_for() {
+    assert_eq!(statistics(true, false)[1], [0.0; 2]);
+    assert_ne!(statistics(false, false)[1], [0.0; 2]);
+}
+
+#[test]
+fn a_step_that_fails_leaves_running_statistics_as_they_were() {
+    for holds in [true, false] {
+        let [failure, end] = statistics(holds, true);
+        assert_eq!(failure, [0.0; 2]);
+        assert_eq!(end, statistics(holds, false)[1]);
+    }
+}

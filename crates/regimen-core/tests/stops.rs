@@ -1,7 +1,7 @@
 //! Pauses and final stops, at every place from which one can come.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use regimen_core::{Ended, Evaluate, Event, Every, Fit, Run, StopHandle, Train};
+use regimen_core::{Ended, Evaluate, Event, Events, Every, Fit, Progress, Run, StopHandle, Train};
 use regimen_test::{Act, Call, Recorder, RecordingUnit, Transcript};
 
 type Unit = RecordingUnit<u32>;
@@ -214,7 +214,7 @@ fn a_paused_prediction_does_not_predict_a_batch_twice() {
     let mut run = Run::new(&mut unit);
     let mut outputs = Vec::new();
     while run
-        .predict(&[1, 2, 3], Evaluate::whole(), |output| {
+        .predict(&[1, 2, 3], Evaluate::whole().resume("test"), |output| {
             outputs.push(output);
             Ok(())
         })
@@ -223,4 +223,74 @@ fn a_paused_prediction_does_not_predict_a_batch_twice() {
         != Ended::Complete
     {}
     assert_eq!(outputs, [1, 2, 3]);
+}
+
+/// How far a fit comes whose unit ends it for good in its second evaluation, at the last step of an
+/// epoch, with `act` at the `n`-th `event`. It is called until it is over.
+fn finished(event: Event, n: u64, act: Act) -> (Progress, Progress) {
+    let mut unit = Unit::new(&Transcript::new()).at(Call::EvalEpochEnd, 2, Act::Finish);
+    let recorder = Recorder::new(&Transcript::new()).at(event, n, act);
+    let mut run = Run::new(&mut unit).callback(recorder);
+    for _ in 0..4 {
+        let report = run.fit(&TRAIN, &EVAL, Fit::epochs(5).eval_every(Every::steps(2)));
+        if report.is_ok_and(|report| report.ended == Ended::Finished("told to finish".into())) {
+            return (run.state().train(), run.state().eval());
+        }
+    }
+    panic!("with {act:?} at {event} {n} it never ends");
+}
+
+#[test]
+fn a_final_stop_at_the_end_of_an_epoch_counts_it_whatever_comes_between() {
+    let expected = finished(Event::PredictStart, 1, Act::Stop);
+    assert_eq!((expected.0.epochs, expected.0.steps_in_epoch, expected.1.epochs), (2, 0, 2));
+    for &event in Event::ALL {
+        for n in 1..=6 {
+            for act in [Act::Stop, Act::Fail, Act::Panic] {
+                assert_eq!(finished(event, n, act), expected, "{act:?} at {event} {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stop_in_the_last_hook_of_a_call_changes_nothing() {
+    for act in [Act::Stop, Act::Finish] {
+        for unit in [Unit::new(&Transcript::new()).at(Call::TrainEnd, 1, act), Unit::new(&Transcript::new())]
+        {
+            let mut unit = unit.at(Call::EvalEnd, 1, act);
+            let late = [Event::TrainEnd, Event::EvalEnd];
+            let recorder = late
+                .into_iter()
+                .fold(Recorder::new(&Transcript::new()), |recorder, event| recorder.at(event, 1, act));
+            let mut run = Run::new(&mut unit).callback(recorder);
+            assert_eq!(run.train(&TRAIN, Train::epochs(1)).unwrap().ended, Ended::Complete);
+            assert_eq!(run.evaluate(&EVAL, Evaluate::whole()).unwrap().ended, Ended::Complete);
+            assert_eq!(run.train(&TRAIN, Train::epochs(2)).unwrap().ended, Ended::Complete);
+        }
+    }
+}
+
+#[test]
+fn cycles_begin_and_end_in_turns_where_train_comes_between_two_fits() {
+    for steps in 1..=4 {
+        let transcript = Transcript::new();
+        let events = Events::of(&[Event::CycleStart, Event::CycleEnd, Event::TrainEpochEnd]);
+        let mut unit = Unit::new(&Transcript::new());
+        let recorder = Recorder::new(&transcript).named("").events(events);
+        let mut run = Run::new(&mut unit).callback(recorder);
+        run.fit(&TRAIN, &EVAL, Fit::steps(1)).unwrap();
+        run.train(&TRAIN, Train::steps(steps)).unwrap();
+        run.fit(&TRAIN, &EVAL, Fit::epochs(3)).unwrap();
+        let second = match steps {
+            // An epoch that `train` made as a whole is in no cycle.
+            4 => "",
+            _ => ".cycle_start",
+        };
+        let end = if second.is_empty() { "" } else { ".cycle_end" };
+        transcript.assert_reads(&format!(
+            ".cycle_start .train_epoch_end .cycle_end {second} .train_epoch_end {end}
+             .cycle_start .train_epoch_end .cycle_end"
+        ));
+    }
 }

@@ -15,6 +15,9 @@ use regimen_core::StopHandle;
 /// [`Paused("SIGTERM")`](regimen_core::Ended::Paused). A second SIGINT ends the process at once,
 /// with exit status 130; a checkpoint half written then is not there, those before are.
 ///
+/// The same signal within half a second is one: `timeout`, terminals and launchers deliver it to a
+/// process and to its group, and so twice.
+///
 /// SLURM and others send SIGUSR1 some time ahead if asked to (`--signal=B:USR1@120`), so that the
 /// save fits between it and the end.
 ///

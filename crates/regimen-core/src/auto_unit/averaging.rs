@@ -207,4 +207,8 @@ impl<E: Engine> Stateful for AveragePart<'_, E> {
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         if dict.is_empty() { Ok(()) } else { self.engine.check_module(dict) }
     }
+
+    fn is_weights(&self) -> bool {
+        true
+    }
 }

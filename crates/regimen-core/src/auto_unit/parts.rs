@@ -1,9 +1,12 @@
 //! What a checkpoint holds of an [`AutoUnit`].
 
+use std::collections::BTreeMap;
+
 use super::averaging::{Average, AveragePart};
-use super::window::Window;
+use super::settings::{Count, Settings};
+use super::window::{Stage, Window};
 use super::{AutoUnit, GradientScaler, Plateau, thaw};
-use crate::{AppState, BoxError, Engine, Parts, StateDict, Stateful, Task};
+use crate::{AppState, Array, BoxError, Engine, Parts, StateDict, Stateful, Task};
 
 /// The parts `module`, which has the weights that are trained, `optimizer` and `auto_unit`, and
 /// with [averaging](AutoUnit::average) `averaged_module`, which is laid out as `module` or, during
@@ -11,19 +14,38 @@ use crate::{AppState, BoxError, Engine, Parts, StateDict, Stateful, Task};
 /// skipped updates, and where scale, plateau and average stand. A task's own state is not among
 /// them.
 ///
-/// A scale of losses and a plateau that the checkpoint does not know begin anew, and what is not
-/// used is passed over: so the precision can be changed at a restart, also within a window. An
-/// average cannot be added or taken away so; load the other parts by their names for that.
+/// A scale of losses, a plateau and an average that the checkpoint does not know begin anew, and what
+/// is not used is passed over: so precision and average can be changed at a restart, also within a
+/// window. Settings that differ from the saved ones are told when training starts.
 impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        self.close_step()?;
         parts.part("module", &mut ModulePart(&mut self.engine))?;
         parts.part("optimizer", &mut OptimizerPart(&mut self.engine))?;
-        let AutoUnit { engine, window, skipped, frozen, average, plateau, .. } = self;
-        if let Some(average) = average {
-            parts.part("averaged_module", &mut AveragePart { engine: &*engine, average })?;
+        let AutoUnit { engine, settings, window, skipped, skipped_in_a_row, frozen, .. } = self;
+        match &mut self.average {
+            Some(average) => {
+                parts.optional("averaged_module", Some(&mut AveragePart { engine: &*engine, average }))?;
+            }
+            None => parts.optional("averaged_module", None)?,
         }
-        let scaler = self.settings.is_scaling().then_some(&mut self.scaler);
-        parts.part("auto_unit", &mut OwnPart { engine, window, skipped, frozen, scaler, average, plateau })
+        let scaler = settings.is_scaling().then_some(&mut self.scaler);
+        let (average, plateau, used, changes) =
+            (&mut self.average, &mut self.plateau, &mut self.used, &mut self.changes);
+        let own = &mut OwnPart {
+            engine,
+            settings,
+            window,
+            skipped,
+            skipped_in_a_row,
+            frozen,
+            scaler,
+            average,
+            plateau,
+            used,
+            changes,
+        };
+        parts.part("auto_unit", own)
     }
 }
 
@@ -40,6 +62,10 @@ impl<E: Engine> Stateful for ModulePart<'_, E> {
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         self.0.check_module(dict)
+    }
+
+    fn is_weights(&self) -> bool {
+        true
     }
 }
 
@@ -61,22 +87,32 @@ impl<E: Engine> Stateful for OptimizerPart<'_, E> {
 
 struct OwnPart<'u, E: Engine> {
     engine: &'u mut E,
+    settings: &'u Settings<E>,
     window: &'u mut Window,
     skipped: &'u mut u64,
+    skipped_in_a_row: &'u mut u64,
     frozen: &'u mut Vec<bool>,
     scaler: Option<&'u mut GradientScaler>,
     average: &'u mut Option<Average<E::Weights>>,
     plateau: &'u mut Option<Plateau>,
+    used: &'u mut Option<(Count, Vec<f64>)>,
+    changes: &'u mut Vec<String>,
 }
 
 /// What an [`OwnPart`] reads from a state, beside the gradients.
 struct Read {
     window: Window,
     skipped: u64,
+    skipped_in_a_row: u64,
     scaler: Option<GradientScaler>,
     taken: u64,
     plateau: Option<Plateau>,
+    used: Option<(Count, Vec<f64>)>,
+    changes: Vec<String>,
 }
+
+/// Before the names of settings.
+const SETTINGS: &str = "settings";
 
 impl<E: Engine> OwnPart<'_, E> {
     fn read(&self, dict: &StateDict) -> Result<Read, BoxError> {
@@ -92,8 +128,65 @@ impl<E: Engine> OwnPart<'_, E> {
         if let Some(plateau) = plateau.as_mut().filter(|_| !saved.is_empty()) {
             plateau.load_state_dict(&saved)?;
         }
-        let taken = if self.average.is_some() { dict.get("averaged")? } else { 0 };
-        Ok(Read { window, skipped: dict.get("skipped")?, scaler, taken, plateau })
+        let number = |name: &str| if dict.contains(name) { dict.count(name) } else { Ok(0) };
+        let taken = if self.average.is_some() { number("averaged")? } else { 0 };
+        let used = match dict.contains("rates.values") {
+            false => None,
+            true => {
+                let (updates, epochs) = (dict.count("rates.updates")?, dict.count("rates.epochs")?);
+                Some((Count { updates, epochs }, dict.array("rates.values")?.to_vec()?))
+            }
+        };
+        let mut changes = self.changed_settings(&dict.under(SETTINGS))?;
+        changes.extend(used.iter().flat_map(|(count, rates)| self.changed_rates(*count, rates)));
+        let (skipped, skipped_in_a_row) = (dict.count("skipped")?, number("skipped_in_a_row")?);
+        Ok(Read { window, skipped, skipped_in_a_row, scaler, taken, plateau, used, changes })
+    }
+
+    fn told_settings(&self) -> BTreeMap<String, String> {
+        let engine = self.engine.settings().into_iter();
+        let mut told: BTreeMap<String, String> = self.settings.told().into_iter().chain(engine).collect();
+        let average = self.average.as_ref().map(|average| format!("{:?}", average.averaging));
+        told.extend(average.map(|average| ("average".to_owned(), average)));
+        told
+    }
+
+    fn changed_settings(&self, saved: &StateDict) -> Result<Vec<String>, BoxError> {
+        // Older checkpoints do not hold them.
+        if saved.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = self.told_settings();
+        let mut changes = Vec::new();
+        for (name, value) in saved.iter() {
+            let value = value.to_text()?;
+            match now.get(name) {
+                Some(now) if *now == value => {}
+                Some(now) => {
+                    changes.push(format!("`{name}` is {now} now, and was {value} in the checkpoint"))
+                }
+                None => changes.push(format!("`{name}` is not set now, and was {value} in the checkpoint")),
+            }
+        }
+        let new = now.iter().filter(|(name, _)| !saved.contains(name));
+        changes.extend(
+            new.map(|(name, value)| format!("`{name}` is {value} now, and was not set in the checkpoint")),
+        );
+        Ok(changes)
+    }
+
+    /// What the schedules say now of the newest update.
+    fn changed_rates(&self, count: Count, rates: &[f64]) -> Vec<String> {
+        let changed = |(group, &before): (&String, &f64)| {
+            let now = self.settings.rate_of(group, count);
+            let update = count.updates + 1;
+            (now.to_bits() != before.to_bits()).then(|| {
+                format!(
+                    "the learning rate of `{group}` was {before} at update {update}, and would be {now} now"
+                )
+            })
+        };
+        self.engine.groups().iter().zip(rates).filter_map(changed).collect()
     }
 }
 
@@ -101,6 +194,7 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         dict.insert("skipped", *self.skipped)?;
+        dict.insert("skipped_in_a_row", *self.skipped_in_a_row)?;
         if let Some(scaler) = &self.scaler {
             dict.insert_all("scaler", scaler.state_dict()?)?;
         }
@@ -110,7 +204,15 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         if let Some(plateau) = &self.plateau {
             dict.insert_all("plateau", plateau.state_dict()?)?;
         }
-        if self.window.is_torn() {
+        if let Some((Count { updates, epochs }, rates)) = &self.used {
+            dict.insert("rates.updates", *updates)?;
+            dict.insert("rates.epochs", *epochs)?;
+            dict.insert("rates.values", Array::from_slice(rates))?;
+        }
+        for (name, value) in self.told_settings() {
+            dict.insert(format!("{SETTINGS}.{name}"), Array::from_text(&value))?;
+        }
+        if self.window.is_lost() {
             dict.insert_all("window", Window::default().state_dict()?)?;
         } else {
             dict.insert_all("window", self.window.state_dict()?)?;
@@ -127,10 +229,13 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         let saved =
             if dict.contains("scaler.scale") { f64::from(dict.get::<f32>("scaler.scale")?) } else { 1.0 };
         let scale = read.scaler.as_ref().map_or(1.0, GradientScaler::scale);
-        if saved != scale {
+        // A mean over the window has no scale.
+        if saved != scale && read.window.stage() <= Some(Stage::Added) {
             self.engine.scale_gradients(scale / saved)?;
         }
-        (*self.window, *self.skipped, *self.plateau) = (read.window, read.skipped, read.plateau);
+        (*self.window, *self.plateau, *self.used) = (read.window, read.plateau, read.used);
+        (*self.skipped, *self.skipped_in_a_row) = (read.skipped, read.skipped_in_a_row);
+        *self.changes = read.changes;
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
             **scaler = read;
         }

@@ -1,6 +1,6 @@
 //! A learning rate that falls when a metric no longer improves.
 
-use crate::{Array, BoxError, Key, Phase, State, StateDict, Stateful};
+use crate::{Array, BoxError, Entry, Key, Phase, State, StateDict, Stateful};
 
 /// Multiplies every learning rate by a factor when a metric has not improved for a while, by the
 /// rules of PyTorch's `ReduceLROnPlateau`; see
@@ -27,6 +27,7 @@ pub struct Plateau {
     threshold: Threshold,
     cooldown: u64,
     minimum: f64,
+    judges_evaluate: bool,
     seen: Seen,
 }
 
@@ -70,6 +71,7 @@ impl Plateau {
             threshold: Threshold::Relative(1e-4),
             cooldown: 0,
             minimum: 0.0,
+            judges_evaluate: false,
             seen: Seen { best: None, bad: 0, resting: 0, scale: 1.0 },
         }
     }
@@ -109,6 +111,12 @@ impl Plateau {
         Plateau { minimum: rate, ..self }
     }
 
+    /// Looks at evaluations by [`Run::evaluate`](crate::Run::evaluate) too, for a program that calls it
+    /// in place of `fit`.
+    pub fn judge_evaluate(self) -> Self {
+        Plateau { judges_evaluate: true, ..self }
+    }
+
     /// Refuses settings that cannot be used.
     pub(super) fn check(&self) -> Result<(), BoxError> {
         if !(self.factor > 0.0 && self.factor < 1.0) {
@@ -137,7 +145,7 @@ impl Plateau {
 
     /// An epoch of `phase` ends: looks at the metric if it is of that phase.
     pub(super) fn look(&mut self, phase: Phase, state: &State) -> Result<(), BoxError> {
-        if phase != self.phase {
+        if phase != self.phase || (state.entry() == Entry::Evaluate && !self.judges_evaluate) {
             return Ok(());
         }
         let metrics = state.metrics(phase);
@@ -149,6 +157,7 @@ impl Plateau {
             let (key, names) = (&self.key, names.join(", "));
             return Err(format!("plateau: `{key}` was not logged in {phase}; logged there: {names}").into());
         };
+        metric.check(&self.key).map_err(|cause| format!("plateau: {cause}"))?;
         metric.so_far().into_iter().for_each(|value| self.judge(value));
         Ok(())
     }
@@ -195,8 +204,8 @@ impl Stateful for Plateau {
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         self.seen = Seen {
             best: dict.array("best")?.to_vec()?.first().copied(),
-            bad: dict.get("bad")?,
-            resting: dict.get("resting")?,
+            bad: dict.count("bad")?,
+            resting: dict.count("resting")?,
             scale: dict.get("scale")?,
         };
         Ok(())

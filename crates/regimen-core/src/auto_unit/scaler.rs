@@ -123,7 +123,7 @@ impl Stateful for GradientScaler {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        (self.scale, self.streak) = (dict.get("scale")?, dict.get("streak")?);
+        (self.scale, self.streak) = (dict.get("scale")?, dict.count("streak")?);
         Ok(())
     }
 }

@@ -7,15 +7,30 @@ use crate::{BoxError, Engine, Precision, Schedule, State, Task};
 /// What to do when a loss or a gradient is not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonFinite {
-    /// The step is an error, and the window's gradients are discarded. The loss is looked at, and
-    /// the norm where clipping takes one; a gradient alone that is not finite is met in the next
-    /// step's loss. The default.
+    /// The step is an error. The loss is looked at, the norm where clipping takes one, and the weights
+    /// when training ends; a gradient alone that is not finite is met in the next step's loss. The
+    /// default.
     #[default]
     Error,
-    /// The window's update is skipped: parameters, optimizer and schedule stay as they are, and it
-    /// is counted in [`AutoUnit::skipped`]. Loss and gradients are looked at; a gradient too large
-    /// for its norm counts as not finite.
+    /// The window's update is skipped: parameters, optimizer and schedule stay as they are, and the
+    /// step is not in the epoch's mean. Skipped updates are counted in [`AutoUnit::skipped`] and logged
+    /// as [`TRAIN_SKIPPED`](crate::TRAIN_SKIPPED); too many in a row are an error, see
+    /// [`AutoUnit::skip_limit`]. Loss and gradients are looked at; a gradient too large for its norm
+    /// counts as not finite.
     Skip,
+    /// Nothing is looked at.
+    Ignore,
+}
+
+/// What to do when no gradient reaches a parameter that is to be trained: the loss does not depend on
+/// it, or a detached tensor cuts the graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unreached {
+    /// It is told once as a [notice](crate::Event::Notice), at the first update. The default.
+    #[default]
+    Notice,
+    /// The first update is an error.
+    Error,
     /// Nothing is looked at.
     Ignore,
 }
@@ -115,6 +130,26 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
+    /// How many updates in a row may be skipped under [`NonFinite::Skip`]; one more is an error. A
+    /// tenth of them is a notice. 100 by default.
+    pub fn skip_limit(mut self, updates: u64) -> Self {
+        self.settings.skip_limit = updates;
+        self
+    }
+
+    /// What to do when no gradient reaches a parameter. [`Unreached::Notice`] by default.
+    pub fn unreached(mut self, policy: Unreached) -> Self {
+        self.settings.unreached = policy;
+        self
+    }
+
+    /// Holds the running statistics of frozen groups as they are. Without it they follow the batches
+    /// of the training, also in a group that is frozen: only its parameters are not trained.
+    pub fn hold_frozen_statistics(mut self) -> Self {
+        self.settings.holds_statistics = true;
+        self
+    }
+
     /// In which type the module computes, in training, evaluation and prediction. An engine that
     /// cannot is an error when the run starts. Without this it computes as it did before.
     ///
@@ -147,15 +182,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// Averages the weights beside the training. Evaluation and prediction use the average as soon
     /// as there is one; see [`Averaging`]. A checkpoint has it as the part `averaged_module`, and
-    /// the weights that are trained as `module`; so one of a run without an average is refused.
-    /// Settings that make no sense are errors when training starts.
+    /// the weights that are trained as `module`. A run that is restored from a checkpoint without one
+    /// begins its average anew, and tells so. Settings that make no sense are errors when training starts.
     pub fn average(mut self, averaging: Averaging) -> Self {
         self.average = Some(Average::new(averaging));
         self
     }
 
     /// Calls `hook` after each backward: the held gradients are the window's so far, each
-    /// micro-batch times its weight, and with [`Precision::F16`] times the scale.
+    /// micro-batch times its weight, and with [`Precision::F16`] times the scale. A hook that fails must
+    /// leave them as it found them: it is called again with them when the step is made again.
     pub fn after_backward(
         mut self,
         hook: impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + 'static,
@@ -165,7 +201,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     /// Calls `hook` before each update: the held gradients are the mean over the window, not yet
-    /// clipped, nor looked at. What the hook makes of them is clipped and used.
+    /// clipped, nor looked at. What the hook makes of them is clipped and used. A hook that fails must
+    /// leave them as it found them.
     pub fn before_update(
         mut self,
         hook: impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + 'static,
@@ -176,7 +213,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 }
 
 /// What a schedule counts.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Count {
     pub(super) updates: u64,
     pub(super) epochs: u64,
@@ -197,6 +234,9 @@ pub(super) struct Settings<E> {
     pub(super) clip_norm: Option<f64>,
     pub(super) clip_value: Option<f64>,
     pub(super) non_finite: NonFinite,
+    pub(super) skip_limit: u64,
+    pub(super) unreached: Unreached,
+    pub(super) holds_statistics: bool,
     pub(super) after_backward: Option<GradientHook<E>>,
     pub(super) before_update: Option<GradientHook<E>>,
 }
@@ -229,6 +269,9 @@ impl<E> Default for Settings<E> {
             clip_norm: None,
             clip_value: None,
             non_finite: NonFinite::Error,
+            skip_limit: 100,
+            unreached: Unreached::default(),
+            holds_statistics: false,
             after_backward: None,
             before_update: None,
         }
@@ -256,6 +299,20 @@ impl<E> Settings<E> {
     /// Whether losses are scaled.
     pub(super) fn is_scaling(&self) -> bool {
         self.precision == Some(Precision::F16)
+    }
+
+    /// Those that a checkpoint holds, as text by name, to tell what was changed at a restart.
+    pub(super) fn told(&self) -> Vec<(String, String)> {
+        let mut told = vec![
+            ("accumulate".to_owned(), self.accumulate.to_string()),
+            ("non_finite".to_owned(), format!("{:?}", self.non_finite)),
+        ];
+        let limits = [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)];
+        told.extend(
+            limits.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), limit?.to_string()))),
+        );
+        told.extend(self.precision.map(|precision| ("precision".to_owned(), precision.to_string())));
+        told
     }
 
     /// Refuses settings that cannot be used.

@@ -2,12 +2,13 @@
 
 use super::averaging::Counted;
 use super::settings::{Count, Settings};
-use super::window::Window;
-use super::{AutoUnit, NonFinite, Plateau, anomaly};
+use super::window::{Stage, Window};
+use super::{AutoUnit, NonFinite, Plateau, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
 use crate::{BoxError, Engine, State, StepResults, Task};
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
-    /// Ends the window: makes its update, or skips it.
+    /// Ends the window: makes its update, or skips it. An error before the optimizer's step leaves
+    /// the window at its stage.
     pub(super) fn update<O>(
         &mut self,
         state: &mut State,
@@ -16,42 +17,43 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let scale = self.gradient_scale();
         let AutoUnit { engine, settings, window, .. } = self;
         if window.is_spoilt() {
-            return self.skip(results);
+            return self.skip(state, results);
         }
-        if let Some(factor) = window.factor(settings.accumulate, scale) {
-            engine.scale_gradients(factor)?;
+        if window.total_weight() == 0.0 {
+            self.discard();
+            return Ok(());
         }
-        if let Some(hook) = &mut settings.before_update {
-            hook(engine, state)?;
-        }
-        let may_skip = scale.is_some() || settings.non_finite == NonFinite::Skip;
-        results.gradient_norm = settings.clip_norm.map(|_| engine.gradient_norm()).transpose()?;
-        let finite = match results.gradient_norm {
-            Some(norm) => norm.is_finite(),
-            None => !may_skip || engine.gradients_are_finite()?,
-        };
-        if !finite && may_skip {
-            return self.skip(results);
-        }
-        if let (Some(limit), Some(norm)) = (settings.clip_norm, results.gradient_norm) {
-            if !finite && settings.non_finite == NonFinite::Error {
-                let what = format!("the gradient is not finite: its norm is {norm}");
-                return Err(anomaly::of_gradients(engine, &what));
+        if window.stage() <= Some(Stage::Added) {
+            if let Some(factor) = window.mean_factor(scale) {
+                engine.scale_gradients(factor)?;
             }
-            if limit < norm && finite {
-                engine.scale_gradients(limit / norm)?;
+            window.reach(Stage::Averaged);
+        }
+        if window.stage() <= Some(Stage::Averaged) {
+            if let Some(hook) = &mut settings.before_update {
+                hook(engine, state)?;
             }
+            results.gradient_norm = settings.clip_norm.map(|_| engine.gradient_norm()).transpose()?;
+            let may_skip = scale.is_some() || settings.non_finite == NonFinite::Skip;
+            let is_finite = match results.gradient_norm {
+                Some(norm) => norm.is_finite(),
+                None => !may_skip || engine.gradients_are_finite()?,
+            };
+            if !is_finite && may_skip {
+                return self.skip(state, results);
+            }
+            self.clip(results.gradient_norm)?;
+            self.window.reach(Stage::Clipped);
         }
-        if let Some(limit) = settings.clip_value {
-            engine.clip_gradient_values(limit)?;
-        }
+        self.ask_unreached(state)?;
         self.set_rates();
         self.engine.step(&self.rates)?;
         self.window = Window::default();
+        state.log(TRAIN_LOSS, results.loss, results.weight);
         let before = self.count.updates;
         self.count.updates += 1;
         state.count_update();
-        results.updated = true;
+        (results.updated, self.step_is_open, self.skipped_in_a_row) = (true, false, 0);
         if scale.is_some() {
             self.scaler.updated();
         }
@@ -61,15 +63,75 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.add_to_average(Counted::Update(before))
     }
 
+    fn clip(&mut self, norm: Option<f64>) -> Result<(), BoxError> {
+        let AutoUnit { engine, settings, .. } = self;
+        if let (Some(limit), Some(norm)) = (settings.clip_norm, norm) {
+            if !norm.is_finite() && settings.non_finite == NonFinite::Error {
+                let what = format!("the gradient is not finite: its norm is {norm}");
+                let error = anomaly::of_gradients(engine, &what);
+                self.discard();
+                return Err(error);
+            }
+            if limit < norm && norm.is_finite() {
+                engine.scale_gradients(limit / norm)?;
+            }
+        }
+        self.settings.clip_value.map_or(Ok(()), |limit| self.engine.clip_gradient_values(limit))
+    }
+
+    /// Asks once, while the gradients of the first window are held, which parameters have none.
+    fn ask_unreached(&mut self, state: &mut State) -> Result<(), BoxError> {
+        if self.has_asked_unreached || self.settings.unreached == Unreached::Ignore {
+            return Ok(());
+        }
+        let names = self.engine.unreached()?;
+        if let [first, others @ ..] = &names[..] {
+            let others = match others.len() {
+                0 => String::new(),
+                n => format!(", nor {n} more"),
+            };
+            let text = format!(
+                "no gradient has reached `{first}`{others}: the loss does not depend on it, or its graph is \
+                 cut; freeze what is not to be trained"
+            );
+            match self.settings.unreached {
+                Unreached::Error => return Err(text.into()),
+                _ => state.notify(text),
+            }
+        }
+        self.has_asked_unreached = true;
+        Ok(())
+    }
+
     pub(super) fn add_to_average(&mut self, at: Counted) -> Result<(), BoxError> {
         self.average.as_mut().map_or(Ok(()), |average| average.add(&self.engine, at))
     }
 
-    fn skip<O>(&mut self, results: &mut StepResults<O>) -> Result<(), BoxError> {
+    fn skip<O>(&mut self, state: &mut State, results: &mut StepResults<O>) -> Result<(), BoxError> {
+        let (in_a_row, limit) = (self.skipped_in_a_row + 1, self.settings.skip_limit);
+        if self.settings.is_scaling() {
+            self.scaler.skipped()?;
+            // It is the scale that was too large, and not the loss.
+            if results.loss.is_finite() {
+                state.log(TRAIN_LOSS, results.loss, results.weight);
+            }
+        } else if limit < in_a_row {
+            return Err(format!(
+                "more than {limit} updates in a row were skipped, because loss or gradient was not finite; \
+                 find the cause with `detect_anomaly`, or raise `skip_limit`"
+            )
+            .into());
+        } else if in_a_row == limit.div_ceil(10) {
+            state.notify(format!(
+                "{in_a_row} updates in a row were skipped, because loss or gradient was not finite"
+            ));
+        }
         self.discard();
         self.skipped += 1;
+        self.skipped_in_a_row = in_a_row;
+        state.log(TRAIN_SKIPPED, 1.0, 1.0);
         results.skipped = true;
-        if self.settings.is_scaling() { self.scaler.skipped() } else { Ok(()) }
+        Ok(())
     }
 
     pub(super) fn discard(&mut self) {
@@ -78,14 +140,21 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     fn set_rates(&mut self) {
-        let AutoUnit { engine, settings, count, rates, plateau, .. } = self;
+        let AutoUnit { engine, settings, count, rates, plateau, used, .. } = self;
+        let (used_at, by_schedule) = used.get_or_insert_default();
+        *used_at = *count;
+        by_schedule.clear();
+        by_schedule.extend(engine.groups().iter().map(|name| settings.rate_of(name, *count)));
         rates.clear();
-        rates.extend(engine.groups().iter().map(|name| rate(settings, plateau, name, *count)));
+        rates.extend(by_schedule.iter().map(|&rate| reduced(plateau, rate)));
     }
 }
 
 /// The learning rate of a group for the update behind `count`.
 pub(super) fn rate<E>(settings: &Settings<E>, plateau: &Option<Plateau>, group: &str, count: Count) -> f64 {
-    let rate = settings.rate_of(group, count);
+    reduced(plateau, settings.rate_of(group, count))
+}
+
+fn reduced(plateau: &Option<Plateau>, rate: f64) -> f64 {
     plateau.as_ref().map_or(rate, |plateau| plateau.apply(rate))
 }

@@ -5,77 +5,139 @@ use crate::{BoxError, StateDict, Stateful};
 /// How much of a window is done. The gradients themselves are held by the engine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Window {
+    /// Steps that have come to their end, and their weight.
     steps: u64,
     weight: f64,
-    /// What weights are measured in: 1, or where losses are scaled that of the first step, so that
-    /// it is the scale alone which decides whether a gradient overflows.
+    /// What weights are measured in. A window that may be of one step, or whose losses are scaled,
+    /// takes the weight of its first: nothing is multiplied where there is nothing to weigh against,
+    /// and it is the scale alone which decides whether a gradient overflows.
     unit: f64,
     /// A loss in it was not finite, and the policy is to skip its update.
-    spoilt: bool,
-    /// A step has touched the held gradients and has not come to its end: if it never does,
-    /// because of an error or a panic, the window cannot be used.
-    torn: bool,
+    is_spoilt: bool,
+    /// The training step that the window goes on with; none where an older checkpoint does not say.
+    next: Option<u64>,
+    step: Option<InWindow>,
+}
+
+/// The step under way, or one that has failed. If it is made again, it goes on at its stage, so that
+/// a batch is in a window once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct InWindow {
+    /// Its loss, by which its batch is known again.
+    loss: f64,
+    weight: f64,
+    is_spoilt: bool,
+    stage: Stage,
+}
+
+/// What has become of the held gradients in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// They are being added to. A step that fails here leaves a window that cannot be used.
+    Torn,
+    /// Those of the step are among them.
+    Added,
+    /// They are the mean over the window.
+    Averaged,
+    /// They are clipped.
+    Clipped,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Window { steps: 0, weight: 0.0, unit: 1.0, spoilt: false, torn: false }
+        Window { steps: 0, weight: 0.0, unit: 1.0, is_spoilt: false, next: None, step: None }
     }
 }
 
 impl Window {
-    /// By what to multiply the gradients of a step of `weight`, with the scale of losses. In a
-    /// window of one step there is nothing to weigh against, so only the scale is left.
-    pub(super) fn backward_factor(&self, size: u64, weight: f64, scale: Option<f64>) -> Option<f64> {
-        product((size != 1).then(|| weight / self.unit), scale)
+    /// Steps that wait for an update.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps
     }
 
-    /// By what to multiply the held gradients to make them those of the mean over the window; 0
-    /// where nothing in it has weight.
-    pub(super) fn factor(&self, size: u64, scale: Option<f64>) -> Option<f64> {
-        let mean = (size != 1).then(|| if self.weight == 0.0 { 0.0 } else { self.unit / self.weight });
-        product(mean, scale.map(f64::recip))
+    /// Whether the window is of another run than the one that makes training step `index` now.
+    pub(super) fn is_foreign(&self, index: u64) -> bool {
+        self.steps > 0 && self.next.is_some_and(|next| next != index)
     }
 
-    /// A step of `weight` is about to touch the held gradients.
-    pub(super) fn begin(&mut self, weight: f64, scale: Option<f64>) {
-        self.torn = true;
-        if self.steps == 0 && scale.is_some() && weight > 0.0 {
-            self.unit = weight;
+    /// Whether a step failed in a window that another one of `loss` and `weight` cannot go on with.
+    pub(super) fn is_torn(&self, loss: f64, weight: f64) -> bool {
+        self.step.is_some_and(|step| {
+            let same = (step.loss.to_bits(), step.weight) == (loss.to_bits(), weight);
+            !same || step.stage == Stage::Torn
+        })
+    }
+
+    /// Whether there is nothing to save of it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.stage() == Some(Stage::Torn)
+    }
+
+    /// A step of a window of `size` steps begins to touch the held gradients.
+    pub(super) fn begin(&mut self, loss: f64, weight: f64, size: u64, is_scaled: bool) {
+        if self.weight == 0.0 && weight > 0.0 {
+            self.unit = if is_scaled || size == 1 { weight } else { 1.0 };
+        }
+        self.step = Some(InWindow { loss, weight, is_spoilt: false, stage: Stage::Torn });
+    }
+
+    /// By what to multiply the gradients of the step, with the scale of losses.
+    pub(super) fn backward_factor(&self, scale: Option<f64>) -> Option<f64> {
+        let weight = self.step.map_or(self.unit, |step| step.weight);
+        product(weight / self.unit, scale)
+    }
+
+    /// By what to multiply the held gradients to make them those of the mean over the window.
+    pub(super) fn mean_factor(&self, scale: Option<f64>) -> Option<f64> {
+        product(self.unit / self.total_weight(), scale.map(f64::recip))
+    }
+
+    /// The weight of the window with the step under way.
+    pub(super) fn total_weight(&self) -> f64 {
+        self.weight + self.step.map_or(0.0, |step| step.weight)
+    }
+
+    pub(super) fn stage(&self) -> Option<Stage> {
+        self.step.map(|step| step.stage)
+    }
+
+    pub(super) fn reach(&mut self, stage: Stage) {
+        if let Some(step) = &mut self.step {
+            step.stage = stage;
         }
     }
 
-    /// That step came to its end.
-    pub(super) fn end(&mut self) {
-        self.torn = false;
-    }
-
-    /// Whether a step that touched the held gradients never came to its end.
-    pub(super) fn is_torn(&self) -> bool {
-        self.torn
-    }
-
-    pub(super) fn add(&mut self, weight: f64) {
-        self.steps += 1;
-        self.weight += weight;
-    }
-
-    pub(super) fn is_full(&self, size: u64) -> bool {
-        size <= self.steps
-    }
-
+    /// The loss of the step under way is not finite: there will be no update.
     pub(super) fn spoil(&mut self) {
-        self.spoilt = true;
+        if let Some(step) = &mut self.step {
+            step.is_spoilt = true;
+        }
     }
 
     pub(super) fn is_spoilt(&self) -> bool {
-        self.spoilt
+        self.is_spoilt || self.step.is_some_and(|step| step.is_spoilt)
+    }
+
+    /// Whether the step under way is the last of a window of `size`.
+    pub(super) fn is_full(&self, size: u64) -> bool {
+        size <= self.steps + 1
+    }
+
+    /// The step under way, training step `index`, came to its end and left the window open.
+    pub(super) fn end_step(&mut self, index: u64) {
+        self.steps += 1;
+        self.next = Some(index + 1);
+        if let Some(step) = self.step.take() {
+            self.weight += step.weight;
+            self.is_spoilt |= step.is_spoilt;
+        }
     }
 }
 
-/// The product of those that there are.
-fn product(a: Option<f64>, b: Option<f64>) -> Option<f64> {
-    a.into_iter().chain(b).reduce(|a, b| a * b)
+/// What to multiply by; nothing where that is 1.
+fn product(factor: f64, scale: Option<f64>) -> Option<f64> {
+    let product = factor * scale.unwrap_or(1.0);
+    (product != 1.0).then_some(product)
 }
 
 impl Stateful for Window {
@@ -84,16 +146,40 @@ impl Stateful for Window {
         dict.insert("steps", self.steps)?;
         dict.insert("weight", self.weight)?;
         dict.insert("unit", self.unit)?;
-        dict.insert("spoilt", u8::from(self.spoilt))?;
+        dict.insert("spoilt", u8::from(self.is_spoilt))?;
+        if let Some(next) = self.next {
+            dict.insert("next", next)?;
+        }
+        if let Some(step) = &self.step {
+            dict.insert("step.loss", step.loss)?;
+            dict.insert("step.weight", step.weight)?;
+            dict.insert("step.spoilt", u8::from(step.is_spoilt))?;
+            dict.insert("step.stage", step.stage as u8)?;
+        }
         Ok(dict)
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let spoilt = dict.get::<u8>("spoilt")? != 0;
-        // Older checkpoints know of no other unit.
+        // Older checkpoints know of no other unit, nor of the step that comes next.
         let unit = if dict.contains("unit") { dict.get("unit")? } else { 1.0 };
-        let (steps, weight) = (dict.get("steps")?, dict.get("weight")?);
-        *self = Window { steps, weight, unit, spoilt, torn: false };
+        let next = if dict.contains("next") { Some(dict.count("next")?) } else { None };
+        let step = match dict.contains("step.loss") {
+            false => None,
+            true => Some(InWindow {
+                loss: dict.get("step.loss")?,
+                weight: dict.get("step.weight")?,
+                is_spoilt: dict.get::<u8>("step.spoilt")? != 0,
+                stage: match dict.get::<u8>("step.stage")? {
+                    1 => Stage::Added,
+                    2 => Stage::Averaged,
+                    3 => Stage::Clipped,
+                    other => return Err(format!("`step.stage`: {other} is not known here").into()),
+                },
+            }),
+        };
+        let is_spoilt = dict.get::<u8>("spoilt")? != 0;
+        let (steps, weight) = (dict.count("steps")?, dict.get("weight")?);
+        *self = Window { steps, weight, unit, is_spoilt, next, step };
         Ok(())
     }
 }

@@ -20,6 +20,8 @@ pub struct ToyEngine<M> {
     groups: Vec<String>,
     /// The place in `groups` of each parameter, in the order of their names.
     group_of: Vec<usize>,
+    /// The place in `groups` of each buffer, and what is in it as it was remembered last.
+    buffers: Vec<(usize, Vec<f64>)>,
     precision: Precision,
 }
 
@@ -27,14 +29,20 @@ impl<M> ToyEngine<M> {
     /// `module`, whose parameters are in `vars`, with `optimizer`.
     pub fn new(vars: ToyVars, module: M, optimizer: ToyOptimizer) -> Self {
         let group_of = vec![0; vars.parameters().len()];
+        let buffers = vars.buffers().values().map(|buffer| (0, buffer.values())).collect();
         let (groups, precision) = (vec!["default".to_owned()], Precision::F32);
-        ToyEngine { vars, module, optimizer, groups, group_of, precision }
+        ToyEngine { vars, module, optimizer, groups, group_of, buffers, precision }
     }
 
-    /// Makes a group of the parameters whose names `belongs` accepts.
+    /// Makes a group of the parameters and buffers whose names `belongs` accepts.
     pub fn group(mut self, name: &str, belongs: impl Fn(&str) -> bool) -> Self {
         for (parameter, group) in self.vars.parameters().keys().zip(&mut self.group_of) {
             if belongs(parameter) {
+                *group = self.groups.len();
+            }
+        }
+        for (buffer, (group, _)) in self.vars.buffers().keys().zip(&mut self.buffers) {
+            if belongs(buffer) {
                 *group = self.groups.len();
             }
         }
@@ -222,6 +230,28 @@ impl<M> Engine for ToyEngine<M> {
         }
         self.discard_gradients();
         Ok(())
+    }
+
+    fn keep_buffers(&mut self) -> Result<(), BoxError> {
+        for (buffer, (_, kept)) in self.vars.buffers().values().zip(&mut self.buffers) {
+            *kept = buffer.values();
+        }
+        Ok(())
+    }
+
+    fn restore_buffers(&mut self, of: Option<&[bool]>) -> Result<(), BoxError> {
+        for (buffer, (group, kept)) in self.vars.buffers().values().zip(&self.buffers) {
+            if of.is_none_or(|of| of[*group]) {
+                buffer.update(|values| values.copy_from_slice(kept));
+            }
+        }
+        Ok(())
+    }
+
+    fn not_finite_parameter(&self) -> Result<Option<String>, BoxError> {
+        let finite = |array: &ToyArray| array.values().iter().all(|value| value.is_finite());
+        let mut parameters = self.vars.parameters().iter();
+        Ok(parameters.find(|(_, array)| !finite(array)).map(|(name, _)| name.clone()))
     }
 
     fn module_state(&self) -> Result<StateDict, BoxError> {

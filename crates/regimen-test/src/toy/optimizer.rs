@@ -105,7 +105,7 @@ impl ToyOptimizer {
             }
             let moment = |moment: &&str| saved.array(moment)?.to_vec();
             let moments = self.rule.moments().iter().map(moment).collect::<Result<Vec<_>, BoxError>>();
-            let slot = saved.get("step").and_then(|step| Ok(Slot { step, moments: moments? }));
+            let slot = saved.count("step").and_then(|step| Ok(Slot { step, moments: moments? }));
             loaded.slots.insert(name.clone(), slot.map_err(|cause| format!("parameter `{name}`: {cause}"))?);
         }
         // What was taken up is laid out as its parameters are; whatever differs in `dict` is wrong.

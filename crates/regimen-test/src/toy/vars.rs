@@ -62,6 +62,11 @@ impl ToyVars {
         array
     }
 
+    /// The buffers by name.
+    pub fn buffers(&self) -> &BTreeMap<String, ToyArray> {
+        &self.buffers
+    }
+
     /// Where the arrays lie.
     pub fn device(&self) -> ToyDevice {
         self.device

@@ -131,7 +131,7 @@ impl Stateful for Patience {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let best = dict.array("best")?.to_vec()?;
-        let (seen, waited) = (dict.get("seen")?, dict.get("waited")?);
+        let (seen, waited) = (dict.count("seen")?, dict.count("waited")?);
         (self.best, self.seen, self.waited) = (best.first().copied(), seen, waited);
         Ok(())
     }

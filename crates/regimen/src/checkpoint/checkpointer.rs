@@ -9,7 +9,7 @@ use regimen_core::{Every, Key};
 
 use super::background::{Background, OnSaved};
 use super::when::When;
-use super::{Checkpoint, Goal, Keep, Saves, Snapshot, Store};
+use super::{Checkpoint, Goal, Keep, Lock, Saves, Snapshot, Store};
 
 /// Saves a run to a directory, and restores it: given to [`Run::saver`](regimen_core::Run::saver).
 ///
@@ -31,8 +31,12 @@ use super::{Checkpoint, Goal, Keep, Saves, Snapshot, Store};
 /// goes on; with [`stop_on_failure`](Checkpointer::stop_on_failure) it is an error. At the end of a
 /// call it is always an error. Older checkpoints are as they were.
 ///
-/// A run directory belongs to one run and has one writer at a time. Training that was not restored
-/// from a directory that holds another run's checkpoints is refused.
+/// A run directory belongs to one run and has one writer at a time. Every call, also one that
+/// evaluates or predicts, takes its [`Lock`] before the unit and the callbacks hear of it, so that a
+/// second process is refused before its callbacks touch a file; the lock is given back when the run
+/// is dropped. Restoring takes none. To evaluate beside a training, take the weights with
+/// [`Load`](super::Load), without a saver. Training that was not restored from a directory that holds
+/// another run's checkpoints is refused.
 ///
 /// ```no_run
 /// use regimen::checkpoint::{Checkpointer, Goal};
@@ -70,6 +74,8 @@ pub struct Checkpointer {
 
     /// Identifies the run over all its restarts; none before the first save or restore.
     pub(super) run: Option<String>,
+    /// The lock of the run directory, from the first call on.
+    pub(super) lock: Option<Arc<Lock>>,
     pub(super) background: Option<Background>,
     /// A call of `train` or `fit` is under way.
     pub(super) training: bool,
@@ -101,6 +107,7 @@ impl Checkpointer {
             saves: Saves::default(),
             mistake: None,
             run: None,
+            lock: None,
             background: None,
             training: false,
             measured: BTreeMap::new(),

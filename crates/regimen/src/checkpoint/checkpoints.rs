@@ -47,7 +47,8 @@ pub enum Which<'a> {
 pub struct Listing {
     /// Checkpoints whose manifests hold, resumable or not, the newest first.
     pub checkpoints: Vec<Checkpoint>,
-    /// Those whose manifests do not hold.
+    /// Whatever else has the name of a checkpoint: those whose manifests do not hold, links that lead
+    /// nowhere.
     pub skipped: Vec<Skipped>,
 }
 
@@ -87,14 +88,16 @@ impl Checkpoints {
         Checkpoints { run: Some(run.into()), ..self }
     }
 
-    /// All there are. Their manifests are read and checked, their parts are not.
+    /// All there are, also behind symbolic links. Their manifests are read and checked, their parts
+    /// are not.
     pub fn list(&self) -> Result<Listing, CheckpointError> {
         let entries = match self.store.list(&self.dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             entries => entries.map_err(failed("list", &self.dir))?,
         };
         let mut listing = Listing::default();
-        for entry in entries.iter().filter(|entry| entry.is_dir && Name::parse(&entry.name).is_some()) {
+        // Whatever has a checkpoint's name is read or named as skipped, also where it is a link.
+        for entry in entries.iter().filter(|entry| Name::parse(&entry.name).is_some()) {
             let path = self.dir.join(&entry.name);
             match self.open(path.clone()) {
                 Ok(checkpoint) => listing.checkpoints.push(checkpoint),

@@ -11,7 +11,8 @@ use regimen_core::{BoxError, StateDict};
 
 use super::checksum::Checked;
 use super::error::{CheckpointError, failed};
-use super::manifest::{self, Manifest, Part, check_part, part_file};
+use super::limits::check_part;
+use super::manifest::{self, Manifest, Part, part_file};
 use super::{Store, safetensors};
 
 /// Makes the directory `dir` with a file for each of `parts` and the manifest, to which it adds the

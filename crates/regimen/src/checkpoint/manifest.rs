@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use regimen_core::BoxError;
 
+use super::limits::{MAX_MANIFEST, check_count, check_part, check_run};
+
 /// What a checkpoint is and holds, as its `MANIFEST` says.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
@@ -38,20 +40,24 @@ pub struct Part {
 pub(super) const FILE: &str = "MANIFEST";
 /// The newest format that is written and read.
 const FORMAT: &str = "1";
-/// Far more than any manifest has, so that a damaged length cannot fill the memory.
-pub(super) const MAX_LENGTH: u64 = 16 << 20;
+/// What comes before a metric's value, and what where its name is written as JSON.
+const METRIC: &str = "metric";
+const METRIC_JSON: &str = "metric-json";
 
 impl Manifest {
-    /// The file's text. An error where a name cannot be written.
+    /// The file's text. An error where [`parse`](Manifest::parse) would not read it.
     pub(super) fn render(&self) -> Result<String, BoxError> {
         let Manifest { run, save, step, epoch, .. } = self;
         check_run(run)?;
+        check_count("save", *save).and(check_count("step", *step)).and(check_count("epoch", *epoch))?;
         let resumable = if self.resumable { "yes" } else { "no" };
         let mut text = format!("regimen checkpoint {FORMAT}\nrun {run}\nsave {save}\nstep {step}\n");
         write!(text, "epoch {epoch}\nresumable {resumable}\n")?;
         for (name, value) in &self.metrics {
-            check_metric(name)?;
-            writeln!(text, "metric {value:?} {name}")?;
+            match name.contains(char::is_control) {
+                false => writeln!(text, "{METRIC} {value:?} {name}")?,
+                true => writeln!(text, "{METRIC_JSON} {value:?} {}", in_one_line(name)?)?,
+            }
         }
         for (name, Part { length, checksum }) in &self.parts {
             check_part(name)?;
@@ -59,6 +65,14 @@ impl Manifest {
         }
         let checksum = crc32fast::hash(text.as_bytes());
         writeln!(text, "checksum {checksum:08x}")?;
+        if MAX_MANIFEST < text.len() as u64 {
+            let (length, metrics, parts) = (text.len(), self.metrics.len(), self.parts.len());
+            return Err(format!(
+                "{metrics} metrics and {parts} parts make {length} bytes, and {MAX_MANIFEST} are the most that \
+                 a manifest may have; log fewer metrics, or under shorter names"
+            )
+            .into());
+        }
         Ok(text)
     }
 
@@ -98,8 +112,10 @@ impl Manifest {
         };
         for (key, value) in lines {
             let (first, rest) = value.split_once(' ')?;
-            if key == "metric" {
+            if key == METRIC {
                 manifest.metrics.insert(rest.to_owned(), first.parse().ok()?);
+            } else if key == METRIC_JSON {
+                manifest.metrics.insert(serde_json::from_str(rest).ok()?, first.parse().ok()?);
             } else {
                 let (checksum, name) = rest.split_once(' ')?;
                 let checksum = u32::from_str_radix(checksum, 16).ok()?;
@@ -115,40 +131,23 @@ pub(super) fn part_file(name: &str) -> String {
     format!("{name}.safetensors")
 }
 
-/// An error where `name` cannot be the name of a part's file.
-pub(super) fn check_part(name: &str) -> Result<(), BoxError> {
-    if is_plain(name) && name.len() <= 200 {
-        return Ok(());
+/// `name` as a JSON string without any control character.
+fn in_one_line(name: &str) -> Result<String, BoxError> {
+    let mut line = String::new();
+    // JSON escapes those of ASCII but for DEL.
+    for char in serde_json::to_string(name)?.chars() {
+        match char.is_control() {
+            false => line.push(char),
+            true => write!(line, "\\u{:04x}", u32::from(char))?,
+        }
     }
-    let may = "at most 200 letters, digits, `_`, `-` and `.`, and no `.` at the beginning";
-    Err(format!("the part {name:?} cannot be the name of a file: {may}").into())
-}
-
-/// An error where `name` does not fit a line.
-fn check_metric(name: &str) -> Result<(), BoxError> {
-    if name.contains(char::is_control) {
-        return Err(format!("metric {name:?} has a name of more than one line").into());
-    }
-    Ok(())
-}
-
-/// An error where `run` cannot identify a run.
-pub(super) fn check_run(run: &str) -> Result<(), BoxError> {
-    if is_plain(run) && run.len() <= 100 {
-        return Ok(());
-    }
-    let may = "at most 100 letters, digits, `_`, `-` and `.`, and no `.` at the beginning";
-    Err(format!("{run:?} cannot identify a run: {may}").into())
-}
-
-fn is_plain(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
-    !name.is_empty() && !name.starts_with('.') && name.bytes().all(plain)
+    Ok(line)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use regimen_core::MAX_COUNT;
 
     use super::*;
 
@@ -191,9 +190,42 @@ mod tests {
         check_refused("00c0ffee", "c0ffee", spelling);
         check_refused("module\n", "module\n\n", spelling);
         check_refused("module", "../module", "cannot be the name of a file");
+        check_refused("metric 0.25 eval/loss", "metric-json 0.25 \"eval/loss\"", spelling);
+        check_refused("metric 0.25 eval/loss", "metric-json 0.25 \"a\\u000D\"", spelling);
+        check_refused("metric 0.25 eval/loss", "metric-json 0.25 \"a", lines);
+        for count in ["9007199254740993", "18446744073709551615"] {
+            let message = format!("{count} is more than 9007199254740992, which no run comes to");
+            check_refused("save 2", &format!("save {count}"), &format!("save {message}"));
+            check_refused("step 30", &format!("step {count}"), &format!("step {message}"));
+            check_refused("epoch 4", &format!("epoch {count}"), &format!("epoch {message}"));
+        }
         check_refused("save 2\nstep 30", "step 30\nsave 2", lines);
         check_refused("regimen", "regime", "it does not begin as a manifest does");
         check_refused("checkpoint 1", "checkpoint 10", "format 10 is not known");
+    }
+
+    #[test]
+    fn a_metric_may_have_any_name_and_takes_one_line() {
+        let names =
+            ["cat\r", "two\nlines", "\u{7f}\u{85}\u{9f}\0", "\"a\\\t\"", "c:\\cat \"1\"", "", " é\u{2028}"];
+        let metrics: BTreeMap<String, f64> =
+            names.iter().map(|name| ((*name).to_owned(), f64::INFINITY)).collect();
+        let manifest = Manifest { metrics, ..Manifest::parse(signed(TEXT).as_bytes()).unwrap() };
+        let text = manifest.render().unwrap();
+        assert_eq!(Manifest::parse(text.as_bytes()).unwrap(), manifest);
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("metric")).collect();
+        assert_eq!(
+            lines,
+            [
+                "metric inf ",
+                "metric inf  é\u{2028}",
+                r#"metric-json inf "\"a\\\t\"""#,
+                r#"metric inf c:\cat "1""#,
+                r#"metric-json inf "cat\r""#,
+                r#"metric-json inf "two\nlines""#,
+                r#"metric-json inf "\u007f\u0085\u009f\u0000""#,
+            ]
+        );
     }
 
     #[test]
@@ -208,9 +240,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_manifest_is_read_as_it_is_written(
-            metrics in prop::collection::btree_map("[^\\pC]{0,9}", any::<f64>(), 0..4),
+            metrics in prop::collection::btree_map("(?s:.{0,9})", any::<f64>(), 0..4),
             parts in prop::collection::btree_map("[a-zA-Z0-9_-][a-zA-Z0-9_.-]{0,9}", any::<(u64, u32)>(), 0..4),
-            numbers in any::<[u64; 3]>(),
+            numbers in [0..=MAX_COUNT, 0..=MAX_COUNT, 0..=MAX_COUNT],
             resumable in any::<bool>(),
         ) {
             let part = |(name, (length, checksum))| (name, Part { length, checksum });

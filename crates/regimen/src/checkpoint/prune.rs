@@ -28,9 +28,15 @@ pub(super) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, 
     let mut doomed = Vec::new();
     for i in keep.surplus(&manifests).into_iter().rev() {
         match set_aside(store, dir, &saved[i]) {
-            Ok(set_aside) => {
-                doomed.extend(set_aside);
-                result.removed.push(saved.remove(i).path().to_owned());
+            Ok(aside) => {
+                let checkpoint = saved.remove(i);
+                match aside {
+                    Aside::Moved(to) => doomed.push(to),
+                    Aside::Gone => {}
+                    // What lies elsewhere is not ours to remove, nor is the way to it.
+                    Aside::Link => continue,
+                }
+                result.removed.push(checkpoint.path().to_owned());
             }
             Err(error) => result.failures.push(error),
         }
@@ -73,26 +79,37 @@ pub(super) fn abandon(store: &dyn Store, path: &Path) {
     let _ = remove(store, path);
 }
 
-/// Gives a checkpoint a name under which nobody looks for one. None where it is gone already.
-fn set_aside(
-    store: &dyn Store,
-    dir: &Path,
-    checkpoint: &Checkpoint,
-) -> Result<Option<PathBuf>, CheckpointError> {
+/// What became of a checkpoint that is not kept.
+enum Aside {
+    /// It has this name now.
+    Moved(PathBuf),
+    /// It was not there any more.
+    Gone,
+    /// Its name is a link to somewhere else, and stays.
+    Link,
+}
+
+/// Gives a checkpoint a name under which nobody looks for one.
+fn set_aside(store: &dyn Store, dir: &Path, checkpoint: &Checkpoint) -> Result<Aside, CheckpointError> {
     let (path, manifest) = (checkpoint.path(), checkpoint.manifest());
+    let taken = store.list(dir).map_err(failed("list", dir))?;
+    match taken.iter().find(|entry| path.file_name() == Some(entry.name.as_ref())) {
+        None => return Ok(Aside::Gone),
+        Some(entry) if !entry.is_dir => return Ok(Aside::Link),
+        Some(_) => {}
+    }
     let files = match store.list(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Aside::Gone),
         files => files.map_err(failed("list", path))?,
     };
     let ours: BTreeSet<String> = manifest.parts.keys().map(|name| part_file(name)).collect();
     if let Some(other) = files.iter().find(|file| file.name != manifest::FILE && !ours.contains(&file.name)) {
         return Err(CheckpointError::new("remove", &path.join(&other.name), "it is not of the checkpoint"));
     }
-    let taken = store.list(dir).map_err(failed("list", dir))?;
     let name = Name::free(&taken, DELETED, manifest.step, !manifest.resumable);
     let aside = dir.join(format!("{DELETED}{name}"));
     store.rename(path, &aside).map_err(failed("rename", path))?;
-    Ok(Some(aside))
+    Ok(Aside::Moved(aside))
 }
 
 /// Removes a directory of ours with its files. Whatever else is in it stays, and it with it.

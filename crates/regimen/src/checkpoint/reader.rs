@@ -9,6 +9,7 @@ use regimen_core::{BoxError, StateDict};
 
 use super::checksum::Checked;
 use super::error::{CheckpointError, failed};
+use super::limits::MAX_MANIFEST;
 use super::manifest::{self, Manifest, Part, part_file};
 use super::name::Name;
 use super::safetensors::{self, Header};
@@ -60,9 +61,13 @@ impl Checkpoint {
         &self.manifest
     }
 
-    /// Reads every part to its end and checks it. The error names the first file that is damaged.
+    /// Reads every part to its end and checks it: what this accepts, [`read_all`](Checkpoint::read_all)
+    /// reads. The error names the first file that is damaged.
     pub fn verify(&self) -> Result<(), CheckpointError> {
-        let drain = |source: &mut dyn Read, _| Ok(io::copy(source, &mut io::sink()).map(drop)?);
+        let drain = |source: &mut dyn Read, length| {
+            safetensors::read_header(source, length)?;
+            Ok(io::copy(source, &mut io::sink()).map(drop)?)
+        };
         self.manifest.parts.keys().try_for_each(|name| self.checked(name, drain))
     }
 
@@ -126,10 +131,10 @@ impl Checkpoint {
 
 fn read_manifest(store: &dyn Store, file: &Path) -> Result<Manifest, BoxError> {
     let opened = store.open(file)?;
-    if manifest::MAX_LENGTH < opened.length {
+    if MAX_MANIFEST < opened.length {
         return Err(format!("{} bytes are too many for a manifest", opened.length).into());
     }
     let mut text = Vec::new();
-    opened.bytes.take(manifest::MAX_LENGTH).read_to_end(&mut text)?;
+    opened.bytes.take(MAX_MANIFEST).read_to_end(&mut text)?;
     Manifest::parse(&text)
 }

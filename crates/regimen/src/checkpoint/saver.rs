@@ -1,7 +1,8 @@
 //! The checkpointer in the seat of the saver: what it does at each event.
 //!
 //! ```text
-//! train start        open the run directory, or refuse it
+//! begin              take the lock of the run directory; to train, open the directory, or refuse it
+//! train start        report what came of the last save
 //! step, epoch, and   report what came of the last save
 //! evaluation ends    take what was measured
 //!                    save, if a save is due
@@ -17,9 +18,9 @@ use regimen_core::{
     with_spares,
 };
 
-use super::background::{Background, Desk};
+use super::background::Background;
 use super::take::{goes_on_alike, measured, take};
-use super::{Checkpointer, Checkpoints, Disk, Snapshot, Store, Writer, restore};
+use super::{Checkpointer, Checkpoints, Disk, Snapshot, Store, restore};
 
 impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
     fn events(&self) -> Events {
@@ -36,13 +37,25 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
         ])
     }
 
+    fn begin(&mut self, phase: Phase, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        // Of several ranks one writes, also the files of the callbacks.
+        if moment.state().rank().index != 0 {
+            return Ok(());
+        }
+        self.check()?;
+        match phase {
+            Phase::Train => self.open().map(drop),
+            Phase::Eval | Phase::Predict => self.lock_if_writable(),
+        }
+    }
+
     fn on_event(&mut self, event: Event, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
         // All ranks hold the same state, and one of them writes it.
         if moment.state().rank().index != 0 {
             return Ok(());
         }
         match event {
-            Event::TrainStart => self.begin(moment),
+            Event::TrainStart => self.start(moment),
             Event::TrainEnd => self.end(moment),
             _ if self.training => self.during(event, moment),
             // A pass that was called for by itself leaves nothing to go on from but a pause.
@@ -80,9 +93,7 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
 }
 
 impl Checkpointer {
-    fn begin<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
-        self.check()?;
-        self.open()?;
+    fn start<U: ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
         self.training = true;
         self.when.begin(moment.state().train());
         self.report(moment)
@@ -110,40 +121,6 @@ impl Checkpointer {
             return Err("`Checkpointer::restore_best_at_end` needs `keep_best`, which says by what".into());
         }
         Ok(self.when.check()?)
-    }
-
-    /// Opens the run directory for writing, where it is not open yet.
-    fn open(&mut self) -> Result<&mut Background, BoxError> {
-        let background = match self.background.take() {
-            Some(background) => background,
-            None => Background::new(self.open_desk()?),
-        };
-        Ok(self.background.insert(background))
-    }
-
-    fn open_desk(&mut self) -> Result<Desk, BoxError> {
-        let run = self.run.get_or_insert_with(new_run);
-        let writer = match &self.store {
-            None => Writer::open(&self.dir, &**run)?,
-            Some(store) => Writer::open_on(store.clone(), &self.dir, &**run)?,
-        };
-        let listing = self.checkpoints().list()?;
-        let manifests = listing.checkpoints.iter().map(|checkpoint| checkpoint.manifest());
-        let run = self.run.as_deref();
-        if let Some(other) = manifests.into_iter().find(|other| other.resumable && Some(&*other.run) != run) {
-            let dir = self.dir.display();
-            return Err(format!(
-                "`{dir}` holds checkpoints of another run, the newest of step {}: restore it to go on with \
-                 it, or give another directory",
-                other.step
-            )
-            .into());
-        }
-        for failure in writer.sweep().failures {
-            self.saves.fail(failure.to_string());
-        }
-        let (keep, saves) = (self.keep.clone(), self.saves.clone());
-        Ok(Desk { writer, keep, on_saved: self.on_saved.clone(), saves })
     }
 
     pub(super) fn checkpoints(&self) -> Checkpoints {
@@ -271,11 +248,4 @@ impl Checkpointer {
         let _ = background.wait();
         Ok(())
     }
-}
-
-/// A name for a run that no other has: 128 random bits.
-fn new_run() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    let random = || RandomState::new().hash_one(std::time::SystemTime::now());
-    format!("{:016x}{:016x}", random(), random())
 }

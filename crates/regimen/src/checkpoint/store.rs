@@ -50,7 +50,7 @@ pub trait NewFile: Write + Send {
 pub struct Entry {
     /// The name, without the directory.
     pub name: String,
-    /// Whether it is a directory.
+    /// Whether it is a directory; a link to one is none.
     pub is_dir: bool,
 }
 

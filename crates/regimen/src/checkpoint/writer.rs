@@ -8,7 +8,8 @@ use regimen_core::StateDict;
 
 use super::error::{CheckpointError, failed};
 use super::files::write_files;
-use super::manifest::{Manifest, check_run};
+use super::limits::check_run;
+use super::manifest::Manifest;
 use super::name::{Name, TEMPORARY};
 use super::store::create_dirs;
 use super::{Checkpoint, Checkpoints, Disk, Keep, Lock, Removed, Store, prune};
@@ -49,7 +50,7 @@ pub struct Writer {
     durable: bool,
     /// How many parts are written at a time.
     threads: usize,
-    _lock: Option<Lock>,
+    _lock: Option<Arc<Lock>>,
 }
 
 /// What one checkpoint is to hold. By default a resumable one of step 0 without parts.
@@ -71,11 +72,19 @@ impl Writer {
     /// The writer of `dir` for the run called `run`: makes the directory where it is not there,
     /// and takes its [`Lock`].
     pub fn open(dir: impl Into<PathBuf>, run: impl Into<String>) -> Result<Self, CheckpointError> {
-        let (store, dir) = (Arc::new(Disk), dir.into());
-        create_dirs(&*store, &dir).map_err(failed("create", &dir))?;
-        let lock = Lock::take(&dir)?;
+        let dir = dir.into();
+        let lock = lock_dir(&dir)?;
+        Writer::under(Arc::new(lock), dir, run)
+    }
+
+    /// The same under the directory's `lock`, which was taken before.
+    pub(super) fn under(
+        lock: Arc<Lock>,
+        dir: impl Into<PathBuf>,
+        run: impl Into<String>,
+    ) -> Result<Self, CheckpointError> {
         // Two, so that one syncs while the other writes.
-        Ok(Writer { _lock: Some(lock), threads: 2, ..Writer::open_on(store, dir, run)? })
+        Ok(Writer { _lock: Some(lock), threads: 2, ..Writer::open_on(Arc::new(Disk), dir, run)? })
     }
 
     /// The same in another store. There is no lock: that there is one writer is up to the caller.
@@ -154,11 +163,18 @@ impl Writer {
     /// Removes what `keep` does not ask for, of the checkpoints of this run.
     ///
     /// What it cannot remove it leaves, and says so. Does nothing before the first save, nor after
-    /// one whose last sync failed: the newest checkpoint may then not survive a power cut.
+    /// one whose last sync failed: the newest checkpoint may then not survive a power cut. A checkpoint
+    /// that is a link counts among the others, and is never removed, nor what it leads to.
     pub fn prune(&mut self, keep: &Keep) -> Removed {
         if !self.durable {
             return Removed::default();
         }
         prune::prune(&*self.store, &self.dir, &mut self.saved, keep)
     }
+}
+
+/// Makes `dir` where it is not there, and takes its lock.
+pub(super) fn lock_dir(dir: &Path) -> Result<Lock, CheckpointError> {
+    create_dirs(&Disk, dir).map_err(failed("create", dir))?;
+    Lock::take(dir)
 }

@@ -1,6 +1,6 @@
 //! How positions are written down: numbers and texts one after another.
 
-use regimen_core::{BoxError, Position};
+use regimen_core::{BoxError, MAX_COUNT, Position};
 
 /// Writes a position.
 #[derive(Debug, Default)]
@@ -41,7 +41,8 @@ impl<'a> Decoder<'a> {
     pub(crate) fn number(&mut self) -> Result<u64, BoxError> {
         let (number, rest) = self.rest.split_first_chunk().ok_or_else(foreign)?;
         self.rest = rest;
-        Ok(u64::from_le_bytes(*number))
+        // All of them are counts, and what is damaged must not overflow where it is added to.
+        Some(u64::from_le_bytes(*number)).filter(|number| *number <= MAX_COUNT).ok_or_else(foreign)
     }
 
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], BoxError> {
@@ -77,11 +78,13 @@ mod tests {
             Ok::<_, BoxError>(parts)
         };
         let inner = Position(vec![7]);
-        let whole = Encoder::default().number(u64::MAX).bytes(b"name").position(&inner).finish();
-        assert_eq!(read(&whole).unwrap(), (u64::MAX, b"name".to_vec(), inner));
+        let whole = Encoder::default().number(MAX_COUNT).bytes(b"name").position(&inner).finish();
+        assert_eq!(read(&whole).unwrap(), (MAX_COUNT, b"name".to_vec(), inner));
         for length in 0..whole.0.len() {
             assert!(read(&Position(whole.0[..length].to_vec())).is_err());
         }
         assert!(read(&Position([whole.0.as_slice(), &[0]].concat())).is_err());
+        let large = Encoder::default().number(MAX_COUNT + 1).finish();
+        assert!(Decoder::new(&large).number().is_err());
     }
 }

@@ -11,7 +11,8 @@ pub enum Existing {
     /// Keeps it under the next free name (`metrics.csv.1`, then `.2`), and begins a new file.
     #[default]
     Rename,
-    /// Writes after its end.
+    /// Writes after its end. A last row that a power cut has torn is no record: it is cut off, and
+    /// told as a notice.
     Append,
     /// Empties it.
     Overwrite,

@@ -1,5 +1,7 @@
 //! The two formats of log files.
 
+use std::io::{self, BufRead};
+
 use super::Record;
 use crate::BoxError;
 
@@ -37,4 +39,31 @@ impl Format {
         }
         Ok(bytes)
     }
+
+    /// How many of the `bytes` of a file are whole rows: all but a row at the end that was torn.
+    pub(super) fn whole_rows(self, mut bytes: impl BufRead) -> io::Result<u64> {
+        let (mut line, mut read, mut whole) = (Vec::new(), 0, 0);
+        // A name in quotes may have several lines. Each new row is known by its beginning, so that
+        // one torn earlier does not turn quotes inside out from there on.
+        let mut quoted = false;
+        while bytes.read_until(b'\n', &mut line)? > 0 {
+            if self == Format::Csv {
+                let odd = line.iter().filter(|byte| **byte == b'"').count() % 2 == 1;
+                quoted = (quoted && !begins_row(&line)) != odd;
+            }
+            read += line.len() as u64;
+            if line.ends_with(b"\n") && !quoted {
+                whole = read;
+            }
+            line.clear();
+        }
+        Ok(whole)
+    }
+}
+
+/// Whether a line of a CSV file is the first of a row: a step and a phase.
+fn begins_row(line: &[u8]) -> bool {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let phases = [",train,", ",eval,", ",predict,"];
+    0 < digits && phases.iter().any(|phase| line[digits..].starts_with(phase.as_bytes()))
 }

@@ -1,13 +1,13 @@
 //! A file of records that only grows, and is cut back where a run is restored.
 
 use std::borrow::Cow;
-use std::fmt::Display;
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, Metadata};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use super::existing::{Existing, set_aside};
 use super::format::Format;
+use super::open_file::{Mark, OpenFile, failed};
 use super::{MetricSink, Record};
 use crate::{BoxError, StateDict, Stateful};
 
@@ -15,37 +15,33 @@ use crate::{BoxError, StateDict, Stateful};
 ///
 /// The records of one moment are one write, and nothing is held back: a run that is killed loses
 /// none, a machine that loses power at most the tail of one write after the last checkpoint. A
-/// write that fails is taken back, so the file stays whole.
+/// write that fails is taken back, so the file stays whole. A file that was cut, replaced or removed
+/// while the run writes to it is an error of the next write.
 ///
-/// **Resume.** A checkpoint holds the file's length, and the file is on disk before the checkpoint
-/// is. A restored run cuts the file to that length when it is called, and writes on from there:
-/// the log is the one of a run that was never interrupted. A file that is shorter, or is no longer
-/// the same, is an error.
+/// **Resume.** A checkpoint holds the file's length and the CRC-32 of its bytes, and the file is on
+/// disk before the checkpoint is. A restored run cuts the file to that length when it is called, and
+/// writes on from there: the log is the one of a run that was never interrupted. A file that is
+/// shorter, or whose bytes up to there are not those that were written, is an error and stays as it
+/// is.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
     format: Format,
     pub(super) existing: Existing,
-    /// The length to cut back to, from a checkpoint.
-    restored: Option<u64>,
-    open: Option<Open>,
-}
-
-#[derive(Debug)]
-struct Open {
-    file: File,
-    length: u64,
-    /// A pipe or a device can neither be cut nor synced; it is written to all the same.
-    is_regular: bool,
+    /// Where to cut it back to, from a checkpoint.
+    restored: Option<Mark>,
+    open: Option<OpenFile>,
+    /// What is worth telling of how it was opened.
+    notice: Option<String>,
 }
 
 impl LogFile {
     pub(super) fn new(path: PathBuf, format: Format) -> Self {
-        LogFile { path, format, existing: Existing::default(), restored: None, open: None }
+        LogFile { path, format, existing: Existing::default(), restored: None, open: None, notice: None }
     }
 
     /// Opens the file where a restored run goes on, or a new one begins.
-    fn opened(&mut self) -> Result<&mut Open, BoxError> {
+    fn opened(&mut self) -> Result<&mut OpenFile, BoxError> {
         let open = match self.open.take() {
             Some(open) => open,
             None => self.begin()?,
@@ -54,117 +50,95 @@ impl LogFile {
         Ok(self.open.insert(open))
     }
 
-    fn begin(&self) -> Result<Open, BoxError> {
+    fn begin(&mut self) -> Result<OpenFile, BoxError> {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder).map_err(|cause| self.failed("create the folder of", cause))?;
         }
-        let found = fs::metadata(&self.path).ok().filter(fs::Metadata::is_file).map_or(0, |file| file.len());
-        if let Some(length) = self.restored {
-            return self.cut_back(found, length);
+        let found = fs::metadata(&self.path).ok();
+        // There is no going back in a pipe or a device.
+        let can_be_cut = found.as_ref().is_none_or(Metadata::is_file);
+        let found = found.filter(Metadata::is_file).map_or(0, |file| file.len());
+        if let Some(mark) = self.restored.filter(|_| can_be_cut) {
+            return self.cut_back(found, mark);
         }
         if found > 0 && self.existing == Existing::Rename {
             set_aside(&self.path).map_err(|cause| self.failed("set aside", cause))?;
         }
-        let mut open = self.open_file()?;
-        if open.length > 0 {
+        let mut open = OpenFile::open(&self.path)?;
+        if open.length() > 0 {
             match self.existing {
-                Existing::Overwrite => open.cut(0).map_err(|cause| self.failed("empty", cause))?,
-                Existing::Append | Existing::Rename => self.check_end(&mut open)?,
+                Existing::Overwrite => {
+                    let emptied = open.keep(0, crc32fast::Hasher::new());
+                    emptied.map_err(|cause| self.failed("empty", cause))?;
+                }
+                Existing::Append | Existing::Rename => self.mend_end(&mut open)?,
             }
         }
-        if open.length == 0 {
-            open.append(self.format.header().as_bytes()).map_err(|cause| self.failed("write", cause))?;
+        if open.length() == 0 {
+            open.append(self.format.header().as_bytes())?;
         }
         Ok(open)
     }
 
-    fn cut_back(&self, found: u64, length: u64) -> Result<Open, BoxError> {
+    /// Cuts the file, which has `found` bytes, back to where the checkpoint was made.
+    fn cut_back(&self, found: u64, Mark { length, checksum }: Mark) -> Result<OpenFile, BoxError> {
         let path = self.path.display();
+        let refusal = |why: String| -> BoxError {
+            format!("the log {path} {why}; put the file back, or log to another path").into()
+        };
         if found < length {
-            return Err(format!(
-                "the log {path} has {found} bytes, but {length} when the checkpoint was made; \
-                 put the file back, or log to another path"
-            )
-            .into());
+            return Err(refusal(format!("has {found} bytes, but {length} when the checkpoint was made")));
         }
-        let mut open = self.open_file()?;
-        let last = open.byte(length - 1).map_err(|cause| self.failed("read", cause))?;
-        if last != b'\n' {
-            return Err(format!(
-                "the log {path} is not the one of this run: no line ends at byte {length}; \
-                 put the file back, or log to another path"
-            )
-            .into());
+        let mut open = OpenFile::open(&self.path)?;
+        let read = |cause: io::Error| self.failed("read", cause);
+        let mut last = [0];
+        open.bytes(length - 1, length).and_then(|mut end| end.read_exact(&mut last)).map_err(read)?;
+        if last != *b"\n" {
+            return Err(refusal(format!("is not the one of this run: no line ends at byte {length}")));
         }
-        open.cut(length).map_err(|cause| self.failed("cut back", cause))?;
+        let here = open.checksum(length).map_err(read)?;
+        if checksum.is_some_and(|written| written != here.clone().finalize()) {
+            return Err(refusal(format!(
+                "is not the one of this run: its first {length} bytes are not those that were written"
+            )));
+        }
+        open.keep(length, here).map_err(|cause| self.failed("cut back", cause))?;
         Ok(open)
     }
 
-    fn open_file(&self) -> Result<Open, BoxError> {
-        let mut options = File::options();
-        let options = options.read(true).write(true).create(true).truncate(false);
-        let open = options.open(&self.path).and_then(|file| {
-            let found = file.metadata()?;
-            let length = if found.is_file() { found.len() } else { 0 };
-            Ok(Open { file, length, is_regular: found.is_file() })
-        });
-        open.map_err(|cause| self.failed("open", cause))
-    }
-
-    /// Refuses to append to other columns, and ends a line that a power cut has torn.
-    fn check_end(&self, open: &mut Open) -> Result<(), BoxError> {
-        let header = self.format.header();
-        let read = |cause| self.failed("read", cause);
+    /// Refuses to append to other columns, and cuts off a row that a power cut has torn: it is no
+    /// record, and no program could read on behind it.
+    fn mend_end(&mut self, open: &mut OpenFile) -> Result<(), BoxError> {
+        let (path, header) = (self.path.display(), self.format.header());
+        let read = |cause: io::Error| self.failed("read", cause);
+        let refusal = |why: String| -> BoxError {
+            format!("cannot append to {path}: {why}; log to another path").into()
+        };
         let mut beginning = Vec::new();
-        open.file.rewind().map_err(read)?;
-        (&open.file).take(header.len() as u64).read_to_end(&mut beginning).map_err(read)?;
-        if beginning != header.as_bytes() {
-            let (path, columns) = (self.path.display(), header.trim_end());
-            return Err(format!(
-                "cannot append to {path}: it does not begin with `{columns}`; log to another path"
-            )
-            .into());
+        let begin = open.bytes(0, open.length().min(header.len() as u64));
+        begin.and_then(|mut bytes| bytes.read_to_end(&mut beginning)).map_err(read)?;
+        let torn_header = open.length() < header.len() as u64 && header.as_bytes().starts_with(&beginning);
+        if beginning != header.as_bytes() && !torn_header {
+            return Err(refusal(format!("it does not begin with `{}`", header.trim_end())));
         }
-        let torn = open.byte(open.length - 1).map_err(read)? != b'\n';
-        let end = if torn { "\n" } else { "" };
-        open.append(end.as_bytes()).map_err(|cause| self.failed("write", cause))
-    }
-
-    fn failed(&self, verb: &str, cause: impl Display) -> BoxError {
-        let path = self.path.display();
-        format!(
-            "cannot {verb} the log {path}: {cause}; check its folder and the space there, or log elsewhere"
-        )
-        .into()
-    }
-}
-
-impl Open {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.is_regular {
-            self.file.seek(SeekFrom::Start(self.length))?;
+        let whole = open.bytes(0, open.length()).and_then(|bytes| self.format.whole_rows(bytes));
+        let whole = whole.map_err(read)?;
+        if whole < open.length() && !torn_header {
+            let mut torn = Vec::new();
+            let end = open.bytes(whole, open.length());
+            end.and_then(|bytes| bytes.take(200).read_to_end(&mut torn)).map_err(read)?;
+            let torn = String::from_utf8_lossy(&torn).into_owned();
+            if !torn.starts_with(|first: char| first.is_ascii_digit() || first == '{' || first == '\0') {
+                return Err(refusal(format!("its last line is no record: {torn:?}")));
+            }
+            self.notice = Some(format!("the last row of the log {path} was torn, and is cut off: {torn:?}"));
         }
-        if let Err(cause) = self.file.write_all(bytes) {
-            // Half a record would otherwise stand in the middle of the file once there is space
-            // again. Where this fails too, the next write goes over it.
-            let _ = self.file.set_len(self.length);
-            return Err(cause);
-        }
-        self.length += bytes.len() as u64;
-        Ok(())
+        let kept = open.checksum(whole).and_then(|checksum| open.keep(whole, checksum));
+        kept.map_err(|cause| self.failed("mend", cause))
     }
 
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)?;
-        self.length = length;
-        Ok(())
-    }
-
-    fn byte(&mut self, at: u64) -> io::Result<u8> {
-        let mut byte = [0];
-        self.file.seek(SeekFrom::Start(at))?;
-        self.file.read_exact(&mut byte)?;
-        Ok(byte[0])
+    fn failed(&self, verb: &str, cause: io::Error) -> BoxError {
+        failed(&self.path, verb, cause)
     }
 }
 
@@ -178,18 +152,17 @@ impl MetricSink for LogFile {
         self.opened().map(drop)
     }
 
+    fn notice(&mut self) -> Option<String> {
+        self.notice.take()
+    }
+
     fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError> {
         let lines = self.format.encode(records)?;
-        self.opened()?.append(&lines).map_err(|cause| self.failed("write", cause))
+        self.opened()?.append(&lines)
     }
 
     fn flush(&mut self) -> Result<(), BoxError> {
-        match &self.open {
-            Some(Open { file, is_regular: true, .. }) => {
-                file.sync_data().map_err(|cause| self.failed("sync", cause))
-            }
-            _ => Ok(()),
-        }
+        self.open.as_mut().map_or(Ok(()), OpenFile::sync)
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
@@ -197,24 +170,35 @@ impl MetricSink for LogFile {
     }
 }
 
-/// The length, 0 where nothing was written yet.
+/// The length, 0 where nothing was written yet, and the checksum of so many bytes.
 impl Stateful for LogFile {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
-        let length = self.open.as_ref().map_or(0, |open| open.length);
-        dict.insert("length", self.restored.unwrap_or(length))?;
+        let Mark { length, checksum } =
+            self.restored.or(self.open.as_ref().map(OpenFile::mark)).unwrap_or_default();
+        dict.insert("length", length)?;
+        if let Some(checksum) = checksum {
+            dict.insert(CHECKSUM, checksum)?;
+        }
         Ok(dict)
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         // A log that had written nothing has nothing to go on from: cutting to 0 would empty a
         // file that belongs to another run.
-        self.restored = Some(dict.get("length")?).filter(|&length: &u64| length > 0);
+        self.restored = Some(read_mark(dict)?).filter(|mark| mark.length > 0);
         self.open = None;
         Ok(())
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        dict.get::<u64>("length").map(drop)
+        read_mark(dict).map(drop)
     }
+}
+
+const CHECKSUM: &str = "crc32";
+
+fn read_mark(dict: &StateDict) -> Result<Mark, BoxError> {
+    let checksum = dict.contains(CHECKSUM).then(|| dict.get(CHECKSUM)).transpose()?;
+    Ok(Mark { length: dict.get("length")?, checksum })
 }

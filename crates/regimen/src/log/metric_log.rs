@@ -188,6 +188,9 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
             _ => {
                 self.seen = state.train();
                 let result = self.sink.open();
+                if let Some(notice) = self.sink.notice() {
+                    state.notify(notice);
+                }
                 self.settle(result, state)
             }
         }

@@ -15,6 +15,7 @@ mod existing;
 mod format;
 mod log_file;
 mod metric_log;
+mod open_file;
 mod record;
 mod sink;
 

@@ -10,10 +10,17 @@ pub trait MetricSink: Send {
     /// Names the log in errors and checkpoints. Two logs of one run need two names.
     fn name(&self) -> Cow<'static, str>;
 
-    /// A call of an entry point begins. It comes again in later calls, and changes nothing then.
+    /// A call of an entry point begins; the run's saver has its lock already. It comes again in later
+    /// calls, and changes nothing then.
     /// What cannot work is best refused here, before hours of training.
     fn open(&mut self) -> Result<(), BoxError> {
         Ok(())
+    }
+
+    /// What is worth telling about the log, once, and no error: asked for after each
+    /// [`open`](MetricSink::open), and told as a [notice](crate::State::notices).
+    fn notice(&mut self) -> Option<String> {
+        None
     }
 
     /// Writes the records of one moment, in order: all of them or, where it returns an error, none.

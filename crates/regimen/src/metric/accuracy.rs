@@ -118,7 +118,7 @@ impl Stateful for Accuracy {
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         self.check_state_dict(dict)?;
         let mut loaded = Accuracy { k: self.k, ..Accuracy::new() };
-        loaded.add_count(dict.get("correct")?, dict.get("total")?)?;
+        loaded.add_count(dict.count("correct")?, dict.count("total")?)?;
         *self = loaded;
         Ok(())
     }
@@ -128,6 +128,6 @@ impl Stateful for Accuracy {
         if k != self.k {
             return Err(format!("the saved accuracy is top-{k}, this one top-{}", self.k).into());
         }
-        dict.get::<u64>("correct").and(dict.get::<u64>("total")).map(drop)
+        dict.count("correct").and(dict.count("total")).map(drop)
     }
 }

@@ -1,19 +1,23 @@
 //! Handlers that wake a thread, and the thread that asks the run to pause.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use regimen_core::StopHandle;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::flag;
 use signal_hook::iterator::{Handle, Signals};
-use signal_hook::low_level::{signal_name, unregister};
-use signal_hook::{SigId, flag};
+use signal_hook::low_level::{exit, signal_name};
 
 const SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGUSR1];
 /// What shells report of a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
+/// A signal that comes again within this time is the same one, delivered twice.
+const ECHO: Duration = Duration::from_millis(500);
 
 /// Registered handlers and the thread they wake.
 #[derive(Debug)]
@@ -21,7 +25,6 @@ pub(super) struct Watch {
     /// Tells the thread to end.
     handle: Handle,
     thread: Option<JoinHandle<()>>,
-    second_interrupt: Vec<SigId>,
     _seat: Seat,
 }
 
@@ -31,30 +34,49 @@ impl Watch {
         let mut signals = Signals::new(SIGNALS)?;
         let handle = signals.handle();
         let watch = move || {
+            let mut heard = Heard::default();
             for signal in signals.forever() {
-                run.stop(signal_name(signal).unwrap_or("signal"));
+                match heard.what_to_do(signal, Instant::now()) {
+                    Do::Pause => run.stop(signal_name(signal).unwrap_or("signal")),
+                    Do::Nothing => {}
+                    // This thread waits for nothing but signals, so it works while the run hangs.
+                    Do::Exit => exit(INTERRUPTED),
+                }
             }
         };
         let thread = thread::Builder::new().name("regimen-signals".to_owned()).spawn(watch)?;
-        let mut watch = Watch { handle, thread: Some(thread), second_interrupt: Vec::new(), _seat: seat };
-        // Handlers are called in the order of their registration, so the first SIGINT finds the
-        // flag down and raises it. It works even while the run or the thread hangs.
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let end = flag::register_conditional_shutdown(SIGINT, INTERRUPTED, Arc::clone(&interrupted))?;
-        watch.second_interrupt.push(end);
-        watch.second_interrupt.push(flag::register(SIGINT, interrupted)?);
-        Ok(watch)
+        Ok(Watch { handle, thread: Some(thread), _seat: seat })
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        for id in self.second_interrupt.drain(..) {
-            unregister(id);
-        }
         self.handle.close();
         // A panic of the thread has nothing to say: all it does is set a flag.
         let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// When each signal was heard last, its echoes left out.
+#[derive(Debug, Default)]
+struct Heard(BTreeMap<i32, Instant>);
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Do {
+    Pause,
+    Nothing,
+    Exit,
+}
+
+impl Heard {
+    fn what_to_do(&mut self, signal: i32, now: Instant) -> Do {
+        let before = self.0.get(&signal).copied();
+        if before.is_some_and(|before| now.saturating_duration_since(before) < ECHO) {
+            return Do::Nothing;
+        }
+        self.0.insert(signal, now);
+        if signal == SIGINT && before.is_some() { Do::Exit } else { Do::Pause }
     }
 }
 
@@ -91,5 +113,30 @@ impl Drop for Seat {
         let mut seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
         seats.taken -= 1;
         IDLE.store(seats.taken == 0, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Checks what is done at each of `signals`, which come at so many milliseconds.
+    fn check(signals: &[(i32, u64, Do)]) {
+        let (mut heard, start) = (Heard::default(), Instant::now());
+        for &(signal, at, expected) in signals {
+            let done = heard.what_to_do(signal, start + Duration::from_millis(at));
+            assert_eq!(done, expected, "{signal} at {at} of {signals:?}");
+        }
+    }
+
+    #[test]
+    fn a_signal_within_half_a_second_is_an_echo_and_a_later_interrupt_is_the_second() {
+        use Do::*;
+        check(&[(SIGINT, 0, Pause), (SIGINT, 0, Nothing), (SIGINT, 499, Nothing), (SIGINT, 500, Exit)]);
+        check(&[(SIGINT, 7, Pause), (SIGINT, 60_007, Exit)]);
+        // What is held down is not put off for ever.
+        check(&[(SIGINT, 0, Pause), (SIGINT, 300, Nothing), (SIGINT, 600, Exit)]);
+        check(&[(SIGTERM, 0, Pause), (SIGTERM, 1, Nothing), (SIGTERM, 500, Pause), (SIGTERM, 999, Nothing)]);
+        check(&[(SIGUSR1, 0, Pause), (SIGTERM, 1, Pause), (SIGINT, 2, Pause), (SIGUSR1, 3, Nothing)]);
     }
 }

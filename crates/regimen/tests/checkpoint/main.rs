@@ -6,8 +6,12 @@ mod common;
 mod contract;
 mod crash;
 mod damage;
+mod differential;
 mod faults;
 mod format;
+mod limits;
+#[cfg(unix)]
+mod links;
 mod lock;
 mod python;
 mod restore;

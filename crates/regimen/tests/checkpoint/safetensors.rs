@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use regimen::checkpoint::safetensors::{read, write};
 use regimen::{Array, Dtype, StateDict};
 
-const DTYPES: [(Dtype, TheirDtype); 13] = [
+pub(crate) const DTYPES: [(Dtype, TheirDtype); 13] = [
     (Dtype::Bool, TheirDtype::BOOL),
     (Dtype::U8, TheirDtype::U8),
     (Dtype::I8, TheirDtype::I8),
@@ -22,14 +22,14 @@ const DTYPES: [(Dtype, TheirDtype); 13] = [
     (Dtype::F64, TheirDtype::F64),
 ];
 
-fn ours(dict: &StateDict) -> Vec<u8> {
+pub(crate) fn ours(dict: &StateDict) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(dict, &mut bytes).unwrap();
     bytes
 }
 
 /// What the crate reads, as a dict.
-fn theirs(bytes: &[u8]) -> Result<StateDict, String> {
+pub(crate) fn theirs(bytes: &[u8]) -> Result<StateDict, String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut dict = StateDict::new();
     for (name, view) in tensors.iter() {
@@ -41,7 +41,7 @@ fn theirs(bytes: &[u8]) -> Result<StateDict, String> {
     Ok(dict)
 }
 
-fn any_dict() -> impl Strategy<Value = StateDict> {
+pub(crate) fn any_dict() -> impl Strategy<Value = StateDict> {
     let shape = prop::collection::vec(0..4_usize, 0..4);
     let array = (0..DTYPES.len(), shape, any::<u64>()).prop_map(|(dtype, shape, fill)| {
         let dtype = DTYPES[dtype].0;

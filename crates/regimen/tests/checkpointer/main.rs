@@ -11,3 +11,4 @@ mod resume;
 #[cfg(unix)]
 mod signals;
 mod when;
+mod writers;

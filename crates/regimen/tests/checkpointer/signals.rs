@@ -15,6 +15,8 @@ use crate::common::Walk;
 const DIR: &str = "REGIMEN_TEST_SIGNALS_DIR";
 /// How long each step takes, in milliseconds; 2 by default.
 const STEP_MS: &str = "REGIMEN_TEST_SIGNALS_STEP_MS";
+/// How often the first step sends SIGINT to its own process, 20 ms apart.
+const RAISE: &str = "REGIMEN_TEST_SIGNALS_RAISE";
 /// Whether to live on after the guard is dropped.
 const LIVE_ON: &str = "REGIMEN_TEST_SIGNALS_LIVE_ON";
 
@@ -23,10 +25,16 @@ const LIVE_ON: &str = "REGIMEN_TEST_SIGNALS_LIVE_ON";
 fn train_in_a_child_process() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let step = std::env::var(STEP_MS).map_or(2, |step| step.parse().unwrap());
+    let mut raise: u64 = std::env::var(RAISE).map_or(0, |times| times.parse().unwrap());
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit)
         .on(Event::TrainStepEnd, move |state: &mut State, _: &mut Walk| {
             say(&format!("step {}", state.train().steps));
+            for _ in 0..std::mem::take(&mut raise) {
+                signal_hook::low_level::raise(signal_hook::consts::SIGINT).unwrap();
+                // So that the system does not deliver two as one.
+                std::thread::sleep(Duration::from_millis(20));
+            }
             std::thread::sleep(Duration::from_millis(step));
         })
         .saver(Checkpointer::new(dir).every(Every::steps(10)).keep_last(2));
@@ -109,11 +117,21 @@ fn a_signal_at_any_moment_is_a_pause_with_a_newer_checkpoint() {
 }
 
 #[test]
+fn an_interrupt_that_is_delivered_twice_is_one_and_the_run_is_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut training = Training::start(dir.path(), &[(RAISE, "3")]);
+    let said = training.says_at_the_end();
+    let status = training.child.wait().unwrap();
+    assert!(status.success(), "{status}");
+    assert_eq!((said.as_deref(), newest(dir.path())), (Some("paused: SIGINT, 1 steps"), 1));
+}
+
+#[test]
 fn a_second_interrupt_ends_the_process_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let mut training = Training::start(dir.path(), &[(STEP_MS, "60000")]);
     assert_eq!(training.says().unwrap(), "step 1");
-    // Two that come at once may be delivered as one, so it is sent until the process is gone.
+    // Two that come within half a second are one, so it is sent until the process is gone.
     while training.child.try_wait().unwrap().is_none() {
         training.send("INT");
         std::thread::sleep(Duration::from_millis(1));

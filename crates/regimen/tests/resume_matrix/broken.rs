@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use regimen::checkpoint::Checkpointer;
 use regimen::{
-    AppState, Array, At, BoxError, Data, Error, Event, Events, Loss, Mode, Moment, Precision, Restored,
-    Saver, StateDict, Which, load_parts, save_parts,
+    AppState, Array, At, BoxError, Data, Error, Event, Events, Loss, Mode, Moment, Phase, Precision,
+    Restored, Saver, StateDict, Which, load_parts, save_parts,
 };
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::resume_matrix::ResumeFixture;
@@ -122,6 +122,10 @@ struct Forgetful {
 impl<U: AppState> Saver<U> for Forgetful {
     fn events(&self) -> Events {
         Saver::<U>::events(&self.saver)
+    }
+
+    fn begin(&mut self, phase: Phase, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        self.saver.begin(phase, moment)
     }
 
     fn on_event(&mut self, event: Event, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {

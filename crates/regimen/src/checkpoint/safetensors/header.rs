@@ -1,13 +1,8 @@
 //! The header of a safetensors file: which arrays it holds, and where.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-use std::fmt;
-
 use regimen_core::{BoxError, Dtype};
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+use super::json::{Arrays, Place};
 
 /// The arrays of a file in the order in which their bytes follow one another, without gaps.
 pub type Header = Vec<(String, Layout)>;
@@ -24,9 +19,9 @@ pub struct Layout {
 }
 
 /// The key under which other writers keep text about the file. We write none and read past it.
-const METADATA: &str = "__metadata__";
+pub(super) const METADATA: &str = "__metadata__";
 
-const DTYPES: [(Dtype, &str); 13] = [
+pub(super) const DTYPES: [(Dtype, &str); 13] = [
     (Dtype::Bool, "BOOL"),
     (Dtype::U8, "U8"),
     (Dtype::I8, "I8"),
@@ -65,7 +60,8 @@ pub(super) fn render(header: &Header) -> Result<String, BoxError> {
 
 /// Reads the text of a header. Its arrays must fill exactly `data` bytes.
 pub(super) fn parse(text: &[u8], data: u64) -> Result<Header, BoxError> {
-    let Arrays(arrays) = serde_json::from_slice(text).map_err(|cause| format!("header: {cause}"))?;
+    let text = std::str::from_utf8(text).map_err(|cause| format!("header: {cause}"))?;
+    let Arrays(arrays) = serde_json::from_str(text).map_err(|cause| format!("header: {cause}"))?;
     let mut arrays: Vec<(String, Place)> = arrays.into_iter().collect();
     // An empty array begins where the next one does, so the end decides between the two.
     arrays.sort_by_key(|(_, place)| (place.start, place.end));
@@ -85,92 +81,4 @@ pub(super) fn parse(text: &[u8], data: u64) -> Result<Header, BoxError> {
         return Err(format!("the header speaks of {at} bytes of arrays, the file holds {data}").into());
     }
     Ok(header)
-}
-
-struct Arrays(BTreeMap<String, Place>);
-
-struct Place {
-    layout: Layout,
-    start: u64,
-    end: u64,
-}
-
-impl<'de> Deserialize<'de> for Arrays {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ArraysVisitor)
-    }
-}
-
-struct ArraysVisitor;
-
-impl<'de> Visitor<'de> for ArraysVisitor {
-    type Value = Arrays;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("arrays by name")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Arrays, M::Error> {
-        let mut arrays = BTreeMap::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if name == METADATA {
-                map.next_value::<Metadata>()?;
-                continue;
-            }
-            match arrays.entry(name) {
-                Entry::Occupied(entry) => {
-                    return Err(M::Error::custom(format_args!("two arrays are named `{}`", entry.key())));
-                }
-                Entry::Vacant(entry) => {
-                    let info: Info<'_> = map.next_value()?;
-                    let place = info.place();
-                    entry.insert(place.map_err(M::Error::custom)?);
-                }
-            }
-        }
-        Ok(Arrays(arrays))
-    }
-}
-
-/// What the header says of one array.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Info<'a> {
-    #[serde(borrow)]
-    dtype: Cow<'a, str>,
-    shape: Vec<usize>,
-    data_offsets: (u64, u64),
-}
-
-impl Info<'_> {
-    fn place(self) -> Result<Place, BoxError> {
-        let Info { dtype, shape, data_offsets: (start, end) } = self;
-        let listed = DTYPES.iter().find(|(_, name)| *name == dtype);
-        let &(dtype, _) = listed.ok_or_else(|| format!("arrays of type `{dtype}` cannot be read"))?;
-        let bytes = shape.iter().try_fold(dtype.size(), |bytes, &n| bytes.checked_mul(n));
-        let bytes = bytes.ok_or_else(|| format!("shape {shape:?} is too large"))?;
-        Ok(Place { layout: Layout { dtype, shape, bytes }, start, end })
-    }
-}
-
-/// Text by text, read past.
-struct Metadata;
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Metadata)
-    }
-}
-
-impl<'de> Visitor<'de> for Metadata {
-    type Value = Metadata;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("text by text")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Metadata, M::Error> {
-        while map.next_entry::<Cow<'_, str>, Cow<'_, str>>()?.is_some() {}
-        Ok(Metadata)
-    }
 }

@@ -4,6 +4,7 @@ use std::io::Read;
 
 use regimen_core::{Array, BoxError, StateDict};
 
+use super::super::limits::MAX_HEADER;
 use super::header::{Header, parse};
 
 /// Reads the safetensors file of `length` bytes that `source` gives.
@@ -21,9 +22,6 @@ pub fn read(source: &mut dyn Read, length: u64) -> Result<StateDict, BoxError> {
     }
     Ok(dict)
 }
-
-/// As large a header as other readers take.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// Reads only which arrays the file holds, and leaves `source` at the first of their bytes.
 pub fn read_header(source: &mut dyn Read, length: u64) -> Result<Header, BoxError> {

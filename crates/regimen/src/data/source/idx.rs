@@ -28,6 +28,8 @@ use crate::data::dataset::beyond;
 pub struct Idx {
     name: String,
     shape: Vec<usize>,
+    /// How many values each sample has.
+    width: usize,
     values: Vec<u8>,
 }
 
@@ -35,8 +37,8 @@ impl Idx {
     /// Reads the file at `path`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BoxError> {
         let path = path.as_ref();
-        let (shape, values) = parse(open_unpacked(path)?).map_err(|error| about(path, error))?;
-        Ok(Idx { name: file_name(path), shape, values })
+        let (shape, width, values) = parse(open_unpacked(path)?).map_err(|error| about(path, error))?;
+        Ok(Idx { name: file_name(path), shape, width, values })
     }
 
     /// The extent of each dimension; the first is the number of samples.
@@ -52,14 +54,9 @@ impl Idx {
     /// The samples as arrays of `N` values each. Fails where they have another number.
     pub fn arrays<const N: usize>(&self) -> Result<Vec<[u8; N]>, BoxError> {
         match self.values.as_chunks() {
-            (arrays, []) if self.width() == N => Ok(arrays.to_vec()),
-            _ => Err(format!("samples of `{}` have {} values, not {N}", self.name, self.width()).into()),
+            (arrays, []) if self.width == N => Ok(arrays.to_vec()),
+            _ => Err(format!("samples of `{}` have {} values, not {N}", self.name, self.width).into()),
         }
-    }
-
-    /// How many values each sample has.
-    fn width(&self) -> usize {
-        self.shape[1..].iter().product()
     }
 }
 
@@ -74,8 +71,7 @@ impl Dataset for Idx {
         if index >= self.len() {
             return Err(beyond(self.len()));
         }
-        let width = self.width();
-        Ok(self.values[index * width..][..width].to_vec())
+        Ok(self.values[index * self.width..][..self.width].to_vec())
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -84,8 +80,9 @@ impl Dataset for Idx {
 }
 
 /// Two zero bytes, the type of a value, the number of dimensions, their extents in big-endian
-/// order, the values. Never takes more memory than there are bytes to read.
-fn parse(mut bytes: impl Read) -> Result<(Vec<usize>, Vec<u8>), BoxError> {
+/// order, the values. The result is the extents, how many values each sample has, and the values;
+/// it never takes more memory than there are bytes to read.
+fn parse(mut bytes: impl Read) -> Result<(Vec<usize>, usize, Vec<u8>), BoxError> {
     let mut magic = [0; 4];
     bytes.read_exact(&mut magic).map_err(|error| format!("no idx header: {error}"))?;
     let [0, 0, kind, dimensions] = magic else {
@@ -103,18 +100,20 @@ fn parse(mut bytes: impl Read) -> Result<(Vec<usize>, Vec<u8>), BoxError> {
         bytes.read_exact(&mut extent).map_err(|error| format!("the idx header is cut off: {error}"))?;
         shape.push(u32::from_be_bytes(extent) as usize);
     }
-    let size = shape.iter().try_fold(1_u64, |size, &extent| size.checked_mul(extent as u64));
-    let size =
-        size.filter(|&size| size < u64::MAX).ok_or_else(|| format!("the shape {shape:?} is too large"))?;
+    // Of a file without samples too: what one of them would take must be a number.
+    let product =
+        |extents: &[usize]| extents.iter().try_fold(1_usize, |size, &extent| size.checked_mul(extent));
+    let sizes = product(&shape[1..]).zip(product(&shape)).filter(|&(_, size)| size < usize::MAX);
+    let (width, size) = sizes.ok_or_else(|| format!("the shape {shape:?} is too large"))?;
     let mut values = Vec::new();
     // One more than there should be, to see whether there is more.
-    bytes.take(size + 1).read_to_end(&mut values)?;
-    match values.len() as u64 {
+    bytes.take(size as u64 + 1).read_to_end(&mut values)?;
+    match values.len() {
         found if found < size => {
             Err(format!("cut off: {size} values are announced, {found} are there").into())
         }
         found if found > size => Err(format!("there is more than the {size} values announced").into()),
-        _ => Ok((shape, values)),
+        _ => Ok((shape, width, values)),
     }
 }
 

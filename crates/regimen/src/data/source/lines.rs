@@ -11,8 +11,9 @@ use super::{about, file_name};
 use crate::data::position::{Decoder, Encoder};
 use crate::data::stream::{Reader, Stream, StreamAt};
 
-/// The lines of a UTF-8 text file as a [`Stream`], without their line ends. Its position is a
-/// place in the file: any is found again in constant time.
+/// The lines of a UTF-8 text file as a [`Stream`], without their line ends and without the byte
+/// order mark that a file may begin with. Its position is a place in the file: any is found again
+/// in constant time. A file that has become shorter than its position is an error.
 #[derive(Clone, Debug)]
 pub struct Lines {
     path: PathBuf,
@@ -25,6 +26,9 @@ impl Lines {
     }
 }
 
+/// What some programs write first, to say that a text is UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 impl Stream for Lines {
     type Item = String;
     type Reader<'a> = LinesReader;
@@ -36,9 +40,23 @@ impl Stream for Lines {
             (line, byte) = (position.number()?, position.number()?);
             position.end()?;
         }
-        let mut file = File::open(&self.path).map_err(|error| about(&self.path, error))?;
-        file.seek(SeekFrom::Start(byte)).map_err(|error| about(&self.path, error))?;
-        Ok(LinesReader { path: self.path.clone(), file: BufReader::new(file), line, byte })
+        let failed = |error| about(&self.path, error);
+        let file = File::open(&self.path).map_err(failed)?;
+        let mut file = BufReader::new(file);
+        if byte > 0 {
+            let length = file.get_ref().metadata().map_err(failed)?.len();
+            if byte > length {
+                return Err(about(
+                    &self.path,
+                    format!("{byte} bytes of it were read before, and it has {length} now"),
+                ));
+            }
+            file.seek(SeekFrom::Start(byte)).map_err(failed)?;
+        } else if file.fill_buf().map_err(failed)?.starts_with(BYTE_ORDER_MARK) {
+            byte = BYTE_ORDER_MARK.len() as u64;
+            file.consume(BYTE_ORDER_MARK.len());
+        }
+        Ok(LinesReader { path: self.path.clone(), file, line, byte })
     }
 
     fn name(&self) -> Cow<'_, str> {

@@ -1,6 +1,7 @@
 //! Files that hold samples.
 
 mod csv;
+mod gzip;
 mod idx;
 #[cfg(feature = "images")]
 mod images;
@@ -12,10 +13,10 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use regimen_core::BoxError;
 
 pub use self::csv::Csv;
+use self::gzip::Unpacked;
 pub use self::idx::Idx;
 #[cfg(feature = "images")]
 pub use self::images::ImageFolder;
@@ -28,11 +29,11 @@ fn about(path: &Path, cause: impl std::fmt::Display) -> BoxError {
     format!("file `{}`: {cause}", path.display()).into()
 }
 
-/// The bytes of the file at `path`; those of a gzip file unpacked.
+/// The bytes of the file at `path`, unpacked where it is called `.gz`.
 fn open_unpacked(path: &Path) -> Result<Box<dyn Read>, BoxError> {
     let file = BufReader::new(File::open(path).map_err(|error| about(path, error))?);
-    let packed = path.extension().is_some_and(|extension| extension == "gz");
-    Ok(if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) })
+    let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+    Ok(if packed { Box::new(Unpacked::new(file)) } else { Box::new(file) })
 }
 
 /// The name of a file without its folder, to call a dataset by.

@@ -43,8 +43,20 @@ impl TokenWidth {
     }
 }
 
+/// How files begin that are taken for raw tokens by mistake, and what to do about them.
+const OTHER_FORMATS: &[(&[u8], &str)] = &[
+    (b"\x93NUMPY", "a .npy file, not raw tokens; write the array with `tofile`"),
+    (b"PK\x03\x04", "a zip file (or .npz), not raw tokens; unpack it first"),
+    // The flags behind the two bytes are those of all common writers: two alone are one token.
+    (b"\x1f\x8b\x08\x00", "packed by gzip, not raw tokens; unpack it first"),
+    (b"\x1f\x8b\x08\x08", "packed by gzip, not raw tokens; unpack it first"),
+    // The numbers 20240520 and 1.
+    (b"\x88\xd8\x34\x01\x01\0\0\0", "a file of llm.c, not raw tokens; cut off its header of 1,024 bytes"),
+];
+
 impl TokenFile {
-    /// Maps the file at `path`.
+    /// Maps the file at `path`. One of another format whose first bytes give it away (`.npy`,
+    /// gzip) is an error, since its header would be read as tokens.
     ///
     /// While it is open nobody may cut the file short, or the process is ended by the system at
     /// the next read of a token that is gone. One that is written over gives the new tokens.
@@ -55,6 +67,9 @@ impl TokenFile {
         // written over meanwhile cannot break a promise of the type of what is read; that it is
         // not cut short is what the documentation asks of the caller.
         let bytes = unsafe { Mmap::map(&file) }.map_err(|error| about(path, error))?;
+        if let Some((_, what)) = OTHER_FORMATS.iter().find(|(head, _)| bytes.starts_with(head)) {
+            return Err(about(path, what));
+        }
         if bytes.len() % width.bytes() != 0 {
             let (length, width) = (bytes.len(), width.bytes());
             return Err(about(

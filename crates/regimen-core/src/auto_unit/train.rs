@@ -1,0 +1,144 @@
+//! A training step: what becomes of a batch.
+
+use super::averaging::Counted;
+use super::settings::Count;
+use super::window::Stage;
+use super::{AutoUnit, NonFinite, TRAIN_LOSS, anomaly, checked};
+use crate::watch::watched;
+use crate::{BoxError, Engine, Mode, Phase, Plateau, State, Step, StepResults, Task, ToDevice, TrainUnit};
+
+impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
+    type Batch = T::Batch;
+
+    fn train_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
+        let step = Step::new(state, Mode::Train);
+        self.close_step()?;
+        self.drop_foreign_window(self.window.is_foreign(step.index), state);
+        self.count = Count { updates: state.train().updates, epochs: step.epoch };
+        self.set_frozen()?;
+        let AutoUnit { engine, task, settings, frozen, step_is_open, .. } = self;
+        let batch = batch.to_device(&engine.device(Mode::Train))?;
+        engine.keep_buffers()?;
+        *step_is_open = true;
+        engine.seed(step.seed);
+        let mut compute =
+            || engine.with_module(Mode::Train, |module| task.compute_loss(&step, module, &batch));
+        let (computed, first) = if settings.detect_anomaly { watched(compute) } else { (compute(), None) };
+        let (loss, output) = computed?;
+        if settings.holds_statistics && frozen.contains(&true) {
+            engine.restore_buffers(Some(frozen))?;
+        }
+        let (weight, value) = (checked(loss.weight)?, engine.value(&loss.mean)?);
+        // A loss of weight 0 is not looked at.
+        let is_finite = weight == 0.0 || value.is_finite();
+        if !is_finite && (settings.detect_anomaly || settings.non_finite == NonFinite::Error) {
+            return Err(anomaly::of_loss(engine, value, first));
+        }
+        if self.window.is_torn(value, weight) {
+            self.discard();
+        }
+        if self.window.stage().is_none() {
+            self.hold(&loss.mean, value, weight, is_finite)?;
+        }
+        if let (Some(Stage::Added), Some(hook)) = (self.window.stage(), &mut self.settings.after_backward)
+            && weight > 0.0
+        {
+            hook(&mut self.engine, state)?;
+        }
+        let mut results = StepResults::new(value, weight, output);
+        if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
+            self.update(state, &mut results)?;
+        } else {
+            self.window.end_step(step.index);
+            if is_finite {
+                state.log(TRAIN_LOSS, value, weight);
+            }
+        }
+        self.step_is_open = false;
+        state.set_pending_steps(self.window.steps());
+        state.commit_step();
+        self.task.on_train_step_end(state, &batch, results)
+    }
+
+    fn on_train_start(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.settings.check(self.engine.groups())?;
+        self.scaler.check()?;
+        self.average.as_ref().map_or(Ok(()), |average| average.averaging.check())?;
+        self.plateau.as_ref().map_or(Ok(()), Plateau::check)?;
+        self.set_precision()?;
+        // A scaled gradient may overflow: that is found, and no anomaly.
+        self.engine.detect_anomaly(self.settings.detect_anomaly && !self.settings.is_scaling());
+        self.count = Count { updates: state.train().updates, epochs: state.train().epochs };
+        self.changes.drain(..).for_each(|change| state.notify(change));
+        state.set_pending_steps(self.window.steps());
+        self.task.on_train_start(state)
+    }
+
+    fn on_train_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
+        // Those of this run ended with their epoch.
+        self.drop_foreign_window(self.window.steps() > 0, state);
+        self.count.epochs = state.train().epochs;
+        self.task.on_train_epoch_start(state)
+    }
+
+    fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        // The epoch may end without a step that knew to be its last: by a cap that is lower now.
+        if self.window.steps() > 0 {
+            self.update(state, &mut StepResults::new(f64::NAN, 0.0, ()))?;
+            state.set_pending_steps(0);
+        }
+        self.add_to_average(Counted::Epoch(self.count.epochs))?;
+        self.task.on_train_epoch_end(state)?;
+        self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Train, state))
+    }
+
+    fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        if self.settings.non_finite != NonFinite::Ignore
+            && let Some(name) = self.engine.not_finite_parameter()?
+        {
+            return Err(format!(
+                "the weights are not finite after the last update: `{name}`; go on from a checkpoint, and \
+                 find the cause with `detect_anomaly`"
+            )
+            .into());
+        }
+        self.task.on_train_end(state)
+    }
+}
+
+impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
+    /// Adds the gradients of a loss to those held, if they count for something.
+    fn hold(&mut self, loss: &E::Scalar, value: f64, weight: f64, is_finite: bool) -> Result<(), BoxError> {
+        let scale = self.gradient_scale();
+        let AutoUnit { engine, settings, window, .. } = self;
+        window.begin(value, weight, settings.accumulate, scale.is_some());
+        if weight > 0.0 && (is_finite || settings.non_finite == NonFinite::Ignore) {
+            engine.backward(loss, window.backward_factor(scale)).map_err(|cause| {
+                match settings.detect_anomaly {
+                    true => anomaly::of_gradients(engine, cause.to_string().trim_end_matches('.')),
+                    false => cause,
+                }
+            })?;
+            if settings.detect_anomaly && scale.is_none() {
+                anomaly::check_gradients(engine)?;
+            }
+        }
+        window.reach(Stage::Added);
+        if !is_finite && settings.non_finite == NonFinite::Skip {
+            window.spoil();
+        }
+        Ok(())
+    }
+
+    /// Drops what another run has left in the window.
+    fn drop_foreign_window(&mut self, is_foreign: bool, state: &mut State) {
+        if is_foreign {
+            let steps = self.window.steps();
+            let steps = if steps == 1 { "1 step".to_owned() } else { format!("{steps} steps") };
+            state.notify(format!(
+                "the gradients of {steps} that another run left without an update are dropped"
+            ));
+            self.discard();
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A log that is open: what this run has written of it, and whether that is still there.
+
+use std::fmt::Display;
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::BoxError;
+
+/// A file to whose end records are written.
+///
+/// Before each write the file must be the one that was opened, and as long as it was left: who cuts,
+/// replaces or removes a log under a run is told of at once, in place of a hole in it.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    /// Of all bytes up to `length`.
+    checksum: crc32fast::Hasher,
+    /// A pipe or a device can neither be cut nor synced; it is written to all the same.
+    is_regular: bool,
+    /// Half a record stands behind `length`, from a write that failed and could not be taken back.
+    torn: bool,
+}
+
+/// How far a log was written, and the CRC-32 of all bytes up to there; older checkpoints lack it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    pub(super) length: u64,
+    pub(super) checksum: Option<u32>,
+}
+
+impl OpenFile {
+    /// Opens the file at `path`, which is made where it is not there. Its content is not looked at:
+    /// [`keep`](OpenFile::keep) says how much of it stays.
+    pub(super) fn open(path: &Path) -> Result<Self, BoxError> {
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let open = options.open(path).and_then(|file| {
+            let found = file.metadata()?;
+            let length = if found.is_file() { found.len() } else { 0 };
+            let (path, is_regular) = (path.to_owned(), found.is_file());
+            Ok(OpenFile { path, file, length, checksum: crc32fast::Hasher::new(), is_regular, torn: false })
+        });
+        open.map_err(|cause| failed(path, "open", cause))
+    }
+
+    /// Its length.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// How far it was written. The beginning for what is no file: there is no going back in it.
+    pub(super) fn mark(&self) -> Mark {
+        let checksum = Some(self.checksum.clone().finalize());
+        if self.is_regular { Mark { length: self.length, checksum } } else { Mark::default() }
+    }
+
+    /// Its bytes from `start` to `end`.
+    pub(super) fn bytes(&self, start: u64, end: u64) -> io::Result<impl BufRead> {
+        (&self.file).seek(SeekFrom::Start(start))?;
+        Ok(BufReader::new(&self.file).take(end - start))
+    }
+
+    /// The checksum of its first `length` bytes.
+    pub(super) fn checksum(&self, length: u64) -> io::Result<crc32fast::Hasher> {
+        let (mut bytes, mut checksum) = (self.bytes(0, length)?, crc32fast::Hasher::new());
+        loop {
+            let piece = bytes.fill_buf()?;
+            if piece.is_empty() {
+                return Ok(checksum);
+            }
+            checksum.update(piece);
+            let read = piece.len();
+            bytes.consume(read);
+        }
+    }
+
+    /// Cuts it to its first `length` bytes, whose checksum is `checksum`.
+    pub(super) fn keep(&mut self, length: u64, checksum: crc32fast::Hasher) -> io::Result<()> {
+        if length != self.length {
+            self.file.set_len(length)?;
+        }
+        (self.length, self.checksum) = (length, checksum);
+        Ok(())
+    }
+
+    /// Writes `bytes` to its end: all of them or, where it returns an error, none.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        self.check()?;
+        self.write(bytes).map_err(|cause| failed(&self.path, "write", cause))
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_regular {
+            self.file.seek(SeekFrom::Start(self.length))?;
+        }
+        if let Err(cause) = self.file.write_all(bytes) {
+            // Half a record would otherwise stand in the middle of the file once there is space again.
+            self.torn = self.is_regular && self.file.set_len(self.length).is_err();
+            return Err(cause);
+        }
+        self.checksum.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Makes what was written last.
+    pub(super) fn sync(&mut self) -> Result<(), BoxError> {
+        self.check()?;
+        let synced = if self.is_regular { self.file.sync_data() } else { Ok(()) };
+        synced.map_err(|cause| failed(&self.path, "sync", cause))
+    }
+
+    /// An error where the file at the path is not the one that was written, or not as it was left.
+    fn check(&mut self) -> Result<(), BoxError> {
+        if !self.is_regular {
+            return Ok(());
+        }
+        if self.torn {
+            self.file.set_len(self.length).map_err(|cause| failed(&self.path, "mend", cause))?;
+            self.torn = false;
+        }
+        let ours = self.file.metadata().map_err(|cause| failed(&self.path, "look at", cause))?;
+        let changed = match fs::metadata(&self.path) {
+            Ok(there) if is_same(&there, &ours) && there.len() == self.length => return Ok(()),
+            Ok(there) if is_same(&there, &ours) => {
+                format!("it has {} bytes, and {} were written", there.len(), self.length)
+            }
+            Ok(_) => "another file is in its place".to_owned(),
+            Err(cause) => format!("it cannot be found: {cause}"),
+        };
+        let path = self.path.display();
+        Err(format!(
+            "the log {path} was changed under the run: {changed}; log to a path that nothing else writes to"
+        )
+        .into())
+    }
+}
+
+/// Whether both are of one file.
+#[cfg(unix)]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Elsewhere a file that is open can be neither replaced nor removed.
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
+/// The error of doing something to the log at `path`.
+pub(super) fn failed(path: &Path, verb: &str, cause: impl Display) -> BoxError {
+    let path = path.display();
+    format!("cannot {verb} the log {path}: {cause}; check its folder and the space there, or log elsewhere")
+        .into()
+}
