@@ -5,24 +5,23 @@ use std::collections::BTreeMap;
 
 use regimen::callback::EarlyStopping;
 use regimen::{
-    AppState, BoxError, EVAL_LOSS, Ended, Error, EvalUnit, Evaluate, Event, PredictUnit, Report, Run,
+    AppState, BoxError, EVAL_LOSS, Ended, Error, EvalUnit, Event, Phase, PredictUnit, Report, Run, StateDict,
     TrainUnit, load_parts, save_parts,
 };
-use regimen::{Phase, StateDict};
 
 use super::auto::auto;
-use super::case::{Act, Between, Call, Case, Item, resumable};
+use super::case::{Act, Between, Call, Case, Item};
 use super::data::Batches;
 use super::outcome::Outcome;
 use super::plain::Plain;
 use super::recorder::{MemorySaver, Recorder, Trouble};
-use super::world::{At, Pass, Place, Saved, Shared};
+use super::world::{At, Place, Saved, Shared};
 
 /// More calls than any case makes that comes to its end.
 const CALLS: usize = 200;
 
 /// What the unit of a case can do.
-trait Subject:
+pub(super) trait Subject:
     TrainUnit<Batch = Item> + EvalUnit<Batch = Item> + PredictUnit<Batch = Item, Output = u64> + AppState
 {
 }
@@ -74,10 +73,11 @@ fn process<U: Subject>(
     process.calls()
 }
 
-struct Process<'c, 'u, U> {
-    run: Run<'u, U>,
+/// A unit and a run, from a restart to the next.
+pub(super) struct Process<'c, 'u, U> {
+    pub(super) run: Run<'u, U>,
     case: &'c Case,
-    shared: Shared,
+    pub(super) shared: Shared,
 }
 
 impl<U: Subject> Process<'_, '_, U> {
@@ -156,7 +156,7 @@ impl<U: Subject> Process<'_, '_, U> {
         Outcome::new(parts, run, world.seen.clone(), world.at.ended.clone()).map(End::Done)
     }
 
-    fn data<'d>(&self, items: &'d [Item], turn: u64) -> Batches<'d> {
+    pub(super) fn data<'d>(&self, items: &'d [Item], turn: u64) -> Batches<'d> {
         Batches { items, reading: self.case.settings.reading, turn, shared: self.shared.clone() }
     }
 
@@ -186,65 +186,8 @@ impl<U: Subject> Process<'_, '_, U> {
         Ok(true)
     }
 
-    /// Begins a pass by hand.
-    fn begin(&mut self, predicts: bool, batches: u64, resumable: bool) -> Result<(), String> {
-        let mut world = self.shared.lock();
-        let resumable = resumable.then_some(world.passes);
-        world.passes += 1;
-        world.at.pass = Some(Pass { predicts, resumable, batches, steps: Vec::new(), done: false });
-        drop(world);
-        self.pass()
-    }
-
-    /// Goes on with the last pass by hand, if that was said of it. Nothing comes of it where the pass is
-    /// finished.
-    fn resume(&mut self) -> Result<(), String> {
-        let resumable = self.shared.lock().at.pass.as_ref().and_then(|pass| pass.resumable);
-        if resumable.is_some() { self.pass() } else { Ok(()) }
-    }
-
-    /// Makes the pass that was begun, or the rest of it.
-    fn pass(&mut self) -> Result<(), String> {
-        let pass = self.shared.lock().at.pass.clone();
-        let Some(Pass { predicts, resumable: name, batches, .. }) = pass else { return Ok(()) };
-        let config = name.map_or(Evaluate::whole(), resumable);
-        let item = |id: u64| (100 + id, 7.0 + id as f64, 1.0 + id as f64);
-        let items: Vec<Item> = (0..batches).map(item).collect();
-        let data = self.data(&items, 0);
-        let waiting = self.before(true);
-        let result = if predicts {
-            let shared = &self.shared;
-            self.run.predict(&data, config, |id| {
-                shared.visit(Place::Sink)?;
-                shared.lock().at.pass.iter_mut().for_each(|pass| pass.steps.push((id, 0, 0)));
-                Ok(())
-            })
-        } else {
-            self.run.evaluate(&data, config)
-        };
-        let phase = if predicts { Phase::Predict } else { Phase::Eval };
-        let report = self.after(result, phase, waiting)?;
-        let pass = self.shared.lock().at.pass.clone();
-        let (Some(pass), Some(report)) = (pass, report) else { return Ok(()) };
-        let ids: Vec<u64> = pass.steps.iter().map(|(id, ..)| *id).collect();
-        if ids != items.iter().map(|(id, ..)| *id).collect::<Vec<_>>() {
-            return Err(format!("a pass by hand over {batches} batches, from 100 on, was {ids:?}"));
-        }
-        let weighed = |f: fn(f64, f64) -> f64| {
-            let weighed = pass.steps.iter().map(|(_, x, w)| f(f64::from_bits(*x), f64::from_bits(*w)));
-            weighed.fold(0.0, |sum, x| sum + x)
-        };
-        let mean = weighed(|loss, weight| loss * weight) / weighed(|_, weight| weight);
-        match report.metric(&EVAL_LOSS) {
-            Some(told) if !predicts && told.to_bits() != mean.to_bits() => {
-                Err(format!("an evaluation by hand says {told}, and the mean of its steps is {mean}"))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Notes that a call begins; says whether a request to stop is waiting.
-    fn before(&self, by_hand: bool) -> bool {
+    pub(super) fn before(&self, by_hand: bool) -> bool {
         let mut world = self.shared.lock();
         world.by_hand = by_hand;
         world.struck.clear();
@@ -253,7 +196,7 @@ impl<U: Subject> Process<'_, '_, U> {
 
     /// The report of a call that came to its end. An error where a call ended otherwise than by what
     /// happened in it.
-    fn after(
+    pub(super) fn after(
         &self,
         result: Result<Report, Error>,
         phase: Phase,

@@ -4,8 +4,10 @@
 mod auto;
 mod case;
 mod data;
+mod draw;
 mod drive;
 mod outcome;
+mod pass;
 mod plain;
 mod recorder;
 mod world;

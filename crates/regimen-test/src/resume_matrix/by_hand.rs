@@ -6,7 +6,8 @@ use std::path::Path;
 use regimen_core::{AutoUnit, BoxError, Data, Evaluate, Predict, Run};
 
 use super::ResumeFixture;
-use super::fit::{Crop, Crops, append};
+use super::crops::{Crop, Crops};
+use super::fit::append;
 
 /// Where predictions are written.
 const PREDICTIONS: &str = "predictions";
@@ -28,9 +29,9 @@ pub(super) fn pass_by_hand<F: ResumeFixture>(
     Ok(())
 }
 
-/// A prediction that goes on with the one before, if that was not finished.
+/// A prediction that goes on with the one before.
 fn resumed() -> Predict {
-    Predict::whole()
+    Predict::whole().resume("other data")
 }
 
 /// Begins a prediction into a file, which is paused behind its first output.

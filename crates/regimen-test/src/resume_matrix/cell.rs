@@ -63,12 +63,12 @@ impl Cell {
     /// Errors and panics in steps, by turns in all places, after which the run goes on in the same
     /// process, and after which it goes on from the last checkpoint in another.
     pub fn faults() -> Vec<Cell> {
-        let fault = |n: usize, panics| Fault { at: 1 + n as u64 * 5 % (CALLS - 2), place: n % 4, panics };
+        let fault = |n: usize, panics| Fault { at: 1 + n as u64 * 5 % 56, place: n % 4, panics };
         let each = (0..16).flat_map(|n| [false, true].map(|panics| fault(n, panics)));
         each.flat_map(|fault| {
             let goes_on = Cell::new(&[], |_| fault.place).with(|_| Trouble::Fails(fault));
             // A checkpoint is there by then.
-            let later = Fault { at: 40 + fault.at % 40, ..fault };
+            let later = Fault { at: 26 + fault.at % 28, ..fault };
             let stopped = move |leg| if leg == 0 { Trouble::FailsAndEnds(later) } else { Trouble::None };
             [goes_on, Cell::new(&[CALLS], |_| fault.place).with(stopped)]
         })
@@ -87,7 +87,7 @@ impl Cell {
     pub fn final_stops() -> Vec<Cell> {
         let whole = Cell::new(&[], |_| 0).with(|_| Trouble::EndsEarly);
         let pauses = (40..45).map(|stop| Cell::new(&[stop], |_| 0).with(|_| Trouble::EndsEarly));
-        let errors = (40..45).map(|at| Cell::new(&[], |_| 0).with(|_| Trouble::EndsEarlyAndFails(at)));
+        let errors = (40..=46).map(|at| Cell::new(&[], |_| 0).with(|_| Trouble::EndsEarlyAndFails(at)));
         std::iter::once(whole).chain(pauses).chain(errors).collect()
     }
 

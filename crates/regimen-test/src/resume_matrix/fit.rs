@@ -1,11 +1,8 @@
 //! The run itself, or a part of it.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use regimen::callback::{EarlyStopping, LearningRateMonitor};
 use regimen::checkpoint::Checkpointer;
@@ -18,7 +15,7 @@ use regimen_core::{
 };
 
 use super::by_hand::{continue_prediction, pass_by_hand, predict};
-use super::trouble::{Fault, PLACES};
+use super::crops::{Armed, Crop, Crops};
 use super::{Leg, ResumeFixture, Trouble};
 use crate::engine_suite::ROWS;
 
@@ -46,7 +43,7 @@ pub(super) const CHECKPOINTS: &str = "checkpoints";
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
     let fault = Armed::new(leg.trouble.fault());
-    let task = Crops { fixture, order: String::new(), by_hand: false, fault: fault.clone() };
+    let task = Crops::new(fixture, &fault);
     let engine = fixture.regularized();
     // The last of several groups: with all frozen there is nothing to train.
     let last_group = engine.groups().iter().skip(1).last().cloned();
@@ -81,13 +78,10 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
             .on(Event::EvalStepEnd, stop_after(stop, &handle));
     }
     if let Trouble::EndsEarlyAndFails(at) = leg.trouble {
-        let mut waits = true;
-        run = run.on(Event::TrainStepEnd, fail_after(at)).on(Event::EvalStepEnd, fail_after(at));
-        run = run.on(Event::EvalEpochEnd, move |state: &mut State, _: &mut _| match steps(state) {
-            // The last step of an evaluation, behind which the rule has decided.
-            45 if at == 44 && std::mem::take(&mut waits) => Err("told to fail".into()),
-            _ => Ok(()),
-        });
+        run = match at {
+            46 => run.on(Event::EvalEpochEnd, fail_after(45)),
+            _ => run.on(Event::TrainStepEnd, fail_after(at)).on(Event::EvalStepEnd, fail_after(at)),
+        };
     }
     if run.restore_latest()?.is_some() != begun {
         return Err("a checkpoint is to be restored in every process but the first".into());
@@ -159,9 +153,6 @@ fn stop_after<U>(stop: u64, handle: &StopHandle) -> impl FnMut(&mut State, &mut 
     }
 }
 
-/// The first row, and the one after the last, of a run of rows.
-pub(super) type Crop = (u64, u64);
-
 /// Ten crops an epoch in another order each time, of two to five rows that are drawn anew.
 fn train_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
     let crop = |index: usize, random: &mut Random| {
@@ -183,97 +174,6 @@ fn eval_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop
 /// A crop is a whole batch.
 fn only(crops: Vec<Crop>) -> Result<Crop, BoxError> {
     crops.first().copied().ok_or_else(|| "a batch without a crop".into())
-}
-
-/// A fault that strikes once.
-#[derive(Clone)]
-struct Armed {
-    fault: Option<Fault>,
-    waits: Arc<AtomicBool>,
-}
-
-impl Armed {
-    fn new(fault: Option<Fault>) -> Self {
-        Armed { fault, waits: Arc::new(AtomicBool::new(fault.is_some())) }
-    }
-
-    fn has_struck(&self) -> bool {
-        self.fault.is_some() && !self.waits.load(Ordering::Relaxed)
-    }
-
-    /// Comes to `place`, with so many steps made.
-    #[expect(clippy::panic, reason = "to panic is what it was told")]
-    fn strike(&self, place: &str, steps: u64) -> Result<(), BoxError> {
-        let Some(fault) = self.fault.filter(|fault| PLACES[fault.place] == place && fault.at <= steps) else {
-            return Ok(());
-        };
-        match (self.waits.swap(false, Ordering::Relaxed), fault.panics) {
-            (false, _) => Ok(()),
-            (true, false) => Err("told to fail".into()),
-            (true, true) => panic!("told to panic"),
-        }
-    }
-
-    fn hook<E>(
-        &self,
-        place: &'static str,
-    ) -> impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + use<E> {
-        let armed = self.clone();
-        move |_, state| armed.strike(place, steps(state))
-    }
-}
-
-/// The loss of a fixture as a task that writes down which rows it was given.
-pub(super) struct Crops<'f, F> {
-    fixture: &'f F,
-    order: String,
-    /// The call under way is one by hand, of which nothing is written down.
-    pub(super) by_hand: bool,
-    fault: Armed,
-}
-
-impl<F: ResumeFixture> Task<F::Engine> for Crops<'_, F> {
-    type Batch = (Crop, F::Batch);
-    type Output = ();
-
-    fn compute_loss(
-        &mut self,
-        step: &Step,
-        module: &<F::Engine as Engine>::Module,
-        (rows, batch): &Self::Batch,
-    ) -> Result<(Loss<<F::Engine as Engine>::Scalar>, ()), BoxError> {
-        if !self.by_hand {
-            writeln!(self.order, "{:?} {} of epoch {}: rows {rows:?}", step.mode, step.index, step.epoch)?;
-            if step.is_train() {
-                self.fault.strike("loss", step.index)?;
-            }
-        }
-        Ok((self.fixture.loss(step.mode, module, batch)?, ()))
-    }
-
-    fn on_train_step_end(
-        &mut self,
-        state: &mut State,
-        _: &Self::Batch,
-        _: StepResults<()>,
-    ) -> Result<(), BoxError> {
-        self.fault.strike("on_train_step_end", steps(state))
-    }
-}
-
-impl<F: ResumeFixture> PredictTask<F::Engine> for Crops<'_, F> {
-    type Input = (Crop, F::Batch);
-    type Prediction = Crop;
-
-    fn predict(
-        &mut self,
-        _: &Step,
-        module: &<F::Engine as Engine>::Module,
-        (rows, batch): Self::Input,
-    ) -> Result<Crop, BoxError> {
-        self.fixture.loss(Mode::Eval, module, &batch)?;
-        Ok(rows)
-    }
 }
 
 /// The metrics of every epoch in `report`, a line each, and how the run ended unless it was paused.

@@ -6,7 +6,9 @@
 //! schedule that falls on a plateau, a group that is frozen at first, averaged weights, early
 //! stopping, a CSV and a JSON-lines log, and a [`Checkpointer`]. A [`Cell`] says
 //! after which of its steps it is paused by its [`StopHandle`](regimen_core::StopHandle), and how
-//! many workers read its data before and after that. Each part of a cell is a process of its own.
+//! many workers read its data before and after that. Each part of a cell is a process of its own, and
+//! a [`Trouble`] may befall it: passes by hand over other data, a step that fails, another cap, a
+//! final stop at the end of an epoch, a prediction that is paused with it.
 //!
 //! Compared with the run in one piece are, to the bit: every part of the last checkpoint
 //! (parameters, running statistics, optimizer, averaged weights, accumulation window, scale of
@@ -26,6 +28,7 @@
 
 mod by_hand;
 mod cell;
+mod crops;
 mod fit;
 mod outcome;
 mod process;

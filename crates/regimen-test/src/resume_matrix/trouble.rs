@@ -23,7 +23,8 @@ pub enum Trouble {
     Uncapped,
     /// Early stopping ends the run in an evaluation at the last step of an epoch.
     EndsEarly,
-    /// The same, with an error behind so many steps.
+    /// The same, with an error behind so many steps; one step further than there are, behind the whole
+    /// evaluation.
     EndsEarlyAndFails(u64),
     /// Behind its pause a prediction begins that is paused too; it is continued before the next part.
     Predicts,
@@ -32,8 +33,7 @@ pub enum Trouble {
 /// A step that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// After how many steps, those of evaluations among them: the first training step then, where the
-    /// place is one of training.
+    /// After how many training steps: the first time then that the run comes to the place.
     pub at: u64,
     /// Where: one of [`PLACES`].
     pub place: usize,
