@@ -1,6 +1,6 @@
 //! Data: what gives batches, epoch by epoch, from any position.
 
-use crate::BoxError;
+use crate::{BoxError, Position};
 
 /// Gives batches, epoch by epoch.
 ///
@@ -23,12 +23,13 @@ pub trait Data {
     where
         Self: 'a;
 
-    /// Begins, or continues, the epoch that `at` names. The batches before `at.skip` must cost
-    /// nothing where the data can seek.
+    /// Begins, or continues, the epoch that `at` names. What was consumed already must cost nothing
+    /// where the data can seek, and is an error where the data has become shorter than that.
     fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError>;
 
     /// How many batches an epoch has, from its beginning; none where that is not known before
-    /// the end. Data that says a number and gives another is an error of the run.
+    /// the end. Data that says a number and gives another is an error of the run. Where
+    /// [`Epoch::batches_left`] says a number, that one counts.
     fn batches(&self) -> Option<u64> {
         None
     }
@@ -40,9 +41,10 @@ pub trait Data {
 pub struct At<'a> {
     /// Completed epochs of the phase: 0 for the first.
     pub epoch: u64,
-    /// Batches of this epoch that were consumed already.
+    /// Batches of this epoch that were consumed already, of whatever size they were.
     pub skip: u64,
-    /// For sources that cannot seek: the position after the last batch consumed in this epoch.
+    /// The position that the last batch consumed in this epoch brought. Where there is one it says
+    /// where to go on; where there is none, as in data that counts batches, `skip` does.
     pub position: Option<&'a Position>,
     /// The seed of the run.
     pub seed: u64,
@@ -83,10 +85,6 @@ impl Default for Rank {
     }
 }
 
-/// Where a source that cannot seek stands, in its own words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position(pub Vec<u8>);
-
 /// One epoch under way.
 pub trait Epoch {
     /// What one step consumes.
@@ -94,6 +92,15 @@ pub trait Epoch {
 
     /// The next batch; none at the end of the epoch. After an error the loop asks no further.
     fn next(&mut self) -> Option<Result<Fetched<Self::Batch>, BoxError>>;
+
+    /// How many batches are still to come; none where that is not known, or where it is what
+    /// [`Data::batches`] says less those consumed.
+    ///
+    /// An epoch that was continued with batches of another size must say. One that wraps another
+    /// epoch passes on what that says.
+    fn batches_left(&self) -> Option<u64> {
+        None
+    }
 
     /// Something worth telling that is no error (a slow worker, a sample skipped), once.
     /// It becomes a notice of the run.
@@ -109,12 +116,13 @@ pub struct Fetched<B> {
     pub batch: B,
     /// How many samples are in it: what limits and throughput by samples count.
     pub samples: u64,
-    /// Where the source stands after it; none where the number of batches says it all.
+    /// Where the data stands after it, over all ranks; none where the number of batches says it
+    /// all.
     pub position: Option<Position>,
 }
 
 impl<B> Fetched<B> {
-    /// A batch of `samples` samples from data that can seek.
+    /// A batch of `samples` samples from data that counts batches.
     pub fn new(batch: B, samples: u64) -> Self {
         Fetched { batch, samples, position: None }
     }
@@ -125,6 +133,10 @@ impl<E: Epoch + ?Sized> Epoch for Box<E> {
 
     fn next(&mut self) -> Option<Result<Fetched<E::Batch>, BoxError>> {
         (**self).next()
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        (**self).batches_left()
     }
 
     fn notice(&mut self) -> Option<String> {

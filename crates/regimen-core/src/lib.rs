@@ -38,6 +38,7 @@ mod names;
 mod on;
 mod passes;
 mod phase;
+mod position;
 mod precision;
 mod random;
 mod reader;
@@ -61,7 +62,7 @@ pub use auto_unit::{
     Unreached,
 };
 pub use callback::Callback;
-pub use data::{At, Data, DynData, Epoch, Fetched, Position, Rank};
+pub use data::{At, Data, DynData, Epoch, Fetched, Rank};
 pub use engine::{Bucket, Engine, Mode, ToDevice};
 pub use entry::{evaluate, fit, predict, train};
 pub use error::{BoxError, Error, Kind, Place, Source};
@@ -72,6 +73,7 @@ pub use metric::{Key, Metric, Metrics, Reduction};
 pub use names::any_of;
 pub use on::Outcome;
 pub use phase::{Phase, Progress};
+pub use position::Position;
 pub use precision::Precision;
 pub use random::{Random, keyed};
 pub use report::{Ended, EpochMetrics, Report};

@@ -165,6 +165,7 @@ where
     };
     let reader = Reader::open(data, at, limits.steps_per_epoch);
     let mut reader = reader.map_err(|caught| caught.at(&run.state, Source::Data))?;
+    run.state.expected[P::PHASE as usize].steps_in_epoch = reader.steps();
     loop {
         if eval_every.is_some() && run.state.eval_due {
             if run.state.must_stop() {

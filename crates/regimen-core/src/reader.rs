@@ -7,7 +7,7 @@ use crate::{At, BoxError, Data, Epoch, Fetched};
 /// ahead; an error met while reading ahead waits until its batch is due.
 pub(crate) struct Reader<E: Epoch> {
     epoch: E,
-    /// How many batches the epoch has, by what the data says.
+    /// How many batches the epoch has, those before it was opened included, by what the data says.
     announced: Option<u64>,
     cap: Option<u64>,
     ahead: Option<Next<E::Batch>>,
@@ -22,7 +22,22 @@ impl<E: Epoch> Reader<E> {
         D: Data<Epoch<'a> = E> + ?Sized,
         E: Epoch<Batch = D::Batch> + 'a,
     {
-        guard(|| Ok(Reader { epoch: data.epoch(at)?, announced: data.batches(), cap, ahead: None }))
+        guard(|| {
+            let epoch = data.epoch(at)?;
+            let announced = match epoch.batches_left() {
+                Some(left) => at.skip.checked_add(left),
+                None => data.batches(),
+            };
+            if let Some(announced) = announced.filter(|&announced| announced < at.skip) {
+                return Err(shorter(at.skip, announced));
+            }
+            Ok(Reader { epoch, announced, cap, ahead: None })
+        })
+    }
+
+    /// How many steps the epoch has, those before it was opened included, where that is known.
+    pub(crate) fn steps(&self) -> Option<u64> {
+        [self.announced, self.cap].into_iter().flatten().min()
     }
 
     /// Whether the epoch is over after `done` batches.
@@ -58,6 +73,12 @@ impl<E: Epoch> Reader<E> {
     fn peek_is_end(&mut self) -> bool {
         matches!(self.ahead.get_or_insert_with(|| read(&mut self.epoch)), Ok(None))
     }
+}
+
+/// The error of an epoch that is over before the place where it is to go on.
+pub(crate) fn shorter(consumed: u64, batches: u64) -> BoxError {
+    format!("{consumed} batches were consumed of an epoch that has {batches} now: the data became shorter")
+        .into()
 }
 
 fn read<E: Epoch>(epoch: &mut E) -> Next<E::Batch> {

@@ -63,6 +63,9 @@ pub struct Restored {
     pub from: String,
     /// What was passed over on the way, and why: newer ones that are damaged.
     pub skipped: Vec<String>,
+    /// What is not as it was saved: parts that were left out or begin anew, hyper-parameters that
+    /// differ. Each is told as a notice too.
+    pub differences: Vec<String>,
 }
 
 /// A run between two things it does: all there is to save, and all there is to restore.

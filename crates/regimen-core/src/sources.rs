@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::reader::shorter;
 use crate::{At, BoxError, Data, Epoch, Fetched};
 
 /// A batch a step, in the order of the slice; each counts as one sample (see [`counted`]).
@@ -13,8 +14,9 @@ impl<B: Clone> Data for [B] {
         B: 'a;
 
     fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
-        let skip = usize::try_from(at.skip)?.min(self.len());
-        Ok(Batches(self[skip..].iter().cloned()))
+        let left = usize::try_from(at.skip).ok().and_then(|skip| self.get(skip..));
+        let left = left.ok_or_else(|| shorter(at.skip, self.len() as u64))?;
+        Ok(Batches(left.iter().cloned()))
     }
 
     fn batches(&self) -> Option<u64> {
@@ -88,8 +90,10 @@ impl<I: Iterator, F: Fn(u64) -> I> Data for FromFn<F> {
 
     fn epoch(&self, at: At<'_>) -> Result<Batches<I>, BoxError> {
         let mut batches = (self.0)(at.epoch);
-        if let Some(last) = at.skip.checked_sub(1) {
-            batches.nth(usize::try_from(last)?);
+        if let Some(last) = at.skip.checked_sub(1)
+            && batches.nth(usize::try_from(last)?).is_none()
+        {
+            return Err(shorter(at.skip, (self.0)(at.epoch).take(last as usize).count() as u64));
         }
         Ok(Batches(batches))
     }
@@ -168,6 +172,10 @@ impl<E: Epoch, F: Fn(&E::Batch) -> u64> Epoch for CountedEpoch<'_, E, F> {
     fn next(&mut self) -> Option<Result<Fetched<E::Batch>, BoxError>> {
         let fetched = self.epoch.next()?;
         Some(fetched.map(|fetched| Fetched { samples: (self.samples)(&fetched.batch), ..fetched }))
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        self.epoch.batches_left()
     }
 
     fn notice(&mut self) -> Option<String> {

@@ -541,8 +541,8 @@ impl Stateful for PhaseState {
         dict.insert_all("metrics", self.metrics.state_dict()?)?;
         dict.insert("epoch_open", u8::from(self.epoch_open))?;
         dict.insert("last_in_epoch", u8::from(self.last_in_epoch))?;
-        if let Some(Position(bytes)) = &self.position {
-            dict.insert("position", Array::from_slice(bytes))?;
+        if let Some(position) = &self.position {
+            dict.insert("position", Array::from_slice(position.as_bytes()))?;
         }
         if let Some(batches) = self.batches {
             dict.insert("batches", batches)?;
@@ -561,7 +561,7 @@ impl Stateful for PhaseState {
             loaded.last_in_epoch = dict.get::<u8>("last_in_epoch")? != 0;
         }
         if dict.contains("position") {
-            loaded.position = Some(Position(dict.array("position")?.to_vec()?));
+            loaded.position = Some(Position::new(&dict.array("position")?.to_vec::<u8>()?));
         }
         if dict.contains("batches") {
             loaded.batches = Some(dict.count("batches")?);

@@ -131,6 +131,11 @@ impl<D: Data> Epoch for BadEpoch<'_, D> {
         self.epoch.next()
     }
 
+    fn batches_left(&self) -> Option<u64> {
+        // What is claimed is a lie of the data, which its epoch must not put right.
+        if self.data.claim.is_some() { None } else { self.epoch.batches_left() }
+    }
+
     fn notice(&mut self) -> Option<String> {
         self.notice.take().or_else(|| self.epoch.notice())
     }

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use regimen::data::{
-    Csv, Dataset, Idx, Lines, Loader, SampleError, Sampler, Stream, StreamLoader, TokenFile, TokenWidth,
-    indices, prefetched, take,
+    Csv, Dataset, Idx, Lines, Loader, Reader, SampleError, Sampler, Stream, StreamAt, StreamLoader,
+    TokenFile, TokenWidth, indices, prefetched, take,
 };
-use regimen::{At, BoxError, Data, Epoch, Rank, Run, State, Train, TrainUnit};
+use regimen::{At, BoxError, Data, Epoch, Position, Rank, Run, State, Train, TrainUnit};
 
 const WORKERS: [usize; 4] = [0, 1, 2, 8];
 
@@ -143,6 +143,98 @@ fn a_batch_that_fails_or_panics_is_named() {
         },
         "dataset `toy` batch 1: panicked: no room",
     );
+}
+
+#[test]
+fn a_sampler_that_panics_is_told_and_is_no_bad_sample() {
+    let sampler = Sampler::keyed(100, |_, _, position| {
+        assert!(position != 13, "no such shard");
+        position as usize
+    });
+    let loader = |workers| {
+        let loader = Loader::new(indices(100).named("toy")).batch_size(10).workers(workers);
+        loader.sampler(sampler.clone())
+    };
+    let expected = "dataset `toy`: its sampler at position 13: panicked: no such shard";
+    check(loader, expected);
+    check(|workers| loader(workers).skip_bad_samples(), expected);
+    check(|workers| prefetched(loader(workers), 2), expected);
+}
+
+/// A sample that panics when it is dropped, if it is the one with number 13.
+struct Grenade(usize);
+
+impl Drop for Grenade {
+    fn drop(&mut self) {
+        assert!(self.0 != 13, "went off");
+    }
+}
+
+#[test]
+fn a_sample_that_panics_when_its_batch_is_given_up_is_told() {
+    let late = |grenade: Grenade| if grenade.0 == 15 { Err("torn".into()) } else { Ok(grenade) };
+    let loader = |workers| {
+        Loader::new(indices(100).named("toy"))
+            .batch_size(10)
+            .workers(workers)
+            .transform(|index, _| Grenade(index))
+            .try_transform(move |grenade, _| late(grenade))
+            .collate(|mut grenades| {
+                grenades.iter_mut().for_each(|grenade| grenade.0 = 0);
+                Ok(grenades.len())
+            })
+    };
+    check(loader, "dataset `toy` batch 1: panicked: went off");
+}
+
+/// Numbers as a stream that panics at one of its calls.
+#[derive(Clone, Copy, PartialEq)]
+enum Torn {
+    Open,
+    Next,
+    Position,
+}
+
+struct TornReader(Torn, u64);
+
+impl Stream for Torn {
+    type Item = u64;
+    type Reader<'a> = TornReader;
+
+    fn open(&self, _: StreamAt<'_>) -> Result<TornReader, BoxError> {
+        assert!(*self != Torn::Open, "torn");
+        Ok(TornReader(*self, 0))
+    }
+}
+
+impl Reader for TornReader {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<Result<u64, BoxError>> {
+        assert!(self.0 != Torn::Next, "torn");
+        self.1 += 1;
+        Some(Ok(self.1))
+    }
+
+    fn position(&self) -> Position {
+        assert!(self.0 != Torn::Position, "torn");
+        Position::default()
+    }
+}
+
+#[test]
+fn a_stream_that_panics_anywhere_is_told() {
+    for torn in [Torn::Open, Torn::Next, Torn::Position] {
+        leaving_nothing(|| {
+            fn first(data: impl Data<Batch = Vec<u64>>) -> Result<Vec<u64>, String> {
+                let mut epoch = data.epoch(At::epoch(0, 42)).map_err(|error| error.to_string())?;
+                epoch.next().unwrap().map(|fetched| fetched.batch).map_err(|error| error.to_string())
+            }
+            let expected = Err("stream `stream` batch 0: panicked: torn".to_owned());
+            assert_eq!(first(StreamLoader::new(torn).batch_size(2)), expected);
+            assert_eq!(first(prefetched(StreamLoader::new(torn).batch_size(2), 1)), expected);
+        });
+    }
 }
 
 #[test]

@@ -32,9 +32,12 @@ fn check<D: Data>(data: &D, text: impl Fn(&D::Batch) -> String, expected: &str) 
     }
     for (number, (_, position)) in all.iter().enumerate() {
         let mut at = At::epoch(0, 42).skip(number as u64 + 1);
-        assert_eq!(join(&rest(data, at)), join(&all[number + 1..]));
-        at.position = Some(position);
-        assert_eq!(join(&rest(data, at)), join(&all[number + 1..]));
+        let left = data.batches().map(|batches| batches - at.skip);
+        for position in [None, Some(position)] {
+            at.position = position;
+            assert_eq!(join(&rest(data, at)), join(&all[number + 1..]));
+            assert_eq!(data.epoch(at).unwrap().batches_left(), left);
+        }
     }
 }
 
@@ -119,6 +122,10 @@ fn mixes_that_cannot_be_used_are_refused() {
     };
     check(Mix::random(), "a mix of no source");
     check(mix(Mix::round_robin()).order(["c"]), "there is no source `c` to have a turn");
+    check(
+        mix(Mix::random()).weighted("c", f64::MAX, a()).weighted("d", f64::MAX, a()),
+        "weights that sum to inf cannot be drawn by",
+    );
     check(Mix::round_robin().source("a", a()).source("a", b()), "two sources are called `a`");
     check(mix(Mix::random()).weighted("c", 0.0, a()), "weight 0 of source `c` cannot be drawn by");
     check(mix(Mix::round_robin()).source("c", vec![]), "source `c`: it has no batch");
@@ -126,6 +133,21 @@ fn mixes_that_cannot_be_used_are_refused() {
         mix(Mix::in_order()).until(WrapAround),
         "sources in order are exhausted one by one: no other stopping rule applies",
     );
+}
+
+#[test]
+fn a_source_without_a_turn_is_refused_under_every_rule() {
+    let without = |order: &'static [&str]| {
+        [Mix::round_robin, Mix::in_order, Mix::random].map(|new| mix(new()).order(order.iter().copied()))
+    };
+    for stopping in [AllExhausted, SmallestExhausted, RestartUntilAllExhausted, WrapAround] {
+        for data in without(&["a"]).into_iter().chain(without(&["a", "a"])) {
+            let data = data.until(stopping);
+            let error = data.epoch(At::epoch(0, 42)).unwrap_err().to_string();
+            assert_eq!(error, "source `b` has no turn; name it in the order, or do not add it");
+            assert_eq!(data.batches(), None);
+        }
+    }
 }
 
 #[test]

@@ -62,12 +62,22 @@ proptest! {
     #[test]
     fn an_epoch_entered_anywhere_is_the_tail_of_the_whole((samples, sampler, size, epoch, seed) in loads()) {
         for workers in [0, 3] {
-            let loader = drawing(samples).sampler(sampler.clone()).batch_size(size).workers(workers);
+            let loader = drawing(samples)
+                .sampler(sampler.clone())
+                .batch_size(size)
+                .workers(workers)
+                .transform_batch(|batch, random| (batch, random.bits()));
             let at = At::epoch(epoch, seed);
             let whole = rest(&loader, at);
             prop_assert_eq!(loader.batches(), Some(whole.len() as u64));
-            for skip in 0..=whole.len() {
-                prop_assert_eq!(&rest(&loader, at.skip(skip as u64)), &whole[skip..]);
+            let mut positions = vec![None];
+            let mut under_way = loader.epoch(at).unwrap();
+            positions.extend(std::iter::from_fn(|| Some(under_way.next()?.unwrap().position)));
+            for (skip, position) in positions.iter().enumerate() {
+                let mut at = at.skip(skip as u64);
+                prop_assert_eq!(&rest(&loader, at), &whole[skip..]);
+                at.position = position.as_ref();
+                prop_assert_eq!(&rest(&loader, at), &whole[skip..]);
             }
         }
     }

@@ -1,13 +1,16 @@
 //! Early stopping: ends a run whose metric no longer improves.
 
+use std::borrow::Cow;
+
 use super::patience::{Delta, Goal, Patience};
-use crate::{BoxError, Callback, Event, Events, Every, Key, Metric, Phase, Progress, State, Stateful};
+use crate::{BoxError, Callback, Entry, Event, Events, Every, Key, Metric, Phase, Progress, State, Stateful};
 
 /// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
 /// reached an aim, has diverged, or is no finite number.
 ///
-/// It looks at the metric at the end of every evaluation, or where [`phase`](EarlyStopping::phase)
-/// and [`every`](EarlyStopping::every) say; each look is a *check*, in this order:
+/// It looks at the metric at the end of every evaluation of `fit`, or where
+/// [`phase`](EarlyStopping::phase) and [`every`](EarlyStopping::every) say, and at no evaluation by hand
+/// unless [told to](EarlyStopping::judge_evaluate). Each look is a *check*, in this order:
 ///
 /// 1. the first checks may be a [warm-up](EarlyStopping::warm_up), and are not judged;
 /// 2. a value that is NaN or infinite stops, unless that is [off](EarlyStopping::check_finite);
@@ -32,6 +35,7 @@ pub struct EarlyStopping {
     phase: Phase,
     every: Every,
     patience: Patience,
+    judges_evaluate: bool,
     /// Where the phase stood when it was last looked at.
     seen: Progress,
 }
@@ -56,6 +60,7 @@ impl EarlyStopping {
             phase: Phase::Eval,
             every: Every::epochs(1),
             patience,
+            judges_evaluate: false,
             seen: Progress::default(),
         }
     }
@@ -111,8 +116,22 @@ impl EarlyStopping {
         self
     }
 
+    /// Judges evaluations by [`Run::evaluate`](crate::Run::evaluate) too, for a program that calls it in
+    /// place of `fit`.
+    pub fn judge_evaluate(mut self) -> Self {
+        self.judges_evaluate = true;
+        self
+    }
+
     fn check(&mut self, state: &mut State, value: impl Fn(&Metric) -> Option<f64>) -> Result<(), BoxError> {
         let metric = state.metrics(self.phase).get(&self.key).ok_or_else(|| self.not_logged(state))?;
+        if metric.key() != &self.key {
+            let (key, watched, logged) = (&self.key, self.key.reduction(), metric.key().reduction());
+            return Err(format!(
+                "early stopping: `{key}` is watched as {watched:?}, and logged as {logged:?}; use one key"
+            )
+            .into());
+        }
         let Some(value) = value(metric) else { return Ok(()) };
         if let Some(reason) = self.patience.judge(value) {
             state.finish(format!("early stopping: {} {reason}", self.key));
@@ -136,6 +155,12 @@ impl EarlyStopping {
 }
 
 impl<U: ?Sized> Callback<U> for EarlyStopping {
+    fn name(&self) -> Cow<'static, str> {
+        let EarlyStopping { key, phase, patience, .. } = self;
+        let goal = patience.goal.name();
+        Cow::Owned(format!("EarlyStopping({goal} {key} in {phase})"))
+    }
+
     fn events(&self) -> Events {
         use Event::*;
         // A run must be refused before its first step, whatever the phase.
@@ -156,11 +181,17 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        if self.phase == Phase::Eval && state.entry() == Entry::Evaluate && !self.judges_evaluate {
+            return self.patience.check();
+        }
         let now = state.progress(self.phase);
         let before = std::mem::replace(&mut self.seen, now);
         match event {
             Event::TrainStepEnd | Event::EvalStepEnd | Event::PredictStepEnd => {
-                match self.every.due_after_step(before, now) {
+                // Where the end of the epoch is a check too, there is one, and it comes then.
+                let epoch_end = Progress { epochs: now.epochs + 1, ..now };
+                let meets = state.last_in_epoch() && self.every.due_after_epoch(epoch_end);
+                match self.every.due_after_step(before, now) && !meets {
                     true => self.check(state, |metric| {
                         (metric.logged_at() >= now.steps.saturating_sub(1)).then_some(metric.last())
                     }),

@@ -25,6 +25,15 @@ pub(super) enum Goal {
     Max,
 }
 
+impl Goal {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Goal::Min => "min",
+            Goal::Max => "max",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Delta {
     Absolute(f64),

@@ -1,10 +1,12 @@
 //! Writing off the loop's thread: one save at a time, and none that nobody waits for.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use super::finite::Finite;
 use super::{Checkpoint, CheckpointError, Keep, Saves, Snapshot, Writer};
 
 /// Told of every checkpoint right after it was acknowledged.
@@ -21,8 +23,8 @@ pub(super) struct Background {
 /// Where a snapshot is written: on a thread, or it has been already.
 #[derive(Debug)]
 enum UnderWay {
-    Thread(JoinHandle<Result<(), CheckpointError>>),
-    Done(Result<(), CheckpointError>),
+    Thread(JoinHandle<Result<(), String>>),
+    Done(Result<(), String>),
 }
 
 /// What is needed to write. It goes to the thread for the time of one save.
@@ -31,7 +33,11 @@ pub(super) struct Desk {
     pub(super) keep: Keep,
     pub(super) on_saved: Option<OnSaved>,
     pub(super) saves: Saves,
+    pub(super) finite: Finite,
 }
+
+/// The names of the parts whose weights must be finite to be saved; none after an error.
+pub(super) type Weights = Arc<BTreeSet<String>>;
 
 impl Background {
     pub(super) fn new(desk: Desk) -> Self {
@@ -52,29 +58,29 @@ impl Background {
     /// Waits for the write that is under way. None where there is none whose result is unknown.
     pub(super) fn wait(&mut self) -> Option<Result<(), String>> {
         let result = match self.under_way.take()? {
-            UnderWay::Done(result) => result.map_err(|error| error.to_string()),
-            UnderWay::Thread(thread) => match thread.join() {
-                Ok(result) => result.map_err(|error| error.to_string()),
-                Err(payload) => Err(panicked(payload)),
-            },
+            UnderWay::Done(result) => result,
+            UnderWay::Thread(thread) => thread.join().unwrap_or_else(|payload| Err(panicked(payload))),
         };
         Some(result.inspect_err(|why| self.saves.fail(why.clone())))
     }
 
     /// Writes `snapshot` on a thread of its own. The one before must be over.
-    pub(super) fn start(&mut self, snapshot: Arc<Snapshot>) {
+    pub(super) fn start(&mut self, snapshot: Arc<Snapshot>, weights: Weights) {
         let (desk, for_thread) = (Arc::clone(&self.desk), Arc::clone(&snapshot));
+        let names = Arc::clone(&weights);
         let thread = thread::Builder::new().name("regimen-save".to_owned());
-        match thread.spawn(move || write(&desk, |writer| writer.save_beside(&for_thread))) {
+        let save = |writer: &mut Writer, snapshot: &Snapshot| writer.save_beside(snapshot);
+        match thread.spawn(move || write(&desk, &for_thread, &names, save)) {
             Ok(thread) => self.under_way = Some(UnderWay::Thread(thread)),
             // A system without threads to give still gets its checkpoint.
-            Err(_) => self.write(&snapshot),
+            Err(_) => self.write(&snapshot, &weights),
         }
     }
 
     /// Writes `snapshot` on this thread. The one before must be over.
-    pub(super) fn write(&mut self, snapshot: &Snapshot) {
-        self.under_way = Some(UnderWay::Done(write(&self.desk, |writer| writer.save(snapshot))));
+    pub(super) fn write(&mut self, snapshot: &Snapshot, weights: &BTreeSet<String>) {
+        let save = |writer: &mut Writer, snapshot: &Snapshot| writer.save(snapshot);
+        self.under_way = Some(UnderWay::Done(write(&self.desk, snapshot, weights, save)));
     }
 }
 
@@ -85,13 +91,17 @@ impl Drop for Background {
     }
 }
 
-/// Saves by `save`, says so, and only then removes older ones.
+/// Saves by `save` what can be gone on from, says so, and only then removes older ones.
 fn write(
     desk: &Mutex<Desk>,
-    save: impl FnOnce(&mut Writer) -> Result<Checkpoint, CheckpointError>,
-) -> Result<(), CheckpointError> {
-    let Desk { writer, keep, on_saved, saves } = &mut *desk.lock().unwrap_or_else(PoisonError::into_inner);
-    let checkpoint = save(writer)?;
+    snapshot: &Snapshot,
+    weights: &BTreeSet<String>,
+    save: impl FnOnce(&mut Writer, &Snapshot) -> Result<Checkpoint, CheckpointError>,
+) -> Result<(), String> {
+    let desk = &mut *desk.lock().unwrap_or_else(PoisonError::into_inner);
+    let Desk { writer, keep, on_saved, saves, finite } = desk;
+    finite.check(snapshot, weights)?;
+    let checkpoint = save(writer, snapshot).map_err(|error| error.to_string())?;
     saves.acknowledge(checkpoint.clone());
     if let Some(on_saved) = on_saved {
         on_saved(&checkpoint);
@@ -137,9 +147,15 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
         });
         let writer = Writer::open_on(Arc::new(SimDisk::new()), "/run", "run-1").unwrap();
-        let desk = Desk { writer, keep: Keep::all(), on_saved: Some(on_saved), saves: saves.clone() };
+        let desk = Desk {
+            writer,
+            keep: Keep::all(),
+            on_saved: Some(on_saved),
+            saves: saves.clone(),
+            finite: Finite::default(),
+        };
         let mut background = Background::new(desk);
-        background.start(Arc::default());
+        background.start(Arc::default(), Arc::default());
         drop(background);
         assert_eq!((saves.saved(), Arc::strong_count(&token)), (1, 1));
     }

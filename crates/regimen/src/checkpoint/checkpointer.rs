@@ -67,6 +67,9 @@ pub struct Checkpointer {
     pub(super) post_mortem: bool,
     pub(super) hyper_parameters: BTreeMap<String, String>,
     pub(super) must_match: bool,
+    pub(super) saves_not_finite: bool,
+    /// Parts that a restore leaves as they are.
+    pub(super) left_out: Vec<String>,
     pub(super) on_saved: Option<OnSaved>,
     pub(super) saves: Saves,
     /// The first setting that cannot be used, returned when the run starts.
@@ -103,6 +106,8 @@ impl Checkpointer {
             post_mortem: true,
             hyper_parameters: BTreeMap::new(),
             must_match: false,
+            saves_not_finite: false,
+            left_out: Vec::new(),
             on_saved: None,
             saves: Saves::default(),
             mistake: None,
@@ -197,6 +202,21 @@ impl Checkpointer {
     /// Does not save when a call fails.
     pub fn without_post_mortem(mut self) -> Self {
         self.post_mortem = false;
+        self
+    }
+
+    /// Saves weights that are not finite too. By default they are never saved over those that are: the
+    /// save fails, and only what is kept for the post-mortem may hold them.
+    pub fn allow_not_finite(mut self) -> Self {
+        self.saves_not_finite = true;
+        self
+    }
+
+    /// Leaves a part of the unit as it is in a restore, whether it was saved or not: `optimizer` for the
+    /// same run with another optimizer. What was left out is told, and listed in
+    /// [`Restored::differences`](regimen_core::Restored::differences).
+    pub fn restore_without(mut self, part: impl Into<String>) -> Self {
+        self.left_out.push(part.into());
         self
     }
 

@@ -49,6 +49,7 @@ mod checksum;
 mod disk;
 mod error;
 mod files;
+mod finite;
 mod limits;
 mod load;
 mod lock;

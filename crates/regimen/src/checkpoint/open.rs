@@ -7,6 +7,7 @@ use std::sync::Arc;
 use regimen_core::BoxError;
 
 use super::background::{Background, Desk};
+use super::finite::Finite;
 use super::writer::lock_dir;
 use super::{CheckpointError, Checkpointer, Lock, Writer};
 
@@ -43,7 +44,8 @@ impl Checkpointer {
             self.saves.fail(failure.to_string());
         }
         let (keep, saves) = (self.keep.clone(), self.saves.clone());
-        Ok(Desk { writer, keep, on_saved: self.on_saved.clone(), saves })
+        let finite = Finite::default();
+        Ok(Desk { writer, keep, on_saved: self.on_saved.clone(), saves, finite })
     }
 
     /// Takes the lock of the run directory, which is then held until the checkpointer is gone. None

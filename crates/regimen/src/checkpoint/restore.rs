@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use regimen_core::{AppState, BoxError, Moment, Restored, StateDict, Which, load_parts, save_parts};
+use regimen_core::{
+    AppState, BoxError, Moment, Restored, StateDict, Which, load_parts, load_parts_except, save_parts,
+};
 
 use super::take::{HYPER_PARAMETERS, RUN};
 use super::{Checkpoint, Checkpointer, Checkpoints, Found, Manifest, Snapshot, Which as Wanted};
@@ -27,15 +29,15 @@ pub(super) fn restore<U: AppState + ?Sized>(
         format!("`{path}` has no part `{RUN}`, so no run can go on from it; take its parts with `Load`")
     })?;
     let saved = hyper_parameters(&run)?;
-    let differences = differences(&saved, &saver.hyper_parameters);
+    let mut differences = differences(&saved, &saver.hyper_parameters);
     if saver.must_match && !differences.is_empty() {
         return Err(format!("hyper-parameters differ: {}", differences.join("; ")).into());
     }
-    put_back(moment, &parts, &run).map_err(|cause| format!("`{}`: {cause}", checkpoint.path().display()))?;
-
-    for difference in differences {
-        moment.state_mut().notify(format!("hyper-parameters differ: {difference}"));
-    }
+    let left_out = put_back(moment, &parts, &run, &saver.left_out)
+        .map_err(|cause| format!("`{}`: {cause}", checkpoint.path().display()))?;
+    differences.iter_mut().for_each(|text| *text = format!("hyper-parameters differ: {text}"));
+    differences.extend(left_out);
+    differences.iter().for_each(|difference| moment.state_mut().notify(difference.clone()));
     if saver.hyper_parameters.is_empty() {
         saver.hyper_parameters = saved;
     }
@@ -49,7 +51,7 @@ pub(super) fn restore<U: AppState + ?Sized>(
     saver.measured = metrics.clone();
     saver.recent = Some(Arc::new(Snapshot { step, epoch, post_mortem: false, metrics, parts }));
     let skipped = skipped.iter().map(ToString::to_string).collect();
-    Ok(Some(Restored { step, from: checkpoint.path().display().to_string(), skipped }))
+    Ok(Some(Restored { step, from: checkpoint.path().display().to_string(), skipped, differences }))
 }
 
 /// Puts only the unit's parts of the best checkpoint back.
@@ -98,25 +100,28 @@ fn find(saver: &Checkpointer, which: &Which) -> Result<Option<Found>, BoxError> 
     }
 }
 
-/// Puts unit and run back to what was saved of them.
+/// Puts unit and run back to what was saved of them, but for the parts left out. Returns what is not
+/// as it was saved.
 fn put_back<U: AppState + ?Sized>(
     moment: &mut Moment<'_, '_, U>,
     parts: &BTreeMap<String, StateDict>,
     run: &StateDict,
-) -> Result<(), BoxError> {
+    left_out: &[String],
+) -> Result<Vec<String>, BoxError> {
     moment.check_run_state(run)?;
     or_undo(moment, |moment| {
-        load_parts(moment.unit(), parts)?;
-        moment.load_run_state(run)
+        let told = load_parts_except(moment.unit(), parts, left_out)?;
+        moment.load_run_state(run)?;
+        Ok(told)
     })
 }
 
 /// Does `change`, and undoes it where it fails half-way: a part may find a mistake only when
 /// others have been changed already.
-fn or_undo<'a, U: AppState + ?Sized>(
+fn or_undo<'a, U: AppState + ?Sized, R>(
     moment: &mut Moment<'_, 'a, U>,
-    change: impl FnOnce(&mut Moment<'_, 'a, U>) -> Result<(), BoxError>,
-) -> Result<(), BoxError> {
+    change: impl FnOnce(&mut Moment<'_, 'a, U>) -> Result<R, BoxError>,
+) -> Result<R, BoxError> {
     // A unit that cannot be saved, because an error left it without its module, has nothing to
     // go back to. It can be restored all the same.
     let parts = save_parts(moment.unit()).ok();

@@ -11,14 +11,15 @@
 //! error              wait; save for the post-mortem
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regimen_core::{
     AppState, BoxError, Error, Event, Events, Moment, Phase, Restored, Saver, Source, Stop, Which,
-    with_spares,
+    weight_parts, with_spares,
 };
 
-use super::background::Background;
+use super::background::{Background, Weights};
 use super::take::{goes_on_alike, measured, take};
 use super::{Checkpointer, Checkpoints, Disk, Snapshot, Store, restore};
 
@@ -58,10 +59,8 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
             Event::TrainStart => self.start(moment),
             Event::TrainEnd => self.end(moment),
             _ if self.training => self.during(event, moment),
-            // A pass that was called for by itself leaves nothing to go on from but a pause.
-            Event::EvalEnd | Event::PredictEnd if moment.state().stopping().is_some() => {
-                self.save_now(moment)
-            }
+            // A pass that was called for by itself leaves nothing to go on from, unless it has a name.
+            Event::EvalEnd | Event::PredictEnd if moment.state().is_resumable_pass() => self.save_now(moment),
             _ => Ok(()),
         }
     }
@@ -74,11 +73,18 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
         }
         // What failed to save or restore would only fail again.
         let own = error.place().source == Source::State;
-        if self.post_mortem
-            && !own
-            && moment.state().rank().index == 0
-            && let Err(cause) = self.save_post_mortem(moment)
-        {
+        if own || moment.state().rank().index != 0 {
+            return;
+        }
+        let saved = if moment.state().is_resumable_pass() {
+            // The pass has changed nothing but its place, from which it can go on.
+            self.save_now(moment)
+        } else if self.post_mortem {
+            self.save_post_mortem(moment)
+        } else {
+            Ok(())
+        };
+        if let Err(cause) = saved {
             self.saves.fail(cause.to_string());
         }
     }
@@ -185,6 +191,14 @@ impl Checkpointer {
         with_spares(spent.parts.into_values(), || take(moment, &self.measured, &self.hyper_parameters))
     }
 
+    /// The parts whose weights must be finite to be saved.
+    fn weights<U: AppState + ?Sized>(&self, moment: &mut Moment<'_, '_, U>) -> Result<Weights, BoxError> {
+        match self.saves_not_finite {
+            true => Ok(Weights::default()),
+            false => Ok(Arc::new(weight_parts(moment.unit())?)),
+        }
+    }
+
     /// Saves in the midst of a training.
     fn save<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
         let (in_background, skips) = (self.in_background, self.skips);
@@ -198,12 +212,13 @@ impl Checkpointer {
         }
         self.retire();
         let snapshot = Arc::new(self.snapshot(moment)?);
+        let weights = self.weights(moment)?;
         self.recent = Some(Arc::clone(&snapshot));
         let background = self.open()?;
         if in_background {
-            background.start(snapshot)
+            background.start(snapshot, weights)
         } else {
-            background.write(&snapshot)
+            background.write(&snapshot, &weights)
         }
         self.report(moment)
     }
@@ -218,8 +233,9 @@ impl Checkpointer {
         if self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot)) {
             return Ok(());
         }
+        let weights = self.weights(moment)?;
         let background = self.open()?;
-        background.write(&snapshot);
+        background.write(&snapshot, &weights);
         background.wait().unwrap_or(Ok(()))?;
         self.recent = Some(Arc::new(snapshot));
         Ok(())
@@ -243,7 +259,7 @@ impl Checkpointer {
         self.check()?;
         let snapshot = self.snapshot(moment)?;
         let background = self.open()?;
-        background.write(&Snapshot { post_mortem: true, ..snapshot });
+        background.write(&Snapshot { post_mortem: true, ..snapshot }, &BTreeSet::new());
         // A failure is counted where it is found.
         let _ = background.wait();
         Ok(())

@@ -60,7 +60,10 @@ impl When {
                 self.seen = training;
                 self.every.due_after_epoch(training)
             }
-            Event::EvalEnd => self.evaluations.is_some_and(|n| state.eval().epochs.is_multiple_of(n)),
+            // One that is paused ends as well, and is not counted.
+            Event::EvalEnd if !state.eval_is_due() => {
+                self.evaluations.is_some_and(|n| state.eval().epochs.is_multiple_of(n))
+            }
             _ => false,
         };
         self.waiting |= due || wanted;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use regimen_core::{BoxError, Fetched, Random, Rank, keyed};
 
 use super::collate::Collator;
-use super::dataset::{Dataset, beyond};
+use super::dataset::beyond;
 use super::fault::{SampleError, catch};
 use super::sampler::Order;
 use super::shard::Shard;
@@ -14,6 +14,8 @@ use super::worker::Desk;
 
 /// Everything that decides what the batches of one epoch are.
 pub(crate) struct Plan<S, C> {
+    /// The name of the dataset.
+    pub(crate) dataset: String,
     pub(crate) samples: Arc<S>,
     pub(crate) collator: Arc<C>,
     /// How many samples the dataset has.
@@ -41,7 +43,11 @@ pub(crate) trait Assemble<B>: Send + Sync {
 impl<S: Samples, C: Collator<S::Item>> Assemble<C::Batch> for Plan<S, C> {
     fn assemble(&self, number: u64, desk: &Desk) -> Option<Made<C::Batch>> {
         let mut skipped = Vec::new();
-        let result = self.batch(number, desk, &mut skipped).transpose()?;
+        // No panic leaves a batch, not even that of a sample which is dropped: a worker would end
+        // without a word of it.
+        let result = catch(|| Ok(self.batch(number, desk, &mut skipped)))
+            .unwrap_or_else(|error| Err(self.lost(number, error)))
+            .transpose()?;
         Some(Made { result, skipped })
     }
 }
@@ -50,14 +56,17 @@ impl<S: Samples, C: Collator<S::Item>> Assemble<C::Batch> for Plan<S, C> {
 enum Refused {
     /// It could not be had: the batch can do without it.
     Bad(SampleError),
-    /// It does not fit: which sample is the odd one cannot be known, and the batch is lost.
-    Unfit(SampleError),
+    /// The batch is lost: the sample does not fit and which one is odd cannot be known, or it is
+    /// not known which sample was meant.
+    Lost(BoxError),
 }
 
 impl Refused {
     fn into_error(self) -> BoxError {
-        let (Refused::Bad(error) | Refused::Unfit(error)) = self;
-        error.into()
+        match self {
+            Refused::Bad(error) => error.into(),
+            Refused::Lost(error) => error,
+        }
     }
 }
 
@@ -100,12 +109,16 @@ impl<S: Samples, C: Collator<S::Item>> Plan<S, C> {
         let key = keyed(self.seed, "batch", self.epoch, number * self.rank.count + self.rank.index);
         let batch = catch(|| self.collator.finish(partial, count as usize, &mut Random::new(key)))
             .map_err(|error| self.lost(number, error))?;
-        Ok(Some(Fetched::new(batch, count)))
+        let position = Some(self.shard.consumed(number).position());
+        Ok(Some(Fetched { position, ..Fetched::new(batch, count) }))
     }
 
     /// Puts the sample at `position` into the batch.
     fn add(&self, position: u64, partial: &mut C::Partial, desk: &Desk) -> Result<(), Refused> {
-        let index = self.order.index(position);
+        let index = catch(|| Ok(self.order.index(position))).map_err(|error| {
+            let dataset = &self.dataset;
+            Refused::Lost(format!("dataset `{dataset}`: its sampler at position {position}: {error}").into())
+        })?;
         desk.take_up(index);
         let mut random = Random::new(keyed(self.seed, "sample", self.epoch, self.order.key(position, index)));
         let mut fits = true;
@@ -119,12 +132,12 @@ impl<S: Samples, C: Collator<S::Item>> Plan<S, C> {
             self.collator.push(partial, sample, &mut random)
         })
         .map_err(|error| {
-            let error = SampleError::new(self.samples.dataset().name(), index, error);
-            if fits { Refused::Bad(error) } else { Refused::Unfit(error) }
+            let error = SampleError::new(self.dataset.as_str(), index, error);
+            if fits { Refused::Bad(error) } else { Refused::Lost(error.into()) }
         })
     }
 
     fn lost(&self, number: u64, error: BoxError) -> BoxError {
-        format!("dataset `{}` batch {number}: {error}", self.samples.dataset().name()).into()
+        format!("dataset `{}` batch {number}: {error}", self.dataset).into()
     }
 }

@@ -119,6 +119,10 @@ impl<B: Send + 'static> Epoch for LoaderEpoch<B> {
         }
     }
 
+    fn batches_left(&self) -> Option<u64> {
+        Some(self.numbers.end - self.numbers.start)
+    }
+
     fn notice(&mut self) -> Option<String> {
         self.notices.pop_front()
     }

@@ -44,7 +44,12 @@ impl std::error::Error for SampleError {
 
 /// Calls `f` and makes a panic of it an error. What `f` changes is not used after a panic.
 pub(crate) fn catch<T>(f: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
-    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| Err(panicked(&*payload)))
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
+        let error = panicked(&*payload);
+        // A payload is free to panic when it is dropped, and nothing would catch that.
+        std::mem::forget(payload);
+        Err(error)
+    })
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> BoxError {

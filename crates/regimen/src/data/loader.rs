@@ -7,10 +7,11 @@ use regimen_core::{At, BoxError, Data, Random, keyed};
 
 use super::assemble::Plan;
 use super::collate::{CollateInto, CollateWith, Collator, Pad, Stack, TransformBatch};
+use super::consumed::Consumed;
 use super::dataset::Dataset;
 use super::epoch::LoaderEpoch;
 use super::sampler::Sampler;
-use super::shard::{Last, Shard};
+use super::shard::{From, Last, Shard};
 use super::transform::{Samples, Transformed, TryTransformed};
 
 /// Batches of a dataset: [`Data`] for a run.
@@ -84,7 +85,8 @@ impl<S, C> Loader<S, C> {
     /// Samples a batch, over all ranks together. Default 1; zero is an error.
     ///
     /// Each of `n` ranks takes an n-th of every batch, so what a run sees does not depend on how
-    /// many there are, and it can go on with another number of them.
+    /// many there are, and it can go on with another number of them. It can go on with another
+    /// batch size too: inside an epoch at the same sample, of which a notice tells.
     pub fn batch_size(mut self, samples: usize) -> Self {
         if samples == 0 {
             self.settings.refused.get_or_insert_with(|| "a batch size of 0 cannot be used".into());
@@ -275,14 +277,19 @@ where
                 "{draws} samples do not fill one batch of {batch_size}, and it is dropped"
             )));
         }
-        if batches < at.skip {
-            return Err(fail(format!("{} batches were consumed of an epoch that has {batches}", at.skip)));
+        if at.position.is_none() && batches < at.skip {
+            let skip = at.skip;
+            return Err(fail(format!("{skip} batches were consumed of an epoch that has {batches}")));
         }
+        let consumed = Consumed::at(at, draws, batch_size).map_err(|error| fail(error.to_string()))?;
+        let from = From { batches: at.skip, samples: consumed.samples };
         let seed = keyed(self.settings.seed.unwrap_or(at.seed), &self.settings.stream, 0, 0);
         let order =
             self.settings.sampler.order(len, seed, at.epoch).map_err(|error| fail(error.to_string()))?;
-        let shard = Shard::new(draws, batch_size, last, at.rank).map_err(|error| fail(error.to_string()))?;
+        let shard =
+            Shard::new(draws, batch_size, last, at.rank, from).map_err(|error| fail(error.to_string()))?;
         let plan = Plan {
+            dataset: name.clone(),
             samples: self.samples.clone(),
             collator: self.collator.clone(),
             len,
@@ -295,8 +302,11 @@ where
         };
         let prefetch = self.settings.prefetch.unwrap_or(workers.saturating_mul(2));
         let slow = self.settings.slow;
-        let numbers = at.skip..batches;
+        let numbers = shard.numbers();
         let mut epoch = LoaderEpoch::new(name.clone(), Arc::new(plan), numbers, workers, prefetch, slow)?;
+        for notice in consumed.notices(draws, batch_size) {
+            epoch.notify(format!("dataset `{name}`: {notice}"));
+        }
         if draws < batch_size && at.skip == 0 {
             epoch.notify(format!(
                 "dataset `{name}`: its {draws} samples are less than one batch of {batch_size}"

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use regimen_core::{At, BoxError, Data, DynData, Epoch, Fetched, Position, Random, keyed};
+use regimen_core::{At, BoxError, Data, DynData};
 
-use super::mix_source::{Exhausted, Source, Sources, opened};
-use super::position::{Decoder, Encoder};
+use super::mix_epoch::MixEpoch;
+use super::mix_length::{Length, at_random, in_turn, one_by_one};
+use super::mix_source::Source;
 
 /// When an epoch over several sources ends. A source is exhausted when it is asked for a batch
 /// and has none.
@@ -37,15 +38,15 @@ pub enum Stopping {
 /// A source that begins anew inside an epoch is given another epoch number, so it shuffles anew.
 /// Settings that cannot be used are an error of the first epoch.
 pub struct Mix<B> {
-    strategy: Strategy,
-    sources: Vec<Source<B>>,
+    pub(crate) strategy: Strategy,
+    pub(crate) sources: Vec<Source<B>>,
     order: Option<Vec<String>>,
-    stopping: Stopping,
-    allow_empty: bool,
+    pub(crate) stopping: Stopping,
+    pub(crate) allow_empty: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strategy {
+pub(crate) enum Strategy {
     RoundRobin,
     InOrder,
     Random,
@@ -88,8 +89,8 @@ impl<B> Mix<B> {
         self
     }
 
-    /// The turns of the sources, by name; those that are not named have none. Default: as added.
-    /// In order, a source may be named again, and is passed through again.
+    /// The turns of the sources, by name: each at least once. Default: as added. In order, a source
+    /// may be named again, and is passed through again.
     pub fn order<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.order = Some(names.into_iter().map(Into::into).collect());
         self
@@ -114,7 +115,23 @@ impl<B> Mix<B> {
             let place = self.sources.iter().position(|source| *source.name == **name);
             place.ok_or_else(|| format!("there is no source `{name}` to have a turn").into())
         });
-        turns.collect()
+        let turns: Vec<usize> = turns.collect::<Result<_, BoxError>>()?;
+        match (0..self.sources.len()).find(|place| !turns.contains(place)) {
+            Some(place) => {
+                let name = &self.sources[place].name;
+                Err(format!("source `{name}` has no turn; name it in the order, or do not add it").into())
+            }
+            None => Ok(turns),
+        }
+    }
+
+    /// How many batches are left from turn `turn` on, where that follows from those of the sources.
+    pub(crate) fn length(&self, turns: &[usize], turn: u64, lengths: &[Length]) -> Option<u64> {
+        match self.strategy {
+            Strategy::InOrder => one_by_one(lengths, turns, turn),
+            Strategy::RoundRobin => in_turn(lengths, turns, turn, self.stopping),
+            Strategy::Random => at_random(lengths, turns, self.stopping),
+        }
     }
 
     fn check(&self, turns: &[usize]) -> Result<(), BoxError> {
@@ -133,6 +150,10 @@ impl<B> Mix<B> {
                 .into());
             }
         }
+        let sum: f64 = self.sources.iter().map(|source| source.weight).sum();
+        if !sum.is_finite() {
+            return Err(format!("weights that sum to {sum} cannot be drawn by").into());
+        }
         Ok(())
     }
 }
@@ -147,43 +168,13 @@ impl<B> Data for Mix<B> {
     fn epoch(&self, at: At<'_>) -> Result<MixEpoch<'_, B>, BoxError> {
         let turns = self.turns()?;
         self.check(&turns)?;
-        let mut epoch = MixEpoch {
-            strategy: self.strategy,
-            sources: opened(&self.sources, at, self.stopping, self.allow_empty)?,
-            turns,
-            turn: 0,
-            key: keyed(at.seed, "mix", at.epoch, 0),
-        };
-        if let Some(position) = at.position {
-            let mut position = Decoder::new(position);
-            epoch.turn = position.number()?;
-            epoch.sources.restore(&mut position)?;
-            position.end()?;
-        } else {
-            for _ in 0..at.skip {
-                epoch.draw()?.ok_or("more batches were consumed of an epoch than its sources have")?;
-            }
-        }
-        Ok(epoch)
+        MixEpoch::new(self, turns, at)
     }
 
     fn batches(&self) -> Option<u64> {
         let turns = self.turns().ok()?;
-        let lengths: Vec<u64> =
-            turns.iter().map(|&place| self.sources[place].data.dyn_batches()).collect::<Option<_>>()?;
-        let once = turns.iter().collect::<std::collections::BTreeSet<_>>().len() == turns.len();
-        // In turns, a source of `n` batches is found exhausted in round `n`, counted from 0.
-        let lengths: Vec<u64> = lengths.into_iter().filter(|&length| length > 0).collect();
-        let found = lengths.iter().zip(0..).map(|(&length, turn)| (length, turn));
-        let until = |(length, turn): (u64, u64)| length * lengths.len() as u64 + turn;
-        match (self.strategy, self.stopping) {
-            (Strategy::InOrder, _) => Some(lengths.iter().sum()),
-            _ if !once => None,
-            (_, Stopping::AllExhausted) => Some(lengths.iter().sum()),
-            (Strategy::RoundRobin, Stopping::SmallestExhausted) => found.min().map(until),
-            (Strategy::RoundRobin, Stopping::RestartUntilAllExhausted) => found.max().map(until),
-            _ => None,
-        }
+        let lengths = self.sources.iter().map(Source::length).collect::<Option<Vec<_>>>()?;
+        self.length(&turns, 0, &lengths)
     }
 }
 
@@ -195,80 +186,5 @@ impl<B> std::fmt::Debug for Mix<B> {
             .field("sources", &names)
             .field("stopping", &self.stopping)
             .finish_non_exhaustive()
-    }
-}
-
-/// One epoch of a [`Mix`].
-pub struct MixEpoch<'a, B> {
-    strategy: Strategy,
-    sources: Sources<'a, B>,
-    turns: Vec<usize>,
-    /// Turns had: by batches given or sources passed over.
-    turn: u64,
-    key: u64,
-}
-
-impl<B> MixEpoch<'_, B> {
-    fn draw(&mut self) -> Result<Option<Fetched<B>>, BoxError> {
-        while let Some(place) = self.place() {
-            if let Some(fetched) = self.sources.next(place)? {
-                self.turn += u64::from(self.strategy != Strategy::InOrder);
-                return Ok(Some(fetched));
-            }
-            match (self.strategy, self.sources.exhausted(place)) {
-                (Strategy::InOrder, _) => self.turn += 1,
-                (_, Exhausted::Stop) => break,
-                (_, Exhausted::GoOn) => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whose turn it is; nobody's at the end.
-    fn place(&mut self) -> Option<usize> {
-        let turns = self.turns.len() as u64;
-        match self.strategy {
-            Strategy::InOrder => self.turns.get(usize::try_from(self.turn).ok()?).copied(),
-            Strategy::RoundRobin => {
-                let turn = (self.turn..self.turn + turns)
-                    .find(|turn| self.sources.in_play(self.turns[(turn % turns) as usize]))?;
-                self.turn = turn;
-                Some(self.turns[(turn % turns) as usize])
-            }
-            Strategy::Random => {
-                let in_play = || self.turns.iter().copied().filter(|&place| self.sources.in_play(place));
-                let total: f64 = in_play().map(|place| self.sources.weight(place)).sum();
-                let mut drawn = Random::new(keyed(self.key, "draw", 0, self.turn)).uniform() * total;
-                let drawn = in_play().find(|&place| {
-                    drawn -= self.sources.weight(place);
-                    drawn < 0.0
-                });
-                // Rounding may leave a rest, which is the last one's.
-                drawn.or_else(|| in_play().next_back())
-            }
-        }
-    }
-
-    fn position(&self) -> Position {
-        self.sources.save(Encoder::default().number(self.turn)).finish()
-    }
-}
-
-impl<B> Epoch for MixEpoch<'_, B> {
-    type Batch = B;
-
-    fn next(&mut self) -> Option<Result<Fetched<B>, BoxError>> {
-        let fetched = self.draw().transpose()?;
-        Some(fetched.map(|fetched| Fetched { position: Some(self.position()), ..fetched }))
-    }
-
-    fn notice(&mut self) -> Option<String> {
-        self.sources.notice()
-    }
-}
-
-impl<B> std::fmt::Debug for MixEpoch<'_, B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MixEpoch").field("strategy", &self.strategy).field("turn", &self.turn).finish()
     }
 }

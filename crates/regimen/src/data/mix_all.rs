@@ -6,6 +6,7 @@ use std::sync::Arc;
 use regimen_core::{At, BoxError, Data, DynData, Epoch, Fetched};
 
 use super::mix::Stopping;
+use super::mix_length::{at_once, shorter};
 use super::mix_source::{Exhausted, Source, Sources, opened};
 use super::position::{Decoder, Encoder};
 
@@ -72,23 +73,18 @@ impl<B> Data for AllBatches<B> {
             let mut position = Decoder::new(position);
             sources.restore(&mut position)?;
             position.end()?;
-            return Ok(AllBatchesEpoch { sources });
+            return Ok(AllBatchesEpoch { sources, stopping: self.stopping });
         }
-        let mut epoch = AllBatchesEpoch { sources };
-        for _ in 0..at.skip {
-            epoch.draw()?.ok_or("more batches were consumed of an epoch than its sources have")?;
+        let mut epoch = AllBatchesEpoch { sources, stopping: self.stopping };
+        for number in 0..at.skip {
+            epoch.draw()?.ok_or_else(|| shorter(at.skip, number))?;
         }
         Ok(epoch)
     }
 
     fn batches(&self) -> Option<u64> {
-        let lengths = self.sources.iter().map(|source| source.data.dyn_batches());
-        let lengths = lengths.collect::<Option<Vec<u64>>>()?.into_iter();
-        match self.stopping {
-            Stopping::AllExhausted | Stopping::RestartUntilAllExhausted => lengths.max(),
-            Stopping::SmallestExhausted => lengths.filter(|&length| length > 0).min(),
-            Stopping::WrapAround => None,
-        }
+        let lengths = self.sources.iter().map(Source::length).collect::<Option<Vec<_>>>()?;
+        at_once(&lengths, self.stopping)
     }
 }
 
@@ -102,6 +98,7 @@ impl<B> std::fmt::Debug for AllBatches<B> {
 /// One epoch of [`AllBatches`].
 pub struct AllBatchesEpoch<'a, B> {
     sources: Sources<'a, B>,
+    stopping: Stopping,
 }
 
 impl<B> AllBatchesEpoch<'_, B> {
@@ -133,6 +130,10 @@ impl<B> Epoch for AllBatchesEpoch<'_, B> {
 
     fn next(&mut self) -> Option<Result<Fetched<Self::Batch>, BoxError>> {
         self.draw().transpose()
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        at_once(&self.sources.lengths()?, self.stopping)
     }
 
     fn notice(&mut self) -> Option<String> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use regimen_core::{At, BoxError, DynData, Epoch, Fetched, Position, Rank, keyed};
 
 use super::mix::Stopping;
+use super::mix_length::Length;
 use super::position::{Decoder, Encoder};
 
 /// A named source.
@@ -12,6 +13,18 @@ pub(crate) struct Source<B> {
     pub(crate) name: Arc<str>,
     pub(crate) weight: f64,
     pub(crate) data: Box<dyn DynData<B> + Send + Sync>,
+}
+
+impl<B> Source<B> {
+    /// The length of a source that was not begun.
+    pub(crate) fn length(&self) -> Option<Length> {
+        let whole = self.data.dyn_batches()?;
+        Some(Length { whole, left: whole, exhausted: false })
+    }
+
+    fn fault(&self, error: &BoxError) -> BoxError {
+        format!("source `{}`: {error}", self.name).into()
+    }
 }
 
 /// All sources in one epoch.
@@ -102,8 +115,7 @@ impl<B> Sources<'_, B> {
     pub(crate) fn next(&mut self, place: usize) -> Result<Option<Fetched<B>>, BoxError> {
         let allow_empty = self.allow_empty;
         let running = &mut self.running[place];
-        let name = &running.source.name;
-        running.next(allow_empty).map_err(|error| format!("source `{name}`: {error}").into())
+        running.next(allow_empty).map_err(|error| running.source.fault(&error))
     }
 
     /// Decides what follows when [`next`](Self::next) gave nothing.
@@ -149,8 +161,18 @@ impl<B> Sources<'_, B> {
                 empty: saved.number()? == 1,
                 position: if saved.number()? == 1 { Some(saved.position()?) } else { None },
             };
+            // Those in the middle are opened now, to say how many batches they have left.
+            if running.place.given > 0 {
+                let source = running.source;
+                running.open().map_err(|error| source.fault(&error))?;
+            }
         }
         Ok(())
+    }
+
+    /// How far each source is; none where some length is not known.
+    pub(crate) fn lengths(&self) -> Option<Vec<Length>> {
+        self.running.iter().map(Running::length).collect()
     }
 
     pub(crate) fn notice(&mut self) -> Option<String> {
@@ -161,19 +183,33 @@ impl<B> Sources<'_, B> {
     }
 }
 
-impl<B> Running<'_, B> {
-    fn next(&mut self, allow_empty: bool) -> Result<Option<Fetched<B>>, BoxError> {
-        let epoch = match &mut self.open {
+impl<'a, B> Running<'a, B> {
+    /// The epoch under way, begun or continued where it was not yet.
+    fn open(&mut self) -> Result<&mut Box<dyn Epoch<Batch = B> + 'a>, BoxError> {
+        let epoch = match self.open.take() {
             Some(epoch) => epoch,
             None => {
                 // Another epoch number for every pass: the first keeps the run's.
                 let number = self.epoch.wrapping_add(self.place.pass << 32);
                 let mut at = At::epoch(number, self.seed).skip(self.place.given).rank(self.rank);
                 at.position = self.place.position.as_ref();
-                self.open.insert(self.source.data.dyn_epoch(at)?)
+                self.source.data.dyn_epoch(at)?
             }
         };
-        if let Some(fetched) = epoch.next().transpose()? {
+        Ok(self.open.insert(epoch))
+    }
+
+    fn length(&self) -> Option<Length> {
+        let whole = self.source.data.dyn_batches()?;
+        let left = match self.open.as_ref().and_then(|epoch| epoch.batches_left()) {
+            Some(left) => left,
+            None => whole.saturating_sub(self.place.given),
+        };
+        Some(Length { whole, left, exhausted: self.place.exhausted })
+    }
+
+    fn next(&mut self, allow_empty: bool) -> Result<Option<Fetched<B>>, BoxError> {
+        if let Some(fetched) = self.open()?.next().transpose()? {
             self.place.given += 1;
             self.place.position.clone_from(&fetched.position);
             return Ok(Some(fetched));

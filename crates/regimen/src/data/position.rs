@@ -19,11 +19,11 @@ impl Encoder {
     }
 
     pub(crate) fn position(self, position: &Position) -> Self {
-        self.bytes(&position.0)
+        self.bytes(position.as_bytes())
     }
 
     pub(crate) fn finish(self) -> Position {
-        Position(self.0)
+        Position::new(&self.0)
     }
 }
 
@@ -35,14 +35,23 @@ pub(crate) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub(crate) fn new(position: &'a Position) -> Self {
-        Decoder { rest: &position.0 }
+        Decoder { rest: position.as_bytes() }
     }
 
     pub(crate) fn number(&mut self) -> Result<u64, BoxError> {
-        let (number, rest) = self.rest.split_first_chunk().ok_or_else(foreign)?;
-        self.rest = rest;
         // All of them are counts, and what is damaged must not overflow where it is added to.
-        Some(u64::from_le_bytes(*number)).filter(|number| *number <= MAX_COUNT).ok_or_else(foreign)
+        Some(self.word()?).filter(|number| *number <= MAX_COUNT).ok_or_else(foreign)
+    }
+
+    /// Fails where the next number is not `tag`.
+    pub(crate) fn tag(&mut self, tag: u64) -> Result<(), BoxError> {
+        if self.word()? == tag { Ok(()) } else { Err(foreign()) }
+    }
+
+    fn word(&mut self) -> Result<u64, BoxError> {
+        let (word, rest) = self.rest.split_first_chunk().ok_or_else(foreign)?;
+        self.rest = rest;
+        Ok(u64::from_le_bytes(*word))
     }
 
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8], BoxError> {
@@ -53,7 +62,7 @@ impl<'a> Decoder<'a> {
     }
 
     pub(crate) fn position(&mut self) -> Result<Position, BoxError> {
-        Ok(Position(self.bytes()?.to_vec()))
+        Ok(Position::new(self.bytes()?))
     }
 
     pub(crate) fn end(self) -> Result<(), BoxError> {
@@ -77,13 +86,13 @@ mod tests {
             decoder.end()?;
             Ok::<_, BoxError>(parts)
         };
-        let inner = Position(vec![7]);
+        let inner = Position::new(&[7]);
         let whole = Encoder::default().number(MAX_COUNT).bytes(b"name").position(&inner).finish();
         assert_eq!(read(&whole).unwrap(), (MAX_COUNT, b"name".to_vec(), inner));
-        for length in 0..whole.0.len() {
-            assert!(read(&Position(whole.0[..length].to_vec())).is_err());
+        for length in 0..whole.as_bytes().len() {
+            assert!(read(&Position::new(&whole.as_bytes()[..length])).is_err());
         }
-        assert!(read(&Position([whole.0.as_slice(), &[0]].concat())).is_err());
+        assert!(read(&Position::new(&[whole.as_bytes(), &[0]].concat())).is_err());
         let large = Encoder::default().number(MAX_COUNT + 1).finish();
         assert!(Decoder::new(&large).number().is_err());
     }

@@ -27,6 +27,8 @@ pub struct Prefetched<D> {
 #[derive(Debug)]
 pub struct PrefetchedEpoch<B> {
     worker: Worker<Told<B>>,
+    /// Batches still to come, where the epoch says so.
+    left: Option<u64>,
     notices: VecDeque<String>,
     ended: bool,
 }
@@ -34,8 +36,8 @@ pub struct PrefetchedEpoch<B> {
 /// What the thread tells, in order.
 #[derive(Debug)]
 enum Told<B> {
-    /// The epoch was begun, or could not be.
-    Begun(Result<(), BoxError>),
+    /// The epoch was begun with so many batches left, or could not be.
+    Begun(Result<Option<u64>, BoxError>),
     Batch(Result<Fetched<B>, BoxError>),
     Notice(String),
     End,
@@ -61,11 +63,11 @@ where
         let worker = Worker::spawn("data-prefetch".into(), self.batches, move |outlet| {
             read_ahead(&*data, &start, outlet);
         })?;
-        match worker.receive() {
+        let left = match worker.receive() {
             Ok(Told::Begun(begun)) => begun?,
             _ => return Err("the thread that reads ahead ended at once".into()),
-        }
-        Ok(PrefetchedEpoch { worker, notices: VecDeque::new(), ended: false })
+        };
+        Ok(PrefetchedEpoch { worker, left, notices: VecDeque::new(), ended: false })
     }
 
     fn batches(&self) -> Option<u64> {
@@ -88,14 +90,19 @@ where
 {
     let mut at = At::epoch(start.epoch, start.seed).skip(start.skip).rank(start.rank);
     at.position = start.position.as_ref();
-    let mut epoch = match catch(|| data.epoch(at)) {
-        Ok(epoch) => epoch,
+    let begun = catch(|| {
+        let epoch = data.epoch(at)?;
+        let left = epoch.batches_left();
+        Ok((epoch, left))
+    });
+    let (mut epoch, left) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             outlet.put(Told::Begun(Err(error)));
             return;
         }
     };
-    let mut wanted = outlet.put(Told::Begun(Ok(())));
+    let mut wanted = outlet.put(Told::Begun(Ok(left)));
     while wanted && !outlet.desk().stopped() {
         let fetched = catch(|| epoch.next().transpose()).transpose();
         while let Ok(Some(notice)) = catch(|| Ok(epoch.notice())) {
@@ -117,7 +124,10 @@ impl<B: Send + 'static> Epoch for PrefetchedEpoch<B> {
     fn next(&mut self) -> Option<Result<Fetched<B>, BoxError>> {
         while !self.ended {
             match self.worker.receive() {
-                Ok(Told::Batch(fetched)) => return Some(fetched),
+                Ok(Told::Batch(fetched)) => {
+                    self.left = self.left.map(|left| left.saturating_sub(1));
+                    return Some(fetched);
+                }
                 Ok(Told::Notice(notice)) => self.notices.push_back(notice),
                 Ok(Told::Begun(_) | Told::End) => self.ended = true,
                 Err(_) => {
@@ -127,6 +137,10 @@ impl<B: Send + 'static> Epoch for PrefetchedEpoch<B> {
             }
         }
         None
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        self.left
     }
 
     fn notice(&mut self) -> Option<String> {

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use regimen_core::{BoxError, Rank};
 
+use super::consumed::Consumed;
+
 /// What becomes of a last batch that is smaller than the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Last {
@@ -26,6 +28,15 @@ pub(crate) struct Shard {
     batch: u64,
     last: Last,
     rank: Rank,
+    from: From,
+}
+
+/// Where the cutting begins: behind so many batches that hold so many samples. They may have been of
+/// another size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct From {
+    pub(crate) batches: u64,
+    pub(crate) samples: u64,
 }
 
 /// One process's part of one batch.
@@ -42,12 +53,24 @@ pub(crate) struct Share {
 impl Shard {
     /// Fails where some process would have no sample of some batch: it could take no part in the
     /// step, and the others would wait for it.
-    pub(crate) fn new(samples: u64, batch: u64, last: Last, rank: Rank) -> Result<Self, BoxError> {
-        let shard = Shard { samples, batch, last, rank };
+    pub(crate) fn new(
+        samples: u64,
+        batch: u64,
+        last: Last,
+        rank: Rank,
+        from: From,
+    ) -> Result<Self, BoxError> {
+        let left = samples.checked_sub(from.samples).ok_or_else(|| {
+            let consumed = from.samples;
+            format!(
+                "{consumed} samples were consumed of an epoch that has {samples} now: the data became shorter"
+            )
+        })?;
+        let shard = Shard { samples, batch, last, rank, from };
         if rank.index >= rank.count {
             return Err(format!("rank {} of {} does not exist", rank.index, rank.count).into());
         }
-        let smallest = match (last, samples % batch) {
+        let smallest = match (last, left % batch) {
             (Last::Short, rest @ 1..) => rest,
             _ => batch,
         };
@@ -62,7 +85,7 @@ impl Shard {
         Ok(shard)
     }
 
-    /// How many batches there are, the same for every process.
+    /// How many batches `samples` make, the same for every process.
     pub(crate) fn batches(samples: u64, batch: u64, last: Last) -> u64 {
         match last {
             Last::Drop => samples / batch,
@@ -70,15 +93,31 @@ impl Shard {
         }
     }
 
+    /// The numbers of the batches that are left.
+    pub(crate) fn numbers(&self) -> Range<u64> {
+        let left = Shard::batches(self.samples - self.from.samples, self.batch, self.last);
+        self.from.batches..self.from.batches + left
+    }
+
+    /// What is consumed once batch `number` is.
+    pub(crate) fn consumed(&self, number: u64) -> Consumed {
+        let samples = self.start(number).saturating_add(self.batch).min(self.samples);
+        Consumed { samples, of: self.samples, batch: self.batch }
+    }
+
+    fn start(&self, number: u64) -> u64 {
+        self.from.samples + (number - self.from.batches) * self.batch
+    }
+
     /// Whether shares are filled up to their size.
     pub(crate) fn pads(&self) -> bool {
         self.last == Last::Pad
     }
 
-    /// The share of batch `number`, which is below the number of batches.
+    /// The share of batch `number`, which is one of [`numbers`](Self::numbers).
     pub(crate) fn share(&self, number: u64) -> Share {
         let Rank { index, count } = self.rank;
-        let start = number * self.batch;
+        let start = self.start(number);
         let whole = self.batch.min(self.samples - start);
         let positions = start + cut(whole, index, count)..start + cut(whole, index + 1, count);
         let size = match self.last {
@@ -102,10 +141,10 @@ mod tests {
 
     fn shares(samples: u64, batch: u64, last: Last, count: u64) -> Result<Vec<Vec<Share>>, BoxError> {
         let shards: Vec<Shard> = (0..count)
-            .map(|index| Shard::new(samples, batch, last, Rank { index, count }))
+            .map(|index| Shard::new(samples, batch, last, Rank { index, count }, From::default()))
             .collect::<Result<_, _>>()?;
-        let batches = Shard::batches(samples, batch, last);
-        Ok((0..batches).map(|number| shards.iter().map(|shard| shard.share(number)).collect()).collect())
+        let numbers = shards[0].numbers();
+        Ok(numbers.map(|number| shards.iter().map(|shard| shard.share(number)).collect()).collect())
     }
 
     proptest! {
@@ -138,7 +177,7 @@ mod tests {
     #[test]
     fn a_rank_without_a_sample_is_refused_on_every_rank() {
         for index in 0..4 {
-            let error = Shard::new(9, 4, Last::Short, Rank { index, count: 4 }).unwrap_err();
+            let error = Shard::new(9, 4, Last::Short, Rank { index, count: 4 }, From::default()).unwrap_err();
             assert!(error.to_string().starts_with("a batch of 1 of 9 samples leaves some of 4 ranks"));
         }
     }

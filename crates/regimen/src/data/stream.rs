@@ -119,7 +119,11 @@ impl<I: Iterator, F: Fn(u64) -> I + Send + Sync> Stream for IterStream<F> {
         if let Some(last) = given.checked_sub(1)
             && items.nth(usize::try_from(last)?).is_none()
         {
-            return Err(format!("{given} samples were consumed of a stream that has fewer").into());
+            let has = (self.make)(at.epoch).take(usize::try_from(given)?).count();
+            return Err(format!(
+                "{given} samples were consumed of a stream that has {has} now: the data became shorter"
+            )
+            .into());
         }
         Ok(IterReader { items, given })
     }

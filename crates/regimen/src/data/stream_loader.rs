@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use regimen_core::{At, BoxError, Data, Epoch, Fetched, Random, Rank, keyed};
 
 use super::collate::{CollateInto, CollateWith, Collator, Stack};
+use super::consumed::Streamed;
 use super::fault::catch;
 use super::shard::cut;
 use super::stream::{FAILURES_IN_A_ROW, Reader, Stream, StreamAt};
@@ -45,7 +46,8 @@ impl<S: Stream> StreamLoader<S> {
 }
 
 impl<S: Stream, C> StreamLoader<S, C> {
-    /// Samples a batch, over all ranks together. Zero is an error of the first epoch.
+    /// Samples a batch, over all ranks together. Zero is an error of the first epoch. A run can go
+    /// on with another size, inside an epoch at the same sample, of which a notice tells.
     pub fn batch_size(self, samples: usize) -> Self {
         StreamLoader { batch_size: samples, ..self }
     }
@@ -102,8 +104,11 @@ impl<S: Stream, C: Collator<S::Item>> Data for StreamLoader<S, C> {
             return Err(format!("stream `{}`: a batch size of 0 cannot be used", self.stream.name()).into());
         }
         let seed = keyed(self.seed.unwrap_or(at.seed), "stream", 0, 0);
-        let from = StreamAt { epoch: at.epoch, seed, position: at.position };
-        let reader = catch(|| self.stream.open(from)).map_err(|error| self.fault(0, error))?;
+        let size = self.batch_size as u64;
+        let streamed = Streamed::at(at, size).map_err(|error| self.fault(at.skip, error))?;
+        let position = streamed.as_ref().map(|streamed| &streamed.reader);
+        let from = StreamAt { epoch: at.epoch, seed, position };
+        let reader = catch(|| self.stream.open(from)).map_err(|error| self.fault(at.skip, error))?;
         let mut epoch = StreamEpoch {
             loader: self,
             reader,
@@ -111,19 +116,25 @@ impl<S: Stream, C: Collator<S::Item>> Data for StreamLoader<S, C> {
             seed,
             epoch: at.epoch,
             number: 0,
+            samples: 0,
             skipped: 0,
             notices: VecDeque::new(),
         };
-        if at.position.is_some() {
-            epoch.number = at.skip;
+        if let Some(streamed) = streamed {
+            (epoch.number, epoch.samples) = (at.skip, streamed.samples);
+            let notice = streamed.notice(size);
+            epoch.notices.extend(notice.map(|notice| format!("stream `{}`: {notice}", self.stream.name())));
+            return Ok(epoch);
         }
         while epoch.number < at.skip {
-            if epoch.gather()?.is_empty() {
+            let samples = epoch.gather()?.len();
+            if samples == 0 {
                 let (consumed, found) = (at.skip, epoch.number);
                 let what = format!("{consumed} batches were consumed of an epoch that has {found}");
                 return Err(self.fault(found, what.into()));
             }
             epoch.number += 1;
+            epoch.samples += samples as u64;
         }
         epoch.notices.clear();
         Ok(epoch)
@@ -145,6 +156,8 @@ pub struct StreamEpoch<'a, S: Stream + 'a, C> {
     epoch: u64,
     /// Batches given in the epoch.
     number: u64,
+    /// Samples in them, those of all ranks.
+    samples: u64,
     skipped: u64,
     notices: VecDeque<String>,
 }
@@ -177,8 +190,10 @@ impl<S: Stream, C: Collator<S::Item>> StreamEpoch<'_, S, C> {
     }
 
     /// A batch of this rank's share of `samples`.
-    fn batch(&self, samples: Vec<S::Item>) -> Result<Fetched<C::Batch>, BoxError> {
+    fn batch(&mut self, samples: Vec<S::Item>) -> Result<Fetched<C::Batch>, BoxError> {
         let whole = samples.len() as u64;
+        let before = self.samples;
+        self.samples += whole;
         let Rank { index, count } = self.rank;
         let (start, end) = (cut(whole, index, count), cut(whole, index + 1, count));
         if whole < count {
@@ -189,20 +204,19 @@ impl<S: Stream, C: Collator<S::Item>> StreamEpoch<'_, S, C> {
         let share = samples.into_iter().skip(start as usize).take((end - start) as usize);
         let random = |stream, index| Random::new(keyed(self.seed, stream, self.epoch, index));
         let collator = &self.loader.collator;
-        let first = self.number * self.loader.batch_size as u64 + start;
-        let batch = catch(|| {
+        let first = before + start;
+        let made = catch(|| {
             let mut partial = collator.begin((end - start) as usize);
             for (number, sample) in (first..).zip(share) {
                 collator.push(&mut partial, sample, &mut random("push", number))?;
             }
-            collator.finish(
-                partial,
-                (end - start) as usize,
-                &mut random("batch", self.number * count + index),
-            )
+            let mut random = random("batch", self.number * count + index);
+            let batch = collator.finish(partial, (end - start) as usize, &mut random)?;
+            let (batch_size, reader) = (self.loader.batch_size as u64, self.reader.position());
+            let streamed = Streamed { samples: self.samples, batch: batch_size, reader };
+            Ok(Fetched { position: Some(streamed.position()), ..Fetched::new(batch, end - start) })
         });
-        let batch = batch.map_err(|error| self.loader.fault(self.number, error))?;
-        Ok(Fetched { position: Some(self.reader.position()), ..Fetched::new(batch, end - start) })
+        made.map_err(|error| self.loader.fault(self.number, error))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use regimen_core::{At, BoxError, Data, Epoch, Fetched};
 
-/// The first `batches` batches of every epoch of `data`.
+/// The first `batches` batches of every epoch of `data`, of whatever size they are.
 pub fn take<D: Data>(data: D, batches: u64) -> Take<D> {
     Take { data, batches }
 }
@@ -32,7 +32,10 @@ impl<D: Data> Data for Take<D> {
         Self: 'a;
 
     fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
-        Ok(TakeEpoch { epoch: self.data.epoch(at)?, left: self.batches.saturating_sub(at.skip) })
+        let left = self.batches.checked_sub(at.skip).ok_or_else(|| {
+            format!("{} batches were consumed of an epoch of which {} are taken now", at.skip, self.batches)
+        })?;
+        Ok(TakeEpoch { epoch: self.data.epoch(at)?, left })
     }
 
     fn batches(&self) -> Option<u64> {
@@ -46,6 +49,10 @@ impl<E: Epoch> Epoch for TakeEpoch<E> {
     fn next(&mut self) -> Option<Result<Fetched<E::Batch>, BoxError>> {
         self.left = self.left.checked_sub(1)?;
         self.epoch.next()
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        Some(self.epoch.batches_left()?.min(self.left))
     }
 
     fn notice(&mut self) -> Option<String> {
@@ -100,6 +107,10 @@ impl<E: Epoch, B, F: Fn(E::Batch) -> B> Epoch for MapEpoch<'_, E, F> {
             let batch = (self.f)(batch);
             Fetched { batch, samples, position }
         }))
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        self.epoch.batches_left()
     }
 
     fn notice(&mut self) -> Option<String> {
@@ -184,6 +195,10 @@ impl<E: Epoch> Epoch for TimedEpoch<'_, E> {
         self.clock.nanoseconds.fetch_add(took, Ordering::Relaxed);
         self.clock.longest.fetch_max(took, Ordering::Relaxed);
         Some(fetched)
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        self.epoch.batches_left()
     }
 
     fn notice(&mut self) -> Option<String> {

@@ -162,6 +162,10 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         self.every
     }
 
+    fn writes_down(&self) -> bool {
+        true
+    }
+
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         if let Err(cause) = self.sink.flush() {
             self.unsaved.get_or_insert(cause);

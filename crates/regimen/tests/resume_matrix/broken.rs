@@ -108,7 +108,8 @@ impl<D: Data> Data for Unskipped<D> {
         Self: 'a;
 
     fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
-        self.data.epoch(if self.defect == Defect::NoSkip { at.skip(0) } else { at })
+        let beginning = At::epoch(at.epoch, at.seed).rank(at.rank);
+        self.data.epoch(if self.defect == Defect::NoSkip { beginning } else { at })
     }
 
     fn batches(&self) -> Option<u64> {

@@ -44,12 +44,11 @@ impl Stream for Lines {
         let file = File::open(&self.path).map_err(failed)?;
         let mut file = BufReader::new(file);
         if byte > 0 {
-            let length = file.get_ref().metadata().map_err(failed)?.len();
-            if byte > length {
-                return Err(about(
-                    &self.path,
-                    format!("{byte} bytes of it were read before, and it has {length} now"),
-                ));
+            let has = file.get_ref().metadata().map_err(failed)?.len();
+            if byte > has {
+                let what =
+                    format!("{byte} bytes were read of a file that has {has} now: the data became shorter");
+                return Err(about(&self.path, what));
             }
             file.seek(SeekFrom::Start(byte)).map_err(failed)?;
         } else if file.fill_buf().map_err(failed)?.starts_with(BYTE_ORDER_MARK) {
