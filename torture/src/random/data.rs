@@ -25,7 +25,7 @@ impl Data for Batches<'_> {
         self.shared.visit(Place::Data("epoch"))?;
         let mut done = at.skip;
         if self.reading == Reading::Positioned {
-            let bytes = at.position.map_or(Ok([0; 8]), |position| position.0[..].try_into())?;
+            let bytes = at.position.map_or(Ok([0; 8]), |position| position.as_bytes().try_into())?;
             done = u64::from_le_bytes(bytes);
             if done != at.skip {
                 return Err(format!("at position {done} after {} batches", at.skip).into());
@@ -61,7 +61,7 @@ impl Epoch for Reader<'_> {
         self.done += 1;
         let mut fetched = Fetched::new(item, 1 + item.0 % 3);
         if *reading == Reading::Positioned {
-            fetched.position = Some(Position(self.done.to_le_bytes().to_vec()));
+            fetched.position = Some(Position::new(&self.done.to_le_bytes()));
         }
         Some(Ok(fetched))
     }
