@@ -1,4 +1,5 @@
-//! Tortures real training processes, and checks what they leave on the disk.
+//! Tortures real training processes, and checks what they leave on the disk; and disturbs runs in
+//! memory at random.
 //!
 //! Run by `cargo xtask torture`, in an empty folder. Exits 1 where a promise is broken, and 2 where
 //! something could not be run.
@@ -9,6 +10,7 @@ mod faults;
 mod flips;
 mod fuzz;
 mod kills;
+mod random;
 mod signals;
 mod strace;
 mod tally;
@@ -39,6 +41,7 @@ struct Options {
     signals: u64,
     /// In seconds.
     fuzz: u64,
+    random: u64,
 }
 
 fn main() -> ExitCode {
@@ -49,10 +52,12 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::run_cases(rest).map(|()| 0),
         ["--control"] => fuzz::control().map(|tally| show_alone(&tally)),
         ["--fuzz", _, "--seed", seed] => fuzz::repeat(seed),
-        // By itself: what trainings leave on the disk takes a quarter of an hour.
+        ["--random", _, "--seed", seed] => number("--seed", seed).map(|seed| show_alone(&random::again(seed))),
+        // By themselves: what trainings leave on the disk takes a quarter of an hour.
         ["--fuzz", _] => {
             Options::parse(&args).and_then(|options| fuzz::fuzz(options.fuzz)).map(|tally| show_alone(&tally))
         }
+        ["--random", _] => Options::parse(&args).map(|options| show_alone(&random::random(options.random))),
         _ => Options::parse(&args).and_then(|options| torture(&options)),
     };
     match done {
@@ -81,6 +86,7 @@ fn torture(options: &Options) -> Result<u8, BoxError> {
             }
         };
     };
+    show(random::random(options.random));
     show(kills::kills(options.kills)?);
     for tally in faults::faults()? {
         show(tally);
@@ -100,9 +106,14 @@ fn show_alone(tally: &Tally) -> u8 {
     tally.status()
 }
 
+fn number(name: &str, n: &str) -> Result<u64, BoxError> {
+    n.parse().map_err(|_| format!("`{name} {n}`: not a number").into())
+}
+
 impl Options {
     fn parse(mut args: &[&str]) -> Result<Self, BoxError> {
-        let mut options = Options { kills: 1_000, cuts: 100, flips: 10_000, signals: 200, fuzz: 600 };
+        let mut options =
+            Options { kills: 1_000, cuts: 100, flips: 10_000, signals: 200, fuzz: 600, random: 100_000 };
         loop {
             let (name, n, rest) = match args {
                 [] => return Ok(options),
@@ -115,9 +126,10 @@ impl Options {
                 "--flips" => &mut options.flips,
                 "--signals" => &mut options.signals,
                 "--fuzz" => &mut options.fuzz,
+                "--random" => &mut options.random,
                 _ => return Err(format!("`{name}` is not understood").into()),
             };
-            *count = n.parse().map_err(|_| format!("`{name} {n}`: not a number"))?;
+            *count = number(name, n)?;
             args = rest;
         }
     }

@@ -27,6 +27,7 @@ usage: cargo xtask ci
        cargo xtask libtorch
        cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
        cargo xtask torture --fuzz SECONDS [--seed N]
+       cargo xtask torture --random CASES [--seed N]
 
 ci       every check of the project; ends with a table of what ran, what did not, and why
 bench    measures one thing: checkpoint, engines, loader, overhead, precision
@@ -35,7 +36,8 @@ libtorch finds libtorch 2.11, where LIBTORCH says or in the active Python, or do
 torture  checks what trainings leave on the disk that are killed at random and at every call of the
          system, that lose their power, that are damaged, that are sent signals; exits 1 where a
          promise is broken, 2 where something could not be run. With --fuzz first, only gives readers
-         files that were changed at random, for so many seconds, or the one case of a seed
+         files that were changed at random, for so many seconds, or the one case of a seed. With --random
+         first, only sees whether runs that are disturbed at random end as those left alone
 
 REGIMEN_TARGET=DIR      where to build; the user's cache folder by default
 REGIMEN_LIBTORCH=DIR    where libtorch is installed; the user's cache folder by default

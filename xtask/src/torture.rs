@@ -1,6 +1,6 @@
 //! `cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]`: what the `torture` program
-//! does to real training processes, with what that needs installed first; and with `--fuzz SECONDS`
-//! what it does to the readers of files.
+//! does to real training processes, with what that needs installed first; with `--fuzz SECONDS` what
+//! it does to the readers of files, and with `--random CASES` to runs in memory.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -9,7 +9,9 @@ use crate::workspace::{Workspace, run};
 use crate::{BoxError, tools};
 
 /// What `ci` runs of it; the rest is run whole. The fuzz is a step of its own.
-const SHORT: &[&str] = &["--kills", "20", "--cuts", "5", "--flips", "500", "--signals", "20", "--fuzz", "0"];
+const SHORT: &[&str] = &[
+    "--kills", "20", "--cuts", "5", "--flips", "500", "--signals", "20", "--random", "2000", "--fuzz", "0",
+];
 
 /// How long `ci` fuzzes, in seconds.
 const SHORT_FUZZ: &[&str] = &["--fuzz", "10"];

@@ -109,7 +109,7 @@ pub const ROWS: u64 = 24;
 /// optimizer a state of its own; and each parameter group a parameter.
 pub trait EngineFixture {
     /// The engine.
-    type Engine: Engine;
+    type Engine: Engine + 'static;
 
     /// What the loss is computed of.
     type Batch: Clone + ToDevice<<Self::Engine as Engine>::Device>;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::Trouble;
 use super::fit::CALLS;
+use super::trouble::Fault;
 
 /// Workers and prefetched batches of the loaders.
 const LOADERS: [(usize, usize); 4] = [(0, 0), (0, 4), (2, 0), (2, 4)];
@@ -24,6 +26,8 @@ pub struct Leg {
     pub workers: usize,
     /// Batches that may be read ahead, where there are workers.
     pub prefetch: usize,
+    /// What else befalls it.
+    pub trouble: Trouble,
 }
 
 impl Cell {
@@ -51,12 +55,69 @@ impl Cell {
         cells
     }
 
+    /// Some pauses, with passes by hand over other data before and after.
+    pub fn by_hand() -> Vec<Cell> {
+        stops().step_by(5).map(|stop| Cell::new(&[stop], |leg| leg).with(|_| Trouble::ByHand)).collect()
+    }
+
+    /// Errors and panics in steps, by turns in all places, after which the run goes on in the same
+    /// process, and after which it goes on from the last checkpoint in another.
+    pub fn faults() -> Vec<Cell> {
+        let fault = |n: usize, panics| Fault { at: 1 + n as u64 * 5 % 56, place: n % 4, panics };
+        let each = (0..16).flat_map(|n| [false, true].map(|panics| fault(n, panics)));
+        each.flat_map(|fault| {
+            let goes_on = Cell::new(&[], |_| fault.place).with(|_| Trouble::Fails(fault));
+            // A checkpoint is there by then.
+            let later = Fault { at: 26 + fault.at % 28, ..fault };
+            let stopped = move |leg| if leg == 0 { Trouble::FailsAndEnds(later) } else { Trouble::None };
+            [goes_on, Cell::new(&[CALLS], |_| fault.place).with(stopped)]
+        })
+        .collect()
+    }
+
+    /// Pauses in the first epoch, which the data would end in the first part, and the cap ends in the
+    /// second.
+    pub fn caps() -> Vec<Cell> {
+        let uncapped = |leg| if leg == 0 { Trouble::Uncapped } else { Trouble::None };
+        (1..=7).map(|stop| Cell::new(&[stop], |_| 0).with(uncapped)).collect()
+    }
+
+    /// A run that early stopping ends in the evaluation at the last step of an epoch, with a pause, or
+    /// an error, before that step, behind it, and at each step of the evaluation.
+    pub fn final_stops() -> Vec<Cell> {
+        let whole = Cell::new(&[], |_| 0).with(|_| Trouble::EndsEarly);
+        let pauses = (40..45).map(|stop| Cell::new(&[stop], |_| 0).with(|_| Trouble::EndsEarly));
+        let errors = (40..=46).map(|at| Cell::new(&[], |_| 0).with(|_| Trouble::EndsEarlyAndFails(at)));
+        std::iter::once(whole).chain(pauses).chain(errors).collect()
+    }
+
+    /// Some pauses, with a prediction that is paused with the run, continued in the next process, and
+    /// then asked for once more.
+    pub fn predictions() -> Vec<Cell> {
+        stops().step_by(20).map(|stop| Cell::new(&[stop], |_| 0).with(|_| Trouble::Predicts)).collect()
+    }
+
+    /// The same cell with what befalls each part.
+    fn with(mut self, trouble: impl Fn(usize) -> Trouble) -> Cell {
+        self.legs.iter_mut().enumerate().for_each(|(n, leg)| leg.trouble = trouble(n));
+        self
+    }
+
+    /// The run without a pause that this one must end as.
+    pub(super) fn whole(&self) -> Cell {
+        let early = |trouble| matches!(trouble, Trouble::EndsEarly | Trouble::EndsEarlyAndFails(_));
+        match self.legs.iter().any(|leg| early(leg.trouble)) {
+            true => Cell::in_one_piece().with(|_| Trouble::EndsEarly),
+            false => Cell::in_one_piece(),
+        }
+    }
+
     /// Pauses after `stops`, and for each part the place of its loader in [`LOADERS`].
     fn new(stops: &[u64], loader: impl Fn(usize) -> usize) -> Cell {
         let stops = stops.iter().copied().map(Some).chain([None]);
         let leg = |(n, stop)| {
             let (workers, prefetch) = LOADERS[loader(n) % LOADERS.len()];
-            Leg { stop, workers, prefetch }
+            Leg { stop, workers, prefetch, trouble: Trouble::None }
         };
         Cell { legs: stops.enumerate().map(leg).collect() }
     }
@@ -69,8 +130,11 @@ fn stops() -> impl Iterator<Item = u64> {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Leg { stop, workers, prefetch } in &self.legs {
+        for Leg { stop, workers, prefetch, trouble } in &self.legs {
             write!(f, "{workers} workers, {prefetch} ahead")?;
+            if *trouble != Trouble::None {
+                write!(f, ", {trouble}")?;
+            }
             if let Some(stop) = stop {
                 write!(f, ", paused after step {stop}; then ")?;
             }

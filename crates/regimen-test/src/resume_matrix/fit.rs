@@ -1,6 +1,5 @@
 //! The run itself, or a part of it.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -11,11 +10,13 @@ use regimen::data::{Loader, indices, map};
 use regimen::log::MetricLog;
 use regimen::schedule::{Cosine, ScheduleExt};
 use regimen_core::{
-    AutoUnit, Averaging, BoxError, Data, EVAL_LOSS, Ended, Engine, Event, Every, Fit, GradientScaler, Loss,
-    Plateau, Random, Report, Run, State, Step, StopHandle, Task, Thaw,
+    AutoUnit, Averaging, BoxError, Data, EVAL_LOSS, Ended, Event, Every, Fit, GradientScaler, Plateau,
+    Random, Report, Run, State, StopHandle, Thaw,
 };
 
-use super::{Leg, ResumeFixture};
+use super::by_hand::{continue_prediction, pass_by_hand, predict};
+use super::crops::{Armed, Crop, Crops};
+use super::{Leg, ResumeFixture, Trouble};
 use crate::engine_suite::ROWS;
 
 const STEPS: u64 = 60;
@@ -32,7 +33,7 @@ pub(super) const CALLS: u64 = STEPS + EVALUATIONS * EVAL_STEPS;
 pub(super) const ORDER: &str = "order.txt";
 
 /// Where each part of the run writes down what was measured in the epochs that ended in it.
-const EPOCHS: &str = "epochs.txt";
+pub(super) const EPOCHS: &str = "epochs.txt";
 
 /// Where the checkpoints are.
 pub(super) const CHECKPOINTS: &str = "checkpoints";
@@ -41,7 +42,8 @@ pub(super) const CHECKPOINTS: &str = "checkpoints";
 /// otherwise from where the part before it was paused.
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
-    let task = Crops { fixture, order: String::new() };
+    let fault = Armed::new(leg.trouble.fault());
+    let task = Crops::new(fixture, &fault);
     let engine = fixture.regularized();
     // The last of several groups: with all frozen there is nothing to train.
     let last_group = engine.groups().iter().skip(1).last().cloned();
@@ -52,10 +54,13 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .precision(fixture.precision())
         .gradient_scaler(GradientScaler::new().every(5))
         .average(Averaging::ema(0.9).ramp().warm_up(2).every(2).take_buffers())
-        .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05));
+        .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05))
+        .after_backward(fault.hook("after_backward"))
+        .before_update(fault.hook("before_update"));
     if let Some(group) = last_group {
         unit = unit.freeze(group, Thaw::AtUpdate(7));
     }
+    let early = leg.trouble.ends_early();
     let saver = Checkpointer::new(dir.join(CHECKPOINTS)).every(Every::steps(25)).keep_last(2);
     let mut run = Run::new(&mut unit)
         .seed(11)
@@ -63,8 +68,8 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
         .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))
         // No loss ever falls that far, so it stops the run at the last evaluation, and only if it
-        // has counted every one before.
-        .callback(EarlyStopping::min(EVAL_LOSS, EVALUATIONS - 1).min_delta(1e9))
+        // has counted every one before; or at the third.
+        .callback(EarlyStopping::min(EVAL_LOSS, if early { 2 } else { EVALUATIONS - 1 }).min_delta(1e9))
         .saver(fixture.saver(saver));
     if let Some(stop) = leg.stop {
         let handle = run.stop_handle();
@@ -72,37 +77,81 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
             .on(Event::TrainStepEnd, stop_after(stop, &handle))
             .on(Event::EvalStepEnd, stop_after(stop, &handle));
     }
+    if let Trouble::EndsEarlyAndFails(at) = leg.trouble {
+        run = match at {
+            46 => run.on(Event::EvalEpochEnd, fail_after(45)),
+            _ => run.on(Event::TrainStepEnd, fail_after(at)).on(Event::EvalStepEnd, fail_after(at)),
+        };
+    }
     if run.restore_latest()?.is_some() != begun {
         return Err("a checkpoint is to be restored in every process but the first".into());
     }
     let (train, eval) = (fixture.data(train_data(fixture, leg)), fixture.data(eval_data(fixture, leg)));
-    let config = Fit::steps(STEPS).steps_per_epoch(7).eval_every(Every::steps(12).or(Every::epochs(2)));
-    let report = run.fit(&train, &eval, config)?;
+    let config = match leg.trouble {
+        Trouble::Uncapped => Fit::steps(STEPS),
+        _ if early => Fit::steps(STEPS).steps_per_epoch(6),
+        _ => Fit::steps(STEPS).steps_per_epoch(7),
+    };
+    let config = match early {
+        true => config.eval_every(Every::steps(12)),
+        false => config.eval_every(Every::steps(12).or(Every::epochs(2))),
+    };
+    let other = fixture.data(eval_data(fixture, leg));
+    if leg.trouble == Trouble::ByHand {
+        pass_by_hand(&mut run, &other)?;
+    }
+    if leg.trouble == Trouble::Predicts && begun {
+        continue_prediction(&mut run, &other, dir)?;
+    }
+    let report = match run.fit(&train, &eval, config) {
+        Err(_) if matches!(leg.trouble, Trouble::FailsAndEnds(_)) => None,
+        Err(_) if fault.has_struck() || matches!(leg.trouble, Trouble::EndsEarlyAndFails(_)) => {
+            Some(run.fit(&train, &eval, config)?)
+        }
+        result => Some(result?),
+    };
+    if leg.trouble == Trouble::ByHand && leg.stop.is_some() {
+        pass_by_hand(&mut run, &other)?;
+    }
+    if leg.trouble == Trouble::Predicts && leg.stop.is_some() {
+        predict(&mut run, &other, dir)?;
+    }
     drop(run);
     append(&dir.join(ORDER), &unit.task().order)?;
+    let Some(report) = report else { return Ok(()) };
     append(&dir.join(EPOCHS), &told(&report))?;
     let steps = report.train.steps + report.eval.steps;
     let as_told = match (&report.ended, leg.stop) {
         (Ended::Paused(_), stop) => stop == Some(steps),
         (_, Some(_)) => false,
         // How a part that goes on ends is compared, as all it does.
-        (ended, None) => begun || matches!(ended, Ended::Finished(_)) && steps == CALLS,
+        (ended, None) => begun || matches!(ended, Ended::Finished(_)) && (early || steps == CALLS),
     };
     if as_told { Ok(()) } else { Err(format!("it ended otherwise than told to: {report:?}").into()) }
+}
+
+fn steps(state: &State) -> u64 {
+    state.train().steps + state.eval().steps
+}
+
+/// Fails when so many steps are made, once.
+fn fail_after<U>(at: u64) -> impl FnMut(&mut State, &mut U) -> Result<(), BoxError> + Send + use<U> {
+    let mut waits = true;
+    move |state, _| match steps(state) == at && std::mem::take(&mut waits) {
+        true => Err("told to fail".into()),
+        false => Ok(()),
+    }
 }
 
 /// Asks for a pause when `stop` steps are made.
 fn stop_after<U>(stop: u64, handle: &StopHandle) -> impl FnMut(&mut State, &mut U) + Send + use<U> {
     let handle = handle.clone();
     move |state, _| {
-        if state.train().steps + state.eval().steps == stop {
+        if steps(state) == stop {
             handle.stop("told to");
         }
     }
 }
-
-/// The first row, and the one after the last, of a run of rows.
-type Crop = (u64, u64);
 
 /// Ten crops an epoch in another order each time, of two to five rows that are drawn anew.
 fn train_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
@@ -127,27 +176,6 @@ fn only(crops: Vec<Crop>) -> Result<Crop, BoxError> {
     crops.first().copied().ok_or_else(|| "a batch without a crop".into())
 }
 
-/// The loss of a fixture as a task that writes down which rows it was given.
-struct Crops<'f, F> {
-    fixture: &'f F,
-    order: String,
-}
-
-impl<F: ResumeFixture> Task<F::Engine> for Crops<'_, F> {
-    type Batch = (Crop, F::Batch);
-    type Output = ();
-
-    fn compute_loss(
-        &mut self,
-        step: &Step,
-        module: &<F::Engine as Engine>::Module,
-        (rows, batch): &Self::Batch,
-    ) -> Result<(Loss<<F::Engine as Engine>::Scalar>, ()), BoxError> {
-        writeln!(self.order, "{:?} {} of epoch {}: rows {rows:?}", step.mode, step.index, step.epoch)?;
-        Ok((self.fixture.loss(step.mode, module, batch)?, ()))
-    }
-}
-
 /// The metrics of every epoch in `report`, a line each, and how the run ended unless it was paused.
 fn told(report: &Report) -> String {
     let mut lines: Vec<String> = report.epochs.iter().map(|epoch| format!("{epoch:?}\n")).collect();
@@ -157,7 +185,7 @@ fn told(report: &Report) -> String {
     lines.concat()
 }
 
-fn append(path: &Path, text: &str) -> Result<(), BoxError> {
+pub(super) fn append(path: &Path, text: &str) -> Result<(), BoxError> {
     let mut file = File::options().create(true).append(true).open(path)?;
     Ok(file.write_all(text.as_bytes())?)
 }

@@ -6,7 +6,9 @@
 //! schedule that falls on a plateau, a group that is frozen at first, averaged weights, early
 //! stopping, a CSV and a JSON-lines log, and a [`Checkpointer`]. A [`Cell`] says
 //! after which of its steps it is paused by its [`StopHandle`](regimen_core::StopHandle), and how
-//! many workers read its data before and after that. Each part of a cell is a process of its own.
+//! many workers read its data before and after that. Each part of a cell is a process of its own, and
+//! a [`Trouble`] may befall it: passes by hand over other data, a step that fails, another cap, a
+//! final stop at the end of an epoch, a prediction that is paused with it.
 //!
 //! Compared with the run in one piece are, to the bit: every part of the last checkpoint
 //! (parameters, running statistics, optimizer, averaged weights, accumulation window, scale of
@@ -24,10 +26,13 @@
 //! }
 //! ```
 
+mod by_hand;
 mod cell;
+mod crops;
 mod fit;
 mod outcome;
 mod process;
+mod trouble;
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -42,6 +47,7 @@ use outcome::Outcome;
 use process::{Scratch, run_cell, serve};
 
 pub use cell::{Cell, Leg};
+pub use trouble::{Fault, PLACES, Trouble};
 
 /// An engine whose runs are to be resumed. Nothing needs to be written beside the fixture: the first
 /// method is for runs in another precision, the others are where the tests of the matrix break
@@ -91,11 +97,21 @@ pub fn failures<F: ResumeFixture>(fixture: &F, cells: &[Cell]) -> Vec<String> {
 }
 
 fn compare_all(test: &str, scratch: &Scratch, cells: &[Cell]) -> Result<Vec<String>, BoxError> {
-    let whole = run_cell(test, scratch, &Cell::in_one_piece())?;
+    let mut wholes: Vec<(Cell, Outcome)> = Vec::new();
+    for whole in cells.iter().map(Cell::whole).chain([Cell::in_one_piece()]) {
+        if wholes.iter().all(|(known, _)| *known != whole) {
+            let outcome = run_cell(test, scratch, &whole)?;
+            wholes.push((whole, outcome));
+        }
+    }
+    let check = |cell: &Cell, found: Outcome| match wholes.iter().find(|(whole, _)| *whole == cell.whole()) {
+        Some((_, whole)) => found.check(whole, cell),
+        None => Err("nothing to compare it with".into()),
+    };
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some((n, cell)) = take(&next, cells) {
-            if let Err(wrong) = run_cell(test, scratch, cell).and_then(|found| found.check(&whole)) {
+            if let Err(wrong) = run_cell(test, scratch, cell).and_then(|found| check(cell, found)) {
                 failures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((n, wrong.to_string()));
             }
         }

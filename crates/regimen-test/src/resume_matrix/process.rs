@@ -10,7 +10,7 @@ use regimen_core::BoxError;
 use super::fit::{ORDER, fit};
 use super::{Cell, Leg, Outcome, ResumeFixture};
 
-/// Tells a child what to do: `STOP WORKERS PREFETCH DIR`, where a stop of 0 is none.
+/// Tells a child what to do: `STOP WORKERS PREFETCH TROUBLE DIR`, where a stop of 0 is none.
 const VARIABLE: &str = "REGIMEN_RESUME_MATRIX";
 
 /// Where the cells are run, each in a directory of its own; removed when it is dropped.
@@ -51,8 +51,8 @@ pub(super) fn run_cell(test: &str, scratch: &Scratch, cell: &Cell) -> Result<Out
 }
 
 fn run_leg(test: &str, dir: &Path, leg: Leg) -> Result<(), BoxError> {
-    let Leg { stop, workers, prefetch } = leg;
-    let order = format!("{} {workers} {prefetch} {}", stop.unwrap_or(0), dir.display());
+    let Leg { stop, workers, prefetch, trouble } = leg;
+    let order = format!("{} {workers} {prefetch} {trouble} {}", stop.unwrap_or(0), dir.display());
     let mut child = Command::new(env::current_exe()?);
     let output = child.args([test, "--exact", "--nocapture"]).env(VARIABLE, order).output()?;
     let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
@@ -75,9 +75,10 @@ pub(super) fn serve<F: ResumeFixture>(fixture: &F) {
 }
 
 fn parse(order: &str) -> Result<(Leg, &Path), BoxError> {
-    let [stop, workers, prefetch, dir] = order.splitn(4, ' ').collect::<Vec<_>>()[..] else {
+    let [stop, workers, prefetch, trouble, dir] = order.splitn(5, ' ').collect::<Vec<_>>()[..] else {
         return Err(format!("`{order}` is not what a process is told").into());
     };
     let stop = Some(stop.parse()?).filter(|&stop| stop != 0);
-    Ok((Leg { stop, workers: workers.parse()?, prefetch: prefetch.parse()? }, Path::new(dir)))
+    let (workers, prefetch, trouble) = (workers.parse()?, prefetch.parse()?, trouble.parse()?);
+    Ok((Leg { stop, workers, prefetch, trouble }, Path::new(dir)))
 }

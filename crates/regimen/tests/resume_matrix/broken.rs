@@ -34,6 +34,8 @@ pub(crate) enum Defect {
     NoAverage,
     /// What the plateau has seen is forgotten.
     NoPlateau,
+    /// Where passes by hand stand is not restored.
+    NoPasses,
 }
 
 /// The fixture of a run with a defect.
@@ -168,6 +170,10 @@ impl<U: AppState> Saver<U> for Forgetful {
                 for phase in ["train", "eval"] {
                     empty_metrics(&mut run, &format!("run.{phase}.metrics.values"))?;
                 }
+            }
+            Defect::NoPasses => {
+                remove_under(&mut run, "run.predict.");
+                run.insert_all("run.predict", new.under("run.predict"))?;
             }
             Defect::NoCallbacks => {
                 remove_under(&mut run, "callbacks.");

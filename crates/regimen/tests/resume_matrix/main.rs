@@ -21,20 +21,61 @@ fn the_toy_engine_in_fp16_resumes_to_the_bit() {
     run_all(&fixture, &Cell::each_stop());
 }
 
+/// What befalls a run beside a pause, one test for each kind.
+macro_rules! untouched {
+    ($($test:ident: $cells:ident;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                run_all(&Toy { test: stringify!($test), precision: Precision::F32 }, &Cell::$cells());
+            }
+        )*
+    };
+}
+
+untouched! {
+    passes_by_hand_touch_nothing: by_hand;
+    a_step_that_fails_happens_or_does_not: faults;
+    a_window_ends_with_its_epoch_under_another_cap: caps;
+    a_final_stop_at_the_end_of_an_epoch_is_exact: final_stops;
+    a_prediction_is_continued_and_stays_finished: predictions;
+}
+
 /// Every fourth stop.
 fn some_cells() -> Vec<Cell> {
     Cell::each_stop().into_iter().step_by(4).collect()
+}
+
+fn by_hand() -> Vec<Cell> {
+    Cell::by_hand().into_iter().step_by(4).collect()
+}
+
+fn caps() -> Vec<Cell> {
+    Cell::caps()
+}
+
+fn predictions() -> Vec<Cell> {
+    Cell::predictions()
+}
+
+/// Failures behind which another process goes on.
+fn failures_and_restarts() -> Vec<Cell> {
+    Cell::faults().into_iter().filter(|cell| cell.legs.len() == 2).step_by(3).collect()
+}
+
+fn final_pauses() -> Vec<Cell> {
+    Cell::final_stops().into_iter().filter(|cell| cell.legs.len() == 2).collect()
 }
 
 /// One test for each defect, because the matrix starts the test it is in again and again. Each
 /// must be seen in what is named, after a third of the stops or more: a window, for one, is under
 /// way at half of them.
 macro_rules! caught {
-    ($($test:ident: $defect:ident => $seen:literal;)*) => {
+    ($($test:ident: $defect:ident in $cells:ident => $seen:literal;)*) => {
         $(
             #[test]
             fn $test() {
-                let cells = some_cells();
+                let cells = $cells();
                 let failures = failures(&Broken { defect: Defect::$defect, test: stringify!($test) }, &cells);
                 let seen = failures.iter().filter(|wrong| wrong.contains($seen)).count();
                 assert!(cells.len() <= 3 * seen, "{seen} of {} cells: {failures:#?}", cells.len());
@@ -44,15 +85,20 @@ macro_rules! caught {
 }
 
 caught! {
-    no_seeding_of_steps: NoSeeding => "module/hidden.weight differs";
-    held_gradients_that_are_lost: NoGradients => "optimizer/hidden.weight.first_moment differs";
-    data_that_is_not_skipped: NoSkip => "order.txt differs";
-    metrics_in_flight_that_are_lost: NoMetrics => "epochs.txt differs";
-    logs_that_begin_anew: NoCallbacks => "metrics.csv differs";
-    a_scale_that_begins_anew: NoScale => "auto_unit/skipped differs";
-    averages_that_begin_anew: NoAverage => "averaged_module/hidden.weight differs";
-    a_plateau_that_begins_anew: NoPlateau => "auto_unit/plateau.scale differs";
-    early_stopping_that_begins_anew: NoCallbacks => "callbacks.EarlyStopping.state.waited differs";
+    no_seeding_of_steps: NoSeeding in some_cells => "module/hidden.weight differs";
+    held_gradients_that_are_lost: NoGradients in some_cells => "optimizer/hidden.weight.first_moment differs";
+    data_that_is_not_skipped: NoSkip in some_cells => "order.txt differs";
+    metrics_in_flight_that_are_lost: NoMetrics in some_cells => "epochs.txt differs";
+    logs_that_begin_anew: NoCallbacks in some_cells => "metrics.csv differs";
+    a_scale_that_begins_anew: NoScale in some_cells => "auto_unit/skipped differs";
+    averages_that_begin_anew: NoAverage in some_cells => "averaged_module/hidden.weight differs";
+    a_plateau_that_begins_anew: NoPlateau in some_cells => "auto_unit/plateau.scale differs";
+    early_stopping_that_begins_anew: NoCallbacks in some_cells => "callbacks.EarlyStopping.state.waited differs";
+    passes_by_hand_without_the_metrics_in_flight: NoMetrics in by_hand => "epochs.txt differs";
+    a_step_that_fails_without_the_window: NoGradients in failures_and_restarts => "optimizer/hidden.weight.first_moment differs";
+    another_cap_without_the_window: NoGradients in caps => "optimizer/hidden.weight.first_moment differs";
+    a_final_stop_without_what_decides_it: NoCallbacks in final_pauses => "epochs.txt differs";
+    predictions_that_begin_anew: NoPasses in predictions => "the predictions are";
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! Passes by hand between the parts of the run, over data that is not the run's.
+
+use std::fs;
+use std::path::Path;
+
+use regimen_core::{AutoUnit, BoxError, Data, Evaluate, Predict, Run};
+
+use super::ResumeFixture;
+use super::crops::{Crop, Crops};
+use super::fit::append;
+
+/// Where predictions are written.
+const PREDICTIONS: &str = "predictions";
+
+/// What [`Crops`] predict, in the order of the data.
+const EXPECTED: &str = "(0, 5)\n(8, 14)\n(16, 23)\n";
+
+type CropRun<'r, 'f, F> = Run<'r, AutoUnit<<F as crate::engine_suite::EngineFixture>::Engine, Crops<'f, F>>>;
+
+/// Evaluates and predicts other data.
+pub(super) fn pass_by_hand<F: ResumeFixture>(
+    run: &mut CropRun<'_, '_, F>,
+    data: &impl Data<Batch = (Crop, F::Batch)>,
+) -> Result<(), BoxError> {
+    run.unit_mut().task_mut().by_hand = true;
+    run.evaluate(data, Evaluate::steps(2))?;
+    run.predict(data, Predict::whole(), |_| Ok(()))?;
+    run.unit_mut().task_mut().by_hand = false;
+    Ok(())
+}
+
+/// A prediction that goes on with the one before.
+fn resumed() -> Predict {
+    Predict::whole().resume("other data")
+}
+
+/// Begins a prediction into a file, which is paused behind its first output.
+pub(super) fn predict<F: ResumeFixture>(
+    run: &mut CropRun<'_, '_, F>,
+    data: &impl Data<Batch = (Crop, F::Batch)>,
+    dir: &Path,
+) -> Result<(), BoxError> {
+    let handle = run.stop_handle();
+    run.predict(data, resumed(), |rows| {
+        handle.stop("told to");
+        append(&dir.join(PREDICTIONS), &format!("{rows:?}\n"))
+    })?;
+    Ok(())
+}
+
+/// Continues it, twice: the second time there is nothing left to predict.
+pub(super) fn continue_prediction<F: ResumeFixture>(
+    run: &mut CropRun<'_, '_, F>,
+    data: &impl Data<Batch = (Crop, F::Batch)>,
+    dir: &Path,
+) -> Result<(), BoxError> {
+    let path = dir.join(PREDICTIONS);
+    for _ in 0..2 {
+        run.predict(data, resumed(), |rows| append(&path, &format!("{rows:?}\n")))?;
+    }
+    let found = fs::read_to_string(&path)?;
+    fs::remove_file(&path)?;
+    if found == EXPECTED { Ok(()) } else { Err(format!("the predictions are {found:?}").into()) }
+}

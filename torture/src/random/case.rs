@@ -1,0 +1,208 @@
+//! What is drawn from a seed: a run, and what disturbs it.
+
+use std::fmt;
+
+use regimen::{Averaging, Evaluate, Every, Fit, Plateau, Thaw, Train};
+
+/// A run, and what disturbs it.
+#[derive(Clone, Debug)]
+pub(super) struct Case {
+    pub(super) seed: u64,
+    pub(super) settings: Settings,
+    pub(super) train: Vec<Item>,
+    pub(super) eval: Vec<Item>,
+    pub(super) calls: Vec<Call>,
+    /// What is done before each call, and behind the last.
+    pub(super) between: Vec<Vec<Between>>,
+    pub(super) strikes: Vec<Strike>,
+    /// After how many events the run is saved in mid-call, again and again.
+    pub(super) save_every: u64,
+    /// Accumulation windows are lost at a restart: never drawn.
+    pub(super) forgetful: bool,
+}
+
+/// A batch: its number, what the loss is of, and the weight of the loss.
+pub(super) type Item = (u64, f64, f64);
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    /// A unit written by hand in place of `AutoUnit`.
+    pub(super) plain: bool,
+    pub(super) accumulate: u64,
+    pub(super) clip_norm: Option<f64>,
+    pub(super) clip_value: Option<f64>,
+    /// `NonFinite::Skip` in place of `NonFinite::Error`.
+    pub(super) skip: bool,
+    /// Half precision, with a scale of losses.
+    pub(super) half: bool,
+    /// The module has running statistics.
+    pub(super) statistics: bool,
+    pub(super) average: Option<Averaging>,
+    pub(super) plateau: Option<Plateau>,
+    pub(super) freeze: Option<Thaw>,
+    pub(super) rate: Rate,
+    /// The patience of early stopping on a loss that never improves enough.
+    pub(super) early_stopping: Option<u64>,
+    pub(super) eval_every: Every,
+    pub(super) steps_per_epoch: Option<u64>,
+    pub(super) eval_steps: Option<u64>,
+    pub(super) reading: Reading,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rate {
+    Constant,
+    ByUpdate,
+    ByEpoch,
+}
+
+/// How data tells where it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Reading {
+    /// It says how many batches it has.
+    Counted,
+    /// It does not.
+    Uncounted,
+    /// It does not, and cannot seek but to a position it has given.
+    Positioned,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Call {
+    Fit(Limit),
+    Train(Limit),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Limit {
+    Steps(u64),
+    Epochs(u64),
+    Samples(u64),
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Debug)]
+pub(super) struct Strike {
+    /// After how many points of the run since the one before.
+    pub(super) after: u64,
+    pub(super) act: Act,
+    /// What is done when the call has ended.
+    pub(super) then: Vec<Between>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Act {
+    Fail,
+    Panic,
+    Stop,
+}
+
+/// What is done between two calls.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Between {
+    /// So many steps of the call that comes next.
+    Part(u64),
+    /// An evaluation by hand, on so many batches of other data; it may be one to be gone on with.
+    Evaluate(u64, Resumable),
+    /// A prediction by hand, likewise.
+    Predict(u64, Resumable),
+    /// Goes on with the pass by hand that was begun last, if that was said of it.
+    Resume,
+    /// A new unit and a new run take up what this one has come to.
+    Restart,
+    /// They take up what was last saved in the middle of a call.
+    RestartFromSaved,
+}
+
+pub(super) type Resumable = bool;
+
+impl Case {
+    /// The same case with other values in the batches that have no weight; none where there are no
+    /// such batches, or where the module keeps statistics of all it sees.
+    pub(super) fn twin(&self) -> Option<Case> {
+        let mut twin = self.clone();
+        let items = twin.train.iter_mut().chain(&mut twin.eval);
+        let mut weightless: Vec<_> = items.filter(|item| item.2 == 0.0).collect();
+        if weightless.is_empty() || self.settings.statistics {
+            return None;
+        }
+        weightless.iter_mut().for_each(|item| item.1 = 0.75);
+        Some(twin)
+    }
+
+    #[cfg(test)]
+    pub(super) fn forgetful(self) -> Case {
+        Case { forgetful: true, ..self }
+    }
+}
+
+impl Call {
+    /// The call as one of `fit`, if it is one, that makes at most `steps` in all.
+    pub(super) fn fit(self, settings: &Settings, steps: Option<u64>) -> Option<Fit> {
+        let Call::Fit(limit) = self else { return None };
+        let mut fit = match limit {
+            Limit::Steps(n) => Fit::steps(n.min(steps.unwrap_or(n))),
+            Limit::Epochs(n) => Fit::epochs(n),
+            Limit::Samples(n) => Fit::samples(n),
+        };
+        if let (Limit::Epochs(_) | Limit::Samples(_), Some(steps)) = (limit, steps) {
+            fit = fit.max_steps(steps);
+        }
+        if let Some(n) = settings.steps_per_epoch {
+            fit = fit.steps_per_epoch(n);
+        }
+        if let Some(n) = settings.eval_steps {
+            fit = fit.eval_steps(n);
+        }
+        Some(fit.eval_every(settings.eval_every))
+    }
+
+    /// The call as one of `train` that makes at most `steps` in all.
+    pub(super) fn train(self, settings: &Settings, steps: Option<u64>) -> Train {
+        let (Call::Train(limit) | Call::Fit(limit)) = self;
+        let mut train = match limit {
+            Limit::Steps(n) => Train::steps(n.min(steps.unwrap_or(n))),
+            Limit::Epochs(n) => Train::epochs(n),
+            Limit::Samples(n) => Train::samples(n),
+        };
+        if let (Limit::Epochs(_) | Limit::Samples(_), Some(steps)) = (limit, steps) {
+            train = train.max_steps(steps);
+        }
+        if let Some(n) = settings.steps_per_epoch {
+            train = train.steps_per_epoch(n);
+        }
+        train
+    }
+}
+
+/// The `n`-th pass by hand, which goes on with what was made of it.
+pub(super) fn resumable(n: usize) -> Evaluate {
+    Evaluate::whole().resume(NAMES[n % NAMES.len()])
+}
+
+/// More than a case makes passes by hand.
+const NAMES: [&str; 32] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18",
+    "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31",
+];
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Case { seed, settings, train, eval, calls, between, strikes, save_every, .. } = self;
+        writeln!(f, "  case {seed}: {settings:?}")?;
+        writeln!(f, "  train (number, value, weight): {train:?}")?;
+        writeln!(f, "  eval: {eval:?}")?;
+        for (n, all) in between.iter().enumerate() {
+            if !all.is_empty() {
+                writeln!(f, "  between: {all:?}")?;
+            }
+            if let Some(call) = calls.get(n) {
+                writeln!(f, "  call {n}: {call:?}")?;
+            }
+        }
+        for Strike { after, act, then } in strikes {
+            writeln!(f, "  {act:?} after {after} points, then {then:?}")?;
+        }
+        write!(f, "  saved after every {save_every} events")
+    }
+}

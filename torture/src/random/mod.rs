@@ -1,0 +1,117 @@
+//! Runs on the toy engine that are disturbed at random: each must end with the bytes of the same run
+//! left alone. A case is a pure function of its seed.
+
+mod auto;
+mod case;
+mod data;
+mod draw;
+mod drive;
+mod outcome;
+mod pass;
+mod plain;
+mod recorder;
+mod world;
+
+use std::panic;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use case::Case;
+use drive::drive;
+
+use crate::tally::Tally;
+
+/// With so many failures it is known that something is wrong, and no further case is begun.
+const ENOUGH: usize = 10;
+
+/// Tries the cases of the seeds from 0 on.
+pub(crate) fn random(cases: u64) -> Tally {
+    silence();
+    let (next, failures) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let lock = || failures.lock().unwrap_or_else(PoisonError::into_inner);
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while lock().len() < ENOUGH {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if cases <= seed {
+                        return;
+                    }
+                    if let Err(wrong) = check(&Case::draw(seed)) {
+                        lock().push((seed, wrong));
+                    }
+                }
+            });
+        }
+    });
+    let done = next.into_inner().min(cases);
+    let mut tally = Tally::new("random", cases);
+    let mut failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failures.sort();
+    (failures.len() as u64..done).for_each(|_| tally.count(Ok(())));
+    for (seed, wrong) in failures {
+        tally.count(Err(format!("`--seed {seed}` repeats it: {wrong}\n{}", Case::draw(seed))));
+    }
+    tally
+}
+
+/// Tries the case of one seed, and shows it.
+pub(crate) fn again(seed: u64) -> Tally {
+    silence();
+    let case = Case::draw(seed);
+    println!("{case}");
+    let mut tally = Tally::new("random", 1);
+    tally.count(check(&case));
+    tally
+}
+
+/// What is wrong with `case`, if anything is.
+fn check(case: &Case) -> Result<(), String> {
+    let whole = drive(case, false).map_err(|wrong| format!("the run left alone: {wrong}"))?;
+    if let Some(twin) = case.twin() {
+        let other = drive(&twin, false).map_err(|wrong| format!("its twin: {wrong}"))?;
+        other.check(&whole).map_err(|wrong| format!("batches of weight zero are looked at: {wrong}"))?;
+    }
+    drive(case, true)?.check(&whole)
+}
+
+/// Keeps the panics that are part of a case from being printed; others are, as ever.
+fn silence() {
+    let others = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        if !info.payload_as_str().is_some_and(|text| text.starts_with(world::DRAWN)) {
+            others(info);
+        }
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_a_pure_function_of_its_seed() {
+        for seed in 0..100 {
+            assert_eq!(Case::draw(seed).to_string(), Case::draw(seed).to_string());
+        }
+    }
+
+    #[test]
+    fn a_run_ends_the_same_when_it_is_made_again() {
+        for seed in 0..100 {
+            let case = Case::draw(seed);
+            if let Ok(whole) = drive(&case, false) {
+                assert_eq!(drive(&case, false).and_then(|again| again.check(&whole)), Ok(()));
+            }
+        }
+    }
+
+    /// A control: what is lost at a restart is noticed.
+    #[test]
+    fn a_restart_that_forgets_the_window_is_caught() {
+        silence();
+        let caught = |case: &Case| check(case).is_ok() && check(&case.clone().forgetful()).is_err();
+        assert!((0..500).any(|seed| caught(&Case::draw(seed))));
+    }
+}

@@ -1,0 +1,76 @@
+//! What watches the run of a case: the first callback notes, the last one fails, the saver saves.
+
+use regimen::{
+    AppState, BoxError, Callback, Event, Events, Moment, Phase, Restored, Saver, State, Which, save_parts,
+};
+
+use super::world::{Place, Saved, Shared};
+
+/// Notes what is compared.
+pub(super) struct Recorder(pub(super) Shared);
+
+impl<U> Callback<U> for Recorder {
+    fn on_event(&mut self, event: Event, state: &mut State, _: &mut U) -> Result<(), BoxError> {
+        let mut world = self.0.lock();
+        match event {
+            Event::CycleStart | Event::CycleEnd => {
+                world.seen.cycles.insert((state.train().epochs, event.to_string()));
+                world.cycles.push(event);
+            }
+            Event::EvalStepEnd if world.by_hand => {
+                let last = world.last;
+                world.at.pass.iter_mut().for_each(|pass| pass.steps.push(last));
+            }
+            Event::EvalEpochEnd | Event::PredictEpochEnd if world.by_hand => {
+                world.at.pass.iter_mut().for_each(|pass| pass.done = true);
+            }
+            Event::TrainEpochEnd | Event::EvalEpochEnd => {
+                let phase = if event == Event::TrainEpochEnd { Phase::Train } else { Phase::Eval };
+                let n = state.progress(phase).epochs;
+                let value = |metric: &regimen::Metric| {
+                    Some((metric.key().name().to_owned(), metric.in_epoch(n)?.to_bits()))
+                };
+                let values = state.metrics(phase).iter().filter_map(value).collect();
+                world.seen.epochs.insert((phase, n), values);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The last callback, so that what fails in it has been told to all others.
+pub(super) struct Trouble(pub(super) Shared);
+
+impl<U> Callback<U> for Trouble {
+    fn on_event(&mut self, event: Event, state: &mut State, _: &mut U) -> Result<(), BoxError> {
+        self.0.visit_with(Place::Callback(event), Some(state))
+    }
+}
+
+/// Saves the run in memory, in the middle of calls.
+pub(super) struct MemorySaver {
+    pub(super) shared: Shared,
+    pub(super) every: u64,
+    pub(super) events: u64,
+}
+
+impl<U: AppState> Saver<U> for MemorySaver {
+    fn events(&self) -> Events {
+        Events::ALL
+    }
+
+    fn on_event(&mut self, _: Event, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+        self.events += 1;
+        if self.events.is_multiple_of(self.every) {
+            let (parts, run) = (save_parts(moment.unit())?, moment.run_state()?);
+            let mut world = self.shared.lock();
+            world.saved = Some(Saved { parts, run, at: world.at.clone() });
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, _: &Which, _: &mut Moment<'_, '_, U>) -> Result<Option<Restored>, BoxError> {
+        Ok(None)
+    }
+}
