@@ -52,7 +52,9 @@ fn main() -> ExitCode {
         ["fuzz", rest @ ..] => fuzz::run_cases(rest).map(|()| 0),
         ["--control"] => fuzz::control().map(|tally| show_alone(&tally)),
         ["--fuzz", _, "--seed", seed] => fuzz::repeat(seed),
-        ["--random", _, "--seed", seed] => number("--seed", seed).map(|seed| show_alone(&random::again(seed))),
+        ["--random", _, "--seed", seed] => {
+            number("--seed", seed).map(|seed| show_alone(&random::again(seed)))
+        }
         // By themselves: what trainings leave on the disk takes a quarter of an hour.
         ["--fuzz", _] => {
             Options::parse(&args).and_then(|options| fuzz::fuzz(options.fuzz)).map(|tally| show_alone(&tally))

@@ -9,9 +9,8 @@ use crate::workspace::{Workspace, run};
 use crate::{BoxError, tools};
 
 /// What `ci` runs of it; the rest is run whole. The fuzz is a step of its own.
-const SHORT: &[&str] = &[
-    "--kills", "20", "--cuts", "5", "--flips", "500", "--signals", "20", "--random", "2000", "--fuzz", "0",
-];
+const SHORT: &[&str] =
+    &["--kills", "20", "--cuts", "5", "--flips", "500", "--signals", "20", "--random", "2000", "--fuzz", "0"];
 
 /// How long `ci` fuzzes, in seconds.
 const SHORT_FUZZ: &[&str] = &["--fuzz", "10"];

@@ -51,7 +51,7 @@ pub(crate) fn random(cases: u64) -> Tally {
     failures.sort();
     (failures.len() as u64..done).for_each(|_| tally.count(Ok(())));
     for (seed, wrong) in failures {
-        tally.count(Err(format!("`--seed {seed}` repeats it: {wrong}\n{}", Case::draw(seed))));
+        tally.count(Err(format!("`--random 1 --seed {seed}` repeats it: {wrong}\n{}", Case::draw(seed))));
     }
     tally
 }
