@@ -206,8 +206,15 @@ mod tests {
 
     #[test]
     fn a_metric_may_have_any_name_and_takes_one_line() {
-        let names =
-            ["cat\r", "two\nlines", "\u{7f}\u{85}\u{9f}\0", "\"a\\\t\"", "c:\\cat \"1\"", "", " é\u{2028}"];
+        let names = [
+            "cat\r",
+            "two\nlines",
+            "\u{7f}\u{85}\u{9f}\0",
+            "\"a\\\t\"",
+            "c:\\cat \"1\"",
+            "",
+            " \u{e9}\u{2028}",
+        ];
         let metrics: BTreeMap<String, f64> =
             names.iter().map(|name| ((*name).to_owned(), f64::INFINITY)).collect();
         let manifest = Manifest { metrics, ..Manifest::parse(signed(TEXT).as_bytes()).unwrap() };
@@ -218,7 +225,7 @@ mod tests {
             lines,
             [
                 "metric inf ",
-                "metric inf  é\u{2028}",
+                "metric inf  \u{e9}\u{2028}",
                 r#"metric-json inf "\"a\\\t\"""#,
                 r#"metric inf c:\cat "1""#,
                 r#"metric-json inf "cat\r""#,

@@ -1,6 +1,6 @@
 //! Checkpoints survive what can happen to a process and to a disk.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 mod common;
 mod contract;
