@@ -3,13 +3,14 @@
 use std::{fmt, mem};
 
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
-use burn::module::{Module, ParamGroup};
+use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, FloatDType, Tensor};
-use regimen_core::{BoxError, Bucket, Engine, Mode, Precision, StateDict};
+use regimen_core::{Array, BoxError, Bucket, Engine, Mode, Precision, StateDict, group_beside};
 
 use crate::gradients::{self, Gradients};
 use crate::parameters::Parameters;
+use crate::values::Values;
 use crate::{BurnDevice, BurnWeights, freeze, module_state, optimizer_state, precision};
 
 /// A Burn module with its optimizer on a device.
@@ -47,6 +48,8 @@ pub struct Burn<M: Module> {
     groups: Vec<String>,
     /// What is in each group but the first, which has the rest.
     members: Vec<ParamGroup>,
+    /// The buffers as they were remembered last.
+    buffers: Values,
     /// What the module computes in, where that is half precision.
     half: Option<FloatDType>,
 }
@@ -69,6 +72,7 @@ impl<M: Module> Burn<M> {
             device: device.clone().autodiff(),
             groups: vec!["default".to_owned()],
             members: Vec::new(),
+            buffers: Values::default(),
             half: None,
         })
     }
@@ -105,6 +109,12 @@ impl<M: Module> Burn<M> {
     /// The module, by value.
     pub fn into_module(self) -> M {
         self.module
+    }
+
+    /// The number of the group of a trained parameter.
+    fn group_of(&self, id: ParamId, path: &str) -> usize {
+        let own = self.members.iter().rposition(|members| members.matches(&id, Some(path)));
+        own.map_or(0, |i| i + 1)
     }
 
     fn rates(&self, rates: &[f64]) -> Result<ModuleLearningRate, BoxError> {
@@ -238,12 +248,8 @@ impl<M: Module> Engine for Burn<M> {
             let (given, groups) = (frozen.len(), self.groups.len());
             return Err(format!("{given} flags for {groups} parameter groups").into());
         }
-        let group_of = |id, path: &str| {
-            let own = self.members.iter().rposition(|members| members.matches(&id, Some(path)));
-            own.map_or(0, |i| i + 1)
-        };
         let trained = self.parameters.trained().map(|(path, entry)| (entry.id, path));
-        let frozen = trained.map(|(id, path)| (id, frozen[group_of(id, path)])).collect();
+        let frozen = trained.map(|(id, path)| (id, frozen[self.group_of(id, path)])).collect();
         self.module = freeze::frozen(&self.module, &frozen);
         self.held.drop_frozen(&self.module);
         Ok(())
@@ -260,6 +266,36 @@ impl<M: Module> Engine for Burn<M> {
         self.module = self.optimizer.step(rates, self.module.clone(), gradients);
         self.torn = false;
         Ok(())
+    }
+
+    fn keep_buffers(&mut self) -> Result<(), BoxError> {
+        let Burn { module, parameters, .. } = self;
+        if parameters.has_buffers() {
+            self.buffers = Values::of(module, |id| !parameters.is_trained(id));
+        }
+        Ok(())
+    }
+
+    fn restore_buffers(&mut self, of: Option<&[bool]>) -> Result<(), BoxError> {
+        if !self.parameters.has_buffers() {
+            return Ok(());
+        }
+        let trained = || self.parameters.trained();
+        let groups = || trained().map(|(path, entry)| (path, self.group_of(entry.id, path)));
+        let mut module = self.module.clone();
+        self.buffers.put_into(&mut module, |id| match (of, self.parameters.path(id)) {
+            (Some(of), Some(path)) => of[group_beside(path, groups())],
+            _ => true,
+        });
+        self.module = module;
+        Ok(())
+    }
+
+    fn not_finite_parameter(&self) -> Result<Option<String>, BoxError> {
+        let state = self.module_state()?;
+        let finite = |path: &str| state.array(path).is_ok_and(Array::is_finite);
+        let mut trained = self.parameters.trained().map(|(path, _)| path);
+        Ok(trained.find(|path| !finite(path)).map(str::to_owned))
     }
 
     fn module_state(&self) -> Result<StateDict, BoxError> {

@@ -21,6 +21,7 @@ mod optimizer_state;
 mod parameters;
 mod precision;
 mod seed;
+mod values;
 mod watch;
 mod weights;
 

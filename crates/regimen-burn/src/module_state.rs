@@ -49,6 +49,10 @@ impl<M: Module> Stateful for ModuleState<'_, M> {
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         check(self.0, dict)
     }
+
+    fn is_weights(&self) -> bool {
+        true
+    }
 }
 
 pub(crate) fn state_dict<M: Module>(module: &M) -> Result<StateDict, BoxError> {

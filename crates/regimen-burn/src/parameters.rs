@@ -90,6 +90,11 @@ impl Parameters {
         self.by_path.get(path)
     }
 
+    /// Whether something is not trained: running statistics, say.
+    pub(crate) fn has_buffers(&self) -> bool {
+        self.by_path.values().any(|entry| !entry.trained)
+    }
+
     pub(crate) fn path(&self, id: ParamId) -> Option<&str> {
         self.paths.get(&id).map(String::as_str)
     }

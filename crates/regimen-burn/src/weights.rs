@@ -1,15 +1,14 @@
 //! Parameters and buffers beside those of the module.
 
-use std::any::Any;
-use std::collections::BTreeMap;
 use std::mem;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId, Parameter};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Bool, Int, Tensor};
 use regimen_core::{BoxError, StateDict, Stateful};
 
 use crate::module_state;
 use crate::parameters::Parameters;
+use crate::values::Values;
 
 /// A copy of a module's parameters and buffers on their device: an average of them, say.
 ///
@@ -31,9 +30,7 @@ impl<M: Module> BurnWeights<M> {
     /// Moves them towards those of `module`: parameters by `share` of the way, buffers by
     /// `buffer_share`.
     pub(crate) fn blend(&mut self, module: &M, parameters: &Parameters, share: f64, buffer_share: f64) {
-        let mut values = Values(BTreeMap::new());
-        // Running statistics keep their newest update aside; the evaluation view takes it in.
-        module.valid().visit(&mut values);
+        let values = Values::of(module, |_| true);
         self.0 = self.0.clone().map(&mut Blend { values, parameters, share, buffer_share });
     }
 
@@ -57,33 +54,6 @@ impl<M: Module> Stateful for BurnWeights<M> {
     }
 }
 
-/// Tensors of any kind and rank by the id of their parameter.
-struct Values(BTreeMap<ParamId, Box<dyn Any>>);
-
-impl Values {
-    fn add<T: Parameter + 'static>(&mut self, param: &Param<T>) {
-        self.0.insert(param.id, Box::new(param.val()));
-    }
-
-    fn take<T: 'static>(&mut self, id: ParamId) -> Option<T> {
-        self.0.remove(&id)?.downcast().ok().map(|value| *value)
-    }
-}
-
-impl ModuleVisitor for Values {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.add(param);
-    }
-
-    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        self.add(param);
-    }
-
-    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        self.add(param);
-    }
-}
-
 struct Blend<'a> {
     values: Values,
     parameters: &'a Parameters,
@@ -93,7 +63,7 @@ struct Blend<'a> {
 
 impl ModuleMapper for Blend<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(value) = self.values.take::<Tensor<D>>(param.id) else { return param };
+        let Some(value) = self.values.get::<Tensor<D>>(param.id) else { return param };
         let (id, average, mapper) = param.consume();
         // One that is frozen for a while is still no buffer.
         let share = if self.parameters.is_trained(id) { self.share } else { self.buffer_share };
@@ -105,14 +75,14 @@ impl ModuleMapper for Blend<'_> {
     }
 
     fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
-        match self.values.take::<Tensor<D, Int>>(param.id) {
+        match self.values.get::<Tensor<D, Int>>(param.id) {
             Some(value) => param.map(|_| Tensor::from_inner(value)),
             None => param,
         }
     }
 
     fn map_bool<const D: usize>(&mut self, param: Param<Tensor<D, Bool>>) -> Param<Tensor<D, Bool>> {
-        match self.values.take::<Tensor<D, Bool>>(param.id) {
+        match self.values.get::<Tensor<D, Bool>>(param.id) {
             Some(value) => param.map(|_| Tensor::from_inner(value)),
             None => param,
         }

@@ -74,7 +74,7 @@ pub use event::{Event, Events, Trigger};
 pub use every::Every;
 pub use limits::{Evaluate, Fit, Predict, Train};
 pub use metric::{Key, Metric, Metrics, Reduction};
-pub use names::any_of;
+pub use names::{any_of, group_beside};
 pub use on::Outcome;
 pub use phase::{Phase, Progress};
 pub use position::Position;

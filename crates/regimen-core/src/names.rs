@@ -23,6 +23,21 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
+/// The group of a buffer at `path`, by those of the parameters: that of the one with the most of its
+/// path in common, of several the first; 0 where there is none. For engines, which hold the running
+/// statistics of a layer with its parameters.
+pub fn group_beside<'a>(path: &str, parameters: impl IntoIterator<Item = (&'a str, usize)>) -> usize {
+    let common = |other: &str| path.split('.').zip(other.split('.')).take_while(|(a, b)| a == b).count();
+    let mut best = (0, 0);
+    for (n, (name, group)) in parameters.into_iter().enumerate() {
+        let common = common(name);
+        if n == 0 || common > best.0 {
+            best = (common, group);
+        }
+    }
+    best.1
+}
+
 #[cfg(test)]
 mod tests {
     use super::any_of;
@@ -50,5 +65,17 @@ mod tests {
         assert!(any_of(["x", "*.bias"])("a.bias"));
         assert!(!any_of(["x", "*.bias"])("a.weight"));
         assert!(!any_of([])(""));
+    }
+
+    #[test]
+    fn a_buffer_is_of_the_group_of_the_parameters_beside_it() {
+        let parameters = [("a.norm.weight", 1), ("a.linear.weight", 2), ("b.norm.bias", 3), ("b.out", 4)];
+        let group = |path| super::group_beside(path, parameters);
+        assert_eq!(group("a.norm.running_mean"), 1);
+        assert_eq!(group("a.linear.count"), 2);
+        assert_eq!(group("b.norm.running_var"), 3);
+        assert_eq!(group("b.mask"), 3);
+        assert_eq!(group("c"), 1);
+        assert_eq!(super::group_beside("c", []), 0);
     }
 }

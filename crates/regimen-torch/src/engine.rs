@@ -6,6 +6,7 @@ use regimen_core::{BoxError, Bucket, Engine, Mode, Precision, StateDict, Statefu
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
+use crate::buffers::Buffers;
 use crate::failure::{failure, recording};
 use crate::seed::set_seed;
 use crate::shim::Autocast;
@@ -38,6 +39,7 @@ use crate::{Algorithm, Optim, TorchDevice, TorchWeights, gradients, module_state
 pub struct Torch<M> {
     module: M,
     optim: Optim,
+    buffers: Buffers,
     vars: VarStore,
     /// What autocast computes in, where it is on.
     autocast: Option<Kind>,
@@ -52,7 +54,8 @@ impl<M> Torch<M> {
     /// no sense, a parameter under two names and one that is a view with gaps are errors.
     pub fn new(vars: VarStore, module: M, algorithm: impl Into<Algorithm>) -> Result<Self, BoxError> {
         let optim = Optim::new(&vars, algorithm)?;
-        Ok(Torch { module, optim, vars, autocast: None, detects_anomaly: false })
+        let buffers = Buffers::of(optim.parameters(), |i| optim.group_of(i))?;
+        Ok(Torch { module, optim, buffers, vars, autocast: None, detects_anomaly: false })
     }
 
     /// Gives the parameters whose name `members` accepts settings and a learning rate of their
@@ -74,7 +77,9 @@ impl<M> Torch<M> {
         members: impl Fn(&str) -> bool,
         algorithm: impl Into<Algorithm>,
     ) -> Result<Self, BoxError> {
-        Ok(Torch { optim: self.optim.group(name, members, algorithm)?, ..self })
+        let optim = self.optim.group(name, members, algorithm)?;
+        let buffers = Buffers::of(optim.parameters(), |i| optim.group_of(i))?;
+        Ok(Torch { optim, buffers, ..self })
     }
 
     /// The store of the model's variables.
@@ -210,6 +215,28 @@ impl<M> Engine for Torch<M> {
 
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
         self.optim.step(rates)
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        self.optim.settings()
+    }
+
+    fn keep_buffers(&mut self) -> Result<(), BoxError> {
+        self.buffers.keep()
+    }
+
+    fn restore_buffers(&mut self, of: Option<&[bool]>) -> Result<(), BoxError> {
+        self.buffers.restore(of)
+    }
+
+    fn not_finite_parameter(&self) -> Result<Option<String>, BoxError> {
+        for (name, tensor) in self.optim.parameters().by_name() {
+            let all = tensor.f_isfinite().and_then(|finite| finite.f_all()).map_err(failure)?;
+            if all.f_int64_value(&[]).map_err(failure)? == 0 {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     fn module_state(&self) -> Result<StateDict, BoxError> {

@@ -86,6 +86,7 @@
 
 mod activations;
 mod array;
+mod buffers;
 mod device;
 mod engine;
 mod failure;

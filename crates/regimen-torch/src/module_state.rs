@@ -33,6 +33,10 @@ impl Stateful for ModuleState<'_> {
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         check(&Parameters::of(self.0)?, dict)
     }
+
+    fn is_weights(&self) -> bool {
+        true
+    }
 }
 
 pub(crate) fn state_dict(parameters: &Parameters) -> Result<StateDict, BoxError> {

@@ -340,3 +340,106 @@ fn settings_that_cannot_be_meant_are_refused_before_the_first_step() {
     check(rule().stop_at(f64::NAN), "early stopping: the threshold of `stop_at` is NaN; give a number");
     check(rule().every(Every::epochs(0)), "a cadence of 0 is never due; give 1 or more");
 }
+
+const ACCURACY: Key = Key::mean("accuracy");
+
+/// Both of its metrics improve for ever, the loss with the steps of training.
+struct Improves;
+
+impl TrainUnit for Improves {
+    type Batch = f64;
+    fn train_step(&mut self, _: &mut State, _: f64) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl EvalUnit for Improves {
+    type Batch = f64;
+    fn eval_step(&mut self, state: &mut State, hardness: f64) -> Result<(), BoxError> {
+        let steps = state.train().steps as f64;
+        state.log(LOSS, hardness / (1.0 + steps), 1.0);
+        state.log(ACCURACY, 1.0 - hardness / (2.0 + steps), 1.0);
+        Ok(())
+    }
+}
+
+/// Goes on, from a run with rules about loss and accuracy in this order, with `rules`. Returns how that
+/// ended, and what was told when it began.
+fn go_on(rules: Vec<EarlyStopping>) -> (Ended, Vec<String>) {
+    let mut unit = Improves;
+    let both = [EarlyStopping::min(LOSS, 3), EarlyStopping::max(ACCURACY, 3)];
+    let mut run = both.into_iter().fold(Run::new(&mut unit), Run::callback);
+    run.fit(&[0.0], &[1.0], Fit::epochs(3)).unwrap();
+    let saved = run.moment().run_state().unwrap();
+    let mut unit = Improves;
+    let mut run = rules.into_iter().fold(Run::new(&mut unit), Run::callback);
+    run.moment().load_run_state(&saved).unwrap();
+    let report = run.fit(&[0.0], &[1.0], Fit::epochs(9)).unwrap();
+    (report.ended, report.notices)
+}
+
+#[test]
+fn what_was_saved_of_a_rule_goes_by_its_metric_and_goal_and_not_by_its_place() {
+    let (loss, accuracy) = (EarlyStopping::min(LOSS, 3), EarlyStopping::max(ACCURACY, 3));
+    let anew = |rule| format!("callback EarlyStopping({rule} in eval) begins anew: no state of it was saved");
+    let unused = |rule| {
+        let name = format!("EarlyStopping({rule} in eval)");
+        format!("the state saved of callback {name} is not used: no such callback is registered")
+    };
+    let complete = |told: &[String]| (Ended::Complete, told.to_vec());
+    assert_eq!(go_on(vec![loss.clone(), accuracy.clone()]), complete(&[]));
+    assert_eq!(go_on(vec![accuracy.clone(), loss.clone()]), complete(&[]));
+    assert_eq!(go_on(vec![accuracy.clone()]), complete(&[unused("min loss")]));
+    let other = EarlyStopping::min(ACCURACY, 9);
+    let told = [anew("min accuracy"), unused("max accuracy")];
+    assert_eq!(go_on(vec![loss, other]), complete(&told));
+}
+
+#[test]
+fn an_evaluation_by_hand_is_no_check_unless_it_is_asked_for() {
+    let fit = |rule: EarlyStopping| {
+        let mut unit = Improves;
+        let mut run = Run::new(&mut unit).callback(rule);
+        run.fit(&[0.0], &[1.0], Fit::epochs(1)).unwrap();
+        for _ in 0..2 {
+            run.evaluate(&[9.0], Evaluate::whole()).unwrap();
+        }
+        let report = run.fit(&[0.0], &[1.0], Fit::epochs(3)).unwrap();
+        (report.ended, report.train.epochs)
+    };
+    assert_eq!(fit(EarlyStopping::min(LOSS, 2)), (Ended::Complete, 3));
+    let reason = "early stopping: loss has not improved on 0.5 in 2 checks".to_owned();
+    assert_eq!(fit(EarlyStopping::min(LOSS, 2).judge_evaluate()), (Ended::Finished(reason), 1));
+}
+
+#[test]
+fn where_two_cadences_meet_there_is_one_check() {
+    let every = Every::steps(2).or(Every::epochs(1));
+    let mut unit = Improves;
+    let mut run = Run::new(&mut unit).callback(EarlyStopping::min(LOSS, 1));
+    let report = run.fit(&[0.0; 4], &[1.0], Fit::epochs(3).eval_every(every)).unwrap();
+    assert_eq!((report.ended, report.eval.epochs), (Ended::Complete, 6));
+    drop(run);
+    // In training the loss falls in the second step of an epoch alone: a second look at that place, at
+    // the end of the epoch, would be one without improvement.
+    let log = |state: &mut State, _: &mut Improves| {
+        let Progress { steps, steps_in_epoch, .. } = state.train();
+        state.log(LOSS, if steps_in_epoch == 1 { 1.0 / steps as f64 } else { 0.0 }, 1.0);
+    };
+    let rule = EarlyStopping::min(LOSS, 1).phase(Phase::Train).every(every);
+    let mut run = Run::new(&mut unit).on(Event::TrainStepStart, log).callback(rule);
+    let report = run.train(&[0.0; 2], Train::epochs(3)).unwrap();
+    assert_eq!(report.ended, Ended::Complete);
+}
+
+#[test]
+fn a_metric_that_is_watched_with_another_reduction_is_an_error() {
+    let mut unit = Improves;
+    let mut run = Run::new(&mut unit).callback(EarlyStopping::min(Key::last("loss"), 1));
+    let error = run.fit(&[0.0], &[1.0], Fit::epochs(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "callback EarlyStopping(min loss in eval) failed at eval epoch end in eval at epoch 1 step 1: early \
+         stopping: `loss` is watched as Last, and logged as Mean; use one key"
+    );
+}

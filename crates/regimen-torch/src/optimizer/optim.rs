@@ -92,6 +92,17 @@ impl Optim {
         &self.names
     }
 
+    /// The number of the group of trained parameter `i`.
+    pub(crate) fn group_of(&self, i: usize) -> usize {
+        self.groups.iter().position(|group| group.members.contains(&i)).unwrap_or(0)
+    }
+
+    /// The algorithm of each group, as text.
+    pub(crate) fn settings(&self) -> Vec<(String, String)> {
+        let algorithms = self.names.iter().zip(&self.groups);
+        algorithms.map(|(name, group)| (format!("optimizer.{name}"), format!("{:?}", group.algorithm))).collect()
+    }
+
     /// Freezes the groups for which `frozen`, which has one flag for each of
     /// [`groups`](Optim::groups), says so, and thaws the others: no gradient is computed for a frozen
     /// parameter, and the one it holds is dropped. A step leaves it as it is.

@@ -4,8 +4,10 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod background;
+mod changes;
 mod common;
 mod failures;
+mod finite;
 mod load;
 mod restore;
 mod resume;

@@ -1,0 +1,47 @@
+//! Buffers as they were before a step.
+
+use regimen_core::{BoxError, group_beside};
+use tch::Tensor;
+
+use crate::failure::failure;
+use crate::parameters::Parameters;
+
+/// The buffers of a model, and a copy of each to go back to.
+#[derive(Debug)]
+pub(crate) struct Buffers(Vec<Buffer>);
+
+#[derive(Debug)]
+struct Buffer {
+    own: Tensor,
+    kept: Tensor,
+    /// The number of the parameter group beside which it lies.
+    group: usize,
+}
+
+impl Buffers {
+    /// Those of `parameters`; `group` says in which group a trained parameter is.
+    pub(crate) fn of(parameters: &Parameters, group: impl Fn(usize) -> usize) -> Result<Self, BoxError> {
+        let trained = || parameters.names().iter().enumerate().map(|(i, name)| (&**name, group(i)));
+        let buffer = |(name, own): (&String, &Tensor)| {
+            let kept = own.f_detach_copy().map_err(failure)?;
+            Ok(Buffer { own: own.shallow_clone(), kept, group: group_beside(name, trained()) })
+        };
+        let buffers = parameters.all().iter().filter(|(name, _)| !parameters.names().contains(name));
+        Ok(Buffers(buffers.map(buffer).collect::<Result<_, BoxError>>()?))
+    }
+
+    /// Remembers them as they are.
+    pub(crate) fn keep(&mut self) -> Result<(), BoxError> {
+        self.0.iter_mut().try_for_each(|Buffer { own, kept, .. }| copy(kept, own))
+    }
+
+    /// Puts them back: all, or those of the groups for which `of` says so.
+    pub(crate) fn restore(&mut self, of: Option<&[bool]>) -> Result<(), BoxError> {
+        let mut chosen = self.0.iter_mut().filter(|buffer| of.is_none_or(|of| of[buffer.group]));
+        chosen.try_for_each(|Buffer { own, kept, .. }| copy(own, kept))
+    }
+}
+
+fn copy(to: &mut Tensor, from: &Tensor) -> Result<(), BoxError> {
+    tch::no_grad(|| to.f_copy_(from)).map_err(failure)
+}
