@@ -18,6 +18,10 @@ impl Source {
         let mut lines = Vec::new();
         let mut all = self.text.lines().enumerate().peekable();
         while let Some((i, line)) = all.next() {
+            if line.starts_with("#![cfg(test)]") {
+                // All of the file is for tests.
+                break;
+            }
             if line.trim_start().starts_with("#[cfg(test)]") {
                 // One item without a body ends with its line; tests with a body end the file.
                 match all.next() {
@@ -80,4 +84,6 @@ fn code_is_what_is_left_without_comments_and_tests() {
         "/// doc\nfn a() {}\n#[cfg(test)]\nmod doubles;\nfn b() {}\n#[cfg(test)]\nmod tests {\nfn c() {}\n}";
     let source = Source { path: String::new(), text: text.to_owned() };
     assert_eq!(source.code(), [(2, "fn a() {}"), (5, "fn b() {}")]);
+    let source = Source { path: String::new(), text: "//! doc\n#![cfg(test)]\nfn a() {}".to_owned() };
+    assert_eq!(source.code(), []);
 }

@@ -1,4 +1,5 @@
 //! What bars look like in a terminal.
+#![cfg(test)]
 
 mod emulator;
 

@@ -1,4 +1,5 @@
 //! A terminal in memory that wraps what it shows anew when its width changes, as most do.
+#![cfg(test)]
 
 use std::io;
 use std::str::Chars;
