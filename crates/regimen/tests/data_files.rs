@@ -91,7 +91,10 @@ fn a_text_that_became_shorter_is_no_end_of_an_epoch() {
     file(&folder, "text", b"one\n");
     let position = Some(&all[1].1);
     let error = text.open(StreamAt { epoch: 0, seed: 0, position }).unwrap_err().to_string();
-    assert!(error.ends_with("text`: 8 bytes were read of a file that has 4 now: the data became shorter"), "{error}");
+    assert!(
+        error.ends_with("text`: 8 bytes were read of a file that has 4 now: the data became shorter"),
+        "{error}"
+    );
     assert!(Lines::new(folder.path()).open(StreamAt { epoch: 0, seed: 0, position: None }).is_err());
 }
 

@@ -10,8 +10,8 @@ use regimen::data::{Loader, indices, map};
 use regimen::log::MetricLog;
 use regimen::schedule::{Cosine, ScheduleExt};
 use regimen_core::{
-    AutoUnit, Averaging, BoxError, Data, EVAL_LOSS, Ended, Event, Every, Fit, GradientScaler, Plateau,
-    Random, Report, Run, State, StopHandle, Thaw,
+    AutoUnit, Averaging, BoxError, Data, EVAL_LOSS, Ended, Engine, Event, Every, Fit, GradientScaler,
+    Plateau, Random, Report, Run, State, StopHandle, Thaw,
 };
 
 use super::by_hand::{continue_prediction, pass_by_hand, predict};
