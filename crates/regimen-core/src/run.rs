@@ -278,6 +278,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         let phase = entry.phase();
         // A final stop ends training; what was trained can still be evaluated and used.
         let over = if phase == Phase::Train { None } else { self.state.replace_stop(None) };
+        self.state.aside = over.clone();
         self.state.begin(entry);
         self.epochs.clear();
         self.notices.clear();
@@ -289,6 +290,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
             Some(stop) => Ended::Paused(stop.reason.to_string()),
         };
         self.state.clear_stop(false);
+        self.state.aside = None;
         if over.is_some() {
             self.state.replace_stop(over);
         }

@@ -33,6 +33,8 @@ pub struct State {
     seed_is_chosen: bool,
     rank: Rank,
     stop: Option<Stop>,
+    /// The final stop of a run while a pass by hand is made, which it does not end.
+    pub(crate) aside: Option<Stop>,
     handle: StopHandle,
     watched: Vec<Every>,
     notices: Vec<String>,
@@ -149,6 +151,7 @@ impl State {
             seed_is_chosen: false,
             rank: Rank::default(),
             stop: None,
+            aside: None,
             handle: StopHandle::default(),
             watched: Vec::new(),
             notices: Vec::new(),
@@ -483,7 +486,7 @@ impl Stateful for State {
         dict.insert("seed", self.seed)?;
         dict.insert("cycle", self.cycle as u8)?;
         dict.insert("eval_due", u8::from(self.eval_due))?;
-        if let Some(stop) = self.stop.as_ref().filter(|stop| stop.is_final) {
+        if let Some(stop) = [&self.stop, &self.aside].into_iter().flatten().find(|stop| stop.is_final) {
             dict.insert("final_stop", Array::from_text(&stop.reason))?;
         }
         Ok(dict)

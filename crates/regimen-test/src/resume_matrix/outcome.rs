@@ -42,14 +42,16 @@ impl Outcome {
         let befalls = |what: &dyn Fn(Trouble) -> bool| cell.legs.iter().any(|leg| what(leg.trouble));
         let by_hand = befalls(&|trouble| matches!(trouble, Trouble::ByHand | Trouble::Predicts));
         let fails = befalls(&|t| t.fault().is_some() || matches!(t, Trouble::EndsEarlyAndFails(_)));
+        let callback_fails = befalls(&|trouble| matches!(trouble, Trouble::EndsEarlyAndFails(_)));
         let is_compared = |name: &str| {
-            // Logs write down passes by hand as well, and where these stand is saved beside the run.
+            // Logs write down passes by hand as well, and where these stand is saved beside the run. Where
+            // a callback fails, those called behind it, logs among them, are not told.
             let of_passes = name.starts_with("metrics.")
                 || name.contains("callbacks.MetricLog")
                 || name.starts_with("run/run.evaluate")
                 || name.starts_with("run/run.predict");
             // A call that fails has no report of the epochs that ended in it.
-            !(by_hand && of_passes || fails && name == EPOCHS)
+            !((by_hand || callback_fails) && of_passes || fails && name == EPOCHS)
         };
         let kept = |name: &String| is_compared(name);
         let files = |outcome: &Outcome| {

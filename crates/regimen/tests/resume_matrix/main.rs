@@ -93,7 +93,7 @@ caught! {
     a_scale_that_begins_anew: NoScale in some_cells => "auto_unit/skipped differs";
     averages_that_begin_anew: NoAverage in some_cells => "averaged_module/hidden.weight differs";
     a_plateau_that_begins_anew: NoPlateau in some_cells => "auto_unit/plateau.scale differs";
-    early_stopping_that_begins_anew: NoCallbacks in some_cells => "callbacks.EarlyStopping.state.waited differs";
+    early_stopping_that_begins_anew: NoCallbacks in some_cells => "callbacks.EarlyStopping(min eval/loss in eval).state.waited differs";
     passes_by_hand_without_the_metrics_in_flight: NoMetrics in by_hand => "epochs.txt differs";
     a_step_that_fails_without_the_window: NoGradients in failures_and_restarts => "optimizer/hidden.weight.first_moment differs";
     another_cap_without_the_window: NoGradients in caps => "optimizer/hidden.weight.first_moment differs";
