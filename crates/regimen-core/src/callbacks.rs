@@ -38,27 +38,39 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         self.seats.insert(at, Seat { callback, events, name });
     }
 
-    /// Sends `event` to those who listen, in order, up to the first that fails.
+    /// Sends `event` to those who listen, in order, up to the first that fails. What that leaves of a
+    /// step or an epoch, which is counted, is still written down.
     pub(crate) fn send(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), Error> {
         if !self.any.contains(event) {
             return Ok(());
         }
-        let mut sent = 0;
-        // One guard around all of them: `sent` says whose panic it was.
-        let result = guard(|| {
-            for (i, seat) in self.seats.iter_mut().enumerate() {
-                if seat.events.contains(event) {
-                    sent = i;
-                    seat.callback.on_event(event, state, unit)?;
-                    state.check_logged()?;
+        let mut next = 0;
+        let mut failure: Option<Error> = None;
+        while next < self.seats.len() {
+            // One guard around all of them: `next` says whose panic it was.
+            let result = guard(|| {
+                for seat in &mut self.seats[next..] {
+                    let writes =
+                        failure.is_none() || event.ends_step_or_epoch() && seat.callback.writes_down();
+                    if seat.events.contains(event) && writes {
+                        seat.callback.on_event(event, state, unit)?;
+                        state.check_logged()?;
+                    }
+                    next += 1;
                 }
+                Ok(())
+            });
+            if let Err(caught) = result {
+                let name = self.seats.get(next).map_or_else(String::new, |seat| seat.name.clone());
+                let error = caught.at(state, Source::Callback(name, event));
+                match &mut failure {
+                    None => failure = Some(error),
+                    Some(first) => first.suppress(error),
+                }
+                next += 1;
             }
-            Ok(())
-        });
-        result.map_err(|caught| {
-            let name = self.seats.get(sent).map_or_else(String::new, |seat| seat.name.clone());
-            caught.at(state, Source::Callback(name, event))
-        })
+        }
+        failure.map_or(Ok(()), Err)
     }
 
     /// Tells everyone of `error`; what panics meanwhile is kept in it.

@@ -79,6 +79,19 @@ impl Event {
         1 << self as u32
     }
 
+    pub(crate) const fn ends_step_or_epoch(self) -> bool {
+        use Event::*;
+        const ENDS: Events = Events::of(&[
+            TrainStepEnd,
+            TrainEpochEnd,
+            EvalStepEnd,
+            EvalEpochEnd,
+            PredictStepEnd,
+            PredictEpochEnd,
+        ]);
+        ENDS.contains(self)
+    }
+
     pub(crate) const fn counts_steps(self) -> bool {
         use Event::*;
         const STEPS: Events = Events::of(&[

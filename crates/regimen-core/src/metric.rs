@@ -125,7 +125,7 @@ impl Metric {
         &self.key
     }
 
-    /// The value logged last.
+    /// The value logged last; NaN where each had the weight zero.
     pub fn last(&self) -> f64 {
         self.tally.last
     }
@@ -158,7 +158,7 @@ impl Metric {
     }
 
     fn new(key: Key) -> Self {
-        let tally = Tally::default();
+        let tally = Tally { last: f64::NAN, ..Tally::default() };
         Metric { key, tally, before: tally, step: 0, epoch: None, ended_in: 0 }
     }
 
@@ -209,14 +209,14 @@ impl Metrics {
         if let Some(metric) = found.map(|n| &self.list[n]) {
             metric.check(&key)?;
         }
-        // Its value is not looked at: 0 times NaN is not 0.
-        if weight == 0.0 {
-            return Ok(());
-        }
         let n = found.unwrap_or_else(|| {
             self.list.push(Metric::new(key));
             self.list.len() - 1
         });
+        // Its value is not looked at: 0 times NaN is not 0.
+        if weight == 0.0 {
+            return Ok(());
+        }
         let metric = &mut self.list[n];
         if metric.step != self.step {
             (metric.before, metric.step) = (metric.tally, self.step);
@@ -395,7 +395,9 @@ mod tests {
 
     #[test]
     fn a_weight_of_zero_counts_for_nothing() {
-        assert_eq!(so_far(&logged(&[(3.0, 0.0)])), [None; 5]);
+        let nothing = logged(&[(3.0, 0.0)]);
+        assert_eq!(so_far(&nothing), [None; 5]);
+        assert!(nothing.get(&KEYS[0]).is_some_and(|metric| metric.last().is_nan()));
         for nothing in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY, -9.0, 9.0] {
             check(&[(3.0, 2.0), (nothing, 0.0)], [3.0, 6.0, 3.0, 3.0, 3.0]);
             check(&[(nothing, 0.0), (3.0, 2.0)], [3.0, 6.0, 3.0, 3.0, 3.0]);

@@ -51,9 +51,8 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
             self.update(state, &mut results)?;
         } else {
             self.window.end_step(step.index);
-            if is_finite {
-                state.log(TRAIN_LOSS, value, weight);
-            }
+            let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;
+            state.log(TRAIN_LOSS, value, if counts { weight } else { 0.0 });
         }
         self.step_is_open = false;
         state.set_pending_steps(self.window.steps());

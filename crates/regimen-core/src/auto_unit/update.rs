@@ -111,10 +111,6 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let (in_a_row, limit) = (self.skipped_in_a_row + 1, self.settings.skip_limit);
         if self.settings.is_scaling() {
             self.scaler.skipped()?;
-            // It is the scale that was too large, and not the loss.
-            if results.loss.is_finite() {
-                state.log(TRAIN_LOSS, results.loss, results.weight);
-            }
         } else if limit < in_a_row {
             return Err(format!(
                 "more than {limit} updates in a row were skipped, because loss or gradient was not finite; \
@@ -129,6 +125,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.discard();
         self.skipped += 1;
         self.skipped_in_a_row = in_a_row;
+        // Where it is the scale that was too large, the loss is as good as any.
+        let counts = self.settings.is_scaling() && results.loss.is_finite();
+        state.log(TRAIN_LOSS, results.loss, if counts { results.weight } else { 0.0 });
         state.log(TRAIN_SKIPPED, 1.0, 1.0);
         results.skipped = true;
         Ok(())

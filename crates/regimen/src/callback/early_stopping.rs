@@ -203,7 +203,8 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
                 let meets = state.last_in_epoch() && self.every.due_after_epoch(epoch_end);
                 match self.every.due_after_step(before, now) && !meets {
                     true => self.check(state, |metric| {
-                        (metric.logged_at() >= now.steps.saturating_sub(1)).then_some(metric.last())
+                        let of_this_step = metric.logged_at() >= now.steps.saturating_sub(1);
+                        (of_this_step && metric.weight() > 0.0).then_some(metric.last())
                     }),
                     false => Ok(()),
                 }

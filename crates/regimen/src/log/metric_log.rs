@@ -91,7 +91,8 @@ impl<S: MetricSink> MetricLog<S> {
             return Ok(());
         }
         // What was logged during the step was logged when it was not counted yet.
-        let of_this_step = |metric: &&Metric| metric.logged_at() >= now.steps.saturating_sub(1);
+        let of_this_step =
+            |metric: &&Metric| metric.weight() > 0.0 && metric.logged_at() >= now.steps.saturating_sub(1);
         let metrics = state.metrics(Phase::Train).iter().filter(of_this_step);
         let records: Vec<_> = metrics.map(|metric| record(state, None, metric, metric.last())).collect();
         let result = self.write(&records);
