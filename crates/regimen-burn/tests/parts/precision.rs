@@ -74,7 +74,7 @@ fn the_module_and_its_batches_are_in_half_precision_and_its_parameters_are_not()
     {
         engine.set_precision(precision).unwrap();
         for mode in [Mode::Train, Mode::Eval, Mode::Predict] {
-            let x = ToDevice::to_device(x.clone(), &engine.device(mode)).unwrap();
+            let x = x.clone().move_to(&engine.device(mode)).unwrap();
             let output = engine.with_module(mode, |network| network.forward(x));
             assert_eq!(output.dtype(), expected, "{precision} {mode:?}");
         }
