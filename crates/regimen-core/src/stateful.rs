@@ -13,7 +13,7 @@ use crate::{Array, BoxError, Element, StateDict};
             `regimen_torch`: in a struct that derives `AppState`, mark the field `#[app_state(with = ModuleState)]`",
     note = "an optimizer is saved through the `OptimizerState` of `regimen_burn`, in an `AppState` written by hand, \
             or is the `Optim` of `regimen_torch`",
-    note = "what is the same in every process, and need not be saved, is marked `#[app_state(skip)]`"
+    note = "a field that need not be saved is marked `#[app_state(skip)]`"
 )]
 pub trait Stateful {
     /// A copy of the state.
