@@ -4,7 +4,9 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Error, Field, Fields, LitStr, Member, Path, Result, WherePredicate, parse_quote};
+use syn::{
+    Data, DeriveInput, Error, Field, Fields, LitStr, Member, Path, Result, WherePredicate, parse_quote,
+};
 
 /// The implementation of `AppState` for `input`, or what is wrong with it.
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {

@@ -13,9 +13,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let arms = match &input.data {
         Data::Struct(data) => vec![arm(&quote!(#name), &data.fields, &mut moved)?],
         Data::Enum(data) => {
-            let arms = data.variants.iter().map(|Variant { ident, fields, .. }| {
-                arm(&quote!(#name::#ident), fields, &mut moved)
-            });
+            let arms = data
+                .variants
+                .iter()
+                .map(|Variant { ident, fields, .. }| arm(&quote!(#name::#ident), fields, &mut moved));
             arms.collect::<Result<_>>()?
         }
         Data::Union(_) => {
