@@ -44,7 +44,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
                 self,
                 device: &__Device,
             ) -> ::core::result::Result<Self, ::regimen::BoxError> {
-                ::core::result::Result::Ok(match self { #(#arms)* })
+                match self { #(#arms)* }
             }
         }
     })
@@ -65,7 +65,7 @@ fn arm<'a>(path: &TokenStream, fields: &'a Fields, moved: &mut Vec<&'a Field>) -
             gives.push(quote!(#member: ::regimen::ToDevice::move_to(#part, device)?));
         }
     }
-    Ok(quote!(#path { #(#takes),* } => #path { #(#gives),* },))
+    Ok(quote!(#path { #(#takes),* } => ::core::result::Result::Ok(#path { #(#gives),* }),))
 }
 
 /// Whether `#[to_device(skip)]` is on the field.
