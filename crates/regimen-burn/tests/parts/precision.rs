@@ -108,7 +108,7 @@ impl Task<Burn<Network>> for Arrived {
     ) -> Result<(Loss<Tensor<1>>, ()), BoxError> {
         let part = &batch.by_name["part"];
         let floats = [batch.x.dtype(), part.dtype(), batch.mask.dtype()];
-        assert_eq!((floats, batch.classes.dtype()), ([self.0, self.0, DType::F32], DType::I64));
+        assert_eq!((floats, batch.classes.dtype()), ([self.0, self.0, DType::F32], DType::I32));
         let on_autodiff = (batch.x.is_autodiff(), part.is_autodiff(), batch.classes.is_autodiff());
         assert_eq!((on_autodiff, batch.mask.is_autodiff()), ((true, true, true), false));
         Ok((Loss::mean(network.head.forward(batch.x.clone()).sum(), 1.0), ()))
