@@ -36,7 +36,7 @@ impl From<Device> for BurnDevice {
 }
 
 impl<const D: usize> ToDevice<BurnDevice> for Tensor<D> {
-    fn to_device(self, device: &BurnDevice) -> Result<Self, BoxError> {
+    fn move_to(self, device: &BurnDevice) -> Result<Self, BoxError> {
         let tensor = moved(self, &device.device);
         Ok(match device.floats {
             Some(dtype) => tensor.cast(dtype),
@@ -46,13 +46,13 @@ impl<const D: usize> ToDevice<BurnDevice> for Tensor<D> {
 }
 
 impl<const D: usize> ToDevice<BurnDevice> for Tensor<D, Int> {
-    fn to_device(self, device: &BurnDevice) -> Result<Self, BoxError> {
+    fn move_to(self, device: &BurnDevice) -> Result<Self, BoxError> {
         Ok(moved(self, &device.device))
     }
 }
 
 impl<const D: usize> ToDevice<BurnDevice> for Tensor<D, Bool> {
-    fn to_device(self, device: &BurnDevice) -> Result<Self, BoxError> {
+    fn move_to(self, device: &BurnDevice) -> Result<Self, BoxError> {
         Ok(moved(self, &device.device))
     }
 }
@@ -72,7 +72,7 @@ fn moved<const D: usize, K: Autodiff>(tensor: Tensor<D, K>, device: &Device) -> 
 /// Moves every tensor of a batch to `device`. For plain units: give the device for training as
 /// `&device.clone().autodiff()`, else dropout and batch norm behave as in evaluation.
 pub fn place<B: ToDevice<BurnDevice>>(batch: B, device: &Device) -> Result<B, BoxError> {
-    batch.to_device(&device.clone().into())
+    batch.move_to(&device.clone().into())
 }
 
 /// The device called `name`: one of [`devices`], where there can be several with an index, as in

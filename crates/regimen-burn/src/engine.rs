@@ -10,6 +10,7 @@ use regimen_core::{Array, BoxError, Bucket, Engine, Mode, Precision, StateDict, 
 
 use crate::gradients::{self, Gradients};
 use crate::parameters::Parameters;
+use crate::unreached::Unreached;
 use crate::values::Values;
 use crate::{BurnDevice, BurnWeights, freeze, module_state, optimizer_state, precision};
 
@@ -44,6 +45,7 @@ pub struct Burn<M: Module> {
     /// Whether a step of the optimizer never came to its end.
     torn: bool,
     held: Gradients,
+    unreached: Unreached,
     device: Device,
     groups: Vec<String>,
     /// What is in each group but the first, which has the rest.
@@ -63,8 +65,10 @@ impl<M: Module> Burn<M> {
     pub fn new(mut module: M, optimizer: ModuleOptimizer, device: &Device) -> Result<Self, BoxError> {
         module_state::settle(&mut module)?;
         let module = module.train().fork(device);
+        let parameters = Parameters::of(&module)?;
         Ok(Burn {
-            parameters: Parameters::of(&module)?,
+            unreached: Unreached::all(&parameters),
+            parameters,
             module,
             optimizer,
             torn: false,
@@ -195,7 +199,9 @@ impl<M: Module> Engine for Burn<M> {
             None => loss.backward(),
             Some(factor) => loss.mul_scalar(factor).backward(),
         };
-        self.held.add(GradientsParams::from_grads(gradients, &self.module), &self.module);
+        let gradients = GradientsParams::from_grads(gradients, &self.module);
+        self.unreached.reach(&gradients, &self.module);
+        self.held.add(gradients, &self.module);
         Ok(())
     }
 
@@ -219,7 +225,12 @@ impl<M: Module> Engine for Burn<M> {
 
     fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
         self.held = Gradients::from_state_dict(gradients, &self.module, &self.parameters)?;
+        self.unreached.reach(self.held.inner(), &self.module);
         Ok(())
+    }
+
+    fn unreached(&self) -> Result<Vec<String>, BoxError> {
+        Ok(self.unreached.paths(&self.module, &self.parameters))
     }
 
     fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {

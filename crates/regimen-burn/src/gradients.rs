@@ -22,6 +22,10 @@ pub(crate) struct Gradients(GradientsParams);
 const SUMMED_AT_ONCE: usize = 1 << 20;
 
 impl Gradients {
+    pub(crate) fn inner(&self) -> &GradientsParams {
+        &self.0
+    }
+
     pub(crate) fn into_inner(self) -> GradientsParams {
         self.0
     }

@@ -17,16 +17,14 @@ use crate::parameters::Parameters;
 /// saved with their newest update. After loading, a parameter keeps its id, its device and whether it is frozen.
 ///
 /// ```
+/// use regimen::AppState;
 /// use regimen_burn::ModuleState;
 /// use regimen_burn::burn::nn::Linear;
-/// use regimen_core::{AppState, BoxError, Parts};
 ///
-/// struct Unit { generator: Linear }
-///
-/// impl AppState for Unit {
-///     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
-///         parts.part("generator", &mut ModuleState(&mut self.generator))
-///     }
+/// #[derive(AppState)]
+/// struct Unit {
+///     #[app_state(with = ModuleState)]
+///     generator: Linear,
 /// }
 /// ```
 pub struct ModuleState<'a, M>(pub &'a mut M);

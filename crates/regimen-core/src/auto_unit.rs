@@ -230,7 +230,7 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
 
     fn eval_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
         let step = Step::new(state, Mode::Eval);
-        let batch = batch.to_device(&self.engine.device(Mode::Eval))?;
+        let batch = batch.move_to(&self.engine.device(Mode::Eval))?;
         let results = self.view(|task, engine| {
             engine.seed(step.seed);
             let (Loss { mean, weight }, output) =
@@ -267,7 +267,7 @@ impl<E: Engine, T: PredictTask<E>> PredictUnit for AutoUnit<E, T> {
 
     fn predict_step(&mut self, state: &mut State, input: T::Input) -> Result<T::Prediction, BoxError> {
         let step = Step::new(state, Mode::Predict);
-        let input = input.to_device(&self.engine.device(Mode::Predict))?;
+        let input = input.move_to(&self.engine.device(Mode::Predict))?;
         self.view(|task, engine| {
             engine.seed(step.seed);
             engine.with_module(Mode::Predict, |module| task.predict(&step, module, input))

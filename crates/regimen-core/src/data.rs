@@ -8,11 +8,13 @@ use crate::{BoxError, Position};
 /// data gives the same batches: that is what lets a run that was stopped go on with the batch it
 /// would have had. Data takes `&self`, so the same data can train and evaluate.
 ///
-/// `Vec`, slices and arrays of batches are data; so is what [`from_fn`](crate::from_fn) makes of
+/// `Vec`, slices and arrays of batches that are `Clone` are data; so is what [`from_fn`](crate::from_fn) makes of
 /// a closure that gives an iterator. A reference, `Box` or `Arc` of data is data.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not data",
-    note = "a `Vec`, slice or array of batches is, and `from_fn(|epoch| iterator)`"
+    note = "a `Vec`, slice or array of batches that are `Clone` is, and `from_fn(|epoch| iterator)`",
+    note = "tensors of tch are not `Clone`; of `batches`, a `Vec` of them, \
+            `from_fn(|_| batches.iter().map(|batch| batch.shallow_clone()))` is data"
 )]
 pub trait Data {
     /// What one step consumes.

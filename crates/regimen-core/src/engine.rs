@@ -24,7 +24,7 @@ pub trait Engine {
     /// A loss on the device, not yet read.
     type Scalar;
 
-    /// Where batches are placed; see [`ToDevice`].
+    /// Where batches are placed; see [`ToDevice`](crate::ToDevice).
     type Device;
 
     /// Parameters and buffers beside those of the module, on the device. Their state is named and
@@ -98,8 +98,9 @@ pub trait Engine {
     fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError>;
 
     /// The names of trained parameters that no backward pass has reached since the engine was made, in
-    /// order: those of a part that the loss does not depend on. Frozen ones are not among them. An
-    /// engine that cannot tell returns none, which is the default.
+    /// order: those of a part that the loss does not depend on. Frozen ones are not among them, and
+    /// gradients that were [set](Engine::set_gradients) are those of a backward pass. An exchange
+    /// reaches nothing. An engine that cannot tell returns none, which is the default.
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         Ok(Vec::new())
     }
@@ -199,84 +200,4 @@ pub enum Bucket<'a> {
     F32(&'a mut [f32]),
     /// Double precision.
     F64(&'a mut [f64]),
-}
-
-/// A batch, or a part of one, that can be moved to a device of type `D`.
-///
-/// Engine crates implement it for their tensors. Tuples, arrays, `Vec` and `Option` of what can
-/// be moved can be moved; numbers and text stay where they are. For a batch of
-/// your own, move its fields.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be moved to a `{D}`",
-    note = "implement `ToDevice<{D}>` for it by moving its fields"
-)]
-pub trait ToDevice<D>: Sized {
-    /// Moves it to `device`.
-    fn to_device(self, device: &D) -> Result<Self, BoxError>;
-}
-
-macro_rules! stays_where_it_is {
-    ($($plain:ty),*) => {$(
-        impl<D> ToDevice<D> for $plain {
-            fn to_device(self, _device: &D) -> Result<Self, BoxError> {
-                Ok(self)
-            }
-        }
-    )*};
-}
-stays_where_it_is!(
-    (),
-    bool,
-    char,
-    u8,
-    i8,
-    u16,
-    i16,
-    u32,
-    i32,
-    u64,
-    i64,
-    usize,
-    isize,
-    f32,
-    f64,
-    String,
-    &'static str
-);
-
-macro_rules! tuple {
-    ($($part:ident)*) => {
-        impl<D, $($part: ToDevice<D>),*> ToDevice<D> for ($($part,)*) {
-            #[allow(non_snake_case)]
-            fn to_device(self, device: &D) -> Result<Self, BoxError> {
-                let ($($part,)*) = self;
-                Ok(($($part.to_device(device)?,)*))
-            }
-        }
-    };
-}
-tuple!(A);
-tuple!(A B);
-tuple!(A B C);
-tuple!(A B C E);
-tuple!(A B C E F);
-tuple!(A B C E F G);
-
-impl<D, T: ToDevice<D>> ToDevice<D> for Vec<T> {
-    fn to_device(self, device: &D) -> Result<Self, BoxError> {
-        self.into_iter().map(|part| part.to_device(device)).collect()
-    }
-}
-
-impl<D, T: ToDevice<D>> ToDevice<D> for Option<T> {
-    fn to_device(self, device: &D) -> Result<Self, BoxError> {
-        self.map(|part| part.to_device(device)).transpose()
-    }
-}
-
-impl<D, T: ToDevice<D>, const N: usize> ToDevice<D> for [T; N] {
-    fn to_device(self, device: &D) -> Result<Self, BoxError> {
-        let parts: Vec<T> = self.into_iter().map(|part| part.to_device(device)).collect::<Result<_, _>>()?;
-        parts.try_into().map_err(|_| "an array changed its length while it was placed".into())
-    }
 }

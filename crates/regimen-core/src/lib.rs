@@ -55,6 +55,7 @@ mod state_dict;
 mod stateful;
 mod stop;
 mod task;
+mod to_device;
 mod unit;
 mod watch;
 
@@ -67,7 +68,7 @@ pub use auto_unit::{
 pub use best::{Best, Goal};
 pub use callback::Callback;
 pub use data::{At, Data, DynData, Epoch, Fetched, Rank};
-pub use engine::{Bucket, Engine, Mode, ToDevice};
+pub use engine::{Bucket, Engine, Mode};
 pub use entry::{evaluate, fit, predict, train};
 pub use error::{BoxError, Error, Kind, Place, Source};
 pub use event::{Event, Events, Trigger};
@@ -92,5 +93,6 @@ pub use state_dict::{Array, Dtype, Element, MAX_COUNT, StateDict};
 pub use stateful::{AppState, Parts, Stateful, load_parts, load_parts_except, save_parts, weight_parts};
 pub use stop::{Stop, StopHandle};
 pub use task::{Loss, PredictTask, Step, StepResults, Task};
+pub use to_device::ToDevice;
 pub use unit::{EvalUnit, PredictUnit, TrainUnit};
-pub use watch::watch;
+pub use watch::note_unless_finite;

@@ -5,7 +5,10 @@ use std::cell::Cell;
 use crate::reader::shorter;
 use crate::{At, BoxError, Data, Epoch, Fetched};
 
+// The three are not recommended, so that the compiler says what data is where batches are not `Clone`,
+// and not only that `Clone` is missing somewhere in them.
 /// A batch a step, in the order of the slice; each counts as one sample (see [`counted`]).
+#[diagnostic::do_not_recommend]
 impl<B: Clone> Data for [B] {
     type Batch = B;
     type Epoch<'a>
@@ -24,6 +27,7 @@ impl<B: Clone> Data for [B] {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<B: Clone> Data for Vec<B> {
     type Batch = B;
     type Epoch<'a>
@@ -40,6 +44,7 @@ impl<B: Clone> Data for Vec<B> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<B: Clone, const N: usize> Data for [B; N] {
     type Batch = B;
     type Epoch<'a>

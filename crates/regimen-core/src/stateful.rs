@@ -9,7 +9,11 @@ use crate::{Array, BoxError, Element, StateDict};
 /// After `b.load_state_dict(&a.state_dict()?)?`, `b` goes on exactly as `a` would.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not `Stateful`, so a checkpoint cannot hold it",
-    note = "in a struct that derives `AppState`, mark a field that need not be saved `#[app_state(skip)]`"
+    note = "a module of Burn's or a `VarStore` of tch's is saved through the `ModuleState` of `regimen_burn` or \
+            `regimen_torch`: in a struct that derives `AppState`, mark the field `#[app_state(with = ModuleState)]`",
+    note = "an optimizer is saved through the `OptimizerState` of `regimen_burn`, in an `AppState` written by hand, \
+            or is the `Optim` of `regimen_torch`",
+    note = "a field that need not be saved is marked `#[app_state(skip)]`"
 )]
 pub trait Stateful {
     /// A copy of the state.

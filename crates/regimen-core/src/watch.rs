@@ -6,8 +6,8 @@ use std::cell::RefCell;
 /// and does not call `is_finite`, unless an [`AutoUnit`](crate::AutoUnit) that was told to
 /// [`detect_anomaly`](crate::AutoUnit::detect_anomaly) computes a loss on this thread.
 ///
-/// Engine crates wrap it for their tensors: call theirs in `forward`.
-pub fn watch(path: &str, is_finite: impl FnOnce() -> bool) {
+/// Engine crates wrap it for their tensors, as `watch`: call theirs in `forward`.
+pub fn note_unless_finite(path: &str, is_finite: impl FnOnce() -> bool) {
     let asks = WATCH.with_borrow(|watch| matches!(watch, Watch::Asking(None)));
     if asks && !is_finite() {
         WATCH.set(Watch::Asking(Some(path.to_owned())));
@@ -51,17 +51,17 @@ mod tests {
     #[test]
     fn the_first_that_is_not_finite_is_noted() {
         let ((), first) = watched(|| {
-            watch("a", || true);
-            watch("b", || false);
-            watch("c", || false);
+            note_unless_finite("a", || true);
+            note_unless_finite("b", || false);
+            note_unless_finite("c", || false);
         });
         assert_eq!(first.as_deref(), Some("b"));
-        assert_eq!(watched(|| watch("a", || true)).1, None);
+        assert_eq!(watched(|| note_unless_finite("a", || true)).1, None);
     }
 
     #[test]
     fn nobody_is_asked_where_nobody_watches_not_even_after_a_panic() {
-        let unasked = || watch("a", || panic!("asked"));
+        let unasked = || note_unless_finite("a", || panic!("asked"));
         unasked();
         catch_unwind(AssertUnwindSafe(|| watched(|| panic!("on purpose")))).unwrap_err();
         unasked();

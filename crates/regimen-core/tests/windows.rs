@@ -6,9 +6,10 @@ mod weighted;
 use std::mem;
 
 use regimen_core::{
-    BoxError, Ended, Fit, NonFinite, Run, State, TRAIN_LOSS, TRAIN_SKIPPED, Train, Unreached, load_parts,
-    save_parts,
+    AutoUnit, BoxError, Ended, Fit, Loss, NonFinite, Run, State, Step, TRAIN_LOSS, TRAIN_SKIPPED, Task,
+    Train, Unreached, load_parts, save_parts,
 };
+use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars};
 use weighted::{Engine, Unit, moved, unit, weight};
 
 /// Trains on `batches` for an epoch with windows of each length, and compares how far that moves the
@@ -257,10 +258,41 @@ fn an_evaluation_batch_of_weight_zero_is_not_looked_at() {
     assert_eq!(loss, Some(weight(&unit)));
 }
 
+/// Trains a module of which the loss depends on one of two weights, from the step `from` on also on the
+/// other. Returns what was told, or the error.
+fn cut(policy: Unreached, accumulate: u64, from: u64) -> Result<Vec<String>, String> {
+    struct Cut(u64);
+    impl Task<ToyEngine<[ToyArray; 2]>> for Cut {
+        type Batch = f64;
+        type Output = ();
+        fn compute_loss(
+            &mut self,
+            step: &Step,
+            [used, cut]: &[ToyArray; 2],
+            slope: &f64,
+        ) -> Result<(Loss<ToyArray>, ()), BoxError> {
+            let used = used.scale(*slope);
+            let sum = if step.index < self.0 { used } else { used.add(cut) };
+            Ok((Loss::mean(sum.mean(), 1.0), ()))
+        }
+    }
+    let mut vars = ToyVars::new();
+    let module = [vars.parameter("used", &[1], 1.0), vars.parameter("cut", &[1], 1.0)];
+    let engine = ToyEngine::new(vars, module, ToyOptimizer::sgd(0.0));
+    let mut unit = AutoUnit::new(engine, Cut(from)).accumulate(accumulate).unreached(policy);
+    let report = Run::new(&mut unit).train(&[1.0; 4], Train::epochs(2));
+    report.map(|report| report.notices).map_err(|error| error.to_string())
+}
+
 #[test]
-fn parameters_that_no_gradient_reaches_can_be_an_error() {
-    // All are reached here: nothing is told.
-    let mut unit = unit().unreached(Unreached::Error);
-    let report = Run::new(&mut unit).train(&[(0.5, 1.0)], Train::epochs(1)).unwrap();
-    assert!(report.notices.is_empty());
+fn a_parameter_that_no_gradient_reaches_in_the_first_window_is_told_once_or_refused() {
+    let text = "no gradient has reached `cut`: the loss does not depend on it, or its graph is cut; freeze what \
+                is not to be trained";
+    assert_eq!(cut(Unreached::Notice, 1, 99), Ok(vec![text.to_owned()]));
+    assert_eq!(cut(Unreached::Notice, 2, 2), Ok(vec![text.to_owned()]));
+    assert_eq!(cut(Unreached::Notice, 2, 1), Ok(vec![]));
+    assert_eq!(cut(Unreached::Ignore, 1, 99), Ok(vec![]));
+    assert_eq!(cut(Unreached::Error, 1, 0), Ok(vec![]));
+    let place = "unit failed in train_step in train at epoch 0 step 0";
+    assert_eq!(cut(Unreached::Error, 1, 99), Err(format!("{place}: {text}")));
 }

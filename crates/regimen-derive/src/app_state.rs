@@ -4,7 +4,9 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Error, Field, Fields, LitStr, Member, Result, WherePredicate, parse_quote};
+use syn::{
+    Data, DeriveInput, Error, Field, Fields, LitStr, Member, Path, Result, WherePredicate, parse_quote,
+};
 
 /// The implementation of `AppState` for `input`, or what is wrong with it.
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
@@ -14,13 +16,15 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     };
     let parts = parts(&data.fields)?;
 
-    let calls = parts.iter().map(|Part { field, member, name }| {
+    let calls = parts.iter().map(|Part { field, member, name, with }| match with {
+        Some(with) => quote_spanned! { with.span() => parts.part(#name, &mut #with(&mut self.#member))?; },
         // The span is that of the type, where the compiler then says that it is not `Stateful`.
-        quote_spanned! { field.ty.span() => parts.part(#name, &mut self.#member)?; }
+        None => quote_spanned! { field.ty.span() => parts.part(#name, &mut self.#member)?; },
     });
     let mut generics = input.generics.clone();
     if generics.type_params().next().is_some() {
-        let bounds = parts.iter().map(|Part { field, .. }| -> WherePredicate {
+        let bare = parts.iter().filter(|part| part.with.is_none());
+        let bounds = bare.map(|Part { field, .. }| -> WherePredicate {
             let ty = &field.ty;
             parse_quote!(#ty: ::regimen::Stateful)
         });
@@ -46,6 +50,8 @@ struct Part<'a> {
     field: &'a Field,
     member: Member,
     name: String,
+    /// What the field is saved through.
+    with: Option<Path>,
 }
 
 fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
@@ -64,7 +70,7 @@ fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
         if parts.iter().any(|part| part.name == name.value()) {
             return Err(Error::new(name.span(), format!("two parts are named `{}`", name.value())));
         }
-        parts.push(Part { field, member, name: name.value() });
+        parts.push(Part { field, member, name: name.value(), with: settings.with });
     }
     Ok(parts)
 }
@@ -74,6 +80,7 @@ fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
 struct Settings {
     skip: bool,
     rename: Option<LitStr>,
+    with: Option<Path>,
 }
 
 impl Settings {
@@ -85,14 +92,21 @@ impl Settings {
                     settings.skip = true;
                 } else if meta.path.is_ident("rename") {
                     settings.rename = Some(meta.value()?.parse()?);
+                } else if meta.path.is_ident("with") {
+                    settings.with = Some(meta.value()?.parse()?);
                 } else {
-                    return Err(meta.error("expected `skip` or `rename = \"name\"`"));
+                    return Err(meta.error("expected `skip`, `rename = \"name\"` or `with = wrapper`"));
                 }
                 Ok(())
             })?;
         }
-        match &settings.rename {
-            Some(name) if settings.skip => Err(Error::new(name.span(), "a skipped field has no name")),
+        match &settings {
+            Settings { skip: true, rename: Some(name), .. } => {
+                Err(Error::new(name.span(), "a skipped field has no name"))
+            }
+            Settings { skip: true, with: Some(with), .. } => {
+                Err(Error::new(with.span(), "a skipped field is saved through nothing"))
+            }
             _ => Ok(settings),
         }
     }

@@ -132,7 +132,7 @@ fn a_batch_that_was_not_moved_cannot_be_used() -> Result<(), BoxError> {
     let x = ToyArray::new(&[1, 2], &[1.0, 2.0]);
     let forward = |x: ToyArray| catch_unwind(AssertUnwindSafe(|| mlp.forward(&x))).is_ok();
     assert!(!forward(x.clone()));
-    assert!(forward(x.to_device(&ToyDevice(1))?));
+    assert!(forward(x.move_to(&ToyDevice(1))?));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::failure::failure;
 pub struct TorchDevice(pub Device);
 
 impl ToDevice<TorchDevice> for Tensor {
-    fn to_device(self, TorchDevice(device): &TorchDevice) -> Result<Self, BoxError> {
+    fn move_to(self, TorchDevice(device): &TorchDevice) -> Result<Self, BoxError> {
         // The same tensor where it is there already.
         self.f_to_device(*device).map_err(failure)
     }
@@ -19,7 +19,7 @@ impl ToDevice<TorchDevice> for Tensor {
 
 /// Moves every tensor of a batch to `device`. For plain units; `AutoUnit` does it by itself.
 pub fn place<B: ToDevice<TorchDevice>>(batch: B, device: Device) -> Result<B, BoxError> {
-    batch.to_device(&TorchDevice(device))
+    batch.move_to(&TorchDevice(device))
 }
 
 /// The device called `name`: `cpu`, `cuda` (the first card) or `cuda:1`, `mps`.

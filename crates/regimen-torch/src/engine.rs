@@ -10,6 +10,7 @@ use crate::buffers::Buffers;
 use crate::failure::{failure, recording};
 use crate::seed::set_seed;
 use crate::shim::Autocast;
+use crate::unreached::Unreached;
 use crate::{Algorithm, Optim, TorchDevice, TorchWeights, gradients, module_state, shim};
 
 /// A model of tch with its optimizer, on the device of its [`VarStore`].
@@ -41,6 +42,7 @@ pub struct Torch<M> {
     optim: Optim,
     buffers: Buffers,
     vars: VarStore,
+    unreached: Unreached,
     /// What autocast computes in, where it is on.
     autocast: Option<Kind>,
     detects_anomaly: bool,
@@ -55,7 +57,8 @@ impl<M> Torch<M> {
     pub fn new(vars: VarStore, module: M, algorithm: impl Into<Algorithm>) -> Result<Self, BoxError> {
         let optim = Optim::new(&vars, algorithm)?;
         let buffers = Buffers::of(optim.parameters(), |i| optim.group_of(i))?;
-        Ok(Torch { module, optim, buffers, vars, autocast: None, detects_anomaly: false })
+        let unreached = Unreached::all(optim.parameters());
+        Ok(Torch { module, optim, buffers, vars, unreached, autocast: None, detects_anomaly: false })
     }
 
     /// Gives the parameters whose name `members` accepts settings and a learning rate of their
@@ -163,9 +166,11 @@ impl<M> Engine for Torch<M> {
         let scaled = factor.map(|factor| loss.f_mul_scalar(factor)).transpose().map_err(failure)?;
         let loss = scaled.as_ref().unwrap_or(loss);
         match self.detects_anomaly {
-            true => shim::detecting_backward(loss),
-            false => loss.f_backward().map_err(failure),
+            true => shim::detecting_backward(loss)?,
+            false => loss.f_backward().map_err(failure)?,
         }
+        self.unreached.reach(self.optim.parameters());
+        Ok(())
     }
 
     fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError> {
@@ -185,7 +190,13 @@ impl<M> Engine for Torch<M> {
     }
 
     fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
-        gradients::load(self.optim.parameters(), gradients)
+        gradients::load(self.optim.parameters(), gradients)?;
+        self.unreached.reach(self.optim.parameters());
+        Ok(())
+    }
+
+    fn unreached(&self) -> Result<Vec<String>, BoxError> {
+        Ok(self.unreached.names(self.optim.parameters()))
     }
 
     fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {

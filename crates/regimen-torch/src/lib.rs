@@ -82,6 +82,50 @@
 //! }
 //! ```
 //!
+//! A batch of one's own derives [`ToDevice`](regimen_core::ToDevice), and is moved with every tensor in it,
+//! whatever the precision. tch's tensors are not `Clone`, so batches come of a loader's `collate`, or of
+//! [`from_fn`](regimen_core::from_fn):
+//!
+//! ```
+//! use regimen::{AutoUnit, BoxError, Loss, Precision, Run, Step, Task, ToDevice, Train, from_fn};
+//! use regimen_torch::tch::nn::{self, Linear, Module};
+//! use regimen_torch::tch::{Kind, Tensor};
+//! use regimen_torch::{Sgd, Torch, device, initialize};
+//!
+//! #[derive(ToDevice)]
+//! struct Images {
+//!     /// `[batch, pixels]`.
+//!     pixels: Tensor,
+//!     classes: Tensor,
+//!     #[to_device(skip)]
+//!     paths: Vec<std::path::PathBuf>,
+//! }
+//!
+//! struct Classify;
+//!
+//! impl Task<Torch<Linear>> for Classify {
+//!     type Batch = Images;
+//!     type Output = ();
+//!
+//!     fn compute_loss(&mut self, _: &Step, linear: &Linear, batch: &Images) -> Result<(Loss<Tensor>, ()), BoxError> {
+//!         let loss = linear.forward(&batch.pixels).cross_entropy_for_logits(&batch.classes);
+//!         Ok((Loss::mean(loss, batch.paths.len() as f64), ()))
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), BoxError> {
+//! let (vars, linear) = initialize(7, device("cpu")?, |root| nn::linear(root, 4, 2, Default::default()));
+//! let engine = Torch::new(vars, linear, Sgd::new())?;
+//! let mut unit = AutoUnit::new(engine, Classify).learning_rate(0.1).precision(Precision::BF16);
+//! let (pixels, classes) = (Tensor::ones([2, 4], (Kind::Float, device("cpu")?)), Tensor::from_slice(&[0_i64, 1]));
+//! let data = from_fn(|_| {
+//!     let paths = vec!["a.png".into(), "b.png".into()];
+//!     std::iter::once(Images { pixels: pixels.shallow_clone(), classes: classes.shallow_clone(), paths })
+//! });
+//! Run::new(&mut unit).train(&data, Train::epochs(3))?;
+//! # Ok(()) }
+//! ```
+//!
 //! [`AutoUnit`]: regimen_core::AutoUnit
 
 mod activations;
@@ -98,6 +142,7 @@ mod process;
 mod script;
 mod seed;
 mod shim;
+mod unreached;
 mod watch;
 mod weights;
 

@@ -13,6 +13,19 @@ use crate::parameters::{Parameters, mismatch};
 ///
 /// Names are those of the store: give layers the names they have in Python, and a state is what
 /// `state_dict()` of the same model is there, both ways.
+///
+/// ```
+/// use regimen::AppState;
+/// use regimen_torch::tch::nn::VarStore;
+/// use regimen_torch::{ModuleState, Optim};
+///
+/// #[derive(AppState)]
+/// struct Unit {
+///     #[app_state(with = ModuleState)]
+///     vars: VarStore,
+///     optim: Optim,
+/// }
+/// ```
 pub struct ModuleState<'a>(pub &'a mut VarStore);
 
 impl fmt::Debug for ModuleState<'_> {

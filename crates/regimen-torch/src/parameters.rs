@@ -76,6 +76,11 @@ impl Parameters {
         &self.trained
     }
 
+    /// The numbers of those that are trained, in the order of their names.
+    pub(crate) fn sorted(&self) -> &[usize] {
+        &self.sorted
+    }
+
     /// Those that are trained with their names, in the order of these.
     pub(crate) fn by_name(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.sorted.iter().map(|&i| (&*self.names[i], &self.trained[i]))

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use regimen::{AutoUnit, BoxError, Kind, Loss, Run, Step, Task, Train, from_fn};
+use regimen::{AutoUnit, BoxError, Kind, Loss, Run, Step, Task, ToDevice, Train, from_fn};
 use regimen_torch::tch::nn::{self, Init, Module};
 use regimen_torch::tch::{self, Device, Tensor};
 use regimen_torch::{Sgd, Torch, TorchDevice, device, failure, initialize};
@@ -98,6 +98,6 @@ fn a_batch_goes_to_no_device_that_is_not_there() {
     assert!(error.contains("there is no device `cuda:7`") && error.contains("there is: cpu"), "{error}");
     // Who names it past `device` gets libtorch's own words, and no abort.
     let batch = Tensor::ones([2], (tch::Kind::Float, Device::Cpu));
-    let moved = regimen::ToDevice::to_device(batch, &TorchDevice(Device::Cuda(7)));
+    let moved = batch.move_to(&TorchDevice(Device::Cuda(7)));
     assert_eq!(moved.unwrap_err().to_string().lines().count(), 1);
 }

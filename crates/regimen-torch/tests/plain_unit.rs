@@ -5,13 +5,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-use regimen_core::{AppState, BoxError, Parts, Run, State, Train, TrainUnit, load_parts, save_parts};
+use regimen::{AppState, BoxError, Run, State, Train, TrainUnit, load_parts, save_parts};
 use regimen_torch::tch::nn::{self, Module, VarStore};
 use regimen_torch::tch::{Device, Kind, Tensor, set_num_threads};
 use regimen_torch::{ModuleState, Optim, Sgd, initialize, place, seed_step};
 
+#[derive(AppState)]
 struct Plain {
+    #[app_state(with = ModuleState)]
     vars: VarStore,
+    #[app_state(skip)]
     layers: [nn::Linear; 2],
     optim: Optim,
 }
@@ -40,13 +43,6 @@ impl TrainUnit for Plain {
     }
 }
 
-impl AppState for Plain {
-    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
-        parts.part("module", &mut ModuleState(&mut self.vars))?;
-        parts.part("optimizer", &mut self.optim)
-    }
-}
-
 #[test]
 fn a_plain_unit_that_was_saved_goes_on_to_the_same_bits() {
     set_num_threads(1);
@@ -60,7 +56,7 @@ fn a_plain_unit_that_was_saved_goes_on_to_the_same_bits() {
         run.train(&data, Train::steps(stop)).unwrap();
         let saved = save_parts(run.unit_mut()).unwrap();
         // The optimizer holds what it has begun with, and no more.
-        assert_eq!(saved["optimizer"].len(), if stop < 3 { 2 } else { 4 });
+        assert_eq!(saved["optim"].len(), if stop < 3 { 2 } else { 4 });
         let mut other = Plain::new(2);
         load_parts(&mut other, &saved).unwrap();
         *run.unit_mut() = other;

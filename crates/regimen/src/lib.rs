@@ -4,7 +4,7 @@
 
 pub use regimen_core::*;
 #[cfg(feature = "derive")]
-pub use regimen_derive::AppState;
+pub use regimen_derive::{AppState, ToDevice};
 
 pub mod callback;
 pub mod checkpoint;

@@ -2,7 +2,7 @@
 #![cfg(feature = "derive")]
 #![allow(clippy::unwrap_used)]
 
-use regimen::{AppState, load_parts, save_parts};
+use regimen::{AppState, BoxError, StateDict, Stateful, load_parts, save_parts};
 
 /// The names of the parts of `unit`, after all of them went out and in again.
 #[track_caller]
@@ -38,6 +38,44 @@ where
     borrowed: &'a mut Vec<f32>,
     #[app_state(skip)]
     _skipped: [Option<M>; N],
+}
+
+/// A module of an engine, which is no part by itself.
+struct Module(u8);
+
+/// Borrows a module to save it.
+struct Wrapper<'a>(&'a mut Module);
+
+impl Stateful for Wrapper<'_> {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        self.0.0.state_dict()
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.0.0.load_state_dict(dict)
+    }
+}
+
+#[derive(AppState)]
+struct Gan<T> {
+    #[app_state(with = Wrapper)]
+    generator: Module,
+    #[app_state(rename = "judge", with = self::Wrapper)]
+    discriminator: Module,
+    rest: T,
+}
+
+#[test]
+fn a_field_is_saved_and_loaded_through_its_wrapper() {
+    let gan = |generator, discriminator| Gan {
+        generator: Module(generator),
+        discriminator: Module(discriminator),
+        rest: 3_u64,
+    };
+    check(gan(1, 2), &["generator", "judge", "rest"]);
+    let mut other = gan(0, 0);
+    load_parts(&mut other, &save_parts(&mut gan(1, 2)).unwrap()).unwrap();
+    assert_eq!((other.generator.0, other.discriminator.0), (1, 2));
 }
 
 #[test]

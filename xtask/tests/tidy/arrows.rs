@@ -26,7 +26,7 @@ const PROGRAMS: &[&str] = &["regimen-bench", "regimen-examples", "regimen-torch-
 const FOR_TESTS: &[(&str, &[&str])] = &[
     ("regimen-core", &["regimen-test"]),
     ("regimen", &["regimen-test"]),
-    ("regimen-burn", &["regimen-test"]),
+    ("regimen-burn", &["regimen", "regimen-test"]),
     ("regimen-torch", &["regimen", "regimen-examples", "regimen-test"]),
     ("regimen-dist", &["regimen-test"]),
     ("regimen-cli", &["regimen-test"]),

@@ -43,7 +43,7 @@ fn nested_batches_are_moved_whole_and_change_autodiff_with_the_device() -> Outco
     let batch = place(batch, &cpu.clone().autodiff())?;
     assert_eq!(on_autodiff(&batch), (true, true, true));
     assert_eq!(batch.0.clone().into_data().try_to_vec::<f32>()?, [1.0; 4]);
-    let batch = batch.to_device(&BurnDevice::from(cpu))?;
+    let batch = batch.move_to(&BurnDevice::from(cpu))?;
     assert_eq!(on_autodiff(&batch), (false, false, false));
     assert_eq!(batch.3, "name");
     Ok(())

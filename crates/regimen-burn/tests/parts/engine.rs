@@ -116,6 +116,32 @@ fn tied_parameters_are_refused_by_name() {
     assert!(refused.starts_with("`a.weights` and `b.weights` are one parameter"), "{refused}");
 }
 
+/// Three weights, of which `used_twice` is and `cut` has a part in the loss that no gradient passes.
+#[derive(Module, Debug)]
+struct Parts {
+    used_twice: Weights,
+    cut: Weights,
+    unused: Weights,
+}
+
+#[test]
+fn a_part_that_is_detached_is_unreached_and_one_that_is_used_twice_is_not() -> Outcome {
+    let weights = || Weights::new(&[1.0, 2.0], &device());
+    let parts = Parts { used_twice: weights(), cut: weights(), unused: weights() };
+    let mut engine = Burn::new(parts, SgdConfig::new().init(), &device())?;
+    assert_eq!(engine.unreached()?, ["cut.weights", "unused.weights", "used_twice.weights"]);
+    for _ in 0..2 {
+        let loss = engine.with_module(Mode::Train, |parts| {
+            let [twice, cut] = [&parts.used_twice, &parts.cut].map(|part| part.weights.val());
+            (twice.clone() * twice + cut.detach()).sum()
+        });
+        engine.backward(&loss, None)?;
+        assert_eq!(engine.unreached()?, ["cut.weights", "unused.weights"]);
+        engine.step(&[0.1])?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_loss_without_a_graph_is_an_error() -> Outcome {
     let mut engine = holding(&[1.0], &[1.0], SgdConfig::new().init());

@@ -1,6 +1,7 @@
 //! A module's state by path.
 
 use crate::support::{Net, Outcome, backward, device, engine, images, message, step};
+use regimen::{AppState, load_parts, save_parts};
 use regimen_burn::ModuleState;
 use regimen_burn::burn::module::{Module, ModuleMapper, Param};
 use regimen_burn::burn::optim::SgdConfig;
@@ -24,6 +25,25 @@ fn names_are_paths_and_shapes_are_those_in_memory() -> Outcome {
             "norm.running_var F32[2]",
         ]
     );
+    Ok(())
+}
+
+#[derive(AppState)]
+struct Unit {
+    #[app_state(with = ModuleState)]
+    net: Net,
+    steps: u64,
+}
+
+#[test]
+fn a_derived_unit_has_its_module_through_the_wrapper() -> Outcome {
+    let unit = |steps| Unit { net: Net::new(&device()), steps };
+    let saved = save_parts(&mut unit(1))?;
+    let mut other = unit(2);
+    assert_ne!(save_parts(&mut other)?, saved);
+    load_parts(&mut other, &saved)?;
+    assert_eq!(save_parts(&mut other)?, saved);
+    assert_eq!(saved["net"].len(), 8);
     Ok(())
 }
 

@@ -1,13 +1,14 @@
 //! Half precision, and what is looked at while a fault is searched for.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
+use regimen::{AutoUnit, BoxError, Engine, Loss, Mode, Precision, Run, Step, Task, ToDevice, Train};
 use regimen_burn::burn::module::Module;
 use regimen_burn::burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use regimen_burn::burn::optim::SgdConfig;
-use regimen_burn::burn::tensor::{DType, Device, Tensor};
+use regimen_burn::burn::tensor::{DType, Device, Int, Tensor};
 use regimen_burn::{Burn, device, initialize, watch};
-use regimen_core::{AutoUnit, BoxError, Engine, Loss, Mode, Precision, Run, Step, Task, ToDevice, Train};
 
 #[derive(Module, Debug)]
 struct Network {
@@ -74,11 +75,59 @@ fn the_module_and_its_batches_are_in_half_precision_and_its_parameters_are_not()
     {
         engine.set_precision(precision).unwrap();
         for mode in [Mode::Train, Mode::Eval, Mode::Predict] {
-            let x = ToDevice::to_device(x.clone(), &engine.device(mode)).unwrap();
+            let x = x.clone().move_to(&engine.device(mode)).unwrap();
             let output = engine.with_module(mode, |network| network.forward(x));
             assert_eq!(output.dtype(), expected, "{precision} {mode:?}");
         }
         assert_eq!(engine.module().head.weight.val().dtype(), DType::F32, "{precision}");
+    }
+}
+
+/// A batch of one's own, as a program has it.
+#[derive(Clone, ToDevice)]
+struct Own {
+    x: Tensor<2>,
+    by_name: BTreeMap<String, Tensor<1>>,
+    classes: Tensor<1, Int>,
+    #[to_device(skip)]
+    mask: Tensor<1>,
+}
+
+/// Sees that what is moved has arrived as the module wants it.
+struct Arrived(DType);
+
+impl Task<Burn<Network>> for Arrived {
+    type Batch = Own;
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        _: &Step,
+        network: &Network,
+        batch: &Own,
+    ) -> Result<(Loss<Tensor<1>>, ()), BoxError> {
+        let part = &batch.by_name["part"];
+        let floats = [batch.x.dtype(), part.dtype(), batch.mask.dtype()];
+        assert_eq!((floats, batch.classes.dtype()), ([self.0, self.0, DType::F32], DType::I32));
+        let on_autodiff = (batch.x.is_autodiff(), part.is_autodiff(), batch.classes.is_autodiff());
+        assert_eq!((on_autodiff, batch.mask.is_autodiff()), ((true, true, true), false));
+        Ok((Loss::mean(network.head.forward(batch.x.clone()).sum(), 1.0), ()))
+    }
+}
+
+#[test]
+fn a_batch_of_ones_own_is_moved_as_its_tensors_are() {
+    for (precision, expected) in [(Precision::F32, DType::F32), (Precision::BF16, DType::BF16)] {
+        let cpu = device("cpu").unwrap();
+        let part = Tensor::ones([3], &cpu);
+        let batch = Own {
+            x: Tensor::ones([3, 2], &cpu),
+            by_name: BTreeMap::from([("part".to_owned(), part.clone())]),
+            classes: Tensor::from_data([0_i64, 1, 0], &cpu),
+            mask: part,
+        };
+        let mut unit = AutoUnit::new(engine(false), Arrived(expected)).precision(precision);
+        Run::new(&mut unit).train(&[batch], Train::epochs(1)).unwrap();
     }
 }
 

@@ -169,7 +169,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// Looks for the first number that is not finite, and names what it is in: the loss is read
     /// before backward, gradients are looked at after each backward, parameters and buffers after
-    /// each update, and the outputs inside of the module that are given to [`watch`](crate::watch)
+    /// each update, and the outputs inside of the module that are given to an engine's `watch`
     /// in each step. What is found is an error, whatever [`NonFinite`] says; of gradients only where
     /// losses are not scaled. On libtorch the operation whose gradient became NaN is named as well.
     ///

@@ -18,7 +18,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         self.count = Done { updates: state.train().updates, epochs: step.epoch };
         self.set_frozen()?;
         let AutoUnit { engine, task, settings, frozen, step_is_open, .. } = self;
-        let batch = batch.to_device(&engine.device(Mode::Train))?;
+        let batch = batch.move_to(&engine.device(Mode::Train))?;
         engine.keep_buffers()?;
         *step_is_open = true;
         engine.seed(step.seed);

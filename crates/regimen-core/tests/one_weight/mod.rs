@@ -49,9 +49,9 @@ impl Slope {
     }
 }
 
-/// What an engine crate makes of [`regimen_core::watch`].
+/// What an engine crate makes of [`regimen_core::note_unless_finite`].
 fn watch(output: ToyArray) -> ToyArray {
-    regimen_core::watch("product", || output.values().iter().all(|value| value.is_finite()));
+    regimen_core::note_unless_finite("product", || output.values().iter().all(|value| value.is_finite()));
     output
 }
 

@@ -78,6 +78,7 @@ mod randomness;
 mod resume;
 mod task;
 mod text;
+mod unreached;
 mod update;
 
 use std::ops::Range;
@@ -98,6 +99,7 @@ pub use panics::a_panic_in_the_module_is_an_error;
 pub use precision::each_precision_trains_or_is_refused;
 pub use randomness::{seeding_repeats_dropout, the_evaluation_view_only_looks};
 pub use resume::a_new_process_continues_with_the_same_bits;
+pub use unreached::what_no_backward_pass_reaches_is_named;
 pub use update::{a_skipped_update_changes_nothing, a_step_uses_up_the_gradients, rates_go_to_their_groups};
 
 /// How many rows the data of a fixture has.
@@ -121,6 +123,12 @@ pub trait EngineFixture {
     /// A new engine, whose module has dropout, and running statistics if the library has any. Its
     /// parameters are the same each time, in every process.
     fn regularized(&self) -> Self::Engine;
+
+    /// A new engine with a part that the loss does not depend on, and the names of the parameters in
+    /// it, in order. None, the default, leaves out the check that they are named.
+    fn with_unused_part(&self) -> Option<(Self::Engine, Vec<&'static str>)> {
+        None
+    }
 
     /// The rows `rows` of the data, which has [`ROWS`] rows, no two alike.
     fn batch(&self, rows: Range<u64>) -> Self::Batch;
@@ -168,6 +176,7 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         rates_go_to_their_groups,
         a_skipped_update_changes_nothing,
         a_frozen_group_stays_as_it_is,
+        what_no_backward_pass_reaches_is_named,
         weights_are_copied_blended_and_exchanged,
         averages_agree_with_a_hand_computation,
         each_precision_trains_or_is_refused,

@@ -67,7 +67,7 @@ fn train_loss<F: EngineFixture>(fixture: &F, engine: &mut F::Engine) -> Result<f
 /// The loss under the seed 7 of the module as it stands.
 fn module_loss<F: EngineFixture>(fixture: &F, engine: &mut F::Engine) -> Result<f64, BoxError> {
     engine.seed(7);
-    let batch = fixture.batch(0..ROWS).to_device(&engine.device(Mode::Train))?;
+    let batch = fixture.batch(0..ROWS).move_to(&engine.device(Mode::Train))?;
     let loss = fixture.loss(Mode::Train, engine.module(), &batch)?;
     engine.value(&loss.mean)
 }

@@ -51,7 +51,7 @@ pub(super) fn forward<F: EngineFixture>(
     mode: Mode,
     rows: Range<u64>,
 ) -> Result<Loss<Scalar<F>>, BoxError> {
-    let batch = fixture.batch(rows).to_device(&engine.device(mode))?;
+    let batch = fixture.batch(rows).move_to(&engine.device(mode))?;
     engine.with_module(mode, |module| fixture.loss(mode, module, &batch))
 }
 

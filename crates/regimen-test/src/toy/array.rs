@@ -187,7 +187,7 @@ impl fmt::Debug for ToyArray {
 }
 
 impl ToDevice<ToyDevice> for ToyArray {
-    fn to_device(self, device: &ToyDevice) -> Result<Self, BoxError> {
+    fn move_to(self, device: &ToyDevice) -> Result<Self, BoxError> {
         if self.device() == *device {
             return Ok(self);
         }

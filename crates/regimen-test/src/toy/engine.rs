@@ -1,5 +1,6 @@
 //! The seam of the core, over the toy library.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use regimen_core::{BoxError, Bucket, Engine, Mode, Precision, StateDict};
@@ -23,6 +24,8 @@ pub struct ToyEngine<M> {
     /// The place in `groups` of each buffer, and what is in it as it was remembered last.
     buffers: Vec<(usize, Vec<f64>)>,
     precision: Precision,
+    /// The names of the parameters that no backward pass has reached.
+    unreached: BTreeSet<String>,
 }
 
 impl<M> ToyEngine<M> {
@@ -31,7 +34,8 @@ impl<M> ToyEngine<M> {
         let group_of = vec![0; vars.parameters().len()];
         let buffers = vars.buffers().values().map(|buffer| (0, buffer.values())).collect();
         let (groups, precision) = (vec!["default".to_owned()], Precision::F32);
-        ToyEngine { vars, module, optimizer, groups, group_of, buffers, precision }
+        let unreached = vars.parameters().keys().cloned().collect();
+        ToyEngine { vars, module, optimizer, groups, group_of, buffers, precision, unreached }
     }
 
     /// Makes a group of the parameters and buffers whose names `belongs` accepts.
@@ -53,6 +57,12 @@ impl<M> ToyEngine<M> {
     /// The parameters, buffers and train flag of the module.
     pub fn vars(&self) -> &ToyVars {
         &self.vars
+    }
+
+    /// Those that hold a gradient were reached.
+    fn note_reached(&mut self) {
+        let parameters = self.vars.parameters();
+        self.unreached.retain(|name| parameters[name].gradient().is_none());
     }
 
     fn change_gradients(&mut self, mut change: impl FnMut(&mut f64)) {
@@ -124,7 +134,9 @@ impl<M> Engine for ToyEngine<M> {
     }
 
     fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {
-        loss.backward(factor.unwrap_or(1.0))
+        loss.backward(factor.unwrap_or(1.0))?;
+        self.note_reached();
+        Ok(())
     }
 
     fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError> {
@@ -162,6 +174,7 @@ impl<M> Engine for ToyEngine<M> {
             let gradient = gradients.array(name).and_then(|array| array.to_vec());
             parameter.set_gradient(gradient.ok());
         }
+        self.note_reached();
         Ok(())
     }
 
@@ -173,6 +186,11 @@ impl<M> Engine for ToyEngine<M> {
             }
         }
         expected.check_same_layout(gradients)
+    }
+
+    fn unreached(&self) -> Result<Vec<String>, BoxError> {
+        let is_trained = |name: &&String| self.vars.parameters()[*name].is_tracked();
+        Ok(self.unreached.iter().filter(is_trained).cloned().collect())
     }
 
     fn discard_gradients(&mut self) {

@@ -51,6 +51,10 @@ pub(crate) enum Defect {
     SwapsNothing,
     SwapsOneWay,
     HidesGradients,
+    CallsHeldReached,
+    NamesTheFrozen,
+    ReachesByExchange,
+    ReachesAllAtOnce,
 }
 
 /// The fixture of an engine with a defect.
@@ -64,11 +68,16 @@ impl EngineFixture for Broken {
     type Batch = <Toy as EngineFixture>::Batch;
 
     fn plain(&self) -> BrokenEngine {
-        BrokenEngine { engine: Toy.plain(), defect: self.defect }
+        BrokenEngine::new(Toy.plain(), self.defect)
     }
 
     fn regularized(&self) -> BrokenEngine {
-        BrokenEngine { engine: Toy.regularized(), defect: self.defect }
+        BrokenEngine::new(Toy.regularized(), self.defect)
+    }
+
+    fn with_unused_part(&self) -> Option<(BrokenEngine, Vec<&'static str>)> {
+        let (engine, unused) = Toy.with_unused_part()?;
+        Some((BrokenEngine::new(engine, self.defect), unused))
     }
 
     fn batch(&self, rows: Range<u64>) -> Self::Batch {
@@ -96,9 +105,15 @@ impl EngineFixture for Broken {
 pub(crate) struct BrokenEngine {
     engine: ToyEngine<ToyMlp>,
     defect: Defect,
+    /// What was unreached and is frozen since.
+    frozen: Vec<String>,
 }
 
 impl BrokenEngine {
+    fn new(engine: ToyEngine<ToyMlp>, defect: Defect) -> Self {
+        BrokenEngine { engine, defect, frozen: Vec::new() }
+    }
+
     fn has(&self, defect: Defect) -> bool {
         self.defect == defect
     }
@@ -247,6 +262,19 @@ impl Engine for BrokenEngine {
         if self.has(Defect::ChecksNothing) { Ok(()) } else { self.engine.check_gradients(gradients) }
     }
 
+    fn unreached(&self) -> Result<Vec<String>, BoxError> {
+        let all = || self.engine.vars().parameters().keys().cloned();
+        let held = self.engine.gradients()?;
+        let unreached = self.engine.unreached()?;
+        Ok(match self.defect {
+            Defect::CallsHeldReached => all().filter(|name| !held.contains(name)).collect(),
+            Defect::ReachesByExchange => unreached.into_iter().filter(|name| !held.contains(name)).collect(),
+            Defect::ReachesAllAtOnce if unreached.len() < all().count() => Vec::new(),
+            Defect::NamesTheFrozen if !held.is_empty() => self.frozen.clone(),
+            _ => unreached,
+        })
+    }
+
     fn discard_gradients(&mut self) {
         if !self.has(Defect::DiscardsNothing) {
             self.engine.discard_gradients();
@@ -294,6 +322,13 @@ impl Engine for BrokenEngine {
             Defect::FreezesByRateAlone => {
                 self.engine.freeze(frozen)?;
                 self.engine.freeze(&vec![false; frozen.len()])
+            }
+            Defect::NamesTheFrozen => {
+                self.frozen = self.engine.unreached()?;
+                self.engine.freeze(frozen)?;
+                let others = self.engine.unreached()?;
+                self.frozen.retain(|name| !others.contains(name));
+                Ok(())
             }
             _ => self.engine.freeze(frozen),
         }

@@ -89,6 +89,10 @@ caught! {
         [weights_are_copied_blended_and_exchanged, averages_agree_with_a_hand_computation];
     weights_that_are_copied_over: SwapsOneWay =>
         [weights_are_copied_blended_and_exchanged, averages_agree_with_a_hand_computation];
+    a_pass_that_is_forgotten_with_its_gradients: CallsHeldReached => [what_no_backward_pass_reaches_is_named];
+    unreached_parameters_that_are_frozen: NamesTheFrozen => [what_no_backward_pass_reaches_is_named];
+    zeros_of_an_exchange_taken_for_gradients: ReachesByExchange => [what_no_backward_pass_reaches_is_named];
+    a_pass_that_is_said_to_reach_all: ReachesAllAtOnce => [what_no_backward_pass_reaches_is_named];
     gradients_that_are_not_handed_out: HidesGradients => [what_is_not_finite_is_named];
 }
 

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use regimen_core::{BoxError, Loss, Mode, Random};
 use regimen_test::engine_suite::EngineFixture;
-use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
+use regimen_test::toy::{
+    ToyArray, ToyDevice, ToyEngine, ToyLinear, ToyMlp, ToyOptimizer, ToyVars, manual_seed,
+};
 
 /// A perceptron on a device of its own, with the biases in a group of their own.
 pub(crate) struct Toy;
@@ -31,6 +33,14 @@ impl EngineFixture for Toy {
 
     fn regularized(&self) -> Self::Engine {
         Toy::engine(|vars| ToyMlp::regularized(vars, SIZES, 0.3))
+    }
+
+    fn with_unused_part(&self) -> Option<(Self::Engine, Vec<&'static str>)> {
+        let engine = Toy::engine(|vars| {
+            ToyLinear::new(vars, "unused", 3, 2);
+            ToyMlp::plain(vars, SIZES)
+        });
+        Some((engine, vec!["unused.bias", "unused.weight"]))
     }
 
     fn batch(&self, rows: Range<u64>) -> Self::Batch {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use regimen_core::text::Count;
-use regimen_core::{BoxError, Random};
+use regimen_core::{BoxError, Random, ToDevice};
 
 /// A sample that a batch can be made of with no more said.
 ///
@@ -103,6 +103,12 @@ impl<T> Stacked<T> {
     /// How many values each sample has.
     pub fn width(&self) -> usize {
         self.values.len().checked_div(self.rows).unwrap_or_default()
+    }
+}
+
+impl<D, T: ToDevice<D>> ToDevice<D> for Stacked<T> {
+    fn move_to(self, device: &D) -> Result<Self, BoxError> {
+        Ok(Stacked { values: self.values.move_to(device)?, ..self })
     }
 }
 
@@ -285,6 +291,12 @@ impl<B> Padded<B> {
     /// The weight of each of `size` samples: 1 for those that count, 0 for padding.
     pub fn weights(&self, size: usize) -> Vec<f32> {
         (0..size).map(|row| if row < self.samples { 1.0 } else { 0.0 }).collect()
+    }
+}
+
+impl<D, B: ToDevice<D>> ToDevice<D> for Padded<B> {
+    fn move_to(self, device: &D) -> Result<Self, BoxError> {
+        Ok(Padded { batch: self.batch.move_to(device)?, ..self })
     }
 }
 

@@ -15,6 +15,12 @@ struct Both {
 }
 
 #[derive(AppState)]
+struct Wrapped {
+    #[app_state(skip, with = Wrapper)]
+    steps: u64,
+}
+
+#[derive(AppState)]
 enum Either {
     One(u64),
 }

@@ -1,0 +1,21 @@
+//! A program may import all of `regimen` and all of this crate.
+#![expect(unused_imports, reason = "a name that both have fails here, used or not")]
+
+/// What such a program sees.
+mod both {
+    pub(crate) use regimen::*;
+    pub(crate) use regimen_burn::*;
+}
+
+use both::{
+    Burn, BurnDevice, BurnWeights, ModuleState, OptimizerState, burn, checkpoint_activations, device,
+    devices, initialize, named, place, seed_step, watch,
+};
+use both::{callback, checkpoint, data, log, metric, schedule, signal};
+
+#[test]
+fn a_name_of_both_crates_would_not_compile() {
+    use both::*;
+    let x = burn::tensor::Tensor::<1>::ones([2], &device("cpu").unwrap());
+    assert_eq!(watch("x", x).dims(), [2]);
+}

@@ -1,0 +1,22 @@
+//! A program may import all of `regimen` and all of this crate.
+#![expect(unused_imports, reason = "a name that both have fails here, used or not")]
+
+/// What such a program sees.
+mod both {
+    pub(crate) use regimen::*;
+    pub(crate) use regimen_torch::*;
+}
+
+use both::{
+    Adam, Algorithm, FrozenScript, ModuleState, Optim, Recomputed, RmsProp, ScriptModule, Sgd, Torch,
+    TorchDevice, TorchWeights, checkpoint_activations, device, devices, failure, initialize, keep_memory,
+    place, seed_step, tch, use_deterministic_algorithms, watch,
+};
+use both::{callback, checkpoint, data, log, metric, schedule, signal};
+
+#[test]
+fn a_name_of_both_crates_would_not_compile() {
+    use both::*;
+    let x = tch::Tensor::from_slice(&[1.0_f32, 2.0]);
+    assert_eq!(watch("x", x).size(), [2]);
+}

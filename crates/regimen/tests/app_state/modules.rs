@@ -1,0 +1,13 @@
+//! The module of an engine, and what it is saved through.
+
+use regimen::AppState;
+
+struct Linear;
+
+#[derive(AppState)]
+struct Trainer {
+    steps: u64,
+    network: Linear,
+}
+
+fn main() {}
