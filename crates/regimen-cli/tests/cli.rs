@@ -228,7 +228,7 @@ fn names_with_control_characters_are_shown_as_escapes_and_given_as_they_are_in_j
     }
     let difference = stdout(0, &[&"diff", &a, &b]);
     assert!(
-        plain(&difference) && difference.contains(r"module/two\nlines\u{7}  1 of 1 elements"),
+        plain(&difference) && difference.contains(r"module/two\nlines\u{7}  1 of 1 element "),
         "{difference}"
     );
     let checkpoint = &json(0, &[&"inspect", &a])["checkpoints"][0];

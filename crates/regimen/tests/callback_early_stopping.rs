@@ -303,16 +303,15 @@ fn a_metric_that_is_not_there_is_an_error_that_says_what_is() {
         let error = Run::new(&mut unit).callback(rule).fit(&[()], &[()], Fit::epochs(3)).unwrap_err();
         assert_eq!(error.to_string(), expected);
     };
-    const ACCURACY: Key = Key::mean("accuracy");
     check(
         EarlyStopping::max(ACCURACY, 1),
-        "callback EarlyStopping failed at eval epoch end in eval at epoch 1 step 1: \
+        "callback EarlyStopping(max accuracy in eval) failed at eval epoch end in eval at epoch 1 step 1: \
          early stopping: `accuracy` was not logged in eval; logged in train: `loss`; logged in eval: `loss`; \
          log it in the step, or watch it in another `phase`",
     );
     check(
         EarlyStopping::max(ACCURACY, 1).phase(Phase::Train),
-        "callback EarlyStopping failed at train epoch end in train at epoch 1 step 1: \
+        "callback EarlyStopping(max accuracy in train) failed at train epoch end in train at epoch 1 step 1: \
          early stopping: `accuracy` was not logged in train; logged in train: `loss`; \
          log it in the step, or watch it in another `phase`",
     );

@@ -308,7 +308,7 @@ fn settings_that_give_no_epoch_are_refused_when_it_begins() {
         at,
         "10 samples cannot fill a batch of 11, and it is dropped",
     );
-    refused(toy(10).batch_size(3), at.skip(5), "of an epoch that has 4 batches 5 were consumed");
+    refused(toy(10).batch_size(3), at.skip(5), "5 batches were consumed of an epoch that has 4 batches");
     refused(
         toy(10).batch_size(4),
         at.rank(Rank { index: 0, count: 3 }),

@@ -43,7 +43,7 @@ impl Mark {
 
     pub(super) fn read(dict: &StateDict) -> Result<Self, BoxError> {
         let checksum = dict.contains(CHECKSUM).then(|| dict.get(CHECKSUM)).transpose()?;
-        Ok(Mark { length: dict.count("length")?, checksum })
+        Ok(Mark { length: dict.get("length")?, checksum })
     }
 }
 

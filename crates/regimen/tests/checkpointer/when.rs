@@ -1,7 +1,7 @@
 //! When it saves, and what it keeps.
 
 use regimen::checkpoint::{Checkpoint, Checkpointer, Goal, SimDisk};
-use regimen::{Every, Fit, Run, State};
+use regimen::{Evaluate, Every, Fit, Run, State};
 
 use crate::common::*;
 
@@ -110,11 +110,14 @@ fn a_final_stop_is_saved_even_where_nothing_else_changed() {
 }
 
 #[test]
-fn an_evaluation_called_by_itself_saves_nothing_but_a_pause() {
-    for (stop_after, expected) in [(None, ""), (Some(1), "0")] {
+fn an_evaluation_called_by_itself_is_saved_only_if_it_has_a_name() {
+    let (whole, named) = (Evaluate::whole(), Evaluate::whole().resume("test"));
+    for (config, stop_after, expected) in
+        [(whole, None, ""), (whole, Some(1), ""), (named, None, "0"), (named, Some(1), "0")]
+    {
         let (disk, mut unit) = (SimDisk::new(), Walk { stop_after, ..Walk::new() });
         let mut run = Run::new(&mut unit).saver(saver(&disk).every_evaluations(1).every(Every::steps(1)));
-        run.evaluate(&[1; 2], regimen::Evaluate::whole()).unwrap();
+        run.evaluate(&[1; 2], config).unwrap();
         drop(run);
         assert_eq!(on_disk(&disk), expected);
     }
