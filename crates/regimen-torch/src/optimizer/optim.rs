@@ -100,7 +100,9 @@ impl Optim {
     /// The algorithm of each group, as text.
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let algorithms = self.names.iter().zip(&self.groups);
-        algorithms.map(|(name, group)| (format!("optimizer.{name}"), format!("{:?}", group.algorithm))).collect()
+        algorithms
+            .map(|(name, group)| (format!("optimizer.{name}"), format!("{:?}", group.algorithm)))
+            .collect()
     }
 
     /// Freezes the groups for which `frozen`, which has one flag for each of
