@@ -8,7 +8,7 @@ use burn::tensor::{Bool, Int, Tensor};
 
 /// Tensors of any kind and rank by the id of their parameter, without autodiff.
 #[derive(Default)]
-pub(crate) struct Values(BTreeMap<ParamId, Box<dyn Any>>);
+pub(crate) struct Values(BTreeMap<ParamId, Box<dyn Any + Send>>);
 
 impl Values {
     /// Those of `module` that are wanted.
@@ -37,7 +37,7 @@ struct Collect<F> {
 }
 
 impl<F: Fn(ParamId) -> bool> Collect<F> {
-    fn add<T: Parameter + 'static>(&mut self, param: &Param<T>) {
+    fn add<T: Parameter + Send + 'static>(&mut self, param: &Param<T>) {
         if (self.wanted)(param.id) {
             self.values.0.insert(param.id, Box::new(param.val()));
         }
