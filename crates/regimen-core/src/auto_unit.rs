@@ -68,8 +68,9 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 ///
 /// A step happens or it does not. One that fails, or panics, before its update leaves weights, running
 /// statistics and window as they were, and is made again by the next call; one that fails after its
-/// update, or in `on_train_step_end`, is counted. Only where the backward pass itself fails, or a
-/// gradient that is not finite is an error, are the earlier gradients of the window lost.
+/// update, or in `on_train_step_end`, is counted. The earlier gradients of the window are lost only
+/// where the backward pass itself fails, where a gradient that is not finite is an error, and where the
+/// step that is made again has another loss; all but the first two are told as notices.
 pub struct AutoUnit<E: Engine, T: Task<E>> {
     engine: E,
     task: T,
@@ -129,6 +130,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// The engine, to be changed.
     pub fn engine_mut(&mut self) -> &mut E {
+        // An engine that cannot put its buffers back says so in the next step.
+        let _ = self.close_step();
         &mut self.engine
     }
 
@@ -181,6 +184,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// # }
     /// ```
     pub fn with_averaged_weights<R>(&mut self, f: impl FnOnce(&mut E) -> R) -> R {
+        let _ = self.close_step();
         let weights = self.average.as_mut().and_then(|average| average.weights.as_mut());
         with_weights(&mut self.engine, weights, f)
     }
@@ -195,10 +199,11 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// Undoes what a training step that failed has left in the buffers.
     fn close_step(&mut self) -> Result<(), BoxError> {
-        match std::mem::take(&mut self.step_is_open) {
-            true => self.engine.restore_buffers(None),
-            false => Ok(()),
+        if self.step_is_open {
+            self.engine.restore_buffers(None)?;
+            self.step_is_open = false;
         }
+        Ok(())
     }
 
     fn set_precision(&mut self) -> Result<(), BoxError> {

@@ -63,6 +63,8 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             if let Err(caught) = result {
                 let name = self.seats.get(next).map_or_else(String::new, |seat| seat.name.clone());
                 let error = caught.at(state, Source::Callback(name, event));
+                // What else it may have logged wrongly is not somebody else's fault.
+                let _ = state.check_logged();
                 match &mut failure {
                     None => failure = Some(error),
                     Some(first) => first.suppress(error),

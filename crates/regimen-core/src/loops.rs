@@ -65,7 +65,8 @@ where
 /// Tells that `fit` came to its limit before anything was evaluated.
 fn tell_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
     let Progress { epochs, steps, updates, .. } = run.state.train();
-    if every != Every::NEVER && run.state.stopping().is_none() && run.state.eval().epochs == 0 && steps > 0 {
+    let is_off = every == Every::NEVER || run.state.expected(Phase::Eval).steps_in_epoch == Some(0);
+    if !is_off && run.state.stopping().is_none() && run.state.eval().epochs == 0 && steps > 0 {
         run.state.notify(format!(
             "`fit` came to its limit before its first evaluation: it evaluates {every}, and has made {}, {} and {}",
             Count(epochs, "epoch"),
@@ -98,8 +99,8 @@ where
     } else if limits.steps_per_epoch == Some(0) {
         run.state.eval_due &= run.state.entry() != Entry::Fit;
     } else if !run.state.must_stop() {
-        let made =
-            pass.begin(&mut run.state).and_then(|()| epoch(run, pass, data, limits, None, &mut |_| Ok(())));
+        pass.begin(&mut run.state)?;
+        let made = epoch(run, pass, data, limits, None, &mut |_| Ok(()));
         let settled = pass.settle(&mut run.state);
         made.and(settled)?;
     }
@@ -128,12 +129,13 @@ where
 
 fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), Error> {
     let decided = run.state.stopping().cloned();
-    pass.hook(run.unit, &mut run.state, Hook::End)?;
-    tell(run, P::EVENTS.end)?;
+    let hook = pass.hook(run.unit, &mut run.state, Hook::End);
+    let told = hook.and_then(|()| tell(run, P::EVENTS.end));
     if run.state.entry().phase() == P::PHASE {
         // The call is over: what an end hook asks for comes too late.
         run.state.replace_stop(decided);
     }
+    told?;
     save(run, P::EVENTS.end)?;
     tell_notices(run)
 }
@@ -152,10 +154,11 @@ where
     P: Pass<U>,
     D: Data<Batch = P::Batch> + ?Sized,
 {
+    run.state.drop_outdated_epoch();
     if !run.state.here().epoch_open {
         pass.hook(run.unit, &mut run.state, Hook::EpochStart)?;
         fire(run, P::EVENTS.epoch_start)?;
-        run.state.here().epoch_open = true;
+        run.state.open_epoch();
     }
     let progress = run.state.active();
     let position = run.state.here().position.clone();
@@ -221,11 +224,16 @@ where
             every.due_after_step(before, after) && !(last && every.due_after_epoch(epoch_end));
     }
     let told = fire(run, P::EVENTS.step_end).and_then(|()| tell_notices(run));
-    match result {
-        Ok(()) => told,
-        Err(mut error) => {
-            told.err().into_iter().for_each(|other| error.suppress(other));
-            Err(error)
+    first(result, told)
+}
+
+/// The first of two failures, with the other in it.
+fn first(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Error> {
+    match (first, second) {
+        (Ok(()), second) => second,
+        (Err(mut first), second) => {
+            second.err().into_iter().for_each(|second| first.suppress(second));
+            Err(first)
         }
     }
 }
@@ -275,10 +283,15 @@ fn complete<U: ?Sized, P: Pass<U>>(
         Phase::Eval => run.state.eval_due &= run.state.entry() != Entry::Fit,
         Phase::Predict => {}
     }
-    let told = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
+    let hook = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
+    if let (Phase::Train, Some(every)) = (P::PHASE, eval_every) {
+        // The hook may have made the last update of the epoch.
+        run.state.eval_due |= every.due_after_step(progress, run.state.train());
+    }
     run.state.here().metrics.end_epoch(progress.epochs);
-    // What the callbacks log still belongs to the epoch.
-    let told = told.and_then(|()| tell(run, P::EVENTS.epoch_end));
+    // What the callbacks log still belongs to the epoch, which is counted: they are told of it also
+    // where the unit failed.
+    let told = first(hook, tell(run, P::EVENTS.epoch_end));
     let metrics = &mut run.state.here().metrics;
     let values = metrics.of_epoch(progress.epochs);
     metrics.begin_epoch();
@@ -306,7 +319,7 @@ fn save<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
     Ok(())
 }
 
-fn tell_notices<U: ?Sized>(run: &mut Run<'_, U>) -> Result<(), Error> {
+pub(crate) fn tell_notices<U: ?Sized>(run: &mut Run<'_, U>) -> Result<(), Error> {
     let told = run.state.notices().len();
     if told == 0 {
         return Ok(());

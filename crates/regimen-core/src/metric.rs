@@ -270,6 +270,7 @@ impl Metrics {
         let logged = || other.list.iter().filter(|metric| metric.tally.weight > 0.0);
         logged()
             .try_for_each(|theirs| self.get(&theirs.key).map_or(Ok(()), |ours| ours.check(&theirs.key)))?;
+        let ending = self.ending;
         for theirs in logged() {
             match self.list.iter_mut().find(|metric| metric.key.name == theirs.key.name) {
                 None => self.list.push(theirs.clone()),
@@ -285,6 +286,9 @@ impl Metrics {
                     ours.weight += theirs.tally.weight;
                 }
             }
+        }
+        if let Some(epoch) = ending {
+            self.list.iter_mut().for_each(|metric| metric.end_epoch(epoch));
         }
         Ok(())
     }

@@ -124,12 +124,16 @@ where
 
     fn step(&mut self, unit: &mut U, state: &mut State, batch: U::Batch) -> Result<(), Error> {
         let output = call(state, "predict_step", |state| unit.predict_step(state, batch))?;
-        guard(|| self.0.write(output)).map_err(|caught| caught.at(state, Source::Sink))
+        guard(|| self.0.write(output)).map_err(|caught| {
+            // Whatever the unit says of it: without its output the step has not happened.
+            state.revoke_commit();
+            caught.at(state, Source::Sink)
+        })
     }
 
     fn begin(&mut self, state: &mut State) -> Result<(), Error> {
         let goes_on = state.active().steps_in_epoch > 0;
-        let saved = std::mem::take(&mut state.here().sink);
+        let saved = state.here().sink.clone();
         guard(|| self.0.begin(goes_on.then_some(&saved))).map_err(|caught| caught.at(state, Source::Sink))
     }
 

@@ -41,7 +41,8 @@ impl fmt::Display for Phase {
 pub struct Progress {
     /// Epochs that ended by their data or their cap. A paused epoch is not one.
     pub epochs: u64,
-    /// Steps over all epochs: calls of the unit's step that returned `Ok`.
+    /// Steps over all epochs that have happened: the unit's step returned `Ok`, or had
+    /// [committed](crate::State::commit_step) when it failed.
     pub steps: u64,
     /// Steps of the epoch under way; 0 between epochs.
     pub steps_in_epoch: u64,

@@ -297,6 +297,10 @@ impl<'a, U: ?Sized> Run<'a, U> {
         match result.and_then(|()| self.report(phase, ended)) {
             Ok(report) => Ok(report),
             Err(mut error) => {
+                // Nobody may be left to hear them in another call.
+                if let Err(other) = loops::tell_notices(self) {
+                    error.suppress(other);
+                }
                 self.callbacks.tell(&self.state, self.unit, &mut error);
                 let told = self.with_saver(|saver, moment| {
                     saver.on_error(&error, moment);

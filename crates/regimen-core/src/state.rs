@@ -86,6 +86,9 @@ pub(crate) struct PhaseState {
     batches: Option<u64>,
     /// The step at hand has happened, whatever fails after this.
     is_committed: bool,
+    notices_before_step: usize,
+    /// Completed training steps when the epoch began: by which weights it is measured.
+    train_step: Option<u64>,
     /// Where the sink of a prediction stands.
     pub(crate) sink: StateDict,
 }
@@ -362,6 +365,7 @@ impl State {
     /// A call begins.
     pub(crate) fn begin(&mut self, entry: Entry) {
         (self.entry, self.phase) = (entry, entry.phase());
+        self.mistake = None;
     }
 
     /// A pass by hand begins anew, or goes on with the one of this name.
@@ -376,8 +380,19 @@ impl State {
     /// Whether the pass by hand under way was finished before this call.
     pub(crate) fn is_finished_by_hand(&mut self) -> bool {
         let by_hand = matches!(self.entry, Entry::Evaluate | Entry::Predict);
-        let PhaseState { progress, epoch_open, .. } = self.here();
-        by_hand && progress.epochs > 0 && !*epoch_open
+        let (phase, now) = (self.phase, self.train.progress.steps);
+        let here = self.here();
+        if !by_hand || here.progress.epochs == 0 || here.epoch_open {
+            return false;
+        }
+        let is_current = here.train_step == Some(now);
+        if !is_current {
+            *here = PhaseState::default();
+            self.notify(format!(
+                "the {phase} pass is made anew: the weights are others than when it was finished"
+            ));
+        }
+        is_current
     }
 
     /// Whether the call under way is a pass by hand that a later call can go on with, also after a
@@ -405,9 +420,10 @@ impl State {
 
     /// A step begins. Returns what [`take_back_step`](State::take_back_step) needs.
     pub(crate) fn begin_step(&mut self) -> Progress {
+        let notices = self.notices.len();
         let here = self.here();
         here.metrics.begin_step();
-        here.is_committed = false;
+        (here.is_committed, here.notices_before_step) = (false, notices);
         here.progress
     }
 
@@ -416,11 +432,41 @@ impl State {
         self.here().is_committed
     }
 
+    /// The step at hand has not happened after all.
+    pub(crate) fn revoke_commit(&mut self) {
+        self.here().is_committed = false;
+    }
+
+    /// An epoch begins.
+    pub(crate) fn open_epoch(&mut self) {
+        let train_step = self.train.progress.steps;
+        let here = self.here();
+        (here.epoch_open, here.train_step) = (true, Some(train_step));
+    }
+
+    /// Forgets a pass over data that was begun with other weights: it would be a mix of two models.
+    pub(crate) fn drop_outdated_epoch(&mut self) {
+        let (phase, now) = (self.phase, self.train.progress.steps);
+        let here = self.here();
+        let outdated = here.epoch_open && phase != Phase::Train;
+        if let Some(begun) = here.train_step.filter(|&begun| outdated && begun != now) {
+            here.drop_epoch();
+            let steps = Count(begun, "step");
+            self.notify(format!(
+                "the {phase} pass that was begun after {steps} of training begins anew: the weights are \
+                 others now"
+            ));
+        }
+    }
+
     /// The step that began has not happened: its logs, updates and final stop are taken back.
     pub(crate) fn take_back_step(&mut self, before: Progress) {
         let here = self.here();
         here.progress = before;
         here.metrics.take_back_step();
+        let notices = here.notices_before_step;
+        self.mistake = None;
+        self.notices.truncate(notices);
         // There was none before the step, or it would not have been made.
         self.stop.take_if(|stop| stop.is_final);
     }
@@ -552,6 +598,9 @@ impl Stateful for PhaseState {
         if let Some(batches) = self.batches {
             dict.insert("batches", batches)?;
         }
+        if let Some(train_step) = self.train_step {
+            dict.insert("train_step", train_step)?;
+        }
         dict.insert_all("sink", self.sink.clone())?;
         Ok(dict)
     }
@@ -568,9 +617,8 @@ impl Stateful for PhaseState {
         if dict.contains("position") {
             loaded.position = Some(Position::new(&dict.array("position")?.to_vec::<u8>()?));
         }
-        if dict.contains("batches") {
-            loaded.batches = Some(dict.count("batches")?);
-        }
+        let number = |name: &str| if dict.contains(name) { dict.count(name).map(Some) } else { Ok(None) };
+        (loaded.batches, loaded.train_step) = (number("batches")?, number("train_step")?);
         loaded.sink = dict.under("sink");
         *self = loaded;
         Ok(())

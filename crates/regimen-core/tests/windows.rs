@@ -92,7 +92,7 @@ fn a_window_never_goes_into_another_run() {
     assert_eq!(report.pending_steps, 1);
     let moved = moved(&mut unit, |unit| {
         let report = Run::new(unit).train(&[(0.5, 1.0); 2], Train::epochs(1)).unwrap();
-        let told = "the gradients of 1 step that another run left without an update are dropped";
+        let told = "the gradients of 1 step are dropped: another run left them without an update";
         assert_eq!(report.notices, [told]);
     });
     assert_eq!(moved, 0.5);

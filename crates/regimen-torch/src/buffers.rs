@@ -22,12 +22,11 @@ impl Buffers {
     /// Those of `parameters`; `group` says in which group a trained parameter is.
     pub(crate) fn of(parameters: &Parameters, group: impl Fn(usize) -> usize) -> Result<Self, BoxError> {
         let trained = || parameters.names().iter().enumerate().map(|(i, name)| (&**name, group(i)));
-        let buffer = |(name, own): (&String, &Tensor)| {
+        let buffer = |(name, own): (&str, &Tensor)| {
             let kept = own.f_detach_copy().map_err(failure)?;
             Ok(Buffer { own: own.shallow_clone(), kept, group: group_beside(name, trained()) })
         };
-        let buffers = parameters.all().iter().filter(|(name, _)| !parameters.names().contains(name));
-        Ok(Buffers(buffers.map(buffer).collect::<Result<_, BoxError>>()?))
+        Ok(Buffers(parameters.buffers().map(buffer).collect::<Result<_, BoxError>>()?))
     }
 
     /// Remembers them as they are.

@@ -19,6 +19,8 @@ pub(crate) struct Parameters {
     trained: Vec<Tensor>,
     /// Their numbers in the order of the names.
     sorted: Vec<usize>,
+    /// The names of what the model never trains: running statistics, and not what was frozen beforehand.
+    buffers: Vec<String>,
 }
 
 impl Parameters {
@@ -46,6 +48,7 @@ impl Parameters {
         for tensor in vars.trainable_variables() {
             names.extend(by_data.remove(&address(&tensor)).unwrap_or_default());
         }
+        let buffers = all.keys().filter(|name| !names.contains(&&***name)).cloned().collect();
         names.retain(|name| all[*name].requires_grad());
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
         let trained: Vec<Tensor> = names.iter().map(|name| all[name].shallow_clone()).collect();
@@ -58,7 +61,7 @@ impl Parameters {
         }
         let mut sorted: Vec<usize> = (0..names.len()).collect();
         sorted.sort_by_key(|&i| &names[i]);
-        Ok(Parameters { all, trained, sorted, names })
+        Ok(Parameters { all, trained, sorted, names, buffers })
     }
 
     /// Parameters and buffers, in the order of their names.
@@ -69,6 +72,11 @@ impl Parameters {
     /// The names of those that are trained, in the order the model made them in.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// What the model never trains, in the order of the names.
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.buffers.iter().map(|name| (&**name, &self.all[name]))
     }
 
     /// Those that are trained, in the same order.

@@ -134,11 +134,13 @@ pub(super) struct Average<W> {
     pub(super) weights: Option<W>,
     /// How often weights were added.
     pub(super) taken: u64,
+    /// Whether the weights are those of a checkpoint whose count was not loaded yet.
+    pub(super) is_loaded: bool,
 }
 
 impl<W> Average<W> {
     pub(super) fn new(averaging: Averaging) -> Self {
-        Average { averaging, weights: None, taken: 0 }
+        Average { averaging, weights: None, taken: 0, is_loaded: false }
     }
 
     /// Adds the weights of `engine`, if they are to be added now.
@@ -193,6 +195,7 @@ impl<E: Engine> Stateful for AveragePart<'_, E> {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.average.is_loaded = true;
         self.average.weights = match dict.is_empty() {
             true => None,
             false => {

@@ -239,8 +239,9 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
             **scaler = read;
         }
-        if let Some(average) = self.average {
-            average.taken = read.taken;
+        // One that was left out keeps its count as well.
+        if let Some(average) = self.average.as_mut().filter(|average| average.is_loaded) {
+            (average.taken, average.is_loaded) = (read.taken, false);
         }
         Ok(())
     }

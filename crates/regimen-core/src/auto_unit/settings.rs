@@ -311,6 +311,15 @@ impl<E> Settings<E> {
         told.extend(
             limits.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), limit?.to_string()))),
         );
+        if self.non_finite == NonFinite::Skip {
+            told.push(("skip_limit".to_owned(), self.skip_limit.to_string()));
+        }
+        told.extend(
+            self.frozen.iter().map(|(group, until)| (format!("freeze.{group}"), format!("{until:?}"))),
+        );
+        if self.holds_statistics {
+            told.push(("hold_frozen_statistics".to_owned(), "true".to_owned()));
+        }
         told.extend(self.precision.map(|precision| ("precision".to_owned(), precision.to_string())));
         told
     }

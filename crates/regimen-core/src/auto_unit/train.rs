@@ -12,52 +12,11 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
     type Batch = T::Batch;
 
     fn train_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
-        let step = Step::new(state, Mode::Train);
-        self.close_step()?;
-        self.drop_foreign_window(self.window.is_foreign(step.index), state);
-        self.count = Done { updates: state.train().updates, epochs: step.epoch };
-        self.set_frozen()?;
-        let AutoUnit { engine, task, settings, frozen, step_is_open, .. } = self;
-        let batch = batch.move_to(&engine.device(Mode::Train))?;
-        engine.keep_buffers()?;
-        *step_is_open = true;
-        engine.seed(step.seed);
-        let mut compute =
-            || engine.with_module(Mode::Train, |module| task.compute_loss(&step, module, &batch));
-        let (computed, first) = if settings.detect_anomaly { watched(compute) } else { (compute(), None) };
-        let (loss, output) = computed?;
-        if settings.holds_statistics && frozen.contains(&true) {
-            engine.restore_buffers(Some(frozen))?;
+        let made = self.make_step(state, batch);
+        if made.is_err() {
+            self.close_step()?;
         }
-        let (weight, value) = (checked(loss.weight)?, engine.value(&loss.mean)?);
-        // A loss of weight 0 is not looked at.
-        let is_finite = weight == 0.0 || value.is_finite();
-        if !is_finite && (settings.detect_anomaly || settings.non_finite == NonFinite::Error) {
-            return Err(anomaly::of_loss(engine, value, first));
-        }
-        if self.window.is_torn(value, weight) {
-            self.discard();
-        }
-        if self.window.stage().is_none() {
-            self.hold(&loss.mean, value, weight, is_finite)?;
-        }
-        if let (Some(Stage::Added), Some(hook)) = (self.window.stage(), &mut self.settings.after_backward)
-            && weight > 0.0
-        {
-            hook(&mut self.engine, state)?;
-        }
-        let mut results = StepResults::new(value, weight, output);
-        if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
-            self.update(state, &mut results)?;
-        } else {
-            self.window.end_step(step.index);
-            let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;
-            state.log(TRAIN_LOSS, value, if counts { weight } else { 0.0 });
-        }
-        self.step_is_open = false;
-        state.set_pending_steps(self.window.steps());
-        state.commit_step();
-        self.task.on_train_step_end(state, &batch, results)
+        made
     }
 
     fn on_train_start(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -76,17 +35,25 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
 
     fn on_train_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
         // Those of this run ended with their epoch.
-        self.drop_foreign_window(self.window.steps() > 0, state);
+        self.drop_foreign_window(self.window.is_open(), state);
         self.count.epochs = state.train().epochs;
         self.task.on_train_epoch_start(state)
     }
 
     fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
         // The epoch may end without a step that knew to be its last: by a cap that is lower now.
-        if self.window.steps() > 0 {
-            self.update(state, &mut StepResults::new(f64::NAN, 0.0, ()))?;
-            state.set_pending_steps(0);
+        if self.window.has_failed_step() {
+            self.drop_window("a step failed among them, and the epoch ended without it", state);
         }
+        if self.window.steps() > 0 {
+            let steps = Count(self.window.steps(), "step");
+            let updated = self.update(state, &mut StepResults::new(f64::NAN, 0.0, ()));
+            updated.map_err(|cause| {
+                self.discard();
+                format!("{cause}; the gradients of {steps} are lost")
+            })?;
+        }
+        state.set_pending_steps(0);
         self.add_to_average(Counted::Epoch(self.count.epochs))?;
         self.task.on_train_epoch_end(state)?;
         self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Train, state))
@@ -107,11 +74,70 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
 }
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
+    fn make_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
+        let step = Step::new(state, Mode::Train);
+        self.close_step()?;
+        self.drop_foreign_window(self.window.is_foreign(step.index), state);
+        self.count = Done { updates: state.train().updates, epochs: step.epoch };
+        self.set_frozen()?;
+        let AutoUnit { engine, task, settings, frozen, step_is_open, .. } = self;
+        let batch = batch.move_to(&engine.device(Mode::Train))?;
+        engine.keep_buffers()?;
+        *step_is_open = true;
+        engine.seed(step.seed);
+        let mut compute =
+            || engine.with_module(Mode::Train, |module| task.compute_loss(&step, module, &batch));
+        let (computed, first) = if settings.detect_anomaly { watched(compute) } else { (compute(), None) };
+        let (loss, output) = computed?;
+        let (weight, value) = (checked(loss.weight)?, engine.value(&loss.mean)?);
+        // A loss of weight 0 is not looked at.
+        let is_finite = weight == 0.0 || value.is_finite();
+        if !is_finite && (settings.detect_anomaly || settings.non_finite == NonFinite::Error) {
+            return Err(anomaly::of_loss(engine, value, first));
+        }
+        if weight == 0.0 || !is_finite && settings.non_finite == NonFinite::Skip {
+            // What counts for nothing leaves no running statistics either.
+            engine.restore_buffers(None)?;
+        } else if settings.holds_statistics && frozen.contains(&true) {
+            engine.restore_buffers(Some(frozen))?;
+        }
+        if self.window.is_torn(step.index, value, weight) {
+            self.drop_window("the step that failed after them was made again with another loss", state);
+        }
+        if self.window.stage().is_none() {
+            self.hold(step.index, &loss.mean, value, weight, is_finite)?;
+        }
+        if let (Some(Stage::Added), Some(hook)) = (self.window.stage(), &mut self.settings.after_backward)
+            && weight > 0.0
+        {
+            hook(&mut self.engine, state)?;
+        }
+        let mut results = StepResults::new(value, weight, output);
+        if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
+            self.update(state, &mut results)?;
+        } else {
+            self.window.end_step(step.index);
+            let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;
+            state.log(TRAIN_LOSS, value, if counts { weight } else { 0.0 });
+        }
+        self.step_is_open = false;
+        state.set_pending_steps(self.window.steps());
+        state.commit_step();
+        self.task.on_train_step_end(state, &batch, results)
+    }
+
     /// Adds the gradients of a loss to those held, if they count for something.
-    fn hold(&mut self, loss: &E::Scalar, value: f64, weight: f64, is_finite: bool) -> Result<(), BoxError> {
+    fn hold(
+        &mut self,
+        index: u64,
+        loss: &E::Scalar,
+        value: f64,
+        weight: f64,
+        is_finite: bool,
+    ) -> Result<(), BoxError> {
         let scale = self.gradient_scale();
         let AutoUnit { engine, settings, window, .. } = self;
-        window.begin(value, weight, settings.accumulate, scale.is_some());
+        window.begin(index, value, weight, settings.accumulate, scale.is_some());
         if weight > 0.0 && (is_finite || settings.non_finite == NonFinite::Ignore) {
             engine.backward(loss, window.backward_factor(scale)).map_err(|cause| {
                 match settings.detect_anomaly {
@@ -133,11 +159,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// Drops what another run has left in the window.
     fn drop_foreign_window(&mut self, is_foreign: bool, state: &mut State) {
         if is_foreign {
-            let steps = Count(self.window.steps(), "step");
-            state.notify(format!(
-                "the gradients of {steps} that another run left without an update are dropped"
-            ));
-            self.discard();
+            self.drop_window("another run left them without an update", state);
         }
+    }
+
+    /// Drops the window, and says so where steps that are counted were in it.
+    fn drop_window(&mut self, why: &str, state: &mut State) {
+        if self.window.steps() > 0 {
+            let steps = Count(self.window.steps(), "step");
+            state.notify(format!("the gradients of {steps} are dropped: {why}"));
+        }
+        self.discard();
     }
 }

@@ -17,7 +17,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let scale = self.gradient_scale();
         let AutoUnit { engine, settings, window, .. } = self;
         if window.is_spoilt() {
-            return self.skip(state, results);
+            // Perhaps by a step before this one.
+            let counts = results.loss.is_finite();
+            return self.skip(state, results, counts);
         }
         if window.total_weight() == 0.0 {
             self.discard();
@@ -40,7 +42,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
                 None => !may_skip || engine.gradients_are_finite()?,
             };
             if !is_finite && may_skip {
-                return self.skip(state, results);
+                // It may be the scale that was too large, and the loss is as good as any.
+                return self.skip(state, results, scale.is_some());
             }
             self.clip(results.gradient_norm)?;
             self.window.reach(Stage::Clipped);
@@ -107,7 +110,13 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.average.as_mut().map_or(Ok(()), |average| average.add(&self.engine, at))
     }
 
-    fn skip<O>(&mut self, state: &mut State, results: &mut StepResults<O>) -> Result<(), BoxError> {
+    /// Ends the window without an update. `counts` says whether the loss of its last step is in the mean.
+    fn skip<O>(
+        &mut self,
+        state: &mut State,
+        results: &mut StepResults<O>,
+        counts: bool,
+    ) -> Result<(), BoxError> {
         let (in_a_row, limit) = (self.skipped_in_a_row + 1, self.settings.skip_limit);
         if self.settings.is_scaling() {
             self.scaler.skipped()?;
@@ -125,8 +134,6 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.discard();
         self.skipped += 1;
         self.skipped_in_a_row = in_a_row;
-        // Where it is the scale that was too large, the loss is as good as any.
-        let counts = self.settings.is_scaling() && results.loss.is_finite();
         state.log(TRAIN_LOSS, results.loss, if counts { results.weight } else { 0.0 });
         state.log(TRAIN_SKIPPED, 1.0, 1.0);
         results.skipped = true;

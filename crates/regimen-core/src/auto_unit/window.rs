@@ -23,6 +23,7 @@ pub(super) struct Window {
 /// a batch is in a window once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct InWindow {
+    index: u64,
     /// Its loss, by which its batch is known again.
     loss: f64,
     weight: f64,
@@ -55,17 +56,28 @@ impl Window {
         self.steps
     }
 
-    /// Whether the window is of another run than the one that makes training step `index` now.
-    pub(super) fn is_foreign(&self, index: u64) -> bool {
-        self.steps > 0 && self.next.is_some_and(|next| next != index)
+    /// Whether it holds anything, of steps that have come to their end or of one that failed.
+    pub(super) fn is_open(&self) -> bool {
+        self.steps > 0 || self.step.is_some()
     }
 
-    /// Whether a step failed in a window that another one of `loss` and `weight` cannot go on with.
-    pub(super) fn is_torn(&self, loss: f64, weight: f64) -> bool {
+    /// Whether the window is of another run than the one that makes training step `index` now. A unit
+    /// around this one may leave out steps, but none goes back.
+    pub(super) fn is_foreign(&self, index: u64) -> bool {
+        self.steps > 0 && self.next.is_some_and(|next| next > index)
+    }
+
+    /// Whether a step failed in a window that step `index`, of `loss` and `weight`, cannot go on with.
+    pub(super) fn is_torn(&self, index: u64, loss: f64, weight: f64) -> bool {
         self.step.is_some_and(|step| {
-            let same = (step.loss.to_bits(), step.weight) == (loss.to_bits(), weight);
+            let same = (step.index, step.loss.to_bits(), step.weight) == (index, loss.to_bits(), weight);
             !same || step.stage == Stage::Torn
         })
+    }
+
+    /// Whether a step that failed has left gradients of its own among those held.
+    pub(super) fn has_failed_step(&self) -> bool {
+        self.step.is_some()
     }
 
     /// Whether there is nothing to save of it.
@@ -74,11 +86,11 @@ impl Window {
     }
 
     /// A step of a window of `size` steps begins to touch the held gradients.
-    pub(super) fn begin(&mut self, loss: f64, weight: f64, size: u64, is_scaled: bool) {
+    pub(super) fn begin(&mut self, index: u64, loss: f64, weight: f64, size: u64, is_scaled: bool) {
         if self.weight == 0.0 && weight > 0.0 {
             self.unit = if is_scaled || size == 1 { weight } else { 1.0 };
         }
-        self.step = Some(InWindow { loss, weight, is_spoilt: false, stage: Stage::Torn });
+        self.step = Some(InWindow { index, loss, weight, is_spoilt: false, stage: Stage::Torn });
     }
 
     /// By what to multiply the gradients of the step, with the scale of losses.
@@ -118,9 +130,9 @@ impl Window {
         self.is_spoilt || self.step.is_some_and(|step| step.is_spoilt)
     }
 
-    /// Whether the step under way is the last of a window of `size`.
+    /// Whether the step under way is the last of a window of `size`, or has failed as the last of one.
     pub(super) fn is_full(&self, size: u64) -> bool {
-        size <= self.steps + 1
+        size <= self.steps + 1 || self.stage() > Some(Stage::Added)
     }
 
     /// The step under way, training step `index`, came to its end and left the window open.
@@ -151,6 +163,7 @@ impl Stateful for Window {
             dict.insert("next", next)?;
         }
         if let Some(step) = &self.step {
+            dict.insert("step.index", step.index)?;
             dict.insert("step.loss", step.loss)?;
             dict.insert("step.weight", step.weight)?;
             dict.insert("step.spoilt", u8::from(step.is_spoilt))?;
@@ -166,6 +179,7 @@ impl Stateful for Window {
         let step = match dict.contains("step.loss") {
             false => None,
             true => Some(InWindow {
+                index: dict.count("step.index")?,
                 loss: dict.get("step.loss")?,
                 weight: dict.get("step.weight")?,
                 is_spoilt: dict.get::<u8>("step.spoilt")? != 0,

@@ -57,8 +57,9 @@ impl When {
                 self.every.due_after_step(before, training) || self.seconds_are_over()
             }
             Event::TrainEpochEnd => {
-                self.seen = training;
-                self.every.due_after_epoch(training)
+                // The end of an epoch may bring its last update.
+                let before = std::mem::replace(&mut self.seen, training);
+                self.every.due_after_epoch(training) || self.every.due_after_step(before, training)
             }
             // One that is paused ends as well, and is not counted.
             Event::EvalEnd if !state.eval_is_due() => {
