@@ -219,7 +219,9 @@ pub fn load_parts_except(
         fn optional(&mut self, name: &str, part: Option<&mut dyn Stateful>) -> Result<(), BoxError> {
             let is_saved = self.saved.contains_key(name);
             match part {
-                Some(part) if is_saved => self.part(name, part),
+                Some(part) if is_saved || self.except.iter().any(|except| except == name) => {
+                    self.part(name, part)
+                }
                 Some(part) => {
                     self.tell(format!("part `{name}` was not saved, and begins anew"));
                     self.load(name, part, &StateDict::new())

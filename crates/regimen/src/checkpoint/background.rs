@@ -1,7 +1,6 @@
 //! Writing off the loop's thread: one save at a time, and none that nobody waits for.
 
 use std::any::Any;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -33,11 +32,7 @@ pub(super) struct Desk {
     pub(super) keep: Keep,
     pub(super) on_saved: Option<OnSaved>,
     pub(super) saves: Saves,
-    pub(super) finite: Finite,
 }
-
-/// The names of the parts whose weights must be finite to be saved; none after an error.
-pub(super) type Weights = Arc<BTreeSet<String>>;
 
 impl Background {
     pub(super) fn new(desk: Desk) -> Self {
@@ -64,23 +59,24 @@ impl Background {
         Some(result.inspect_err(|why| self.saves.fail(why.clone())))
     }
 
-    /// Writes `snapshot` on a thread of its own. The one before must be over.
-    pub(super) fn start(&mut self, snapshot: Arc<Snapshot>, weights: Weights) {
+    /// Writes `snapshot` on a thread of its own, if what must be finite is. The one before must be over.
+    pub(super) fn start(&mut self, snapshot: Arc<Snapshot>, finite: Option<Finite>) {
         let (desk, for_thread) = (Arc::clone(&self.desk), Arc::clone(&snapshot));
-        let names = Arc::clone(&weights);
+        let finite = Arc::new(finite);
+        let there = Arc::clone(&finite);
         let thread = thread::Builder::new().name("regimen-save".to_owned());
         let save = |writer: &mut Writer, snapshot: &Snapshot| writer.save_beside(snapshot);
-        match thread.spawn(move || write(&desk, &for_thread, &names, save)) {
+        match thread.spawn(move || write(&desk, &for_thread, Option::as_ref(&there), save)) {
             Ok(thread) => self.under_way = Some(UnderWay::Thread(thread)),
             // A system without threads to give still gets its checkpoint.
-            Err(_) => self.write(&snapshot, &weights),
+            Err(_) => self.write(&snapshot, Option::as_ref(&finite)),
         }
     }
 
     /// Writes `snapshot` on this thread. The one before must be over.
-    pub(super) fn write(&mut self, snapshot: &Snapshot, weights: &BTreeSet<String>) {
+    pub(super) fn write(&mut self, snapshot: &Snapshot, finite: Option<&Finite>) {
         let save = |writer: &mut Writer, snapshot: &Snapshot| writer.save(snapshot);
-        self.under_way = Some(UnderWay::Done(write(&self.desk, snapshot, weights, save)));
+        self.under_way = Some(UnderWay::Done(write(&self.desk, snapshot, finite, save)));
     }
 }
 
@@ -95,12 +91,12 @@ impl Drop for Background {
 fn write(
     desk: &Mutex<Desk>,
     snapshot: &Snapshot,
-    weights: &BTreeSet<String>,
+    finite: Option<&Finite>,
     save: impl FnOnce(&mut Writer, &Snapshot) -> Result<Checkpoint, CheckpointError>,
 ) -> Result<(), String> {
     let desk = &mut *desk.lock().unwrap_or_else(PoisonError::into_inner);
-    let Desk { writer, keep, on_saved, saves, finite } = desk;
-    finite.check(snapshot, weights)?;
+    let Desk { writer, keep, on_saved, saves } = desk;
+    finite.map_or(Ok(()), |finite| finite.check(snapshot))?;
     let checkpoint = save(writer, snapshot).map_err(|error| error.to_string())?;
     saves.acknowledge(checkpoint.clone());
     if let Some(on_saved) = on_saved {
@@ -147,15 +143,9 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
         });
         let writer = Writer::open_on(Arc::new(SimDisk::new()), "/run", "run-1").unwrap();
-        let desk = Desk {
-            writer,
-            keep: Keep::all(),
-            on_saved: Some(on_saved),
-            saves: saves.clone(),
-            finite: Finite::default(),
-        };
+        let desk = Desk { writer, keep: Keep::all(), on_saved: Some(on_saved), saves: saves.clone() };
         let mut background = Background::new(desk);
-        background.start(Arc::default(), Arc::default());
+        background.start(Arc::default(), None);
         drop(background);
         assert_eq!((saves.saved(), Arc::strong_count(&token)), (1, 1));
     }

@@ -1,6 +1,6 @@
 //! The saver most runs want: its settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -86,6 +86,8 @@ pub struct Checkpointer {
     pub(super) measured: BTreeMap<String, f64>,
     /// The newest snapshot, as long as no step was made since.
     pub(super) recent: Option<Arc<Snapshot>>,
+    /// The arrays that held infinity when the run began, or was restored.
+    pub(super) infinite: Option<Arc<BTreeSet<String>>>,
     /// A snapshot that nobody needs any more, whose memory the next one takes.
     pub(super) spent: Option<Arc<Snapshot>>,
 }
@@ -117,6 +119,7 @@ impl Checkpointer {
             training: false,
             measured: BTreeMap::new(),
             recent: None,
+            infinite: None,
             spent: None,
         }
     }
@@ -174,7 +177,7 @@ impl Checkpointer {
 
     /// Puts the unit's parts of the best checkpoint back when a training is over: complete, or
     /// finished by a rule such as early stopping, but not when it is paused. Progress and callbacks
-    /// stay, and so does the newest checkpoint. Needs [`keep_best`](Checkpointer::keep_best).
+    /// stay; the newest checkpoint is still that of the end. Needs [`keep_best`](Checkpointer::keep_best).
     pub fn restore_best_at_end(mut self) -> Self {
         self.restores_best = true;
         self

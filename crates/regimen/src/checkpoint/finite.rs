@@ -1,40 +1,46 @@
 //! Whether weights are fit to be gone on from.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Snapshot;
 
-/// Looks for weights that are no longer finite, so that they are not saved over those that are.
+/// What must be finite to be saved, so that weights which no longer are never replace those that were.
 ///
-/// NaN is never saved. Infinity is, in an array that held some when the first checkpoint was written:
-/// a mask of an attention layer, say.
-#[derive(Debug, Default)]
+/// NaN is never saved. Infinity is, in an array that held some when the run began: a mask of an
+/// attention layer, say.
+#[derive(Debug)]
 pub(super) struct Finite {
-    /// The arrays that held infinity in the first checkpoint.
-    infinite: Option<BTreeSet<String>>,
+    /// The parts that hold weights.
+    pub(super) weights: BTreeSet<String>,
+    /// The arrays that held infinity when the run began.
+    pub(super) infinite: Arc<BTreeSet<String>>,
 }
 
 impl Finite {
-    /// An error that names an array of the parts called `weights` which cannot be saved.
-    pub(super) fn check(&mut self, snapshot: &Snapshot, weights: &BTreeSet<String>) -> Result<(), String> {
-        let mut infinite = BTreeSet::new();
-        let parts = snapshot.parts.iter().filter(|(part, _)| weights.contains(*part));
+    /// An error that names an array which cannot be saved.
+    pub(super) fn check(&self, snapshot: &Snapshot) -> Result<(), String> {
+        let parts = snapshot.parts.iter().filter(|(part, _)| self.weights.contains(*part));
         for (part, dict) in parts {
             for (name, array) in dict.iter().filter(|(_, array)| !array.is_finite()) {
                 let name = format!("{part}/{name}");
-                let known = self.infinite.as_ref().is_none_or(|known| known.contains(&name));
-                if array.has_nan() || !known {
+                if array.has_nan() || !self.infinite.contains(&name) {
                     return Err(format!(
                         "the weights are not finite: `{name}`; the checkpoints before it stay as they are \
                          (`Checkpointer::allow_not_finite` saves it all the same)"
                     ));
                 }
-                infinite.insert(name);
             }
         }
-        self.infinite.get_or_insert(infinite);
         Ok(())
     }
+}
+
+/// The arrays that hold infinity.
+pub(super) fn infinite(snapshot: &Snapshot) -> BTreeSet<String> {
+    let arrays = snapshot.parts.iter().flat_map(|(part, dict)| dict.iter().map(move |array| (part, array)));
+    let infinite = arrays.filter(|(_, (_, array))| !array.is_finite());
+    infinite.map(|(part, (name, _))| format!("{part}/{name}")).collect()
 }
 
 #[cfg(test)]
@@ -52,19 +58,19 @@ mod tests {
 
     #[test]
     fn nan_is_never_saved_and_infinity_only_where_it_was_from_the_first() {
-        let weights: BTreeSet<String> = ["module".to_owned()].into();
         let text = |name: &str| {
             format!(
                 "the weights are not finite: `module/{name}`; the checkpoints before it stay as they are \
                  (`Checkpointer::allow_not_finite` saves it all the same)"
             )
         };
-        let mut finite = Finite::default();
-        assert_eq!(finite.check(&snapshot(0.0, f32::NAN), &weights), Err(text("weight")));
-        finite.check(&snapshot(f32::NEG_INFINITY, 1.0), &weights).unwrap();
-        finite.check(&snapshot(f32::NEG_INFINITY, 2.0), &weights).unwrap();
-        assert_eq!(finite.check(&snapshot(0.0, f32::INFINITY), &weights), Err(text("weight")));
-        assert_eq!(finite.check(&snapshot(f32::NAN, 1.0), &weights), Err(text("mask")));
-        finite.check(&snapshot(f32::NAN, f32::NAN), &BTreeSet::new()).unwrap();
+        let infinite = Arc::new(infinite(&snapshot(f32::NEG_INFINITY, 1.0)));
+        let finite = Finite { weights: ["module".to_owned()].into(), infinite };
+        assert_eq!(finite.check(&snapshot(f32::NEG_INFINITY, 2.0)), Ok(()));
+        assert_eq!(finite.check(&snapshot(0.0, f32::NAN)), Err(text("weight")));
+        assert_eq!(finite.check(&snapshot(0.0, f32::INFINITY)), Err(text("weight")));
+        assert_eq!(finite.check(&snapshot(f32::NAN, 1.0)), Err(text("mask")));
+        let nothing = Finite { weights: BTreeSet::new(), infinite: Arc::default() };
+        assert_eq!(nothing.check(&snapshot(f32::NAN, f32::NAN)), Ok(()));
     }
 }

@@ -1,7 +1,7 @@
 //! One writer a run directory.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use regimen_core::BoxError;
@@ -24,7 +24,12 @@ impl Lock {
     pub fn take(dir: &Path) -> Result<Self, CheckpointError> {
         let path = dir.join("LOCK");
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = options.map_err(failed("open", &path))?;
+        let file = match options {
+            // It is somebody else's, who may have it now: that can be asked all the same.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(&path).map_err(|_| error),
+            opened => opened,
+        };
+        let mut file = file.map_err(failed("open", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -32,7 +37,8 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(CheckpointError::new("lock", &path, error)),
         }
-        sign(&mut file).map_err(failed("write", &path))?;
+        // On a disk that is full it stays unsigned: what fills it may be removed under this very lock.
+        let _ = sign(&mut file);
         Ok(Lock { _file: file })
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use regimen_core::BoxError;
 
 use super::background::{Background, Desk};
-use super::finite::Finite;
 use super::writer::lock_dir;
 use super::{CheckpointError, Checkpointer, Lock, Writer};
 
@@ -44,8 +43,7 @@ impl Checkpointer {
             self.saves.fail(failure.to_string());
         }
         let (keep, saves) = (self.keep.clone(), self.saves.clone());
-        let finite = Finite::default();
-        Ok(Desk { writer, keep, on_saved: self.on_saved.clone(), saves, finite })
+        Ok(Desk { writer, keep, on_saved: self.on_saved.clone(), saves })
     }
 
     /// Takes the lock of the run directory, which is then held until the checkpointer is gone. None

@@ -7,6 +7,7 @@ use regimen_core::{
     AppState, BoxError, Moment, Restored, StateDict, Which, load_parts, load_parts_except, save_parts,
 };
 
+use super::finite::infinite;
 use super::take::{HYPER_PARAMETERS, RUN};
 use super::{Checkpoint, Checkpointer, Checkpoints, Found, Manifest, Snapshot, Which as Wanted};
 
@@ -19,6 +20,7 @@ pub(super) fn restore<U: AppState + ?Sized>(
     saver.check()?;
     // What is being written is among what there is to restore.
     if let Some(Err(why)) = saver.background.as_mut().and_then(|background| background.wait()) {
+        saver.recent = None;
         moment.state_mut().notify(format!("a checkpoint was not saved: {why}"));
     }
     let Some(Found { checkpoint, content: mut parts, skipped }) = find(saver, which)? else {
@@ -49,14 +51,17 @@ pub(super) fn restore<U: AppState + ?Sized>(
     }
     parts.insert(RUN.to_owned(), run);
     saver.measured = metrics.clone();
-    saver.recent = Some(Arc::new(Snapshot { step, epoch, post_mortem: false, metrics, parts }));
+    let snapshot = Arc::new(Snapshot { step, epoch, post_mortem: false, metrics, parts });
+    saver.infinite = Some(Arc::new(infinite(&snapshot)));
+    // One of another directory is not saved in this one.
+    saver.recent = (checkpoint.path().parent() == Some(&*saver.dir)).then_some(snapshot);
     let skipped = skipped.iter().map(ToString::to_string).collect();
     Ok(Some(Restored { step, from: checkpoint.path().display().to_string(), skipped, differences }))
 }
 
 /// Puts only the unit's parts of the best checkpoint back.
 pub(super) fn put_best_back<U: AppState + ?Sized>(
-    saver: &Checkpointer,
+    saver: &mut Checkpointer,
     moment: &mut Moment<'_, '_, U>,
 ) -> Result<(), BoxError> {
     let Some(Found { checkpoint, content: mut parts, skipped }) = find(saver, &Which::Best)? else {
@@ -64,8 +69,11 @@ pub(super) fn put_best_back<U: AppState + ?Sized>(
         return Err(format!("`restore_best_at_end`: no checkpoint has a value of `{best}`").into());
     };
     parts.remove(RUN);
-    or_undo(moment, |moment| load_parts(moment.unit(), &parts))
+    let told = or_undo(moment, |moment| load_parts_except(moment.unit(), &parts, &saver.left_out))
         .map_err(|cause| format!("`{}`: {cause}", checkpoint.path().display()))?;
+    told.into_iter().for_each(|text| moment.state_mut().notify(text));
+    // What is saved from here on is what was measured then.
+    saver.measured = checkpoint.manifest().metrics.clone();
     for skipped in skipped {
         moment.state_mut().notify(format!("passed over {skipped}"));
     }

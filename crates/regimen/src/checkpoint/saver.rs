@@ -11,7 +11,6 @@
 //! error              wait; save for the post-mortem
 //! ```
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use regimen_core::{
@@ -19,7 +18,8 @@ use regimen_core::{
     weight_parts, with_spares,
 };
 
-use super::background::{Background, Weights};
+use super::background::Background;
+use super::finite::{Finite, infinite};
 use super::take::{goes_on_alike, measured, take};
 use super::{Checkpointer, Checkpoints, Disk, Snapshot, Store, restore, sum_up};
 
@@ -68,8 +68,11 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
     fn on_error(&mut self, error: &Error, moment: &mut Moment<'_, '_, U>) {
         self.training = false;
         if let Some(background) = &mut self.background {
-            // It is counted; the run has ended with an error already.
-            let _ = background.wait();
+            // It is counted; the run has ended with an error already. What was not saved is no reason to
+            // leave out the next save.
+            if background.wait().is_some_and(|result| result.is_err()) {
+                self.recent = None;
+            }
         }
         // What failed to save or restore would only fail again.
         let own = error.place().source == Source::State;
@@ -105,8 +108,13 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
 }
 
 impl Checkpointer {
-    fn start<U: ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+    fn start<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
         self.training = true;
+        if self.infinite.is_none() {
+            let snapshot = self.snapshot(moment)?;
+            self.infinite = Some(Arc::new(infinite(&snapshot)));
+            self.spent = Some(Arc::new(snapshot));
+        }
         self.when.begin(moment.state().train());
         self.report(moment)
     }
@@ -197,12 +205,16 @@ impl Checkpointer {
         with_spares(spent.parts.into_values(), || take(moment, &self.measured, &self.hyper_parameters))
     }
 
-    /// The parts whose weights must be finite to be saved.
-    fn weights<U: AppState + ?Sized>(&self, moment: &mut Moment<'_, '_, U>) -> Result<Weights, BoxError> {
-        match self.saves_not_finite {
-            true => Ok(Weights::default()),
-            false => Ok(Arc::new(weight_parts(moment.unit())?)),
+    /// What must be finite to be saved.
+    fn finite<U: AppState + ?Sized>(
+        &self,
+        moment: &mut Moment<'_, '_, U>,
+    ) -> Result<Option<Finite>, BoxError> {
+        if self.saves_not_finite {
+            return Ok(None);
         }
+        let infinite = self.infinite.clone().unwrap_or_default();
+        Ok(Some(Finite { weights: weight_parts(moment.unit())?, infinite }))
     }
 
     /// Saves in the midst of a training.
@@ -218,13 +230,13 @@ impl Checkpointer {
         }
         self.retire();
         let snapshot = Arc::new(self.snapshot(moment)?);
-        let weights = self.weights(moment)?;
+        let finite = self.finite(moment)?;
         self.recent = Some(Arc::clone(&snapshot));
         let background = self.open()?;
         if in_background {
-            background.start(snapshot, weights)
+            background.start(snapshot, finite)
         } else {
-            background.write(&snapshot, &weights)
+            background.write(&snapshot, finite.as_ref())
         }
         self.report(moment)
     }
@@ -239,9 +251,9 @@ impl Checkpointer {
         if self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot)) {
             return Ok(());
         }
-        let weights = self.weights(moment)?;
+        let finite = self.finite(moment)?;
         let background = self.open()?;
-        background.write(&snapshot, &weights);
+        background.write(&snapshot, finite.as_ref());
         background.wait().unwrap_or(Ok(()))?;
         self.recent = Some(Arc::new(snapshot));
         Ok(())
@@ -265,7 +277,7 @@ impl Checkpointer {
         self.check()?;
         let snapshot = self.snapshot(moment)?;
         let background = self.open()?;
-        background.write(&Snapshot { post_mortem: true, ..snapshot }, &BTreeSet::new());
+        background.write(&Snapshot { post_mortem: true, ..snapshot }, None);
         // A failure is counted where it is found.
         let _ = background.wait();
         Ok(())

@@ -14,6 +14,8 @@ pub struct Saves(Arc<Mutex<Record>>);
 #[derive(Debug, Default)]
 struct Record {
     newest: Option<Checkpoint>,
+    /// The newest that can be gone on from.
+    resumable: Option<Checkpoint>,
     saved: u64,
     skipped: u64,
     failures: u64,
@@ -24,6 +26,11 @@ impl Saves {
     /// The checkpoint acknowledged last.
     pub fn newest(&self) -> Option<Checkpoint> {
         self.lock().newest.clone()
+    }
+
+    /// The one acknowledged last that a run can go on from.
+    pub(super) fn resumable(&self) -> Option<Checkpoint> {
+        self.lock().resumable.clone()
     }
 
     /// How many were acknowledged.
@@ -50,6 +57,9 @@ impl Saves {
     pub(super) fn acknowledge(&self, checkpoint: Checkpoint) {
         let mut record = self.lock();
         record.saved += 1;
+        if checkpoint.manifest().resumable {
+            record.resumable = Some(checkpoint.clone());
+        }
         record.newest = Some(checkpoint);
     }
 

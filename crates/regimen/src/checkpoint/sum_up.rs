@@ -7,7 +7,7 @@ use super::{Checkpointer, Which};
 
 /// Adds it to `report`.
 pub(super) fn sum_up(saver: &Checkpointer, report: &mut Report) {
-    report.saved = saver.saves.newest().map(|newest| newest.path().display().to_string());
+    report.saved = saver.saves.resumable().map(|newest| newest.path().display().to_string());
     let Some((key, goal)) = &saver.best else { return };
     // A best that cannot be read is none to go back to, and no reason to fail what is done.
     let found = saver.checkpoints().first(Which::Best(key.name(), *goal), |best| best.read(RUN));

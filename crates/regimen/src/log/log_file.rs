@@ -9,7 +9,7 @@ use super::existing::{Existing, set_aside};
 use super::format::Format;
 use super::open_file::{Mark, OpenFile, failed};
 use super::{MetricSink, Record};
-use crate::{BoxError, StateDict, Stateful};
+use crate::{BoxError, Entry, StateDict, Stateful};
 
 /// A CSV or JSON-lines file.
 ///
@@ -17,6 +17,9 @@ use crate::{BoxError, StateDict, Stateful};
 /// none, a machine that loses power at most the tail of one write after the last checkpoint. A
 /// write that fails is taken back, so the file stays whole. A file that was cut, replaced or removed
 /// while the run writes to it is an error of the next write.
+///
+/// A pass by hand adds its records to the end of the file. A training that is restored later cuts them
+/// off with whatever else came behind its checkpoint.
 ///
 /// **Resume.** A checkpoint holds the file's length and the CRC-32 of its bytes, and the file is on
 /// disk before the checkpoint is. A restored run cuts the file to that length when it is called, and
@@ -31,13 +34,23 @@ pub struct LogFile {
     /// Where to cut it back to, from a checkpoint.
     restored: Option<Mark>,
     open: Option<OpenFile>,
+    /// It was opened for a pass by hand alone: a training still has to cut it back, or to begin anew.
+    is_by_hand: bool,
     /// What is worth telling of how it was opened.
     notice: Option<String>,
 }
 
 impl LogFile {
     pub(super) fn new(path: PathBuf, format: Format) -> Self {
-        LogFile { path, format, existing: Existing::default(), restored: None, open: None, notice: None }
+        LogFile {
+            path,
+            format,
+            existing: Existing::default(),
+            restored: None,
+            open: None,
+            is_by_hand: false,
+            notice: None,
+        }
     }
 
     /// Opens the file where a restored run goes on, or a new one begins.
@@ -46,14 +59,32 @@ impl LogFile {
             Some(open) => open,
             None => self.begin()?,
         };
-        self.restored = None;
+        if !self.is_by_hand {
+            self.restored = None;
+        }
         Ok(self.open.insert(open))
     }
 
-    fn begin(&mut self) -> Result<OpenFile, BoxError> {
-        if let Some(folder) = self.path.parent() {
-            fs::create_dir_all(folder).map_err(|cause| self.failed("create the folder of", cause))?;
+    /// Opens the file to add to what there is.
+    fn begin_at_end(&mut self) -> Result<OpenFile, BoxError> {
+        self.make_folder()?;
+        let mut open = OpenFile::open(&self.path)?;
+        if open.length() > 0 {
+            self.mend_end(&mut open)?;
         }
+        if open.length() == 0 {
+            open.append(self.format.header().as_bytes())?;
+        }
+        Ok(open)
+    }
+
+    fn make_folder(&self) -> Result<(), BoxError> {
+        let made = self.path.parent().map_or(Ok(()), fs::create_dir_all);
+        made.map_err(|cause| self.failed("create the folder of", cause))
+    }
+
+    fn begin(&mut self) -> Result<OpenFile, BoxError> {
+        self.make_folder()?;
         let found = fs::metadata(&self.path).ok();
         // There is no going back in a pipe or a device.
         let can_be_cut = found.as_ref().is_none_or(Metadata::is_file);
@@ -122,8 +153,17 @@ impl MetricSink for LogFile {
         Cow::Owned(format!("MetricLog({})", file.to_string_lossy()))
     }
 
-    fn open(&mut self) -> Result<(), BoxError> {
-        self.opened().map(drop)
+    fn open(&mut self, entry: Entry) -> Result<(), BoxError> {
+        let trains = matches!(entry, Entry::Train | Entry::Fit);
+        if trains && std::mem::take(&mut self.is_by_hand) {
+            self.open = None;
+        }
+        if trains || self.open.is_some() {
+            return self.opened().map(drop);
+        }
+        let open = self.begin_at_end()?;
+        (self.open, self.is_by_hand) = (Some(open), true);
+        Ok(())
     }
 
     fn notice(&mut self) -> Option<String> {

@@ -192,7 +192,7 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
             }
             _ => {
                 self.seen = state.train();
-                let result = self.sink.open();
+                let result = self.sink.open(state.entry());
                 if let Some(notice) = self.sink.notice() {
                     state.notify(notice);
                 }

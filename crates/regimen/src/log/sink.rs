@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Record;
-use crate::{BoxError, Stateful};
+use crate::{BoxError, Entry, Stateful};
 
 /// Something metrics are written to: a file, a tracker. Given to [`MetricLog::to`](super::MetricLog::to).
 pub trait MetricSink: Send {
@@ -11,9 +11,11 @@ pub trait MetricSink: Send {
     fn name(&self) -> Cow<'static, str>;
 
     /// A call of an entry point begins; the run's saver has its lock already. It comes again in later
-    /// calls, and changes nothing then.
-    /// What cannot work is best refused here, before hours of training.
-    fn open(&mut self) -> Result<(), BoxError> {
+    /// calls. What cannot work is best refused here, before hours of training.
+    ///
+    /// A pass by hand only adds to what there is: the records of a training that goes on later, in this
+    /// process or another, must still be there.
+    fn open(&mut self, _entry: Entry) -> Result<(), BoxError> {
         Ok(())
     }
 
