@@ -1,5 +1,6 @@
 //! What the report of a run says at the end: the best values, over restarts, and where they are.
 
+#![cfg(feature = "derive")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::sync::Arc;

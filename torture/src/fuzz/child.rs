@@ -107,7 +107,8 @@ impl Watched {
             .args(["fuzz", fuzzed.of])
             .arg(folder)
             .args([seeds.start, stride, seeds.end, time.as_millis() as u64].map(|n| n.to_string()));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut child =
+            command.env("RUST_BACKTRACE", "0").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or("the process has no output")?;
         let (told, lines) = mpsc::channel();
         std::thread::spawn(move || {

@@ -34,8 +34,8 @@ pub(super) fn mutated(bytes: &[u8], other: &[u8], words: &[&[u8]], random: &mut 
     // Fewer are more likely: what is changed often is refused at the first change.
     for _ in 0..=random.below(4).min(random.below(4)) {
         mutate(&mut bytes, other, words, random);
+        bytes.truncate(LONGEST);
     }
-    bytes.truncate(LONGEST);
     bytes
 }
 
@@ -86,7 +86,9 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]], random: &mut Rando
         }
         11 => {
             // Many times the same: what is little memory once is much then.
-            let part = bytes[from..to].repeat(random.below(2_000) as usize);
+            let times = random.below(2_000) as usize;
+            let part: Vec<_> =
+                bytes[from..to].iter().copied().cycle().take(LONGEST.min(times * (to - from))).collect();
             insert(bytes, to, &part);
         }
         _ => number(bytes, from, random),

@@ -26,7 +26,7 @@ use crate::{BoxError, Sink, StateDict};
 ///
 /// use regimen::log::OutputFile;
 ///
-/// let mut file = OutputFile::new("out.csv", |output, bytes| Ok(writeln!(bytes, "{output}")?));
+/// let mut file = OutputFile::new("out.csv", |output: f64, bytes: &mut Vec<u8>| Ok(writeln!(bytes, "{output}")?));
 /// run.predict_into(&data, Predict::whole().resume("test"), &mut file)?;
 /// # Ok(())
 /// # }
