@@ -338,13 +338,17 @@ fn a_text_file_that_became_shorter_is_an_error() {
 }
 
 #[test]
-fn a_dataset_of_another_length_is_told() {
+fn a_dataset_that_became_shorter_is_an_error_and_one_that_became_longer_is_told() {
     let data = |samples| Loader::new(indices(samples)).batch_size(2);
     let saved = leg(&data(10), ALONE, None, Train::steps(2)).unwrap().saved;
-    let rest = leg(&data(7), ALONE, Some(&saved), Train::epochs(1)).unwrap();
-    let told = "dataset `indices`: an epoch has 7 samples now, and had 10 when this one was saved: it goes on \
+    let shorter = leg(&data(7), ALONE, Some(&saved), Train::epochs(1)).err().unwrap();
+    let expected = "data failed in train at epoch 0 step 2: dataset `indices`: an epoch has 7 samples now, and \
+                    had 10 when this one was saved: the data became shorter";
+    assert_eq!(shorter, expected);
+    let rest = leg(&data(11), ALONE, Some(&saved), Train::epochs(1)).unwrap();
+    let told = "dataset `indices`: an epoch has 11 samples now, and had 10 when this one was saved: it goes on \
                 at sample 4, and where the order depends on their number, some come twice and some not at all";
-    assert_eq!((&*shown(&rest.batches), rest.notices), ("45 6", vec![told.to_owned()]));
+    assert_eq!((&*shown(&rest.batches), rest.notices), ("45 67 89 10", vec![told.to_owned()]));
 }
 
 #[test]

@@ -43,8 +43,8 @@ impl Consumed {
         let consumed =
             Consumed { samples: position.number()?, of: position.number()?, batch: position.number()? };
         position.end()?;
-        if of < consumed.of {
-            let had = consumed.of;
+        let Consumed { samples, of: had, .. } = consumed;
+        if of < had && samples <= of {
             return Err(format!(
                 "an epoch has {of} samples now, and had {had} when this one was saved: the data became shorter"
             )

@@ -114,3 +114,28 @@ fn only_what_says_that_it_holds_weights_is_looked_at_and_only_if_it_is_wanted() 
             .to_owned())
     );
 }
+
+/// A run of a unit by hand as a new process makes it: adds `batches` one after another, and goes on from
+/// what is there. Returns how it ended, and what is on disk.
+fn add(disk: &SimDisk, batches: &[f64], steps: u64) -> (Result<Ended, String>, String) {
+    let mut unit = ByHand { weights: Weights(0.0), lowest: f64::NAN };
+    let saver = saver(disk).every(Every::steps(1)).keep_last(1).without_post_mortem();
+    let mut run = Run::new(&mut unit).saver(saver);
+    run.restore_latest().unwrap();
+    let trained = run.train(batches, Train::steps(steps));
+    drop(run);
+    (trained.map(|report| report.ended).map_err(|error| error.to_string()), on_disk(disk))
+}
+
+#[test]
+fn infinite_weights_do_not_replace_finite_ones_after_a_restart_either() {
+    let disk = SimDisk::new();
+    assert_eq!(add(&disk, &[1.0; 9], 2), (Ok(Ended::Complete), "2".to_owned()));
+    let text = "state failed in train at epoch 0 step 3: the weights are not finite: `weights/value`; the \
+                checkpoints before it stay as they are (`Checkpointer::allow_not_finite` saves it all the same)";
+    assert_eq!(add(&disk, &[f64::INFINITY; 9], 3), (Err(text.to_owned()), "2".to_owned()));
+    // Nor is it the first to be saved.
+    let disk = SimDisk::new();
+    let (ended, left) = add(&disk, &[f64::INFINITY; 9], 3);
+    assert_eq!((ended, &*left), (Err(text.to_owned()), ""));
+}

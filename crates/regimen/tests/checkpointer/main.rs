@@ -3,6 +3,7 @@
 #![cfg(feature = "derive")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
+mod after_failure;
 mod background;
 mod changes;
 mod common;

@@ -17,6 +17,9 @@ pub(super) fn decoded(bytes: Vec<u8>, latin1: bool) -> Result<Vec<u8>, BoxError>
     }
     match (bytes.strip_prefix(b"\xef\xbb\xbf"), latin1) {
         (Some(_), true) => Err("a byte order mark of UTF-8 where Latin-1 is to be read".into()),
+        (Some(text), false) if text.starts_with(b"\xef\xbb\xbf") => {
+            Err("two byte order marks at its beginning; save it without one".into())
+        }
         (Some(text), false) => Ok(text.to_vec()),
         (None, false) => Ok(bytes),
         (None, true) => match bytes.iter().position(|byte| matches!(byte, 0x80..=0x9f)) {

@@ -22,6 +22,9 @@ pub(super) fn decode(
         // At an end the decoder goes on with zeros for ever. Without one it sees that there is
         // nothing left, but not before it has read ahead, which must not be taken for that.
         bytes.truncate(end.at);
+        // Markers may be filled up in front, which is no data either.
+        let data = bytes.iter().rposition(|&byte| byte != 0xff).map_or(0, |last| last + 1);
+        bytes.truncate(data);
         bytes.extend([0; READ_AHEAD]);
     }
     let options = DecoderOptions::default()
