@@ -39,6 +39,7 @@ mod names;
 mod on;
 mod passes;
 mod phase;
+mod place;
 mod position;
 mod precision;
 mod random;

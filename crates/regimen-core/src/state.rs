@@ -1,11 +1,11 @@
 //! The state of a run, as units and callbacks see it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
+use crate::place::{ByHand, PhaseState};
 use crate::text::Count;
 use crate::{
-    Array, BoxError, Every, Key, Metric, Metrics, Phase, Position, Progress, Rank, StateDict, Stateful, Stop,
+    Array, BoxError, Every, Key, Metric, Metrics, Phase, Progress, Rank, StateDict, Stateful, Stop,
     StopHandle, keyed,
 };
 
@@ -70,52 +70,6 @@ impl Entry {
             Entry::Evaluate => Phase::Eval,
             Entry::Predict => Phase::Predict,
         }
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PhaseState {
-    pub(crate) progress: Progress,
-    pub(crate) metrics: Metrics,
-    /// The epoch has begun, and has neither ended by its data nor by its cap.
-    pub(crate) epoch_open: bool,
-    /// The batch fetched last is the last of its epoch.
-    pub(crate) last_in_epoch: bool,
-    pub(crate) position: Option<Position>,
-    /// How many batches an epoch of the data had in the newest call; none where it did not say.
-    batches: Option<u64>,
-    /// The step at hand has happened, whatever fails after this.
-    is_committed: bool,
-    notices_before_step: usize,
-    /// Completed training steps when the epoch began: by which weights it is measured.
-    train_step: Option<u64>,
-    /// Where the sink of a prediction stands.
-    pub(crate) sink: StateDict,
-}
-
-/// The passes of one phase that were called for by hand.
-#[derive(Debug, Default)]
-struct ByHand {
-    /// The newest one, and its name if it can be resumed.
-    newest: PhaseState,
-    name: Option<String>,
-    /// Older ones that can be resumed.
-    named: BTreeMap<String, PhaseState>,
-}
-
-impl ByHand {
-    /// Begins a pass anew, or goes on with the one of this name.
-    fn begin(&mut self, name: Option<&str>) {
-        if let Some(name) = self.name.take() {
-            self.named.insert(name, std::mem::take(&mut self.newest));
-        }
-        self.newest = name.and_then(|name| self.named.remove(name)).unwrap_or_default();
-        self.name = name.map(str::to_owned);
-    }
-
-    /// Those that can be resumed.
-    fn named(&self) -> impl Iterator<Item = (&String, &PhaseState)> {
-        self.named.iter().chain(self.name.iter().map(|name| (name, &self.newest)))
     }
 }
 
@@ -519,16 +473,8 @@ impl Stateful for State {
         let mut dict = StateDict::new();
         dict.insert_all("train", self.train.state_dict()?)?;
         dict.insert_all("eval", self.eval.state_dict()?)?;
-        for (kind, by_hand) in [("evaluate", &self.evaluate), ("predict", &self.predict)] {
-            let names: Vec<&str> = by_hand.named().map(|(name, _)| &**name).collect();
-            if names.is_empty() {
-                continue;
-            }
-            dict.insert_all(kind, save_names(&names)?)?;
-            for (n, (_, pass)) in by_hand.named().enumerate() {
-                dict.insert_all(&format!("{kind}.{n}"), pass.state_dict()?)?;
-            }
-        }
+        dict.insert_all("evaluate", self.evaluate.state_dict()?)?;
+        dict.insert_all("predict", self.predict.state_dict()?)?;
         dict.insert("seed", self.seed)?;
         dict.insert("cycle", self.cycle as u8)?;
         dict.insert("eval_due", u8::from(self.eval_due))?;
@@ -543,13 +489,8 @@ impl Stateful for State {
         train.load_state_dict(&dict.under("train"))?;
         eval.load_state_dict(&dict.under("eval"))?;
         let [mut evaluate, mut predict]: [ByHand; 2] = Default::default();
-        for (kind, by_hand) in [("evaluate", &mut evaluate), ("predict", &mut predict)] {
-            for (n, name) in load_names(&dict.under(kind))?.into_iter().enumerate() {
-                let mut pass = PhaseState::default();
-                pass.load_state_dict(&dict.under(&format!("{kind}.{n}")))?;
-                by_hand.named.insert(name, pass);
-            }
-        }
+        evaluate.load_state_dict(&dict.under("evaluate"))?;
+        predict.load_state_dict(&dict.under("predict"))?;
         let seed = dict.get("seed")?;
         let cycle = match dict.get::<u8>("cycle")? {
             0 => Cycle::Closed,
@@ -574,76 +515,4 @@ impl Stateful for State {
         self.entry = Entry::Train;
         Ok(())
     }
-}
-
-impl PhaseState {
-    /// Forgets an epoch under way.
-    fn drop_epoch(&mut self) {
-        self.progress.steps_in_epoch = 0;
-        self.metrics.begin_epoch();
-        (self.epoch_open, self.last_in_epoch, self.position) = (false, false, None);
-    }
-}
-
-impl Stateful for PhaseState {
-    fn state_dict(&self) -> Result<StateDict, BoxError> {
-        let mut dict = StateDict::new();
-        dict.insert_all("progress", self.progress.state_dict()?)?;
-        dict.insert_all("metrics", self.metrics.state_dict()?)?;
-        dict.insert("epoch_open", u8::from(self.epoch_open))?;
-        dict.insert("last_in_epoch", u8::from(self.last_in_epoch))?;
-        if let Some(position) = &self.position {
-            dict.insert("position", Array::from_slice(position.as_bytes()))?;
-        }
-        if let Some(batches) = self.batches {
-            dict.insert("batches", batches)?;
-        }
-        if let Some(train_step) = self.train_step {
-            dict.insert("train_step", train_step)?;
-        }
-        dict.insert_all("sink", self.sink.clone())?;
-        Ok(dict)
-    }
-
-    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let mut loaded = PhaseState::default();
-        loaded.progress.load_state_dict(&dict.under("progress"))?;
-        loaded.metrics.load_state_dict(&dict.under("metrics"))?;
-        loaded.epoch_open = dict.get::<u8>("epoch_open")? != 0;
-        // Older checkpoints do not say, and have no epoch open at its end that matters.
-        if dict.contains("last_in_epoch") {
-            loaded.last_in_epoch = dict.get::<u8>("last_in_epoch")? != 0;
-        }
-        if dict.contains("position") {
-            loaded.position = Some(Position::new(&dict.array("position")?.to_vec::<u8>()?));
-        }
-        let number = |name: &str| if dict.contains(name) { dict.count(name).map(Some) } else { Ok(None) };
-        (loaded.batches, loaded.train_step) = (number("batches")?, number("train_step")?);
-        loaded.sink = dict.under("sink");
-        *self = loaded;
-        Ok(())
-    }
-}
-
-fn save_names(names: &[&str]) -> Result<StateDict, BoxError> {
-    let lengths: Vec<u64> = names.iter().map(|name| name.len() as u64).collect();
-    let mut dict = StateDict::new();
-    dict.insert("names", Array::from_text(&names.concat()))?;
-    dict.insert("lengths", Array::from_slice(&lengths))?;
-    Ok(dict)
-}
-
-fn load_names(dict: &StateDict) -> Result<Vec<String>, BoxError> {
-    // Older checkpoints know of no names.
-    if !dict.contains("names") {
-        return Ok(Vec::new());
-    }
-    let text = dict.array("names")?.to_text()?;
-    let mut rest = &*text;
-    let mut name = |length: u64| {
-        let (name, after) = rest.split_at_checked(length as usize).ok_or("the name of a pass is cut off")?;
-        rest = after;
-        Ok(name.to_owned())
-    };
-    dict.array("lengths")?.to_vec::<u64>()?.into_iter().map(&mut name).collect()
 }
