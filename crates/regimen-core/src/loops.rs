@@ -91,6 +91,7 @@ where
     let outer = run.state.phase();
     run.state.enter(P::PHASE);
     start(run, pass, data, limits)?;
+    run.state.drop_outdated_epoch();
     if run.state.is_finished_by_hand() {
         // It is not made again; what it measured is told again.
         let progress = run.state.active();
@@ -154,7 +155,6 @@ where
     P: Pass<U>,
     D: Data<Batch = P::Batch> + ?Sized,
 {
-    run.state.drop_outdated_epoch();
     if !run.state.here().epoch_open {
         pass.hook(run.unit, &mut run.state, Hook::EpochStart)?;
         fire(run, P::EVENTS.epoch_start)?;

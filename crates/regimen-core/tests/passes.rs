@@ -146,6 +146,39 @@ fn a_prediction_with_a_name_goes_on_after_a_restart_and_stays_finished() {
     assert_eq!(file.0.borrow().0, [10, 20, 30, 40]);
 }
 
+impl TrainUnit for Ten {
+    type Batch = u64;
+    fn train_step(&mut self, _: &mut State, _: u64) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_prediction_under_other_weights_begins_anew_and_its_file_too() {
+    for paused_at in [2, 9] {
+        let file = File(Rc::new(RefCell::new((Vec::new(), 9))));
+        let mut unit = Ten;
+        let mut run = Run::new(&mut unit).on(Event::PredictStepEnd, move |state: &mut State, _: &mut Ten| {
+            if state.train().steps == 0 && state.predict().steps == paused_at {
+                state.stop("told to");
+            }
+        });
+        let (data, config) = ([1, 2, 3, 4], Evaluate::whole().resume("a"));
+        run.predict_into(&data, config, &mut file.clone()).unwrap();
+        run.train(&[0], Train::steps(1)).unwrap();
+        let report = run.predict_into(&data, config, &mut file.clone()).unwrap();
+        assert_eq!((report.ended, report.predict.steps), (Ended::Complete, 4));
+        assert_eq!(file.0.borrow().0, [10, 20, 30, 40]);
+        let told = match paused_at {
+            2 => {
+                "the predict pass that was begun after 0 steps of training begins anew: the weights are others now"
+            }
+            _ => "the predict pass is made anew: the weights are others than when it was finished",
+        };
+        assert_eq!(report.notices, [told]);
+    }
+}
+
 const M: Key = Key::mean("m");
 
 /// Logs its batches, and fails at one of them once, or asks for a pause.
