@@ -401,10 +401,15 @@ impl State {
     /// Forgets a pass over data that was begun with other weights: it would be a mix of two models.
     pub(crate) fn drop_outdated_epoch(&mut self) {
         let (phase, now) = (self.phase, self.train.progress.steps);
+        let by_hand = phase == self.entry.phase();
         let here = self.here();
         let outdated = here.epoch_open && phase != Phase::Train;
         if let Some(begun) = here.train_step.filter(|&begun| outdated && begun != now) {
-            here.drop_epoch();
+            if by_hand {
+                *here = PhaseState::default();
+            } else {
+                here.drop_epoch();
+            }
             let steps = Count(begun, "step");
             self.notify(format!(
                 "the {phase} pass that was begun after {steps} of training begins anew: the weights are \
