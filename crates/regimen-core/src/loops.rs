@@ -13,7 +13,7 @@
 
 use crate::guard::{Caught, guard};
 use crate::limits::Limits;
-use crate::passes::{Hook, Pass, TrainPass};
+use crate::passes::{Hook, Pass, PassEvents, TrainPass};
 use crate::reader::Reader;
 use crate::state::{Cycle, Expected};
 use crate::text::Count;
@@ -207,7 +207,7 @@ where
     E: Epoch<Batch = P::Batch>,
 {
     let before = run.state.begin_step();
-    let fetched = fetch(run, pass, reader).inspect_err(|_| run.state.take_back_step(before))?;
+    let fetched = fetch(run, &P::EVENTS, reader).inspect_err(|_| run.state.take_back_step(before))?;
     let result = pass.step(run.unit, &mut run.state, fetched.batch);
     if result.is_err() && !run.state.step_is_committed() {
         run.state.take_back_step(before);
@@ -239,21 +239,20 @@ fn first(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Erro
 }
 
 /// Fetches a batch, up to the start of its step.
-fn fetch<U, P, E>(run: &mut Run<'_, U>, _: &P, reader: &mut Reader<E>) -> Result<Fetched<P::Batch>, Error>
-where
-    U: ?Sized,
-    P: Pass<U>,
-    E: Epoch<Batch = P::Batch>,
-{
-    fire(run, P::EVENTS.fetch_start)?;
+fn fetch<U: ?Sized, E: Epoch>(
+    run: &mut Run<'_, U>,
+    events: &PassEvents,
+    reader: &mut Reader<E>,
+) -> Result<Fetched<E::Batch>, Error> {
+    fire(run, events.fetch_start)?;
     let done = run.state.active().steps_in_epoch;
     let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, Source::Data))?;
     run.state.here().last_in_epoch = reader.is_over(done + 1);
     while let Some(notice) = reader.notice() {
         run.state.notify(notice);
     }
-    fire(run, P::EVENTS.fetch_end)?;
-    fire(run, P::EVENTS.step_start)?;
+    fire(run, events.fetch_end)?;
+    fire(run, events.step_start)?;
     Ok(fetched)
 }
 
