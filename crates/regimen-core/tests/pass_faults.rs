@@ -196,6 +196,11 @@ impl TrainUnit for Logs {
         }
         Ok(())
     }
+
+    fn on_train_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
+        state.notify("an epoch");
+        Ok(())
+    }
 }
 
 #[test]
@@ -218,10 +223,11 @@ fn metrics_that_a_callback_merges_at_the_end_of_an_epoch_belong_to_it() {
 fn what_was_logged_wrongly_beside_another_failure_is_forgotten_with_it() {
     for (fails, refuses, place) in [(None, true, "on_train_start"), (Some(1.0), false, "train_step")] {
         let mut unit = Logs { fails, refuses, ..Logs::new(M) };
-        let mut run = Run::new(&mut unit);
+        // It is told the notice of the epoch after the step has failed.
+        let mut run = Run::new(&mut unit).on(Event::Notice, |_: &mut State, _: &mut Logs| ());
         let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
         let text = format!("unit failed in {place} in train at epoch 0 step 0: its own mistake");
-        assert_eq!(error.to_string(), text);
+        assert_eq!((error.to_string(), error.suppressed().len()), (text, 0));
         assert_eq!(run.train(&[1.0], Train::epochs(1)).unwrap().ended, Ended::Complete);
     }
 }
