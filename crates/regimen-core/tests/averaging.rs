@@ -185,6 +185,26 @@ fn an_average_can_be_added_and_taken_away_at_a_restart_and_either_is_told() {
 }
 
 #[test]
+fn an_average_that_is_left_out_of_a_restart_keeps_its_own_count() {
+    let swa = || unit(0.0).average(Averaging::swa());
+    let mut saved = swa();
+    Run::new(&mut saved).train(&[0.5, 0.25], Train::epochs(1)).unwrap();
+    let saved = save_parts(&mut saved).unwrap();
+    // Of one that has none yet, and of one that is under way with the weight 1 - 0.25.
+    for (before, taken, expected) in [(&[][..], 0, 0.25), (&[0.25], 1, (0.75 + 0.25) / 2.0)] {
+        let mut unit = swa();
+        if !before.is_empty() {
+            Run::new(&mut unit).train(before, Train::epochs(1)).unwrap();
+        }
+        load_parts_except(&mut unit, &saved, &["averaged_module".to_owned()]).unwrap();
+        assert_eq!(unit.averaged(), taken);
+        // Only what is averaged from here on, beside its own: the weight 0.25 as it was loaded.
+        Run::new(&mut unit).train(&[0.0], Train::epochs(1)).unwrap();
+        assert_eq!((unit.averaged(), averaged(&mut unit)), (taken + 1, expected));
+    }
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_errors_when_training_starts() {
     let check = |averaging: Averaging, expected: &str| {
         let mut unit = unit(0.0).average(averaging);

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use regimen_core::{
-    AutoUnit, BoxError, Engine, Error, LearningRates, Loss, Run, Step, Task, Thaw, Train, any_of, load_parts,
-    save_parts,
+    AutoUnit, BoxError, Engine, Error, LearningRates, Loss, NonFinite, Run, Step, Task, Thaw, Train, any_of,
+    load_parts, save_parts,
 };
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
@@ -153,6 +153,35 @@ fn groups_that_are_not_there_and_factors_that_are_no_factors_are_refused() {
     assert_eq!(
         text(unit().scale_learning_rate("output", -1.0)),
         "`scale_learning_rate`: the factor of `output` is -1; give a finite number of at least 0"
+    );
+}
+
+#[test]
+fn what_is_frozen_and_skipped_otherwise_than_in_a_checkpoint_is_told_when_training_starts() {
+    let mut first = unit().freeze("output", Thaw::AtUpdate(3)).non_finite(NonFinite::Skip).skip_limit(20);
+    let saved = save_parts(&mut first).unwrap();
+    let check = |mut second: Unit, expected: &[&str]| {
+        load_parts(&mut second, &saved).unwrap();
+        let report = Run::new(&mut second).train(&[0.1], Train::epochs(1)).unwrap();
+        assert_eq!(report.notices, expected);
+    };
+    let skips = |unit: Unit, limit| unit.non_finite(NonFinite::Skip).skip_limit(limit);
+    check(skips(unit().freeze("output", Thaw::AtUpdate(3)), 20), &[]);
+    check(
+        skips(unit().freeze("output", Thaw::Never), 30).hold_frozen_statistics(),
+        &[
+            "`freeze.output` is Never now, and was AtUpdate(3) in the checkpoint",
+            "`skip_limit` is 30 now, and was 20 in the checkpoint",
+            "`hold_frozen_statistics` is true now, and was not set in the checkpoint",
+        ],
+    );
+    check(
+        unit(),
+        &[
+            "`freeze.output` is not set now, and was AtUpdate(3) in the checkpoint",
+            "`non_finite` is Error now, and was Skip in the checkpoint",
+            "`skip_limit` is not set now, and was 20 in the checkpoint",
+        ],
     );
 }
 

@@ -272,6 +272,28 @@ fn a_stop_in_the_last_hook_of_a_call_changes_nothing() {
 }
 
 #[test]
+fn a_finish_in_the_last_hook_of_a_call_changes_nothing_where_another_one_fails() {
+    for (call, event) in [(Call::TrainEnd, Event::TrainEnd), (Call::EvalEnd, Event::EvalEnd)] {
+        let unit = || Unit::new(&Transcript::new());
+        let recorder = || Recorder::new(&Transcript::new());
+        let cases = [
+            (unit().at(call, 1, Act::Finish), recorder().at(event, 1, Act::Fail)),
+            (unit().at(call, 1, Act::Finish).at(call, 1, Act::Fail), recorder()),
+            (unit(), recorder().at(event, 1, Act::Finish).at(event, 1, Act::Fail)),
+        ];
+        for (mut unit, recorder) in cases {
+            let mut run = Run::new(&mut unit).callback(recorder);
+            match call {
+                Call::TrainEnd => run.train(&TRAIN, Train::epochs(1)).unwrap_err(),
+                _ => run.evaluate(&EVAL, Evaluate::whole()).unwrap_err(),
+            };
+            let report = run.train(&TRAIN, Train::epochs(2)).unwrap();
+            assert_eq!((report.ended, report.train.epochs), (Ended::Complete, 2), "at {event}");
+        }
+    }
+}
+
+#[test]
 fn cycles_begin_and_end_in_turns_where_train_comes_between_two_fits() {
     for steps in 1..=4 {
         let transcript = Transcript::new();

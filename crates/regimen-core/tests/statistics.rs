@@ -1,0 +1,99 @@
+//! Running statistics: steps that count for nothing, or fail, leave none.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+use regimen_core::{
+    AutoUnit, BoxError, Engine as _, Loss, NonFinite, Run, StateDict, Step, Task, Train, save_parts,
+};
+use regimen_test::toy::{ToyArray, ToyCentre, ToyEngine, ToyOptimizer, ToyVars, manual_seed};
+
+type Engine = ToyEngine<Module>;
+type Unit = AutoUnit<Engine, Centred>;
+
+struct Module {
+    w: ToyArray,
+    centre: ToyCentre,
+}
+
+/// Looks at a batch, which is a value and its weight, with running statistics. What its loss is does
+/// not depend on those.
+struct Centred;
+
+impl Task<Engine> for Centred {
+    type Batch = (f64, f64);
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        _: &Step,
+        module: &Module,
+        &(value, weight): &(f64, f64),
+    ) -> Result<(Loss<ToyArray>, ()), BoxError> {
+        module.centre.forward(&ToyArray::new(&[1, 1], &[value]));
+        Ok((Loss::mean(module.w.scale(value).mean(), weight), ()))
+    }
+}
+
+fn unit() -> Unit {
+    manual_seed(1);
+    let mut vars = ToyVars::new();
+    let w = vars.parameter("w", &[1], 1.0);
+    let centre = ToyCentre::new(&mut vars, "centre", 1);
+    AutoUnit::new(ToyEngine::new(vars, Module { w, centre }, ToyOptimizer::sgd(0.0)), Centred)
+}
+
+fn running_mean(module: &StateDict) -> f64 {
+    module.array("centre.running_mean").unwrap().to_vec::<f64>().unwrap()[0]
+}
+
+#[test]
+fn a_batch_that_counts_for_nothing_leaves_the_running_mean_alone() {
+    for accumulate in [1, 2] {
+        let mut unit = unit().accumulate(accumulate).non_finite(NonFinite::Skip);
+        let data = [(5.0, 1.0), (7.0, 0.0), (f64::NAN, 0.0), (5.0, 1.0), (f64::NAN, 1.0)];
+        Run::new(&mut unit).train(&data, Train::epochs(1)).unwrap();
+        // A tenth of the way to 5, and another.
+        assert_eq!(running_mean(&save_parts(&mut unit).unwrap()["module"]), 0.5 + 0.1 * (5.0 - 0.5));
+    }
+}
+
+/// A unit whose first training step has failed before its update, by an error or a panic.
+fn failed(panics: bool) -> Unit {
+    let mut failed = false;
+    let mut unit = unit().before_update(move |_, _| match (std::mem::replace(&mut failed, true), panics) {
+        (true, _) => Ok(()),
+        (false, false) => Err("once".into()),
+        (false, true) => panic!("once"),
+    });
+    Run::new(&mut unit).train(&[(5.0, 1.0)], Train::epochs(1)).unwrap_err();
+    unit
+}
+
+#[test]
+fn a_step_that_failed_has_left_nothing_to_whoever_looks_at_the_module() {
+    // A panic goes past the unit, which undoes the step where it is called next.
+    assert_eq!(running_mean(&failed(false).engine().module_state().unwrap()), 0.0);
+    for panics in [false, true] {
+        let looks: [fn(Unit) -> StateDict; 4] = [
+            |mut unit| unit.engine_mut().module_state().unwrap(),
+            |mut unit| unit.with_averaged_weights(|engine| engine.module_state().unwrap()),
+            |mut unit| save_parts(&mut unit).unwrap()["module"].clone(),
+            |unit| unit.into_parts().0.module_state().unwrap(),
+        ];
+        assert_eq!(looks.map(|look| running_mean(&look(failed(panics)))), [0.0; 4]);
+    }
+}
+
+#[test]
+fn a_module_that_is_loaded_after_a_step_that_failed_stays_loaded() {
+    for panics in [false, true] {
+        let mut unit = failed(panics);
+        let mut other = unit.engine().module_state().unwrap();
+        other.remove("centre.running_mean").unwrap();
+        other.insert("centre.running_mean", regimen_core::Array::from_slice(&[3.0])).unwrap();
+        unit.engine_mut().load_module(&other).unwrap();
+        assert_eq!(running_mean(&save_parts(&mut unit).unwrap()["module"]), 3.0);
+        // From there the next call goes on: a tenth of the way from 3 to 5.
+        Run::new(&mut unit).train(&[(5.0, 1.0)], Train::epochs(1)).unwrap();
+        assert_eq!(running_mean(&unit.engine().module_state().unwrap()), 3.0 + 0.1 * (5.0 - 3.0));
+    }
+}
