@@ -55,7 +55,11 @@ fn call<R>(
         state.check_logged()?;
         Ok(result)
     });
-    called.map_err(|caught| caught.at(state, Source::Unit(method)))
+    called.map_err(|caught| {
+        // What else it may have logged wrongly is not somebody else's fault.
+        let _ = state.check_logged();
+        caught.at(state, Source::Unit(method))
+    })
 }
 
 macro_rules! pass {

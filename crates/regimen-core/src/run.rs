@@ -187,6 +187,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     {
         self.call(Entry::Fit, |run| {
             config.check()?;
+            run.state.expect_evaluations(config.eval.steps);
             let mut evaluate = |run: &mut Self| loops::once(run, &mut EvalPass, eval, &config.eval.limits());
             loops::train(run, train, &config.limits, Some(config.eval_every), &mut evaluate)
         })

@@ -386,6 +386,11 @@ impl State {
         self.here().is_committed
     }
 
+    /// A call of `fit` is to make evaluations of at most that many steps.
+    pub(crate) fn expect_evaluations(&mut self, steps: Option<u64>) {
+        self.expected[Phase::Eval as usize] = Expected { steps_in_epoch: steps, ..Expected::default() };
+    }
+
     /// The step at hand has not happened after all.
     pub(crate) fn revoke_commit(&mut self) {
         self.here().is_committed = false;

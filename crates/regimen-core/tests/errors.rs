@@ -3,7 +3,10 @@
 
 use std::error::Error as _;
 
-use regimen_core::{Error, Evaluate, Event, Every, Fit, Kind, Phase, Run, Train, from_fn, once};
+use regimen_core::{
+    BoxError, Error, Evaluate, Event, Events, Every, Fit, Key, Kind, Phase, Run, State, Train, TrainUnit,
+    from_fn, once,
+};
 use regimen_test::{Act, BadData, Call, Recorder, RecordingUnit, Transcript};
 
 type Unit = RecordingUnit<u32>;
@@ -192,4 +195,57 @@ fn a_cadence_of_zero_is_kept_by_the_builder_and_returned_by_every_call() {
     drop(run);
     let error = Run::new(&mut unit).fit(&[1], &[8], Fit::epochs(1).eval_every(Every::steps(0))).unwrap_err();
     assert_eq!(error.to_string(), "`Fit::eval_every`: a cadence of 0 is never due; give 1 or more");
+}
+
+/// Logs wrongly and fails, in one of its methods.
+struct Mistaken(Call);
+
+impl Mistaken {
+    fn make(&self, here: Call, state: &mut State) -> Result<(), BoxError> {
+        if self.0 != here {
+            return Ok(());
+        }
+        state.log(Key::mean("m"), 0.0, f64::NAN);
+        Err("its own mistake".into())
+    }
+}
+
+impl TrainUnit for Mistaken {
+    type Batch = f64;
+
+    fn train_step(&mut self, state: &mut State, _: f64) -> Result<(), BoxError> {
+        state.commit_step();
+        self.make(Call::TrainStep, state)
+    }
+
+    fn on_train_start(&mut self, state: &mut State) -> Result<(), BoxError> {
+        state.notify("a start");
+        self.make(Call::TrainStart, state)
+    }
+
+    fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.make(Call::TrainEpochEnd, state)
+    }
+}
+
+#[test]
+fn what_a_unit_that_fails_has_logged_wrongly_is_no_fault_of_the_callbacks_that_are_still_told() {
+    for (call, told) in [
+        (Call::TrainStart, "notice"),
+        (Call::TrainStep, "notice train_step_end"),
+        (Call::TrainEpochEnd, "notice train_step_end train_epoch_end"),
+    ] {
+        let events = Events::of(&[Event::Notice, Event::TrainStepEnd, Event::TrainEpochEnd]);
+        let (first, second) = (Transcript::new(), Transcript::new());
+        let mut unit = Mistaken(call);
+        let mut run = Run::new(&mut unit)
+            .callback(Recorder::new(&first).named("").events(events))
+            .callback(Recorder::new(&second).named("").events(events));
+        let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
+        assert!(error.suppressed().is_empty(), "{:?}", error.suppressed());
+        let expected = told.split(' ').map(|word| format!(".{word} ")).collect::<String>();
+        let expected = format!("{expected} .error(Unit)");
+        first.assert_reads(&expected);
+        second.assert_reads(&expected);
+    }
 }

@@ -9,8 +9,8 @@ use std::mem;
 use std::rc::Rc;
 
 use regimen_core::{
-    At, BoxError, Callback, Data, EVAL_LOSS, Ended, Epoch, Evaluate, Event, Events, Fetched, Fit, Key, Phase,
-    PredictUnit, Run, Sink, State, StateDict, Train, TrainUnit,
+    At, BoxError, Callback, Data, EVAL_LOSS, Ended, Epoch, Evaluate, Event, Events, Every, Fetched, Fit, Key,
+    Phase, PredictUnit, Run, Sink, State, StateDict, Train, TrainUnit,
 };
 use regimen_test::{Act, Call, Recorder, RecordingUnit, Transcript};
 use weighted::{Unit, unit, weight};
@@ -342,7 +342,15 @@ fn a_notice_of_a_batch_whose_step_is_made_again_is_told_once() {
 
 #[test]
 fn a_fit_that_is_to_evaluate_nothing_tells_of_no_evaluation_that_it_has_not_made() {
-    let mut unit = RecordingUnit::new(&Transcript::new());
-    let report = Run::new(&mut unit).fit(&[1, 2], &[8], Fit::epochs(1).eval_steps(0)).unwrap();
-    assert_eq!((report.ended, report.eval.epochs, report.notices), (Ended::Complete, 0, vec![]));
+    for fit in [Fit::epochs(1), Fit::epochs(1).eval_every(Every::steps(9)), Fit::steps(1)] {
+        let mut unit = RecordingUnit::new(&Transcript::new());
+        let mut run = Run::new(&mut unit);
+        let report = run.fit(&[1, 2], &[8], fit.eval_steps(0)).unwrap();
+        assert_eq!((report.ended, report.eval.epochs, report.notices), (Ended::Complete, 0, vec![]));
+        // The next call may be one that is to evaluate.
+        let report = run.fit(&[1, 2], &[8], Fit::epochs(2).eval_every(Every::steps(9))).unwrap();
+        let told = "`fit` came to its limit before its first evaluation: it evaluates every 9 steps, and has \
+                    made 2 epochs, 4 steps and 0 updates";
+        assert_eq!(report.notices, [told]);
+    }
 }

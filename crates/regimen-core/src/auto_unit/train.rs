@@ -102,7 +102,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             engine.restore_buffers(Some(frozen))?;
         }
         if self.window.is_torn(step.index, value, weight) {
-            self.drop_window("the step that failed after them was made again with another loss", state);
+            self.drop_window("the step that failed after them was not made again as it was", state);
         }
         if self.window.stage().is_none() {
             self.hold(step.index, &loss.mean, value, weight, is_finite)?;
