@@ -94,8 +94,8 @@ fn a_window_whose_failed_step_is_made_again_with_another_loss_is_dropped_and_tol
         run.train(&DATA, Train::epochs(1)).unwrap_err();
         let other = [(0.25, 1.0), (16.0, 1.0), (1.0, 1.0), (0.25, 1.0)];
         let report = run.train(&other, Train::epochs(1)).unwrap();
-        let told = "the gradients of 1 step are dropped: the step that failed after them was made again with \
-                    another loss";
+        let told = "the gradients of 1 step are dropped: the step that failed after them was not made again as \
+                    it was";
         assert_eq!(report.notices, [told]);
     });
     // 16 and 1, and then 0.25, which is the last of its epoch.
@@ -184,8 +184,8 @@ fn a_unit_around_this_one_may_pass_over_batches_within_a_window() {
 fn a_step_that_failed_and_was_passed_over_never_stands_for_the_next_of_the_same_loss() {
     let mut unit = unit().after_backward(failing(2));
     zero_weight(&mut unit);
-    let told = "the gradients of 1 step are dropped: the step that failed after them was made again with \
-                another loss";
+    let told = "the gradients of 1 step are dropped: the step that failed after them was not made again as \
+                it was";
     // Without the first two: (4 + 8) / 2.
     check_passing_over(unit, [1.0, 2.0, 4.0, 8.0], 6.0, &[told]);
 }
