@@ -131,15 +131,12 @@ impl fmt::Display for Error {
     }
 }
 
+/// As [`Display`](fmt::Display), since a `main` that returns it prints this, with what was suppressed in
+/// lines of their own.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, place, cause, suppressed } = &*self.0;
-        f.debug_struct("Error")
-            .field("kind", kind)
-            .field("place", place)
-            .field("cause", cause)
-            .field("suppressed", suppressed)
-            .finish()
+        fmt::Display::fmt(self, f)?;
+        self.suppressed().iter().try_for_each(|other| write!(f, "\nwhile that was handled: {other}"))
     }
 }
 

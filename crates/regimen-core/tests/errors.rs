@@ -122,6 +122,8 @@ fn a_panic_in_on_error_is_kept_beside_the_error_and_the_others_are_told() {
     assert_eq!(error.kind(), Kind::Unit);
     let suppressed: Vec<String> = error.suppressed().iter().map(Error::to_string).collect();
     assert_eq!(suppressed, ["callback Panics panicked in on_error in train at epoch 0 step 0: even here"]);
+    // What a `main` that returns it prints.
+    assert_eq!(format!("{error:?}"), format!("{error}\nwhile that was handled: {}", suppressed[0]));
     assert!(transcript.take().ends_with("cb.error(Unit)"));
 }
 
