@@ -257,8 +257,9 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     }
 
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.task.on_eval_epoch_end(state)?;
-        self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Eval, state))
+        // The evaluation is counted, whether the task's hook fails or not.
+        let hook = self.task.on_eval_epoch_end(state);
+        hook.and(self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Eval, state)))
     }
 
     fn on_eval_end(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -301,12 +302,12 @@ fn thaw<E: Engine>(engine: &mut E, frozen: &mut Vec<bool>) -> Result<(), BoxErro
     Ok(())
 }
 
-/// A weight that can be a weight.
+/// A weight that can be a weight: products and quotients of two must be numbers in single precision.
 fn checked(weight: f64) -> Result<f64, BoxError> {
-    match weight.is_finite() && 0.0 <= weight {
+    match weight == 0.0 || (1e-15..=1e15).contains(&weight) {
         true => Ok(weight),
         false => {
-            Err(format!("the weight of a loss must be a finite number of at least 0, not {weight}").into())
+            Err(format!("the weight of a loss must be 0, or from 1e-15 to 1e15, and not {weight}").into())
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::{BoxError, Error, Event, Events, Every, Report, State, Stateful};
 /// registered, those that [write down](Callback::writes_down) what others log behind the others, then
 /// the saver.
 ///
-/// **Errors.** If a hook returns an error, no later callback is sent that event, but at the end of a
-/// step or an epoch those that write down. Notices that wait are told, then
+/// **Errors.** If a hook returns an error, no later callback is sent that event; but the end of a step
+/// or an epoch, which is counted, is told to everyone and to the saver. Notices that wait are told, then
 /// [`on_error`](Callback::on_error) of every callback runs, and the entry point returns the
 /// error with the callback's name and the event. Counters keep what was completed: after an
 /// error at a step end the step counts; after one before that it does not, and what was logged since

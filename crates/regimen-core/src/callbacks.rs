@@ -38,8 +38,8 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         self.seats.insert(at, Seat { callback, events, name });
     }
 
-    /// Sends `event` to those who listen, in order, up to the first that fails. What that leaves of a
-    /// step or an epoch, which is counted, is still written down.
+    /// Sends `event` to those who listen, in order, up to the first that fails. The end of a step or an
+    /// epoch, which is counted, is told to everyone.
     pub(crate) fn send(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), Error> {
         if !self.any.contains(event) {
             return Ok(());
@@ -50,9 +50,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             // One guard around all of them: `next` says whose panic it was.
             let result = guard(|| {
                 for seat in &mut self.seats[next..] {
-                    let writes =
-                        failure.is_none() || event.ends_step_or_epoch() && seat.callback.writes_down();
-                    if seat.events.contains(event) && writes {
+                    if seat.events.contains(event) && (failure.is_none() || event.ends_step_or_epoch()) {
                         seat.callback.on_event(event, state, unit)?;
                         state.check_logged()?;
                     }

@@ -93,7 +93,8 @@ where
     start(run, pass, data, limits)?;
     run.state.drop_outdated_epoch();
     if run.state.is_finished_by_hand() {
-        // It is not made again; what it measured is told again.
+        // It is not made again; what it measured is told again. A sink sees whether all is still there.
+        pass.begin(&mut run.state)?;
         let progress = run.state.active();
         let values = run.state.here().metrics.of_epoch(progress.epochs);
         run.tell_epoch(P::PHASE, progress.epochs, values);
@@ -295,14 +296,17 @@ fn complete<U: ?Sized, P: Pass<U>>(
     let values = metrics.of_epoch(progress.epochs);
     metrics.begin_epoch();
     run.tell_epoch(P::PHASE, progress.epochs, values);
-    told?;
-    save(run, P::EVENTS.epoch_end)
+    first(told, save(run, P::EVENTS.epoch_end))
 }
 
-/// Sends an event: to the callbacks in order, up to the first that fails, and then to the saver.
+/// Sends an event: to the callbacks in order, up to the first that fails, and then to the saver. The end
+/// of a step or an epoch is counted, whoever fails at it, so all are told of it.
 fn fire<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
-    tell(run, event)?;
-    save(run, event)
+    let told = tell(run, event);
+    match told.is_ok() || event.ends_step_or_epoch() {
+        true => first(told, save(run, event)),
+        false => told,
+    }
 }
 
 /// Sends an event to the callbacks.

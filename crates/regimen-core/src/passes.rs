@@ -136,7 +136,8 @@ where
     }
 
     fn begin(&mut self, state: &mut State) -> Result<(), Error> {
-        let goes_on = state.active().steps_in_epoch > 0;
+        let progress = state.active();
+        let goes_on = progress.steps_in_epoch > 0 || progress.epochs > 0;
         let saved = state.here().sink.clone();
         guard(|| self.0.begin(goes_on.then_some(&saved))).map_err(|caught| caught.at(state, Source::Sink))
     }

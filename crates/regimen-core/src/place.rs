@@ -19,8 +19,9 @@ pub(crate) struct PhaseState {
     /// The step at hand has happened, whatever fails after this.
     pub(crate) is_committed: bool,
     pub(crate) notices_before_step: usize,
-    /// Completed training steps when the epoch began: by which weights it is measured.
-    pub(crate) train_step: Option<u64>,
+    /// By which weights the epoch is measured: training steps when it began, and how often the weights
+    /// had become others without one.
+    pub(crate) begun: Option<(u64, u64)>,
     /// Where the sink of a prediction stands.
     pub(crate) sink: StateDict,
 }
@@ -47,8 +48,8 @@ impl Stateful for PhaseState {
         if let Some(batches) = self.batches {
             dict.insert("batches", batches)?;
         }
-        if let Some(train_step) = self.train_step {
-            dict.insert("train_step", train_step)?;
+        if let Some((steps, others)) = self.begun {
+            dict.insert("begun", Array::from_slice(&[steps, others]))?;
         }
         dict.insert_all("sink", self.sink.clone())?;
         Ok(dict)
@@ -66,8 +67,13 @@ impl Stateful for PhaseState {
         if dict.contains("position") {
             loaded.position = Some(Position::new(&dict.array("position")?.to_vec::<u8>()?));
         }
-        let number = |name: &str| if dict.contains(name) { dict.count(name).map(Some) } else { Ok(None) };
-        (loaded.batches, loaded.train_step) = (number("batches")?, number("train_step")?);
+        if dict.contains("batches") {
+            loaded.batches = Some(dict.count("batches")?);
+        }
+        if dict.contains("begun") {
+            let begun = dict.array("begun")?.to_vec()?;
+            loaded.begun = begun.first_chunk::<2>().map(|&[steps, others]| (steps, others));
+        }
         loaded.sink = dict.under("sink");
         *self = loaded;
         Ok(())

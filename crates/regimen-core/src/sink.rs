@@ -8,7 +8,8 @@ use crate::{BoxError, StateDict};
 /// no output is written twice and none is missing.
 pub trait Sink<O> {
     /// A prediction begins: anew, or where `position` says that it stood. What was written after that
-    /// belongs to steps that are made again, and is dropped.
+    /// belongs to steps that are made again, and is dropped. Of a prediction that is finished it is
+    /// called too, to see whether everything is still there.
     fn begin(&mut self, position: Option<&StateDict>) -> Result<(), BoxError>;
 
     /// Takes one output. After an error the sink holds nothing of it, and its step is made again when

@@ -42,6 +42,8 @@ pub struct State {
     mistake: Option<String>,
     /// Steps whose gradients wait for an update.
     pending: u64,
+    /// How often the weights became others without a step of training.
+    other_weights: u64,
     /// Steps and limits of the call under way, for those who show how much is left.
     pub(crate) expected: [Expected; 3],
     pub(crate) cycle: Cycle,
@@ -114,6 +116,7 @@ impl State {
             notices: Vec::new(),
             mistake: None,
             pending: 0,
+            other_weights: 0,
             expected: Default::default(),
             cycle: Cycle::Closed,
             eval_due: false,
@@ -203,6 +206,12 @@ impl State {
     /// [`Report::pending_steps`](crate::Report::pending_steps) tells. For units that accumulate.
     pub fn set_pending_steps(&mut self, steps: u64) {
         self.pending = steps;
+    }
+
+    /// Says that the weights are others now, though no step was made: those of the best checkpoint, say. A
+    /// pass over data that was begun before is not gone on with. For savers.
+    pub fn set_other_weights(&mut self) {
+        self.other_weights += 1;
     }
 
     pub(crate) fn pending_steps(&self) -> u64 {
@@ -334,12 +343,12 @@ impl State {
     /// Whether the pass by hand under way was finished before this call.
     pub(crate) fn is_finished_by_hand(&mut self) -> bool {
         let by_hand = matches!(self.entry, Entry::Evaluate | Entry::Predict);
-        let (phase, now) = (self.phase, self.train.progress.steps);
+        let (phase, now) = (self.phase, (self.train.progress.steps, self.other_weights));
         let here = self.here();
         if !by_hand || here.progress.epochs == 0 || here.epoch_open {
             return false;
         }
-        let is_current = here.train_step == Some(now);
+        let is_current = here.begun == Some(now);
         if !is_current {
             *here = PhaseState::default();
             self.notify(format!(
@@ -398,24 +407,24 @@ impl State {
 
     /// An epoch begins.
     pub(crate) fn open_epoch(&mut self) {
-        let train_step = self.train.progress.steps;
+        let begun = (self.train.progress.steps, self.other_weights);
         let here = self.here();
-        (here.epoch_open, here.train_step) = (true, Some(train_step));
+        (here.epoch_open, here.begun) = (true, Some(begun));
     }
 
     /// Forgets a pass over data that was begun with other weights: it would be a mix of two models.
     pub(crate) fn drop_outdated_epoch(&mut self) {
-        let (phase, now) = (self.phase, self.train.progress.steps);
+        let (phase, now) = (self.phase, (self.train.progress.steps, self.other_weights));
         let by_hand = phase == self.entry.phase();
         let here = self.here();
         let outdated = here.epoch_open && phase != Phase::Train;
-        if let Some(begun) = here.train_step.filter(|&begun| outdated && begun != now) {
+        if let Some(begun) = here.begun.filter(|&begun| outdated && begun != now) {
             if by_hand {
                 *here = PhaseState::default();
             } else {
                 here.drop_epoch();
             }
-            let steps = Count(begun, "step");
+            let steps = Count(begun.0, "step");
             self.notify(format!(
                 "the {phase} pass that was begun after {steps} of training begins anew: the weights are \
                  others now"
@@ -488,6 +497,7 @@ impl Stateful for State {
         dict.insert("seed", self.seed)?;
         dict.insert("cycle", self.cycle as u8)?;
         dict.insert("eval_due", u8::from(self.eval_due))?;
+        dict.insert("other_weights", self.other_weights)?;
         if let Some(stop) = [&self.stop, &self.aside].into_iter().flatten().find(|stop| stop.is_final) {
             dict.insert("final_stop", Array::from_text(&stop.reason))?;
         }
@@ -509,6 +519,8 @@ impl Stateful for State {
             other => return Err(format!("`cycle`: {other} is not known here").into()),
         };
         let eval_due = dict.get::<u8>("eval_due")? != 0;
+        // Older checkpoints do not count them.
+        let other_weights = if dict.contains("other_weights") { dict.count("other_weights")? } else { 0 };
         // Older checkpoints may hold a pass by hand in its place.
         if eval.epoch_open && !eval_due {
             eval.drop_epoch();
@@ -522,7 +534,7 @@ impl Stateful for State {
         }
         (self.train, self.eval, self.evaluate, self.predict) = (train, eval, evaluate, predict);
         (self.seed, self.cycle, self.eval_due, self.stop) = (seed, cycle, eval_due, stop);
-        self.entry = Entry::Train;
+        (self.entry, self.other_weights) = (Entry::Train, other_weights);
         Ok(())
     }
 }

@@ -137,8 +137,8 @@ impl Step {
 pub struct Loss<S> {
     /// The mean, on the device, with its graph.
     pub mean: S,
-    /// How many samples or tokens it is the mean of. Zero counts for nothing; negative or not
-    /// finite is an error of the step.
+    /// How many samples or tokens it is the mean of. Zero counts for nothing; anything else that is not
+    /// from 1e-15 to 1e15 is an error of the step.
     pub weight: f64,
 }
 

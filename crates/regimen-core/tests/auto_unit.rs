@@ -259,7 +259,7 @@ fn settings_that_cannot_be_used_are_errors_when_training_starts() {
             unit.task_mut().weight = weight;
             unit
         };
-        let expected = format!("the weight of a loss must be a finite number of at least 0, not {weight}");
+        let expected = format!("the weight of a loss must be 0, or from 1e-15 to 1e15, and not {weight}");
         check_refused(spoil, &expected);
     }
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::mem;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use regimen_core::{
     At, BoxError, Callback, Data, EVAL_LOSS, Ended, Epoch, Evaluate, Event, Events, Every, Fetched, Fit, Key,
@@ -353,4 +354,23 @@ fn a_fit_that_is_to_evaluate_nothing_tells_of_no_evaluation_that_it_has_not_made
                     made 2 epochs, 4 steps and 0 updates";
         assert_eq!(report.notices, [told]);
     }
+}
+
+#[test]
+fn rules_behind_a_callback_that_fails_at_the_end_of_an_evaluation_are_fed_all_the_same() {
+    let mut failed = false;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let fed = seen.clone();
+    let mut unit = unit().learning_rate(0.0);
+    let mut run = Run::new(&mut unit)
+        .on(Event::EvalEpochEnd, move |_: &mut State, _: &mut Unit| -> Result<(), BoxError> {
+            if std::mem::replace(&mut failed, true) { Ok(()) } else { Err("once".into()) }
+        })
+        .on(Event::EvalEpochEnd, move |state: &mut State, _: &mut Unit| {
+            fed.lock().unwrap().push(state.eval().epochs);
+        });
+    let (train, eval, config) = ([(0.5, 1.0)], [(1.0, 1.0)], Fit::epochs(2));
+    run.fit(&train, &eval, config).unwrap_err();
+    run.fit(&train, &eval, config).unwrap();
+    assert_eq!(*seen.lock().unwrap(), [1, 2]);
 }

@@ -12,7 +12,8 @@ impl<U: Subject> Process<'_, '_, U> {
         let mut world = self.shared.lock();
         let resumable = resumable.then_some(world.passes);
         world.passes += 1;
-        world.at.pass = Some(Pass { predicts, resumable, batches, steps: Vec::new(), done: false });
+        world.at.pass =
+            Some(Pass { predicts, resumable, batches, steps: Vec::new(), done: false, trained: 0 });
         drop(world);
         self.pass()
     }
@@ -26,6 +27,11 @@ impl<U: Subject> Process<'_, '_, U> {
 
     /// Makes the pass that was begun, or the rest of it.
     fn pass(&mut self) -> Result<(), String> {
+        let trained = self.run.state().train().steps;
+        if let Some(pass) = self.shared.lock().at.pass.as_mut().filter(|pass| pass.trained != trained) {
+            pass.steps.clear();
+            (pass.trained, pass.done) = (trained, false);
+        }
         let pass = self.shared.lock().at.pass.clone();
         let Some(Pass { predicts, resumable: name, batches, .. }) = pass else { return Ok(()) };
         let config = name.map_or(Evaluate::whole(), resumable);

@@ -79,6 +79,8 @@ pub(super) struct Pass {
     /// Of each completed step.
     pub(super) steps: Vec<Loss>,
     pub(super) done: bool,
+    /// Training steps when it was begun: under other weights it begins anew.
+    pub(super) trained: u64,
 }
 
 /// What a restart takes up.

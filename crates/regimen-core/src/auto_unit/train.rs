@@ -55,8 +55,8 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         }
         state.set_pending_steps(0);
         self.add_to_average(Counted::Epoch(self.count.epochs))?;
-        self.task.on_train_epoch_end(state)?;
-        self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Train, state))
+        let hook = self.task.on_train_epoch_end(state);
+        hook.and(self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Train, state)))
     }
 
     fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {

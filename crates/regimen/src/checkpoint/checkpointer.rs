@@ -86,6 +86,8 @@ pub struct Checkpointer {
     pub(super) measured: BTreeMap<String, f64>,
     /// The newest snapshot, as long as no step was made since.
     pub(super) recent: Option<Arc<Snapshot>>,
+    /// The unit holds the best weights, and not those of the run's end.
+    pub(super) holds_best: bool,
     /// The arrays that held infinity when the run began, or was restored.
     pub(super) infinite: Option<Arc<BTreeSet<String>>>,
     /// A snapshot that nobody needs any more, whose memory the next one takes.
@@ -119,6 +121,7 @@ impl Checkpointer {
             training: false,
             measured: BTreeMap::new(),
             recent: None,
+            holds_best: false,
             infinite: None,
             spent: None,
         }
@@ -177,7 +180,7 @@ impl Checkpointer {
 
     /// Puts the unit's parts of the best checkpoint back when a training is over: complete, or
     /// finished by a rule such as early stopping, but not when it is paused. Progress and callbacks
-    /// stay; the newest checkpoint is still that of the end. Needs [`keep_best`](Checkpointer::keep_best).
+    /// stay; the newest checkpoint is still that of the end, and no pass by hand is saved over it. Needs [`keep_best`](Checkpointer::keep_best).
     pub fn restore_best_at_end(mut self) -> Self {
         self.restores_best = true;
         self

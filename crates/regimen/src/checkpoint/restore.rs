@@ -37,6 +37,10 @@ pub(super) fn restore<U: AppState + ?Sized>(
     }
     let left_out = put_back(moment, &parts, &run, &saver.left_out)
         .map_err(|cause| format!("`{}`: {cause}", checkpoint.path().display()))?;
+    saver.holds_best = false;
+    if !left_out.is_empty() {
+        moment.state_mut().set_other_weights();
+    }
     differences.iter_mut().for_each(|text| *text = format!("hyper-parameters differ: {text}"));
     differences.extend(left_out);
     differences.iter().for_each(|difference| moment.state_mut().notify(difference.clone()));
@@ -72,8 +76,9 @@ pub(super) fn put_best_back<U: AppState + ?Sized>(
     let told = or_undo(moment, |moment| load_parts_except(moment.unit(), &parts, &saver.left_out))
         .map_err(|cause| format!("`{}`: {cause}", checkpoint.path().display()))?;
     told.into_iter().for_each(|text| moment.state_mut().notify(text));
-    // What is saved from here on is what was measured then.
-    saver.measured = checkpoint.manifest().metrics.clone();
+    // These are not the weights that the run goes on from, so a pass by hand is not saved with them.
+    saver.holds_best = true;
+    moment.state_mut().set_other_weights();
     for skipped in skipped {
         moment.state_mut().notify(format!("passed over {skipped}"));
     }

@@ -60,7 +60,9 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
             Event::TrainEnd => self.end(moment),
             _ if self.training => self.during(event, moment),
             // A pass that was called for by itself leaves nothing to go on from, unless it has a name.
-            Event::EvalEnd | Event::PredictEnd if moment.state().is_resumable_pass() => self.save_now(moment),
+            Event::EvalEnd | Event::PredictEnd if moment.state().is_resumable_pass() && !self.holds_best => {
+                self.save_now(moment)
+            }
             _ => Ok(()),
         }
     }
@@ -80,6 +82,9 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
             return;
         }
         let saved = if moment.state().is_resumable_pass() {
+            if self.holds_best {
+                return;
+            }
             // The pass has changed nothing but its place, from which it can go on.
             self.save_now(moment)
         } else if self.post_mortem {
@@ -109,7 +114,7 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
 
 impl Checkpointer {
     fn start<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
-        self.training = true;
+        (self.training, self.holds_best) = (true, false);
         if self.infinite.is_none() {
             let snapshot = self.snapshot(moment)?;
             self.infinite = Some(Arc::new(infinite(&snapshot)));

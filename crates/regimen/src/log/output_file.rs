@@ -55,6 +55,14 @@ where
             made.map_err(|cause| failed(&self.path, "create the folder of", cause))?;
         }
         let mark = match position {
+            Some(position) if position.is_empty() => {
+                let path = self.path.display();
+                return Err(format!(
+                    "cannot go on in `{path}` with a prediction that was begun without a file; give it another \
+                     name"
+                )
+                .into());
+            }
             Some(position) => Mark::read(position)?,
             None => {
                 if fs::metadata(&self.path).is_ok_and(|found| found.is_file() && found.len() > 0) {

@@ -5,7 +5,15 @@ use crate::BoxError;
 /// The class with the largest logit, the first of them where several are equal; none where the
 /// row is empty or holds a NaN.
 pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> Option<usize> {
-    (0..row.len()).find(|&class| rank(row, class) == Some(0))
+    let mut best = (0, *row.first()?);
+    for (class, &logit) in row.iter().enumerate() {
+        // Only NaN is not comparable to itself.
+        logit.partial_cmp(&logit)?;
+        if logit > best.1 {
+            best = (class, logit);
+        }
+    }
+    Some(best.0)
 }
 
 /// How many classes come before `class`: those with a larger logit, and those before it with an

@@ -109,9 +109,15 @@ impl<'r> Fields<'r> {
     }
 
     /// The next field as a number that may have a fraction.
-    pub(super) fn float<V: FromStr<Err: Display>>(&mut self) -> Result<V, Error> {
+    pub(super) fn float<V: FromStr<Err: Display> + Display>(&mut self) -> Result<V, Error> {
         let text = self.value()?;
-        self.fraction(text)?.parse().map_err(|error| self.unreadable(text, error))
+        let value: V = self.fraction(text)?.parse().map_err(|error| self.unreadable(text, error))?;
+        // Rust reads what is too large as infinity.
+        let digits = text.contains(|char: char| char.is_ascii_digit());
+        match digits && value.to_string().contains("inf") {
+            true => Err(self.unreadable(text, "too large for its type")),
+            false => Ok(value),
+        }
     }
 
     /// The text of a number that may have a fraction, with a decimal point.
