@@ -181,6 +181,9 @@ impl Evaluate {
     /// output. A checkpoint holds the passes that have names, so both outlive the process. Without a
     /// name, every call begins anew.
     ///
+    /// After further steps of training a pass begins anew too, and a notice says so: it would be a mix of
+    /// two models. Weights that are changed through [`Run::unit_mut`](crate::Run::unit_mut) are not seen.
+    ///
     /// ```
     /// use regimen_core::Predict;
     /// let _ = Predict::whole().resume("test set");
