@@ -302,6 +302,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
                 if let Err(other) = loops::tell_notices(self) {
                     error.suppress(other);
                 }
+                // The call has ended: there is nothing left to pause.
+                self.state.clear_stop(false);
                 self.callbacks.tell(&self.state, self.unit, &mut error);
                 let told = self.with_saver(|saver, moment| {
                     saver.on_error(&error, moment);

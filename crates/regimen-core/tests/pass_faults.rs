@@ -374,3 +374,20 @@ fn rules_behind_a_callback_that_fails_at_the_end_of_an_evaluation_are_fed_all_th
     run.fit(&train, &eval, config).unwrap();
     assert_eq!(*seen.lock().unwrap(), [1, 2]);
 }
+
+#[test]
+fn a_pause_that_is_asked_for_while_an_error_is_told_does_not_pause_the_next_call() {
+    let mut unit = RecordingUnit::<u32>::new(&Transcript::new());
+    let mut run = Run::new(&mut unit)
+        .on(Event::TrainStepEnd, |state: &mut State, _: &mut RecordingUnit<u32>| -> Result<(), BoxError> {
+            state.notify("waits");
+            if state.train().steps == 1 { Err("once".into()) } else { Ok(()) }
+        })
+        .on(Event::Notice, |state: &mut State, _: &mut RecordingUnit<u32>| {
+            if state.train().steps == 1 {
+                state.stop("too late");
+            }
+        });
+    run.train(&[1, 2], Train::steps(2)).unwrap_err();
+    assert_eq!(run.train(&[1, 2], Train::steps(2)).unwrap().ended, Ended::Complete);
+}
