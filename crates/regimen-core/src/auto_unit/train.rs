@@ -42,7 +42,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
 
     fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
         // The epoch may end without a step that knew to be its last: by a cap that is lower now.
-        if self.window.has_failed_step() {
+        if self.window.stage().is_some() {
             self.drop_window("a step failed among them, and the epoch ended without it", state);
         }
         if self.window.steps() > 0 {

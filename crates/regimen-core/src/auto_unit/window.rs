@@ -75,11 +75,6 @@ impl Window {
         })
     }
 
-    /// Whether a step that failed has left gradients of its own among those held.
-    pub(super) fn has_failed_step(&self) -> bool {
-        self.step.is_some()
-    }
-
     /// Whether there is nothing to save of it.
     pub(super) fn is_lost(&self) -> bool {
         self.stage() == Some(Stage::Torn)
@@ -109,6 +104,7 @@ impl Window {
         self.weight + self.step.map_or(0.0, |step| step.weight)
     }
 
+    /// What has become of the step under way, or of one that has failed; none where there is no such step.
     pub(super) fn stage(&self) -> Option<Stage> {
         self.step.map(|step| step.stage)
     }

@@ -115,7 +115,9 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
 impl Checkpointer {
     fn start<U: AppState + ?Sized>(&mut self, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
         (self.training, self.holds_best) = (true, false);
-        if self.infinite.is_none() {
+        // A copy is made only for weights that will be looked at.
+        let looks = !self.saves_not_finite && !weight_parts(moment.unit())?.is_empty();
+        if looks && self.infinite.is_none() {
             let snapshot = self.snapshot(moment)?;
             self.infinite = Some(Arc::new(infinite(&snapshot)));
             self.spent = Some(Arc::new(snapshot));
