@@ -4,7 +4,14 @@
 //! The generator learns to turn uniform noise into points on a ring; how far they are from it is
 //! printed while it learns.
 
-use regimen::{AppState, BoxError, Event, Key, Parts, Phase, Run, State, Train, TrainUnit, from_fn};
+use regimen::callback::Event;
+use regimen::data::from_fn;
+use regimen::metric::Key;
+use regimen::run::Train;
+use regimen::saved::{AppState, Parts};
+use regimen::state::Phase;
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Run, State};
 use regimen_burn::burn::module::Module;
 use regimen_burn::burn::nn::{Linear, LinearConfig, Relu};
 use regimen_burn::burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};

@@ -1,6 +1,9 @@
 //! Fits y = ax + b to points, without any tensor library: a unit is whatever has a `train_step`.
 
-use regimen::{BoxError, Event, Run, State, Train, TrainUnit};
+use regimen::callback::Event;
+use regimen::run::Train;
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Run, State};
 
 /// A line, and how fast it learns.
 struct Line {

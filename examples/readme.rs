@@ -1,5 +1,7 @@
 use regimen::callback::EarlyStopping;
-use regimen::{BoxError, Error, EvalUnit, Fit, Key, Run, State, TrainUnit};
+use regimen::metric::Key;
+use regimen::unit::{EvalUnit, TrainUnit};
+use regimen::{BoxError, Error, Fit, Run, State};
 const LOSS: Key = Key::mean("eval/loss");
 struct Line(f64);
 impl TrainUnit for Line {

@@ -3,11 +3,12 @@
 
 use std::time::Instant;
 
+use regimen::auto_unit::EVAL_LOSS;
+use regimen::callback::{Event, Events};
+use regimen::metric::Key;
 use regimen::text::Count;
-use regimen::{
-    AutoUnit, BoxError, Callback, EVAL_LOSS, EvalUnit, Event, Events, Fit, Key, Loss, Run, State, Step, Task,
-    TrainUnit,
-};
+use regimen::unit::{EvalUnit, TrainUnit};
+use regimen::{AutoUnit, BoxError, Callback, Fit, Loss, Run, State, Step, Task};
 use regimen_burn::burn::module::Module;
 use regimen_burn::burn::nn::{Linear, LinearConfig};
 use regimen_burn::burn::optim::SgdConfig;

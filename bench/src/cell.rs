@@ -4,7 +4,12 @@ use std::fs;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use regimen::{BoxError, Event, Precision, Run, State, Train, TrainUnit, from_fn};
+use regimen::callback::Event;
+use regimen::data::from_fn;
+use regimen::engine::Precision;
+use regimen::run::Train;
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Run, State};
 
 const USAGE: &str = "usage: NETWORK BATCH PRECISION --steps N [--checkpoint] [--device NAME]";
 

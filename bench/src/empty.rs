@@ -1,6 +1,8 @@
 //! The empty step: all that is left of a run is the loop itself.
 
-use regimen::{BoxError, Callback, Error, Run, State, Train, TrainUnit};
+use regimen::run::Train;
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Callback, Error, Run, State};
 
 /// How many callbacks the cases have. Not more than 30.
 pub const CALLBACKS: [usize; 4] = [0, 1, 10, 30];

@@ -17,15 +17,17 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use regimen::callback::{LearningRateMonitor, Printer, ProgressBar};
+use regimen::callback::{Event, Every, LearningRateMonitor, Printer, ProgressBar};
 use regimen::checkpoint::Checkpointer;
+use regimen::engine::{Engine, Mode};
 use regimen::log::MetricLog;
+use regimen::metric::Goal;
+use regimen::random::{Random, keyed};
+use regimen::run::{Ended, Evaluate};
 use regimen::schedule::{Cosine, ScheduleExt, WarmUp};
 use regimen::signal::Signals;
 use regimen::text::Count;
-use regimen::{
-    AutoUnit, BoxError, Ended, Engine, Evaluate, Event, Every, Fit, Goal, Mode, Random, Run, State, keyed,
-};
+use regimen::{AutoUnit, BoxError, Fit, Run, State};
 use regimen_burn::burn::optim::AdamWConfig;
 use regimen_burn::burn::tensor::Device;
 use regimen_burn::{Burn, initialize};

@@ -1,6 +1,7 @@
 //! Text that a network makes up, one character after the other.
 
-use regimen::{BoxError, Random};
+use regimen::BoxError;
+use regimen::random::Random;
 use regimen_burn::burn::tensor::{Device, Int, Tensor};
 
 use crate::network::Transformer;

@@ -2,8 +2,10 @@
 
 use std::f64::consts::LN_2;
 
-use regimen::data::Loader;
-use regimen::{BoxError, Data, Key, Loss, State, Step, StepResults, Task};
+use regimen::auto_unit::StepResults;
+use regimen::data::{Data, Loader};
+use regimen::metric::Key;
+use regimen::{BoxError, Loss, State, Step, Task};
 use regimen_burn::Burn;
 use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use regimen_burn::burn::tensor::{Device, Int, Tensor, TensorData};

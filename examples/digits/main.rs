@@ -9,11 +9,14 @@ mod task;
 use std::process::ExitCode;
 
 use clap::Parser;
-use regimen::callback::{EarlyStopping, LearningRateMonitor, ProgressBar};
+use regimen::auto_unit::{Averaging, EVAL_LOSS};
+use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ProgressBar};
 use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
+use regimen::metric::Goal;
+use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
-use regimen::{AutoUnit, Averaging, BoxError, EVAL_LOSS, Ended, Every, Fit, Goal, Predict, Run};
+use regimen::{AutoUnit, BoxError, Fit, Run};
 use regimen_burn::burn::optim::AdamConfig;
 use regimen_burn::{Burn, initialize};
 use regimen_examples::args::Args;

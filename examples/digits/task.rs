@@ -1,7 +1,10 @@
 //! Reading digits as a task, and its loaders.
 
-use regimen::data::{Loader, map};
-use regimen::{BoxError, Data, Key, Loss, PredictTask, Random, State, Step, StepResults, Task};
+use regimen::auto_unit::{PredictTask, StepResults};
+use regimen::data::{Data, Loader, map};
+use regimen::metric::Key;
+use regimen::random::Random;
+use regimen::{BoxError, Loss, State, Step, Task};
 use regimen_burn::Burn;
 use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use regimen_burn::burn::tensor::{Device, Int, Tensor, TensorData};

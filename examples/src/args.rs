@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use crate::digits::Digits;
 use clap::Parser;
+use regimen::BoxError;
+use regimen::engine::Precision;
 use regimen::schedule::OneCycle;
 use regimen::text::Count;
-use regimen::{BoxError, Precision};
 
 /// Learns handwritten digits, and prints how well it reads some it has never seen.
 #[derive(Debug, Parser)]

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use regimen::{BoxError, Random};
+use regimen::BoxError;
+use regimen::random::Random;
 
 use crate::kills::goes_on;
 use crate::tally::Tally;

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use regimen::BoxError;
 use regimen::checkpoint::{Checkpoints, Which};
-use regimen::{BoxError, Random};
+use regimen::random::Random;
 
 use crate::tally::Tally;
 use crate::train::Training;

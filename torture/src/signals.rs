@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use regimen::{BoxError, Random};
+use regimen::BoxError;
+use regimen::random::Random;
 
 use crate::tally::Tally;
 use crate::train::Training;

@@ -13,9 +13,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use regimen::callback::Every;
 use regimen::checkpoint::{Checkpointer, Disk};
+use regimen::run::Train;
 use regimen::signal::Signals;
-use regimen::{BoxError, Every, Run, Train};
+use regimen::{BoxError, Run};
 
 use crate::unsynced::Unsynced;
 use crate::walk::Walk;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use regimen::{AppState, BoxError, State, StateDict, TrainUnit, save_parts};
+use regimen::saved::{AppState, StateDict, save_parts};
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, State};
 
 use crate::train::say;
 

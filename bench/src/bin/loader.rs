@@ -9,8 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use regimen::data::{Idx, Loader, indices};
-use regimen::{At, BoxError, Data, Epoch, Random};
+use regimen::BoxError;
+use regimen::data::{At, Data, Epoch, Idx, Loader, indices};
+use regimen::random::Random;
 use regimen_bench::{figure, median, rounds};
 
 const SIDE: usize = 28;

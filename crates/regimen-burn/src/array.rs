@@ -1,7 +1,8 @@
 //! Burn's host data as arrays of a state, and back.
 
 use burn::tensor::{BoolStore, DType, TensorData};
-use regimen_core::{Array, BoxError, Dtype};
+use regimen_core::BoxError;
+use regimen_core::saved::{Array, Dtype};
 
 #[cfg(target_endian = "big")]
 compile_error!("arrays are little-endian, and Burn's host data is in the order of the machine");

@@ -2,7 +2,8 @@
 
 use burn::tensor::kind::Autodiff;
 use burn::tensor::{Bool, Device, FloatDType, Int, Tensor};
-use regimen_core::{BoxError, ToDevice};
+use regimen_core::BoxError;
+use regimen_core::engine::ToDevice;
 
 /// A Burn device as [`ToDevice`] takes it: tensors of every kind, and tuples, arrays, `Vec` and
 /// `Option` of them, can be moved to it.

@@ -6,7 +6,9 @@ use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrSchedu
 use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, FloatDType, Tensor};
-use regimen_core::{Array, BoxError, Bucket, Engine, Mode, Precision, StateDict, group_beside};
+use regimen_core::BoxError;
+use regimen_core::engine::{Bucket, Engine, Mode, Precision, group_beside};
+use regimen_core::saved::{Array, StateDict};
 
 use crate::gradients::{self, Gradients};
 use crate::parameters::Parameters;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor, TensorData};
-use regimen_core::{BoxError, Bucket, Dtype, StateDict};
+use regimen_core::BoxError;
+use regimen_core::engine::Bucket;
+use regimen_core::saved::{Dtype, StateDict};
 
 use crate::array::{array, data};
 use crate::parameters::{Entry, Parameters};

@@ -1,14 +1,16 @@
 //! regimen's engine on [Burn](burn): any module, any optimizer, the CPU by default.
 //!
-//! [`Burn`] is the [`Engine`](regimen_core::Engine) for an [`AutoUnit`]. A plain unit, which calls
+//! [`Burn`] is the [`Engine`](regimen_core::engine::Engine) for an [`AutoUnit`]. A plain unit, which calls
 //! Burn by itself, gets the same from the parts: [`initialize`], [`place`], [`seed_step`],
 //! [`ModuleState`] and [`OptimizerState`].
 //!
-//! A batch of one's own derives [`ToDevice`](regimen_core::ToDevice). So each tensor in it is moved as the
+//! A batch of one's own derives [`ToDevice`](regimen_core::engine::ToDevice). So each tensor in it is moved as the
 //! engine wants it, in half precision too; Burn's own `to_device` would leave floats as they are:
 //!
 //! ```
-//! use regimen::{AutoUnit, BoxError, Loss, Precision, Run, Step, Task, ToDevice, Train};
+//! use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
+//! use regimen::engine::{Precision, ToDevice};
+//! use regimen::run::Train;
 //! use regimen_burn::burn::nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig};
 //! use regimen_burn::burn::optim::SgdConfig;
 //! use regimen_burn::burn::tensor::{FloatDType, Int, Tensor};

@@ -6,7 +6,8 @@ use std::fmt;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId, Parameter};
 use burn::tensor::kind::Basic;
 use burn::tensor::{Bool, ExecutionError, Int, Tensor, TensorData};
-use regimen_core::{BoxError, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::saved::{StateDict, Stateful};
 
 use crate::array::{array, data};
 use crate::parameters::Parameters;
@@ -17,7 +18,7 @@ use crate::parameters::Parameters;
 /// saved with their newest update. After loading, a parameter keeps its id, its device and whether it is frozen.
 ///
 /// ```
-/// use regimen::AppState;
+/// use regimen::saved::AppState;
 /// use regimen_burn::ModuleState;
 /// use regimen_burn::burn::nn::Linear;
 ///

@@ -6,7 +6,8 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
 use burn::tensor::{Tensor, TensorData};
 use burn_pack::{Reader, Scalar, Writer};
-use regimen_core::{Array, BoxError, Dtype, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::saved::{Array, Dtype, StateDict, Stateful};
 
 use crate::array::{array, data};
 use crate::parameters::{Entry, Parameters};

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId, Parameter};
 use burn::tensor::{Bool, DType, Int, Tensor};
-use regimen_core::{BoxError, Dtype};
+use regimen_core::BoxError;
+use regimen_core::saved::Dtype;
 
 use crate::array::dtype;
 
@@ -17,7 +18,7 @@ use crate::array::dtype;
 /// use regimen_burn::burn::nn::LinearConfig;
 /// use regimen_burn::burn::optim::AdamWConfig;
 /// use regimen_burn::{Burn, device, initialize, named};
-/// use regimen_core::any_of;
+/// use regimen_core::engine::any_of;
 ///
 /// let device = device("cpu")?;
 /// let module = initialize(7, &device, |device| LinearConfig::new(4, 2).init(device))?;

@@ -2,7 +2,8 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor};
-use regimen_core::{BoxError, Precision};
+use regimen_core::BoxError;
+use regimen_core::engine::Precision;
 
 /// In what floats are computed for `precision`; none where they stay as they are.
 ///

@@ -18,6 +18,6 @@ use burn::tensor::Tensor;
 pub fn watch<const D: usize>(path: &str, output: Tensor<D>) -> Tensor<D> {
     // What cannot be looked at is not what is looked for.
     let is_finite = || output.clone().is_finite().all().try_into_scalar::<bool>().unwrap_or(true);
-    regimen_core::note_unless_finite(path, is_finite);
+    regimen_core::engine::note_unless_finite(path, is_finite);
     output
 }

@@ -4,7 +4,8 @@ use std::mem;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Bool, Int, Tensor};
-use regimen_core::{BoxError, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::saved::{StateDict, Stateful};
 
 use crate::module_state;
 use crate::parameters::Parameters;

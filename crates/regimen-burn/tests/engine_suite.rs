@@ -6,7 +6,7 @@
 mod fixture;
 
 use fixture::OnBurn;
-use regimen_core::Precision;
+use regimen_core::engine::Precision;
 use regimen_test::engine_suite::run_all;
 
 #[test]

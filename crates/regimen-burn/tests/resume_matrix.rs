@@ -7,7 +7,7 @@
 mod fixture;
 
 use fixture::OnBurn;
-use regimen_core::Precision;
+use regimen_core::engine::Precision;
 use regimen_test::resume_matrix::{Cell, ResumeFixture, run_all};
 
 impl ResumeFixture for OnBurn {

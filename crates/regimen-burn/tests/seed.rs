@@ -5,7 +5,9 @@ use regimen_burn::burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use regimen_burn::burn::optim::SgdConfig;
 use regimen_burn::burn::tensor::{Device, Tensor};
 use regimen_burn::{Burn, ModuleState, device, initialize};
-use regimen_core::{BoxError, Engine, Mode, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::engine::{Engine, Mode};
+use regimen_core::saved::{StateDict, Stateful};
 
 #[derive(Module, Debug)]
 struct Net {

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use half::{bf16, f16};
+use regimen::BoxError;
+use regimen::saved::{Array, Dtype, Element, StateDict};
 use regimen::text::Count;
-use regimen::{Array, BoxError, Dtype, Element, StateDict};
 use serde::Serialize;
 
 use crate::output::Number;

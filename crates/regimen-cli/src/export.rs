@@ -4,9 +4,10 @@ use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use regimen::BoxError;
 use regimen::checkpoint::safetensors;
+use regimen::saved::StateDict;
 use regimen::text::Count;
-use regimen::{BoxError, StateDict};
 use serde::Serialize;
 
 use crate::{output, select};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use regimen::checkpoint::{Snapshot, Writer};
-use regimen::{Array, Dtype, StateDict};
+use regimen::saved::{Array, Dtype, StateDict};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -25,7 +25,7 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// A small generator (SplitMix64) for choices under one key: one sample, one epoch.
 ///
 /// ```
-/// use regimen_core::{Random, keyed};
+/// use regimen_core::random::{Random, keyed};
 /// let mut random = Random::new(keyed(42, "augment", 0, 17));
 /// assert!(random.below(10) < 10);
 /// ```

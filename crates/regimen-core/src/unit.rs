@@ -2,7 +2,7 @@
 
 use crate::{BoxError, State};
 
-/// Something that can be trained by [`train`](crate::train) and [`fit`](crate::fit).
+/// Something that can be trained by [`train`](crate::run::train) and [`fit`](crate::run::fit).
 ///
 /// Only [`train_step`](TrainUnit::train_step) must be written. The hooks are called before the
 /// callbacks' hooks of the same name. An error from any method ends the call of the entry point:
@@ -44,7 +44,7 @@ pub trait TrainUnit {
     }
 }
 
-/// Something that can be evaluated by [`evaluate`](crate::evaluate) and [`fit`](crate::fit).
+/// Something that can be evaluated by [`evaluate`](crate::run::evaluate) and [`fit`](crate::run::fit).
 ///
 /// Order, errors and panics as in [`TrainUnit`].
 #[diagnostic::on_unimplemented(
@@ -79,7 +79,7 @@ pub trait EvalUnit {
     }
 }
 
-/// Something that can predict, by [`predict`](crate::predict).
+/// Something that can predict, by [`predict`](crate::run::predict).
 ///
 /// Order, errors and panics as in [`TrainUnit`].
 #[diagnostic::on_unimplemented(

@@ -4,7 +4,10 @@
 mod one_weight;
 
 use one_weight::{Unit, unit, weight};
-use regimen_core::{Averaging, Engine, NonFinite, Run, Train};
+use regimen_core::Run;
+use regimen_core::auto_unit::{Averaging, NonFinite};
+use regimen_core::engine::Engine;
+use regimen_core::run::Train;
 
 #[track_caller]
 fn check(unit: Unit, batches: &[f64], expected: &str, expected_weight: f64) {
@@ -76,7 +79,7 @@ fn detecting_changes_nothing_where_all_is_finite() {
     let train = |unit: Unit| {
         let mut unit = unit.average(Averaging::swa());
         Run::new(&mut unit).train(&batches, Train::epochs(2)).unwrap();
-        regimen_core::save_parts(&mut unit).unwrap()
+        regimen_core::saved::save_parts(&mut unit).unwrap()
     };
     assert_eq!(train(unit(0.9).detect_anomaly(true)), train(unit(0.9)));
 }

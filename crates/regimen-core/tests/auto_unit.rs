@@ -2,10 +2,12 @@
 //! with what is not finite or cannot be used. The arithmetic of gradients is in the engine suite.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use regimen_core::{
-    AutoUnit, BoxError, Ended, Engine, Error, Evaluate, Every, Fit, LearningRates, Loss, Mode, NonFinite,
-    PredictTask, Run, State, Step, StepResults, TRAIN_LOSS, Task, Train,
-};
+use regimen_core::auto_unit::{NonFinite, PredictTask, StepResults, TRAIN_LOSS};
+use regimen_core::callback::Every;
+use regimen_core::engine::{Engine, Mode};
+use regimen_core::run::{Ended, Evaluate, Train};
+use regimen_core::schedule::LearningRates;
+use regimen_core::{AutoUnit, BoxError, Error, Fit, Loss, Run, State, Step, Task};
 use regimen_test::Transcript;
 use regimen_test::toy::{ToyArray, ToyEngine, ToyLinear, ToyOptimizer, ToyVars};
 
@@ -76,7 +78,11 @@ fn unit(transcript: &Transcript) -> Unit {
     let mut engine = ToyEngine::new(vars, weight, ToyOptimizer::sgd(0.0));
     let mut one = engine.module_state().unwrap();
     one.remove("weight").unwrap();
-    let array = regimen_core::Array::new(regimen_core::Dtype::F64, vec![1, 1], 1_f64.to_le_bytes().to_vec());
+    let array = regimen_core::saved::Array::new(
+        regimen_core::saved::Dtype::F64,
+        vec![1, 1],
+        1_f64.to_le_bytes().to_vec(),
+    );
     one.insert("weight", array.unwrap()).unwrap();
     engine.load_module(&one).unwrap();
     AutoUnit::new(engine, Slope { transcript: transcript.clone(), weight: 1.0 }).learning_rate(0.1)

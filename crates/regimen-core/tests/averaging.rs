@@ -6,10 +6,11 @@ mod one_weight;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use one_weight::{Unit, rows, unit, weight};
-use regimen_core::{
-    Averaging, BoxError, EVAL_LOSS, Evaluate, Every, Fit, NonFinite, Run, State, Train, load_parts,
-    load_parts_except, save_parts,
-};
+use regimen_core::auto_unit::{Averaging, EVAL_LOSS, NonFinite};
+use regimen_core::callback::Every;
+use regimen_core::run::{Evaluate, Train};
+use regimen_core::saved::{load_parts, load_parts_except, save_parts};
+use regimen_core::{BoxError, Fit, Run, State};
 
 fn averaged(unit: &mut Unit) -> f64 {
     unit.with_averaged_weights(|engine| weight(engine))
@@ -44,7 +45,7 @@ const BATCHES: [f64; 9] = [0.1, 0.3, -0.2, 0.5, 0.1, 0.1, -0.4, 0.2, 0.3];
 
 fn skips(unit: Unit) -> Unit {
     unit.accumulate(2).non_finite(NonFinite::Skip).after_backward(|engine, state: &mut State| {
-        use regimen_core::Engine;
+        use regimen_core::engine::Engine;
         if state.train().steps % 9 == 4 { engine.scale_gradients(f64::NAN) } else { Ok(()) }
     })
 }

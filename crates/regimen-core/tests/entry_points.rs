@@ -1,7 +1,10 @@
 //! Every event of every entry point, in order.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use regimen_core::{Data, Evaluate, Every, Fit, Run, Train, from_fn};
+use regimen_core::callback::Every;
+use regimen_core::data::{Data, from_fn};
+use regimen_core::run::{Evaluate, Train};
+use regimen_core::{Fit, Run};
 use regimen_test::{Recorder, RecordingUnit, Transcript};
 
 type Unit = RecordingUnit<u32>;
@@ -226,7 +229,7 @@ fn check_last(data: &impl Data<Batch = u32>, config: Train, expected: &str) {
     let transcript = Transcript::new();
     let mut unit = Unit::new(&Transcript::new());
     let shown = |state: &regimen_core::State| if state.last_in_epoch() { "last" } else { "-" }.to_owned();
-    let events = regimen_core::Events::of(&[regimen_core::Event::TrainStepStart]);
+    let events = regimen_core::callback::Events::of(&[regimen_core::callback::Event::TrainStepStart]);
     let recorder = Recorder::new(&transcript).named("").events(events).showing(shown);
     Run::new(&mut unit).callback(recorder).train(data, config).unwrap();
     transcript.assert_reads(

@@ -3,10 +3,14 @@
 
 use std::error::Error as _;
 
-use regimen_core::{
-    BoxError, Error, Evaluate, Event, Events, Every, Fit, Key, Kind, Phase, Run, State, Train, TrainUnit,
-    from_fn, once,
-};
+use regimen_core::callback::{Event, Events, Every};
+use regimen_core::data::{from_fn, once};
+use regimen_core::error::Kind;
+use regimen_core::metric::Key;
+use regimen_core::run::{Evaluate, Train};
+use regimen_core::state::Phase;
+use regimen_core::unit::TrainUnit;
+use regimen_core::{BoxError, Error, Fit, Run, State};
 use regimen_test::{Act, BadData, Call, Recorder, RecordingUnit, Transcript};
 
 type Unit = RecordingUnit<u32>;
@@ -140,7 +144,7 @@ fn a_sink_that_fails_is_named() {
 }
 
 /// Trains on `data` and returns the error's kind and text.
-fn failing_data(data: &impl regimen_core::Data<Batch = u32>, config: Train) -> (Kind, String) {
+fn failing_data(data: &impl regimen_core::data::Data<Batch = u32>, config: Train) -> (Kind, String) {
     let error = Run::new(&mut Unit::new(&Transcript::new())).train(data, config).unwrap_err();
     (error.kind(), error.to_string())
 }

@@ -1,10 +1,12 @@
 //! Parameter groups of a unit: frozen for a while, and with rates of their own.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use regimen_core::{
-    AutoUnit, BoxError, Engine, Error, LearningRates, Loss, NonFinite, Run, Step, Task, Thaw, Train, any_of,
-    load_parts, save_parts,
-};
+use regimen_core::auto_unit::{NonFinite, Thaw};
+use regimen_core::engine::{Engine, any_of};
+use regimen_core::run::Train;
+use regimen_core::saved::{load_parts, save_parts};
+use regimen_core::schedule::LearningRates;
+use regimen_core::{AutoUnit, BoxError, Error, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
 struct Regress;
@@ -32,7 +34,7 @@ fn unit() -> Unit {
 }
 
 /// Which of the two layers, and of their optimizers' states, differ between two moments.
-fn moved(unit: &mut Unit, steps: u64, run_state: &mut Option<regimen_core::StateDict>) -> [bool; 4] {
+fn moved(unit: &mut Unit, steps: u64, run_state: &mut Option<regimen_core::saved::StateDict>) -> [bool; 4] {
     let before = save_parts(unit).unwrap();
     let mut run = Run::new(unit);
     if let Some(state) = run_state {

@@ -9,10 +9,15 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use regimen_core::{
-    At, BoxError, Callback, Data, EVAL_LOSS, Ended, Epoch, Evaluate, Event, Events, Every, Fetched, Fit, Key,
-    Phase, PredictUnit, Run, Sink, State, StateDict, Train, TrainUnit,
-};
+use regimen_core::auto_unit::EVAL_LOSS;
+use regimen_core::callback::{Event, Events, Every};
+use regimen_core::data::{At, Data, Epoch, Fetched};
+use regimen_core::metric::Key;
+use regimen_core::run::{Ended, Evaluate, Sink, Train};
+use regimen_core::saved::StateDict;
+use regimen_core::state::Phase;
+use regimen_core::unit::{PredictUnit, TrainUnit};
+use regimen_core::{BoxError, Callback, Fit, Run, State};
 use regimen_test::{Act, Call, Recorder, RecordingUnit, Transcript};
 use weighted::{Unit, unit, weight};
 

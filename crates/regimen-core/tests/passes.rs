@@ -6,10 +6,14 @@ mod weighted;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use regimen_core::{
-    BoxError, EVAL_LOSS, Ended, EvalUnit, Evaluate, Event, Every, Fit, Key, LearningRates, Plateau,
-    PredictUnit, Run, Sink, State, StateDict, Train, TrainUnit,
-};
+use regimen_core::auto_unit::{EVAL_LOSS, Plateau};
+use regimen_core::callback::{Event, Every};
+use regimen_core::metric::Key;
+use regimen_core::run::{Ended, Evaluate, Sink, Train};
+use regimen_core::saved::StateDict;
+use regimen_core::schedule::LearningRates;
+use regimen_core::unit::{EvalUnit, PredictUnit, TrainUnit};
+use regimen_core::{BoxError, Fit, Run, State};
 use weighted::{Unit, unit};
 
 #[test]

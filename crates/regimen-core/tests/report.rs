@@ -4,10 +4,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use regimen_core::{
-    Best, BoxError, Callback, Error, EvalUnit, Evaluate, Event, Events, Goal, Key, Report, Run, State, Train,
-    TrainUnit,
-};
+use regimen_core::callback::{Event, Events};
+use regimen_core::metric::{Best, Goal, Key};
+use regimen_core::run::{Evaluate, Report, Train};
+use regimen_core::unit::{EvalUnit, TrainUnit};
+use regimen_core::{BoxError, Callback, Error, Run, State};
 
 const LOSS: Key = Key::mean("loss");
 

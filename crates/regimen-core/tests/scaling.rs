@@ -8,10 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use one_weight::{Unit, rows, unit, weight};
-use regimen_core::{
-    EVAL_LOSS, Engine, Every, Fit, GradientScaler, LearningRates, Phase, Plateau, Precision, Run, TRAIN_LOSS,
-    Train, load_parts, save_parts,
-};
+use regimen_core::auto_unit::{EVAL_LOSS, GradientScaler, Plateau, TRAIN_LOSS};
+use regimen_core::callback::Every;
+use regimen_core::engine::{Engine, Precision};
+use regimen_core::run::Train;
+use regimen_core::saved::{load_parts, save_parts};
+use regimen_core::schedule::LearningRates;
+use regimen_core::state::Phase;
+use regimen_core::{Fit, Run};
 
 fn scaler() -> GradientScaler {
     GradientScaler::new().initial(1024.0).growth(3.0).back_off(0.25).every(4)
@@ -195,7 +199,7 @@ fn a_plateau_looks_at_what_it_is_told_and_at_no_evaluation_outside_of_fit() {
     assert_eq!(rate(&unit), 0.1 * 0.1);
     let mut unit = impatient(Phase::Eval);
     let mut run = Run::new(&mut unit);
-    (0..3).for_each(|_| drop(run.evaluate(&[1.0], regimen_core::Evaluate::whole()).unwrap()));
+    (0..3).for_each(|_| drop(run.evaluate(&[1.0], regimen_core::run::Evaluate::whole()).unwrap()));
     drop(run);
     assert_eq!(rate(&unit), 0.1);
     let mut unit = impatient(Phase::Eval).reduce_on_plateau(Plateau::min(TRAIN_LOSS));

@@ -1,9 +1,11 @@
 //! Running statistics: steps that count for nothing, or fail, leave none.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-use regimen_core::{
-    AutoUnit, BoxError, Engine as _, Loss, NonFinite, Run, StateDict, Step, Task, Train, save_parts,
-};
+use regimen_core::auto_unit::NonFinite;
+use regimen_core::engine::Engine as _;
+use regimen_core::run::Train;
+use regimen_core::saved::{StateDict, save_parts};
+use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyCentre, ToyEngine, ToyOptimizer, ToyVars, manual_seed};
 
 type Engine = ToyEngine<Module>;
@@ -89,7 +91,7 @@ fn a_module_that_is_loaded_after_a_step_that_failed_stays_loaded() {
         let mut unit = failed(panics);
         let mut other = unit.engine().module_state().unwrap();
         other.remove("centre.running_mean").unwrap();
-        other.insert("centre.running_mean", regimen_core::Array::from_slice(&[3.0])).unwrap();
+        other.insert("centre.running_mean", regimen_core::saved::Array::from_slice(&[3.0])).unwrap();
         unit.engine_mut().load_module(&other).unwrap();
         assert_eq!(running_mean(&save_parts(&mut unit).unwrap()["module"]), 3.0);
         // From there the next call goes on: a tenth of the way from 3 to 5.

@@ -1,7 +1,10 @@
 //! Pauses and final stops, at every place from which one can come.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use regimen_core::{Ended, Evaluate, Event, Events, Every, Fit, Progress, Run, StopHandle, Train};
+use regimen_core::callback::{Event, Events, Every};
+use regimen_core::run::{Ended, Evaluate, Train};
+use regimen_core::state::{Progress, StopHandle};
+use regimen_core::{Fit, Run};
 use regimen_test::{Act, Call, Recorder, RecordingUnit, Transcript};
 
 type Unit = RecordingUnit<u32>;

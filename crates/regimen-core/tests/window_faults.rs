@@ -3,10 +3,13 @@
 
 mod weighted;
 
-use regimen_core::{
-    BoxError, Engine as _, Every, Fit, NonFinite, Report, Run, State, StateDict, TRAIN_LOSS, Train,
-    TrainUnit, load_parts, save_parts,
-};
+use regimen_core::auto_unit::{NonFinite, TRAIN_LOSS};
+use regimen_core::callback::Every;
+use regimen_core::engine::Engine as _;
+use regimen_core::run::{Report, Train};
+use regimen_core::saved::{StateDict, load_parts, save_parts};
+use regimen_core::unit::TrainUnit;
+use regimen_core::{BoxError, Fit, Run, State};
 use weighted::{Engine, Unit, moved, unit, weight};
 
 const DATA: [(f64, f64); 4] = [(0.25, 1.0), (0.5, 1.0), (1.0, 1.0), (0.25, 1.0)];
@@ -69,7 +72,7 @@ fn a_window_with_a_failed_step_is_dropped_where_the_epoch_ends_without_that_step
 /// Makes all losses equal, so that a step is not known again by its loss.
 fn zero_weight(unit: &mut Unit) {
     let mut zero = StateDict::new();
-    zero.insert("w", regimen_core::Array::from_slice(&[0.0])).unwrap();
+    zero.insert("w", regimen_core::saved::Array::from_slice(&[0.0])).unwrap();
     unit.engine_mut().load_module(&zero).unwrap();
 }
 

@@ -5,10 +5,10 @@ mod weighted;
 
 use std::mem;
 
-use regimen_core::{
-    AutoUnit, BoxError, Ended, Fit, Loss, NonFinite, Run, State, Step, TRAIN_LOSS, TRAIN_SKIPPED, Task,
-    Train, Unreached, load_parts, save_parts,
-};
+use regimen_core::auto_unit::{NonFinite, TRAIN_LOSS, TRAIN_SKIPPED, Unreached};
+use regimen_core::run::{Ended, Train};
+use regimen_core::saved::{load_parts, save_parts};
+use regimen_core::{AutoUnit, BoxError, Fit, Loss, Run, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars};
 use weighted::{Engine, Unit, moved, unit, weight};
 
@@ -101,7 +101,7 @@ fn a_window_never_goes_into_another_run() {
 /// The gradient of the step after `n` is NaN behind a finite loss, as that of the square root of 0 is.
 fn nan_gradient(unit: Unit, n: u64) -> Unit {
     unit.after_backward(move |engine: &mut Engine, state: &mut State| match state.train().steps == n {
-        true => regimen_core::Engine::scale_gradients(engine, f64::NAN),
+        true => regimen_core::engine::Engine::scale_gradients(engine, f64::NAN),
         false => Ok(()),
     })
 }
@@ -254,7 +254,7 @@ fn a_step_that_fails_behind_its_update_is_counted() {
 fn an_evaluation_batch_of_weight_zero_is_not_looked_at() {
     let mut unit = unit();
     let report = Run::new(&mut unit).fit(&[(0.0, 1.0)], &[(1.0, 4.0), (f64::NAN, 0.0)], Fit::epochs(1));
-    let loss = report.unwrap().metric(&regimen_core::EVAL_LOSS);
+    let loss = report.unwrap().metric(&regimen_core::auto_unit::EVAL_LOSS);
     assert_eq!(loss, Some(weight(&unit)));
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         let bare = parts.iter().filter(|part| part.with.is_none());
         let bounds = bare.map(|Part { field, .. }| -> WherePredicate {
             let ty = &field.ty;
-            parse_quote!(#ty: ::regimen::Stateful)
+            parse_quote!(#ty: ::regimen::saved::Stateful)
         });
         generics.make_where_clause().predicates.extend(bounds);
     }
@@ -34,10 +34,10 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     Ok(quote! {
         #[automatically_derived]
-        impl #impl_generics ::regimen::AppState for #name #type_generics #where_clause {
+        impl #impl_generics ::regimen::saved::AppState for #name #type_generics #where_clause {
             fn visit(
                 &mut self,
-                parts: &mut dyn ::regimen::Parts,
+                parts: &mut dyn ::regimen::saved::Parts,
             ) -> ::core::result::Result<(), ::regimen::BoxError> {
                 #(#calls)*
                 ::core::result::Result::Ok(())

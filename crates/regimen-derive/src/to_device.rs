@@ -30,7 +30,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let bounds = moved.iter().map(|field| -> WherePredicate {
         let ty = &field.ty;
         // The span is that of the type, where the compiler then says that it cannot be moved.
-        let bound = quote_spanned!(ty.span() => #ty: ::regimen::ToDevice<__Device>);
+        let bound = quote_spanned!(ty.span() => #ty: ::regimen::engine::ToDevice<__Device>);
         parse_quote!(#bound)
     });
     generics.make_where_clause().predicates.extend(bounds);
@@ -38,7 +38,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let (_, type_generics, _) = input.generics.split_for_impl();
     Ok(quote! {
         #[automatically_derived]
-        impl #impl_generics ::regimen::ToDevice<__Device> for #name #type_generics #where_clause {
+        impl #impl_generics ::regimen::engine::ToDevice<__Device> for #name #type_generics #where_clause {
             #[allow(unused_variables)]
             fn move_to(
                 self,
@@ -62,7 +62,7 @@ fn arm<'a>(path: &TokenStream, fields: &'a Fields, moved: &mut Vec<&'a Field>) -
             gives.push(quote!(#member: #part));
         } else {
             moved.push(field);
-            gives.push(quote!(#member: ::regimen::ToDevice::move_to(#part, device)?));
+            gives.push(quote!(#member: ::regimen::engine::ToDevice::move_to(#part, device)?));
         }
     }
     Ok(quote!(#path { #(#takes),* } => ::core::result::Result::Ok(#path { #(#gives),* }),))

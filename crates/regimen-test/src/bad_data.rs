@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use regimen_core::{At, BoxError, Data, Epoch, Fetched};
+use regimen_core::BoxError;
+use regimen_core::data::{At, Data, Epoch, Fetched};
 
 use crate::act::panics;
 
@@ -13,7 +14,7 @@ use crate::act::panics;
 /// called again goes on. A fetch that fails has taken no batch.
 ///
 /// ```
-/// use regimen_core::{Train, train};
+/// use regimen_core::run::{Train, train};
 /// use regimen_test::{BadData, RecordingUnit, Transcript};
 ///
 /// let data = BadData::new([1, 2, 3]).fail_at(2);

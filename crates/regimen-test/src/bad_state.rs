@@ -1,6 +1,7 @@
 //! State that cannot be saved, or not be loaded.
 
-use regimen_core::{BoxError, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::saved::{StateDict, Stateful};
 
 /// A number whose saving, checking or loading fails as `fault` says, with `told to fail`.
 #[derive(Clone, Debug)]

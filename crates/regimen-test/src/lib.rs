@@ -4,7 +4,7 @@
 //!   a test is a run and the text that came of it.
 //! * [`Act`] makes either of them fail, panic, stop, finish or notify at the n-th call;
 //!   [`BadData`], [`BadState`] and [`FullDisk`] fail in the places where those cannot.
-//! * [`toy`] is a small tensor library with an [`Engine`](regimen_core::Engine), to run
+//! * [`toy`] is a small tensor library with an [`Engine`](regimen_core::engine::Engine), to run
 //!   [`AutoUnit`](regimen_core::AutoUnit) and tasks without a real one.
 //! * [`engine_suite`] holds any engine to the contract of the seam.
 //! * `resume_matrix`, with the feature `resume-matrix`, pauses runs on it everywhere and finishes

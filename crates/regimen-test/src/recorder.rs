@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use regimen_core::{BoxError, Callback, Error, Event, Events, State};
+use regimen_core::callback::{Event, Events};
+use regimen_core::{BoxError, Callback, Error, State};
 
 use crate::act::Plan;
 use crate::{Act, Transcript};
@@ -14,7 +15,9 @@ use crate::{Act, Transcript};
 /// The event `train step end` is the word `cb.train_step_end`; a failure is `cb.error(Kind)`.
 ///
 /// ```
-/// use regimen_core::{Event, Events, Run, Train};
+/// use regimen_core::callback::{Event, Events};
+/// use regimen_core::Run;
+/// use regimen_core::run::Train;
 /// use regimen_test::{Act, Recorder, RecordingUnit, Transcript};
 ///
 /// let transcript = Transcript::new();

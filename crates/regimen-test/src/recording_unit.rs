@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-use regimen_core::{AppState, BoxError, EvalUnit, Parts, PredictUnit, State, TrainUnit};
+use regimen_core::saved::{AppState, Parts};
+use regimen_core::unit::{EvalUnit, PredictUnit, TrainUnit};
+use regimen_core::{BoxError, State};
 
 use crate::act::Plan;
 use crate::{Act, Transcript};
@@ -18,7 +20,8 @@ use crate::{Act, Transcript};
 /// What it saves, as the part `steps`, is how many steps of any kind it was asked for.
 ///
 /// ```
-/// use regimen_core::{Fit, fit};
+/// use regimen_core::Fit;
+/// use regimen_core::run::fit;
 /// use regimen_test::{Act, Call, RecordingUnit, Transcript};
 ///
 /// let transcript = Transcript::new();

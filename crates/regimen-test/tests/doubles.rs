@@ -4,10 +4,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regimen_core::{
-    AppState, BoxError, Ended, Evaluate, Event, Events, Kind, Parts, Predict, Run, State, Train, load_parts,
-    predict, save_parts,
-};
+use regimen_core::callback::{Event, Events};
+use regimen_core::error::Kind;
+use regimen_core::run::{Ended, Evaluate, Predict, Train, predict};
+use regimen_core::saved::{AppState, Parts, load_parts, save_parts};
+use regimen_core::{BoxError, Run, State};
 use regimen_test::{Act, BadData, BadState, Call, Fault, Recorder, RecordingUnit, Transcript};
 
 /// Trains twice over three batches, told to `act` at the second step end, and compares how each

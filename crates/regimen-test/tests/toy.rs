@@ -2,7 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regimen_core::{Array, BoxError, Dtype, Engine, Mode, StateDict, ToDevice};
+use regimen_core::BoxError;
+use regimen_core::engine::{Engine, Mode, ToDevice};
+use regimen_core::saved::{Array, Dtype, StateDict};
 use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
 type Operation = fn(&ToyArray, &ToyArray) -> ToyArray;

@@ -1,6 +1,7 @@
 //! Buffers as they were before a step.
 
-use regimen_core::{BoxError, group_beside};
+use regimen_core::BoxError;
+use regimen_core::engine::group_beside;
 use tch::Tensor;
 
 use crate::failure::failure;

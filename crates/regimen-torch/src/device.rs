@@ -1,6 +1,7 @@
 //! Devices by name, and batches on them.
 
-use regimen_core::{BoxError, ToDevice};
+use regimen_core::BoxError;
+use regimen_core::engine::ToDevice;
 use tch::{Cuda, Device, Tensor};
 
 use crate::failure::failure;

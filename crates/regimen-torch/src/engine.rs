@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use regimen_core::{BoxError, Bucket, Engine, Mode, Precision, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::engine::{Bucket, Engine, Mode, Precision};
+use regimen_core::saved::{StateDict, Stateful};
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 

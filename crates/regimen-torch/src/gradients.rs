@@ -1,6 +1,8 @@
 //! Held gradients: libtorch keeps each with its parameter.
 
-use regimen_core::{BoxError, Bucket, StateDict};
+use regimen_core::BoxError;
+use regimen_core::engine::Bucket;
+use regimen_core::saved::StateDict;
 use tch::{Device, Kind, Tensor};
 
 use crate::array::{array, tensor};

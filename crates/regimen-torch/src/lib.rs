@@ -1,6 +1,6 @@
 //! regimen's engine on libtorch: PyTorch's kernels, its optimizers, its model files.
 //!
-//! [`Torch`] is the [`Engine`](regimen_core::Engine) for an [`AutoUnit`], over any model that keeps
+//! [`Torch`] is the [`Engine`](regimen_core::engine::Engine) for an [`AutoUnit`], over any model that keeps
 //! its parameters in a [`VarStore`](tch::nn::VarStore). A plain unit, which calls tch by itself, gets
 //! the same from the parts: [`initialize`], [`place`], [`seed_step`], [`ModuleState`] and
 //! [`Optim`], an optimizer whose state can be saved.
@@ -18,8 +18,10 @@
 //! use regimen::checkpoint::{Checkpointer, load_parts_from};
 //! use regimen::data::Loader;
 //! use regimen::signal::Signals;
-//! use regimen::{AutoUnit, BoxError, Every, Loss, Run, Step, Task, Train};
-//! use regimen_torch::tch::nn::{self, Module, Path};
+//! use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
+//! use regimen::callback::Every;
+//! use regimen::run::Train;
+//! use regimen_torch::tch::nn::{Module, Path, self};
 //! use regimen_torch::tch::{Reduction, Tensor};
 //! use regimen_torch::{Adam, Torch, device, failure, initialize};
 //!
@@ -82,13 +84,16 @@
 //! }
 //! ```
 //!
-//! A batch of one's own derives [`ToDevice`](regimen_core::ToDevice), and is moved with every tensor in it,
+//! A batch of one's own derives [`ToDevice`](regimen_core::engine::ToDevice), and is moved with every tensor in it,
 //! whatever the precision. tch's tensors are not `Clone`, so batches come of a loader's `collate`, or of
-//! [`from_fn`](regimen_core::from_fn):
+//! [`from_fn`](regimen_core::data::from_fn):
 //!
 //! ```
-//! use regimen::{AutoUnit, BoxError, Loss, Precision, Run, Step, Task, ToDevice, Train, from_fn};
-//! use regimen_torch::tch::nn::{self, Linear, Module};
+//! use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
+//! use regimen::engine::{Precision, ToDevice};
+//! use regimen::run::Train;
+//! use regimen::data::from_fn;
+//! use regimen_torch::tch::nn::{Linear, Module, self};
 //! use regimen_torch::tch::{Kind, Tensor};
 //! use regimen_torch::{Sgd, Torch, device, initialize};
 //!

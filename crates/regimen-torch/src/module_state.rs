@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use regimen_core::{BoxError, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::saved::{StateDict, Stateful};
 use tch::nn::VarStore;
 
 use crate::array::{array, dtype, shape, tensor};
@@ -15,7 +16,7 @@ use crate::parameters::{Parameters, mismatch};
 /// `state_dict()` of the same model is there, both ways.
 ///
 /// ```
-/// use regimen::AppState;
+/// use regimen::saved::AppState;
 /// use regimen_torch::tch::nn::VarStore;
 /// use regimen_torch::{ModuleState, Optim};
 ///
@@ -91,8 +92,7 @@ pub(crate) fn check(parameters: &Parameters, dict: &StateDict) -> Result<(), Box
 
 #[cfg(test)]
 mod tests {
-    use tch::nn;
-    use tch::{Device, Kind, Tensor};
+    use tch::{Device, Kind, Tensor, nn};
 
     use super::*;
 

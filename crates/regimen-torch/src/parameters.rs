@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use regimen_core::{Array, BoxError, Dtype, StateDict};
+use regimen_core::saved::{Array, Dtype, StateDict};
+use regimen_core::BoxError;
 use tch::Tensor;
 use tch::nn::VarStore;
 
@@ -122,7 +123,7 @@ fn address(tensor: &Tensor) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use tch::nn::{self, Init};
+    use tch::nn::{Init, self};
     use tch::{Device, Kind};
 
     use super::*;

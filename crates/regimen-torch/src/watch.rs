@@ -19,6 +19,6 @@ pub fn watch(path: &str, output: Tensor) -> Tensor {
     // What cannot be looked at is not what is looked for.
     let is_finite =
         || !matches!(output.f_isfinite().and_then(|each| each.f_all()?.f_int64_value(&[])), Ok(0));
-    regimen_core::note_unless_finite(path, is_finite);
+    regimen_core::engine::note_unless_finite(path, is_finite);
     output
 }

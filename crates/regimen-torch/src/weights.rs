@@ -1,6 +1,7 @@
 //! Parameters and buffers beside those of the model.
 
-use regimen_core::{BoxError, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::saved::{StateDict, Stateful};
 use tch::Tensor;
 
 use crate::array::{array, dtype, shape, tensor};

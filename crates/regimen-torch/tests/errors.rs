@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use regimen::{AutoUnit, BoxError, Kind, Loss, Run, Step, Task, ToDevice, Train, from_fn};
-use regimen_torch::tch::nn::{self, Init, Module};
-use regimen_torch::tch::{self, Device, Tensor};
+use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
+use regimen::error::Kind;
+use regimen::engine::ToDevice;
+use regimen::run::Train;
+use regimen::data::from_fn;
+use regimen_torch::tch::nn::{Init, Module, self};
+use regimen_torch::tch::{Device, Tensor, self};
 use regimen_torch::{Sgd, Torch, TorchDevice, device, failure, initialize};
 
 /// What the task does in its third step.

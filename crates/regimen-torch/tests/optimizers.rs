@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use regimen_core::{Engine, StateDict, Stateful};
+use regimen_core::engine::Engine;
+use regimen_core::saved::{StateDict, Stateful};
 use regimen_torch::tch::nn::VarStore;
 use regimen_torch::tch::{Device, Kind, Tensor, no_grad, set_num_threads};
 use regimen_torch::{Adam, Algorithm, ModuleState, Optim, RmsProp, Sgd, Torch};

@@ -7,7 +7,7 @@
 mod fixture;
 
 use fixture::OnTorch;
-use regimen_core::Precision;
+use regimen_core::engine::Precision;
 use regimen_test::resume_matrix::{Cell, run_all};
 
 #[test]

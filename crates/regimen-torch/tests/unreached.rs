@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use regimen_core::{Engine, Mode};
+use regimen_core::engine::{Engine, Mode};
 use regimen_torch::tch::nn::Init;
 use regimen_torch::tch::{Device, Kind, Tensor};
 use regimen_torch::{Sgd, Torch, initialize};

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use regimen::checkpoint::safetensors::{load_file, write};
-use regimen_core::{Engine, Mode};
-use regimen_torch::tch::nn::{self, Module, ModuleT, RNN, RNNConfig};
+use regimen_core::engine::{Engine, Mode};
+use regimen_torch::tch::nn::{Module, ModuleT, RNN, RNNConfig, self};
 use regimen_torch::tch::{Device, Tensor, no_grad, set_num_threads};
 use regimen_torch::{Sgd, Torch, initialize};
 

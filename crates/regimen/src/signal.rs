@@ -6,13 +6,13 @@ mod unix;
 
 use std::io;
 
-use regimen_core::StopHandle;
+use regimen_core::state::StopHandle;
 
 /// Pauses a run when the process is told to end, for as long as it lives.
 ///
 /// SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 ask the run to pause with the signal's name as the reason:
 /// the step under way is finished, the saver saves, and the report says
-/// [`Paused("SIGTERM")`](regimen_core::Ended::Paused). A second SIGINT ends the process at once,
+/// [`Paused("SIGTERM")`](regimen_core::run::Ended::Paused). A second SIGINT ends the process at once,
 /// with exit status 130; a checkpoint half written then is not there, those before are.
 ///
 /// The same signal within half a second is one: `timeout`, terminals and launchers deliver it to a
@@ -27,7 +27,9 @@ use regimen_core::StopHandle;
 ///
 /// ```
 /// use regimen::signal::Signals;
-/// # use regimen::{BoxError, Report, Run, Train, TrainUnit};
+/// # use regimen::{BoxError, Run};
+/// # use regimen::run::{Report, Train};
+/// # use regimen::unit::TrainUnit;
 /// # fn example<U: TrainUnit<Batch = u64>>(mut run: Run<'_, U>, data: Vec<u64>) -> Result<Report, BoxError> {
 /// let _signals = Signals::pause(&run.stop_handle())?;
 /// let report = run.train(&data, Train::epochs(10))?;

@@ -2,7 +2,8 @@
 #![cfg(feature = "derive")]
 #![allow(clippy::unwrap_used)]
 
-use regimen::{AppState, BoxError, StateDict, Stateful, load_parts, save_parts};
+use regimen::BoxError;
+use regimen::saved::{AppState, StateDict, Stateful, load_parts, save_parts};
 
 /// The names of the parts of `unit`, after all of them went out and in again.
 #[track_caller]

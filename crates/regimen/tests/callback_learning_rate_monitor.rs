@@ -2,10 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
+use regimen::callback::Every;
 use regimen::callback::LearningRateMonitor;
 use regimen::log::MetricLog;
+use regimen::run::Train;
+use regimen::schedule::LearningRates;
 use regimen::schedule::StepDecay;
-use regimen::*;
+use regimen::state::Phase;
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Run, State};
 
 /// Two groups; the rate of the first is halved at every second update.
 struct Unit(StepDecay, u64);

@@ -6,8 +6,13 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use regimen::callback::Event;
 use regimen::callback::ProgressBar;
-use regimen::*;
+use regimen::data::{Rank, from_fn};
+use regimen::metric::Key;
+use regimen::run::Train;
+use regimen::unit::{EvalUnit, TrainUnit};
+use regimen::{BoxError, Fit, Run, State};
 
 const LOSS: Key = Key::mean("loss");
 

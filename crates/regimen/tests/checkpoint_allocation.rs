@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use regimen::checkpoint::safetensors::{read, write};
 use regimen::checkpoint::{Checkpoint, SimDisk, Snapshot, Store, Writer};
-use regimen::{Array, StateDict};
+use regimen::saved::{Array, StateDict};
 
 /// Property-test cases of each reader. The environment variable `REGIMEN_CASES` overrides it.
 const CASES: u32 = 100_000;

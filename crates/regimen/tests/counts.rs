@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use regimen::callback::{EarlyStopping, TimeLimit};
+use regimen::auto_unit::{Averaging, EVAL_LOSS, GradientScaler, Plateau};
+use regimen::callback::{EarlyStopping, Every, TimeLimit};
 use regimen::data::Loader;
-use regimen::{
-    AutoUnit, Averaging, BoxError, Dtype, EVAL_LOSS, Every, Fit, GradientScaler, Loss, MAX_COUNT, Plateau,
-    Precision, Report, Run, StateDict, Step, Task, load_parts, save_parts,
-};
+use regimen::engine::Precision;
+use regimen::run::Report;
+use regimen::saved::{Dtype, MAX_COUNT, StateDict, load_parts, save_parts};
+use regimen::{AutoUnit, BoxError, Fit, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
 struct Line;
@@ -73,7 +74,7 @@ fn no_number_at_the_end_of_its_range_overflows() {
                 let mut numbers: Vec<u64> = array.to_vec().unwrap();
                 numbers[at] = value;
                 let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-                let array = regimen::Array::new(Dtype::U64, array.shape().to_vec(), bytes).unwrap();
+                let array = regimen::saved::Array::new(Dtype::U64, array.shape().to_vec(), bytes).unwrap();
                 let mut saved = saved.clone();
                 let dict = saved.get_mut(part).unwrap();
                 drop(dict.remove(name).unwrap());

@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use regimen::data::{At, Data, Epoch, Position, Rank};
 use regimen::data::{
     Csv, Dataset, Idx, Lines, Loader, Reader, SampleError, Sampler, Stream, StreamAt, StreamLoader, indices,
     prefetched, take,
 };
 #[cfg(feature = "mmap")]
 use regimen::data::{TokenFile, TokenWidth};
-use regimen::{At, BoxError, Data, Epoch, Position, Rank, Run, State, Train, TrainUnit};
+use regimen::run::Train;
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Run, State};
 
 const WORKERS: [usize; 4] = [0, 1, 2, 8];
 

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use regimen::Position;
-use regimen::data::{Idx, Lines, Reader, Stream, StreamAt};
+use regimen::data::{Idx, Lines, Position, Reader, Stream, StreamAt};
 
 fn file(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.path().join(name);

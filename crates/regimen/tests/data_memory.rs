@@ -5,8 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use regimen::data::{Loader, indices};
-use regimen::{At, Data, Epoch};
+use regimen::data::{At, Data, Epoch, Loader, indices};
 
 struct Counting;
 

@@ -1,8 +1,9 @@
 //! Several sources as one: what comes when, and that an epoch is gone on with anywhere.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
-use regimen::data::{AllBatches, Loader, Mix, Stopping, indices};
-use regimen::{At, Data, Epoch, Fetched, Position, from_fn};
+use regimen::data::{
+    AllBatches, At, Data, Epoch, Fetched, Loader, Mix, Position, Stopping, from_fn, indices,
+};
 
 use Stopping::{AllExhausted, RestartUntilAllExhausted, SmallestExhausted, WrapAround};
 

@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use proptest::prelude::*;
-use regimen::data::{Collator, Loader, Padded, Sampler, Samples, indices};
-use regimen::{At, Data, Epoch, Rank};
+use regimen::data::{At, Collator, Data, Epoch, Loader, Padded, Rank, Sampler, Samples, indices};
 
 const WORKERS: [usize; 4] = [0, 1, 2, 8];
 const PREFETCH: [usize; 3] = [0, 1, 4];

@@ -5,14 +5,16 @@
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
+use regimen::callback::Event;
 use regimen::data::{
-    AllBatches, Dataset, Lines, Loader, Mix, Padded, Sampler, Stopping, Stream, StreamAt, StreamLoader,
-    indices, map, prefetched, stream, take, timed,
+    AllBatches, Data, Dataset, DynData, Lines, Loader, Mix, Padded, Rank, Sampler, Stopping, Stream,
+    StreamAt, StreamLoader, counted, from_fn, indices, map, prefetched, stream, take, timed,
 };
-use regimen::{
-    Array, BoxError, Data, DynData, Event, Phase, Rank, Run, State, StateDict, Train, TrainUnit, counted,
-    from_fn,
-};
+use regimen::run::Train;
+use regimen::saved::{Array, StateDict};
+use regimen::state::Phase;
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Run, State};
 
 type Batches<T> = Box<dyn DynData<Vec<T>> + Send + Sync>;
 

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use proptest::prelude::*;
-use regimen::data::{Lines, Stream, StreamLoader, map, prefetched, stream, take, timed};
-use regimen::{At, Data, Epoch, Fetched, Position, Rank};
+use regimen::data::{
+    At, Data, Epoch, Fetched, Lines, Position, Rank, Stream, StreamLoader, map, prefetched, stream, take,
+    timed,
+};
 
 type Batch = (Vec<u64>, Vec<u64>);
 

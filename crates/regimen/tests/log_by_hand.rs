@@ -4,11 +4,14 @@
 use std::fs;
 use std::path::Path;
 
+use regimen::callback::Every;
 use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
-use regimen::{
-    AppState, BoxError, EvalUnit, Evaluate, Every, Key, Parts, Run, State, Train, TrainUnit, Which,
-};
+use regimen::metric::Key;
+use regimen::run::{Evaluate, Train, Which};
+use regimen::saved::{AppState, Parts};
+use regimen::unit::{EvalUnit, TrainUnit};
+use regimen::{BoxError, Run, State};
 
 struct Sum(f64);
 

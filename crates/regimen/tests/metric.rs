@@ -1,13 +1,14 @@
 //! Accuracy and the confusion matrix against plain recounts, and in parts against the whole.
 
+use regimen::BoxError;
 use regimen::metric::{Accuracy, ConfusionMatrix, argmax};
-use regimen::{BoxError, Stateful};
+use regimen::saved::Stateful;
 
 const CLASSES: usize = 5;
 
 /// Pseudo-random logits with many ties, and targets.
 fn samples(count: usize, seed: u64) -> (Vec<f32>, Vec<usize>) {
-    let mut random = regimen::Random::new(seed);
+    let mut random = regimen::random::Random::new(seed);
     let logits = (0..count * CLASSES).map(|_| random.below(4) as f32 - 1.5).collect();
     let targets = (0..count).map(|_| random.below(CLASSES as u64) as usize).collect();
     (logits, targets)

@@ -7,8 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use regimen::callback::{Event, Every};
+use regimen::data::Rank;
 use regimen::log::{Existing, Failure, MetricLog, MetricSink, Record};
-use regimen::*;
+use regimen::metric::{Key, Metric};
+use regimen::run::{Evaluate, Report, Train};
+use regimen::saved::StateDict;
+use regimen::unit::{EvalUnit, TrainUnit};
+use regimen::{BoxError, Callback, Error, Fit, Run, State};
 use tempfile::TempDir;
 
 const LOSS: Key = Key::mean("loss");

@@ -7,9 +7,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use regimen::callback::{Event, Every};
 use regimen::checkpoint::Checkpointer;
 use regimen::log::{Existing, MetricLog};
-use regimen::{AppState, BoxError, Error, Event, Every, Key, Run, State, StateDict, Train, TrainUnit};
+use regimen::metric::Key;
+use regimen::run::Train;
+use regimen::saved::{AppState, StateDict};
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Error, Run, State};
 
 /// Logs a number that depends on all steps before, and two names, one of several lines.
 #[derive(AppState)]

@@ -5,9 +5,13 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use regimen::callback::Event;
 use regimen::checkpoint::Checkpointer;
 use regimen::log::OutputFile;
-use regimen::{AppState, BoxError, Ended, Error, Evaluate, Event, Parts, PredictUnit, Report, Run, State};
+use regimen::run::{Ended, Evaluate, Report};
+use regimen::saved::{AppState, Parts};
+use regimen::unit::PredictUnit;
+use regimen::{BoxError, Error, Run, State};
 
 struct Squares;
 

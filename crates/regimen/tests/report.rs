@@ -6,8 +6,13 @@
 use std::sync::Arc;
 
 use regimen::callback::EarlyStopping;
+use regimen::callback::Every;
 use regimen::checkpoint::{Checkpointer, SimDisk};
-use regimen::*;
+use regimen::metric::{Goal, Key};
+use regimen::run::{Evaluate, Report, Train};
+use regimen::saved::AppState;
+use regimen::unit::{EvalUnit, TrainUnit};
+use regimen::{BoxError, Fit, Run, State};
 
 const LOSS: Key = Key::mean("loss");
 

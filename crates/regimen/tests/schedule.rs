@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail and report as tests do")]
 
+use regimen::BoxError;
+use regimen::schedule::Schedule;
 use regimen::schedule::*;
-use regimen::{BoxError, Schedule};
 
 /// Written by `reference/schedules.py`: schedule, count, rate.
 const PYTORCH: &str = include_str!("reference/schedules.csv");

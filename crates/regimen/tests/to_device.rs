@@ -8,8 +8,11 @@ use std::fmt::Debug;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use regimen::data::{AllBatches, BatchOfEach, Mix, Padded, Stacked};
-use regimen::{AutoUnit, BoxError, Data, Loss, Run, Step, Task, ToDevice, Train, TrainUnit};
+use regimen::data::{AllBatches, BatchOfEach, Data, Mix, Padded, Stacked};
+use regimen::engine::ToDevice;
+use regimen::run::Train;
+use regimen::unit::TrainUnit;
+use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
 /// Moves parts from wherever they are, and refuses 13.

@@ -11,7 +11,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use regimen::{BoxError, Random};
+use regimen::BoxError;
+use regimen::random::Random;
 
 use super::child::{READERS, Verdict};
 use super::subject::{all, controls};

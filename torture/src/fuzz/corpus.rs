@@ -1,6 +1,6 @@
 //! Whole files of one kind, and what the fuzz makes of them.
 
-use regimen::Random;
+use regimen::random::Random;
 
 use super::mutate::{mutated, pick};
 

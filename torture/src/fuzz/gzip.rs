@@ -5,7 +5,8 @@ use std::io::{BufRead, Read, Write};
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use regimen::{BoxError, Random};
+use regimen::BoxError;
+use regimen::random::Random;
 
 use super::corpus::{Corpus, Drawn};
 

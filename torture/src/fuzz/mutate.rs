@@ -1,6 +1,6 @@
 //! How a file is changed: a few changes of the kinds that damage and malice make.
 
-use regimen::Random;
+use regimen::random::Random;
 
 /// No file grows beyond this.
 const LONGEST: usize = 64 * 1024;

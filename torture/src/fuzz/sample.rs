@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use regimen::{BoxError, Random};
+use regimen::BoxError;
+use regimen::random::Random;
 
 use super::trial::Fault;
 

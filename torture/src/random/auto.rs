@@ -1,10 +1,11 @@
 //! An `AutoUnit` on the toy engine, with every one of its hooks a point that can fail.
 
+use regimen::auto_unit::{GradientScaler, NonFinite, PredictTask, StepResults};
+use regimen::engine::{Mode, Precision};
+use regimen::metric::Key;
 use regimen::schedule::Cosine;
-use regimen::{
-    AutoUnit, BoxError, GradientScaler, Key, Loss, Mode, NonFinite, Phase, Precision, PredictTask, State,
-    Step, StepResults, Task,
-};
+use regimen::state::Phase;
+use regimen::{AutoUnit, BoxError, Loss, State, Step, Task};
 use regimen_test::toy::{
     ToyArray, ToyCentre, ToyDropout, ToyEngine, ToyLinear, ToyOptimizer, ToyVars, manual_seed,
 };

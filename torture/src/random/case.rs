@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use regimen::{Averaging, Evaluate, Every, Fit, Plateau, Thaw, Train};
+use regimen::Fit;
+use regimen::auto_unit::{Averaging, Plateau, Thaw};
+use regimen::callback::Every;
+use regimen::run::{Evaluate, Train};
 
 /// A run, and what disturbs it.
 #[derive(Clone, Debug)]

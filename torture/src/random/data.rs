@@ -1,6 +1,7 @@
 //! The data of a case, which may fail.
 
-use regimen::{At, BoxError, Data, Epoch, Fetched, Position};
+use regimen::BoxError;
+use regimen::data::{At, Data, Epoch, Fetched, Position};
 
 use super::case::{Item, Reading};
 use super::world::{Place, Shared};

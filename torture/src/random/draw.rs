@@ -1,6 +1,9 @@
 //! How a case is drawn from its seed.
 
-use regimen::{Averaging, EVAL_LOSS, Every, Phase, Plateau, Random, TRAIN_LOSS, Thaw, keyed};
+use regimen::auto_unit::{Averaging, EVAL_LOSS, Plateau, TRAIN_LOSS, Thaw};
+use regimen::callback::Every;
+use regimen::random::{Random, keyed};
+use regimen::state::Phase;
 
 use super::case::{Act, Between, Call, Case, Item, Limit, Rate, Reading, Settings, Strike};
 

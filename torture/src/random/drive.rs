@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use regimen::callback::EarlyStopping;
-use regimen::{
-    AppState, BoxError, EVAL_LOSS, Ended, Error, EvalUnit, Event, Phase, PredictUnit, Report, Run, StateDict,
-    TrainUnit, load_parts, save_parts,
-};
+use regimen::auto_unit::EVAL_LOSS;
+use regimen::callback::{EarlyStopping, Event};
+use regimen::run::{Ended, Report};
+use regimen::saved::{AppState, StateDict, load_parts, save_parts};
+use regimen::state::Phase;
+use regimen::unit::{EvalUnit, PredictUnit, TrainUnit};
+use regimen::{BoxError, Error, Run};
 
 use super::auto::auto;
 use super::case::{Act, Between, Call, Case, Item};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use regimen::{Array, StateDict};
+use regimen::saved::{Array, StateDict};
 
 use super::world::Seen;
 

@@ -1,6 +1,8 @@
 //! The passes by hand of a case, each of which must be over its own data from its beginning.
 
-use regimen::{EVAL_LOSS, Evaluate, Phase};
+use regimen::auto_unit::EVAL_LOSS;
+use regimen::run::Evaluate;
+use regimen::state::Phase;
 
 use super::case::{Item, resumable};
 use super::drive::{Process, Subject};

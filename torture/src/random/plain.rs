@@ -1,8 +1,12 @@
 //! A unit written by hand, whose steps change nothing before they have happened.
 
-use regimen::{
-    AppState, BoxError, EVAL_LOSS, EvalUnit, Key, Phase, PredictUnit, Random, State, TRAIN_LOSS, TrainUnit,
-};
+use regimen::auto_unit::{EVAL_LOSS, TRAIN_LOSS};
+use regimen::metric::Key;
+use regimen::random::Random;
+use regimen::saved::AppState;
+use regimen::state::Phase;
+use regimen::unit::{EvalUnit, PredictUnit, TrainUnit};
+use regimen::{BoxError, State};
 
 use super::case::Item;
 use super::world::{Place, Shared};

@@ -1,8 +1,10 @@
 //! What watches the run of a case: the first callback notes, the last one fails, the saver saves.
 
-use regimen::{
-    AppState, BoxError, Callback, Event, Events, Moment, Phase, Restored, Saver, State, Which, save_parts,
-};
+use regimen::callback::{Event, Events};
+use regimen::run::{Moment, Restored, Saver, Which};
+use regimen::saved::{AppState, save_parts};
+use regimen::state::Phase;
+use regimen::{BoxError, Callback, State};
 
 use super::world::{Place, Saved, Shared};
 
@@ -27,7 +29,7 @@ impl<U> Callback<U> for Recorder {
             Event::TrainEpochEnd | Event::EvalEpochEnd => {
                 let phase = if event == Event::TrainEpochEnd { Phase::Train } else { Phase::Eval };
                 let n = state.progress(phase).epochs;
-                let value = |metric: &regimen::Metric| {
+                let value = |metric: &regimen::metric::Metric| {
                     Some((metric.key().name().to_owned(), metric.in_epoch(n)?.to_bits()))
                 };
                 let values = state.metrics(phase).iter().filter_map(value).collect();

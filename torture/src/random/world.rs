@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use regimen::{BoxError, Event, Phase, State, StateDict, StopHandle};
+use regimen::callback::Event;
+use regimen::saved::StateDict;
+use regimen::state::{Phase, StopHandle};
+use regimen::{BoxError, State};
 
 use super::case::{Act, Between, Case, Strike};
 

@@ -1,6 +1,8 @@
 //! The same step as one would write it with Burn alone.
 
-use regimen::{BoxError, Phase, keyed};
+use regimen::BoxError;
+use regimen::random::keyed;
+use regimen::state::Phase;
 use regimen_burn::burn::module::{Module, ModuleVisitor, Param};
 use regimen_burn::burn::nn::loss::CrossEntropyLossConfig;
 use regimen_burn::burn::optim::{AdamConfig, GradientsAccumulator, GradientsParams};

@@ -1,6 +1,8 @@
 //! The step as `AutoUnit` makes it.
 
-use regimen::{AutoUnit, BoxError, Loss, Run, Step, TRAIN_LOSS, Task, Train};
+use regimen::auto_unit::TRAIN_LOSS;
+use regimen::run::Train;
+use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use regimen_burn::burn::optim::AdamConfig;
 use regimen_burn::burn::tensor::Tensor;

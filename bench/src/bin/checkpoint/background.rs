@@ -3,8 +3,12 @@
 use std::path::Path;
 use std::time::Instant;
 
+use regimen::callback::Every;
 use regimen::checkpoint::Checkpointer;
-use regimen::{AppState, BoxError, Every, Run, State, Train, TrainUnit};
+use regimen::run::Train;
+use regimen::saved::AppState;
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Run, State};
 use regimen_bench::{figure, median, rounds};
 
 const ROUNDS: usize = 15;

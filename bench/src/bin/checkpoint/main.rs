@@ -13,8 +13,10 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
+use regimen::BoxError;
 use regimen::checkpoint::Snapshot;
-use regimen::{Array, BoxError, Dtype, Random, StateDict};
+use regimen::random::Random;
+use regimen::saved::{Array, Dtype, StateDict};
 
 fn main() -> Result<(), BoxError> {
     let folder = std::env::args().nth(1).ok_or("usage: checkpoint FOLDER")?;

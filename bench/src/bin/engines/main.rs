@@ -10,7 +10,10 @@ mod networks;
 mod transformer;
 
 use networks::{Cnn, Mlp, Network};
-use regimen::{AutoUnit, BoxError, Loss, Run, Step, TRAIN_LOSS, Task, Train, from_fn};
+use regimen::auto_unit::TRAIN_LOSS;
+use regimen::data::from_fn;
+use regimen::run::Train;
+use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_bench::{Contestant, serve};
 use regimen_burn::burn::nn::Linear;
 use regimen_burn::burn::tensor::Tensor;

@@ -1,8 +1,9 @@
 //! The networks that are trained, each with the one batch it is trained on.
 
-use regimen::{Loss, Random, ToDevice};
-use regimen_burn::burn;
-use regimen_burn::{BurnDevice, burn::optim::ModuleOptimizer};
+use regimen::Loss;
+use regimen::engine::ToDevice;
+use regimen::random::Random;
+use regimen_burn::{BurnDevice, burn, burn::optim::ModuleOptimizer};
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};

@@ -3,7 +3,8 @@
 use crate::support::{Outcome, message};
 use regimen_burn::burn::tensor::{Bool, Int, Tensor};
 use regimen_burn::{BurnDevice, device, devices, place};
-use regimen_core::{BoxError, ToDevice};
+use regimen_core::BoxError;
+use regimen_core::engine::ToDevice;
 
 #[test]
 fn the_cpu_has_two_names() -> Outcome {

@@ -10,7 +10,8 @@ use regimen_burn::burn::nn::LinearConfig;
 use regimen_burn::burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, Optimizer, SgdConfig};
 use regimen_burn::burn::tensor::{Device, Tensor};
 use regimen_burn::{Burn, named};
-use regimen_core::{Array, Engine, Mode, StateDict, any_of};
+use regimen_core::engine::{Engine, Mode, any_of};
+use regimen_core::saved::{Array, StateDict};
 
 #[test]
 fn steps_are_those_of_a_loop_by_hand() -> Outcome {

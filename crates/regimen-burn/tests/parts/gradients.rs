@@ -3,7 +3,9 @@
 use crate::support::{Net, Outcome, Weights, backward, device, engine, held, holding, images, message};
 use regimen_burn::Burn;
 use regimen_burn::burn::optim::SgdConfig;
-use regimen_core::{Array, BoxError, Bucket, Engine, Mode, StateDict};
+use regimen_core::BoxError;
+use regimen_core::engine::{Bucket, Engine, Mode};
+use regimen_core::saved::{Array, StateDict};
 
 fn sgd() -> regimen_burn::burn::optim::ModuleOptimizer {
     SgdConfig::new().init()

@@ -1,12 +1,13 @@
 //! A module's state by path.
 
 use crate::support::{Net, Outcome, backward, device, engine, images, message, step};
-use regimen::{AppState, load_parts, save_parts};
+use regimen::saved::{AppState, load_parts, save_parts};
 use regimen_burn::ModuleState;
 use regimen_burn::burn::module::{Module, ModuleMapper, Param};
 use regimen_burn::burn::optim::SgdConfig;
 use regimen_burn::burn::tensor::{Int, Tensor};
-use regimen_core::{Array, Engine, Mode, StateDict, Stateful};
+use regimen_core::engine::{Engine, Mode};
+use regimen_core::saved::{Array, StateDict, Stateful};
 
 #[test]
 fn names_are_paths_and_shapes_are_those_in_memory() -> Outcome {

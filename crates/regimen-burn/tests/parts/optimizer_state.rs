@@ -7,7 +7,8 @@ use regimen_burn::burn::optim::{
     ModuleOptimizer, MuonConfig, RmsPropConfig, SgdConfig, momentum::MomentumConfig,
 };
 use regimen_burn::{Burn, ModuleState, OptimizerState};
-use regimen_core::{Array, Engine, StateDict, Stateful};
+use regimen_core::engine::Engine;
+use regimen_core::saved::{Array, StateDict, Stateful};
 
 fn momentum() -> SgdConfig {
     SgdConfig::new().with_momentum(Some(MomentumConfig::new()))

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use regimen::{AutoUnit, BoxError, Engine, Loss, Mode, Precision, Run, Step, Task, ToDevice, Train};
+use regimen::engine::{Engine, Mode, Precision, ToDevice};
+use regimen::run::Train;
+use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_burn::burn::module::Module;
 use regimen_burn::burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use regimen_burn::burn::optim::SgdConfig;

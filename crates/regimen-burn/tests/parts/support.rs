@@ -7,7 +7,9 @@ use regimen_burn::burn::optim::{GradientsParams, ModuleOptimizer};
 use regimen_burn::burn::tensor::activation::relu;
 use regimen_burn::burn::tensor::{Device, Tensor, TensorData};
 use regimen_burn::{Burn, burn};
-use regimen_core::{Array, BoxError, Engine, Mode, StateDict};
+use regimen_core::BoxError;
+use regimen_core::engine::{Engine, Mode};
+use regimen_core::saved::{Array, StateDict};
 
 pub(crate) type Outcome = Result<(), BoxError>;
 

@@ -1,6 +1,8 @@
 //! Naming what is not finite.
 
-use crate::{BoxError, Engine, StateDict};
+use crate::BoxError;
+use crate::engine::Engine;
+use crate::saved::StateDict;
 
 /// The error of a loss that is not finite. `output` is the first output inside of the module that
 /// was not, where one was seen.

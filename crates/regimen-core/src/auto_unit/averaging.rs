@@ -1,6 +1,8 @@
 //! Averaging the weights over updates: EMA and SWA.
 
-use crate::{BoxError, Engine, StateDict, Stateful};
+use crate::BoxError;
+use crate::engine::Engine;
+use crate::saved::{StateDict, Stateful};
 
 /// How weights are averaged beside the training; see
 /// [`AutoUnit::average`](crate::AutoUnit::average).
@@ -9,7 +11,7 @@ use crate::{BoxError, Engine, StateDict, Stateful};
 /// training never does.
 ///
 /// ```
-/// use regimen_core::Averaging;
+/// use regimen_core::auto_unit::Averaging;
 ///
 /// // PyTorch Image Models' usual average.
 /// let ema = Averaging::ema(0.9999).ramp().every(10);

@@ -6,7 +6,9 @@ use super::averaging::{Average, AveragePart};
 use super::settings::{Count, Settings};
 use super::window::{Stage, Window};
 use super::{AutoUnit, GradientScaler, Plateau, thaw};
-use crate::{AppState, Array, BoxError, Engine, Parts, StateDict, Stateful, Task};
+use crate::engine::Engine;
+use crate::saved::{AppState, Array, Parts, StateDict, Stateful};
+use crate::{BoxError, Task};
 
 /// The parts `module`, which has the weights that are trained, `optimizer` and `auto_unit`, and
 /// with [averaging](AutoUnit::average) `averaged_module`, which is laid out as `module` or, during

@@ -1,6 +1,9 @@
 //! A learning rate that falls when a metric no longer improves.
 
-use crate::{Array, BoxError, Entry, Key, Phase, State, StateDict, Stateful};
+use crate::metric::Key;
+use crate::saved::{Array, StateDict, Stateful};
+use crate::state::{Entry, Phase};
+use crate::{BoxError, State};
 
 /// Multiplies every learning rate by a factor when a metric has not improved for a while, by the
 /// rules of PyTorch's `ReduceLROnPlateau`; see
@@ -13,7 +16,7 @@ use crate::{Array, BoxError, Entry, Key, Phase, State, StateDict, Stateful};
 /// value's size also below 0, and there is no smallest change of a rate.
 ///
 /// ```
-/// use regimen_core::{EVAL_LOSS, Plateau};
+/// use regimen_core::auto_unit::{EVAL_LOSS, Plateau};
 ///
 /// let plateau = Plateau::min(EVAL_LOSS).patience(3).factor(0.5).minimum(1e-6);
 /// ```

@@ -1,12 +1,13 @@
 //! The scale of losses in half precision.
 
-use crate::{BoxError, StateDict, Stateful};
+use crate::BoxError;
+use crate::saved::{StateDict, Stateful};
 
 /// Scales losses so that their gradients fit into half precision, by PyTorch's rules: a scale that
 /// makes a gradient overflow is made smaller and the update skipped; one that did well for many
 /// updates is made larger.
 ///
-/// [`AutoUnit`](crate::AutoUnit) uses one for [`Precision::F16`](crate::Precision::F16); give it
+/// [`AutoUnit`](crate::AutoUnit) uses one for [`Precision::F16`](crate::engine::Precision::F16); give it
 /// another to change a rule. The rules are those of `torch.amp.GradScaler`, but that a scale below
 /// half precision's smallest number, 6e-8, is an error: what overflows there is not finite at all.
 ///

@@ -2,7 +2,9 @@
 
 use super::averaging::Average;
 use super::{AutoUnit, Averaging, GradientScaler, Plateau};
-use crate::{BoxError, Engine, Precision, Schedule, State, Task};
+use crate::engine::{Engine, Precision};
+use crate::schedule::Schedule;
+use crate::{BoxError, State, Task};
 
 /// What to do when a loss or a gradient is not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub enum NonFinite {
     Error,
     /// The window's update is skipped: parameters, optimizer and schedule stay as they are, and the
     /// step is not in the epoch's mean. Skipped updates are counted in [`AutoUnit::skipped`] and logged
-    /// as [`TRAIN_SKIPPED`](crate::TRAIN_SKIPPED); too many in a row are an error, see
+    /// as [`TRAIN_SKIPPED`](super::TRAIN_SKIPPED); too many in a row are an error, see
     /// [`AutoUnit::skip_limit`]. Loss and gradients are looked at; a gradient too large for its norm
     /// counts as not finite.
     Skip,
@@ -26,7 +28,7 @@ pub enum NonFinite {
 /// it, or a detached tensor cuts the graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unreached {
-    /// It is told once as a [notice](crate::Event::Notice), at the first update. The default.
+    /// It is told once as a [notice](crate::callback::Event::Notice), at the first update. The default.
     #[default]
     Notice,
     /// The first update is an error.
@@ -90,7 +92,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// starts, and all groups frozen at once are one in the step where that is so.
     ///
     /// ```
-    /// # use regimen_core::{AutoUnit, Engine, Task, Thaw};
+    /// # use regimen_core::{AutoUnit, Task};
+    /// # use regimen_core::engine::Engine;
+    /// # use regimen_core::auto_unit::Thaw;
     /// # fn example<E: Engine, T: Task<E>>(unit: AutoUnit<E, T>) -> AutoUnit<E, T> {
     /// // The head alone at first, then the upper half with it, and never the embedding.
     /// unit.freeze("embedding", Thaw::Never)

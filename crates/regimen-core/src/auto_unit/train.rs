@@ -3,10 +3,13 @@
 use super::averaging::Counted;
 use super::settings::Count as Done;
 use super::window::Stage;
-use super::{AutoUnit, NonFinite, TRAIN_LOSS, anomaly, checked};
+use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked};
+use crate::engine::watch::watched;
+use crate::engine::{Engine, Mode, ToDevice};
+use crate::state::Phase;
 use crate::text::Count;
-use crate::watch::watched;
-use crate::{BoxError, Engine, Mode, Phase, Plateau, State, Step, StepResults, Task, ToDevice, TrainUnit};
+use crate::unit::TrainUnit;
+use crate::{BoxError, State, Step, Task};
 
 impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
     type Batch = T::Batch;

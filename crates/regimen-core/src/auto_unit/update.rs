@@ -3,8 +3,9 @@
 use super::averaging::Counted;
 use super::settings::{Count, Settings};
 use super::window::{Stage, Window};
-use super::{AutoUnit, NonFinite, Plateau, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
-use crate::{BoxError, Engine, State, StepResults, Task};
+use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
+use crate::engine::Engine;
+use crate::{BoxError, State, Task};
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// Ends the window: makes its update, or skips it. An error before the optimizer's step leaves

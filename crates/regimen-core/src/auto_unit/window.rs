@@ -1,6 +1,7 @@
 //! The accumulation window: the steps whose gradients make one update.
 
-use crate::{BoxError, StateDict, Stateful};
+use crate::BoxError;
+use crate::saved::{StateDict, Stateful};
 
 /// How much of a window is done. The gradients themselves are held by the engine.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,6 @@
-use regimen_core::{BoxError, State, Train, TrainUnit, train};
+use regimen_core::{BoxError, State};
+use regimen_core::run::{Train, train};
+use regimen_core::unit::TrainUnit;
 
 /// As a tensor of tch: not `Clone`.
 struct Tensor;

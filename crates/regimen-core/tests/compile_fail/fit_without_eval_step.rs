@@ -1,4 +1,6 @@
-use regimen_core::{BoxError, Fit, State, TrainUnit, fit};
+use regimen_core::{BoxError, Fit, State};
+use regimen_core::unit::TrainUnit;
+use regimen_core::run::fit;
 
 struct OnlyTrains;
 

@@ -1,4 +1,5 @@
-use regimen_core::{EVAL_LOSS, Run};
+use regimen_core::auto_unit::EVAL_LOSS;
+use regimen_core::Run;
 
 fn loss<U>(run: &Run<'_, U>) -> Option<f64> {
     let _ = EVAL_LOSS;

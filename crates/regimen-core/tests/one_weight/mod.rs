@@ -1,6 +1,8 @@
 //! A unit with one weight w, at first 1, whose loss is the batch times w: its gradient is the batch.
 
-use regimen_core::{AutoUnit, BoxError, Engine, Loss, PredictTask, Step, Task};
+use regimen_core::auto_unit::PredictTask;
+use regimen_core::engine::Engine;
+use regimen_core::{AutoUnit, BoxError, Loss, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars};
 
 pub(crate) struct Slope {
@@ -49,9 +51,11 @@ impl Slope {
     }
 }
 
-/// What an engine crate makes of [`regimen_core::note_unless_finite`].
+/// What an engine crate makes of [`regimen_core::engine::note_unless_finite`].
 fn watch(output: ToyArray) -> ToyArray {
-    regimen_core::note_unless_finite("product", || output.values().iter().all(|value| value.is_finite()));
+    regimen_core::engine::note_unless_finite("product", || {
+        output.values().iter().all(|value| value.is_finite())
+    });
     output
 }
 

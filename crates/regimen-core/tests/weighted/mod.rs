@@ -3,7 +3,9 @@
 
 use std::mem;
 
-use regimen_core::{AutoUnit, BoxError, Engine as _, Loss, State, Step, StepResults, Task};
+use regimen_core::auto_unit::StepResults;
+use regimen_core::engine::Engine as _;
+use regimen_core::{AutoUnit, BoxError, Loss, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars, manual_seed};
 
 pub(crate) type Engine = ToyEngine<ToyArray>;

@@ -2,7 +2,10 @@
 
 use std::error::Error;
 
-use regimen_core::{BoxError, Engine, Run, StateDict, Train};
+use regimen_core::engine::Engine;
+use regimen_core::run::Train;
+use regimen_core::saved::StateDict;
+use regimen_core::{BoxError, Run};
 
 use super::measure::{changed, ensure, ensure_same};
 use super::task::{batches, unit};

@@ -2,7 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regimen_core::{Averaging, BoxError, Engine, Event, NonFinite, Run, StateDict, Stateful, Train};
+use regimen_core::auto_unit::{Averaging, NonFinite};
+use regimen_core::callback::Event;
+use regimen_core::engine::Engine;
+use regimen_core::run::Train;
+use regimen_core::saved::{StateDict, Stateful};
+use regimen_core::{BoxError, Run};
 
 use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same};
 use super::task::{Seen, backward, batches, eval_loss, unit};
@@ -117,7 +122,7 @@ fn check_average<F: EngineFixture>(fixture: &F, averaging: Averaging) -> Result<
     ensure(found == expected, format!("the loss of the average is {found}, not {expected}"))?;
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         unit.with_averaged_weights(|engine| {
-            engine.with_module(regimen_core::Mode::Eval, |_| std::panic::resume_unwind(Box::new(())))
+            engine.with_module(regimen_core::engine::Mode::Eval, |_| std::panic::resume_unwind(Box::new(())))
         })
     }));
     ensure(panicked.is_err(), "the panic was lost")?;

@@ -1,6 +1,9 @@
 //! Norm, scale and clip, against a computation by hand.
 
-use regimen_core::{BoxError, Dtype, Engine, Run, StateDict, Train};
+use regimen_core::engine::Engine;
+use regimen_core::run::Train;
+use regimen_core::saved::{Dtype, StateDict};
+use regimen_core::{BoxError, Run};
 
 use super::EngineFixture;
 use super::measure::{all_numbers, changed, ensure, ensure_close, norm};

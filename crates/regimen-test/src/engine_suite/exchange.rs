@@ -1,6 +1,8 @@
 //! Flat buckets of gradients, as ranks exchange them.
 
-use regimen_core::{BoxError, Bucket, Engine, StateDict};
+use regimen_core::BoxError;
+use regimen_core::engine::{Bucket, Engine};
+use regimen_core::saved::StateDict;
 
 use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same, numbers};
 use super::task::backward;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use regimen_core::{BoxError, Engine, StateDict};
+use regimen_core::BoxError;
+use regimen_core::engine::Engine;
+use regimen_core::saved::StateDict;
 
 use super::measure::{ensure, ensure_same};
 use super::task::{backward, forward};
@@ -34,7 +36,7 @@ pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<()
         ensure(!frozen.is_empty(), "a frozen group keeps its gradients")?;
         engine.discard_gradients();
         if left.is_empty() {
-            let loss = forward(fixture, &mut engine, regimen_core::Mode::Train, 0..ROWS)?;
+            let loss = forward(fixture, &mut engine, regimen_core::engine::Mode::Train, 0..ROWS)?;
             ensure(engine.backward(&loss.mean, None).is_err(), "with all frozen, backward finds parameters")?;
         } else {
             let found = names(&backward(fixture, &mut engine, 0..ROWS)?);

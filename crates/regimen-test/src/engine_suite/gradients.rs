@@ -1,6 +1,8 @@
 //! Held gradients: how they add up, and how they go out and in.
 
-use regimen_core::{BoxError, Engine, Mode, StateDict};
+use regimen_core::BoxError;
+use regimen_core::engine::{Engine, Mode};
+use regimen_core::saved::StateDict;
 
 use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same, norm};
 use super::task::{backward, batches, first_update, forward};

@@ -1,6 +1,9 @@
 //! Parameters and optimizer state: out, in, and what does not fit.
 
-use regimen_core::{Array, BoxError, Dtype, Engine, Run, StateDict, Train};
+use regimen_core::engine::Engine;
+use regimen_core::run::Train;
+use regimen_core::saved::{Array, Dtype, StateDict};
+use regimen_core::{BoxError, Run};
 
 use super::measure::{ensure, ensure_same};
 use super::task::{backward, batches, eval_loss, unit};

@@ -1,6 +1,7 @@
 //! How the checks compare.
 
-use regimen_core::{Array, BoxError, Dtype, StateDict};
+use regimen_core::BoxError;
+use regimen_core::saved::{Array, Dtype, StateDict};
 
 /// An error that says `wrong`, unless `right`.
 pub(super) fn ensure(right: bool, wrong: impl Into<String>) -> Result<(), BoxError> {

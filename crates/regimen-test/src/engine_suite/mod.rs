@@ -11,7 +11,8 @@
 //! ```no_run
 //! use std::ops::Range;
 //!
-//! use regimen_core::{BoxError, Loss, Mode};
+//! use regimen_core::{BoxError, Loss};
+//! use regimen_core::engine::Mode;
 //! use regimen_test::engine_suite::{EngineFixture, run_all};
 //! use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 //!
@@ -84,7 +85,8 @@ mod update;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regimen_core::{BoxError, Engine, Loss, Mode, ToDevice};
+use regimen_core::engine::{Engine, Mode, ToDevice};
+use regimen_core::{BoxError, Loss};
 
 pub use anomalies::what_is_not_finite_is_named;
 pub use averages::{averages_agree_with_a_hand_computation, weights_are_copied_blended_and_exchanged};

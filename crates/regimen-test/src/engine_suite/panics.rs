@@ -1,6 +1,9 @@
 //! A module that panics or fails in the middle of a window.
 
-use regimen_core::{BoxError, Engine, Kind, Run, Train};
+use regimen_core::engine::Engine;
+use regimen_core::error::Kind;
+use regimen_core::run::Train;
+use regimen_core::{BoxError, Run};
 
 use super::EngineFixture;
 use super::measure::{ensure, ensure_same};

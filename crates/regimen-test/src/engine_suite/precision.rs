@@ -1,11 +1,14 @@
 //! Computing in other types than the parameters are of.
 
-use regimen_core::{BoxError, Engine, GradientScaler, Mode, Precision, Run, StateDict, Train};
+use regimen_core::auto_unit::GradientScaler;
+use regimen_core::engine::{Engine, Mode, Precision};
+use regimen_core::run::Train;
+use regimen_core::saved::StateDict;
+use regimen_core::{BoxError, Run};
 
-use super::EngineFixture;
-use super::ROWS;
 use super::measure::{all_numbers, ensure, ensure_close, ensure_same};
 use super::task::{backward, batches, eval_loss, forward, unit};
+use super::{EngineFixture, ROWS};
 
 /// How far gradients may be from those of single precision.
 fn tolerance(precision: Precision, of_engine: f64) -> f64 {

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use regimen_core::{BoxError, Engine, Mode, ToDevice};
+use regimen_core::BoxError;
+use regimen_core::engine::{Engine, Mode, ToDevice};
 
 use super::measure::{all_numbers, ensure, ensure_same};
 use super::task::{forward, unit};
@@ -48,7 +49,8 @@ pub fn the_evaluation_view_only_looks<F: EngineFixture>(fixture: &F) -> Result<(
     }
 
     let mut unit = unit(fixture, fixture.regularized());
-    let broken = regimen_core::evaluate(&mut unit, &[fixture.misshapen()], regimen_core::Evaluate::whole());
+    let broken =
+        regimen_core::run::evaluate(&mut unit, &[fixture.misshapen()], regimen_core::run::Evaluate::whole());
     ensure(broken.is_err(), "the misshapen batch fits the module")?;
     let after = module_loss(fixture, unit.engine_mut())?;
     ensure(after == trained, "a failed evaluation leaves the module out of training")

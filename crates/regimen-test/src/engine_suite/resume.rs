@@ -1,12 +1,12 @@
 //! Saving in the middle of a window, and going on in a new process.
 
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{env, fs};
 
-use regimen_core::{BoxError, Fit, Run, load_parts, save_parts};
+use regimen_core::saved::{load_parts, save_parts};
+use regimen_core::{BoxError, Fit, Run};
 
 use super::EngineFixture;
 use super::measure::{ensure, ensure_same};

@@ -3,7 +3,10 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use regimen_core::{AutoUnit, BoxError, Engine, Loss, Mode, Run, StateDict, Step, Task, ToDevice, Train};
+use regimen_core::engine::{Engine, Mode, ToDevice};
+use regimen_core::run::Train;
+use regimen_core::saved::StateDict;
+use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
 
 use super::{EngineFixture, ROWS};
 

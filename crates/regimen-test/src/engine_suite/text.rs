@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use regimen_core::{Array, BoxError, Dtype, StateDict};
+use regimen_core::BoxError;
+use regimen_core::saved::{Array, Dtype, StateDict};
 
 const DTYPES: [Dtype; 13] = [
     Dtype::Bool,

@@ -1,6 +1,7 @@
 //! Parameters that no backward pass has reached.
 
-use regimen_core::{BoxError, Engine};
+use regimen_core::BoxError;
+use regimen_core::engine::Engine;
 
 use super::measure::ensure;
 use super::task::backward;

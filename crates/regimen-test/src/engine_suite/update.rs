@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use regimen_core::{BoxError, Engine, NonFinite, Run, Train};
+use regimen_core::auto_unit::NonFinite;
+use regimen_core::engine::Engine;
+use regimen_core::run::Train;
+use regimen_core::{BoxError, Run};
 
 use super::measure::{ensure, ensure_same};
 use super::task::{Seen, backward, batches, unit};

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use regimen_core::{AutoUnit, BoxError, Data, Evaluate, Predict, Run};
+use regimen_core::data::Data;
+use regimen_core::run::{Evaluate, Predict};
+use regimen_core::{AutoUnit, BoxError, Run};
 
 use super::ResumeFixture;
 use super::crops::{Crop, Crops};

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use regimen_core::{BoxError, Engine, Loss, Mode, PredictTask, State, Step, StepResults, Task};
+use regimen_core::auto_unit::{PredictTask, StepResults};
+use regimen_core::engine::{Engine, Mode};
+use regimen_core::{BoxError, Loss, State, Step, Task};
 
 use super::ResumeFixture;
 use super::trouble::{Fault, PLACES};

@@ -9,10 +9,14 @@ use regimen::checkpoint::Checkpointer;
 use regimen::data::{Loader, indices, map};
 use regimen::log::MetricLog;
 use regimen::schedule::{Cosine, ScheduleExt};
-use regimen_core::{
-    AutoUnit, Averaging, BoxError, Data, EVAL_LOSS, Ended, Engine, Event, Every, Fit, GradientScaler,
-    Plateau, Random, Report, Run, State, StopHandle, Thaw,
-};
+use regimen_core::auto_unit::{Averaging, EVAL_LOSS, GradientScaler, Plateau, Thaw};
+use regimen_core::callback::{Event, Every};
+use regimen_core::data::Data;
+use regimen_core::engine::Engine;
+use regimen_core::random::Random;
+use regimen_core::run::{Ended, Report};
+use regimen_core::state::StopHandle;
+use regimen_core::{AutoUnit, BoxError, Fit, Run, State};
 
 use super::by_hand::{continue_prediction, pass_by_hand, predict};
 use super::crops::{Armed, Crop, Crops};

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use regimen::checkpoint::{Checkpoints, Which};
-use regimen_core::{Array, BoxError};
+use regimen_core::BoxError;
+use regimen_core::saved::Array;
 
 use super::fit::{CHECKPOINTS, EPOCHS, ORDER};
 use super::{Cell, Trouble};

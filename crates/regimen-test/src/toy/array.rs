@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use regimen_core::{BoxError, ToDevice};
+use regimen_core::BoxError;
+use regimen_core::engine::ToDevice;
 
 use super::global::{is_recording, rounding};
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use regimen_core::{BoxError, Bucket, Engine, Mode, Precision, StateDict};
+use regimen_core::BoxError;
+use regimen_core::engine::{Bucket, Engine, Mode, Precision};
+use regimen_core::saved::StateDict;
 
 use super::global::in_precision;
 use super::vars::stored;

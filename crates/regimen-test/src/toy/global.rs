@@ -5,7 +5,8 @@
 
 use std::cell::{Cell, RefCell};
 
-use regimen_core::{Precision, Random};
+use regimen_core::engine::Precision;
+use regimen_core::random::Random;
 
 use super::round::round;
 

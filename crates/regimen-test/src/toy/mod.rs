@@ -6,7 +6,7 @@
 //! shape panics. Half precision is what it rounds to after every operation. Use it to test units, callbacks and tasks without a tensor library.
 //!
 //! ```
-//! use regimen_core::Engine;
+//! use regimen_core::engine::Engine;
 //! use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 //!
 //! manual_seed(7);

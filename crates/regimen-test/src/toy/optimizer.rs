@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use regimen_core::{BoxError, StateDict};
+use regimen_core::BoxError;
+use regimen_core::saved::StateDict;
 
 use super::ToyArray;
 use super::vars::stored;

@@ -1,6 +1,6 @@
 //! Rounding to the types that modules compute in.
 
-use regimen_core::Precision;
+use regimen_core::engine::Precision;
 
 /// The number nearest to `value` that `precision` holds, of two the even one; infinite where none
 /// is near. Single precision stands for the `f64` of the toy library itself.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use regimen_core::{Array, BoxError, Dtype, StateDict};
+use regimen_core::BoxError;
+use regimen_core::saved::{Array, Dtype, StateDict};
 
 use super::global::uniform;
 use super::{ToyArray, ToyDevice};

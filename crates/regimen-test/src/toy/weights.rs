@@ -1,6 +1,7 @@
 //! Parameters and buffers beside those of a module.
 
-use regimen_core::{BoxError, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::saved::{StateDict, Stateful};
 
 use super::ToyArray;
 use super::vars::{ToyVars, stored};

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use regimen_core::{Array, BoxError, Bucket, Engine, Loss, Mode, Precision, StateDict};
+use regimen_core::engine::{Bucket, Engine, Mode, Precision};
+use regimen_core::saved::{Array, StateDict};
+use regimen_core::{BoxError, Loss};
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyWeights, manual_seed};
 

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use regimen_core::{BoxError, Loss, Mode, Random};
+use regimen_core::engine::Mode;
+use regimen_core::random::Random;
+use regimen_core::{BoxError, Loss};
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::toy::{
     ToyArray, ToyDevice, ToyEngine, ToyLinear, ToyMlp, ToyOptimizer, ToyVars, manual_seed,

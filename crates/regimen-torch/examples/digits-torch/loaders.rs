@@ -1,7 +1,8 @@
 //! Digits as tensors of libtorch, and their loaders. The example `torchscript` has them too.
 
-use regimen::data::{Loader, map};
-use regimen::{BoxError, Data, Random};
+use regimen::data::{Data, Loader, map};
+use regimen::BoxError;
+use regimen::random::Random;
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Image, shifted};
 use regimen_torch::failure;

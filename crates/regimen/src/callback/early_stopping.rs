@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use super::patience::{Delta, Patience};
-use crate::{
-    Best, BoxError, Callback, Entry, Event, Events, Every, Goal, Key, Metric, Phase, Progress, Report, State,
-    Stateful,
-};
+use super::{Event, Events, Every};
+use crate::metric::{Best, Goal, Key, Metric};
+use crate::run::Report;
+use crate::saved::Stateful;
+use crate::state::{Entry, Phase, Progress};
+use crate::{BoxError, Callback, State};
 
 /// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
 /// reached an aim, has diverged, or is no finite number.
@@ -29,7 +31,9 @@ use crate::{
 /// over restarts too: those of a warm-up and those by less than the minimum change are among them.
 ///
 /// ```
-/// # use regimen::{Key, Run, callback::EarlyStopping};
+/// # use regimen::metric::Key;
+/// # use regimen::Run;
+/// # use regimen::callback::EarlyStopping;
 /// const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
 /// run.callback(EarlyStopping::min(EVAL_LOSS, 3).min_delta(1e-3))

@@ -1,6 +1,9 @@
 //! The learning rates as metrics.
 
-use crate::{BoxError, Callback, Event, Events, Every, Key, LearningRates, Reduction, State};
+use super::{Event, Events, Every};
+use crate::metric::{Key, Reduction};
+use crate::schedule::LearningRates;
+use crate::{BoxError, Callback, State};
 
 /// Logs the learning rate of each parameter group as the metric `learning_rate/<group>`, so that
 /// bars and logs show it.

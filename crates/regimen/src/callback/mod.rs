@@ -10,6 +10,8 @@ mod status;
 mod terminal;
 mod time_limit;
 
+pub use regimen_core::callback::*;
+
 pub use self::early_stopping::EarlyStopping;
 pub use self::learning_rate_monitor::LearningRateMonitor;
 pub use self::printer::Printer;

@@ -1,7 +1,9 @@
 //! The rule of early stopping: given one value after another, whether to stop.
 
+use crate::BoxError;
+use crate::metric::{Best, Goal, Key};
+use crate::saved::{Array, StateDict, Stateful};
 use crate::text::Count;
-use crate::{Array, Best, BoxError, Goal, Key, StateDict, Stateful};
 
 /// What is judged, and what was seen so far.
 #[derive(Clone, Debug)]

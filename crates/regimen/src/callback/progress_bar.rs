@@ -3,10 +3,12 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use super::Printer;
 use super::printer::Screen;
 use super::status::Status;
-use crate::{BoxError, Callback, Error, Event, Events, Every, Phase, Report, State};
+use super::{Event, Events, Every, Printer};
+use crate::run::Report;
+use crate::state::Phase;
+use crate::{BoxError, Callback, Error, State};
 
 /// Shows how far each phase has come: a bar with speed, remaining time and metrics in a terminal,
 /// plain lines where the output is none.
@@ -14,7 +16,7 @@ use crate::{BoxError, Callback, Error, Event, Events, Every, Phase, Report, Stat
 /// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most
 /// ten times a second; other outputs get a line every five seconds. At the end of an epoch, or
 /// where it is paused, one line says what came of it, and at the end of training the
-/// [report](crate::Report) does. Speed and time are those of the epoch in this call, without
+/// [report](crate::run::Report) does. Speed and time are those of the epoch in this call, without
 /// evaluations within it; metrics are those over the epoch so far, and never an earlier one's.
 /// [Notices](State::notices) are printed too.
 ///

@@ -4,8 +4,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::line::Line;
+use crate::State;
+use crate::metric::Metric;
+use crate::state::{Expected, Phase, Progress};
 use crate::text::{Count, Short};
-use crate::{Expected, Metric, Phase, Progress, State};
 
 /// How far an epoch has come.
 #[derive(Debug)]

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use regimen_core::{BoxError, Callback, Error, Event, Events, State, StateDict, Stateful};
+use regimen_core::callback::{Event, Events};
+use regimen_core::saved::{StateDict, Stateful};
+use regimen_core::{BoxError, Callback, Error, State};
 
 /// Pauses a run when its calls together have taken longer than a limit.
 ///
@@ -109,7 +111,9 @@ impl Stateful for TimeLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regimen_core::{Ended, Run, Train, TrainUnit};
+    use regimen_core::Run;
+    use regimen_core::run::{Ended, Train};
+    use regimen_core::unit::TrainUnit;
 
     /// A unit whose steps take as long as the batch says, in milliseconds.
     struct Sleep;

@@ -17,7 +17,7 @@ pub struct CheckpointError {
 }
 
 impl CheckpointError {
-    pub(super) fn new(doing: &'static str, path: &Path, cause: impl Into<BoxError>) -> Self {
+    pub(crate) fn new(doing: &'static str, path: &Path, cause: impl Into<BoxError>) -> Self {
         CheckpointError { doing, path: path.to_owned(), cause: cause.into() }
     }
 
@@ -28,7 +28,7 @@ impl CheckpointError {
 }
 
 /// For `map_err`: turns a cause into the error of `doing` something to `path`.
-pub(super) fn failed<C: Into<BoxError>>(
+pub(crate) fn failed<C: Into<BoxError>>(
     doing: &'static str,
     path: &Path,
 ) -> impl FnOnce(C) -> CheckpointError {

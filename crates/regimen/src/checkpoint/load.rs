@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use regimen_core::{AppState, BoxError, Parts, StateDict, Stateful};
+use regimen_core::BoxError;
+use regimen_core::saved::{AppState, Parts, StateDict, Stateful};
 
-use super::{Checkpoint, CheckpointError, Checkpoints, Which, manifest};
+use super::format::manifest;
+use super::{Checkpoint, CheckpointError, Checkpoints, Which};
 
 /// Loads the parts called `names` of a checkpoint into `unit`, without a run: weights for
 /// inference.
@@ -14,7 +16,8 @@ use super::{Checkpoint, CheckpointError, Checkpoints, Which, manifest};
 /// other parts of the unit stay as they are. See [`Load`] for what is lenient.
 ///
 /// ```no_run
-/// # use regimen::{AppState, BoxError};
+/// # use regimen::saved::AppState;
+/// # use regimen::BoxError;
 /// # fn example(mut unit: impl AppState) -> Result<(), BoxError> {
 /// regimen::checkpoint::load_parts_from("runs/digits", &mut unit, &["module"])?;
 /// # Ok(())
@@ -32,7 +35,8 @@ pub fn load_parts_from(
 /// nothing may be missing or different. Each setting relaxes one of these.
 ///
 /// ```no_run
-/// # use regimen::{AppState, BoxError};
+/// # use regimen::saved::AppState;
+/// # use regimen::BoxError;
 /// # fn example(mut unit: impl AppState) -> Result<(), BoxError> {
 /// use regimen::checkpoint::Load;
 ///

@@ -12,14 +12,14 @@
 //! A checkpoint is a directory such as `step-000000500` with a safetensors file a part and a
 //! `MANIFEST` of text. The layout is described in `docs/checkpoint-format.md`.
 //!
-//! What is saved of a unit are the parts of its [`AppState`](regimen_core::AppState). The derive
+//! What is saved of a unit are the parts of its [`AppState`](regimen_core::saved::AppState). The derive
 //! lists every field, so that none can be forgotten; the name of a field is that of its part, and
 //! may be set by `#[app_state(rename = "name")]`:
 //!
 //! ```
 //! # #[cfg(feature = "derive")]
 //! # mod example {
-//! use regimen::AppState;
+//! use regimen::saved::AppState;
 //!
 //! #[derive(AppState)]
 //! struct Line {
@@ -31,10 +31,10 @@
 //! # }
 //! ```
 //!
-//! A field that is neither [`Stateful`](regimen_core::Stateful) nor skipped does not compile:
+//! A field that is neither [`Stateful`](regimen_core::saved::Stateful) nor skipped does not compile:
 //!
 //! ```compile_fail,E0277
-//! # use regimen::AppState;
+//! # use regimen::saved::AppState;
 //! #[derive(AppState)]
 //! struct Line {
 //!     slope: f64,
@@ -42,50 +42,22 @@
 //! }
 //! ```
 
-mod background;
 mod checkpointer;
-mod checkpoints;
-mod checksum;
-mod disk;
+mod directory;
 mod error;
-mod files;
-mod finite;
-mod limits;
+mod format;
 mod load;
-mod lock;
-mod manifest;
-mod name;
-mod open;
-mod prune;
-mod reader;
-mod restore;
-mod retention;
-mod saver;
-mod saves;
-mod sim_disk;
 mod store;
-mod sum_up;
-mod take;
-mod when;
-mod writer;
 
-pub mod safetensors;
-
-pub use checkpointer::Checkpointer;
-pub use checkpoints::{Checkpoints, Found, Listing, Skipped, Which};
-pub use disk::Disk;
+pub use checkpointer::{Checkpointer, Saves};
+pub use directory::{
+    Checkpoint, Checkpoints, Found, Keep, Listing, Lock, Removed, Skipped, Snapshot, Which, Writer,
+};
 pub use error::CheckpointError;
+pub use format::{Manifest, Part, safetensors};
 pub use load::{Load, Loaded, load_parts_from};
-pub use lock::Lock;
-pub use manifest::{Manifest, Part};
-pub use prune::Removed;
-pub use reader::Checkpoint;
-pub use regimen_core::Goal;
-pub use retention::Keep;
-pub use saves::Saves;
-pub use sim_disk::SimDisk;
-pub use store::{Entry, NewFile, Opened, Store};
-pub use writer::{Snapshot, Writer};
+pub use regimen_core::metric::Goal;
+pub use store::{Disk, Entry, NewFile, Opened, SimDisk, Store};
 
 /// The program of the guide's page on stopping and going on is a test.
 #[cfg(doctest)]

@@ -3,7 +3,8 @@
 //! Batches are no measure: a run may go on with others. So the position of a batch counts the
 //! samples of the epoch's order up to its end, those of all ranks and those passed over included.
 
-use regimen_core::{At, BoxError, Position};
+use regimen_core::BoxError;
+use regimen_core::data::{At, Position};
 
 use super::position::{Decoder, Encoder};
 

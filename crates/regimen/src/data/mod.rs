@@ -3,60 +3,37 @@
 //! Every order and every random choice is a pure function of (seed, epoch, position), so a run
 //! goes on with exactly the batches it would have had.
 
-mod assemble;
-mod collate;
-mod combine;
+mod adapt;
 mod consumed;
 mod dataset;
-mod epoch;
 mod fault;
 mod loader;
 mod mix;
-mod mix_all;
-mod mix_epoch;
-mod mix_length;
-mod mix_source;
-mod permutation;
 mod position;
-mod prefetch;
-mod profile;
-mod sampler;
-mod shard;
-mod shuffle;
-mod source;
 mod stream;
-mod stream_loader;
-mod stream_map;
-mod subset;
-mod transform;
-mod worker;
-mod wrap;
 
-pub use collate::{Collate, CollateInto, CollateWith, Collator, Pad, Padded, Stack, Stacked, TransformBatch};
-pub use combine::{Cached, Concat, Mapped, Named, TryMapped, Zip, concat};
-pub use dataset::{Dataset, Indices, Synthetic, indices, synthetic};
-pub use epoch::LoaderEpoch;
-pub use fault::SampleError;
-pub use loader::Loader;
-pub use mix::{Mix, Stopping};
-pub use mix_all::{AllBatches, AllBatchesEpoch, BatchOfEach};
-pub use mix_epoch::MixEpoch;
-pub use permutation::Permutation;
-pub use prefetch::{Prefetched, PrefetchedEpoch, prefetched};
-pub use profile::{LoaderProfile, profile_loader};
-pub use sampler::Sampler;
-pub use shuffle::{Shuffle, ShuffleReader};
+pub use regimen_core::data::*;
+
+pub use adapt::{Map, MapEpoch, Prefetched, PrefetchedEpoch, Take, TakeEpoch, Timed, TimedEpoch, Waiting};
+pub use adapt::{map, prefetched, take, timed};
 #[cfg(feature = "images")]
-pub use source::ImageFolder;
-pub use source::{Csv, Idx, Lines, LinesReader};
+pub use dataset::ImageFolder;
+pub use dataset::{Cached, Concat, Mapped, Named, Subset, TryMapped, Zip, concat};
+pub use dataset::{Csv, Idx};
+pub use dataset::{Dataset, Indices, Synthetic, indices, synthetic};
 #[cfg(feature = "mmap")]
-pub use source::{TokenFile, TokenWidth, Windows};
-pub use stream::{IterReader, IterStream, Reader, Stream, StreamAt, stream};
-pub use stream_loader::{StreamEpoch, StreamLoader};
-pub use stream_map::{MapReader, StreamMap, StreamTransform, TransformReader};
-pub use subset::Subset;
-pub use transform::{Samples, Transformed, TryTransformed};
-pub use wrap::{Map, MapEpoch, Take, TakeEpoch, Timed, TimedEpoch, Waiting, map, take, timed};
+pub use dataset::{TokenFile, TokenWidth, Windows};
+pub use fault::SampleError;
+pub use loader::{Collate, CollateInto, CollateWith, Collator, Pad, Padded, Stack, Stacked, TransformBatch};
+pub use loader::{
+    Loader, LoaderEpoch, LoaderProfile, Permutation, Sampler, Samples, Transformed, TryTransformed,
+    profile_loader,
+};
+pub use mix::{AllBatches, AllBatchesEpoch, BatchOfEach, Mix, MixEpoch, Stopping};
+pub use stream::{
+    IterReader, IterStream, Lines, LinesReader, MapReader, Reader, Shuffle, ShuffleReader, Stream, StreamAt,
+    StreamEpoch, StreamLoader, StreamMap, StreamTransform, TransformReader, stream,
+};
 
 /// The programs of the guide's page on data are tests.
 #[cfg(doctest)]

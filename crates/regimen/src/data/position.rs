@@ -1,6 +1,8 @@
 //! How positions are written down: numbers and texts one after another.
 
-use regimen_core::{BoxError, MAX_COUNT, Position};
+use regimen_core::BoxError;
+use regimen_core::data::Position;
+use regimen_core::saved::MAX_COUNT;
 
 /// Writes a position.
 #[derive(Debug, Default)]

@@ -9,7 +9,9 @@ use super::existing::{Existing, set_aside};
 use super::format::Format;
 use super::open_file::{Mark, OpenFile, failed};
 use super::{MetricSink, Record};
-use crate::{BoxError, Entry, StateDict, Stateful};
+use crate::BoxError;
+use crate::saved::{StateDict, Stateful};
+use crate::state::Entry;
 
 /// A CSV or JSON-lines file.
 ///

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 
 use super::format::Format;
 use super::{Existing, LogFile, MetricSink, Record};
-use crate::{BoxError, Callback, Error, Event, Events, Every, Metric, Phase, Progress, State, Stateful};
+use crate::callback::{Event, Events, Every};
+use crate::metric::Metric;
+use crate::saved::Stateful;
+use crate::state::{Phase, Progress};
+use crate::{BoxError, Callback, Error, State};
 
 /// Writes metrics to a [`MetricSink`]: those of single training steps at a cadence, and those over
 /// every epoch.

@@ -4,7 +4,9 @@
 //! JSON lines, with the same fields: see [`Record`]. Predictions go to an [`OutputFile`].
 //!
 //! ```no_run
-//! # use regimen::{Every, Run, log::MetricLog};
+//! # use regimen::callback::Every;
+//! # use regimen::Run;
+//! # use regimen::log::MetricLog;
 //! # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
 //! run.callback(MetricLog::csv("runs/digits/metrics.csv"))
 //!     .callback(MetricLog::jsonl("runs/digits/metrics.jsonl").every(Every::steps(100)))

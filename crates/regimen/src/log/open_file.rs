@@ -5,7 +5,8 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{BoxError, StateDict};
+use crate::BoxError;
+use crate::saved::StateDict;
 
 /// A file to whose end records are written.
 ///

@@ -1,23 +1,26 @@
 //! A file of predictions, which goes on where a paused prediction stopped.
 
-use std::fmt;
-use std::fs;
 use std::path::PathBuf;
+use std::{fmt, fs};
 
 use super::existing::set_aside;
 use super::open_file::{Mark, OpenFile, failed};
-use crate::{BoxError, Sink, StateDict};
+use crate::BoxError;
+use crate::run::Sink;
+use crate::saved::StateDict;
 
 /// Writes predictions to a file: a sink for [`Run::predict_into`](crate::Run::predict_into).
 ///
-/// The outputs of one step are one write. With [`Predict::resume`](crate::Evaluate::resume) the file
+/// The outputs of one step are one write. With [`Predict::resume`](crate::run::Evaluate::resume) the file
 /// goes on where the prediction was paused, also in another process: a checkpoint holds the file's
 /// length and the CRC-32 of its bytes, and what was written behind that is cut off, because its steps
 /// are made again. A file that is shorter, or whose bytes up to there are others, is an error. A
 /// prediction that begins anew keeps a file that is there under the next free name (`out.csv.1`).
 ///
 /// ```no_run
-/// # use regimen::{Predict, PredictUnit, Run};
+/// # use regimen::run::Predict;
+/// # use regimen::unit::PredictUnit;
+/// # use regimen::Run;
 /// # fn example<U: PredictUnit<Batch = u64, Output = f64>>(
 /// #     mut run: Run<'_, U>,
 /// #     data: Vec<u64>,

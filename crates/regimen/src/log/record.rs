@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::Phase;
+use crate::state::Phase;
 
 /// One value of one metric: a row of a CSV log, a line of a JSON log, with the fields in this order.
 ///

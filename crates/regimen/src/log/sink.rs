@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use super::Record;
-use crate::{BoxError, Entry, Stateful};
+use crate::BoxError;
+use crate::saved::Stateful;
+use crate::state::Entry;
 
 /// Something metrics are written to: a file, a tracker. Given to [`MetricLog::to`](super::MetricLog::to).
 pub trait MetricSink: Send {

@@ -2,8 +2,9 @@
 
 use super::logits::{check_lengths, check_target, rank, rows};
 use super::ratio;
+use crate::BoxError;
+use crate::saved::{StateDict, Stateful};
 use crate::text::Count;
-use crate::{BoxError, StateDict, Stateful};
 
 /// Counts samples, and those whose target is among the k classes with the largest logits.
 ///

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::logits::{argmax, check_lengths, check_target, rows};
 use super::ratio;
+use crate::BoxError;
+use crate::saved::{Array, StateDict, Stateful};
 use crate::text::Count;
-use crate::{Array, BoxError, StateDict, Stateful};
 
 /// Counts samples by their target and by the class predicted for them.
 ///

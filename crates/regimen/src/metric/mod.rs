@@ -23,6 +23,8 @@ mod accuracy;
 mod confusion_matrix;
 mod logits;
 
+pub use regimen_core::metric::*;
+
 pub use self::accuracy::Accuracy;
 pub use self::confusion_matrix::ConfusionMatrix;
 pub use self::logits::argmax;

@@ -1,7 +1,7 @@
 //! A schedule that leaves another for a rate of its own: the one of stochastic weight averaging.
 
-use super::{Anneal, between, checked_length, checked_rate, fraction, half_cosine};
-use crate::{BoxError, Schedule};
+use super::{Anneal, Schedule, between, checked_length, checked_rate, fraction, half_cosine};
+use crate::BoxError;
 
 /// Another schedule up to a start; from there on it goes from the rate there to a rate of its own,
 /// and stays at it: with `p = min(t - start, length) / length`,
@@ -12,8 +12,8 @@ use crate::{BoxError, Schedule};
 /// other from the end of the warm-up of its averages on.
 ///
 /// ```
-/// use regimen::schedule::{AnnealTo, Cosine};
-/// use regimen::{Averaging, Schedule};
+/// use regimen::schedule::{AnnealTo, Cosine, Schedule};
+/// use regimen::auto_unit::Averaging;
 ///
 /// // Averages from update 9000 on, at a rate that is constant from 10000 on.
 /// let averaging = Averaging::swa().warm_up(9_000).every(10);

@@ -1,7 +1,7 @@
 //! The same rate for ever.
 
-use super::checked_rate;
-use crate::{BoxError, Schedule};
+use super::{Schedule, checked_rate};
+use crate::BoxError;
 
 /// The same rate at every count. A plain `f64` is one too, unchecked.
 #[derive(Clone, Copy, Debug, PartialEq)]

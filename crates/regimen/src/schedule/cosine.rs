@@ -1,7 +1,7 @@
 //! Half a cosine from a rate down to a minimum.
 
-use super::{between, checked_length, checked_rate, fraction, half_cosine};
-use crate::{BoxError, Schedule};
+use super::{Schedule, between, checked_length, checked_rate, fraction, half_cosine};
+use crate::BoxError;
 
 /// Falls along half a cosine, and then stays at its minimum:
 /// `minimum + (rate - minimum) * (1 + cos(pi * min(t, length) / length)) / 2`.

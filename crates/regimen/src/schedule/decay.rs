@@ -1,7 +1,7 @@
 //! Schedules that multiply the rate by a factor: at steps, at milestones, at every count.
 
-use super::{checked_length, checked_rate};
-use crate::{BoxError, Schedule};
+use super::{Schedule, checked_length, checked_rate};
+use crate::BoxError;
 
 /// Multiplies the rate by a factor at every n-th count: `rate * factor^floor(t / every)`.
 /// PyTorch's `StepLR`.

@@ -8,8 +8,7 @@
 //! zero) with an error that says which argument.
 //!
 //! ```
-//! use regimen::schedule::{Cosine, ScheduleExt};
-//! use regimen::Schedule;
+//! use regimen::schedule::{Cosine, Schedule, ScheduleExt};
 //!
 //! let schedule = Cosine::new(1e-3, 900)?.minimum(1e-5)?.warm_up(100);
 //! assert!(schedule.rate(0) < 2e-5);
@@ -29,6 +28,8 @@ mod warm_up;
 use std::f64::consts::PI;
 
 use crate::BoxError;
+
+pub use regimen_core::schedule::*;
 
 pub use self::anneal_to::AnnealTo;
 pub use self::constant::Constant;

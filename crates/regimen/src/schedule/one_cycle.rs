@@ -1,7 +1,7 @@
 //! The one-cycle schedule: up to a maximum, then down to almost nothing.
 
-use super::{between, checked_length, checked_rate, half_cosine};
-use crate::{BoxError, Schedule};
+use super::{Schedule, between, checked_length, checked_rate, half_cosine};
+use crate::BoxError;
 
 /// Rises from `maximum / 25` to `maximum` over the first 30 % of its length, then falls to
 /// `maximum / 25 / 10000`, and stays there.

@@ -1,7 +1,7 @@
 //! Schedules that go from one rate to another over a length, and stay there.
 
-use super::{between, checked_length, checked_rate, fraction};
-use crate::{BoxError, Schedule};
+use super::{Schedule, between, checked_length, checked_rate, fraction};
+use crate::BoxError;
 
 /// A straight line, and then its end: `from + (to - from) * min(t, length) / length`.
 ///

@@ -1,6 +1,6 @@
 //! A linear warm-up before any other schedule.
 
-use crate::Schedule;
+use super::Schedule;
 
 /// What every schedule can be made into.
 pub trait ScheduleExt: Schedule + Sized {

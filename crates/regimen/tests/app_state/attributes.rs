@@ -1,6 +1,6 @@
 //! Attributes and types the derive does not know.
 
-use regimen::AppState;
+use regimen::saved::AppState;
 
 #[derive(AppState)]
 struct Misspelt {

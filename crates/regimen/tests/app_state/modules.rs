@@ -1,6 +1,6 @@
 //! The module of an engine, and what it is saved through.
 
-use regimen::AppState;
+use regimen::saved::AppState;
 
 struct Linear;
 

@@ -1,6 +1,6 @@
 //! Names that cannot be those of parts.
 
-use regimen::AppState;
+use regimen::saved::AppState;
 
 #[derive(AppState)]
 struct Taken {

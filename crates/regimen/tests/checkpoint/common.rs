@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use regimen::checkpoint::{Checkpoints, SimDisk, Snapshot, Store, Writer};
-use regimen::{Array, Dtype, StateDict};
+use regimen::saved::{Array, Dtype, StateDict};
 
 pub(crate) const DIR: &str = "/runs/digits";
 pub(crate) const RUN: &str = "run-1";

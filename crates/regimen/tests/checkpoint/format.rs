@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use regimen::checkpoint::{Checkpoints, Snapshot, Which, Writer};
-use regimen::{Array, Dtype, StateDict};
+use regimen::saved::{Array, Dtype, StateDict};
 
 fn data() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/checkpoint-v1"))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use regimen::checkpoint::{Goal, SimDisk, Snapshot, Which};
-use regimen::{MAX_COUNT, StateDict};
+use regimen::saved::{MAX_COUNT, StateDict};
 
 use crate::common::*;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use regimen::checkpoint::{Snapshot, Writer};
-use regimen::{Array, Dtype, StateDict};
+use regimen::saved::{Array, Dtype, StateDict};
 
 /// The types that numpy knows, by its names. It has none for BF16.
 const DTYPES: [(Dtype, &str); 12] = [

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use regimen::checkpoint::{Checkpoint, Checkpoints, Goal, Keep, SimDisk, Snapshot, Store, Which, Writer};
-use regimen::{Dtype, StateDict};
+use regimen::saved::{Dtype, StateDict};
 
 use crate::common::*;
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use regimen::StateDict;
 use regimen::checkpoint::{Goal, Keep, Manifest, SimDisk, Snapshot, Store, Which, Writer};
+use regimen::saved::StateDict;
 
 use crate::common::*;
 

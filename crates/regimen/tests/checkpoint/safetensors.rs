@@ -4,7 +4,7 @@ use ::safetensors::SafeTensors;
 use ::safetensors::tensor::{Dtype as TheirDtype, TensorView};
 use proptest::prelude::*;
 use regimen::checkpoint::safetensors::{read, write};
-use regimen::{Array, Dtype, StateDict};
+use regimen::saved::{Array, Dtype, StateDict};
 
 pub(crate) const DTYPES: [(Dtype, TheirDtype); 13] = [
     (Dtype::Bool, TheirDtype::BOOL),

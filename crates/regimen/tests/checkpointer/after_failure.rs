@@ -2,8 +2,10 @@
 
 use std::io::ErrorKind;
 
+use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Goal, SimDisk};
-use regimen::{Ended, Evaluate, Event, Every, Fit, Run, State, Train, Which};
+use regimen::run::{Ended, Evaluate, Train, Which};
+use regimen::{Fit, Run, State};
 
 use crate::common::*;
 

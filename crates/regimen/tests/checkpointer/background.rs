@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
+use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Checkpoints, Entry, NewFile, Opened, SimDisk, Store};
-use regimen::{
-    AppState, BoxError, Event, Every, Fit, Parts, Run, State, StateDict, Stateful, Train, TrainUnit,
-};
+use regimen::run::Train;
+use regimen::saved::{AppState, Parts, StateDict, Stateful};
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Fit, Run, State};
 
 use crate::common::*;
 

@@ -1,7 +1,9 @@
 //! Restarts that change something: what is told, and what can be left out.
 
+use regimen::Run;
 use regimen::checkpoint::{Checkpointer, SimDisk};
-use regimen::{Restored, Run, Train, save_parts};
+use regimen::run::{Restored, Train};
+use regimen::saved::save_parts;
 
 use crate::common::*;
 

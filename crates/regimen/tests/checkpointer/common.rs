@@ -4,7 +4,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use regimen::checkpoint::{Checkpoint, Checkpointer, Checkpoints, Found, SimDisk, Which};
-use regimen::{AppState, BoxError, EvalUnit, Key, Random, State, TrainUnit};
+use regimen::metric::Key;
+use regimen::random::Random;
+use regimen::saved::AppState;
+use regimen::unit::{EvalUnit, TrainUnit};
+use regimen::{BoxError, State};
 
 pub(crate) const DIR: &str = "/runs/walk";
 pub(crate) const TRAIN_LOSS: Key = Key::mean("train/loss");

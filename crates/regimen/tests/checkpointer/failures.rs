@@ -3,8 +3,11 @@
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 
+use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Checkpoints, SimDisk, Which};
-use regimen::{Error, Event, Every, Kind, Run, State, Train};
+use regimen::error::Kind;
+use regimen::run::Train;
+use regimen::{Error, Run, State};
 
 use crate::common::*;
 

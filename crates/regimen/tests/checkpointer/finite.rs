@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use regimen::auto_unit::NonFinite;
+use regimen::callback::Every;
 use regimen::checkpoint::{Checkpointer, SimDisk};
-use regimen::{
-    AppState, AutoUnit, BoxError, Ended, Engine as _, Error, Every, Loss, NonFinite, Parts, Report, Run,
-    State, StateDict, Stateful, Step, Task, Train, TrainUnit,
-};
+use regimen::engine::Engine as _;
+use regimen::run::{Ended, Report, Train};
+use regimen::saved::{AppState, Parts, StateDict, Stateful};
+use regimen::unit::TrainUnit;
+use regimen::{AutoUnit, BoxError, Error, Loss, Run, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars, manual_seed};
 
 use crate::common::{DIR, on_disk, saver};

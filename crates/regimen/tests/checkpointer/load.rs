@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use regimen::checkpoint::{Checkpointer, Load, Loaded, load_parts_from};
-use regimen::{AppState, Array, BoxError, Run, StateDict, Stateful, Train};
+use regimen::run::Train;
+use regimen::saved::{AppState, Array, StateDict, Stateful};
+use regimen::{BoxError, Run};
 
 use crate::common::*;
 
@@ -43,7 +45,7 @@ struct Model {
     optimizer: u64,
 }
 
-impl regimen::TrainUnit for Model {
+impl regimen::unit::TrainUnit for Model {
     type Batch = u64;
 
     fn train_step(&mut self, _: &mut regimen::State, _: u64) -> Result<(), BoxError> {

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Goal, SimDisk, Store};
-use regimen::{
-    AppState, BoxError, Event, Every, Fit, Parts, Run, State, StateDict, Stateful, Train, TrainUnit, Which,
-};
+use regimen::run::{Train, Which};
+use regimen::saved::{AppState, Parts, StateDict, Stateful};
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Fit, Run, State};
 use regimen_test::{BadState, Fault};
 
 use crate::common::*;

@@ -1,7 +1,9 @@
 //! A run that was stopped anywhere and resumed ends with the same bytes as one that was not.
 
+use regimen::callback::Every;
 use regimen::checkpoint::{Checkpointer, SimDisk};
-use regimen::{Every, Fit, Run, StateDict};
+use regimen::saved::StateDict;
+use regimen::{Fit, Run};
 use regimen_test::{Recorder, Transcript};
 use std::collections::BTreeMap;
 

@@ -6,9 +6,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Checkpoints, Which};
+use regimen::random::Random;
+use regimen::run::Train;
 use regimen::signal::Signals;
-use regimen::{Event, Every, Random, Run, State, Train};
+use regimen::{Run, State};
 
 use crate::common::Walk;
 

@@ -1,7 +1,9 @@
 //! When it saves, and what it keeps.
 
+use regimen::callback::Every;
 use regimen::checkpoint::{Checkpoint, Checkpointer, Goal, SimDisk};
-use regimen::{Evaluate, Every, Fit, Run, State};
+use regimen::run::Evaluate;
+use regimen::{Fit, Run, State};
 
 use crate::common::*;
 
@@ -46,9 +48,10 @@ fn a_save_comes_when_enough_time_has_passed() {
             std::thread::sleep(std::time::Duration::from_millis(1001));
         }
     };
-    let mut run =
-        Run::new(&mut unit).on(regimen::Event::TrainStepEnd, slow).saver(saver(&disk).every_seconds(1));
-    run.train(&[1; 5], regimen::Train::steps(4)).unwrap();
+    let mut run = Run::new(&mut unit)
+        .on(regimen::callback::Event::TrainStepEnd, slow)
+        .saver(saver(&disk).every_seconds(1));
+    run.train(&[1; 5], regimen::run::Train::steps(4)).unwrap();
     drop(run);
     assert!(on_disk(&disk).split(' ').any(|name| name == "2"), "{}", on_disk(&disk));
 }
@@ -100,8 +103,9 @@ fn an_error_is_saved_for_the_post_mortem_only() {
 fn a_final_stop_is_saved_even_where_nothing_else_changed() {
     let (disk, mut unit) = (SimDisk::new(), Walk::new());
     let finish = |state: &mut State, _: &mut Walk| state.finish("enough");
-    let mut run =
-        Run::new(&mut unit).on(regimen::Event::CycleEnd, finish).saver(saver(&disk).every(Every::epochs(1)));
+    let mut run = Run::new(&mut unit)
+        .on(regimen::callback::Event::CycleEnd, finish)
+        .saver(saver(&disk).every(Every::epochs(1)));
     run.fit(&[1; 5], &[1; 2], Fit::epochs(2)).unwrap();
     drop(run);
     assert_eq!(on_disk(&disk), "5-2");
@@ -182,7 +186,7 @@ fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
     fn check(saver: impl Fn(Checkpointer) -> Checkpointer, expected: &str) {
         let (disk, mut unit) = (SimDisk::new(), Walk::new());
         let mut run = Run::new(&mut unit).saver(saver(crate::common::saver(&disk)));
-        let error = run.train(&[1; 5], regimen::Train::steps(1)).unwrap_err().to_string();
+        let error = run.train(&[1; 5], regimen::run::Train::steps(1)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
         let error = run.restore_latest().unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

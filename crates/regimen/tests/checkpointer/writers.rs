@@ -4,11 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use regimen::callback::{Event, Every};
 use regimen::checkpoint::Checkpointer;
+use regimen::data::Rank;
 use regimen::log::{Existing, MetricLog};
-use regimen::{
-    BoxError, Ended, Error, Evaluate, Event, Every, Predict, PredictUnit, Rank, Run, State, Train,
-};
+use regimen::run::{Ended, Evaluate, Predict, Train};
+use regimen::unit::PredictUnit;
+use regimen::{BoxError, Error, Run, State};
 
 use crate::common::*;
 

@@ -3,11 +3,14 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use regimen::callback::{Event, Events};
 use regimen::checkpoint::Checkpointer;
-use regimen::{
-    AppState, Array, At, BoxError, Data, Error, Event, Events, Loss, Mode, Moment, Phase, Precision,
-    Restored, Saver, StateDict, Which, load_parts, save_parts,
-};
+use regimen::data::{At, Data};
+use regimen::engine::{Mode, Precision};
+use regimen::run::{Moment, Restored, Saver, Which};
+use regimen::saved::{AppState, Array, StateDict, load_parts, save_parts};
+use regimen::state::Phase;
+use regimen::{BoxError, Error, Loss};
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::resume_matrix::ResumeFixture;
 use regimen_test::toy::{ToyArray, ToyMlp, manual_seed};

@@ -6,7 +6,7 @@ mod broken;
 mod toy;
 
 use broken::{Broken, Defect};
-use regimen::Precision;
+use regimen::engine::Precision;
 use regimen_test::resume_matrix::{Cell, failures, run_all};
 use toy::{TOY, Toy};
 

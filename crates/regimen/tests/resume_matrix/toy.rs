@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use regimen::{BoxError, Loss, Mode, Precision, any_of};
+use regimen::engine::{Mode, Precision, any_of};
+use regimen::{BoxError, Loss};
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::resume_matrix::ResumeFixture;
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};

@@ -1,6 +1,6 @@
 //! Attributes and types the derive does not know.
 
-use regimen::ToDevice;
+use regimen::engine::ToDevice;
 
 #[derive(ToDevice)]
 struct Misspelt {

@@ -1,6 +1,7 @@
 //! A field that cannot be moved.
 
-use regimen::{BoxError, ToDevice};
+use regimen::BoxError;
+use regimen::engine::ToDevice;
 
 struct Device;
 

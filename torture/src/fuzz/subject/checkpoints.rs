@@ -5,8 +5,10 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use regimen::BoxError;
 use regimen::checkpoint::{Checkpoints, Keep, SimDisk, Snapshot, Store, Which, Writer};
-use regimen::{BoxError, Random, StateDict};
+use regimen::random::Random;
+use regimen::saved::StateDict;
 
 use super::Subject;
 use super::safetensors::{arrays, dict, ours};

@@ -1,7 +1,7 @@
 //! Readers that break one promise each: the control of the fuzz, which must find every one.
 #![allow(clippy::panic, reason = "to panic is one of the promises")]
 
-use regimen::Random;
+use regimen::random::Random;
 
 use super::Subject;
 use crate::fuzz::trial::{FLOOR, Fault, Trial, demand};

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use regimen::BoxError;
 use regimen::data::{Csv, Dataset};
-use regimen::{BoxError, Random};
+use regimen::random::Random;
 use serde::Deserialize;
 
 use super::Subject;
 use crate::fuzz::corpus::{Corpus, Drawn};
-use crate::fuzz::gzip;
-use crate::fuzz::sample;
 use crate::fuzz::trial::{Fault, Trial, same};
+use crate::fuzz::{gzip, sample};
 
 /// A text of two bytes becomes a `String` in a `Vec` that holds room for four, in another one.
 const MULTIPLE: usize = 256;

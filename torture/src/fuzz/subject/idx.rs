@@ -1,7 +1,7 @@
 //! IDX files, packed or not.
 
-use regimen::Random;
 use regimen::data::{Dataset, Idx};
+use regimen::random::Random;
 
 use super::Subject;
 use crate::fuzz::corpus::Corpus;

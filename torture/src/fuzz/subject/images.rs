@@ -5,8 +5,9 @@ use std::io::Cursor;
 use std::path::Path;
 
 use image::{DynamicImage, ImageFormat, ImageReader, RgbImage};
+use regimen::BoxError;
 use regimen::data::{Dataset, ImageFolder};
-use regimen::{BoxError, Random};
+use regimen::random::Random;
 
 use super::Subject;
 use crate::fuzz::corpus::Corpus;

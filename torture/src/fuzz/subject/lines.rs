@@ -1,7 +1,8 @@
 //! Lines of text, from the beginning and from a position in the midst of them.
 
-use regimen::data::{Lines, Reader, Stream, StreamAt};
-use regimen::{BoxError, Position, Random};
+use regimen::BoxError;
+use regimen::data::{Lines, Position, Reader, Stream, StreamAt};
+use regimen::random::Random;
 
 use super::Subject;
 use crate::fuzz::corpus::Corpus;

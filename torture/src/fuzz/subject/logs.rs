@@ -3,8 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use regimen::callback::Every;
 use regimen::log::{Existing, LogFile, MetricLog};
-use regimen::{BoxError, Every, Random, Run, StateDict, Train};
+use regimen::random::Random;
+use regimen::run::Train;
+use regimen::saved::StateDict;
+use regimen::{BoxError, Run};
 
 use super::Subject;
 use super::toy::{DATA, Toy};

@@ -14,7 +14,8 @@ mod toy;
 
 use std::path::Path;
 
-use regimen::{BoxError, Random};
+use regimen::BoxError;
+use regimen::random::Random;
 
 use super::trial::{Fault, Trial};
 

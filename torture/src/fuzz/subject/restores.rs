@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use regimen::callback::EarlyStopping;
+use regimen::auto_unit::EVAL_LOSS;
+use regimen::callback::{EarlyStopping, Every};
 use regimen::checkpoint::{Checkpointer, Checkpoints, SimDisk, Snapshot, Which, Writer};
-use regimen::{Array, BoxError, EVAL_LOSS, Every, Fit, Random, Run, StateDict};
+use regimen::random::Random;
+use regimen::saved::{Array, StateDict};
+use regimen::{BoxError, Fit, Run};
 
 use super::Subject;
 use super::toy::{DATA, Toy};

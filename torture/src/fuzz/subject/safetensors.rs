@@ -1,7 +1,9 @@
 //! Single safetensors files, beside what the `safetensors` crate makes of them.
 
+use regimen::BoxError;
 use regimen::checkpoint::safetensors::load_file;
-use regimen::{Array, BoxError, Random, StateDict};
+use regimen::random::Random;
+use regimen::saved::{Array, StateDict};
 use safetensors::SafeTensors;
 
 use super::Subject;
@@ -52,10 +54,10 @@ impl Weights {
 /// Arrays of several types and shapes.
 pub(super) fn dict() -> Result<StateDict, BoxError> {
     let mut dict = StateDict::new();
-    dict.insert("layer.weight", Array::new(regimen::Dtype::F32, vec![2, 3], (0..24).collect())?)?;
+    dict.insert("layer.weight", Array::new(regimen::saved::Dtype::F32, vec![2, 3], (0..24).collect())?)?;
     dict.insert("layer.bias", Array::from_slice(&[0.5_f64, -1.0]))?;
     dict.insert("name", Array::from_text("gr\u{f6}\u{df}e"))?;
-    dict.insert("none", Array::new(regimen::Dtype::F16, vec![0, 4], Vec::new())?)?;
+    dict.insert("none", Array::new(regimen::saved::Dtype::F16, vec![0, 4], Vec::new())?)?;
     dict.insert("steps", 7_u64)?;
     Ok(dict)
 }

@@ -1,7 +1,8 @@
 //! Files of token numbers.
 
+use regimen::BoxError;
 use regimen::data::{Dataset, TokenFile, TokenWidth};
-use regimen::{BoxError, Random};
+use regimen::random::Random;
 
 use super::Subject;
 use crate::fuzz::corpus::Corpus;

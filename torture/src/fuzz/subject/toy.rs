@@ -1,6 +1,9 @@
 //! A unit small enough to be trained thousands of times a second.
 
-use regimen::{AppState, BoxError, EVAL_LOSS, EvalUnit, State, TRAIN_LOSS, TrainUnit};
+use regimen::auto_unit::{EVAL_LOSS, TRAIN_LOSS};
+use regimen::saved::AppState;
+use regimen::unit::{EvalUnit, TrainUnit};
+use regimen::{BoxError, State};
 
 /// A weight that goes to where the batches are.
 #[derive(AppState, Debug, Default)]

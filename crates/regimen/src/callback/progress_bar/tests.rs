@@ -9,7 +9,10 @@ use emulator::Emulator;
 
 use super::super::terminal::Terminal;
 use super::*;
-use crate::{EvalUnit, Evaluate, Fit, Key, Reduction, Run, Train, TrainUnit};
+use crate::metric::{Key, Reduction};
+use crate::run::{Evaluate, Train};
+use crate::unit::{EvalUnit, TrainUnit};
+use crate::{Fit, Run};
 
 const LOSS: Key = Key::mean("loss");
 

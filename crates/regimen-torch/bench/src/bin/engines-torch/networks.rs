@@ -1,7 +1,8 @@
 //! The networks that are trained, each with the one batch it is trained on.
 
-use regimen::{Loss, ToDevice};
-use regimen_torch::tch::nn::{self, Module, Path};
+use regimen::Loss;
+use regimen::engine::ToDevice;
+use regimen_torch::tch::nn::{Module, Path, self};
 use regimen_torch::tch::{Device, Kind, Reduction, Tensor};
 use regimen_torch::{Adam, Algorithm, Sgd, TorchDevice};
 

@@ -1,0 +1,335 @@
+//! `AutoUnit`: the optimization step written out once, for every engine.
+
+mod anomaly;
+mod averaging;
+mod parts;
+mod plateau;
+mod scaler;
+mod settings;
+mod task;
+mod train;
+mod update;
+mod window;
+
+use std::fmt;
+
+use averaging::{Average, with_weights};
+use settings::{Count, Settings};
+use update::rate;
+use window::Window;
+
+use crate::engine::{Engine, Mode, Precision, ToDevice};
+use crate::metric::Key;
+use crate::schedule::LearningRates;
+use crate::state::Phase;
+use crate::unit::{EvalUnit, PredictUnit};
+use crate::{BoxError, State};
+
+pub(crate) use anomaly::first_nan;
+pub use averaging::Averaging;
+pub use plateau::Plateau;
+pub use scaler::GradientScaler;
+pub use settings::{NonFinite, Thaw, Unreached};
+pub use task::{Loss, PredictTask, Step, StepResults, Task};
+
+/// The loss of training, logged by [`AutoUnit`] at every step with the weight of its batch.
+pub const TRAIN_LOSS: Key = Key::mean("train/loss");
+
+/// Updates that were skipped in an epoch because something was not finite. Logged where there are any.
+pub const TRAIN_SKIPPED: Key = Key::sum("train/skipped");
+
+/// The loss of evaluation, logged by [`AutoUnit`] at every step with the weight of its batch.
+pub const EVAL_LOSS: Key = Key::mean("eval/loss");
+
+/// Trains, evaluates and predicts a [`Task`] on an [`Engine`].
+///
+/// A training step is, in this order:
+///
+/// ```text
+/// move the batch to the device
+/// seed the engine from (seed, phase, step, rank)
+/// compute the loss                                   Task::compute_loss
+/// read the loss; is it finite?
+/// add its gradients, times its weight, to those held     in fp16 also times the scale
+/// hook                                               AutoUnit::after_backward
+/// at the end of a window, or of the epoch:
+///   divide the held gradients by the window's weight
+///   hook                                             AutoUnit::before_update
+///   clip by global norm, then by value
+///   step the optimizer with the scheduled rates      counted in Progress::updates
+///   add the weights to their average
+/// log the loss
+/// hook                                               Task::on_train_step_end
+/// ```
+///
+/// A window is [`accumulate`](AutoUnit::accumulate) steps, or what is left of them when the epoch
+/// ends. A limit or a stop does not end it: the held gradients are part of what a checkpoint holds,
+/// and the report of the call says that they wait. They are of this run alone: another one drops
+/// them, and tells so.
+///
+/// A batch whose weight is zero counts for nothing: its loss is not looked at and has no gradient, and
+/// a window that weighs nothing makes no update.
+///
+/// A step happens or it does not. One that fails, or panics, before its update leaves weights, running
+/// statistics and window as they were, and is made again by the next call; one that fails after its
+/// update, or in `on_train_step_end`, is counted. The earlier gradients of the window are lost only
+/// where the backward pass itself fails, where a gradient that is not finite is an error, and where the
+/// step that is made again has another loss; all but the first two are told as notices.
+pub struct AutoUnit<E: Engine, T: Task<E>> {
+    engine: E,
+    task: T,
+    settings: Settings<E>,
+    window: Window,
+    /// Updates that were skipped because something was not finite: in all, and in a row.
+    skipped: u64,
+    skipped_in_a_row: u64,
+    /// Used where [`Settings::is_scaling`] says so.
+    scaler: GradientScaler,
+    average: Option<Average<E::Weights>>,
+    plateau: Option<Plateau>,
+    /// A training step has begun, and has not come to its end: its forward pass has touched buffers.
+    step_is_open: bool,
+    /// Whether it was asked which parameters no gradient has reached.
+    has_asked_unreached: bool,
+    /// The rates of the newest update by their schedules, and what it counted.
+    used: Option<(Count, Vec<f64>)>,
+    /// What a checkpoint had set otherwise, to be told when training starts.
+    changes: Vec<String>,
+    /// Which groups the engine was told to freeze; nothing where it was told nothing.
+    frozen: Vec<bool>,
+    /// The rates of the update at hand, one a group; kept to allocate nothing in a step.
+    rates: Vec<f64>,
+    /// Updates and epochs complete, as of the last step.
+    count: Count,
+}
+
+impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
+    /// Trains `task` on `engine` with a constant learning rate of 1e-3, no accumulation, no
+    /// clipping, and an error where something is not finite.
+    pub fn new(engine: E, task: T) -> Self {
+        AutoUnit {
+            engine,
+            task,
+            settings: Settings::default(),
+            window: Window::default(),
+            skipped: 0,
+            skipped_in_a_row: 0,
+            scaler: GradientScaler::new(),
+            average: None,
+            plateau: None,
+            step_is_open: false,
+            has_asked_unreached: false,
+            used: None,
+            changes: Vec::new(),
+            frozen: Vec::new(),
+            rates: Vec::new(),
+            count: Count::default(),
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &E {
+        &self.engine
+    }
+
+    /// The engine, to be changed.
+    pub fn engine_mut(&mut self) -> &mut E {
+        // An engine that cannot put its buffers back says so in the next step.
+        let _ = self.close_step();
+        &mut self.engine
+    }
+
+    /// The task.
+    pub fn task(&self) -> &T {
+        &self.task
+    }
+
+    /// The task, to be changed.
+    pub fn task_mut(&mut self) -> &mut T {
+        &mut self.task
+    }
+
+    /// Engine and task, by value. The engine computes in single precision again where it was told
+    /// something else, and nothing of it is frozen.
+    pub fn into_parts(mut self) -> (E, T) {
+        // Neither is ever refused.
+        if self.settings.precision.is_some_and(|precision| precision != Precision::F32) {
+            let _ = self.engine.set_precision(Precision::F32);
+        }
+        let _ = thaw(&mut self.engine, &mut self.frozen);
+        let _ = self.close_step();
+        (self.engine, self.task)
+    }
+
+    /// How many updates were skipped because something was not finite.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// What losses are multiplied by, where they are scaled.
+    pub fn gradient_scale(&self) -> Option<f64> {
+        self.settings.is_scaling().then(|| self.scaler.scale())
+    }
+
+    /// How often weights were added to their [average](AutoUnit::average).
+    pub fn averaged(&self) -> u64 {
+        self.average.as_ref().map_or(0, |average| average.taken)
+    }
+
+    /// Runs `f` on the engine with the averaged weights in place of those that are trained, which
+    /// are back when it returns, also after a panic. Where there is no average yet, none is put in
+    /// their place.
+    ///
+    /// ```
+    /// # use regimen_core::{AutoUnit, BoxError, Task};
+    /// # use regimen_core::engine::Engine;
+    /// # use regimen_core::saved::StateDict;
+    /// # fn export<E: Engine, T: Task<E>>(mut unit: AutoUnit<E, T>) -> Result<StateDict, BoxError> {
+    /// let averaged = unit.with_averaged_weights(|engine| engine.module_state())?;
+    /// # Ok(averaged)
+    /// # }
+    /// ```
+    pub fn with_averaged_weights<R>(&mut self, f: impl FnOnce(&mut E) -> R) -> R {
+        let _ = self.close_step();
+        let weights = self.average.as_mut().and_then(|average| average.weights.as_mut());
+        with_weights(&mut self.engine, weights, f)
+    }
+
+    /// Runs `f` on task and engine as they are to be looked at: with the averaged weights where
+    /// there are some, unless they are not wanted.
+    fn view<R>(&mut self, f: impl FnOnce(&mut T, &mut E) -> R) -> R {
+        let AutoUnit { engine, task, average, .. } = self;
+        let average = average.as_mut().filter(|average| average.averaging.evaluate);
+        with_weights(engine, average.and_then(|average| average.weights.as_mut()), |engine| f(task, engine))
+    }
+
+    /// Undoes what a training step that failed has left in the buffers.
+    fn close_step(&mut self) -> Result<(), BoxError> {
+        if self.step_is_open {
+            self.engine.restore_buffers(None)?;
+            self.step_is_open = false;
+        }
+        Ok(())
+    }
+
+    fn set_precision(&mut self) -> Result<(), BoxError> {
+        self.settings.precision.map_or(Ok(()), |precision| self.engine.set_precision(precision))
+    }
+
+    /// Freezes and thaws groups, where some are to be.
+    fn set_frozen(&mut self) -> Result<(), BoxError> {
+        let AutoUnit { engine, settings, frozen, count, .. } = self;
+        if settings.frozen.is_empty() {
+            return Ok(());
+        }
+        let wanted = engine.groups().iter().map(|group| settings.is_frozen(group, *count));
+        if wanted.clone().eq(frozen.iter().copied()) {
+            return Ok(());
+        }
+        let wanted: Vec<bool> = wanted.collect();
+        if !wanted.contains(&false) {
+            return Err("`freeze`: all parameter groups are frozen, so there is nothing to train".into());
+        }
+        engine.freeze(&wanted)?;
+        *frozen = wanted;
+        Ok(())
+    }
+}
+
+impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
+    type Batch = T::Batch;
+
+    fn eval_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
+        let step = Step::new(state, Mode::Eval);
+        let batch = batch.move_to(&self.engine.device(Mode::Eval))?;
+        let results = self.view(|task, engine| {
+            engine.seed(step.seed);
+            let (Loss { mean, weight }, output) =
+                engine.with_module(Mode::Eval, |module| task.compute_loss(&step, module, &batch))?;
+            Ok::<_, BoxError>(StepResults::new(engine.value(&mean)?, checked(weight)?, output))
+        })?;
+        state.log(EVAL_LOSS, results.loss, results.weight);
+        self.task.on_eval_step_end(state, &batch, results)
+    }
+
+    fn on_eval_start(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.close_step()?;
+        self.set_precision()?;
+        self.task.on_eval_start(state)
+    }
+
+    fn on_eval_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.task.on_eval_epoch_start(state)
+    }
+
+    fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        // The evaluation is counted, whether the task's hook fails or not.
+        let hook = self.task.on_eval_epoch_end(state);
+        hook.and(self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Eval, state)))
+    }
+
+    fn on_eval_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.task.on_eval_end(state)
+    }
+}
+
+impl<E: Engine, T: PredictTask<E>> PredictUnit for AutoUnit<E, T> {
+    type Batch = T::Input;
+    type Output = T::Prediction;
+
+    fn predict_step(&mut self, state: &mut State, input: T::Input) -> Result<T::Prediction, BoxError> {
+        let step = Step::new(state, Mode::Predict);
+        let input = input.move_to(&self.engine.device(Mode::Predict))?;
+        self.view(|task, engine| {
+            engine.seed(step.seed);
+            engine.with_module(Mode::Predict, |module| task.predict(&step, module, input))
+        })
+    }
+
+    fn on_predict_start(&mut self, _state: &mut State) -> Result<(), BoxError> {
+        self.close_step()?;
+        self.set_precision()
+    }
+}
+
+impl<E: Engine, T: Task<E>> LearningRates for AutoUnit<E, T> {
+    fn learning_rates(&self) -> Vec<(String, f64)> {
+        let rate = |group: &String| (group.clone(), rate(&self.settings, &self.plateau, group, self.count));
+        self.engine.groups().iter().map(rate).collect()
+    }
+}
+
+/// Thaws what `engine` was told to freeze.
+fn thaw<E: Engine>(engine: &mut E, frozen: &mut Vec<bool>) -> Result<(), BoxError> {
+    if frozen.contains(&true) {
+        engine.freeze(&vec![false; frozen.len()])?;
+    }
+    frozen.clear();
+    Ok(())
+}
+
+/// A weight that can be a weight: products and quotients of two must be numbers in single precision.
+fn checked(weight: f64) -> Result<f64, BoxError> {
+    match weight == 0.0 || (1e-15..=1e15).contains(&weight) {
+        true => Ok(weight),
+        false => {
+            Err(format!("the weight of a loss must be 0, or from 1e-15 to 1e15, and not {weight}").into())
+        }
+    }
+}
+
+impl<E: Engine, T: Task<E>> fmt::Debug for AutoUnit<E, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AutoUnit")
+            .field("accumulate", &self.settings.accumulate)
+            .field("clip_norm", &self.settings.clip_norm)
+            .field("clip_value", &self.settings.clip_value)
+            .field("non_finite", &self.settings.non_finite)
+            .field("precision", &self.settings.precision)
+            .field("averaging", &self.average.as_ref().map(|average| average.averaging))
+            .field("plateau", &self.plateau)
+            .field("window", &self.window)
+            .field("skipped", &self.skipped)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! Closures as callbacks.
+
+use std::borrow::Cow;
+
+use super::{Event, Events, Trigger};
+use crate::{BoxError, Callback, State};
+
+/// A closure that is called at an event: what [`Run::on`](crate::Run::on) registers.
+pub(crate) struct On<F> {
+    trigger: Trigger,
+    call: F,
+}
+
+impl<F> On<F> {
+    pub(crate) fn new(trigger: Trigger, call: F) -> Self {
+        On { trigger, call }
+    }
+}
+
+impl<U: ?Sized, F, R> Callback<U> for On<F>
+where
+    F: FnMut(&mut State, &mut U) -> R + Send,
+    R: Outcome,
+{
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("closure")
+    }
+
+    fn events(&self) -> Events {
+        Events::of(&[self.trigger.event])
+    }
+
+    fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
+        let progress = event.phase().map_or(state.train(), |phase| state.progress(phase));
+        let count = if event.counts_steps() { progress.steps } else { progress.epochs };
+        match count.is_multiple_of(self.trigger.every) {
+            true => (self.call)(state, unit).into_result(),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What a closure given to [`Run::on`](crate::Run::on) may return: nothing, or a result.
+pub trait Outcome: sealed::Sealed {
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), BoxError>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl Sealed for Result<(), crate::BoxError> {}
+}
+
+impl Outcome for () {
+    fn into_result(self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl Outcome for Result<(), BoxError> {
+    fn into_result(self) -> Result<(), BoxError> {
+        self
+    }
+}

@@ -1,0 +1,163 @@
+//! What happens in a run, as values.
+
+use std::fmt;
+
+use crate::state::Phase;
+
+macro_rules! events {
+    ($($event:ident $name:literal $doc:literal,)*) => {
+        /// Something that happens in a run, in the order drawn in [`Run`](crate::Run).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Event {
+            $(#[doc = $doc] $event,)*
+        }
+
+        impl Event {
+            /// Every event, in the order of declaration.
+            pub const ALL: &[Event] = &[$(Event::$event,)*];
+
+            /// Its name in lower case, as in `train step end`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Event::$event => $name,)* }
+            }
+        }
+    };
+}
+events! {
+    CycleStart "cycle start" "`fit` begins a cycle: a training epoch and the evaluations run for it.",
+    CycleEnd "cycle end" "A cycle of `fit` is complete.",
+    TrainStart "train start" "A call of `train` or `fit` begins.",
+    TrainEpochStart "train epoch start" "A training epoch begins; not sent again when a paused one goes on.",
+    TrainFetchStart "train fetch start" "The next training batch is about to be asked for.",
+    TrainFetchEnd "train fetch end" "A training batch has arrived; not sent when the data ended instead.",
+    TrainStepStart "train step start" "`train_step` is about to be called.",
+    TrainStepEnd "train step end" "`train_step` has returned, and is counted.",
+    TrainEpochEnd "train epoch end" "A training epoch ended by its data or its cap, and is counted.",
+    TrainEnd "train end" "A call of `train` or `fit` ends, at its limit or paused.",
+    EvalStart "eval start" "An evaluation begins.",
+    EvalEpochStart "eval epoch start" "The pass over the evaluation data begins; not sent again when a paused one goes on.",
+    EvalFetchStart "eval fetch start" "The next evaluation batch is about to be asked for.",
+    EvalFetchEnd "eval fetch end" "An evaluation batch has arrived; not sent when the data ended instead.",
+    EvalStepStart "eval step start" "`eval_step` is about to be called.",
+    EvalStepEnd "eval step end" "`eval_step` has returned, and is counted.",
+    EvalEpochEnd "eval epoch end" "The pass over the evaluation data is complete, and counted.",
+    EvalEnd "eval end" "An evaluation ends, complete or paused.",
+    PredictStart "predict start" "A prediction begins.",
+    PredictEpochStart "predict epoch start" "The pass over the data begins; not sent again when a paused one goes on.",
+    PredictFetchStart "predict fetch start" "The next batch to predict is about to be asked for.",
+    PredictFetchEnd "predict fetch end" "A batch to predict has arrived; not sent when the data ended instead.",
+    PredictStepStart "predict step start" "`predict_step` is about to be called.",
+    PredictStepEnd "predict step end" "`predict_step` has returned, its output is with the sink, and it is counted.",
+    PredictEpochEnd "predict epoch end" "The pass over the data is complete, and counted.",
+    PredictEnd "predict end" "A prediction ends, complete or paused.",
+    Notice "notice" "Something worth telling came up that is no error: see [`State::notices`](crate::State::notices).",
+}
+
+impl Event {
+    /// This event whenever the counter it belongs to is a multiple of `n`: completed steps for
+    /// fetches and steps, completed epochs for all others. Zero is an error when the run starts.
+    pub const fn every(self, n: u64) -> Trigger {
+        Trigger { event: self, every: n }
+    }
+
+    /// The phase it belongs to; none for cycles and notices.
+    pub const fn phase(self) -> Option<Phase> {
+        use Event::*;
+        match self {
+            TrainStart | TrainEpochStart | TrainFetchStart | TrainFetchEnd | TrainStepStart
+            | TrainStepEnd | TrainEpochEnd | TrainEnd => Some(Phase::Train),
+            EvalStart | EvalEpochStart | EvalFetchStart | EvalFetchEnd | EvalStepStart | EvalStepEnd
+            | EvalEpochEnd | EvalEnd => Some(Phase::Eval),
+            PredictStart | PredictEpochStart | PredictFetchStart | PredictFetchEnd | PredictStepStart
+            | PredictStepEnd | PredictEpochEnd | PredictEnd => Some(Phase::Predict),
+            CycleStart | CycleEnd | Notice => None,
+        }
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
+    pub(crate) const fn ends_step_or_epoch(self) -> bool {
+        use Event::*;
+        const ENDS: Events = Events::of(&[
+            TrainStepEnd,
+            TrainEpochEnd,
+            EvalStepEnd,
+            EvalEpochEnd,
+            PredictStepEnd,
+            PredictEpochEnd,
+        ]);
+        ENDS.contains(self)
+    }
+
+    pub(crate) const fn counts_steps(self) -> bool {
+        use Event::*;
+        const STEPS: Events = Events::of(&[
+            TrainFetchStart,
+            TrainFetchEnd,
+            TrainStepStart,
+            TrainStepEnd,
+            EvalFetchStart,
+            EvalFetchEnd,
+            EvalStepStart,
+            EvalStepEnd,
+            PredictFetchStart,
+            PredictFetchEnd,
+            PredictStepStart,
+            PredictStepEnd,
+        ]);
+        STEPS.contains(self)
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Events(u32);
+
+impl Events {
+    /// No event.
+    pub const NONE: Events = Events(0);
+    /// Every event.
+    pub const ALL: Events = Events::of(Event::ALL);
+
+    /// The events listed.
+    pub const fn of(list: &[Event]) -> Self {
+        let (mut bits, mut i) = (0, 0);
+        while i < list.len() {
+            bits |= list[i].bit();
+            i += 1;
+        }
+        Events(bits)
+    }
+
+    /// Both sets together.
+    pub const fn and(self, other: Events) -> Self {
+        Events(self.0 | other.0)
+    }
+
+    /// Whether `event` is in the set.
+    pub const fn contains(self, event: Event) -> bool {
+        self.0 & event.bit() != 0
+    }
+}
+
+/// An event, or every n-th of it: what a closure given to [`Run::on`](crate::Run::on) listens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trigger {
+    pub(crate) event: Event,
+    pub(crate) every: u64,
+}
+
+impl From<Event> for Trigger {
+    fn from(event: Event) -> Trigger {
+        event.every(1)
+    }
+}

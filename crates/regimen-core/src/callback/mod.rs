@@ -1,0 +1,322 @@
+//! Callbacks: what watches a run.
+
+pub(crate) mod closure;
+pub(crate) mod dispatch;
+mod event;
+mod every;
+
+pub use closure::Outcome;
+pub use event::{Event, Events, Trigger};
+pub use every::Every;
+
+use std::borrow::Cow;
+
+use crate::run::Report;
+use crate::saved::Stateful;
+use crate::{BoxError, Error, State};
+
+/// Watches a run of units of type `U`: logs, bars, early stopping.
+///
+/// *Callbacks observe; wrappers change.* To alter batches wrap the data; to alter a step wrap the
+/// unit; to touch gradients or rates give [`AutoUnit`](crate::AutoUnit) a hook or a schedule.
+///
+/// **Order.** At every event the unit's own hook runs first, then the callbacks as they were
+/// registered, those that [write down](Callback::writes_down) what others log behind the others, then
+/// the saver.
+///
+/// **Errors.** If a hook returns an error, no later callback is sent that event; but the end of a step
+/// or an epoch, which is counted, is told to everyone and to the saver. Notices that wait are told, then
+/// [`on_error`](Callback::on_error) of every callback runs, and the entry point returns the
+/// error with the callback's name and the event. Counters keep what was completed: after an
+/// error at a step end the step counts; after one before that it does not, and what was logged since
+/// its fetch began is taken back. The run can be called again and goes on from there.
+///
+/// **Panics** are caught and treated as errors of kind [`Panic`](crate::error::Kind::Panic).
+///
+/// **Stops.** [`State::stop`] and [`State::finish`] may be called in any hook and are seen at the
+/// next boundary of a step: at a fetch or a step start, that step is still made; at a start or an
+/// epoch start, none is. A stop in mid-epoch leaves the epoch open, so its end hooks do not run;
+/// the `end` hooks of the phase do.
+///
+/// A callback is `Send`, so that a run may move to another thread with all it holds.
+pub trait Callback<U: ?Sized>: Send {
+    /// Names this callback in errors and checkpoints; two in one run get a number behind it. A
+    /// callback with saved state says here what it watches, so that it finds its own again.
+    /// The type's name without its path and parameters by default.
+    fn name(&self) -> Cow<'static, str> {
+        let name = std::any::type_name::<Self>();
+        let name = name.split('<').next().unwrap_or(name);
+        Cow::Borrowed(name.rsplit("::").next().unwrap_or(name))
+    }
+
+    /// The events this callback is sent, read once when it is registered. All by default; naming
+    /// those it needs makes it cost nothing at the others.
+    fn events(&self) -> Events {
+        Events::ALL
+    }
+
+    /// How often it looks at the metrics of single steps, read once when it is registered: what
+    /// [`State::wants_metrics`] answers. Never by default.
+    fn metrics_every(&self) -> Every {
+        Every::NEVER
+    }
+
+    /// Whether it writes down what others log, and so is called behind them; read once when it is
+    /// registered. No by default.
+    fn writes_down(&self) -> bool {
+        false
+    }
+
+    /// What a checkpoint holds of this callback; nothing by default.
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
+    /// Every event arrives here. The default calls the hook named after it: override the named
+    /// hooks to watch a few events, or this to watch many alike. Where this is overridden the
+    /// named hooks are not called.
+    fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
+        match event {
+            Event::CycleStart => self.on_cycle_start(state, unit),
+            Event::CycleEnd => self.on_cycle_end(state, unit),
+            Event::TrainStart => self.on_train_start(state, unit),
+            Event::TrainEpochStart => self.on_train_epoch_start(state, unit),
+            Event::TrainFetchStart => self.on_train_fetch_start(state, unit),
+            Event::TrainFetchEnd => self.on_train_fetch_end(state, unit),
+            Event::TrainStepStart => self.on_train_step_start(state, unit),
+            Event::TrainStepEnd => self.on_train_step_end(state, unit),
+            Event::TrainEpochEnd => self.on_train_epoch_end(state, unit),
+            Event::TrainEnd => self.on_train_end(state, unit),
+            Event::EvalStart => self.on_eval_start(state, unit),
+            Event::EvalEpochStart => self.on_eval_epoch_start(state, unit),
+            Event::EvalFetchStart => self.on_eval_fetch_start(state, unit),
+            Event::EvalFetchEnd => self.on_eval_fetch_end(state, unit),
+            Event::EvalStepStart => self.on_eval_step_start(state, unit),
+            Event::EvalStepEnd => self.on_eval_step_end(state, unit),
+            Event::EvalEpochEnd => self.on_eval_epoch_end(state, unit),
+            Event::EvalEnd => self.on_eval_end(state, unit),
+            Event::PredictStart => self.on_predict_start(state, unit),
+            Event::PredictEpochStart => self.on_predict_epoch_start(state, unit),
+            Event::PredictFetchStart => self.on_predict_fetch_start(state, unit),
+            Event::PredictFetchEnd => self.on_predict_fetch_end(state, unit),
+            Event::PredictStepStart => self.on_predict_step_start(state, unit),
+            Event::PredictStepEnd => self.on_predict_step_end(state, unit),
+            Event::PredictEpochEnd => self.on_predict_epoch_end(state, unit),
+            Event::PredictEnd => self.on_predict_end(state, unit),
+            Event::Notice => self.on_notice(state, unit),
+        }
+    }
+
+    /// Something failed: this is told of every failure once, caught panics included, before the
+    /// entry point returns `error`. It can replace nothing; a panic in here is kept in
+    /// [`Error::suppressed`], and the other callbacks are told all the same.
+    fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {}
+
+    /// A call of `train` or `fit` ended without an error: adds what this callback knows to `report`,
+    /// such as the [best](Report::add_best) value of a metric. Nothing by default.
+    fn sum_up(&mut self, _report: &mut Report) {}
+
+    /// A call ended without an error: `report` is what it returns, after every callback and the saver
+    /// have added to it. A panic in here is an error of the call.
+    fn on_report(&mut self, _report: &Report) {}
+
+    /// `fit` begins a cycle: a training epoch and the evaluations run for it. An error ends the
+    /// call before any step; a stop ends it with the cycle open.
+    fn on_cycle_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// A cycle of `fit` is complete. An error ends the call with the cycle complete; a stop ends
+    /// it before the next cycle.
+    fn on_cycle_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// A call of `train` or `fit` begins. An error ends it before any epoch; so does a stop, and
+    /// `on_train_end` still runs.
+    fn on_train_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// A training epoch begins; not called when a paused one goes on. An error or a stop ends the
+    /// call with the epoch open and no step made.
+    fn on_train_epoch_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The next training batch is about to be asked for. After an error it was not asked for; after
+    /// a stop it is, and its step is made.
+    fn on_train_fetch_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// A training batch has arrived. After an error it is not trained on and not counted; after a
+    /// stop its step is still made.
+    fn on_train_fetch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// `train_step` is about to be called; counters do not count it yet. After an error it is not
+    /// called; after a stop it is.
+    fn on_train_step_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// `train_step` has returned and is counted. After an error the step stays counted; after a
+    /// stop no further step is made.
+    fn on_train_step_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// A training epoch ended by its data or its cap; it is counted. What is logged here belongs to
+    /// it. An error ends the call with the epoch counted; a stop ends it before the evaluation that may be
+    /// due, which stays due.
+    fn on_train_epoch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The call of `train` or `fit` ends, at a limit or paused. An error is returned instead of the
+    /// report; a stop changes nothing any more.
+    fn on_train_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// An evaluation begins, by itself or in `fit`. An error ends the call with the evaluation
+    /// still due; so does a stop.
+    fn on_eval_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The pass over the evaluation data begins; not called when a paused one goes on. An error or
+    /// a stop ends the call with no step made.
+    fn on_eval_epoch_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The next evaluation batch is about to be asked for. After an error it was not asked for;
+    /// after a stop it is, and its step is made.
+    fn on_eval_fetch_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// An evaluation batch has arrived. After an error it is not evaluated and not counted; after a
+    /// stop its step is still made.
+    fn on_eval_fetch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// `eval_step` is about to be called; counters do not count it yet. After an error it is not
+    /// called; after a stop it is.
+    fn on_eval_step_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// `eval_step` has returned and is counted. After an error the step stays counted; after a stop
+    /// the evaluation is left half done, and goes on when the run does.
+    fn on_eval_step_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The pass is complete and counted. What is logged here belongs to it. An error ends the call
+    /// with the pass counted; a stop ends the call after `on_eval_end`.
+    fn on_eval_epoch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The evaluation ends, complete or paused. An error ends the call; in `fit`, a stop pauses the
+    /// training too; by hand, it changes nothing any more.
+    fn on_eval_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// A prediction begins. An error ends the call; so does a stop, and `on_predict_end` still
+    /// runs.
+    fn on_predict_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The pass over the data begins; not called when a paused one goes on. An error or a stop ends
+    /// the call with no step made.
+    fn on_predict_epoch_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The next batch to predict is about to be asked for. After an error it was not asked for;
+    /// after a stop it is, and its step is made.
+    fn on_predict_fetch_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// A batch to predict has arrived. After an error it is not predicted and not counted; after a
+    /// stop its step is still made.
+    fn on_predict_fetch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// `predict_step` is about to be called; counters do not count it yet. After an error it is not
+    /// called; after a stop it is.
+    fn on_predict_step_start(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// `predict_step` has returned, its output is with the sink, and it is counted. After an error
+    /// the step stays counted; after a stop no further step is made.
+    fn on_predict_step_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The pass is complete and counted. An error ends the call with the pass counted; a stop
+    /// changes nothing any more.
+    fn on_predict_epoch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The prediction ends, complete or paused. An error is returned instead of the report.
+    fn on_predict_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// [`State::notices`] tells something that is no error: a slow worker, a sample skipped, a
+    /// checkpoint passed over. An error ends the call; a stop pauses it before the next step.
+    fn on_notice(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+impl<U: ?Sized, C: Callback<U> + ?Sized> Callback<U> for Box<C> {
+    fn name(&self) -> Cow<'static, str> {
+        (**self).name()
+    }
+
+    fn events(&self) -> Events {
+        (**self).events()
+    }
+
+    fn metrics_every(&self) -> Every {
+        (**self).metrics_every()
+    }
+
+    fn writes_down(&self) -> bool {
+        (**self).writes_down()
+    }
+
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        (**self).stateful()
+    }
+
+    fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
+        (**self).on_event(event, state, unit)
+    }
+
+    fn on_error(&mut self, state: &State, unit: &mut U, error: &Error) {
+        (**self).on_error(state, unit, error);
+    }
+
+    fn sum_up(&mut self, report: &mut Report) {
+        (**self).sum_up(report);
+    }
+
+    fn on_report(&mut self, report: &Report) {
+        (**self).on_report(report);
+    }
+}

@@ -1,0 +1,210 @@
+//! Data: what gives batches, epoch by epoch, from any position.
+
+mod position;
+mod sources;
+
+pub use position::Position;
+pub use sources::{Batches, Counted, CountedEpoch, FromFn, Once, counted, from_fn, once};
+
+use crate::BoxError;
+
+/// Gives batches, epoch by epoch.
+///
+/// **The order is a pure function of (seed, epoch, position).** Asked twice for the same [`At`],
+/// data gives the same batches: that is what lets a run that was stopped go on with the batch it
+/// would have had. Data takes `&self`, so the same data can train and evaluate.
+///
+/// `Vec`, slices and arrays of batches that are `Clone` are data; so is what [`from_fn`](self::from_fn) makes of
+/// a closure that gives an iterator. A reference, `Box` or `Arc` of data is data.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not data",
+    note = "a `Vec`, slice or array of batches that are `Clone` is, and `from_fn(|epoch| iterator)`",
+    note = "tensors of tch are not `Clone`; of `batches`, a `Vec` of them, \
+            `from_fn(|_| batches.iter().map(|batch| batch.shallow_clone()))` is data"
+)]
+pub trait Data {
+    /// What one step consumes.
+    type Batch;
+
+    /// One epoch under way.
+    type Epoch<'a>: Epoch<Batch = Self::Batch>
+    where
+        Self: 'a;
+
+    /// Begins, or continues, the epoch that `at` names. What was consumed already must cost nothing
+    /// where the data can seek, and is an error where the data has become shorter than that.
+    fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError>;
+
+    /// How many batches an epoch has, from its beginning; none where that is not known before
+    /// the end. Data that says a number and gives another is an error of the run. Where
+    /// [`Epoch::batches_left`] says a number, that one counts.
+    fn batches(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Which epoch to give, and from where.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct At<'a> {
+    /// Completed epochs of the phase: 0 for the first.
+    pub epoch: u64,
+    /// Batches of this epoch that were consumed already, of whatever size they were.
+    pub skip: u64,
+    /// The position that the last batch consumed in this epoch brought. Where there is one it says
+    /// where to go on; where there is none, as in data that counts batches, `skip` does.
+    pub position: Option<&'a Position>,
+    /// The seed of the run.
+    pub seed: u64,
+    /// Which share of the data this process takes.
+    pub rank: Rank,
+}
+
+impl At<'_> {
+    /// The beginning of epoch `epoch` under `seed`, as the only process.
+    pub fn epoch(epoch: u64, seed: u64) -> Self {
+        At { epoch, seed, ..At::default() }
+    }
+
+    /// The same epoch after `batches` batches.
+    pub fn skip(self, batches: u64) -> Self {
+        At { skip: batches, ..self }
+    }
+
+    /// The same place for another share of the data.
+    pub fn rank(self, rank: Rank) -> Self {
+        At { rank, ..self }
+    }
+}
+
+/// One process among those that train together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rank {
+    /// Which one: below `count`.
+    pub index: u64,
+    /// How many there are: at least 1.
+    pub count: u64,
+}
+
+impl Default for Rank {
+    /// The only one.
+    fn default() -> Self {
+        Rank { index: 0, count: 1 }
+    }
+}
+
+/// One epoch under way.
+pub trait Epoch {
+    /// What one step consumes.
+    type Batch;
+
+    /// The next batch; none at the end of the epoch. After an error the loop asks no further.
+    fn next(&mut self) -> Option<Result<Fetched<Self::Batch>, BoxError>>;
+
+    /// How many batches are still to come; none where that is not known, or where it is what
+    /// [`Data::batches`] says less those consumed.
+    ///
+    /// An epoch that was continued with batches of another size must say. One that wraps another
+    /// epoch passes on what that says.
+    fn batches_left(&self) -> Option<u64> {
+        None
+    }
+
+    /// Something worth telling that is no error (a slow worker, a sample skipped), once.
+    /// It becomes a notice of the run.
+    fn notice(&mut self) -> Option<String> {
+        None
+    }
+}
+
+/// A batch with what the loop needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched<B> {
+    /// The batch.
+    pub batch: B,
+    /// How many samples are in it: what limits and throughput by samples count.
+    pub samples: u64,
+    /// Where the data stands after it, over all ranks; none where the number of batches says it
+    /// all.
+    pub position: Option<Position>,
+}
+
+impl<B> Fetched<B> {
+    /// A batch of `samples` samples from data that counts batches.
+    pub fn new(batch: B, samples: u64) -> Self {
+        Fetched { batch, samples, position: None }
+    }
+}
+
+impl<E: Epoch + ?Sized> Epoch for Box<E> {
+    type Batch = E::Batch;
+
+    fn next(&mut self) -> Option<Result<Fetched<E::Batch>, BoxError>> {
+        (**self).next()
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        (**self).batches_left()
+    }
+
+    fn notice(&mut self) -> Option<String> {
+        (**self).notice()
+    }
+}
+
+/// [`Data`] as a trait object: `Box<dyn DynData<B>>` is data of `B`.
+///
+/// Implemented for all data; there is nothing to write. It costs one allocation an epoch.
+pub trait DynData<B> {
+    /// See [`Data::epoch`].
+    fn dyn_epoch<'a>(&'a self, at: At<'_>) -> Result<Box<dyn Epoch<Batch = B> + 'a>, BoxError>;
+
+    /// See [`Data::batches`].
+    fn dyn_batches(&self) -> Option<u64>;
+}
+
+impl<D: Data> DynData<D::Batch> for D {
+    fn dyn_epoch<'a>(&'a self, at: At<'_>) -> Result<Box<dyn Epoch<Batch = D::Batch> + 'a>, BoxError> {
+        Ok(Box::new(self.epoch(at)?))
+    }
+
+    fn dyn_batches(&self) -> Option<u64> {
+        self.batches()
+    }
+}
+
+macro_rules! erased {
+    ($($object:ty),*) => {$(
+        impl<B> Data for $object {
+            type Batch = B;
+            type Epoch<'a> = Box<dyn Epoch<Batch = B> + 'a> where Self: 'a;
+
+            fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+                self.dyn_epoch(at)
+            }
+
+            fn batches(&self) -> Option<u64> {
+                self.dyn_batches()
+            }
+        }
+    )*};
+}
+erased!(dyn DynData<B> + '_, dyn DynData<B> + Send + Sync + '_);
+
+macro_rules! pointer {
+    ($($pointer:ty),*) => {$(
+        impl<D: Data + ?Sized> Data for $pointer {
+            type Batch = D::Batch;
+            type Epoch<'a> = D::Epoch<'a> where Self: 'a;
+
+            fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+                (**self).epoch(at)
+            }
+
+            fn batches(&self) -> Option<u64> {
+                (**self).batches()
+            }
+        }
+    )*};
+}
+pointer!(&D, Box<D>, std::sync::Arc<D>, std::rc::Rc<D>);

@@ -1,0 +1,214 @@
+//! The engine seam: all that [`AutoUnit`](crate::AutoUnit) asks of a tensor library.
+
+mod names;
+mod precision;
+mod to_device;
+pub(crate) mod watch;
+
+pub use names::{any_of, group_beside};
+pub use precision::Precision;
+pub use to_device::ToDevice;
+pub use watch::note_unless_finite;
+
+use crate::BoxError;
+use crate::auto_unit::first_nan;
+use crate::saved::{StateDict, Stateful};
+
+/// A module with its optimizer on a device of some tensor library.
+///
+/// This is the smallest set of operations from which a whole training step can be made the same
+/// way for every library: gradients are *held* between backward and the optimizer's step, so that
+/// they can be accumulated over micro-batches, scaled, measured, clipped, saved in mid-window and
+/// exchanged between ranks. There is no tensor type here: losses are [`Engine::Scalar`], and
+/// everything that leaves the device leaves as a [`StateDict`].
+///
+/// **Errors.** A method that fails leaves parameters, optimizer and held gradients as they were,
+/// unless it says otherwise. Where the library panics (on a shape error inside the module, say),
+/// the panic is caught around the unit's step.
+///
+/// **Names.** Parameters are named by their path in the module (`blocks.0.linear.weight`), the
+/// same in every process. Tied parameters appear once, under their first path.
+pub trait Engine {
+    /// The user's network.
+    type Module;
+
+    /// A loss on the device, not yet read.
+    type Scalar;
+
+    /// Where batches are placed; see [`ToDevice`](self::ToDevice).
+    type Device;
+
+    /// Parameters and buffers beside those of the module, on the device. Their state is named and
+    /// laid out as the module's.
+    type Weights: Stateful;
+
+    /// The settings that training depends on beside those of [`AutoUnit`](crate::AutoUnit), by name: the
+    /// optimizer's weight decay, say. A run that is restored with others tells so. None by default.
+    fn settings(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// The module as it is trained.
+    fn module(&self) -> &Self::Module;
+
+    /// Runs `f` on the module for `mode`. For [`Mode::Train`] gradients are recorded and dropout
+    /// is on; for the others it is the evaluation view: no gradients, dropout off, running
+    /// statistics fixed.
+    fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&Self::Module) -> R) -> R;
+
+    /// The device for batches of `mode`.
+    fn device(&self, mode: Mode) -> Self::Device;
+
+    /// Has the module compute in `precision` from the next batch on, in every mode; parameters,
+    /// held gradients and the optimizer's state keep their types. Where the engine cannot, that is
+    /// an error and it computes as before.
+    fn set_precision(&mut self, precision: Precision) -> Result<(), BoxError> {
+        match precision {
+            Precision::F32 => Ok(()),
+            other => Err(format!("this engine computes in fp32 only, not in {other}").into()),
+        }
+    }
+
+    /// Switches on or off what the library itself can do to find where a gradient became NaN.
+    fn detect_anomaly(&mut self, _on: bool) {}
+
+    /// Seeds every generator that the module draws from.
+    fn seed(&mut self, seed: u64);
+
+    /// Reads a scalar back to the host. It may wait for the device.
+    fn value(&self, scalar: &Self::Scalar) -> Result<f64, BoxError>;
+
+    /// Adds `factor` times the gradients of `loss` to those held; none means 1. After an error
+    /// the held gradients are undefined: discard them.
+    fn backward(&mut self, loss: &Self::Scalar, factor: Option<f64>) -> Result<(), BoxError>;
+
+    /// Multiplies the held gradients by `factor`.
+    fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError>;
+
+    /// The Euclidean norm over all held gradients together; 0 where none are held, not finite
+    /// where any element is not.
+    fn gradient_norm(&mut self) -> Result<f64, BoxError>;
+
+    /// Clamps every element of the held gradients to `-limit..=limit`; NaN stays NaN.
+    fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError>;
+
+    /// Whether every element of the held gradients is finite. The default takes their norm, so it
+    /// may deny it of finite ones whose squares overflow.
+    fn gradients_are_finite(&mut self) -> Result<bool, BoxError> {
+        Ok(self.gradient_norm()?.is_finite())
+    }
+
+    /// A copy of the held gradients by parameter name; empty where none are held.
+    fn gradients(&self) -> Result<StateDict, BoxError>;
+
+    /// Replaces the held gradients: parameters that `gradients` does not name hold none. A name,
+    /// shape or type that does not fit is an error, and nothing is changed.
+    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError>;
+
+    /// Says whether [`set_gradients`](Engine::set_gradients) would accept `gradients`.
+    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError>;
+
+    /// The names of trained parameters that no backward pass has reached since the engine was made, in
+    /// order: those of a part that the loss does not depend on. Frozen ones are not among them, and
+    /// gradients that were [set](Engine::set_gradients) are those of a backward pass. An exchange
+    /// reaches nothing. An engine that cannot tell returns none, which is the default.
+    fn unreached(&self) -> Result<Vec<String>, BoxError> {
+        Ok(Vec::new())
+    }
+
+    /// Forgets the held gradients.
+    fn discard_gradients(&mut self);
+
+    /// Hands the held gradients to `exchange` as flat buffers of at most `bytes` bytes each (one
+    /// larger parameter makes one larger buffer), in the order of the parameters' names, and
+    /// holds what it leaves in them. A parameter without a gradient is a run of zeros, so the
+    /// buffers have the same lengths on every rank.
+    fn exchange_gradients(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError>;
+
+    /// The names of the parameter groups, in the order of the rates given to
+    /// [`step`](Engine::step). At least one.
+    fn groups(&self) -> &[String];
+
+    /// Freezes the groups for which `frozen`, which has one flag for each of
+    /// [`groups`](Engine::groups), says so, and no others: until that changes, a frozen parameter
+    /// gets no gradient from backward, and holds none. So a step leaves it, and what the optimizer
+    /// keeps of it, as they are.
+    fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError>;
+
+    /// One optimizer step with the held gradients, which are used up. `rates` has one learning
+    /// rate for each of [`groups`](Engine::groups).
+    fn step(&mut self, rates: &[f64]) -> Result<(), BoxError>;
+
+    /// Remembers the buffers (running statistics), for
+    /// [`restore_buffers`](Engine::restore_buffers): called before each training step, so that one
+    /// that fails leaves them as they were. An engine whose modules have none does nothing.
+    fn keep_buffers(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Puts back the buffers remembered last: all of them, or those of the groups for which `of` says
+    /// so. A buffer is of the group whose parameters lie beside it.
+    fn restore_buffers(&mut self, _of: Option<&[bool]>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The name of a trained parameter that is not finite; none where all are. The default looks for
+    /// NaN in a copy of the module on the host.
+    fn not_finite_parameter(&self) -> Result<Option<String>, BoxError> {
+        Ok(first_nan(&self.module_state()?))
+    }
+
+    /// Parameters and buffers (running statistics) by name.
+    fn module_state(&self) -> Result<StateDict, BoxError>;
+
+    /// Says whether [`load_module`](Engine::load_module) would accept `dict`: names, shapes, types.
+    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// Replaces parameters and buffers.
+    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// A copy of the module's parameters and buffers.
+    fn weights(&self) -> Result<Self::Weights, BoxError>;
+
+    /// Moves `weights` towards those of the module: parameters by `share` of the way, buffers by
+    /// `buffer_share`. A share of 1 copies, and what is no number with a fraction is always copied.
+    fn blend(&self, weights: &mut Self::Weights, share: f64, buffer_share: f64) -> Result<(), BoxError>;
+
+    /// Exchanges the module's parameters and buffers with `weights`, which are of this engine.
+    /// Nothing is copied; gradients and optimizer stay as they are.
+    fn swap_weights(&mut self, weights: &mut Self::Weights);
+
+    /// The optimizer's state by parameter name, everything its next step depends on.
+    fn optimizer_state(&self) -> Result<StateDict, BoxError>;
+
+    /// Says whether [`load_optimizer`](Engine::load_optimizer) would accept `dict`. An empty
+    /// state, of an optimizer that has made no step, is always accepted.
+    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// Replaces the optimizer's state.
+    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError>;
+}
+
+/// What a module is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// To learn from: gradients, dropout on.
+    Train,
+    /// To be measured.
+    Eval,
+    /// To be used.
+    Predict,
+}
+
+/// A flat buffer of gradients, in the type in which the engine holds them.
+#[derive(Debug)]
+pub enum Bucket<'a> {
+    /// Single precision.
+    F32(&'a mut [f32]),
+    /// Double precision.
+    F64(&'a mut [f64]),
+}

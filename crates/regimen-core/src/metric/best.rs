@@ -1,0 +1,75 @@
+//! The best value of a metric over a run.
+
+use std::fmt;
+
+use super::Key;
+use crate::State;
+use crate::text::Short;
+
+/// The best value of a metric over a run and its restarts, as a rule of the run knows it: early
+/// stopping, or a saver that keeps the best.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Best {
+    /// The metric.
+    pub key: Key,
+    /// Which values are better.
+    pub goal: Goal,
+    /// The best one.
+    pub value: f64,
+    /// The training epoch in which it was measured, or at whose end; from 1.
+    pub epoch: u64,
+    /// Completed training steps when it was measured.
+    pub train_step: u64,
+    /// The checkpoint of that step, where one is kept.
+    pub checkpoint: Option<String>,
+}
+
+/// Which values of a metric are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Goal {
+    /// The small ones, as of a loss.
+    Min,
+    /// The large ones, as of an accuracy.
+    Max,
+}
+
+impl Best {
+    /// A value that is measured now, with no checkpoint.
+    pub fn now(key: Key, goal: Goal, value: f64, state: &State) -> Self {
+        let train = state.train();
+        let epoch = train.epochs + u64::from(train.steps_in_epoch > 0);
+        Best { key, goal, value, epoch, train_step: train.steps, checkpoint: None }
+    }
+}
+
+impl Goal {
+    /// Whether `value` is better than `other`; never where one of them is NaN.
+    pub fn is_better(self, value: f64, other: f64) -> bool {
+        match self {
+            Goal::Min => value < other,
+            Goal::Max => value > other,
+        }
+    }
+}
+
+/// `min` or `max`.
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Goal::Min => "min",
+            Goal::Max => "max",
+        })
+    }
+}
+
+/// `eval/loss 0.3125 in epoch 12, at step 240: runs/a/step-000000240`.
+impl fmt::Display for Best {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Best { key, value, epoch, train_step, checkpoint, .. } = self;
+        write!(f, "{key} {} in epoch {epoch}, at step {train_step}", Short(*value))?;
+        match checkpoint {
+            Some(checkpoint) => write!(f, ": {checkpoint}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Reading an epoch so that its last batch is known to be the last.
+
+use crate::BoxError;
+use crate::data::{At, Data, Epoch, Fetched};
+use crate::error::guard::{Caught, guard};
+use crate::text::Count;
+
+/// An epoch under way. Where the data does not say how many batches it has, the next one is read
+/// ahead; an error met while reading ahead waits until its batch is due.
+pub(crate) struct Reader<E: Epoch> {
+    epoch: E,
+    /// How many batches the epoch has, those before it was opened included, by what the data says.
+    announced: Option<u64>,
+    cap: Option<u64>,
+    ahead: Option<Next<E::Batch>>,
+}
+
+type Next<B> = Result<Option<Fetched<B>>, Caught>;
+
+impl<E: Epoch> Reader<E> {
+    /// Opens the epoch that `at` names, of which no more than `cap` batches are read in all.
+    pub(crate) fn open<'a, D>(data: &'a D, at: At<'_>, cap: Option<u64>) -> Result<Self, Caught>
+    where
+        D: Data<Epoch<'a> = E> + ?Sized,
+        E: Epoch<Batch = D::Batch> + 'a,
+    {
+        guard(|| {
+            let epoch = data.epoch(at)?;
+            let announced = match epoch.batches_left() {
+                Some(left) => at.skip.checked_add(left),
+                None => data.batches(),
+            };
+            if let Some(announced) = announced.filter(|&announced| announced < at.skip) {
+                return Err(shorter(at.skip, announced));
+            }
+            Ok(Reader { epoch, announced, cap, ahead: None })
+        })
+    }
+
+    /// How many steps the epoch has, those before it was opened included, where that is known.
+    pub(crate) fn steps(&self) -> Option<u64> {
+        [self.announced, self.cap].into_iter().flatten().min()
+    }
+
+    /// Whether the epoch is over after `done` batches.
+    pub(crate) fn is_over(&mut self, done: u64) -> bool {
+        if self.cap.is_some_and(|cap| cap <= done) {
+            return true;
+        }
+        match self.announced {
+            Some(announced) => announced <= done && self.peek_is_end(),
+            None => self.peek_is_end(),
+        }
+    }
+
+    /// Takes the batch that comes after `done` batches.
+    pub(crate) fn next(&mut self, done: u64) -> Result<Fetched<E::Batch>, Caught> {
+        let next = self.ahead.take().unwrap_or_else(|| read(&mut self.epoch))?;
+        let wrong = |announced: u64, gave: &str| {
+            let text = format!("it said it has {} an epoch and gave {gave}", Count(announced, "batch"));
+            Err(Caught::Failed(BoxError::from(text)))
+        };
+        match (next, self.announced) {
+            (Some(_), Some(announced)) if announced <= done => wrong(announced, "more"),
+            (Some(fetched), _) => Ok(fetched),
+            (None, announced) => wrong(announced.unwrap_or(done), &done.to_string()),
+        }
+    }
+
+    /// Something the data wants to tell.
+    pub(crate) fn notice(&mut self) -> Option<String> {
+        guard(|| Ok(self.epoch.notice())).ok().flatten()
+    }
+
+    fn peek_is_end(&mut self) -> bool {
+        matches!(self.ahead.get_or_insert_with(|| read(&mut self.epoch)), Ok(None))
+    }
+}
+
+/// The error of an epoch that is over before the place where it is to go on.
+pub(crate) fn shorter(consumed: u64, batches: u64) -> BoxError {
+    format!("{consumed} batches were consumed of an epoch that has {batches} now: the data became shorter")
+        .into()
+}
+
+fn read<E: Epoch>(epoch: &mut E) -> Next<E::Batch> {
+    guard(|| epoch.next().transpose())
+}

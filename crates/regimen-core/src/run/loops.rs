@@ -1,0 +1,337 @@
+//! The loops. This is the only place where units are stepped and events are sent.
+//!
+//! ```text
+//! train: start                                     once: start, epoch, end
+//!   an epoch left open at its end
+//!   then until a limit or a stop                   epoch: epoch start, unless it is open
+//!     1. an evaluation that is due                   until the data or the cap ends it
+//!     2. cycle end, if the cycle is trained            1. an evaluation that is due
+//!     3. cycle start, if none is open                  2. a limit or a stop leaves it open
+//!     4. epoch                                         3. fetch, step, count
+//! end                                                count the epoch, epoch end
+//! ```
+
+use super::limits::Limits;
+use super::look_ahead::Reader;
+use super::passes::{Hook, Pass, PassEvents, TrainPass};
+use crate::callback::{Event, Every};
+use crate::data::{At, Data, Epoch, Fetched};
+use crate::error::Source;
+use crate::error::guard::{Caught, guard};
+use crate::state::{Cycle, Entry, Expected, Phase, Progress};
+use crate::text::Count;
+use crate::unit::TrainUnit;
+use crate::{Error, Run};
+
+/// Runs one evaluation, or none where there is nothing to evaluate.
+pub(crate) type Evaluation<'e, 'a, U> = &'e mut dyn FnMut(&mut Run<'a, U>) -> Result<(), Error>;
+
+/// Trains up to a limit or a stop. `eval_every` is given by `fit` only.
+pub(crate) fn train<'a, U, D>(
+    run: &mut Run<'a, U>,
+    data: &D,
+    limits: &Limits,
+    eval_every: Option<Every>,
+    evaluate: Evaluation<'_, 'a, U>,
+) -> Result<(), Error>
+where
+    U: TrainUnit + ?Sized,
+    D: Data<Batch = U::Batch> + ?Sized,
+{
+    let pass = &mut TrainPass;
+    start(run, pass, data, limits)?;
+    // Whether a stop or an error came before or after the last step of an epoch, its end follows.
+    if run.state.here().epoch_open && run.state.here().last_in_epoch {
+        epoch(run, pass, data, limits, eval_every, evaluate)?;
+    }
+    while !run.state.must_stop() {
+        let epoch_is_open = run.state.here().epoch_open;
+        if eval_every.is_some() && run.state.eval_due && !epoch_is_open {
+            evaluate(run)?;
+        } else if run.state.cycle == Cycle::Trained {
+            run.state.cycle = Cycle::Closed;
+            fire(run, Event::CycleEnd)?;
+        } else if limits.reached(run.state.train()) && !(eval_every.is_some() && run.state.eval_due) {
+            break;
+        } else if eval_every.is_some() && run.state.cycle == Cycle::Closed {
+            fire(run, Event::CycleStart)?;
+            run.state.cycle = Cycle::Open;
+        } else {
+            epoch(run, pass, data, limits, eval_every, evaluate)?;
+        }
+    }
+    if let Some(every) = eval_every {
+        tell_never_evaluated(run, every);
+    }
+    end(run, pass)
+}
+
+/// Tells that `fit` came to its limit before anything was evaluated.
+fn tell_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
+    let Progress { epochs, steps, updates, .. } = run.state.train();
+    let is_off = every == Every::NEVER || run.state.expected(Phase::Eval).steps_in_epoch == Some(0);
+    if !is_off && run.state.stopping().is_none() && run.state.eval().epochs == 0 && steps > 0 {
+        run.state.notify(format!(
+            "`fit` came to its limit before its first evaluation: it evaluates {every}, and has made {}, {} and {}",
+            Count(epochs, "epoch"),
+            Count(steps, "step"),
+            Count(updates, "update")
+        ));
+    }
+}
+
+/// Makes one pass over `data`: an evaluation or a prediction.
+pub(crate) fn once<'a, U, P, D>(
+    run: &mut Run<'a, U>,
+    pass: &mut P,
+    data: &D,
+    limits: &Limits,
+) -> Result<(), Error>
+where
+    U: ?Sized,
+    P: Pass<U>,
+    D: Data<Batch = P::Batch> + ?Sized,
+{
+    let outer = run.state.phase();
+    run.state.enter(P::PHASE);
+    start(run, pass, data, limits)?;
+    run.state.drop_outdated_epoch();
+    if run.state.is_finished_by_hand() {
+        // It is not made again; what it measured is told again. A sink sees whether all is still there.
+        pass.begin(&mut run.state)?;
+        let progress = run.state.active();
+        let values = run.state.here().metrics.of_epoch(progress.epochs);
+        run.tell_epoch(P::PHASE, progress.epochs, values);
+    } else if limits.steps_per_epoch == Some(0) {
+        run.state.eval_due &= run.state.entry() != Entry::Fit;
+    } else if !run.state.must_stop() {
+        pass.begin(&mut run.state)?;
+        let made = epoch(run, pass, data, limits, None, &mut |_| Ok(()));
+        let settled = pass.settle(&mut run.state);
+        made.and(settled)?;
+    }
+    end(run, pass)?;
+    run.state.enter(outer);
+    Ok(())
+}
+
+fn start<U, P, D>(run: &mut Run<'_, U>, pass: &mut P, data: &D, limits: &Limits) -> Result<(), Error>
+where
+    U: ?Sized,
+    P: Pass<U>,
+    D: Data + ?Sized,
+{
+    let batches = guard(|| Ok(data.batches())).map_err(|caught| caught.at(&run.state, Source::Data))?;
+    run.state.set_batches(batches);
+    run.state.expected[P::PHASE as usize] = Expected {
+        steps_in_epoch: [batches, limits.steps_per_epoch].into_iter().flatten().min(),
+        epochs: limits.epochs,
+        steps: limits.steps,
+    };
+    pass.hook(run.unit, &mut run.state, Hook::Start)?;
+    fire(run, P::EVENTS.start)?;
+    tell_notices(run)
+}
+
+fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), Error> {
+    let decided = run.state.stopping().cloned();
+    let hook = pass.hook(run.unit, &mut run.state, Hook::End);
+    let told = hook.and_then(|()| tell(run, P::EVENTS.end));
+    if run.state.entry().phase() == P::PHASE {
+        // The call is over: what an end hook asks for comes too late.
+        run.state.replace_stop(decided);
+    }
+    told?;
+    save(run, P::EVENTS.end)?;
+    tell_notices(run)
+}
+
+/// Makes one epoch, or what is left of it, up to its end, a limit or a stop.
+fn epoch<'a, U, P, D>(
+    run: &mut Run<'a, U>,
+    pass: &mut P,
+    data: &D,
+    limits: &Limits,
+    eval_every: Option<Every>,
+    evaluate: Evaluation<'_, 'a, U>,
+) -> Result<(), Error>
+where
+    U: ?Sized,
+    P: Pass<U>,
+    D: Data<Batch = P::Batch> + ?Sized,
+{
+    if !run.state.here().epoch_open {
+        pass.hook(run.unit, &mut run.state, Hook::EpochStart)?;
+        fire(run, P::EVENTS.epoch_start)?;
+        run.state.open_epoch();
+    }
+    let progress = run.state.active();
+    let position = run.state.here().position.clone();
+    let at = At {
+        epoch: progress.epochs,
+        skip: progress.steps_in_epoch,
+        position: position.as_ref(),
+        seed: run.state.seed(),
+        rank: run.state.rank(),
+    };
+    let reader = Reader::open(data, at, limits.steps_per_epoch);
+    let mut reader = reader.map_err(|caught| caught.at(&run.state, Source::Data))?;
+    run.state.expected[P::PHASE as usize].steps_in_epoch = reader.steps();
+    loop {
+        if eval_every.is_some() && run.state.eval_due {
+            if run.state.must_stop() {
+                return Ok(());
+            }
+            evaluate(run)?;
+            continue;
+        }
+        let progress = run.state.active();
+        if reader.is_over(progress.steps_in_epoch) {
+            break;
+        }
+        if limits.reached(progress) || run.state.must_stop() {
+            return Ok(());
+        }
+        step(run, pass, &mut reader, eval_every)?;
+    }
+    drop(reader);
+    complete(run, pass, limits, eval_every)
+}
+
+/// Fetches a batch and makes one step with it. A step that fails has not happened, unless the unit
+/// says otherwise: what it logged and counted is taken back, and the next call makes it again.
+fn step<U, P, E>(
+    run: &mut Run<'_, U>,
+    pass: &mut P,
+    reader: &mut Reader<E>,
+    eval_every: Option<Every>,
+) -> Result<(), Error>
+where
+    U: ?Sized,
+    P: Pass<U>,
+    E: Epoch<Batch = P::Batch>,
+{
+    let before = run.state.begin_step();
+    let fetched = fetch(run, &P::EVENTS, reader).inspect_err(|_| run.state.take_back_step(before))?;
+    let result = pass.step(run.unit, &mut run.state, fetched.batch);
+    if result.is_err() && !run.state.step_is_committed() {
+        run.state.take_back_step(before);
+        return result;
+    }
+    let here = run.state.here();
+    here.progress.step(fetched.samples);
+    here.position = fetched.position;
+    let (after, last) = (here.progress, here.last_in_epoch);
+    if let Some(every) = eval_every {
+        // Where the end of the epoch brings an evaluation too, there is one, and it comes then.
+        let epoch_end = Progress { epochs: after.epochs + 1, ..after };
+        run.state.eval_due |=
+            every.due_after_step(before, after) && !(last && every.due_after_epoch(epoch_end));
+    }
+    let told = fire(run, P::EVENTS.step_end).and_then(|()| tell_notices(run));
+    first(result, told)
+}
+
+/// The first of two failures, with the other in it.
+fn first(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Error> {
+    match (first, second) {
+        (Ok(()), second) => second,
+        (Err(mut first), second) => {
+            second.err().into_iter().for_each(|second| first.suppress(second));
+            Err(first)
+        }
+    }
+}
+
+/// Fetches a batch, up to the start of its step.
+fn fetch<U: ?Sized, E: Epoch>(
+    run: &mut Run<'_, U>,
+    events: &PassEvents,
+    reader: &mut Reader<E>,
+) -> Result<Fetched<E::Batch>, Error> {
+    fire(run, events.fetch_start)?;
+    let done = run.state.active().steps_in_epoch;
+    let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, Source::Data))?;
+    run.state.here().last_in_epoch = reader.is_over(done + 1);
+    while let Some(notice) = reader.notice() {
+        run.state.notify(notice);
+    }
+    fire(run, events.fetch_end)?;
+    fire(run, events.step_start)?;
+    Ok(fetched)
+}
+
+/// Counts an epoch whose data or cap came to its end.
+fn complete<U: ?Sized, P: Pass<U>>(
+    run: &mut Run<'_, U>,
+    pass: &mut P,
+    limits: &Limits,
+    eval_every: Option<Every>,
+) -> Result<(), Error> {
+    if run.state.active().steps_in_epoch == 0 && !limits.allow_empty {
+        let text = format!("the {} data gave no batch; fill it, or say `allow_empty()`", P::PHASE);
+        return Err(Caught::Failed(text.into()).at(&run.state, Source::Data));
+    }
+    let here = run.state.here();
+    here.progress.epoch();
+    (here.epoch_open, here.last_in_epoch, here.position) = (false, false, None);
+    let progress = here.progress;
+    match P::PHASE {
+        Phase::Train => {
+            // Also where `train` ends the epoch of a cycle that `fit` began.
+            if run.state.cycle == Cycle::Open {
+                run.state.cycle = Cycle::Trained;
+            }
+            run.state.eval_due |= eval_every.is_some_and(|every| every.due_after_epoch(progress));
+        }
+        Phase::Eval => run.state.eval_due &= run.state.entry() != Entry::Fit,
+        Phase::Predict => {}
+    }
+    let hook = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
+    if let (Phase::Train, Some(every)) = (P::PHASE, eval_every) {
+        // The hook may have made the last update of the epoch.
+        run.state.eval_due |= every.due_after_step(progress, run.state.train());
+    }
+    run.state.here().metrics.end_epoch(progress.epochs);
+    // What the callbacks log still belongs to the epoch, which is counted: they are told of it also
+    // where the unit failed.
+    let told = first(hook, tell(run, P::EVENTS.epoch_end));
+    let metrics = &mut run.state.here().metrics;
+    let values = metrics.of_epoch(progress.epochs);
+    metrics.begin_epoch();
+    run.tell_epoch(P::PHASE, progress.epochs, values);
+    first(told, save(run, P::EVENTS.epoch_end))
+}
+
+/// Sends an event: to the callbacks in order, up to the first that fails, and then to the saver. The end
+/// of a step or an epoch is counted, whoever fails at it, so all are told of it.
+fn fire<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
+    let told = tell(run, event);
+    match told.is_ok() || event.ends_step_or_epoch() {
+        true => first(told, save(run, event)),
+        false => told,
+    }
+}
+
+/// Sends an event to the callbacks.
+fn tell<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
+    run.callbacks.send(event, &mut run.state, run.unit)
+}
+
+/// Sends an event to the saver.
+fn save<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
+    if run.saver.as_ref().is_some_and(|(events, _)| events.contains(event)) {
+        run.with_saver(|saver, moment| saver.on_event(event, moment))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn tell_notices<U: ?Sized>(run: &mut Run<'_, U>) -> Result<(), Error> {
+    let told = run.state.notices().len();
+    if told == 0 {
+        return Ok(());
+    }
+    let result = fire(run, Event::Notice);
+    run.notices.extend(run.state.take_notices(told));
+    result
+}

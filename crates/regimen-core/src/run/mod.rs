@@ -1,0 +1,398 @@
+//! A run: a unit with its state and callbacks, which can be called, paused and called again.
+
+mod entry;
+mod limits;
+pub(crate) mod look_ahead;
+mod loops;
+mod passes;
+mod report;
+mod saver;
+mod sink;
+
+pub use entry::{evaluate, fit, predict, train};
+pub use limits::{Evaluate, Fit, Predict, Train};
+pub use report::{Ended, EpochMetrics, Report};
+pub use saver::{Moment, Restored, Saver, Which};
+pub use sink::Sink;
+
+use std::fmt;
+
+use self::passes::{EvalPass, PredictPass};
+use self::sink::Each;
+use crate::callback::closure::{On, Outcome};
+use crate::callback::dispatch::Callbacks;
+use crate::callback::{Event, Events, Every, Trigger};
+use crate::data::{Data, Rank};
+use crate::error::Source;
+use crate::error::guard::guard;
+use crate::metric::Key;
+use crate::state::{Entry, Phase, StopHandle};
+use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
+use crate::{BoxError, Callback, Error, State};
+
+/// A unit with its [`State`] and callbacks.
+///
+/// The entry points may be called one after another, in any order; each goes on from where the
+/// run stands. After a pause or an error the next call continues with the very batch that would
+/// have come: `steps(7)` and then `steps(14)` equals `steps(14)`.
+///
+/// What happens in a call, with `unit` hooks before callbacks at every line:
+///
+/// ```text
+/// train, fit                                      evaluate, predict
+///
+/// train start                                     eval start
+/// until a limit or a stop                         eval epoch start   unless a paused one goes on
+///   cycle start         fit only                  for every batch
+///   train epoch start   unless a paused one goes on
+///   until data or cap   or a limit or a stop        eval fetch start, fetch end
+///     train fetch start, fetch end                  eval step start, step, step end
+///     train step start, step, step end            eval epoch end
+///     an evaluation     fit only, if due          eval end
+///   train epoch end
+///   an evaluation       fit only, if due
+///   cycle end           fit only
+/// train end
+/// ```
+///
+/// An epoch ends only by its data or its cap. A limit, a stop or an error leaves it open: it is
+/// not counted, its end hooks do not run, and it goes on in the next call. So does an evaluation of
+/// `fit` that is half done, and one that is due but has not begun, in the next call of `fit`.
+///
+/// ```
+/// use regimen_core::{BoxError, Run, State};
+/// use regimen_core::run::Train;
+/// use regimen_core::unit::TrainUnit;
+///
+/// struct Count(u64);
+///
+/// impl TrainUnit for Count {
+///     type Batch = u64;
+///     fn train_step(&mut self, _: &mut State, batch: u64) -> Result<(), BoxError> {
+///         self.0 += batch;
+///         Ok(())
+///     }
+/// }
+///
+/// let (mut unit, data) = (Count(0), [1, 2, 3]);
+/// let mut run = Run::new(&mut unit);
+/// run.train(&data, Train::steps(4))?;
+/// run.train(&data, Train::epochs(2))?;
+/// assert_eq!(run.state().train().steps, 6);
+/// assert_eq!(run.unit().0, 12);
+/// # Ok::<(), regimen_core::Error>(())
+/// ```
+pub struct Run<'a, U: ?Sized> {
+    pub(crate) unit: &'a mut U,
+    pub(crate) state: State,
+    pub(crate) callbacks: Callbacks<'a, U>,
+    /// The saver, and the events it is sent.
+    pub(crate) saver: Option<(Events, Box<dyn Saver<U> + 'a>)>,
+    /// What the report of the call under way will tell.
+    pub(crate) epochs: Vec<EpochMetrics>,
+    pub(crate) notices: Vec<String>,
+    /// The first setting that cannot be used: every call returns it.
+    mistake: Option<String>,
+}
+
+impl<'a, U: ?Sized> Run<'a, U> {
+    /// A run of `unit` that has not begun, with seed 0 and no callbacks.
+    pub fn new(unit: &'a mut U) -> Self {
+        let (state, callbacks) = (State::new(), Callbacks::new());
+        Run { unit, state, callbacks, saver: None, epochs: Vec::new(), notices: Vec::new(), mistake: None }
+    }
+
+    /// Sets the seed from which every random choice of the run is keyed: the order of the data,
+    /// its augmentation, and what the engine draws in each step. Initial weights are drawn before
+    /// the run and are not among them. 0 by default.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.state.set_seed(seed);
+        self
+    }
+
+    /// Says which process this is among those that train together. The only one by default.
+    pub fn rank(mut self, rank: Rank) -> Self {
+        if rank.count <= rank.index {
+            self.refuse(format!("rank {} of {} does not exist", rank.index, rank.count));
+        }
+        self.state.set_rank(rank);
+        self
+    }
+
+    /// Adds a callback. At each event they are called in the order in which they were added.
+    pub fn callback(mut self, callback: impl Callback<U> + 'a) -> Self {
+        let watched = callback.metrics_every();
+        if let Err(error) = watched.check(&format!("callback {}", callback.name())) {
+            self.refuse(error.to_string());
+        }
+        if watched != Every::NEVER {
+            self.state.watch(watched);
+        }
+        self.callbacks.add(Box::new(callback));
+        self
+    }
+
+    /// Adds a closure as a callback: it is called at an event, or at every n-th of it, and
+    /// returns nothing or a `Result<(), BoxError>`.
+    ///
+    /// ```
+    /// # use regimen_core::callback::Event;
+    /// # use regimen_core::{Run, State};
+    /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
+    /// run.on(Event::TrainStepEnd.every(100), |state: &mut State, _: &mut U| {
+    ///     if 10_000 <= state.train().steps { state.stop("that is enough") }
+    /// })
+    /// # }
+    /// ```
+    pub fn on<R: Outcome>(
+        mut self,
+        trigger: impl Into<Trigger>,
+        call: impl FnMut(&mut State, &mut U) -> R + Send + 'a,
+    ) -> Self {
+        let trigger = trigger.into();
+        if trigger.every == 0 {
+            let event = trigger.event;
+            self.refuse(format!("`on` {event}: a cadence of 0 is never due; give 1 or more"));
+        }
+        self.callbacks.add(Box::new(On::new(trigger, call)));
+        self
+    }
+
+    /// Gives the run what saves and restores it; it replaces one given before.
+    pub fn saver(mut self, saver: impl Saver<U> + 'a) -> Self {
+        self.saver = Some((saver.events(), Box::new(saver)));
+        self
+    }
+
+    /// Forgets a final stop, so that the next call goes on all the same.
+    pub fn go_on(&mut self) {
+        self.state.clear_stop(true);
+    }
+
+    /// A handle that pauses this run from another thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.state.stop_handle()
+    }
+
+    /// Where the run stands.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The unit.
+    pub fn unit(&self) -> &U {
+        self.unit
+    }
+
+    /// The unit, to be changed between two calls.
+    pub fn unit_mut(&mut self) -> &mut U {
+        self.unit
+    }
+
+    /// Trains on `data` up to the limits of `config`.
+    pub fn train<D>(&mut self, data: &D, config: Train) -> Result<Report, Error>
+    where
+        U: TrainUnit,
+        D: Data<Batch = U::Batch> + ?Sized,
+    {
+        self.call(Entry::Train, |run| loops::train(run, data, &config.limits, None, &mut |_| Ok(())))
+    }
+
+    /// Trains on `train` up to the limits of `config`, and evaluates on `eval` at its cadence.
+    pub fn fit<T, E>(&mut self, train: &T, eval: &E, config: Fit) -> Result<Report, Error>
+    where
+        U: TrainUnit + EvalUnit,
+        T: Data<Batch = <U as TrainUnit>::Batch> + ?Sized,
+        E: Data<Batch = <U as EvalUnit>::Batch> + ?Sized,
+    {
+        self.call(Entry::Fit, |run| {
+            config.check()?;
+            run.state.expect_evaluations(config.eval.steps);
+            let mut evaluate = |run: &mut Self| loops::once(run, &mut EvalPass, eval, &config.eval.limits());
+            loops::train(run, train, &config.limits, Some(config.eval_every), &mut evaluate)
+        })
+    }
+
+    /// Evaluates once over `data`, from its beginning. A pass by hand is counted and measured by
+    /// itself, and touches nothing of the training and of the evaluations of `fit`.
+    ///
+    /// A pass that was paused or failed is gone on with only if
+    /// [`Evaluate::resume`] names it.
+    pub fn evaluate<D>(&mut self, data: &D, config: Evaluate) -> Result<Report, Error>
+    where
+        U: EvalUnit,
+        D: Data<Batch = U::Batch> + ?Sized,
+    {
+        self.call(Entry::Evaluate, |run| {
+            run.state.begin_by_hand(config.resume);
+            loops::once(run, &mut EvalPass, data, &config.limits())
+        })
+    }
+
+    /// Predicts once over `data`, from its beginning, and hands each output to `sink`. Otherwise as
+    /// [`evaluate`](Run::evaluate). For outputs that go to a file, and a pass that may be paused, see
+    /// [`predict_into`](Run::predict_into).
+    pub fn predict<D>(
+        &mut self,
+        data: &D,
+        config: Predict,
+        sink: impl FnMut(U::Output) -> Result<(), BoxError>,
+    ) -> Result<Report, Error>
+    where
+        U: PredictUnit,
+        D: Data<Batch = U::Batch> + ?Sized,
+    {
+        self.predict_into(data, config, &mut Each(sink))
+    }
+
+    /// Predicts once over `data` into a sink that knows its position: with
+    /// [`Predict::resume`](Evaluate::resume) a prediction that was paused goes on without writing an
+    /// output twice, also after a restart, and one that is finished stays finished.
+    pub fn predict_into<D>(
+        &mut self,
+        data: &D,
+        config: Predict,
+        sink: &mut (impl Sink<U::Output> + ?Sized),
+    ) -> Result<Report, Error>
+    where
+        U: PredictUnit,
+        D: Data<Batch = U::Batch> + ?Sized,
+    {
+        self.call(Entry::Predict, |run| {
+            run.state.begin_by_hand(config.resume);
+            loops::once(run, &mut PredictPass(sink), data, &config.limits())
+        })
+    }
+
+    /// Restores the newest whole checkpoint of the saver, if there is one; says what it was.
+    pub fn restore_latest(&mut self) -> Result<Option<Restored>, Error> {
+        self.restore(&Which::Latest)
+    }
+
+    /// Restores one of the saver's checkpoints. An error where the run has no saver; after any
+    /// error run and unit are as they were.
+    pub fn restore(&mut self, which: &Which) -> Result<Option<Restored>, Error> {
+        if self.saver.is_none() {
+            return Err(Error::config("`restore`: the run has no saver; give it one with `Run::saver`"));
+        }
+        let restored = self.with_saver(|saver, moment| saver.restore(which, moment))?.flatten();
+        for skipped in restored.iter().flat_map(|restored| &restored.skipped) {
+            self.state.notify(format!("passed over {skipped}"));
+        }
+        Ok(restored)
+    }
+
+    /// All there is to save, and to restore, at this moment.
+    pub fn moment(&mut self) -> Moment<'_, 'a, U> {
+        Moment { state: &mut self.state, unit: self.unit, callbacks: &mut self.callbacks }
+    }
+
+    /// One call of an entry point: `body` between what every call begins and ends with.
+    fn call(
+        &mut self,
+        entry: Entry,
+        body: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<Report, Error> {
+        if let Some(mistake) = &self.mistake {
+            return Err(Error::config(mistake.clone()));
+        }
+        let phase = entry.phase();
+        // A final stop ends training; what was trained can still be evaluated and used.
+        let over = if phase == Phase::Train { None } else { self.state.replace_stop(None) };
+        self.state.aside = over.clone();
+        self.state.begin(entry);
+        self.epochs.clear();
+        self.notices.clear();
+        let begun = self.with_saver(|saver, moment| saver.begin(phase, moment));
+        let result = begun.and_then(|_| body(self));
+        let ended = match self.state.stopping() {
+            None => Ended::Complete,
+            Some(stop) if stop.is_final => Ended::Finished(stop.reason.to_string()),
+            Some(stop) => Ended::Paused(stop.reason.to_string()),
+        };
+        self.state.clear_stop(false);
+        self.state.aside = None;
+        if over.is_some() {
+            self.state.replace_stop(over);
+        }
+        match result.and_then(|()| self.report(phase, ended)) {
+            Ok(report) => Ok(report),
+            Err(mut error) => {
+                // Nobody may be left to hear them in another call.
+                if let Err(other) = loops::tell_notices(self) {
+                    error.suppress(other);
+                }
+                // The call has ended: there is nothing left to pause.
+                self.state.clear_stop(false);
+                self.callbacks.tell(&self.state, self.unit, &mut error);
+                let told = self.with_saver(|saver, moment| {
+                    saver.on_error(&error, moment);
+                    Ok(())
+                });
+                if let Err(other) = told {
+                    error.suppress(other);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// What came of a call in `phase`, completed by callbacks and saver, and told to the callbacks.
+    fn report(&mut self, phase: Phase, ended: Ended) -> Result<Report, Error> {
+        let mut report = Report {
+            phase,
+            ended,
+            train: self.state.train(),
+            eval: self.state.eval(),
+            predict: self.state.predict(),
+            epochs: std::mem::take(&mut self.epochs),
+            notices: std::mem::take(&mut self.notices),
+            pending_steps: self.state.pending_steps(),
+            bests: Vec::new(),
+            saved: None,
+        };
+        let end = match phase {
+            Phase::Train => Event::TrainEnd,
+            Phase::Eval => Event::EvalEnd,
+            Phase::Predict => Event::PredictEnd,
+        };
+        if phase == Phase::Train {
+            self.callbacks.each(&self.state, end, |callback| callback.sum_up(&mut report))?;
+            self.with_saver(|saver, moment| {
+                saver.sum_up(&mut report, moment);
+                Ok(())
+            })?;
+        }
+        self.callbacks.each(&self.state, end, |callback| callback.on_report(&report))?;
+        Ok(report)
+    }
+
+    /// Calls the saver, if there is one.
+    pub(crate) fn with_saver<R>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Saver<U>, &mut Moment<'_, 'a, U>) -> Result<R, BoxError>,
+    ) -> Result<Option<R>, Error> {
+        let Run { saver: Some((_, saver)), state, unit, callbacks, .. } = self else { return Ok(None) };
+        let result = guard(|| call(&mut **saver, &mut Moment { state, unit, callbacks }));
+        result.map(Some).map_err(|caught| caught.at(&self.state, Source::State))
+    }
+
+    /// Notes the metrics of an epoch for the report.
+    pub(crate) fn tell_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
+        let train_step = self.state.train().steps;
+        self.epochs.push(EpochMetrics { phase, epoch, train_step, values });
+    }
+
+    fn refuse(&mut self, mistake: String) {
+        self.mistake.get_or_insert(mistake);
+    }
+}
+
+impl<U: ?Sized> fmt::Debug for Run<'_, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("state", &self.state)
+            .field("callbacks", &self.callbacks)
+            .finish_non_exhaustive()
+    }
+}

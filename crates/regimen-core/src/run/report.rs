@@ -1,0 +1,161 @@
+//! What came of a call of an entry point.
+
+use std::fmt;
+
+use crate::metric::{Best, Goal, Key};
+use crate::state::{Phase, Progress};
+use crate::text::{Count, Short};
+
+/// Why a call ended, where the run stands, and what was measured.
+///
+/// As text it is what a person asks at the end: how it ended and after how much, the best values,
+/// and where the newest checkpoint is.
+///
+/// ```text
+/// training complete after 40 epochs, 880 steps
+/// best eval/loss 0.05613 in epoch 31, at step 682: runs/digits/step-000000682
+/// saved in runs/digits/step-000000880
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// What was called: [`Phase::Train`] for `train` and `fit`.
+    pub phase: Phase,
+    /// Why the call ended.
+    pub ended: Ended,
+    /// How much of the training is done.
+    pub train: Progress,
+    /// How much of the evaluation is done.
+    pub eval: Progress,
+    /// How much of the prediction is done.
+    pub predict: Progress,
+    /// The metrics of every epoch that ended during the call, training and evaluation in the
+    /// order in which they ended.
+    pub epochs: Vec<EpochMetrics>,
+    /// What was told during the call that is no error, in order: see
+    /// [`Event::Notice`](crate::callback::Event::Notice).
+    pub notices: Vec<String>,
+    /// How many steps have gradients that wait for an update, because the call ended inside of an
+    /// accumulation window. The next call goes on with them.
+    pub pending_steps: u64,
+    /// The best value of each metric that a rule of the run judges, over all its calls and restarts;
+    /// empty but for `train` and `fit`.
+    pub bests: Vec<Best>,
+    /// The newest checkpoint that the saver has made in this process; none but for `train` and `fit`.
+    pub saved: Option<String>,
+}
+
+/// Why a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// All that was asked for is done: a limit was reached, or the data of an evaluation or
+    /// prediction ended.
+    Complete,
+    /// Something asked the run to pause; it can go on as if it had not.
+    Paused(String),
+    /// A rule ended the run for good: see [`Stop::is_final`](crate::state::Stop::is_final).
+    Finished(String),
+}
+
+/// The metrics of one epoch.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct EpochMetrics {
+    /// Whose epoch it was.
+    pub phase: Phase,
+    /// Which one, from 1.
+    pub epoch: u64,
+    /// Completed training steps at its end.
+    pub train_step: u64,
+    /// The value of each metric logged in it, in the order in which they were first logged.
+    pub values: Vec<(Key, f64)>,
+}
+
+impl Report {
+    /// The value of `key` in the newest epoch of this call that has it.
+    pub fn metric(&self, key: &Key) -> Option<f64> {
+        self.epochs.iter().rev().find_map(|epoch| epoch.metric(key))
+    }
+
+    /// The best value of `key` over the run and its restarts, with its epoch, step and checkpoint.
+    ///
+    /// A key does not say which of its values are better: a rule of the run does, such as
+    /// `EarlyStopping` or `Checkpointer::keep_best`. None where no rule judges this metric, or has
+    /// seen a value of it, and where two rules want the opposite. Without a rule ask
+    /// [`best_of_call`](Report::best_of_call).
+    pub fn best(&self, key: &Key) -> Option<&Best> {
+        let mut of_key = self.bests.iter().filter(|best| best.key.name() == key.name());
+        of_key.next().filter(|_| of_key.next().is_none())
+    }
+
+    /// The epoch of this call with the best value of `key`, the first of equal ones. What was measured
+    /// before a pause or a restart is not looked at. NaN is never the best.
+    pub fn best_of_call(&self, key: &Key, goal: Goal) -> Option<&EpochMetrics> {
+        let measured = self.epochs.iter().filter_map(|epoch| Some((epoch, epoch.metric(key)?)));
+        let mut measured = measured.filter(|(_, value)| !value.is_nan());
+        let first = measured.next()?;
+        let better =
+            |best: (_, f64), next: (_, f64)| if goal.is_better(next.1, best.1) { next } else { best };
+        Some(measured.fold(first, better).0)
+    }
+
+    /// Adds the best that a rule knows, for [`sum_up`](crate::Callback::sum_up). Of two about one
+    /// metric and goal the better stays, and of equal ones the one with a checkpoint.
+    pub fn add_best(&mut self, best: Best) {
+        let same = |known: &&mut Best| known.key.name() == best.key.name() && known.goal == best.goal;
+        match self.bests.iter_mut().find(same) {
+            None => self.bests.push(best),
+            Some(known) => {
+                let located = best.value == known.value && known.checkpoint.is_none();
+                if located || best.goal.is_better(best.value, known.value) {
+                    *known = best;
+                }
+            }
+        }
+    }
+}
+
+impl EpochMetrics {
+    /// The value of `key`.
+    pub fn metric(&self, key: &Key) -> Option<f64> {
+        self.values.iter().find(|(k, _)| k.name() == key.name()).map(|(_, value)| *value)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { ended, train, .. } = self;
+        match self.phase {
+            Phase::Train => write!(f, "training {ended} after {train}")?,
+            Phase::Eval => write!(f, "evaluation {ended}")?,
+            Phase::Predict => write!(f, "prediction {ended}")?,
+        }
+        if self.phase == Phase::Train && ![0, train.steps].contains(&train.updates) {
+            write!(f, ", {}", Count(train.updates, "update"))?;
+        }
+        if let (Phase::Eval, Some(epoch)) = (self.phase, self.epochs.last()) {
+            for (i, (key, value)) in epoch.values.iter().enumerate() {
+                let before = if i == 0 { ": " } else { ", " };
+                write!(f, "{before}{key} {}", Short(*value))?;
+            }
+        }
+        for best in &self.bests {
+            write!(f, "\nbest {best}")?;
+        }
+        match &self.saved {
+            Some(saved) => write!(f, "\nsaved in {saved}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::Complete => f.write_str("complete"),
+            Ended::Paused(reason) => write!(f, "paused: {reason}"),
+            Ended::Finished(reason) => write!(f, "finished: {reason}"),
+        }
+    }
+}

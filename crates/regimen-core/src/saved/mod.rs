@@ -1,0 +1,9 @@
+//! What is saved: arrays by name, the values that have a saved state, and the parts of a unit.
+
+mod spare;
+mod state_dict;
+mod stateful;
+
+pub use spare::with_spares;
+pub use state_dict::{Array, Dtype, Element, MAX_COUNT, StateDict};
+pub use stateful::{AppState, Parts, Stateful, load_parts, load_parts_except, save_parts, weight_parts};

@@ -1,0 +1,310 @@
+//! What can be saved and loaded, and how a unit lists its parts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Array, Element, StateDict};
+use crate::BoxError;
+
+/// Something whose state can be taken out and put back.
+///
+/// After `b.load_state_dict(&a.state_dict()?)?`, `b` goes on exactly as `a` would.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `Stateful`, so a checkpoint cannot hold it",
+    note = "a module of Burn's or a `VarStore` of tch's is saved through the `ModuleState` of `regimen_burn` or \
+            `regimen_torch`: in a struct that derives `AppState`, mark the field `#[app_state(with = ModuleState)]`",
+    note = "an optimizer is saved through the `OptimizerState` of `regimen_burn`, in an `AppState` written by hand, \
+            or is the `Optim` of `regimen_torch`",
+    note = "a field that need not be saved is marked `#[app_state(skip)]`"
+)]
+pub trait Stateful {
+    /// A copy of the state.
+    fn state_dict(&self) -> Result<StateDict, BoxError>;
+
+    /// Replaces the state. After an error the old state is still in place.
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// Says whether [`load_state_dict`](Stateful::load_state_dict) would accept `dict`: names,
+    /// shapes and types, not values. Called for every part before any part is changed.
+    ///
+    /// The default accepts everything; override it where a mistake can be seen early.
+    fn check_state_dict(&self, _dict: &StateDict) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Whether it holds trained weights: a checkpoint in which they are not finite is not saved over
+    /// one in which they are. No by default.
+    fn is_weights(&self) -> bool {
+        false
+    }
+}
+
+impl<S: Stateful + ?Sized> Stateful for &mut S {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        (**self).state_dict()
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        (**self).load_state_dict(dict)
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        (**self).check_state_dict(dict)
+    }
+
+    fn is_weights(&self) -> bool {
+        (**self).is_weights()
+    }
+}
+
+macro_rules! number {
+    ($($number:ty),*) => {$(
+        /// A single number is its own state, under the name `value`.
+        impl Stateful for $number {
+            fn state_dict(&self) -> Result<StateDict, BoxError> {
+                let mut dict = StateDict::new();
+                dict.insert("value", *self)?;
+                Ok(dict)
+            }
+
+            fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+                *self = dict.get("value")?;
+                Ok(())
+            }
+
+            fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+                dict.get::<$number>("value").map(drop)
+            }
+        }
+    )*};
+}
+number!(u8, i8, u16, i16, u32, i32, f32, u64, i64, f64);
+
+/// A list of numbers is its own state, under the name `values`. Its length may change.
+impl<T: Element> Stateful for Vec<T> {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("values", Array::from_slice(self))?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        *self = dict.array("values")?.to_vec()?;
+        Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        dict.array("values")?.to_vec::<T>().map(drop)
+    }
+}
+
+/// The parts of a unit that a checkpoint holds, listed in one place for saving and loading.
+///
+/// ```
+/// use regimen_core::saved::{AppState, Parts};
+/// use regimen_core::BoxError;
+///
+/// struct Line { slope: f64, offset: f64 }
+///
+/// impl AppState for Line {
+///     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+///         parts.part("slope", &mut self.slope)?;
+///         parts.part("offset", &mut self.offset)
+///     }
+/// }
+/// ```
+pub trait AppState {
+    /// Hands every part to `parts`, under a name of its own. The list must not depend on what
+    /// the parts hold.
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError>;
+}
+
+impl<A: AppState + ?Sized> AppState for &mut A {
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        (**self).visit(parts)
+    }
+}
+
+/// Receives the parts of an [`AppState`] one after another.
+pub trait Parts {
+    /// Takes one part. Two parts of one name are an error.
+    fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError>;
+
+    /// Takes a part that a unit may have or not. A checkpoint without it loads an empty state into
+    /// it, and one that has it is accepted where the unit has none; either is told.
+    fn optional(&mut self, name: &str, part: Option<&mut dyn Stateful>) -> Result<(), BoxError> {
+        part.map_or(Ok(()), |part| self.part(name, part))
+    }
+}
+
+/// The state of every part of `app`, by the part's name.
+pub fn save_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeMap<String, StateDict>, BoxError> {
+    struct Save(BTreeMap<String, StateDict>);
+    impl Parts for Save {
+        fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
+            let dict = part.state_dict().map_err(|cause| format!("part `{name}`: {cause}"))?;
+            match self.0.insert(name.to_owned(), dict) {
+                None => Ok(()),
+                Some(_) => Err(format!("two parts are named `{name}`").into()),
+            }
+        }
+    }
+    let mut save = Save(BTreeMap::new());
+    app.visit(&mut save)?;
+    Ok(save.0)
+}
+
+/// The names of the parts of `app` that hold [weights](Stateful::is_weights).
+pub fn weight_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeSet<String>, BoxError> {
+    struct Weights(BTreeSet<String>);
+    impl Parts for Weights {
+        fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
+            if part.is_weights() {
+                self.0.insert(name.to_owned());
+            }
+            Ok(())
+        }
+    }
+    let mut weights = Weights(BTreeSet::new());
+    app.visit(&mut weights)?;
+    Ok(weights.0)
+}
+
+/// Puts `saved` back into the parts of `app`.
+///
+/// Every part is checked before any is changed: an unknown part, a missing part, or a part with
+/// other names, shapes or types is an error, and `app` is as it was.
+pub fn load_parts(
+    app: &mut (impl AppState + ?Sized),
+    saved: &BTreeMap<String, StateDict>,
+) -> Result<(), BoxError> {
+    load_parts_except(app, saved, &[]).map(drop)
+}
+
+/// Puts `saved` back into the parts of `app`, but for those named in `except`: they stay as they are,
+/// and need not be saved. Returns a text for each part that was left out, or was
+/// [optional](Parts::optional) and is in one of the two alone. Otherwise as [`load_parts`].
+pub fn load_parts_except(
+    app: &mut (impl AppState + ?Sized),
+    saved: &BTreeMap<String, StateDict>,
+    except: &[String],
+) -> Result<Vec<String>, BoxError> {
+    struct Load<'a> {
+        saved: &'a BTreeMap<String, StateDict>,
+        except: &'a [String],
+        seen: Vec<String>,
+        told: Vec<String>,
+        is_check: bool,
+    }
+    impl Load<'_> {
+        fn tell(&mut self, text: String) {
+            if self.is_check {
+                self.told.push(text);
+            }
+        }
+
+        fn load(&self, name: &str, part: &mut dyn Stateful, dict: &StateDict) -> Result<(), BoxError> {
+            let result = if self.is_check { part.check_state_dict(dict) } else { part.load_state_dict(dict) };
+            result.map_err(|cause| format!("part `{name}`: {cause}").into())
+        }
+    }
+    impl Parts for Load<'_> {
+        fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
+            self.seen.push(name.to_owned());
+            if self.except.iter().any(|except| except == name) {
+                self.tell(format!("part `{name}` is left out, and stays as it is"));
+                return Ok(());
+            }
+            let dict = self.saved.get(name).ok_or_else(|| format!("part `{name}` was not saved"))?;
+            self.load(name, part, dict)
+        }
+
+        fn optional(&mut self, name: &str, part: Option<&mut dyn Stateful>) -> Result<(), BoxError> {
+            let is_saved = self.saved.contains_key(name);
+            match part {
+                Some(part) if is_saved || self.except.iter().any(|except| except == name) => {
+                    self.part(name, part)
+                }
+                Some(part) => {
+                    self.tell(format!("part `{name}` was not saved, and begins anew"));
+                    self.load(name, part, &StateDict::new())
+                }
+                None if is_saved => {
+                    self.seen.push(name.to_owned());
+                    self.tell(format!("part `{name}` was saved, and is not used"));
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        }
+    }
+    let mut load = Load { saved, except, seen: Vec::new(), told: Vec::new(), is_check: true };
+    app.visit(&mut load)?;
+    let Load { seen, .. } = &load;
+    if let Some(unknown) = except.iter().find(|name| !seen.contains(name) && !saved.contains_key(*name)) {
+        return Err(format!("part `{unknown}` cannot be left out: there is none of that name").into());
+    }
+    let unknown = saved.keys().find(|name| !seen.contains(name) && !except.contains(name));
+    if let Some(unknown) = unknown {
+        return Err(format!("part `{unknown}` is not known here").into());
+    }
+    load.is_check = false;
+    app.visit(&mut load)?;
+    Ok(load.told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    struct Two {
+        count: u64,
+        list: Vec<f64>,
+        second: &'static str,
+    }
+
+    impl AppState for Two {
+        fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+            parts.part("count", &mut self.count)?;
+            parts.part(self.second, &mut self.list)
+        }
+    }
+
+    fn two(count: u64, second: &'static str) -> Two {
+        Two { count, list: vec![count as f64; 3], second }
+    }
+
+    /// Loads `saved` into a unit that differs, which must fail and leave it as it was.
+    #[track_caller]
+    fn check_refused(saved: &BTreeMap<String, StateDict>, expected: &str) {
+        let mut unit = two(2, "list");
+        assert_eq!(load_parts(&mut unit, saved).unwrap_err().to_string(), expected);
+        assert_eq!(unit, two(2, "list"));
+    }
+
+    #[test]
+    fn parts_that_were_saved_come_back() {
+        let saved = save_parts(&mut two(1, "list")).unwrap();
+        let mut unit = two(2, "list");
+        load_parts(&mut unit, &saved).unwrap();
+        assert_eq!(unit, two(1, "list"));
+    }
+
+    #[test]
+    fn two_parts_of_one_name_are_an_error() {
+        let error = save_parts(&mut two(1, "count")).unwrap_err();
+        assert_eq!(error.to_string(), "two parts are named `count`");
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let saved = save_parts(&mut two(1, "list")).unwrap();
+        check_refused(&save_parts(&mut two(1, "other")).unwrap(), "part `list` was not saved");
+        let mut more = saved.clone();
+        more.insert("more".to_owned(), StateDict::new());
+        check_refused(&more, "part `more` is not known here");
+        let mut wrong = saved.clone();
+        wrong.insert("list".to_owned(), 7_u8.state_dict().unwrap());
+        check_refused(&wrong, "part `list`: no array is named `values`");
+    }
+}

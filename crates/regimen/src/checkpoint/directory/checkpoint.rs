@@ -1,0 +1,143 @@
+//! One checkpoint on disk, opened to be read.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use regimen_core::BoxError;
+use regimen_core::saved::StateDict;
+use regimen_core::text::Count;
+
+use crate::checkpoint::error::{CheckpointError, failed};
+use crate::checkpoint::format::checksum::Checked;
+use crate::checkpoint::format::limits::MAX_MANIFEST;
+use crate::checkpoint::format::manifest::{Manifest, Part, part_file};
+use crate::checkpoint::format::name::Name;
+use crate::checkpoint::format::safetensors::Header;
+use crate::checkpoint::format::{manifest, safetensors};
+use crate::checkpoint::{Disk, Store};
+
+/// A checkpoint on disk whose manifest holds.
+///
+/// A part is read when it is asked for, and given only when its length and checksum are those of
+/// the manifest.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    store: Arc<dyn Store>,
+    path: PathBuf,
+    manifest: Manifest,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in the directory `path`: reads and checks its manifest.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
+        Checkpoint::open_on(Arc::new(Disk), path)
+    }
+
+    /// The same in another store.
+    pub fn open_on(store: Arc<dyn Store>, path: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
+        let path = path.into();
+        let file = path.join(manifest::FILE);
+        let manifest = read_manifest(&*store, &file).map_err(failed("read", &file))?;
+        // A copy may have any other name, but a step's name must be the right one.
+        let name = path.file_name().and_then(|name| Name::parse(name.to_str()?));
+        if name.is_some_and(|name| (name.step, !name.post_mortem) != (manifest.step, manifest.resumable)) {
+            let kind = if manifest.resumable { "resumable" } else { "post-mortem" };
+            let cause = format!("it is of the {kind} checkpoint of step {}", manifest.step);
+            return Err(CheckpointError::new("use", &file, cause));
+        }
+        Ok(Checkpoint { store, path, manifest })
+    }
+
+    pub(crate) fn new(store: Arc<dyn Store>, path: PathBuf, manifest: Manifest) -> Self {
+        Checkpoint { store, path, manifest }
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it is and holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Reads every part to its end and checks it: what this accepts, [`read_all`](Checkpoint::read_all)
+    /// reads. The error names the first file that is damaged.
+    pub fn verify(&self) -> Result<(), CheckpointError> {
+        let drain = |source: &mut dyn Read, length| {
+            safetensors::read_header(source, length)?;
+            Ok(io::copy(source, &mut io::sink()).map(drop)?)
+        };
+        self.manifest.parts.keys().try_for_each(|name| self.checked(name, drain))
+    }
+
+    /// Reads and checks one part. An error where there is none of that name.
+    pub fn read(&self, name: &str) -> Result<StateDict, CheckpointError> {
+        self.checked(name, safetensors::read)
+    }
+
+    /// Reads and checks every part.
+    pub fn read_all(&self) -> Result<BTreeMap<String, StateDict>, CheckpointError> {
+        let names = self.manifest.parts.keys();
+        names.map(|name| Ok((name.clone(), self.read(name)?))).collect()
+    }
+
+    /// Names, types and shapes of a part's arrays, without reading these: *unchecked*.
+    pub fn read_header(&self, name: &str) -> Result<Header, CheckpointError> {
+        let (file, part) = self.part(name)?;
+        let read = || safetensors::read_header(&mut *self.open_part(&file, part)?, part.length);
+        read().map_err(failed("read", &file))
+    }
+
+    /// Hands the bytes of a part to `read`, and its result on when the bytes were the right ones.
+    fn checked<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&mut dyn Read, u64) -> Result<T, BoxError>,
+    ) -> Result<T, CheckpointError> {
+        let (file, part) = self.part(name)?;
+        let read = || -> Result<T, BoxError> {
+            let mut source = Checked::new(self.open_part(&file, part)?);
+            let value = read(&mut source, part.length)?;
+            let (_, length, checksum) = source.finish();
+            if length != part.length {
+                return Err(format!("it ends after {length} of {}", Count(part.length, "byte")).into());
+            }
+            if checksum != part.checksum {
+                let expected = part.checksum;
+                return Err(
+                    format!("its checksum is {checksum:08x}, not {expected:08x}: it is damaged").into()
+                );
+            }
+            Ok(value)
+        };
+        read().map_err(failed("read", &file))
+    }
+
+    fn part(&self, name: &str) -> Result<(PathBuf, Part), CheckpointError> {
+        let part = self.manifest.parts.get(name).copied();
+        let part = part.ok_or_else(|| format!("it has no part `{name}`"));
+        Ok((self.path.join(part_file(name)), part.map_err(failed("read", &self.path))?))
+    }
+
+    fn open_part(&self, file: &Path, part: Part) -> Result<Box<dyn Read + Send>, BoxError> {
+        let opened = self.store.open(file)?;
+        if opened.length != part.length {
+            return Err(format!("it is {} long, not {}", Count(opened.length, "byte"), part.length).into());
+        }
+        Ok(opened.bytes)
+    }
+}
+
+fn read_manifest(store: &dyn Store, file: &Path) -> Result<Manifest, BoxError> {
+    let opened = store.open(file)?;
+    if MAX_MANIFEST < opened.length {
+        return Err(format!("{} bytes are too many for a manifest", opened.length).into());
+    }
+    let mut text = Vec::new();
+    opened.bytes.take(MAX_MANIFEST).read_to_end(&mut text)?;
+    Manifest::parse(&text)
+}

@@ -1,0 +1,125 @@
+//! Removing checkpoints: those that are not kept, and what a dead process left.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::error::{CheckpointError, failed};
+use crate::checkpoint::format::manifest;
+use crate::checkpoint::format::manifest::part_file;
+use crate::checkpoint::format::name::{DELETED, Name, is_leftover};
+use crate::checkpoint::{Checkpoint, Keep, Store};
+
+/// What was removed from a run directory, and what could not be.
+///
+/// A failure hurts nothing but the disk's free space: the directory in question is tried again by
+/// the next [`prune`](crate::checkpoint::Writer::prune) or [`sweep`](crate::checkpoint::Writer::sweep).
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// The directories that are gone, by the names they had.
+    pub removed: Vec<PathBuf>,
+    /// Why others are not.
+    pub failures: Vec<CheckpointError>,
+}
+
+/// Removes those of `saved` that `keep` does not ask for, from the disk and from the list.
+pub(crate) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, keep: &Keep) -> Removed {
+    let mut result = Removed::default();
+    let manifests: Vec<_> = saved.iter().map(Checkpoint::manifest).collect();
+    let mut doomed = Vec::new();
+    for i in keep.surplus(&manifests).into_iter().rev() {
+        match set_aside(store, dir, &saved[i]) {
+            Ok(aside) => {
+                let checkpoint = saved.remove(i);
+                match aside {
+                    Aside::Moved(to) => doomed.push(to),
+                    Aside::Gone => {}
+                    // What lies elsewhere is not ours to remove, nor is the way to it.
+                    Aside::Link => continue,
+                }
+                result.removed.push(checkpoint.path().to_owned());
+            }
+            Err(error) => result.failures.push(error),
+        }
+    }
+    if doomed.is_empty() {
+        return result;
+    }
+    // Without this a power cut could bring back the old name over a directory that is half gone.
+    if let Err(error) = store.sync_dir(dir) {
+        result.failures.push(failed("sync", dir)(error));
+        return result;
+    }
+    result.failures.extend(doomed.iter().filter_map(|path| remove(store, path).err()));
+    result
+}
+
+/// Removes the leftovers in `dir` of a process that died.
+pub(crate) fn sweep(store: &dyn Store, dir: &Path) -> Removed {
+    let mut result = Removed::default();
+    let entries = match store.list(dir) {
+        Ok(entries) => entries,
+        Err(error) => {
+            result.failures.push(failed("list", dir)(error));
+            return result;
+        }
+    };
+    for entry in entries.iter().filter(|entry| entry.is_dir && is_leftover(&entry.name)) {
+        let path = dir.join(&entry.name);
+        match remove(store, &path) {
+            Ok(()) => result.removed.push(path),
+            Err(error) => result.failures.push(error),
+        }
+    }
+    result
+}
+
+/// Removes what was written of a checkpoint that failed, where that can be done: an error here
+/// would hide the one that matters, and the next sweep tries again.
+pub(crate) fn abandon(store: &dyn Store, path: &Path) {
+    let _ = remove(store, path);
+}
+
+/// What became of a checkpoint that is not kept.
+enum Aside {
+    /// It has this name now.
+    Moved(PathBuf),
+    /// It was not there any more.
+    Gone,
+    /// Its name is a link to somewhere else, and stays.
+    Link,
+}
+
+/// Gives a checkpoint a name under which nobody looks for one.
+fn set_aside(store: &dyn Store, dir: &Path, checkpoint: &Checkpoint) -> Result<Aside, CheckpointError> {
+    let (path, manifest) = (checkpoint.path(), checkpoint.manifest());
+    let taken = store.list(dir).map_err(failed("list", dir))?;
+    match taken.iter().find(|entry| path.file_name() == Some(entry.name.as_ref())) {
+        None => return Ok(Aside::Gone),
+        Some(entry) if !entry.is_dir => return Ok(Aside::Link),
+        Some(_) => {}
+    }
+    let files = match store.list(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Aside::Gone),
+        files => files.map_err(failed("list", path))?,
+    };
+    let ours: BTreeSet<String> = manifest.parts.keys().map(|name| part_file(name)).collect();
+    if let Some(other) = files.iter().find(|file| file.name != manifest::FILE && !ours.contains(&file.name)) {
+        return Err(CheckpointError::new("remove", &path.join(&other.name), "it is not of the checkpoint"));
+    }
+    let name = Name::free(&taken, DELETED, manifest.step, !manifest.resumable);
+    let aside = dir.join(format!("{DELETED}{name}"));
+    store.rename(path, &aside).map_err(failed("rename", path))?;
+    Ok(Aside::Moved(aside))
+}
+
+/// Removes a directory of ours with its files. Whatever else is in it stays, and it with it.
+fn remove(store: &dyn Store, path: &Path) -> Result<(), CheckpointError> {
+    for file in store.list(path).map_err(failed("list", path))? {
+        if file.name == manifest::FILE || file.name.ends_with(".safetensors") {
+            let file = path.join(file.name);
+            store.remove_file(&file).map_err(failed("remove", &file))?;
+        }
+    }
+    store.remove_dir(path).map_err(failed("remove", path))
+}

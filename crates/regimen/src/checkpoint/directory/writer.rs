@@ -1,0 +1,181 @@
+//! Writing checkpoints to a run directory, each whole and durable before it is acknowledged.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use regimen_core::saved::StateDict;
+
+use super::files::write_files;
+use super::prune;
+use crate::checkpoint::error::{CheckpointError, failed};
+use crate::checkpoint::format::limits::check_run;
+use crate::checkpoint::format::manifest::Manifest;
+use crate::checkpoint::format::name::{Name, TEMPORARY};
+use crate::checkpoint::store::create_dirs;
+use crate::checkpoint::{Checkpoint, Checkpoints, Disk, Keep, Lock, Removed, Store};
+
+/// The one writer of a run directory.
+///
+/// A save is acknowledged by returning, and from then on survives a kill and a power cut:
+///
+/// ```text
+/// create   .tmp-step-000000500
+/// write    each part into it, and sync it
+/// write    MANIFEST, and sync it
+/// sync     .tmp-step-000000500
+/// rename   it to step-000000500
+/// sync     the run directory
+/// ```
+///
+/// ```no_run
+/// use regimen::checkpoint::{Keep, Snapshot, Writer};
+///
+/// let mut writer = Writer::open("runs/digits", "run-1")?;
+/// writer.sweep();
+/// let snapshot = Snapshot { step: 500, ..Snapshot::default() };
+/// writer.save(&snapshot)?;
+/// writer.prune(&Keep::all().last(3));
+/// # Ok::<(), regimen::checkpoint::CheckpointError>(())
+/// ```
+#[derive(Debug)]
+pub struct Writer {
+    store: Arc<dyn Store>,
+    dir: PathBuf,
+    run: String,
+    /// The number of the last save in this directory.
+    saves: u64,
+    /// What this run has on disk.
+    saved: Vec<Checkpoint>,
+    /// Whether all of these are durable.
+    durable: bool,
+    /// How many parts are written at a time.
+    threads: usize,
+    _lock: Option<Arc<Lock>>,
+}
+
+/// What one checkpoint is to hold. By default a resumable one of step 0 without parts.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Completed steps of training.
+    pub step: u64,
+    /// Completed epochs of training.
+    pub epoch: u64,
+    /// Whether it was taken after an error, and must not be resumed from.
+    pub post_mortem: bool,
+    /// What was measured at this very step, by the metric's name: what [`Keep::best`] goes by.
+    pub metrics: BTreeMap<String, f64>,
+    /// The parts by name; each becomes a file of that name.
+    pub parts: BTreeMap<String, StateDict>,
+}
+
+impl Writer {
+    /// The writer of `dir` for the run called `run`: makes the directory where it is not there,
+    /// and takes its [`Lock`].
+    pub fn open(dir: impl Into<PathBuf>, run: impl Into<String>) -> Result<Self, CheckpointError> {
+        let dir = dir.into();
+        let lock = lock_dir(&dir)?;
+        Writer::under(Arc::new(lock), dir, run)
+    }
+
+    /// The same under the directory's `lock`, which was taken before.
+    pub(crate) fn under(
+        lock: Arc<Lock>,
+        dir: impl Into<PathBuf>,
+        run: impl Into<String>,
+    ) -> Result<Self, CheckpointError> {
+        // Two, so that one syncs while the other writes.
+        Ok(Writer { _lock: Some(lock), threads: 2, ..Writer::open_on(Arc::new(Disk), dir, run)? })
+    }
+
+    /// The same in another store. There is no lock: that there is one writer is up to the caller.
+    /// All is done on the calling thread, and so in the same order each time.
+    pub fn open_on(
+        store: Arc<dyn Store>,
+        dir: impl Into<PathBuf>,
+        run: impl Into<String>,
+    ) -> Result<Self, CheckpointError> {
+        let (dir, run) = (dir.into(), run.into());
+        check_run(&run).map_err(failed("write to", &dir))?;
+        create_dirs(&*store, &dir).map_err(failed("create", &dir))?;
+        let mut saved = Checkpoints::on(store.clone(), &dir).list()?.checkpoints;
+        let saves = saved.iter().map(|checkpoint| checkpoint.manifest().save).max().unwrap_or(0);
+        saved.retain(|checkpoint| checkpoint.manifest().run == run);
+        Ok(Writer { store, dir, run, saves, saved, durable: false, threads: 1, _lock: None })
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Removes what a process that died left half-written or half-removed. Call it before the
+    /// first save: what it left may be what fills the disk.
+    pub fn sweep(&self) -> Removed {
+        prune::sweep(&*self.store, &self.dir)
+    }
+
+    /// Saves `snapshot`. When this returns without an error, the checkpoint is durable.
+    ///
+    /// After an error the earlier checkpoints are as they were; what was written of the new one is
+    /// removed where that can be done. A step that was saved before is saved beside the earlier
+    /// save, and [`prune`](Writer::prune) then removes that.
+    pub fn save(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
+        self.save_on(self.threads, snapshot)
+    }
+
+    /// The same with all its work on the calling thread: what is saved beside a training leaves it
+    /// the other cores.
+    pub(crate) fn save_beside(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
+        self.save_on(1, snapshot)
+    }
+
+    fn save_on(&mut self, threads: usize, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
+        let (dir, store) = (&self.dir, &*self.store);
+        let taken = store.list(dir).map_err(failed("list", dir))?;
+        let free = |prefix| Name::free(&taken, prefix, snapshot.step, snapshot.post_mortem);
+        let temporary = dir.join(format!("{TEMPORARY}{}", free(TEMPORARY)));
+        let path = dir.join(free("").to_string());
+        let mut manifest = Manifest {
+            run: self.run.clone(),
+            save: self.saves + 1,
+            step: snapshot.step,
+            epoch: snapshot.epoch,
+            resumable: !snapshot.post_mortem,
+            metrics: snapshot.metrics.clone(),
+            parts: BTreeMap::new(),
+        };
+        // A failed sync is the end of the whole directory: it is removed, and the next save
+        // writes new files.
+        let written = write_files(store, &temporary, &snapshot.parts, &mut manifest, threads)
+            .and_then(|()| store.rename(&temporary, &path).map_err(failed("rename", &temporary)));
+        if let Err(error) = written {
+            prune::abandon(store, &temporary);
+            return Err(error);
+        }
+        (self.saves, self.durable) = (self.saves + 1, false);
+        let checkpoint = Checkpoint::new(self.store.clone(), path, manifest);
+        self.saved.push(checkpoint.clone());
+        store.sync_dir(dir).map_err(failed("sync", dir))?;
+        self.durable = true;
+        Ok(checkpoint)
+    }
+
+    /// Removes what `keep` does not ask for, of the checkpoints of this run.
+    ///
+    /// What it cannot remove it leaves, and says so. Does nothing before the first save, nor after
+    /// one whose last sync failed: the newest checkpoint may then not survive a power cut. A checkpoint
+    /// that is a link counts among the others, and is never removed, nor what it leads to.
+    pub fn prune(&mut self, keep: &Keep) -> Removed {
+        if !self.durable {
+            return Removed::default();
+        }
+        prune::prune(&*self.store, &self.dir, &mut self.saved, keep)
+    }
+}
+
+/// Makes `dir` where it is not there, and takes its lock.
+pub(crate) fn lock_dir(dir: &Path) -> Result<Lock, CheckpointError> {
+    create_dirs(&Disk, dir).map_err(failed("create", dir))?;
+    Lock::take(dir)
+}

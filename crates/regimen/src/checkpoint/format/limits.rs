@@ -1,0 +1,41 @@
+//! What a checkpoint may hold: the same where it is written and where it is read, so that nothing is
+//! acknowledged that cannot be restored.
+
+use regimen_core::BoxError;
+use regimen_core::saved::MAX_COUNT;
+
+/// Far more than any manifest has, so that a damaged length cannot fill the memory.
+pub(crate) const MAX_MANIFEST: u64 = 16 << 20;
+/// As large a header of a safetensors file as other readers take.
+pub(crate) const MAX_HEADER: u64 = 100_000_000;
+
+/// An error where `name` cannot be the name of a part's file.
+pub(crate) fn check_part(name: &str) -> Result<(), BoxError> {
+    if is_plain(name) && name.len() <= 200 {
+        return Ok(());
+    }
+    let may = "at most 200 letters, digits, `_`, `-` and `.`, and no `.` at the beginning";
+    Err(format!("the part {name:?} cannot be the name of a file: {may}").into())
+}
+
+/// An error where `count` is more than any run comes to: what is added to it must not overflow.
+pub(crate) fn check_count(name: &str, count: u64) -> Result<(), BoxError> {
+    if MAX_COUNT < count {
+        return Err(format!("{name} {count} is more than {MAX_COUNT}, which no run comes to").into());
+    }
+    Ok(())
+}
+
+/// An error where `run` cannot identify a run.
+pub(crate) fn check_run(run: &str) -> Result<(), BoxError> {
+    if is_plain(run) && run.len() <= 100 {
+        return Ok(());
+    }
+    let may = "at most 100 letters, digits, `_`, `-` and `.`, and no `.` at the beginning";
+    Err(format!("{run:?} cannot identify a run: {may}").into())
+}
+
+fn is_plain(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    !name.is_empty() && !name.starts_with('.') && name.bytes().all(plain)
+}

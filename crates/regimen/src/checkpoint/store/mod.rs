@@ -1,0 +1,110 @@
+//! The seam between checkpoints and the disk: eight operations and nothing else.
+
+mod disk;
+mod sim_disk;
+
+pub use disk::Disk;
+pub use sim_disk::SimDisk;
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// Where checkpoints are kept: [`Disk`](super::Disk), or [`SimDisk`](super::SimDisk) in tests.
+///
+/// Nothing is durable until it was synced, and each sync is a call of its own: what a file holds
+/// by [`NewFile::sync`], which names a directory holds by [`sync_dir`](Store::sync_dir).
+pub trait Store: fmt::Debug + Send + Sync {
+    /// What `dir` holds, in no particular order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+
+    /// Makes the directory `dir`. [`AlreadyExists`](io::ErrorKind::AlreadyExists) where it is,
+    /// [`NotFound`](io::ErrorKind::NotFound) where its parent is not.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Makes the file `file`, to be written from its beginning.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where it is.
+    fn create(&self, file: &Path) -> io::Result<Box<dyn NewFile>>;
+
+    /// Opens `file` to read it from its beginning.
+    fn open(&self, file: &Path) -> io::Result<Opened>;
+
+    /// Gives `from` the name `to`, in one step. A directory that is not empty is not replaced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes the names that `dir` holds durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove_file(&self, file: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// A file that is being written.
+pub trait NewFile: Write + Send {
+    /// Makes what was written durable.
+    ///
+    /// The file is given up, so that a sync that failed cannot be tried again: a system may drop
+    /// the data it could not write and then call the next sync of it a success.
+    fn sync(self: Box<Self>) -> io::Result<()>;
+}
+
+/// A name in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, without the directory.
+    pub name: String,
+    /// Whether it is a directory; a link to one is none.
+    pub is_dir: bool,
+}
+
+/// A file that is being read.
+pub struct Opened {
+    /// Its length in bytes when it was opened.
+    pub length: u64,
+    /// Its bytes.
+    pub bytes: Box<dyn Read + Send>,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+/// Makes `dir` and those above it that are not there, each of them durable.
+pub(crate) fn create_dirs(store: &dyn Store, dir: &Path) -> io::Result<()> {
+    match store.create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return sync_found(store, dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && dir.parent().is_some() => {
+            create_dirs(store, parent(dir))?;
+            store.create_dir(dir)?;
+        }
+        made => {
+            made?;
+            sync_found(store, parent(dir))?;
+        }
+    }
+    store.sync_dir(parent(dir))
+}
+
+/// Makes the name of a directory durable that was there: the process that made it may have died
+/// before it came to that.
+fn sync_found(store: &dyn Store, dir: &Path) -> io::Result<()> {
+    match store.sync_dir(parent(dir)) {
+        // What is in a directory that we may not read was not made by us.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
+/// The directory that holds `path`.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}

@@ -1,0 +1,149 @@
+//! Several sources as one, a batch of each of them at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use regimen_core::BoxError;
+use regimen_core::data::{At, Data, DynData, Epoch, Fetched};
+
+use super::Stopping;
+use super::length::{at_once, shorter};
+use super::source::{Exhausted, Source, Sources, opened};
+use crate::data::position::{Decoder, Encoder};
+
+/// One batch of each source, by its name.
+pub type BatchOfEach<B> = BTreeMap<Arc<str>, B>;
+
+/// A batch of every source at once, by name: [`Data`] for a run.
+///
+/// Under [`Stopping::AllExhausted`] an exhausted source is missing from the map from then on. When
+/// the epoch ends, what was drawn for an incomplete map is dropped.
+pub struct AllBatches<B> {
+    sources: Vec<Source<B>>,
+    stopping: Stopping,
+    allow_empty: bool,
+}
+
+impl<B> AllBatches<B> {
+    /// No source yet.
+    pub fn new() -> Self {
+        AllBatches { sources: Vec::new(), stopping: Stopping::default(), allow_empty: false }
+    }
+
+    /// Adds a source.
+    pub fn source(
+        mut self,
+        name: impl Into<Arc<str>>,
+        data: impl DynData<B> + Send + Sync + 'static,
+    ) -> Self {
+        self.sources.push(Source { name: name.into(), weight: 1.0, data: Box::new(data) });
+        self
+    }
+
+    /// When an epoch ends. Default: [`Stopping::AllExhausted`].
+    pub fn until(self, stopping: Stopping) -> Self {
+        AllBatches { stopping, ..self }
+    }
+
+    /// Passes over sources that have no batch at all. By default they are an error.
+    pub fn allow_empty(self) -> Self {
+        AllBatches { allow_empty: true, ..self }
+    }
+}
+
+impl<B> Default for AllBatches<B> {
+    /// No source yet.
+    fn default() -> Self {
+        AllBatches::new()
+    }
+}
+
+impl<B> Data for AllBatches<B> {
+    type Batch = BatchOfEach<B>;
+    type Epoch<'a>
+        = AllBatchesEpoch<'a, B>
+    where
+        B: 'a;
+
+    fn epoch(&self, at: At<'_>) -> Result<AllBatchesEpoch<'_, B>, BoxError> {
+        if self.sources.is_empty() {
+            return Err("batches of no source".into());
+        }
+        let mut sources = opened(&self.sources, at, self.stopping, self.allow_empty)?;
+        if let Some(position) = at.position {
+            let mut position = Decoder::new(position);
+            sources.restore(&mut position)?;
+            position.end()?;
+            return Ok(AllBatchesEpoch { sources, stopping: self.stopping });
+        }
+        let mut epoch = AllBatchesEpoch { sources, stopping: self.stopping };
+        for number in 0..at.skip {
+            epoch.draw()?.ok_or_else(|| shorter(at.skip, number))?;
+        }
+        Ok(epoch)
+    }
+
+    fn batches(&self) -> Option<u64> {
+        let lengths = self.sources.iter().map(Source::length).collect::<Option<Vec<_>>>()?;
+        at_once(&lengths, self.stopping)
+    }
+}
+
+impl<B> std::fmt::Debug for AllBatches<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.sources.iter().map(|source| &*source.name).collect();
+        f.debug_struct("AllBatches").field("sources", &names).field("stopping", &self.stopping).finish()
+    }
+}
+
+/// One epoch of [`AllBatches`].
+pub struct AllBatchesEpoch<'a, B> {
+    sources: Sources<'a, B>,
+    stopping: Stopping,
+}
+
+impl<B> AllBatchesEpoch<'_, B> {
+    fn draw(&mut self) -> Result<Option<Fetched<BatchOfEach<B>>>, BoxError> {
+        let mut batches = BTreeMap::new();
+        let mut samples = 0;
+        for place in 0..self.sources.len() {
+            while self.sources.in_play(place) {
+                if let Some(fetched) = self.sources.next(place)? {
+                    samples += fetched.samples;
+                    batches.insert(self.sources.name(place).clone(), fetched.batch);
+                    break;
+                }
+                if self.sources.exhausted(place) == Exhausted::Stop {
+                    return Ok(None);
+                }
+            }
+        }
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let position = Some(self.sources.save(Encoder::default()).finish());
+        Ok(Some(Fetched { position, ..Fetched::new(batches, samples) }))
+    }
+}
+
+impl<B> Epoch for AllBatchesEpoch<'_, B> {
+    type Batch = BatchOfEach<B>;
+
+    fn next(&mut self) -> Option<Result<Fetched<Self::Batch>, BoxError>> {
+        self.draw().transpose()
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        at_once(&self.sources.lengths()?, self.stopping)
+    }
+
+    fn notice(&mut self) -> Option<String> {
+        self.sources.notice()
+    }
+}
+
+impl<B> std::fmt::Debug for AllBatchesEpoch<'_, B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AllBatchesEpoch").field("sources", &self.sources.len()).finish()
+    }
+}

@@ -1,0 +1,81 @@
+//! How many batches a mix has, by how many its sources have.
+
+use regimen_core::BoxError;
+
+use super::Stopping;
+
+/// How many batches a source has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Length {
+    /// In a whole pass.
+    pub(crate) whole: u64,
+    /// In what is left of the pass it is in.
+    pub(crate) left: u64,
+    /// It was exhausted at least once.
+    pub(crate) exhausted: bool,
+}
+
+impl Length {
+    /// Whether it is still to be exhausted for the first time. One that is empty never counts.
+    fn fresh(&self) -> bool {
+        self.whole > 0 && !self.exhausted
+    }
+}
+
+/// Batches left from turn `turn` on where each source is given to its end in its turn.
+pub(crate) fn one_by_one(lengths: &[Length], turns: &[usize], turn: u64) -> Option<u64> {
+    let mut turns = turns.iter().skip(usize::try_from(turn).ok()?);
+    let first = turns.next().map_or(0, |&place| lengths[place].left);
+    Some(first + turns.map(|&place| lengths[place].whole).sum::<u64>())
+}
+
+/// Batches left from turn `turn` on where each source has a batch in its turn.
+pub(crate) fn in_turn(lengths: &[Length], turns: &[usize], turn: u64, stopping: Stopping) -> Option<u64> {
+    if stopping == Stopping::AllExhausted {
+        return at_random(lengths, turns, stopping);
+    }
+    if !once(turns) {
+        return None;
+    }
+    let next = (turn % turns.len() as u64) as usize;
+    let round: Vec<Length> = (turns[next..].iter().chain(&turns[..next]))
+        .map(|&place| lengths[place])
+        .filter(|length| length.whole > 0)
+        .collect();
+    // A source with `n` batches left is found exhausted in its turn of round `n`, counted from 0.
+    let found = round.iter().zip(0..).filter(|(length, _)| length.fresh());
+    let found = found.map(|(length, turn)| length.left * round.len() as u64 + turn);
+    let left = match stopping {
+        Stopping::SmallestExhausted => found.min(),
+        Stopping::RestartUntilAllExhausted => found.max(),
+        Stopping::AllExhausted | Stopping::WrapAround => return None,
+    };
+    Some(left.unwrap_or(0))
+}
+
+/// Batches left where the source of each is drawn.
+pub(crate) fn at_random(lengths: &[Length], turns: &[usize], stopping: Stopping) -> Option<u64> {
+    let fresh = lengths.iter().filter(|length| length.fresh());
+    (stopping == Stopping::AllExhausted && once(turns)).then(|| fresh.map(|length| length.left).sum())
+}
+
+/// Batches left where each holds one of every source.
+pub(crate) fn at_once(lengths: &[Length], stopping: Stopping) -> Option<u64> {
+    let fresh = lengths.iter().filter(|length| length.fresh()).map(|length| length.left);
+    let left = match stopping {
+        Stopping::AllExhausted | Stopping::RestartUntilAllExhausted => fresh.max(),
+        Stopping::SmallestExhausted => fresh.min(),
+        Stopping::WrapAround => return None,
+    };
+    Some(left.unwrap_or(0))
+}
+
+/// The error of sources that are over before the place where they are to go on.
+pub(crate) fn shorter(consumed: u64, batches: u64) -> BoxError {
+    let given = format!("an epoch whose sources give {batches} now");
+    format!("{consumed} batches were consumed of {given}: the data became shorter").into()
+}
+
+fn once(turns: &[usize]) -> bool {
+    turns.iter().enumerate().all(|(number, place)| !turns[..number].contains(place))
+}

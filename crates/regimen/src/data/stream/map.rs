@@ -1,0 +1,116 @@
+//! Streams whose samples are changed on the way.
+
+use std::borrow::Cow;
+
+use regimen_core::BoxError;
+use regimen_core::data::Position;
+use regimen_core::random::{Random, keyed};
+
+use super::{Reader, Stream, StreamAt};
+use crate::data::position::{Decoder, Encoder};
+
+/// Made by [`Stream::try_map`].
+#[derive(Clone, Debug)]
+pub struct StreamMap<S, F> {
+    pub(crate) stream: S,
+    pub(crate) f: F,
+}
+
+impl<S, T, F> Stream for StreamMap<S, F>
+where
+    S: Stream,
+    F: Fn(S::Item) -> Result<T, BoxError> + Send + Sync,
+{
+    type Item = T;
+    type Reader<'a>
+        = MapReader<'a, S::Reader<'a>, F>
+    where
+        Self: 'a;
+
+    fn open(&self, at: StreamAt<'_>) -> Result<Self::Reader<'_>, BoxError> {
+        Ok(MapReader { reader: self.stream.open(at)?, f: &self.f })
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        self.stream.name()
+    }
+}
+
+/// A [`StreamMap`] while it is read.
+#[derive(Debug)]
+pub struct MapReader<'a, R, F> {
+    reader: R,
+    f: &'a F,
+}
+
+impl<R: Reader, T, F: Fn(R::Item) -> Result<T, BoxError>> Reader for MapReader<'_, R, F> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<Result<T, BoxError>> {
+        Some(self.reader.next()?.and_then(self.f))
+    }
+
+    fn position(&self) -> Position {
+        self.reader.position()
+    }
+}
+
+/// Made by [`Stream::transform`].
+#[derive(Clone, Debug)]
+pub struct StreamTransform<S, F> {
+    pub(crate) stream: S,
+    pub(crate) f: F,
+}
+
+impl<S, T, F> Stream for StreamTransform<S, F>
+where
+    S: Stream,
+    F: Fn(S::Item, &mut Random) -> T + Send + Sync,
+{
+    type Item = T;
+    type Reader<'a>
+        = TransformReader<'a, S::Reader<'a>, F>
+    where
+        Self: 'a;
+
+    fn open(&self, at: StreamAt<'_>) -> Result<Self::Reader<'_>, BoxError> {
+        let (mut given, mut inner) = (0, None);
+        if let Some(position) = at.position {
+            let mut position = Decoder::new(position);
+            (given, inner) = (position.number()?, Some(position.position()?));
+            position.end()?;
+        }
+        let reader = self.stream.open(StreamAt { position: inner.as_ref(), ..at })?;
+        Ok(TransformReader { reader, f: &self.f, seed: at.seed, epoch: at.epoch, given })
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        self.stream.name()
+    }
+}
+
+/// A [`StreamTransform`] while it is read.
+#[derive(Debug)]
+pub struct TransformReader<'a, R, F> {
+    reader: R,
+    f: &'a F,
+    seed: u64,
+    epoch: u64,
+    /// Samples given in the epoch.
+    given: u64,
+}
+
+impl<R: Reader, T, F: Fn(R::Item, &mut Random) -> T> Reader for TransformReader<'_, R, F> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<Result<T, BoxError>> {
+        let key = keyed(self.seed, "sample", self.epoch, self.given);
+        let sample = self.reader.next()?;
+        self.given += 1;
+        Some(sample.map(|sample| (self.f)(sample, &mut Random::new(key))))
+    }
+
+    fn position(&self) -> Position {
+        Encoder::default().number(self.given).position(&self.reader.position()).finish()
+    }
+}
