@@ -8,10 +8,10 @@ mod both {
 }
 
 use both::{
-    Burn, BurnDevice, BurnWeights, ModuleState, OptimizerState, burn, checkpoint_activations, device,
-    devices, initialize, named, place, seed_step, watch,
+    Burn, BurnDevice, BurnWeights, ModuleState, OptimizerState, burn, callback, checkpoint,
+    checkpoint_activations, data, device, devices, initialize, log, metric, named, place, schedule,
+    seed_step, signal, watch,
 };
-use both::{callback, checkpoint, data, log, metric, schedule, signal};
 
 #[test]
 fn a_name_of_both_crates_would_not_compile() {

@@ -56,7 +56,7 @@ pub fn checkpoint_activations<R>(
 /// compute it again.
 ///
 /// ```
-/// use regimen_torch::tch::nn::{self, Module};
+/// use regimen_torch::tch::nn::{Module, self};
 /// use regimen_torch::tch::{Device, Kind, Tensor};
 /// use regimen_torch::{Recomputed, initialize};
 ///

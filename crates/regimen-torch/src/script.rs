@@ -1,12 +1,11 @@
 //! Modules that Python has written and scripted.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{File, self};
 use std::path::Path;
 
 use regimen_core::BoxError;
-use tch::nn;
-use tch::{Device, Tensor};
+use tch::{Device, Tensor, nn};
 
 use crate::shim::script::{Module, Variable};
 

@@ -2,12 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
-use regimen::callback::EarlyStopping;
-use regimen::callback::{Event, Every};
+use regimen::callback::{EarlyStopping, Event, Every};
 use regimen::metric::Key;
 use regimen::random::Random;
 use regimen::run::{Ended, Evaluate, Train};
-use regimen::state::Phase;
+use regimen::state::{Phase, Progress};
 use regimen::unit::{EvalUnit, TrainUnit};
 use regimen::{BoxError, Fit, Run, State};
 

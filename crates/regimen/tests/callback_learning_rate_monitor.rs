@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
-use regimen::callback::Every;
-use regimen::callback::LearningRateMonitor;
+use regimen::callback::{Every, LearningRateMonitor};
 use regimen::log::MetricLog;
 use regimen::run::Train;
-use regimen::schedule::LearningRates;
-use regimen::schedule::StepDecay;
+use regimen::schedule::{LearningRates, Schedule, StepDecay};
 use regimen::state::Phase;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Run, State};

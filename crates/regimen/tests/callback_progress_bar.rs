@@ -6,8 +6,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use regimen::callback::Event;
-use regimen::callback::ProgressBar;
+use regimen::callback::{Event, ProgressBar};
 use regimen::data::{Rank, from_fn};
 use regimen::metric::Key;
 use regimen::run::Train;

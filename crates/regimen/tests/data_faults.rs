@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use regimen::data::{At, Data, Epoch, Position, Rank};
 use regimen::data::{
-    Csv, Dataset, Idx, Lines, Loader, Reader, SampleError, Sampler, Stream, StreamAt, StreamLoader, indices,
-    prefetched, take,
+    At, Csv, Data, Dataset, Epoch, Idx, Lines, Loader, Position, Rank, Reader, SampleError, Sampler, Stream,
+    StreamAt, StreamLoader, indices, prefetched, take,
 };
 #[cfg(feature = "mmap")]
 use regimen::data::{TokenFile, TokenWidth};

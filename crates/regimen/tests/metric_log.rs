@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use regimen::callback::{Event, Every};
 use regimen::data::Rank;
 use regimen::log::{Existing, Failure, MetricLog, MetricSink, Record};
-use regimen::metric::{Key, Metric};
+use regimen::metric::Key;
 use regimen::run::{Evaluate, Report, Train};
 use regimen::saved::StateDict;
 use regimen::unit::{EvalUnit, TrainUnit};

@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 
-use regimen::callback::EarlyStopping;
-use regimen::callback::Every;
+use regimen::callback::{EarlyStopping, Every};
 use regimen::checkpoint::{Checkpointer, SimDisk};
 use regimen::metric::{Goal, Key};
-use regimen::run::{Evaluate, Report, Train};
+use regimen::run::{Evaluate, Report, Train, fit};
 use regimen::saved::AppState;
 use regimen::unit::{EvalUnit, TrainUnit};
 use regimen::{BoxError, Fit, Run, State};

@@ -12,10 +12,9 @@ mod plain;
 mod recorder;
 mod world;
 
-use std::panic;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::{panic, thread};
 
 use case::Case;
 use drive::drive;

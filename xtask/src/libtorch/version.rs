@@ -1,8 +1,7 @@
 //! Which libtorch a folder holds.
 
-use std::fmt;
-use std::fs;
 use std::path::Path;
+use std::{fmt, fs};
 
 /// The version of a libtorch. What stands behind the patch, such as `+cpu`, makes no difference.
 #[derive(Clone, Copy, Debug, PartialEq)]

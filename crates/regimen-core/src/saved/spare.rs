@@ -44,8 +44,8 @@ thread_local! {
 
 #[cfg(test)]
 mod tests {
-    use super::Array;
     use super::*;
+    use crate::saved::Array;
 
     fn dict(values: &[f32]) -> StateDict {
         let mut dict = StateDict::new();

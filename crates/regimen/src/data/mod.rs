@@ -14,19 +14,22 @@ mod stream;
 
 pub use regimen_core::data::*;
 
-pub use adapt::{Map, MapEpoch, Prefetched, PrefetchedEpoch, Take, TakeEpoch, Timed, TimedEpoch, Waiting};
-pub use adapt::{map, prefetched, take, timed};
+pub use adapt::{
+    Map, MapEpoch, Prefetched, PrefetchedEpoch, Take, TakeEpoch, Timed, TimedEpoch, Waiting, map, prefetched,
+    take, timed,
+};
 #[cfg(feature = "images")]
 pub use dataset::ImageFolder;
-pub use dataset::{Cached, Concat, Mapped, Named, Subset, TryMapped, Zip, concat};
-pub use dataset::{Csv, Idx};
-pub use dataset::{Dataset, Indices, Synthetic, indices, synthetic};
+pub use dataset::{
+    Cached, Concat, Csv, Dataset, Idx, Indices, Mapped, Named, Subset, Synthetic, TryMapped, Zip, concat,
+    indices, synthetic,
+};
 #[cfg(feature = "mmap")]
 pub use dataset::{TokenFile, TokenWidth, Windows};
 pub use fault::SampleError;
-pub use loader::{Collate, CollateInto, CollateWith, Collator, Pad, Padded, Stack, Stacked, TransformBatch};
 pub use loader::{
-    Loader, LoaderEpoch, LoaderProfile, Permutation, Sampler, Samples, Transformed, TryTransformed,
+    Collate, CollateInto, CollateWith, Collator, Loader, LoaderEpoch, LoaderProfile, Pad, Padded,
+    Permutation, Sampler, Samples, Stack, Stacked, TransformBatch, Transformed, TryTransformed,
     profile_loader,
 };
 pub use mix::{AllBatches, AllBatchesEpoch, BatchOfEach, Mix, MixEpoch, Stopping};

@@ -1,9 +1,8 @@
 //! What becomes of a file that is already there.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// What a run that begins anew does with a log of an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -88,8 +88,8 @@ fn write(
 mod tests {
     use std::io::ErrorKind;
 
-    use super::super::SimDisk;
     use super::*;
+    use crate::checkpoint::SimDisk;
 
     fn write(disk: &SimDisk, threads: usize) -> Result<BTreeMap<String, Part>, CheckpointError> {
         let mut parts = BTreeMap::new();

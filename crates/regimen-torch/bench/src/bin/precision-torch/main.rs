@@ -16,7 +16,7 @@ mod networks;
 #[path = "../engines-torch/transformer.rs"]
 mod transformer;
 
-use std::io::{self, Write};
+use std::io::{Write, self};
 
 use blocks::Blocks;
 use cell::Cell;
