@@ -135,7 +135,7 @@ fn a_prediction_whose_sink_could_not_begin_goes_on_where_it_stood() {
         disk.0.borrow_mut().outputs.push(99);
         disk.0.borrow_mut().begin_fails = true;
         let error = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap_err();
-        assert_eq!(error.to_string(), "sink failed in predict at epoch 0 step 2: not mounted");
+        assert_eq!(format!("{error:#}"), "sink failed in predict at epoch 0 step 2: not mounted");
         if restarts {
             let saved = run.moment().run_state().unwrap();
             drop(run);
@@ -157,7 +157,7 @@ fn an_output_that_could_not_be_written_is_made_again_also_where_the_unit_has_com
         let pass = || Evaluate::whole().resume("a");
         let error = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap_err();
         let step = fails - 1;
-        assert_eq!(error.to_string(), format!("sink failed in predict at epoch 0 step {step}: disk full"));
+        assert_eq!(format!("{error:#}"), format!("sink failed in predict at epoch 0 step {step}: disk full"));
         let report = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap();
         assert_eq!((report.ended, report.predict.steps), (Ended::Complete, 4));
         assert_eq!(disk.0.borrow().outputs, [1, 2, 3, 4]);
@@ -233,7 +233,7 @@ fn what_was_logged_wrongly_beside_another_failure_is_forgotten_with_it() {
         let mut run = Run::new(&mut unit).on(Event::Notice, |_: &mut State, _: &mut Logs| ());
         let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
         let text = format!("unit failed in {place} in train at epoch 0 step 0: its own mistake");
-        assert_eq!((error.to_string(), error.suppressed().len()), (text, 0));
+        assert_eq!((format!("{error:#}"), error.suppressed().len()), (text, 0));
         assert_eq!(run.train(&[1.0], Train::epochs(1)).unwrap().ended, Ended::Complete);
     }
 }
@@ -272,7 +272,7 @@ fn what_a_callback_that_fails_has_logged_wrongly_is_no_fault_of_the_next() {
         .callback(Writer(transcript.clone()));
     let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
     let text = "callback closure failed at train step end in train at epoch 0 step 1: its own mistake";
-    assert_eq!((error.to_string(), error.suppressed().len()), (text.to_owned(), 0));
+    assert_eq!((format!("{error:#}"), error.suppressed().len()), (text.to_owned(), 0));
     transcript.assert_reads("train step end");
 }
 
@@ -283,7 +283,10 @@ fn an_evaluation_whose_end_fails_is_counted_once_and_told_once() {
     let mut unit = RecordingUnit::new(&transcript).named("").at(Call::EvalEpochEnd, 1, Act::Fail);
     let mut run = Run::new(&mut unit).callback(Recorder::new(&transcript).events(events));
     let error = run.fit(&[1], &[8], Fit::epochs(1)).unwrap_err();
-    assert_eq!(error.to_string(), "unit failed in on_eval_epoch_end in eval at epoch 1 step 1: told to fail");
+    assert_eq!(
+        format!("{error:#}"),
+        "unit failed in on_eval_epoch_end in eval at epoch 1 step 1: told to fail"
+    );
     let report = run.fit(&[1], &[8], Fit::epochs(1)).unwrap();
     assert_eq!((report.ended, report.eval.epochs, report.eval.steps), (Ended::Complete, 1, 1));
     transcript.assert_reads(

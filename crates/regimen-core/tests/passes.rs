@@ -265,7 +265,10 @@ fn a_key_with_two_reductions_and_an_impossible_weight_make_the_step_fail() {
         let mut unit = Logs { fails: None };
         let log = move |state: &mut State, _: &mut Logs| state.log(key.clone(), 1.0, weight);
         let mut run = Run::new(&mut unit).on(Event::TrainStepEnd, log);
-        assert_eq!(run.train(&[1.0], Train::epochs(1)).unwrap_err().to_string(), expected);
+        assert_eq!(
+            run.train(&[1.0], Train::epochs(1)).map_err(|error| format!("{error:#}")).unwrap_err(),
+            expected
+        );
     };
     let place = "callback closure failed at train step end in train at epoch 0 step 1";
     let text = "two keys are named `m`, one of Mean and one of Last; give them different names";

@@ -41,7 +41,7 @@ impl Callback<Unit> for Listener {
     }
 
     fn on_error(&mut self, _: &State, _: &mut Unit, error: &Error) {
-        self.0.lock().unwrap().push(error.to_string());
+        self.0.lock().unwrap().push(format!("{error:#}"));
     }
 
     fn on_report(&mut self, report: &Report) {
@@ -111,7 +111,7 @@ fn a_panic_of_one_who_is_told_is_an_error_of_the_call() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(Bad).callback(Listener(Arc::clone(&told)));
-    let error = run.train(&[1], Train::epochs(1)).unwrap_err().to_string();
+    let error = run.train(&[1], Train::epochs(1)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert_eq!(error, "callback Bad panicked at train end in train at epoch 1 step 1: no paper");
     assert_eq!(*told.lock().unwrap(), ["train end".to_owned(), error]);
 }

@@ -111,7 +111,7 @@ fn weights_that_are_not_finite_never_end_in_complete() {
     let mut poisoned = nan_gradient(unit(), 2);
     let error = Run::new(&mut poisoned).train(&[(0.1, 1.0); 3], Train::epochs(1)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        format!("{error:#}"),
         "unit failed in on_train_end in train at epoch 1 step 3: the weights are not finite after the last \
          update: `w`; go on from a checkpoint, and find the cause with `detect_anomaly`"
     );
@@ -141,12 +141,15 @@ fn many_skipped_updates_in_a_row_are_a_notice_and_then_an_error() {
     assert_eq!(report.notices, [told, told]);
     let error = run.train(&data, Train::steps(40)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        format!("{error:#}"),
         "unit failed in train_step in train at epoch 0 step 31: more than 20 updates in a row were skipped, \
          because loss or gradient was not finite; find the cause with `detect_anomaly`, or raise `skip_limit`"
     );
     // The step has not happened, and so it fails again.
-    assert_eq!(run.train(&data, Train::steps(40)).unwrap_err().to_string(), error.to_string());
+    assert_eq!(
+        run.train(&data, Train::steps(40)).map_err(|error| format!("{error:#}")).unwrap_err(),
+        format!("{error:#}")
+    );
 }
 
 #[test]
@@ -239,7 +242,7 @@ fn a_step_that_fails_behind_its_update_is_counted() {
             let mut run = Run::new(unit);
             let error = run.train(&data, Train::epochs(1)).unwrap_err();
             assert_eq!(
-                error.to_string(),
+                format!("{error:#}"),
                 "unit failed in train_step in train at epoch 0 step 0: a metric failed"
             );
             assert_eq!(run.state().train().steps, 1);
@@ -281,7 +284,7 @@ fn cut(policy: Unreached, accumulate: u64, from: u64) -> Result<Vec<String>, Str
     let engine = ToyEngine::new(vars, module, ToyOptimizer::sgd(0.0));
     let mut unit = AutoUnit::new(engine, Cut(from)).accumulate(accumulate).unreached(policy);
     let report = Run::new(&mut unit).train(&[1.0; 4], Train::epochs(2));
-    report.map(|report| report.notices).map_err(|error| error.to_string())
+    report.map(|report| report.notices).map_err(|error| format!("{error:#}"))
 }
 
 #[test]

@@ -306,7 +306,7 @@ fn a_metric_that_is_not_there_is_an_error_that_says_what_is() {
     let check = |rule: EarlyStopping, expected: &str| {
         let mut unit = Trace::new(&[1.0]);
         let error = Run::new(&mut unit).callback(rule).fit(&[()], &[()], Fit::epochs(3)).unwrap_err();
-        assert_eq!(error.to_string(), expected);
+        assert_eq!(format!("{error:#}"), expected);
     };
     check(
         EarlyStopping::max(ACCURACY, 1),
@@ -328,7 +328,7 @@ fn settings_that_cannot_be_meant_are_refused_before_the_first_step() {
         let mut unit = Trace::new(&[1.0]);
         let mut run = Run::new(&mut unit).callback(rule);
         let error = run.fit(&[()], &[()], Fit::epochs(3)).unwrap_err();
-        assert!(error.to_string().ends_with(expected), "{error}");
+        assert!(format!("{error:#}").ends_with(expected), "{error}");
         assert_eq!(run.state().train().steps, 0);
     };
     let rule = || EarlyStopping::min(LOSS, 2);
@@ -442,7 +442,7 @@ fn a_metric_that_is_watched_with_another_reduction_is_an_error() {
     let mut run = Run::new(&mut unit).callback(EarlyStopping::min(Key::last("loss"), 1));
     let error = run.fit(&[0.0], &[1.0], Fit::epochs(1)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        format!("{error:#}"),
         "callback EarlyStopping(min loss in eval) failed at eval epoch end in eval at epoch 1 step 1: early \
          stopping: `loss` is watched as Last, and logged as Mean; use one key"
     );

@@ -82,7 +82,7 @@ fn no_number_at_the_end_of_its_range_overflows() {
                 changed += 1;
                 // Some may have any value, such as the seed, and others are looked at in time.
                 if let Err(error) = fit(Some(&saved), 40) {
-                    let error = error.to_string();
+                    let error = format!("{error:#}");
                     assert!(!error.contains("panicked"), "`{name}` of part `{part}`: {error}");
                     refused += 1;
                 }
@@ -100,7 +100,7 @@ fn a_count_that_no_run_comes_to_is_named() {
         let dict = saved.get_mut(part).unwrap();
         drop(dict.remove(name).unwrap());
         dict.insert(name, MAX_COUNT + 1).unwrap();
-        fit(Some(&saved), 40).unwrap_err().to_string()
+        fit(Some(&saved), 40).map_err(|error| format!("{error:#}")).unwrap_err()
     };
     for name in ["run.train.progress.steps", "run.eval.progress.epochs", "run.train.progress.samples"] {
         let expected =

@@ -59,7 +59,7 @@ fn leg<T>(
     if let Some(saved) = saved {
         run.moment().load_run_state(saved).unwrap();
     }
-    run.train(data, limits).map_err(|error| error.to_string())?;
+    run.train(data, limits).map_err(|error| format!("{error:#}"))?;
     let saved = run.moment().run_state().unwrap();
     drop(run);
     let mut notices = notices.lock().unwrap().clone();

@@ -97,7 +97,7 @@ fn a_file_that_is_not_the_one_written_is_an_error_and_stays_as_it_is() {
             _ => "is not the one of this run: its first 4 bytes are not those that were written".to_owned(),
         };
         assert_eq!(
-            error.to_string(),
+            format!("{error:#}"),
             format!(
                 "sink failed in predict at epoch 0 step 2: the log {} {why}; put the file back, or log to \
                  another path",

@@ -209,7 +209,7 @@ impl<U: Subject> Process<'_, '_, U> {
         // A stop where nothing comes behind it changes nothing.
         stopped |= world.struck.iter().any(|(place, act)| *act == Act::Stop && !place.is_last(phase));
         match result {
-            Err(error) if failed.is_none() => Err(format!("a call failed by itself: {error}")),
+            Err(error) if failed.is_none() => Err(format!("a call failed by itself: {error:#}")),
             Err(_) => Ok(None),
             Ok(report) => match (&report.ended, failed) {
                 // What fails while it is read ahead is told when it is due.
@@ -236,5 +236,5 @@ fn paired(cycles: &[Event]) -> Result<(), String> {
 }
 
 fn text(error: BoxError) -> String {
-    error.to_string()
+    format!("{error:#}")
 }

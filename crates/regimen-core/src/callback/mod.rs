@@ -31,7 +31,7 @@ use crate::{BoxError, Error, State};
 /// error at a step end the step counts; after one before that it does not, and what was logged since
 /// its fetch began is taken back. The run can be called again and goes on from there.
 ///
-/// **Panics** are caught and treated as errors of kind [`Panic`](crate::error::Kind::Panic).
+/// **Panics** are caught and treated as errors, of which [`is_panic`](Error::is_panic) is true.
 ///
 /// **Stops.** [`State::stop`] and [`State::finish`] may be called in any hook and are seen at the
 /// next boundary of a step: at a fetch or a step start, that step is still made; at a start or an

@@ -16,7 +16,7 @@ use super::look_ahead::Reader;
 use super::passes::{Hook, Pass, PassEvents, TrainPass};
 use crate::callback::{Event, Every};
 use crate::data::{At, Data, Epoch, Fetched};
-use crate::error::Source;
+use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
 use crate::state::{Cycle, Entry, Expected, Phase, Progress};
 use crate::text::Count;
@@ -121,7 +121,7 @@ where
     P: Pass<U>,
     D: Data + ?Sized,
 {
-    let batches = guard(|| Ok(data.batches())).map_err(|caught| caught.at(&run.state, Source::Data))?;
+    let batches = guard(|| Ok(data.batches())).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     run.state.set_batches(batches);
     run.state.expected[P::PHASE as usize] = Expected {
         steps_in_epoch: [batches, limits.steps_per_epoch].into_iter().flatten().min(),
@@ -175,7 +175,7 @@ where
         rank: run.state.rank(),
     };
     let reader = Reader::open(data, at, limits.steps_per_epoch);
-    let mut reader = reader.map_err(|caught| caught.at(&run.state, Source::Data))?;
+    let mut reader = reader.map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     run.state.expected[P::PHASE as usize].steps_in_epoch = reader.steps();
     loop {
         if eval_every.is_some() && run.state.eval_due {
@@ -251,7 +251,7 @@ fn fetch<U: ?Sized, E: Epoch>(
 ) -> Result<Fetched<E::Batch>, Error> {
     fire(run, events.fetch_start)?;
     let done = run.state.active().steps_in_epoch;
-    let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, Source::Data))?;
+    let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     run.state.here().last_in_epoch = reader.is_over(done + 1);
     while let Some(notice) = reader.notice() {
         run.state.notify(notice);
@@ -270,7 +270,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
 ) -> Result<(), Error> {
     if run.state.active().steps_in_epoch == 0 && !limits.allow_empty {
         let text = format!("the {} data gave no batch; fill it, or say `allow_empty()`", P::PHASE);
-        return Err(Caught::Failed(text.into()).at(&run.state, Source::Data));
+        return Err(Caught::Failed(text.into()).at(&run.state, ErrorKind::Data));
     }
     let here = run.state.here();
     here.progress.epoch();

@@ -23,7 +23,7 @@ use crate::callback::closure::{On, Outcome};
 use crate::callback::dispatch::Callbacks;
 use crate::callback::{Event, Events, Every, Trigger};
 use crate::data::{Data, Rank};
-use crate::error::Source;
+use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::metric::Key;
 use crate::state::{Entry, Phase, StopHandle};
@@ -374,7 +374,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     ) -> Result<Option<R>, Error> {
         let Run { saver: Some((_, saver)), state, unit, callbacks, .. } = self else { return Ok(None) };
         let result = guard(|| call(&mut **saver, &mut Moment { state, unit, callbacks }));
-        result.map(Some).map_err(|caught| caught.at(&self.state, Source::State))
+        result.map(Some).map_err(|caught| caught.at(&self.state, ErrorKind::State))
     }
 
     /// Notes the metrics of an epoch for the report.

@@ -2,7 +2,7 @@
 
 use super::Sink;
 use crate::callback::Event;
-use crate::error::Source;
+use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::state::Phase;
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
@@ -63,7 +63,7 @@ fn call<R>(
     called.map_err(|caught| {
         // What else it may have logged wrongly is not somebody else's fault.
         let _ = state.check_logged();
-        caught.at(state, Source::Unit(method))
+        caught.at(state, ErrorKind::Unit(method))
     })
 }
 
@@ -136,7 +136,7 @@ where
         guard(|| self.0.write(output)).map_err(|caught| {
             // Whatever the unit says of it: without its output the step has not happened.
             state.revoke_commit();
-            caught.at(state, Source::Sink)
+            caught.at(state, ErrorKind::Sink)
         })
     }
 
@@ -144,7 +144,7 @@ where
         let progress = state.active();
         let goes_on = progress.steps_in_epoch > 0 || progress.epochs > 0;
         let saved = state.here().sink.clone();
-        guard(|| self.0.begin(goes_on.then_some(&saved))).map_err(|caught| caught.at(state, Source::Sink))
+        guard(|| self.0.begin(goes_on.then_some(&saved))).map_err(|caught| caught.at(state, ErrorKind::Sink))
     }
 
     fn settle(&mut self, state: &mut State) -> Result<(), Error> {
@@ -153,7 +153,7 @@ where
                 state.here().sink = position;
                 Ok(())
             }
-            Err(caught) => Err(caught.at(state, Source::Sink)),
+            Err(caught) => Err(caught.at(state, ErrorKind::Sink)),
         }
     }
 }

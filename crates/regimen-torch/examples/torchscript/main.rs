@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     match run(&Flags::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Checkpoints, SimDisk, Which};
-use regimen::error::Kind;
+use regimen::error;
 use regimen::run::Train;
 use regimen::{Error, Run, State};
 
@@ -73,7 +73,11 @@ fn training_goes_on_when_a_save_fails_and_says_so() {
                 }
                 Err(error) => {
                     // The run directory could not be opened.
-                    assert_eq!((error.kind(), came.steps), (Kind::State, 0), "operation {n}: {error}");
+                    assert_eq!(
+                        (error.kind(), came.steps),
+                        (&error::ErrorKind::State, 0),
+                        "operation {n}: {error:#}"
+                    );
                 }
             }
         }
@@ -125,7 +129,7 @@ fn the_save_at_the_end_of_a_call_is_an_error_where_it_fails_and_can_be_made_up_f
     for n in 0..operations {
         let disk = SimDisk::new();
         let (result, _) = train(&disk, Some(n));
-        let error = result.unwrap_err().to_string();
+        let error = result.map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.starts_with("state failed in train at epoch 0 step 3: cannot "), "{n}: {error}");
         assert_eq!(newest_step(&disk), Some(3));
     }

@@ -58,7 +58,7 @@ fn check(disk: &SimDisk, which: Which, expected: Result<Option<u64>, &str>, skip
             assert_ne!(*run.unit(), before);
         }
         (Err(error), Err(expected)) => {
-            let error = error.to_string();
+            let error = format!("{error:#}");
             assert!(error.contains(expected), "{error}");
             assert_eq!((run.state().train().steps, run.unit()), (0, &before));
         }
@@ -159,7 +159,7 @@ fn a_restore_that_fails_leaves_unit_and_run_as_they_were() {
     for fault in [Fault::Check, Fault::Load] {
         let mut unit = Fragile { before: 7, bad: BadState::new(8, fault), after: vec![9.0] };
         let mut run = Run::new(&mut unit).seed(3).saver(saver(&disk));
-        let error = run.restore_latest().unwrap_err().to_string();
+        let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains("step-000000003`: part `bad`: told to fail"), "{error}");
         assert_eq!((run.state().train().steps, run.state().seed()), (0, 3));
         drop(run);
@@ -197,7 +197,7 @@ fn a_callback_that_cannot_be_restored_leaves_the_unit_as_it_was() {
     Run::new(&mut unit).callback(Picky(1)).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
     let (mut other, fresh) = (Walk::new(), Walk::new());
     let mut run = Run::new(&mut other).callback(Picky(0)).saver(saver(&disk));
-    let error = run.restore_latest().unwrap_err().to_string();
+    let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains("callback Picky: told to fail"), "{error}");
     assert_eq!((run.state().train().steps, run.unit()), (0, &fresh));
 }
@@ -207,7 +207,11 @@ fn another_units_checkpoint_is_refused_in_words() {
     let (disk, mut unit) = (SimDisk::new(), Walk::new());
     Run::new(&mut unit).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
     let mut other = Fragile { before: 0, bad: BadState { value: 0, fault: None }, after: Vec::new() };
-    let error = Run::new(&mut other).saver(saver(&disk)).restore_latest().unwrap_err().to_string();
+    let error = Run::new(&mut other)
+        .saver(saver(&disk))
+        .restore_latest()
+        .map_err(|error| format!("{error:#}"))
+        .unwrap_err();
     assert!(error.contains("part `before` was not saved"), "{error}");
 }
 
@@ -216,7 +220,7 @@ fn a_run_that_was_not_restored_does_not_mix_with_the_one_that_is_there() {
     let disk = four();
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit).saver(saver(&disk));
-    let error = run.train(&[1; 5], Train::steps(1)).unwrap_err().to_string();
+    let error = run.train(&[1; 5], Train::steps(1)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(
         error.contains("`/runs/walk` holds checkpoints of another run, the newest of step 20"),
         "{error}"
@@ -239,7 +243,7 @@ fn two_runs_cannot_write_to_one_directory() {
     run.train(&[1; 5], Train::steps(1)).unwrap();
     let mut other = Run::new(&mut second).saver(saver());
     other.restore_latest().unwrap();
-    let error = other.train(&[1; 5], Train::steps(2)).unwrap_err().to_string();
+    let error = other.train(&[1; 5], Train::steps(2)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains(&format!("process {} on ", std::process::id())), "{error}");
     drop(run);
     other.train(&[1; 5], Train::steps(2)).unwrap();
@@ -288,7 +292,7 @@ fn hyper_parameters_are_saved_and_compared() {
                 told.lock().unwrap().extend_from_slice(state.notices());
             })
             .saver(saver);
-        let restored = run.restore_latest().map_err(|error| error.to_string());
+        let restored = run.restore_latest().map_err(|error| format!("{error:#}"));
         restored.map(|_| {
             run.train(&[1; 5], Train::steps(3)).unwrap();
             notices.lock().unwrap().join("\n")

@@ -186,9 +186,12 @@ fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
     fn check(saver: impl Fn(Checkpointer) -> Checkpointer, expected: &str) {
         let (disk, mut unit) = (SimDisk::new(), Walk::new());
         let mut run = Run::new(&mut unit).saver(saver(crate::common::saver(&disk)));
-        let error = run.train(&[1; 5], regimen::run::Train::steps(1)).unwrap_err().to_string();
+        let error = run
+            .train(&[1; 5], regimen::run::Train::steps(1))
+            .map_err(|error| format!("{error:#}"))
+            .unwrap_err();
         assert!(error.contains(expected), "{error}");
-        let error = run.restore_latest().unwrap_err().to_string();
+        let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains(expected), "{error}");
         drop(run);
         assert_eq!((unit.calls, disk.operations()), (0, 0));

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use regimen_core::callback::{Event, Events};
-use regimen_core::error::Source;
+use regimen_core::error::ErrorKind;
 use regimen_core::run::{Moment, Report, Restored, Saver, Which};
 use regimen_core::saved::{AppState, weight_parts, with_spares};
 use regimen_core::state::{Phase, Stop};
@@ -80,7 +80,7 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
             }
         }
         // What failed to save or restore would only fail again.
-        let own = error.place().source == Source::State;
+        let own = *error.kind() == ErrorKind::State;
         if own || moment.state().rank().index != 0 {
             return;
         }
