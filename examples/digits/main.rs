@@ -68,14 +68,14 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
             .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
             .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_best(
                 1,
-                &EVAL_LOSS,
+                EVAL_LOSS,
                 Goal::Min,
             ));
         if let Some(restored) = run.restore_latest()? {
             println!("going on from step {} ({})", restored.step, restored.from);
         }
     }
-    let _signals = Signals::pause(&run.stop_handle())?;
+    let _signals = Signals::pause(&run.pause_handle())?;
     let report = run.fit(
         &train_loader(train, side, args),
         &eval_loader(validation, side, args),

@@ -136,7 +136,7 @@ fn the_loss_that_is_logged_is_that_of_the_batch_weighted_by_its_weight() {
     let mut unit = unit(&Transcript::new()).accumulate(2).learning_rate(0.0);
     unit.task_mut().weight = 4.0;
     let report = Run::new(&mut unit).train(&[1.0, 2.0], Train::epochs(1)).unwrap();
-    assert_eq!(report.metric(&TRAIN_LOSS), Some(1.5));
+    assert_eq!(report.metric(TRAIN_LOSS), Some(1.5));
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn hooks_see_the_gradients_before_and_after_the_window_is_divided() {
             Ok(())
         })
         .before_update(move |engine, state| {
-            update.write(format!("update{}={}", state.train().updates, read(engine)?));
+            update.write(format!("update{}={}", state.train_progress().updates, read(engine)?));
             Ok(())
         });
     unit.task_mut().weight = 3.0;
@@ -328,7 +328,7 @@ fn a_hook_of_the_task_may_stop_the_run() {
             self.0.compute_loss(step, w, b)
         }
         fn on_train_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
-            state.stop("before the first step");
+            state.pause("before the first step");
             Ok(())
         }
     }

@@ -37,11 +37,11 @@ fn a_finished_evaluation_is_told_again_until_the_weights_are_others() {
         for (steps, notices) in [(".eval_step_end .eval_step_end", notices), ("", &[])] {
             let report = run.evaluate(&EVAL, Evaluate::whole().resume("a")).unwrap();
             transcript.assert_reads(steps);
-            let (loss, done) = (report.metric(&EVAL_LOSS), (report.eval.epochs, report.eval.steps));
+            let (loss, done) = (report.metric(EVAL_LOSS), (report.eval.epochs, report.eval.steps));
             assert_eq!((loss, done), (Some(2.0 * w), (1, 2)));
             assert_eq!(report.notices, notices);
         }
-        let epochs = run.state().train().epochs + 1;
+        let epochs = run.state().train_progress().epochs + 1;
         run.train(&STEP, Train::epochs(epochs)).unwrap();
         w -= 0.5;
     }
@@ -52,8 +52,8 @@ fn an_evaluation_of_fit_that_was_paused_begins_anew_where_train_came_between() {
     let mut unit = unit();
     let w = weight(&unit) - 11.0 * 0.5;
     let mut run = Run::new(&mut unit).on(Event::EvalStepEnd, |state: &mut State, _: &mut Unit| {
-        if state.eval().steps == 1 {
-            state.stop("SIGINT");
+        if state.eval_progress().steps == 1 {
+            state.pause("SIGINT");
         }
     });
     let report = run.fit(&STEP, &EVAL, Fit::epochs(1)).unwrap();
@@ -65,7 +65,7 @@ fn an_evaluation_of_fit_that_was_paused_begins_anew_where_train_came_between() {
         report.notices,
         ["the eval pass that was begun after 1 step of training begins anew: the weights are others now"]
     );
-    assert_eq!((report.metric(&EVAL_LOSS), report.ended), (Some(2.0 * w), Ended::Complete));
+    assert_eq!((report.metric(EVAL_LOSS), report.ended), (Some(2.0 * w), Ended::Complete));
 }
 
 /// Outputs that outlive the process, as a file does. Beginning and writing fail once, if told to.
@@ -118,7 +118,7 @@ impl PredictUnit for Hasty {
     fn predict_step(&mut self, state: &mut State, batch: u64) -> Result<u64, BoxError> {
         state.commit_step();
         if self.stops.take_if(|at| *at == batch).is_some() {
-            state.stop("SIGINT");
+            state.pause("SIGINT");
         }
         Ok(batch)
     }
@@ -375,7 +375,7 @@ fn rules_behind_a_callback_that_fails_at_the_end_of_an_evaluation_are_fed_all_th
             if std::mem::replace(&mut failed, true) { Ok(()) } else { Err("once".into()) }
         })
         .on(Event::EvalEpochEnd, move |state: &mut State, _: &mut Unit| {
-            fed.lock().unwrap().push(state.eval().epochs);
+            fed.lock().unwrap().push(state.eval_progress().epochs);
         });
     let (train, eval, config) = ([(0.5, 1.0)], [(1.0, 1.0)], Fit::epochs(2));
     run.fit(&train, &eval, config).unwrap_err();
@@ -389,11 +389,11 @@ fn a_pause_that_is_asked_for_while_an_error_is_told_does_not_pause_the_next_call
     let mut run = Run::new(&mut unit)
         .on(Event::TrainStepEnd, |state: &mut State, _: &mut RecordingUnit<u32>| -> Result<(), BoxError> {
             state.notify("waits");
-            if state.train().steps == 1 { Err("once".into()) } else { Ok(()) }
+            if state.train_progress().steps == 1 { Err("once".into()) } else { Ok(()) }
         })
         .on(Event::Notice, |state: &mut State, _: &mut RecordingUnit<u32>| {
-            if state.train().steps == 1 {
-                state.stop("too late");
+            if state.train_progress().steps == 1 {
+                state.pause("too late");
             }
         });
     run.train(&[1, 2], Train::steps(2)).unwrap_err();

@@ -198,7 +198,7 @@ fn a_window_that_is_skipped_reports_its_finite_loss_in_whatever_order_its_batche
     let loss = |slopes: [f64; 2]| {
         let mut unit = unit().accumulate(2).non_finite(NonFinite::Skip);
         let report = Run::new(&mut unit).train(&slopes.map(|slope| (slope, 1.0)), Train::epochs(1)).unwrap();
-        (report.metric(&TRAIN_LOSS), unit.skipped())
+        (report.metric(TRAIN_LOSS), unit.skipped())
     };
     let expected = (Some(3.0 * weight(&unit())), 1);
     assert_eq!([loss([3.0, f64::NAN]), loss([f64::NAN, 3.0])], [expected; 2]);

@@ -38,7 +38,7 @@ fn a_window_that_weighs_nothing_makes_no_update_and_no_loss() {
         let mut unit = unit().accumulate(accumulate);
         let report = Run::new(&mut unit).train(&[(f64::NAN, 0.0); 4], Train::epochs(1)).unwrap();
         assert_eq!((report.train.steps, report.train.updates), (4, 0));
-        assert_eq!(report.metric(&TRAIN_LOSS), None);
+        assert_eq!(report.metric(TRAIN_LOSS), None);
     }
 }
 
@@ -100,9 +100,11 @@ fn a_window_never_goes_into_another_run() {
 
 /// The gradient of the step after `n` is NaN behind a finite loss, as that of the square root of 0 is.
 fn nan_gradient(unit: Unit, n: u64) -> Unit {
-    unit.after_backward(move |engine: &mut Engine, state: &mut State| match state.train().steps == n {
-        true => regimen_core::engine::Engine::scale_gradients(engine, f64::NAN),
-        false => Ok(()),
+    unit.after_backward(move |engine: &mut Engine, state: &mut State| {
+        match state.train_progress().steps == n {
+            true => regimen_core::engine::Engine::scale_gradients(engine, f64::NAN),
+            false => Ok(()),
+        }
     })
 }
 
@@ -219,7 +221,7 @@ fn after_a_hook_that_failed_the_step_is_made_as_if_it_had_not() {
 fn another_batch_in_place_of_one_that_failed_begins_the_window_anew() {
     let mut failed = false;
     let mut unit = unit().accumulate(2).after_backward(move |_, state: &mut State| {
-        match state.train().steps == 1 && !mem::replace(&mut failed, true) {
+        match state.train_progress().steps == 1 && !mem::replace(&mut failed, true) {
             true => Err("once".into()),
             false => Ok(()),
         }
@@ -245,7 +247,7 @@ fn a_step_that_fails_behind_its_update_is_counted() {
                 format!("{error:#}"),
                 "unit failed in train_step in train at epoch 0 step 0: a metric failed"
             );
-            assert_eq!(run.state().train().steps, 1);
+            assert_eq!(run.state().train_progress().steps, 1);
             let report = run.train(&data, Train::epochs(1)).unwrap();
             assert_eq!((report.train.steps, report.train.updates), (2, updates));
         });
@@ -257,7 +259,7 @@ fn a_step_that_fails_behind_its_update_is_counted() {
 fn an_evaluation_batch_of_weight_zero_is_not_looked_at() {
     let mut unit = unit();
     let report = Run::new(&mut unit).fit(&[(0.0, 1.0)], &[(1.0, 4.0), (f64::NAN, 0.0)], Fit::epochs(1));
-    let loss = report.unwrap().metric(&regimen_core::auto_unit::EVAL_LOSS);
+    let loss = report.unwrap().metric(regimen_core::auto_unit::EVAL_LOSS);
     assert_eq!(loss, Some(weight(&unit)));
 }
 

@@ -46,7 +46,7 @@ fn a_recorder_writes_what_it_is_told_to_show() -> Result<(), BoxError> {
     let mut unit = RecordingUnit::new(&transcript).named("u");
     let events = Events::of(&[Event::EvalStepEnd, Event::Notice]);
     let recorder = Recorder::new(&transcript).named("c").events(events);
-    let recorder = recorder.showing(|state: &State| state.eval().steps.to_string());
+    let recorder = recorder.showing(|state: &State| state.eval_progress().steps.to_string());
     let data = BadData::new([10, 20]).notify_at(2);
     Run::new(&mut unit).callback(recorder).evaluate(&data, Evaluate::whole())?;
     transcript.assert_reads(

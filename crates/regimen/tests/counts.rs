@@ -40,8 +40,8 @@ fn fit(saved: Option<&Saved>, steps: u64) -> Result<(Report, Saved), BoxError> {
     let mut unit = AutoUnit::new(ToyEngine::new(vars, mlp, ToyOptimizer::adam_w(0.01)), Line)
         .accumulate(3)
         .precision(Precision::F16)
-        .gradient_scaler(GradientScaler::new().every(5))
-        .average(Averaging::swa().every(2))
+        .gradient_scaler(GradientScaler::new().growth_interval(5))
+        .average(Averaging::swa().every_nth(2))
         .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(3));
     let mut run = Run::new(&mut unit)
         .callback(EarlyStopping::min(EVAL_LOSS, 9))

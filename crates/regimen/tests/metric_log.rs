@@ -27,7 +27,7 @@ struct Unit;
 impl TrainUnit for Unit {
     type Batch = f64;
     fn train_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
-        let step = state.train().steps + 1;
+        let step = state.train_progress().steps + 1;
         state.log(LOSS, batch, 1.0);
         if step >= 4 {
             state.log(LATE, -(step as f64), 1.0);
@@ -42,7 +42,7 @@ impl TrainUnit for Unit {
 impl EvalUnit for Unit {
     type Batch = ();
     fn eval_step(&mut self, state: &mut State, (): ()) -> Result<(), BoxError> {
-        state.log(LOSS, state.train().steps as f64, 1.0);
+        state.log(LOSS, state.train_progress().steps as f64, 1.0);
         Ok(())
     }
 }
@@ -87,7 +87,7 @@ struct Seldom;
 impl TrainUnit for Seldom {
     type Batch = ();
     fn train_step(&mut self, state: &mut State, (): ()) -> Result<(), BoxError> {
-        match state.train().steps {
+        match state.train_progress().steps {
             0 => state.log(Key::last("first"), 1.0, 1.0),
             1 => state.log(Key::last("second"), 2.0, 1.0),
             _ => {}
@@ -320,7 +320,7 @@ fn what_cannot_be_written_is_an_error_before_the_first_step() {
         let expected = format!("cannot {verb} the log {}: ", path.display());
         assert!(error.contains(&expected), "{error}");
         assert!(error.ends_with("check its folder and the space there, or log elsewhere"), "{error}");
-        assert_eq!(run.state().train().steps, 0);
+        assert_eq!(run.state().train_progress().steps, 0);
     };
     check(folder.path().join("file/metrics.csv"), "create the folder of");
     check(folder.path().to_owned(), "open");

@@ -34,8 +34,8 @@ impl AppState for Squares {
 fn predict(dir: &Path, name: Option<&'static str>, stop: u64, fails: u64) -> Result<Report, Error> {
     let mut unit = Squares;
     let stop = move |state: &mut State, _: &mut Squares| {
-        if state.predict().steps == stop {
-            state.stop("told to");
+        if state.predict_progress().steps == stop {
+            state.pause("told to");
         }
     };
     let mut run =

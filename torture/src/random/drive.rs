@@ -84,7 +84,7 @@ pub(super) struct Process<'c, 'u, U> {
 
 impl<U: Subject> Process<'_, '_, U> {
     fn restore(&mut self, from: Option<Saved>) -> Result<(), BoxError> {
-        self.shared.lock().handle = Some(self.run.stop_handle());
+        self.shared.lock().handle = Some(self.run.pause_handle());
         let Some(Saved { mut parts, run, at }) = from else {
             self.shared.lock().at = At::default();
             return Ok(());
@@ -116,7 +116,7 @@ impl<U: Subject> Process<'_, '_, U> {
                     Between::RestartFromSaved => return Ok(End::Restart(self.shared.lock().saved.clone())),
                     Between::Part(steps) => {
                         if let Some(call) = self.case.calls.get(call) {
-                            let steps = self.run.state().train().steps + steps;
+                            let steps = self.run.state().train_progress().steps + steps;
                             self.call(*call, Some(steps))?;
                         }
                     }
@@ -193,7 +193,7 @@ impl<U: Subject> Process<'_, '_, U> {
         let mut world = self.shared.lock();
         world.by_hand = by_hand;
         world.struck.clear();
-        self.run.stop_handle().is_asked()
+        self.run.pause_handle().is_asked()
     }
 
     /// The report of a call that came to its end. An error where a call ended otherwise than by what

@@ -35,7 +35,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             0 => name,
             n => format!("{name} {}", n + 1),
         };
-        self.any = self.any.and(events);
+        self.any = self.any | events;
         let before = |seat: &Seat<'_, U>| callback.writes_down() || !seat.callback.writes_down();
         let at = self.seats.partition_point(before);
         self.seats.insert(at, Seat { callback, events, name });

@@ -1,6 +1,7 @@
 //! What happens in a run, as values.
 
 use std::fmt;
+use std::ops::BitOr;
 
 use crate::state::Phase;
 
@@ -57,7 +58,7 @@ events! {
 impl Event {
     /// This event whenever the counter it belongs to is a multiple of `n`: completed steps for
     /// fetches and steps, completed epochs for all others. Zero is an error when the run starts.
-    pub const fn every(self, n: u64) -> Trigger {
+    pub const fn every_nth(self, n: u64) -> Trigger {
         Trigger { event: self, every: n }
     }
 
@@ -119,6 +120,13 @@ impl fmt::Display for Event {
 }
 
 /// A set of events.
+///
+/// ```
+/// use regimen_core::callback::{Event, Events};
+/// let ends = Event::TrainEnd | Event::EvalEnd;
+/// assert!(ends.contains(Event::EvalEnd) && !ends.contains(Event::PredictEnd));
+/// assert_eq!(ends | Event::PredictEnd, Events::of(&[Event::TrainEnd, Event::EvalEnd, Event::PredictEnd]));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events(u32);
 
@@ -138,14 +146,31 @@ impl Events {
         Events(bits)
     }
 
-    /// Both sets together.
-    pub const fn and(self, other: Events) -> Self {
-        Events(self.0 | other.0)
-    }
-
     /// Whether `event` is in the set.
     pub const fn contains(self, event: Event) -> bool {
         self.0 & event.bit() != 0
+    }
+}
+
+impl From<Event> for Events {
+    fn from(event: Event) -> Events {
+        Events::of(&[event])
+    }
+}
+
+impl<E: Into<Events>> BitOr<E> for Events {
+    type Output = Events;
+
+    fn bitor(self, other: E) -> Events {
+        Events(self.0 | other.into().0)
+    }
+}
+
+impl<E: Into<Events>> BitOr<E> for Event {
+    type Output = Events;
+
+    fn bitor(self, other: E) -> Events {
+        Events::from(self) | other
     }
 }
 
@@ -158,6 +183,6 @@ pub struct Trigger {
 
 impl From<Event> for Trigger {
     fn from(event: Event) -> Trigger {
-        event.every(1)
+        event.every_nth(1)
     }
 }

@@ -33,7 +33,7 @@ use crate::{BoxError, Error, State};
 ///
 /// **Panics** are caught and treated as errors, of which [`is_panic`](Error::is_panic) is true.
 ///
-/// **Stops.** [`State::stop`] and [`State::finish`] may be called in any hook and are seen at the
+/// **Stops.** [`State::pause`] and [`State::finish`] may be called in any hook and are seen at the
 /// next boundary of a step: at a fetch or a step start, that step is still made; at a start or an
 /// epoch start, none is. A stop in mid-epoch leaves the epoch open, so its end hooks do not run;
 /// the `end` hooks of the phase do.

@@ -29,7 +29,7 @@ pub(crate) fn guard<R>(f: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Cau
 impl Caught {
     /// The error of `kind`, at the place where `state` is.
     pub(crate) fn at(self, state: &State, kind: ErrorKind) -> Error {
-        let progress = state.active();
+        let progress = state.progress();
         let place = Place { phase: Some(state.phase()), epoch: progress.epochs, step: progress.steps };
         match self {
             Caught::Failed(cause) => Error::new(kind, place, cause),

@@ -18,7 +18,7 @@ use crate::callback::{Event, Every};
 use crate::data::{At, Data, Epoch, Fetched};
 use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
-use crate::state::{Cycle, Entry, Expected, Phase, Progress};
+use crate::state::{Cycle, EntryPoint, Expected, Phase, Progress};
 use crate::text::Count;
 use crate::unit::TrainUnit;
 use crate::{Error, Run};
@@ -41,17 +41,18 @@ where
     let pass = &mut TrainPass;
     start(run, pass, data, limits)?;
     // Whether a stop or an error came before or after the last step of an epoch, its end follows.
-    if run.state.here().epoch_open && run.state.here().last_in_epoch {
+    if run.state.active_phase_mut().epoch_open && run.state.active_phase_mut().last_in_epoch {
         epoch(run, pass, data, limits, eval_every, evaluate)?;
     }
     while !run.state.must_stop() {
-        let epoch_is_open = run.state.here().epoch_open;
+        let epoch_is_open = run.state.active_phase_mut().epoch_open;
         if eval_every.is_some() && run.state.eval_due && !epoch_is_open {
             evaluate(run)?;
         } else if run.state.cycle == Cycle::Trained {
             run.state.cycle = Cycle::Closed;
             fire(run, Event::CycleEnd)?;
-        } else if limits.reached(run.state.train()) && !(eval_every.is_some() && run.state.eval_due) {
+        } else if limits.reached(run.state.train_progress()) && !(eval_every.is_some() && run.state.eval_due)
+        {
             break;
         } else if eval_every.is_some() && run.state.cycle == Cycle::Closed {
             fire(run, Event::CycleStart)?;
@@ -68,9 +69,9 @@ where
 
 /// Tells that `fit` came to its limit before anything was evaluated.
 fn tell_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
-    let Progress { epochs, steps, updates, .. } = run.state.train();
+    let Progress { epochs, steps, updates, .. } = run.state.train_progress();
     let is_off = every == Every::NEVER || run.state.expected(Phase::Eval).steps_in_epoch == Some(0);
-    if !is_off && run.state.stopping().is_none() && run.state.eval().epochs == 0 && steps > 0 {
+    if !is_off && run.state.stopping().is_none() && run.state.eval_progress().epochs == 0 && steps > 0 {
         run.state.notify(format!(
             "`fit` came to its limit before its first evaluation: it evaluates {every}, and has made {}, {} and {}",
             Count(epochs, "epoch"),
@@ -99,11 +100,11 @@ where
     if run.state.is_finished_by_hand() {
         // It is not made again; what it measured is told again. A sink sees whether all is still there.
         pass.begin(&mut run.state)?;
-        let progress = run.state.active();
-        let values = run.state.here().metrics.of_epoch(progress.epochs);
+        let progress = run.state.progress();
+        let values = run.state.active_phase_mut().metrics.of_epoch(progress.epochs);
         run.tell_epoch(P::PHASE, progress.epochs, values);
     } else if limits.steps_per_epoch == Some(0) {
-        run.state.eval_due &= run.state.entry() != Entry::Fit;
+        run.state.eval_due &= run.state.entry_point() != EntryPoint::Fit;
     } else if !run.state.must_stop() {
         pass.begin(&mut run.state)?;
         let made = epoch(run, pass, data, limits, None, &mut |_| Ok(()));
@@ -137,7 +138,7 @@ fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), 
     let decided = run.state.stopping().cloned();
     let hook = pass.hook(run.unit, &mut run.state, Hook::End);
     let told = hook.and_then(|()| tell(run, P::EVENTS.end));
-    if run.state.entry().phase() == P::PHASE {
+    if run.state.entry_point().phase() == P::PHASE {
         // The call is over: what an end hook asks for comes too late.
         run.state.replace_stop(decided);
     }
@@ -160,13 +161,13 @@ where
     P: Pass<U>,
     D: Data<Batch = P::Batch> + ?Sized,
 {
-    if !run.state.here().epoch_open {
+    if !run.state.active_phase_mut().epoch_open {
         pass.hook(run.unit, &mut run.state, Hook::EpochStart)?;
         fire(run, P::EVENTS.epoch_start)?;
         run.state.open_epoch();
     }
-    let progress = run.state.active();
-    let position = run.state.here().position.clone();
+    let progress = run.state.progress();
+    let position = run.state.active_phase_mut().position.clone();
     let at = At {
         epoch: progress.epochs,
         skip: progress.steps_in_epoch,
@@ -185,7 +186,7 @@ where
             evaluate(run)?;
             continue;
         }
-        let progress = run.state.active();
+        let progress = run.state.progress();
         if reader.is_over(progress.steps_in_epoch) {
             break;
         }
@@ -218,8 +219,8 @@ where
         run.state.take_back_step(before);
         return result;
     }
-    let here = run.state.here();
-    here.progress.step(fetched.samples);
+    let here = run.state.active_phase_mut();
+    here.progress.count_step(fetched.samples);
     here.position = fetched.position;
     let (after, last) = (here.progress, here.last_in_epoch);
     if let Some(every) = eval_every {
@@ -250,9 +251,9 @@ fn fetch<U: ?Sized, E: Epoch>(
     reader: &mut Reader<E>,
 ) -> Result<Fetched<E::Batch>, Error> {
     fire(run, events.fetch_start)?;
-    let done = run.state.active().steps_in_epoch;
+    let done = run.state.progress().steps_in_epoch;
     let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
-    run.state.here().last_in_epoch = reader.is_over(done + 1);
+    run.state.active_phase_mut().last_in_epoch = reader.is_over(done + 1);
     while let Some(notice) = reader.notice() {
         run.state.notify(notice);
     }
@@ -268,12 +269,12 @@ fn complete<U: ?Sized, P: Pass<U>>(
     limits: &Limits,
     eval_every: Option<Every>,
 ) -> Result<(), Error> {
-    if run.state.active().steps_in_epoch == 0 && !limits.allow_empty {
+    if run.state.progress().steps_in_epoch == 0 && !limits.allow_empty {
         let text = format!("the {} data gave no batch; fill it, or say `allow_empty()`", P::PHASE);
         return Err(Caught::Failed(text.into()).at(&run.state, ErrorKind::Data));
     }
-    let here = run.state.here();
-    here.progress.epoch();
+    let here = run.state.active_phase_mut();
+    here.progress.count_epoch();
     (here.epoch_open, here.last_in_epoch, here.position) = (false, false, None);
     let progress = here.progress;
     match P::PHASE {
@@ -284,19 +285,19 @@ fn complete<U: ?Sized, P: Pass<U>>(
             }
             run.state.eval_due |= eval_every.is_some_and(|every| every.due_after_epoch(progress));
         }
-        Phase::Eval => run.state.eval_due &= run.state.entry() != Entry::Fit,
+        Phase::Eval => run.state.eval_due &= run.state.entry_point() != EntryPoint::Fit,
         Phase::Predict => {}
     }
     let hook = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
     if let (Phase::Train, Some(every)) = (P::PHASE, eval_every) {
         // The hook may have made the last update of the epoch.
-        run.state.eval_due |= every.due_after_step(progress, run.state.train());
+        run.state.eval_due |= every.due_after_step(progress, run.state.train_progress());
     }
-    run.state.here().metrics.end_epoch(progress.epochs);
+    run.state.active_phase_mut().metrics.end_epoch(progress.epochs);
     // What the callbacks log still belongs to the epoch, which is counted: they are told of it also
     // where the unit failed.
     let told = first(hook, tell(run, P::EVENTS.epoch_end));
-    let metrics = &mut run.state.here().metrics;
+    let metrics = &mut run.state.active_phase_mut().metrics;
     let values = metrics.of_epoch(progress.epochs);
     metrics.begin_epoch();
     run.tell_epoch(P::PHASE, progress.epochs, values);

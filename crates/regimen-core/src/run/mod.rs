@@ -26,7 +26,7 @@ use crate::data::{Data, Rank};
 use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::metric::Key;
-use crate::state::{Entry, Phase, StopHandle};
+use crate::state::{EntryPoint, PauseHandle, Phase, Stop};
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
 use crate::{BoxError, Callback, Error, State};
 
@@ -78,7 +78,7 @@ use crate::{BoxError, Callback, Error, State};
 /// let mut run = Run::new(&mut unit);
 /// run.train(&data, Train::steps(4))?;
 /// run.train(&data, Train::epochs(2))?;
-/// assert_eq!(run.state().train().steps, 6);
+/// assert_eq!(run.state().train_progress().steps, 6);
 /// assert_eq!(run.unit().0, 12);
 /// # Ok::<(), regimen_core::Error>(())
 /// ```
@@ -139,8 +139,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// # use regimen_core::callback::Event;
     /// # use regimen_core::{Run, State};
     /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
-    /// run.on(Event::TrainStepEnd.every(100), |state: &mut State, _: &mut U| {
-    ///     if 10_000 <= state.train().steps { state.stop("that is enough") }
+    /// run.on(Event::TrainStepEnd.every_nth(100), |state: &mut State, _: &mut U| {
+    ///     if 10_000 <= state.train_progress().steps { state.pause("that is enough") }
     /// })
     /// # }
     /// ```
@@ -170,8 +170,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
     }
 
     /// A handle that pauses this run from another thread.
-    pub fn stop_handle(&self) -> StopHandle {
-        self.state.stop_handle()
+    pub fn pause_handle(&self) -> PauseHandle {
+        self.state.pause_handle()
     }
 
     /// Where the run stands.
@@ -195,7 +195,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: TrainUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Entry::Train, |run| loops::train(run, data, &config.limits, None, &mut |_| Ok(())))
+        self.call(EntryPoint::Train, |run| loops::train(run, data, &config.limits, None, &mut |_| Ok(())))
     }
 
     /// Trains on `train` up to the limits of `config`, and evaluates on `eval` at its cadence.
@@ -205,7 +205,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         T: Data<Batch = <U as TrainUnit>::Batch> + ?Sized,
         E: Data<Batch = <U as EvalUnit>::Batch> + ?Sized,
     {
-        self.call(Entry::Fit, |run| {
+        self.call(EntryPoint::Fit, |run| {
             config.check()?;
             run.state.expect_evaluations(config.eval.steps);
             let mut evaluate = |run: &mut Self| loops::once(run, &mut EvalPass, eval, &config.eval.limits());
@@ -223,7 +223,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: EvalUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Entry::Evaluate, |run| {
+        self.call(EntryPoint::Evaluate, |run| {
             run.state.begin_by_hand(config.resume);
             loops::once(run, &mut EvalPass, data, &config.limits())
         })
@@ -258,7 +258,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: PredictUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Entry::Predict, |run| {
+        self.call(EntryPoint::Predict, |run| {
             run.state.begin_by_hand(config.resume);
             loops::once(run, &mut PredictPass(sink), data, &config.limits())
         })
@@ -290,7 +290,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// One call of an entry point: `body` between what every call begins and ends with.
     fn call(
         &mut self,
-        entry: Entry,
+        entry: EntryPoint,
         body: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<Report, Error> {
         if let Some(mistake) = &self.mistake {
@@ -307,8 +307,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
         let result = begun.and_then(|_| body(self));
         let ended = match self.state.stopping() {
             None => Ended::Complete,
-            Some(stop) if stop.is_final => Ended::Finished(stop.reason.to_string()),
-            Some(stop) => Ended::Paused(stop.reason.to_string()),
+            Some(Stop::Finish(reason)) => Ended::Finished(reason.to_string()),
+            Some(Stop::Pause(reason)) => Ended::Paused(reason.to_string()),
         };
         self.state.clear_stop(false);
         self.state.aside = None;
@@ -342,9 +342,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         let mut report = Report {
             phase,
             ended,
-            train: self.state.train(),
-            eval: self.state.eval(),
-            predict: self.state.predict(),
+            train: self.state.train_progress(),
+            eval: self.state.eval_progress(),
+            predict: self.state.predict_progress(),
             epochs: std::mem::take(&mut self.epochs),
             notices: std::mem::take(&mut self.notices),
             pending_steps: self.state.pending_steps(),
@@ -379,7 +379,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
 
     /// Notes the metrics of an epoch for the report.
     pub(crate) fn tell_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
-        let train_step = self.state.train().steps;
+        let train_step = self.state.train_progress().steps;
         self.epochs.push(EpochMetrics { phase, epoch, train_step, values });
     }
 

@@ -141,16 +141,16 @@ where
     }
 
     fn begin(&mut self, state: &mut State) -> Result<(), Error> {
-        let progress = state.active();
+        let progress = state.progress();
         let goes_on = progress.steps_in_epoch > 0 || progress.epochs > 0;
-        let saved = state.here().sink.clone();
+        let saved = state.active_phase_mut().sink.clone();
         guard(|| self.0.begin(goes_on.then_some(&saved))).map_err(|caught| caught.at(state, ErrorKind::Sink))
     }
 
     fn settle(&mut self, state: &mut State) -> Result<(), Error> {
         match guard(|| self.0.position()) {
             Ok(position) => {
-                state.here().sink = position;
+                state.active_phase_mut().sink = position;
                 Ok(())
             }
             Err(caught) => Err(caught.at(state, ErrorKind::Sink)),

@@ -85,7 +85,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
             Checkpointer::new(out)
                 .every(Every::steps(100))
                 .keep_last(2)
-                .keep_best(1, &EVAL_LOSS, Goal::Min)
+                .keep_best(1, EVAL_LOSS, Goal::Min)
                 // Another number of threads sums in another order: a resume says so.
                 .hyper_parameter("threads", tch::get_num_threads()),
         );
@@ -93,7 +93,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
             println!("going on from step {} ({})", restored.step, restored.from);
         }
     }
-    let _signals = Signals::pause(&run.stop_handle())?;
+    let _signals = Signals::pause(&run.pause_handle())?;
     let report = run.fit(
         &train_loader(train, side, args),
         &eval_loader(validation, side, args),

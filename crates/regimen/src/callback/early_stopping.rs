@@ -7,7 +7,7 @@ use super::{Event, Events, Every};
 use crate::metric::{Best, Goal, Key, Metric};
 use crate::run::Report;
 use crate::saved::Stateful;
-use crate::state::{Entry, Phase, Progress};
+use crate::state::{EntryPoint, Phase, Progress};
 use crate::{BoxError, Callback, State};
 
 /// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
@@ -174,12 +174,13 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
     fn events(&self) -> Events {
         use Event::*;
         // A run must be refused before its first step, whatever the phase.
-        let starts = Events::of(&[TrainStart, EvalStart, PredictStart]);
-        starts.and(Events::of(match self.phase {
-            Phase::Train => &[TrainStepEnd, TrainEpochEnd],
-            Phase::Eval => &[EvalStepEnd, EvalEpochEnd],
-            Phase::Predict => &[PredictStepEnd, PredictEpochEnd],
-        }))
+        let starts = TrainStart | EvalStart | PredictStart;
+        starts
+            | match self.phase {
+                Phase::Train => TrainStepEnd | TrainEpochEnd,
+                Phase::Eval => EvalStepEnd | EvalEpochEnd,
+                Phase::Predict => PredictStepEnd | PredictEpochEnd,
+            }
     }
 
     fn metrics_every(&self) -> Every {
@@ -195,10 +196,10 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
-        if self.phase == Phase::Eval && state.entry() == Entry::Evaluate && !self.judges_evaluate {
+        if self.phase == Phase::Eval && state.entry_point() == EntryPoint::Evaluate && !self.judges_evaluate {
             return self.patience.check();
         }
-        let now = state.progress(self.phase);
+        let now = state.progress_of(self.phase);
         let before = std::mem::replace(&mut self.seen, now);
         match event {
             Event::TrainStepEnd | Event::EvalStepEnd | Event::PredictStepEnd => {
@@ -208,7 +209,7 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
                 match self.every.due_after_step(before, now) && !meets {
                     true => self.check(state, |metric| {
                         let of_this_step = metric.logged_at() >= now.steps.saturating_sub(1);
-                        (of_this_step && metric.weight() > 0.0).then_some(metric.last())
+                        (of_this_step && metric.weight() > 0.0).then_some(metric.last_value())
                     }),
                     false => Ok(()),
                 }

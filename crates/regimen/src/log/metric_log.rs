@@ -90,7 +90,8 @@ impl<S: MetricSink> MetricLog<S> {
     }
 
     fn write_step(&mut self, state: &mut State) -> Result<(), BoxError> {
-        let (before, now) = (std::mem::replace(&mut self.seen, state.train()), state.train());
+        let (before, now) =
+            (std::mem::replace(&mut self.seen, state.train_progress()), state.train_progress());
         if !self.every.due_after_step(before, now) {
             return Ok(());
         }
@@ -98,13 +99,14 @@ impl<S: MetricSink> MetricLog<S> {
         let of_this_step =
             |metric: &&Metric| metric.weight() > 0.0 && metric.logged_at() >= now.steps.saturating_sub(1);
         let metrics = state.metrics(Phase::Train).iter().filter(of_this_step);
-        let records: Vec<_> = metrics.map(|metric| record(state, None, metric, metric.last())).collect();
+        let records: Vec<_> =
+            metrics.map(|metric| record(state, None, metric, metric.last_value())).collect();
         let result = self.write(&records);
         self.settle(result, state)
     }
 
     fn write_epoch(&mut self, phase: Phase, state: &mut State) -> Result<(), BoxError> {
-        let progress = state.progress(phase);
+        let progress = state.progress_of(phase);
         if !self.every.due_after_epoch(progress) {
             return Ok(());
         }
@@ -140,7 +142,7 @@ impl<S: MetricSink> MetricLog<S> {
 fn record<'a>(state: &State, epoch: Option<(Phase, u64)>, metric: &'a Metric, value: f64) -> Record<'a> {
     let phase = epoch.map_or(Phase::Train, |(phase, _)| phase);
     let epoch = epoch.map(|(_, epoch)| epoch);
-    Record { step: state.train().steps, phase, name: metric.key().name(), value, epoch }
+    Record { step: state.train_progress().steps, phase, name: metric.key().name(), value, epoch }
 }
 
 impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
@@ -195,8 +197,8 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
                 self.settle(result, state)
             }
             _ => {
-                self.seen = state.train();
-                let result = self.sink.open(state.entry());
+                self.seen = state.train_progress();
+                let result = self.sink.open(state.entry_point());
                 if let Some(notice) = self.sink.notice() {
                     state.notify(notice);
                 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Record;
 use crate::BoxError;
 use crate::saved::Stateful;
-use crate::state::Entry;
+use crate::state::EntryPoint;
 
 /// Something metrics are written to: a file, a tracker. Given to [`MetricLog::to`](super::MetricLog::to).
 pub trait MetricSink: Send {
@@ -17,7 +17,7 @@ pub trait MetricSink: Send {
     ///
     /// A pass by hand only adds to what there is: the records of a training that goes on later, in this
     /// process or another, must still be there.
-    fn open(&mut self, _entry: Entry) -> Result<(), BoxError> {
+    fn open(&mut self, _entry: EntryPoint) -> Result<(), BoxError> {
         Ok(())
     }
 

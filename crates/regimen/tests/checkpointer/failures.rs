@@ -33,7 +33,7 @@ fn train(disk: &SimDisk, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> Ca
             told.lock().unwrap().extend_from_slice(state.notices());
         });
     let result = run.train(&[1; 5], Train::steps(5)).map(drop);
-    let steps = run.state().train().steps;
+    let steps = run.state().train_progress().steps;
     // What came up after the last step is told when the next call begins.
     let _ = run.train(&[1; 5], Train::steps(steps));
     drop(run);
@@ -92,7 +92,7 @@ fn a_failure_is_an_error_where_asked_and_the_run_can_go_on_from_there() {
     let fail = disk.clone();
     let mut run =
         Run::new(&mut unit).saver(saver).on(Event::TrainStepEnd, move |state: &mut State, _: &mut Walk| {
-            if state.train().steps == 4 {
+            if state.train_progress().steps == 4 {
                 fail.fail_at(fail.operations() + 3, ErrorKind::PermissionDenied);
             }
         });
@@ -103,7 +103,7 @@ fn a_failure_is_an_error_where_asked_and_the_run_can_go_on_from_there() {
             .starts_with("state failed in train at epoch 0 step 4: a checkpoint was not saved: cannot "),
         "{error}"
     );
-    assert_eq!((run.state().train().steps, on_disk(&disk)), (4, "2".to_owned()));
+    assert_eq!((run.state().train_progress().steps, on_disk(&disk)), (4, "2".to_owned()));
     run.train(&[1; 5], Train::epochs(2)).unwrap();
     drop(run);
     assert_eq!(on_disk(&disk), "10 8 6 2");

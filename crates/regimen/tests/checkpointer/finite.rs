@@ -34,7 +34,8 @@ fn train(disk: &SimDisk, poisoned: u64, policy: NonFinite) -> Result<Report, Err
     let mut vars = ToyVars::new();
     let w = vars.parameter("w", &[1], 1.0);
     let engine = ToyEngine::new(vars, w, ToyOptimizer::sgd(0.0));
-    let poison = move |engine: &mut Engine, state: &mut State| match state.train().steps == poisoned {
+    let poison = move |engine: &mut Engine, state: &mut State| match state.train_progress().steps == poisoned
+    {
         true => engine.scale_gradients(f64::NAN),
         false => Ok(()),
     };

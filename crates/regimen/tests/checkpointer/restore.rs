@@ -25,7 +25,7 @@ fn four() -> SimDisk {
 }
 
 fn best(disk: &SimDisk) -> Checkpointer {
-    saver(disk).every(Every::epochs(1)).keep_best(1, &EVAL_LOSS, Goal::Min)
+    saver(disk).every(Every::epochs(1)).keep_best(1, EVAL_LOSS, Goal::Min)
 }
 
 /// Flips a bit in the middle of a file.
@@ -50,7 +50,7 @@ fn check(disk: &SimDisk, which: Which, expected: Result<Option<u64>, &str>, skip
     match (run.restore(&which), expected) {
         (Ok(None), Ok(None)) => assert_eq!(*run.unit(), before),
         (Ok(Some(restored)), Ok(Some(step))) => {
-            assert_eq!((restored.step, run.state().train().steps), (step, step));
+            assert_eq!((restored.step, run.state().train_progress().steps), (step, step));
             assert_eq!(restored.skipped.len(), skipped.len(), "{:?}", restored.skipped);
             for (found, expected) in restored.skipped.iter().zip(skipped) {
                 assert!(found.contains(expected), "{found}");
@@ -60,7 +60,7 @@ fn check(disk: &SimDisk, which: Which, expected: Result<Option<u64>, &str>, skip
         (Err(error), Err(expected)) => {
             let error = format!("{error:#}");
             assert!(error.contains(expected), "{error}");
-            assert_eq!((run.state().train().steps, run.unit()), (0, &before));
+            assert_eq!((run.state().train_progress().steps, run.unit()), (0, &before));
         }
         (came, expected) => panic!("{came:?} in place of {expected:?}"),
     }
@@ -161,7 +161,7 @@ fn a_restore_that_fails_leaves_unit_and_run_as_they_were() {
         let mut run = Run::new(&mut unit).seed(3).saver(saver(&disk));
         let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains("step-000000003`: part `bad`: told to fail"), "{error}");
-        assert_eq!((run.state().train().steps, run.state().seed()), (0, 3));
+        assert_eq!((run.state().train_progress().steps, run.state().seed()), (0, 3));
         drop(run);
         assert_eq!((unit.before, unit.bad.value, &*unit.after), (7, 8, &[9.0][..]), "{fault:?}");
     }
@@ -199,7 +199,7 @@ fn a_callback_that_cannot_be_restored_leaves_the_unit_as_it_was() {
     let mut run = Run::new(&mut other).callback(Picky(0)).saver(saver(&disk));
     let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains("callback Picky: told to fail"), "{error}");
-    assert_eq!((run.state().train().steps, run.unit()), (0, &fresh));
+    assert_eq!((run.state().train_progress().steps, run.unit()), (0, &fresh));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_run_that_was_not_restored_does_not_mix_with_the_one_that_is_there() {
         error.contains("`/runs/walk` holds checkpoints of another run, the newest of step 20"),
         "{error}"
     );
-    assert_eq!(run.state().train().steps, 0);
+    assert_eq!(run.state().train_progress().steps, 0);
     run.restore(&Which::Step(10)).unwrap();
     run.train(&[1; 5], Train::steps(12)).unwrap();
     drop(run);
@@ -256,13 +256,13 @@ fn the_best_is_put_back_when_a_training_is_over_but_not_when_it_is_paused() {
         let (disk, mut unit) = (SimDisk::new(), Walk { losses: losses.clone(), ..Walk::new() });
         let mut run = Run::new(&mut unit)
             .on(Event::EvalEnd, move |state: &mut State, _: &mut Walk| {
-                if state.eval().epochs == 3 {
+                if state.eval_progress().epochs == 3 {
                     stop(state)
                 }
             })
             .saver(best(&disk).restore_best_at_end());
         run.fit(&[1; 5], &[1; 2], Fit::epochs(4)).unwrap();
-        let steps = run.state().train().steps;
+        let steps = run.state().train_progress().steps;
         drop(run);
         let of = |step| {
             let found = checkpoints(&disk).load(regimen::checkpoint::Which::Step(step)).unwrap();
@@ -272,7 +272,7 @@ fn the_best_is_put_back_when_a_training_is_over_but_not_when_it_is_paused() {
     };
     assert_eq!(fit(|_| {}), (20, false, true));
     assert_eq!(fit(|state| state.finish("early")), (15, false, true));
-    assert_eq!(fit(|state| state.stop("later")), (15, true, false));
+    assert_eq!(fit(|state| state.pause("later")), (15, true, false));
 }
 
 #[test]

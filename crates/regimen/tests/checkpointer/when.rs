@@ -44,7 +44,7 @@ fn a_save_comes_at_every_cadence_and_at_the_end() {
 fn a_save_comes_when_enough_time_has_passed() {
     let (disk, mut unit) = (SimDisk::new(), Walk::new());
     let slow = |state: &mut State, _: &mut Walk| {
-        if state.train().steps == 2 {
+        if state.train_progress().steps == 2 {
             std::thread::sleep(std::time::Duration::from_millis(1001));
         }
     };
@@ -137,7 +137,7 @@ fn check_kept(losses: &[f64], saver: impl FnOnce(Checkpointer) -> Checkpointer, 
 
 #[test]
 fn the_best_are_those_of_the_evaluation_just_done() {
-    let best = |n, goal| move |saver: Checkpointer| saver.keep_best(n, &EVAL_LOSS, goal);
+    let best = |n, goal| move |saver: Checkpointer| saver.keep_best(n, EVAL_LOSS, goal);
     check_kept(&[3.0, 1.0, 2.0, 5.0, 0.5], best(2, Goal::Min), "25 10");
     check_kept(&[3.0, 1.0, 2.0, 5.0], best(2, Goal::Max), "20 5");
     // A perfect loss is a value, equal ones keep the earlier, and what is no number is no best.
@@ -146,9 +146,9 @@ fn the_best_are_those_of_the_evaluation_just_done() {
     check_kept(&[1.0, f64::NAN, f64::NEG_INFINITY, 2.0], best(1, Goal::Min), "20 5");
     // What was measured in an earlier evaluation is not what was measured in this one.
     check_kept(&[2.0, 1.0, NOTHING, 3.0], best(2, Goal::Min), "20 10 5");
-    let both = |saver: Checkpointer| saver.every(Every::steps(1)).keep_best(1, &EVAL_LOSS, Goal::Max);
+    let both = |saver: Checkpointer| saver.every(Every::steps(1)).keep_best(1, EVAL_LOSS, Goal::Max);
     check_kept(&[1.0, 3.0, 2.0], both, "15 10");
-    let trained = |saver: Checkpointer| saver.keep_best(1, &TRAIN_LOSS, Goal::Max);
+    let trained = |saver: Checkpointer| saver.keep_best(1, TRAIN_LOSS, Goal::Max);
     check_kept(&[1.0, 3.0, 2.0], trained, "15 5");
 }
 
@@ -172,10 +172,10 @@ fn the_last_and_every_kth_are_kept_as_asked() {
     let each = |saver: Checkpointer| saver.every(Every::epochs(1));
     check_kept(&[1.0; 5], each, "25 20 15 10 5");
     check_kept(&[1.0; 5], |saver| each(saver).keep_last(2), "25 20");
-    check_kept(&[1.0; 5], |saver| each(saver).keep_every(10), "25 20 10");
+    check_kept(&[1.0; 5], |saver| each(saver).keep_every_steps(10), "25 20 10");
     check_kept(
         &[2.0, 1.0, 3.0, 4.0, 5.0],
-        |saver| each(saver).keep_last(1).keep_best(1, &EVAL_LOSS, Goal::Min),
+        |saver| each(saver).keep_last(1).keep_best(1, EVAL_LOSS, Goal::Min),
         "25 10",
     );
 }
@@ -200,7 +200,7 @@ fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
     check(|saver| saver.every_evaluations(0), "`Checkpointer::every_evaluations`: 0");
     check(|saver| saver.every_seconds(0), "`Checkpointer::every_seconds`: 0");
     check(|saver| saver.keep_last(0), "`Checkpointer::keep_last`");
-    check(|saver| saver.keep_best(0, &EVAL_LOSS, Goal::Min), "`Checkpointer::keep_best`");
-    check(|saver| saver.keep_every(0), "`Checkpointer::keep_every`");
+    check(|saver| saver.keep_best(0, EVAL_LOSS, Goal::Min), "`Checkpointer::keep_best`");
+    check(|saver| saver.keep_every_steps(0), "`Checkpointer::keep_every_steps`");
     check(|saver| saver.restore_best_at_end(), "needs `keep_best`");
 }

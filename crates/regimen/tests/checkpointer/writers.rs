@@ -75,7 +75,8 @@ fn a_second_run_is_refused_before_it_touches_a_file_and_the_first_goes_on_and_re
                 assert_eq!(files(&in_first), before);
             };
             let mut first = Walk::new();
-            let mut first = run(dir.path(), existing, &mut first).on(Event::TrainStepEnd.every(5), disturb);
+            let mut first =
+                run(dir.path(), existing, &mut first).on(Event::TrainStepEnd.every_nth(5), disturb);
             assert_eq!(first.train(&TRAIN, Train::steps(7)).unwrap().ended, Ended::Complete);
             drop(first);
 
@@ -126,5 +127,5 @@ fn where_nothing_can_be_written_a_run_can_be_evaluated_and_not_trained() {
     run.evaluate(&[7], Evaluate::whole()).unwrap();
     let error = run.train(&TRAIN, Train::steps(9)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains("cannot open `/sys/LOCK`: "), "{error}");
-    assert_eq!(run.state().train().steps, 0);
+    assert_eq!(run.state().train_progress().steps, 0);
 }

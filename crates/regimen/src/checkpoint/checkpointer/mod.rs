@@ -11,6 +11,7 @@ mod when;
 
 pub use saves::Saves;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
@@ -63,7 +64,7 @@ use super::{Checkpoint, Goal, Keep, Lock, Snapshot, Store};
 ///     let saver = Checkpointer::new("runs/digits")
 ///         .every(Every::steps(500))
 ///         .keep_last(3)
-///         .keep_best(1, &EVAL_LOSS, Goal::Min);
+///         .keep_best(1, EVAL_LOSS, Goal::Min);
 ///     let mut run = Run::new(unit).saver(saver);
 ///     run.restore_latest()?;
 ///     Ok(run.train(data, Train::epochs(10))?)
@@ -181,7 +182,8 @@ impl Checkpointer {
     /// What counts is the value over the epoch that has just ended. Of equal values the earlier is
     /// the better; one that is not finite is never among the best. The metric of the last call is
     /// the one that "best" refers to in a restore.
-    pub fn keep_best(mut self, n: usize, metric: &Key, goal: Goal) -> Self {
+    pub fn keep_best(mut self, n: usize, metric: impl Borrow<Key>, goal: Goal) -> Self {
+        let metric = metric.borrow();
         self.refuse_zero(n as u64, "`Checkpointer::keep_best`: 0 keeps none; give 1 or more");
         self.keep = self.keep.best(n, metric.name(), goal);
         self.best = Some((metric.clone(), goal));
@@ -189,9 +191,9 @@ impl Checkpointer {
     }
 
     /// Keeps those of steps that are multiples of `steps` for ever, and the newest.
-    pub fn keep_every(mut self, steps: u64) -> Self {
-        self.refuse_zero(steps, "`Checkpointer::keep_every`: 0 keeps none; give 1 or more");
-        self.keep = self.keep.every(steps);
+    pub fn keep_every_steps(mut self, steps: u64) -> Self {
+        self.refuse_zero(steps, "`Checkpointer::keep_every_steps`: 0 keeps none; give 1 or more");
+        self.keep = self.keep.every_steps(steps);
         self
     }
 

@@ -125,7 +125,7 @@ impl Checkpointer {
             self.infinite = Some(Arc::new(infinite(&snapshot)));
             self.spent = Some(Arc::new(snapshot));
         }
-        self.when.begin(moment.state().train());
+        self.when.begin(moment.state().train_progress());
         self.report(moment)
     }
 
@@ -194,7 +194,7 @@ impl Checkpointer {
             _ => return false,
         };
         let state = moment.state();
-        let now: Vec<_> = measured(state.metrics(phase), state.progress(phase)).collect();
+        let now: Vec<_> = measured(state.metrics(phase), state.progress_of(phase)).collect();
         let best = self.best.as_ref().map(|(key, _)| key.name());
         let measured_best = now.iter().any(|(name, _)| Some(&**name) == best);
         self.measured.extend(now);
@@ -273,7 +273,7 @@ impl Checkpointer {
         self.training = false;
         self.save_now(moment)?;
         self.spent = None;
-        let paused = |stop: &Stop| !stop.is_final;
+        let paused = |stop: &Stop| !stop.is_final();
         if self.restores_best && !moment.state().stopping().is_some_and(paused) {
             restore::put_best_back(self, moment)?;
         }

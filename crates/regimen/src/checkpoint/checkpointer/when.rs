@@ -52,7 +52,7 @@ impl When {
     /// Whether to save now, at `event` of a training. `wanted` says that a save is due whatever
     /// the cadences are.
     pub(crate) fn is_due(&mut self, event: Event, state: &State, wanted: bool) -> bool {
-        let training = state.train();
+        let training = state.train_progress();
         let due = match event {
             Event::TrainStepEnd => {
                 let before = std::mem::replace(&mut self.seen, training);
@@ -65,7 +65,7 @@ impl When {
             }
             // One that is paused ends as well, and is not counted.
             Event::EvalEnd if !state.eval_is_due() => {
-                self.evaluations.is_some_and(|n| state.eval().epochs.is_multiple_of(n))
+                self.evaluations.is_some_and(|n| state.eval_progress().epochs.is_multiple_of(n))
             }
             _ => false,
         };
