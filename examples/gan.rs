@@ -121,7 +121,7 @@ fn main() -> Result<(), BoxError> {
     });
     Run::new(&mut gan)
         .seed(7)
-        .on(Event::TrainEpochEnd.every_nth(10), |state: &mut State, _: &mut Gan| {
+        .on(Event::TrainEpochEnd.every(10), |state: &mut State, _: &mut Gan| {
             let off = state.value(OFF_RING);
             println!(
                 "epoch {:2}: mean distance from the ring {:.3}",

@@ -102,7 +102,7 @@ where
     U: TrainUnit<Batch = B> + EvalUnit<Batch = B>,
 {
     let mut run = Run::new(unit).callback(Stopwatch(Instant::now())).on(
-        Event::CycleEnd.every_nth(20),
+        Event::CycleEnd.every(20),
         |state: &mut State, _: &mut U| {
             let error = state.value(key);
             println!(

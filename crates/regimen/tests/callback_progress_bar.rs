@@ -156,7 +156,7 @@ fn what_others_print_and_notices_are_lines_of_their_own() {
     let mut printer = bar.printer();
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(bar).on(
-        Event::TrainStepEnd.every_nth(2),
+        Event::TrainStepEnd.every(2),
         move |state: &mut State, _: &mut Unit| -> Result<(), BoxError> {
             write!(printer, "half a ")?;
             write!(printer, "line\nand ")?;

@@ -76,8 +76,8 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Tells everyone of `error`; what panics meanwhile is kept in it.
-    pub(crate) fn tell(&mut self, state: &State, unit: &mut U, error: &mut Error) {
+    /// Sends `error` to everyone; what panics meanwhile is kept in it.
+    pub(crate) fn send_error(&mut self, state: &State, unit: &mut U, error: &mut Error) {
         for seat in &mut self.seats {
             let told = guard(|| {
                 seat.callback.on_error(state, unit, error);

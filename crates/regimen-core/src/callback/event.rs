@@ -58,7 +58,7 @@ events! {
 impl Event {
     /// This event whenever the counter it belongs to is a multiple of `n`: completed steps for
     /// fetches and steps, completed epochs for all others. Zero is an error when the run starts.
-    pub const fn every_nth(self, n: u64) -> Trigger {
+    pub const fn every(self, n: u64) -> Trigger {
         Trigger { event: self, every: n }
     }
 
@@ -183,6 +183,6 @@ pub struct Trigger {
 
 impl From<Event> for Trigger {
     fn from(event: Event) -> Trigger {
-        event.every_nth(1)
+        event.every(1)
     }
 }

@@ -17,6 +17,7 @@ pub use sink::Sink;
 
 use std::fmt;
 
+use self::loops::Evaluations;
 use self::passes::{EvalPass, PredictPass};
 use self::sink::Each;
 use crate::callback::closure::{On, Outcome};
@@ -139,7 +140,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// # use regimen_core::callback::Event;
     /// # use regimen_core::{Run, State};
     /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
-    /// run.on(Event::TrainStepEnd.every_nth(100), |state: &mut State, _: &mut U| {
+    /// run.on(Event::TrainStepEnd.every(100), |state: &mut State, _: &mut U| {
     ///     if 10_000 <= state.train_progress().steps { state.pause("that is enough") }
     /// })
     /// # }
@@ -195,7 +196,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: TrainUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(EntryPoint::Train, |run| loops::train(run, data, &config.limits, None, &mut |_| Ok(())))
+        self.call(EntryPoint::Train, |run| loops::train(run, data, &config.limits, None))
     }
 
     /// Trains on `train` up to the limits of `config`, and evaluates on `eval` at its cadence.
@@ -208,8 +209,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self.call(EntryPoint::Fit, |run| {
             config.check()?;
             run.state.expect_evaluations(config.eval.steps);
-            let mut evaluate = |run: &mut Self| loops::once(run, &mut EvalPass, eval, &config.eval.limits());
-            loops::train(run, train, &config.limits, Some(config.eval_every), &mut evaluate)
+            let evaluate = &mut |run: &mut Self| loops::pass(run, &mut EvalPass, eval, &config.eval.limits());
+            let evaluations = Evaluations { every: config.eval_every, evaluate };
+            loops::train(run, train, &config.limits, Some(evaluations))
         })
     }
 
@@ -225,7 +227,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     {
         self.call(EntryPoint::Evaluate, |run| {
             run.state.begin_by_hand(config.resume);
-            loops::once(run, &mut EvalPass, data, &config.limits())
+            loops::pass(run, &mut EvalPass, data, &config.limits())
         })
     }
 
@@ -260,7 +262,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     {
         self.call(EntryPoint::Predict, |run| {
             run.state.begin_by_hand(config.resume);
-            loops::once(run, &mut PredictPass(sink), data, &config.limits())
+            loops::pass(run, &mut PredictPass(sink), data, &config.limits())
         })
     }
 
@@ -324,7 +326,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
                 }
                 // The call has ended: there is nothing left to pause.
                 self.state.clear_stop(false);
-                self.callbacks.tell(&self.state, self.unit, &mut error);
+                self.callbacks.send_error(&self.state, self.unit, &mut error);
                 let told = self.with_saver(|saver, moment| {
                     saver.on_error(&error, moment);
                     Ok(())
@@ -378,7 +380,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     }
 
     /// Notes the metrics of an epoch for the report.
-    pub(crate) fn tell_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
+    pub(crate) fn record_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
         let train_step = self.state.train_progress().steps;
         self.epochs.push(EpochMetrics { phase, epoch, train_step, values });
     }

@@ -1,7 +1,7 @@
 //! The state of a run, as units and callbacks see it.
 
 mod phase;
-mod place;
+mod phase_state;
 mod stop;
 
 pub use phase::{Phase, Progress};
@@ -9,7 +9,8 @@ pub use stop::{PauseHandle, Stop};
 
 use std::borrow::{Borrow, Cow};
 
-use self::place::{ByHand, PhaseState};
+use self::phase_state::ByHand;
+pub(crate) use self::phase_state::PhaseState;
 use crate::BoxError;
 use crate::callback::Every;
 use crate::data::Rank;
