@@ -4,10 +4,12 @@ pub(crate) mod closure;
 pub(crate) mod dispatch;
 mod event;
 mod every;
+mod ranks;
 
 pub use closure::Outcome;
 pub use event::{Event, Events, Trigger};
 pub use every::Every;
+pub use ranks::Ranks;
 
 use std::borrow::Cow;
 
@@ -65,6 +67,15 @@ pub trait Callback<U: ?Sized>: Send {
     /// registered. No by default.
     fn writes_down(&self) -> bool {
         false
+    }
+
+    /// On which of several [ranks](State::rank) it is sent events, errors and reports; read once when it
+    /// is registered. All by default.
+    ///
+    /// What it says of [metrics](Callback::metrics_every) and [holds](Callback::stateful) counts on every
+    /// rank: all must measure the same, and can restore the same checkpoint.
+    fn ranks(&self) -> Ranks {
+        Ranks::All
     }
 
     /// What a checkpoint holds of this callback; nothing by default.
@@ -298,6 +309,10 @@ impl<U: ?Sized, C: Callback<U> + ?Sized> Callback<U> for Box<C> {
 
     fn writes_down(&self) -> bool {
         (**self).writes_down()
+    }
+
+    fn ranks(&self) -> Ranks {
+        (**self).ranks()
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

@@ -162,6 +162,14 @@ impl Metric {
         self.epoch.filter(|_| self.ended_in == n)
     }
 
+    /// The value logged last, if that was in the `n`-th step of the phase, from 1: at the end of a step,
+    /// what was measured in it and not before.
+    pub fn in_step(&self, n: u64) -> Option<f64> {
+        // What is logged during a step is logged when it is not counted yet.
+        let in_step = (n.saturating_sub(1)..=n).contains(&self.tally.logged_at);
+        (in_step && self.tally.weight > 0.0).then_some(self.tally.last)
+    }
+
     fn new(key: Key) -> Self {
         let tally = Tally { last: f64::NAN, ..Tally::default() };
         Metric { key, tally, before: tally, step: 0, epoch: None, ended_in: 0 }

@@ -221,14 +221,13 @@ where
     let here = run.state.here();
     here.progress.step(fetched.samples);
     here.position = fetched.position;
-    let (after, last) = (here.progress, here.last_in_epoch);
     if let Some(every) = eval_every {
         // Where the end of the epoch brings an evaluation too, there is one, and it comes then.
-        let epoch_end = Progress { epochs: after.epochs + 1, ..after };
-        run.state.eval_due |=
-            every.due_after_step(before, after) && !(last && every.due_after_epoch(epoch_end));
+        run.state.eval_due |= run.state.is_due(every) && !run.state.is_due_at_epoch_end(every);
     }
-    let told = fire(run, P::EVENTS.step_end).and_then(|()| tell_notices(run));
+    let told = fire(run, P::EVENTS.step_end);
+    run.state.here().told = run.state.active();
+    let told = told.and_then(|()| tell_notices(run));
     first(result, told)
 }
 
@@ -282,7 +281,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
             if run.state.cycle == Cycle::Open {
                 run.state.cycle = Cycle::Trained;
             }
-            run.state.eval_due |= eval_every.is_some_and(|every| every.due_after_epoch(progress));
+            run.state.eval_due |= eval_every.is_some_and(|every| run.state.is_due(every));
         }
         Phase::Eval => run.state.eval_due &= run.state.entry() != Entry::Fit,
         Phase::Predict => {}
@@ -290,7 +289,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
     let hook = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
     if let (Phase::Train, Some(every)) = (P::PHASE, eval_every) {
         // The hook may have made the last update of the epoch.
-        run.state.eval_due |= every.due_after_step(progress, run.state.train());
+        run.state.eval_due |= run.state.is_due(every);
     }
     run.state.here().metrics.end_epoch(progress.epochs);
     // What the callbacks log still belongs to the epoch, which is counted: they are told of it also
@@ -300,7 +299,9 @@ fn complete<U: ?Sized, P: Pass<U>>(
     let values = metrics.of_epoch(progress.epochs);
     metrics.begin_epoch();
     run.tell_epoch(P::PHASE, progress.epochs, values);
-    first(told, save(run, P::EVENTS.epoch_end))
+    let told = first(told, save(run, P::EVENTS.epoch_end));
+    run.state.here().told = run.state.active();
+    told
 }
 
 /// Sends an event: to the callbacks in order, up to the first that fails, and then to the saver. The end

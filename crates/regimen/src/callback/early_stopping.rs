@@ -7,7 +7,7 @@ use super::{Event, Events, Every};
 use crate::metric::{Best, Goal, Key, Metric};
 use crate::run::Report;
 use crate::saved::Stateful;
-use crate::state::{Entry, Phase, Progress};
+use crate::state::{Entry, Phase};
 use crate::{BoxError, Callback, State};
 
 /// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
@@ -46,8 +46,6 @@ pub struct EarlyStopping {
     every: Every,
     patience: Patience,
     judges_evaluate: bool,
-    /// Where the phase stood when it was last looked at.
-    seen: Progress,
 }
 
 impl EarlyStopping {
@@ -65,14 +63,7 @@ impl EarlyStopping {
 
     fn new(key: Key, goal: Goal, patience: u64) -> Self {
         let patience = Patience::new(goal, patience);
-        EarlyStopping {
-            key,
-            phase: Phase::Eval,
-            every: Every::epochs(1),
-            patience,
-            judges_evaluate: false,
-            seen: Progress::default(),
-        }
+        EarlyStopping { key, phase: Phase::Eval, every: Every::epochs(1), patience, judges_evaluate: false }
     }
 
     /// The change below which a better value is no improvement; 0 by default. It replaces a
@@ -199,27 +190,14 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
             return self.patience.check();
         }
         let now = state.progress(self.phase);
-        let before = std::mem::replace(&mut self.seen, now);
         match event {
+            Event::TrainStart | Event::EvalStart | Event::PredictStart => self.patience.check(),
+            // Where the end of the epoch is a check too, there is one, and it comes then.
+            _ if !state.is_due(self.every) || state.is_due_at_epoch_end(self.every) => Ok(()),
             Event::TrainStepEnd | Event::EvalStepEnd | Event::PredictStepEnd => {
-                // Where the end of the epoch is a check too, there is one, and it comes then.
-                let epoch_end = Progress { epochs: now.epochs + 1, ..now };
-                let meets = state.last_in_epoch() && self.every.due_after_epoch(epoch_end);
-                match self.every.due_after_step(before, now) && !meets {
-                    true => self.check(state, |metric| {
-                        let of_this_step = metric.logged_at() >= now.steps.saturating_sub(1);
-                        (of_this_step && metric.weight() > 0.0).then_some(metric.last())
-                    }),
-                    false => Ok(()),
-                }
+                self.check(state, |metric| metric.in_step(now.steps))
             }
-            Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
-                match self.every.due_after_epoch(now) {
-                    true => self.check(state, |metric| metric.in_epoch(now.epochs)),
-                    false => Ok(()),
-                }
-            }
-            _ => self.patience.check(),
+            _ => self.check(state, |metric| metric.in_epoch(now.epochs)),
         }
     }
 }

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use super::format::Format;
 use super::{Existing, LogFile, MetricSink, Record};
-use crate::callback::{Event, Events, Every};
+use crate::callback::{Event, Events, Every, Ranks};
 use crate::metric::Metric;
 use crate::saved::Stateful;
-use crate::state::{Phase, Progress};
 use crate::{BoxError, Callback, Error, State};
 
 /// Writes metrics to a [`MetricSink`]: those of single training steps at a cadence, and those over
@@ -23,8 +22,6 @@ pub struct MetricLog<S> {
     sink: S,
     every: Every,
     on_failure: Failure,
-    /// Where training stood when it was last looked at.
-    seen: Progress,
     failing: bool,
     /// What a flush before a checkpoint met; it is returned at the next event.
     unsaved: Option<BoxError>,
@@ -70,7 +67,6 @@ impl<S: MetricSink> MetricLog<S> {
             sink,
             every: Every::steps(10).or(Every::epochs(1)),
             on_failure: Failure::default(),
-            seen: Progress::default(),
             failing: false,
             unsaved: None,
         }
@@ -89,28 +85,13 @@ impl<S: MetricSink> MetricLog<S> {
         self
     }
 
-    fn write_step(&mut self, state: &mut State) -> Result<(), BoxError> {
-        let (before, now) = (std::mem::replace(&mut self.seen, state.train()), state.train());
-        if !self.every.due_after_step(before, now) {
-            return Ok(());
-        }
-        // What was logged during the step was logged when it was not counted yet.
-        let of_this_step =
-            |metric: &&Metric| metric.weight() > 0.0 && metric.logged_at() >= now.steps.saturating_sub(1);
-        let metrics = state.metrics(Phase::Train).iter().filter(of_this_step);
-        let records: Vec<_> = metrics.map(|metric| record(state, None, metric, metric.last())).collect();
-        let result = self.write(&records);
-        self.settle(result, state)
-    }
-
-    fn write_epoch(&mut self, phase: Phase, state: &mut State) -> Result<(), BoxError> {
-        let progress = state.progress(phase);
-        if !self.every.due_after_epoch(progress) {
-            return Ok(());
-        }
-        let of_epoch = Some((phase, progress.epochs));
-        let of_metric = |metric| Some(record(state, of_epoch, metric, metric.in_epoch(progress.epochs)?));
-        let records: Vec<_> = state.metrics(phase).iter().filter_map(of_metric).collect();
+    /// Writes what was measured in the `epoch` that ended, or in the training step.
+    fn write_measured(&mut self, epoch: Option<u64>, state: &mut State) -> Result<(), BoxError> {
+        let (step, phase) = (state.train().steps, state.phase());
+        let value = |metric: &Metric| epoch.map_or_else(|| metric.in_step(step), |n| metric.in_epoch(n));
+        let metrics = state.metrics(phase).iter().filter_map(|metric| Some((metric, value(metric)?)));
+        let record = |(metric, value)| Record { step, phase, name: Metric::key(metric).name(), value, epoch };
+        let records: Vec<_> = metrics.map(record).collect();
         let result = self.write(&records);
         self.settle(result, state)
     }
@@ -134,13 +115,6 @@ impl<S: MetricSink> MetricLog<S> {
         }
         Ok(())
     }
-}
-
-/// A value of a step, or over an epoch of a phase.
-fn record<'a>(state: &State, epoch: Option<(Phase, u64)>, metric: &'a Metric, value: f64) -> Record<'a> {
-    let phase = epoch.map_or(Phase::Train, |(phase, _)| phase);
-    let epoch = epoch.map(|(_, epoch)| epoch);
-    Record { step: state.train().steps, phase, name: metric.key().name(), value, epoch }
 }
 
 impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
@@ -171,6 +145,10 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         true
     }
 
+    fn ranks(&self) -> Ranks {
+        Ranks::First
+    }
+
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         if let Err(cause) = self.sink.flush() {
             self.unsaved.get_or_insert(cause);
@@ -179,23 +157,19 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
-        if state.rank().index != 0 {
-            return Ok(());
-        }
         if let Some(unsaved) = self.unsaved.take() {
             self.settle(Err(unsaved), state)?;
         }
         match event {
-            Event::TrainStepEnd => self.write_step(state),
-            Event::TrainEpochEnd => self.write_epoch(Phase::Train, state),
-            Event::EvalEpochEnd => self.write_epoch(Phase::Eval, state),
-            Event::PredictEpochEnd => self.write_epoch(Phase::Predict, state),
+            Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
+                let epoch = (event != Event::TrainStepEnd).then_some(state.active().epochs);
+                if state.is_due(self.every) { self.write_measured(epoch, state) } else { Ok(()) }
+            }
             Event::TrainEnd | Event::EvalEnd | Event::PredictEnd => {
                 let result = self.sink.flush();
                 self.settle(result, state)
             }
             _ => {
-                self.seen = state.train();
                 let result = self.sink.open(state.entry());
                 if let Some(notice) = self.sink.notice() {
                     state.notify(notice);

@@ -125,7 +125,7 @@ impl Checkpointer {
             self.infinite = Some(Arc::new(infinite(&snapshot)));
             self.spent = Some(Arc::new(snapshot));
         }
-        self.when.begin(moment.state().train());
+        self.when.begin();
         self.report(moment)
     }
 
