@@ -1,8 +1,10 @@
 //! Metrics: typed keys, and what was logged under them by epoch.
 
 mod best;
+mod improvement;
 
-pub use best::{Best, Goal};
+pub use best::Best;
+pub use improvement::{Goal, Improvement};
 
 use std::borrow::Cow;
 use std::fmt;

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::patience::{Delta, Patience};
+use super::patience::Patience;
 use super::{Event, Events, Every};
-use crate::metric::{Best, Goal, Key, Metric};
+use crate::metric::{Best, Improvement, Key, Metric};
 use crate::run::Report;
 use crate::saved::Stateful;
 use crate::state::{Entry, Phase};
@@ -52,30 +52,30 @@ impl EarlyStopping {
     /// Stops after `patience` checks in a row in which `key` was not below its smallest value. A
     /// patience of 0 is an error when the run starts.
     pub fn min(key: Key, patience: u64) -> Self {
-        EarlyStopping::new(key, Goal::Min, patience)
+        EarlyStopping::new(key, Improvement::min(), patience)
     }
 
     /// Stops after `patience` checks in a row in which `key` was not above its largest value. A
     /// patience of 0 is an error when the run starts.
     pub fn max(key: Key, patience: u64) -> Self {
-        EarlyStopping::new(key, Goal::Max, patience)
+        EarlyStopping::new(key, Improvement::max(), patience)
     }
 
-    fn new(key: Key, goal: Goal, patience: u64) -> Self {
-        let patience = Patience::new(goal, patience);
+    fn new(key: Key, improvement: Improvement, patience: u64) -> Self {
+        let patience = Patience::new(improvement, patience);
         EarlyStopping { key, phase: Phase::Eval, every: Every::epochs(1), patience, judges_evaluate: false }
     }
 
     /// The change below which a better value is no improvement; 0 by default. It replaces a
     /// relative one.
     pub fn min_delta(mut self, delta: f64) -> Self {
-        self.patience.min_delta = Delta::Absolute(delta);
+        self.patience.improvement = self.patience.improvement.by(delta);
         self
     }
 
     /// The same as a part of the best value's size: 0.01 asks for 1 %. It replaces an absolute one.
     pub fn min_delta_relative(mut self, part: f64) -> Self {
-        self.patience.min_delta = Delta::Relative(part);
+        self.patience.improvement = self.patience.improvement.by_part(part);
         self
     }
 
@@ -134,7 +134,8 @@ impl EarlyStopping {
             .into());
         }
         let Some(value) = value(metric) else { return Ok(()) };
-        self.patience.measured(&Best::now(self.key.clone(), self.patience.goal, value, state));
+        let goal = self.patience.improvement.goal();
+        self.patience.measured(&Best::now(self.key.clone(), goal, value, state));
         if let Some(reason) = self.patience.judge(value) {
             state.finish(format!("early stopping: {} {reason}", self.key));
         }
@@ -159,7 +160,7 @@ impl EarlyStopping {
 impl<U: ?Sized> Callback<U> for EarlyStopping {
     fn name(&self) -> Cow<'static, str> {
         let EarlyStopping { key, phase, patience, .. } = self;
-        Cow::Owned(format!("EarlyStopping({} {key} in {phase})", patience.goal))
+        Cow::Owned(format!("EarlyStopping({} {key} in {phase})", patience.improvement.goal()))
     }
 
     fn events(&self) -> Events {
