@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use regimen::auto_unit::EVAL_LOSS;
-use regimen::callback::{Event, Events};
+use regimen::callback::{Event, Events, Every};
 use regimen::metric::Key;
 use regimen::text::Count;
 use regimen::unit::{EvalUnit, TrainUnit};
@@ -98,7 +98,7 @@ where
     U: TrainUnit<Batch = B> + EvalUnit<Batch = B>,
 {
     let mut run = Run::new(unit).callback(Stopwatch(Instant::now())).on(
-        Event::CycleEnd.every(20),
+        Event::CycleEnd.every(Every::epochs(20)),
         |state: &mut State, _: &mut U| {
             let error = state.metric(key).and_then(|metric| metric.epoch());
             println!("epoch {:3}: mean squared error {:.5}", state.train().epochs, error.unwrap_or(f64::NAN));

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use regimen::callback::{Event, ProgressBar};
+use regimen::callback::{Event, Every, ProgressBar};
 use regimen::data::{Rank, from_fn};
 use regimen::metric::Key;
 use regimen::run::Train;
@@ -156,7 +156,7 @@ fn what_others_print_and_notices_are_lines_of_their_own() {
     let mut printer = bar.printer();
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(bar).on(
-        Event::TrainStepEnd.every(2),
+        Event::TrainStepEnd.every(Every::steps(2)),
         move |state: &mut State, _: &mut Unit| -> Result<(), BoxError> {
             write!(printer, "half a ")?;
             write!(printer, "line\nand ")?;

@@ -132,7 +132,7 @@ fn check_changed(change: impl Fn(&Path) + Send + 'static, expected: &str) {
     let (changed, mut unit) = (path.clone(), Sum { sum: 0.0, rate: 0.5 });
     let mut run = Run::new(&mut unit)
         .callback(MetricLog::csv(&path).every(Every::steps(1)))
-        .on(Event::TrainStepEnd.every(2), move |_: &mut State, _: &mut Sum| change(&changed));
+        .on(Event::TrainStepEnd.every(Every::steps(2)), move |_: &mut State, _: &mut Sum| change(&changed));
     let error = run.train(&DATA, Train::steps(4)).unwrap_err().to_string();
     assert!(error.contains(&format!("the log {} was changed under the run: ", path.display())), "{error}");
     assert!(error.contains(expected), "{error}");

@@ -120,7 +120,9 @@ impl Plateau {
         self.improvement.check("plateau: the threshold")?;
         if !(self.minimum.is_finite() && self.minimum >= 0.0) {
             let minimum = self.minimum;
-            return Err(format!("plateau: the minimum is {minimum}; give a finite number of at least 0").into());
+            return Err(
+                format!("plateau: the minimum is {minimum}; give a finite number of at least 0").into()
+            );
         }
         match self.phase {
             Phase::Predict => {

@@ -72,6 +72,13 @@ impl Every {
             || passed(self.epochs, before.epochs, after.epochs)
     }
 
+    /// Whether one of the counts is a multiple.
+    pub(crate) fn divides(self, progress: Progress) -> bool {
+        let counts =
+            [(self.steps, progress.steps), (self.updates, progress.updates), (self.epochs, progress.epochs)];
+        counts.into_iter().any(|(n, count)| n.is_some_and(|n| count.is_multiple_of(n)))
+    }
+
     /// Refuses a cadence of zero, and two numbers of one kind; `what` names the setting.
     pub fn check(self, what: &str) -> Result<(), Error> {
         if self.clash {

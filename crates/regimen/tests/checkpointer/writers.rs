@@ -73,7 +73,8 @@ fn a_second_run_is_refused_before_it_touches_a_file_and_the_first_goes_on_and_re
                 assert_eq!(files(&in_first), before);
             };
             let mut first = Walk::new();
-            let mut first = run(dir.path(), existing, &mut first).on(Event::TrainStepEnd.every(5), disturb);
+            let mut first =
+                run(dir.path(), existing, &mut first).on(Event::TrainStepEnd.every(Every::steps(5)), disturb);
             assert_eq!(first.train(&TRAIN, Train::steps(7)).unwrap().ended, Ended::Complete);
             drop(first);
 
