@@ -21,13 +21,7 @@ pub(crate) struct When {
 
 impl When {
     pub(crate) fn never() -> Self {
-        When {
-            every: Every::NEVER,
-            evaluations: None,
-            seconds: None,
-            last: None,
-            waiting: false,
-        }
+        When { every: Every::NEVER, evaluations: None, seconds: None, last: None, waiting: false }
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
