@@ -41,6 +41,48 @@ use crate::{BoxError, Error, State};
 /// the `end` hooks of the phase do.
 ///
 /// A callback is `Send`, so that a run may move to another thread with all it holds.
+///
+/// A closure is a callback of one event, given to [`Run::on`](crate::Run::on); a type watches any of
+/// them. This is a program with both:
+///
+/// ```
+/// use regimen_core::callback::{Event, Every};
+/// use regimen_core::run::Train;
+/// use regimen_core::unit::TrainUnit;
+/// use regimen_core::{BoxError, Callback, Error, Run, State};
+/// # struct Sum(u64);
+/// # impl TrainUnit for Sum {
+/// #     type Batch = u64;
+/// #     fn train_step(&mut self, _: &mut State, batch: u64) -> Result<(), BoxError> {
+/// #         self.0 += batch;
+/// #         Ok(())
+/// #     }
+/// # }
+///
+/// struct StopAfter(u64);
+///
+/// impl<U> Callback<U> for StopAfter {
+///     fn on_train_step_end(&mut self, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+///         if state.train().samples >= self.0 { state.stop("that is enough") }
+///         Ok(())
+///     }
+/// }
+///
+/// fn main() -> Result<(), Error> {
+///     let mut unit = Sum(0);
+///     # let told = std::sync::Mutex::new(Vec::new());
+///     # macro_rules! println { ($($part:tt)*) => { told.lock().unwrap().push(format!($($part)*)) }; }
+///     Run::new(&mut unit)
+///         .callback(StopAfter(5))
+///         .on(Event::TrainStepEnd.every(Every::steps(2)), |state: &mut State, unit: &mut Sum| {
+///             println!("step {}: the sum is {}", state.train().steps, unit.0);
+///         })
+///         .train(&[1, 2, 3], Train::epochs(9))?;
+///     # assert_eq!(*told.lock().unwrap(), ["step 2: the sum is 3", "step 4: the sum is 7"]);
+///     # assert_eq!(unit.0, 9);
+///     Ok(())
+/// }
+/// ```
 pub trait Callback<U: ?Sized>: Send {
     /// Names this callback in errors and checkpoints; two in one run get a number behind it. A
     /// callback with saved state says here what it watches, so that it finds its own again.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::format::Format;
-use super::{Existing, LogFile, MetricSink, Record};
+use super::{ExistingFile, LogFile, MetricSink, Record};
 use crate::callback::{Event, Events, Every, Ranks};
 use crate::metric::Metric;
 use crate::saved::Stateful;
@@ -21,7 +21,7 @@ use crate::{BoxError, Callback, Error, State};
 pub struct MetricLog<S> {
     sink: S,
     every: Every,
-    on_failure: Failure,
+    on_failure: OnFailure,
     failing: bool,
     /// What a flush before a checkpoint met; it is returned at the next event.
     unsaved: Option<BoxError>,
@@ -29,7 +29,7 @@ pub struct MetricLog<S> {
 
 /// What a log that cannot be written does to the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Failure {
+pub enum OnFailure {
     /// Ends it with the error.
     #[default]
     Error,
@@ -53,8 +53,8 @@ impl MetricLog<LogFile> {
         MetricLog::to(LogFile::new(path.into(), Format::Jsonl))
     }
 
-    /// What becomes of a file of an earlier run; [`Existing::Rename`] by default.
-    pub fn existing(mut self, existing: Existing) -> Self {
+    /// What becomes of a file of an earlier run; [`ExistingFile::Rename`] by default.
+    pub fn existing(mut self, existing: ExistingFile) -> Self {
         self.sink.existing = existing;
         self
     }
@@ -66,7 +66,7 @@ impl<S: MetricSink> MetricLog<S> {
         MetricLog {
             sink,
             every: Every::steps(10).or(Every::epochs(1)),
-            on_failure: Failure::default(),
+            on_failure: OnFailure::default(),
             failing: false,
             unsaved: None,
         }
@@ -79,8 +79,8 @@ impl<S: MetricSink> MetricLog<S> {
         self
     }
 
-    /// What a log that cannot be written does to the run; [`Failure::Error`] by default.
-    pub fn on_failure(mut self, on_failure: Failure) -> Self {
+    /// What a log that cannot be written does to the run; [`OnFailure::Error`] by default.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
     }
@@ -107,7 +107,7 @@ impl<S: MetricSink> MetricLog<S> {
     /// Makes a failure what was asked for: an error, or a notice the first time.
     fn settle(&mut self, result: Result<(), BoxError>, state: &mut State) -> Result<(), BoxError> {
         let Err(cause) = result else { return Ok(()) };
-        if self.on_failure == Failure::Error {
+        if self.on_failure == OnFailure::Error {
             return Err(cause);
         }
         if !std::mem::replace(&mut self.failing, true) {
