@@ -4,7 +4,7 @@
 //! The generator learns to turn uniform noise into points on a ring; how far they are from it is
 //! printed while it learns.
 
-use regimen::callback::Event;
+use regimen::callback::{Event, Every};
 use regimen::data::from_fn;
 use regimen::metric::Key;
 use regimen::run::Train;
@@ -121,8 +121,8 @@ fn main() -> Result<(), BoxError> {
     });
     Run::new(&mut gan)
         .seed(7)
-        .on(Event::TrainEpochEnd.every(10), |state: &mut State, _: &mut Gan| {
-            let off = state.value(OFF_RING);
+        .on(Event::TrainEpochEnd.every(Every::epochs(10)), |state: &mut State, _: &mut Gan| {
+            let off = state.metrics(Phase::Train).get(OFF_RING).and_then(|metric| metric.epoch_value());
             println!(
                 "epoch {:2}: mean distance from the ring {:.3}",
                 state.train_progress().epochs,

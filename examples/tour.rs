@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use regimen::auto_unit::EVAL_LOSS;
-use regimen::callback::{Event, Events};
+use regimen::callback::{Event, Events, Every};
 use regimen::metric::Key;
 use regimen::text::Count;
 use regimen::unit::{EvalUnit, TrainUnit};
@@ -102,7 +102,7 @@ where
     U: TrainUnit<Batch = B> + EvalUnit<Batch = B>,
 {
     let mut run = Run::new(unit).callback(Stopwatch(Instant::now())).on(
-        Event::CycleEnd.every(20),
+        Event::CycleEnd.every(Every::epochs(20)),
         |state: &mut State, _: &mut U| {
             let error = state.value(key);
             println!(

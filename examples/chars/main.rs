@@ -21,7 +21,6 @@ use regimen::callback::{Event, Every, LearningRateMonitor, Printer, ProgressBar}
 use regimen::checkpoint::Checkpointer;
 use regimen::engine::{Engine, Mode};
 use regimen::log::MetricLog;
-use regimen::metric::Goal;
 use regimen::random::{Random, keyed};
 use regimen::run::{Ended, Evaluate};
 use regimen::schedule::{Cosine, ScheduleExt, WarmUp};
@@ -79,11 +78,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         run = run
             .callback(MetricLog::csv(out.join("metrics.csv")))
             .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
-            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_best(
-                1,
-                BITS,
-                Goal::Min,
-            ));
+            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_min(1, BITS));
         if let Some(restored) = run.restore_latest()? {
             println!("going on from step {} ({})", restored.step, restored.from);
         }

@@ -13,7 +13,6 @@ use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ProgressBar};
 use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
-use regimen::metric::Goal;
 use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
@@ -66,11 +65,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         run = run
             .callback(MetricLog::csv(out.join("metrics.csv")))
             .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
-            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_best(
-                1,
-                EVAL_LOSS,
-                Goal::Min,
-            ));
+            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_min(1, EVAL_LOSS));
         if let Some(restored) = run.restore_latest()? {
             println!("going on from step {} ({})", restored.step, restored.from);
         }

@@ -223,7 +223,7 @@ fn data_without_a_batch_is_an_error_that_says_which_unless_it_is_allowed() {
 #[test]
 fn a_cadence_of_zero_is_kept_by_the_builder_and_returned_by_every_call() {
     let mut unit = Unit::new(&Transcript::new());
-    let mut run = Run::new(&mut unit).on(Event::TrainStepEnd.every(0), |_, _| {});
+    let mut run = Run::new(&mut unit).on(Event::TrainStepEnd.every(Every::steps(0)), |_, _| {});
     for _ in 0..2 {
         let error = run.train(&[1], Train::epochs(1)).unwrap_err();
         assert_eq!(*error.kind(), ErrorKind::Config);

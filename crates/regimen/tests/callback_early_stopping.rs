@@ -335,11 +335,11 @@ fn settings_that_cannot_be_meant_are_refused_before_the_first_step() {
     check(EarlyStopping::min(LOSS, 0), "early stopping: a patience of 0 stops at once; give 1 or more");
     check(
         rule().min_delta(-1.0),
-        "early stopping: the minimum change is -1; give a finite number that is not negative",
+        "early stopping: the minimum change is -1; give a finite number of at least 0",
     );
     check(
         rule().min_delta_relative(f64::NAN),
-        "early stopping: the minimum change is NaN; give a finite number that is not negative",
+        "early stopping: the minimum change is NaN; give a finite number of at least 0",
     );
     check(rule().stop_at(f64::NAN), "early stopping: the threshold of `stop_at` is NaN; give a number");
     check(rule().every(Every::epochs(0)), "a cadence of 0 is never due; give 1 or more");

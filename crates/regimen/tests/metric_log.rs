@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
 use regimen::data::Rank;
-use regimen::log::{Existing, Failure, MetricLog, MetricSink, Record};
+use regimen::log::{ExistingFile, MetricLog, MetricSink, OnFailure, Record};
 use regimen::metric::Key;
 use regimen::run::{Evaluate, Report, Train};
 use regimen::saved::StateDict;
@@ -180,13 +180,13 @@ fn a_file_of_an_earlier_run_is_never_lost() {
         found.sort();
         assert_eq!(found, expected);
     };
-    let log = |existing: Existing| MetricLog::csv(&path).every(Every::epochs(1)).existing(existing);
-    fit(log(Existing::Rename), 1).unwrap();
+    let log = |existing: ExistingFile| MetricLog::csv(&path).every(Every::epochs(1)).existing(existing);
+    fit(log(ExistingFile::Rename), 1).unwrap();
     let first = text(&path);
     names(&["metrics.csv"]);
-    fit(log(Existing::Rename), 2).unwrap();
+    fit(log(ExistingFile::Rename), 2).unwrap();
     let second = text(&path);
-    fit(log(Existing::Rename), 1).unwrap();
+    fit(log(ExistingFile::Rename), 1).unwrap();
     names(&["metrics.csv", "metrics.csv.1", "metrics.csv.2"]);
     assert_eq!(
         (text(folder.path().join("metrics.csv.1")), text(folder.path().join("metrics.csv.2"))),
@@ -194,15 +194,15 @@ fn a_file_of_an_earlier_run_is_never_lost() {
     );
 
     fs::write(&path, &first).unwrap();
-    fit(log(Existing::Append), 1).unwrap();
+    fit(log(ExistingFile::Append), 1).unwrap();
     let rows = first.strip_prefix("step,phase,name,value,epoch\n").unwrap();
     assert_eq!(text(&path), format!("{first}{rows}"));
 
-    fit(log(Existing::Overwrite), 1).unwrap();
+    fit(log(ExistingFile::Overwrite), 1).unwrap();
     assert_eq!(text(&path), first);
 
     fs::write(&path, "time,loss\n1,2\n").unwrap();
-    let error = fit(log(Existing::Append), 1).map_err(|error| format!("{error:#}")).unwrap_err();
+    let error = fit(log(ExistingFile::Append), 1).unwrap_err().to_string();
     assert!(
         error.contains("it does not begin with `step,phase,name,value,epoch`; log to another path"),
         "{error}"
@@ -357,7 +357,7 @@ fn a_full_disk_is_told_once_where_the_run_is_to_go_on() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let notices = Arc::clone(&told);
     let mut unit = Unit;
-    let log = MetricLog::csv(&full).every(Every::steps(1)).on_failure(Failure::Notice);
+    let log = MetricLog::csv(&full).every(Every::steps(1)).on_failure(OnFailure::Notice);
     let mut run =
         Run::new(&mut unit).callback(log).on(Event::Notice, move |state: &mut State, _: &mut Unit| {
             notices.lock().unwrap().extend(state.notices().iter().cloned());

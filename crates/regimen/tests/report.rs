@@ -53,7 +53,10 @@ fn process(disk: &SimDisk, rules: &Rules, losses: &[f64]) -> Report {
     let mut unit = Unit { steps: 0 };
     let mut saver = Checkpointer::new("/run").store(Arc::new(disk.clone()));
     if let Some(goal) = rules.keep_best {
-        saver = saver.keep_best(1, LOSS, goal);
+        saver = match goal {
+            Goal::Min => saver.keep_min(1, LOSS),
+            Goal::Max => saver.keep_max(1, LOSS),
+        };
     }
     let mut run = Run::new(&mut unit).saver(saver);
     if let Some(stopping) = &rules.stopping {
@@ -143,12 +146,12 @@ impl EvalUnit for Falling<'_> {
 }
 
 #[test]
-fn without_a_rule_the_best_of_the_call_is_found_by_a_goal() {
+fn without_a_rule_the_smallest_and_the_largest_of_the_call_are_found() {
     let check = |losses: &[f64], min: Option<u64>, max: Option<u64>| {
         let mut unit = Falling(losses.iter());
         let report = fit(&mut unit, &[1], &[1], Fit::epochs(4)).unwrap();
-        let epoch = |goal| report.best_of_call(LOSS, goal).map(|epoch| epoch.epoch);
-        assert_eq!((epoch(Goal::Min), epoch(Goal::Max)), (min, max), "{losses:?}");
+        let found = [report.min_of_call(LOSS), report.max_of_call(LOSS)];
+        assert_eq!(found.map(|epoch| epoch.map(|epoch| epoch.epoch)), [min, max], "{losses:?}");
         assert_eq!(report.best(LOSS), None);
     };
     check(&[2.0, 1.0, 4.0, 3.0], Some(2), Some(3));

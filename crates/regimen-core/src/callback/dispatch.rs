@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Event, Events};
+use super::{Event, Events, Ranks};
 use crate::error::guard::guard;
 use crate::error::{Chain, ErrorKind};
 use crate::saved::StateDict;
@@ -18,6 +18,7 @@ pub(crate) struct Callbacks<'a, U: ?Sized> {
 struct Seat<'a, U: ?Sized> {
     callback: Box<dyn Callback<U> + 'a>,
     events: Events,
+    ranks: Ranks,
     /// Unique in the run.
     name: String,
 }
@@ -28,7 +29,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
     }
 
     pub(crate) fn add(&mut self, callback: Box<dyn Callback<U> + 'a>) {
-        let events = callback.events();
+        let (events, ranks) = (callback.events(), callback.ranks());
         let name = callback.name().into_owned();
         let same = |seat: &&Seat<'_, U>| seat.callback.name() == name;
         let name = match self.seats.iter().filter(same).count() {
@@ -38,7 +39,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         self.any = self.any | events;
         let before = |seat: &Seat<'_, U>| callback.writes_down() || !seat.callback.writes_down();
         let at = self.seats.partition_point(before);
-        self.seats.insert(at, Seat { callback, events, name });
+        self.seats.insert(at, Seat { callback, events, ranks, name });
     }
 
     /// Sends `event` to those who listen, in order, up to the first that fails. The end of a step or an
@@ -53,7 +54,8 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             // One guard around all of them: `next` says whose panic it was.
             let result = guard(|| {
                 for seat in &mut self.seats[next..] {
-                    if seat.events.contains(event) && (failure.is_none() || event.ends_step_or_epoch()) {
+                    let hears = seat.events.contains(event) && seat.ranks.contain(state.rank());
+                    if hears && (failure.is_none() || event.ends_step_or_epoch()) {
                         seat.callback.on_event(event, state, unit)?;
                         state.check_logged()?;
                     }
@@ -78,7 +80,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
 
     /// Sends `error` to everyone; what panics meanwhile is kept in it.
     pub(crate) fn send_error(&mut self, state: &State, unit: &mut U, error: &mut Error) {
-        for seat in &mut self.seats {
+        for seat in self.seats.iter_mut().filter(|seat| seat.ranks.contain(state.rank())) {
             let told = guard(|| {
                 seat.callback.on_error(state, unit, error);
                 Ok(())
@@ -89,14 +91,15 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         }
     }
 
-    /// Calls `f` for everyone, when a call that ends with the event `end` is over.
+    /// Calls `f` for everyone who is sent events, when a call that ends with the event `end` is over.
     pub(crate) fn each(
         &mut self,
         state: &State,
         end: Event,
         mut f: impl FnMut(&mut dyn Callback<U>),
     ) -> Result<(), Error> {
-        for Seat { callback, name, .. } in &mut self.seats {
+        let here = |seat: &&mut Seat<'a, U>| seat.ranks.contain(state.rank());
+        for Seat { callback, name, .. } in self.seats.iter_mut().filter(here) {
             let called = guard(|| {
                 f(&mut **callback);
                 Ok(())

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::BitOr;
 
+use super::Every;
 use crate::state::Phase;
 
 macro_rules! events {
@@ -56,10 +57,11 @@ events! {
 }
 
 impl Event {
-    /// This event whenever the counter it belongs to is a multiple of `n`: completed steps for
-    /// fetches and steps, completed epochs for all others. Zero is an error when the run starts.
-    pub const fn every(self, n: u64) -> Trigger {
-        Trigger { event: self, every: n }
+    /// This event at a cadence of its phase, or of the training for cycles and notices. At the end of a
+    /// step or an epoch it is [due](crate::State::is_due) there; at any other event whenever one of the
+    /// counts is a multiple. A cadence that cannot be meant is an error when the run starts.
+    pub const fn every(self, every: Every) -> Trigger {
+        Trigger { event: self, every: Some(every) }
     }
 
     /// The phase it belongs to; none for cycles and notices.
@@ -91,25 +93,6 @@ impl Event {
             PredictEpochEnd,
         ]);
         ENDS.contains(self)
-    }
-
-    pub(crate) const fn counts_steps(self) -> bool {
-        use Event::*;
-        const STEPS: Events = Events::of(&[
-            TrainFetchStart,
-            TrainFetchEnd,
-            TrainStepStart,
-            TrainStepEnd,
-            EvalFetchStart,
-            EvalFetchEnd,
-            EvalStepStart,
-            EvalStepEnd,
-            PredictFetchStart,
-            PredictFetchEnd,
-            PredictStepStart,
-            PredictStepEnd,
-        ]);
-        STEPS.contains(self)
     }
 }
 
@@ -174,15 +157,15 @@ impl<E: Into<Events>> BitOr<E> for Event {
     }
 }
 
-/// An event, or every n-th of it: what a closure given to [`Run::on`](crate::Run::on) listens to.
+/// An event, or an event at a cadence: what a closure given to [`Run::on`](crate::Run::on) listens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trigger {
     pub(crate) event: Event,
-    pub(crate) every: u64,
+    pub(crate) every: Option<Every>,
 }
 
 impl From<Event> for Trigger {
     fn from(event: Event) -> Trigger {
-        event.every(1)
+        Trigger { event, every: None }
     }
 }

@@ -1,8 +1,10 @@
 //! Metrics: typed keys, and what was logged under them by epoch.
 
 mod best;
+mod improvement;
 
-pub use best::{Best, Goal};
+pub use best::Best;
+pub use improvement::{Goal, Improvement};
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
@@ -160,6 +162,14 @@ impl Metric {
     /// logged: at the end of an epoch, what was measured in it and not before.
     pub fn in_epoch(&self, n: u64) -> Option<f64> {
         self.epoch.filter(|_| self.ended_in == n)
+    }
+
+    /// The value logged last, if that was in the `n`-th step of the phase, from 1: at the end of a step,
+    /// what was measured in it and not before.
+    pub fn in_step(&self, n: u64) -> Option<f64> {
+        // What is logged during a step is logged when it is not counted yet.
+        let in_step = (n.saturating_sub(1)..=n).contains(&self.tally.logged_at);
+        (in_step && self.tally.weight > 0.0).then_some(self.tally.last)
     }
 
     fn new(key: Key) -> Self {

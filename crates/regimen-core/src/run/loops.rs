@@ -260,14 +260,13 @@ where
     let active = run.state.active_phase_mut();
     active.progress.count_step(fetched.samples);
     active.position = fetched.position;
-    let (after, last) = (active.progress, active.last_in_epoch);
     if let Some(every) = eval_every {
         // Where the end of the epoch brings an evaluation too, there is one, and it comes then.
-        let epoch_end = Progress { epochs: after.epochs + 1, ..after };
-        run.state.eval_due |=
-            every.due_after_step(before, after) && !(last && every.due_after_epoch(epoch_end));
+        run.state.eval_due |= run.state.is_due(every) && !run.state.is_due_at_epoch_end(every);
     }
-    let told = fire(run, P::EVENTS.step_end).and_then(|()| tell_notices(run));
+    let told = fire(run, P::EVENTS.step_end);
+    run.state.active_phase_mut().told = run.state.progress();
+    let told = told.and_then(|()| tell_notices(run));
     first(result, told)
 }
 
@@ -321,7 +320,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
             if run.state.cycle == Cycle::Open {
                 run.state.cycle = Cycle::Trained;
             }
-            run.state.eval_due |= eval_every.is_some_and(|every| every.due_after_epoch(progress));
+            run.state.eval_due |= eval_every.is_some_and(|every| run.state.is_due(every));
         }
         Phase::Eval => run.state.eval_due &= run.state.entry_point() != EntryPoint::Fit,
         Phase::Predict => {}
@@ -329,7 +328,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
     let hook = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
     if let (Phase::Train, Some(every)) = (P::PHASE, eval_every) {
         // The hook may have made the last update of the epoch.
-        run.state.eval_due |= every.due_after_step(progress, run.state.train_progress());
+        run.state.eval_due |= run.state.is_due(every);
     }
     run.state.active_phase_mut().metrics.end_epoch(progress.epochs);
     // What the callbacks log still belongs to the epoch, which is counted: they are told of it also
@@ -339,7 +338,9 @@ fn complete<U: ?Sized, P: Pass<U>>(
     let values = metrics.of_epoch(progress.epochs);
     metrics.begin_epoch();
     run.record_epoch(P::PHASE, progress.epochs, values);
-    first(told, save(run, P::EVENTS.epoch_end))
+    let told = first(told, save(run, P::EVENTS.epoch_end));
+    run.state.active_phase_mut().told = run.state.progress();
+    told
 }
 
 /// Sends an event to the callbacks in order, up to the first that fails, and then to the saver. The end

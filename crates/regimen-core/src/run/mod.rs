@@ -133,14 +133,14 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self
     }
 
-    /// Adds a closure as a callback: it is called at an event, or at every n-th of it, and
+    /// Adds a closure as a callback: it is called at an event, or at an event at a cadence, and
     /// returns nothing or a `Result<(), BoxError>`.
     ///
     /// ```
-    /// # use regimen_core::callback::Event;
+    /// # use regimen_core::callback::{Event, Every};
     /// # use regimen_core::{Run, State};
     /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
-    /// run.on(Event::TrainStepEnd.every(100), |state: &mut State, _: &mut U| {
+    /// run.on(Event::TrainStepEnd.every(Every::steps(100)), |state: &mut State, _: &mut U| {
     ///     if 10_000 <= state.train_progress().steps { state.pause("that is enough") }
     /// })
     /// # }
@@ -151,9 +151,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         call: impl FnMut(&mut State, &mut U) -> R + Send + 'a,
     ) -> Self {
         let trigger = trigger.into();
-        if trigger.every == 0 {
-            let event = trigger.event;
-            self.refuse(format!("`on` {event}: a cadence of 0 is never due; give 1 or more"));
+        let checked = trigger.every.map_or(Ok(()), |every| every.check(&format!("`on` {}", trigger.event)));
+        if let Err(error) = checked {
+            self.refuse(error.to_string());
         }
         self.callbacks.add(Box::new(On::new(trigger, call)));
         self

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 
-use crate::metric::{Best, Goal, Key};
+use crate::metric::{Best, Improvement, Key};
 use crate::state::{Phase, Progress};
 use crate::text::{Count, Short};
 
@@ -83,24 +83,33 @@ impl Report {
     /// The best value of `key` over the run and its restarts, with its epoch, step and checkpoint.
     ///
     /// A key does not say which of its values are better: a rule of the run does, such as
-    /// `EarlyStopping` or `Checkpointer::keep_best`. None where no rule judges this metric, or has
+    /// `EarlyStopping` or `Checkpointer::keep_min`. None where no rule judges this metric, or has
     /// seen a value of it, and where two rules want the opposite. Without a rule ask
-    /// [`best_of_call`](Report::best_of_call).
+    /// [`min_of_call`](Report::min_of_call) or [`max_of_call`](Report::max_of_call).
     pub fn best(&self, key: impl Borrow<Key>) -> Option<&Best> {
         let mut of_key = self.bests.iter().filter(|best| best.key.name() == key.borrow().name());
         of_key.next().filter(|_| of_key.next().is_none())
     }
 
-    /// The epoch of this call with the best value of `key`, the first of equal ones. What was measured
-    /// before a pause or a restart is not looked at. NaN is never the best.
-    pub fn best_of_call(&self, key: impl Borrow<Key>, goal: Goal) -> Option<&EpochMetrics> {
-        let key = key.borrow();
-        let measured = self.epochs.iter().filter_map(|epoch| Some((epoch, epoch.metric(key)?)));
-        let mut measured = measured.filter(|(_, value)| !value.is_nan());
-        let first = measured.next()?;
-        let better =
-            |best: (_, f64), next: (_, f64)| if goal.is_better(next.1, best.1) { next } else { best };
-        Some(measured.fold(first, better).0)
+    /// The epoch of this call with the smallest value of `key`, the first of equal ones. What was measured
+    /// before a pause or a restart is not looked at. NaN is never the smallest.
+    pub fn min_of_call(&self, key: impl Borrow<Key>) -> Option<&EpochMetrics> {
+        self.best_of_call(key.borrow(), Improvement::min())
+    }
+
+    /// The same with the largest value.
+    pub fn max_of_call(&self, key: impl Borrow<Key>) -> Option<&EpochMetrics> {
+        self.best_of_call(key.borrow(), Improvement::max())
+    }
+
+    fn best_of_call(&self, key: &Key, improvement: Improvement) -> Option<&EpochMetrics> {
+        let mut best = None;
+        for (epoch, value) in self.epochs.iter().filter_map(|epoch| Some((epoch, epoch.metric(key)?))) {
+            if improvement.is_better(value, best.map(|(_, value)| value)) {
+                best = Some((epoch, value));
+            }
+        }
+        best.map(|(epoch, _)| epoch)
     }
 
     /// Adds the best that a rule knows, for [`sum_up`](crate::Callback::sum_up). Of two about one

@@ -276,6 +276,33 @@ impl State {
         self.last_in_epoch() || self.watched.iter().any(wanted)
     }
 
+    /// Whether `every` is due, asked at the end of a step or an epoch of the active phase: whether one
+    /// of its counts became a multiple, or passed one, since the step or the epoch before. At every
+    /// other event it is false, but for updates that were counted since.
+    ///
+    /// It is a pure function of counts that are saved, so a restarted run has the same answers.
+    ///
+    /// ```
+    /// # use regimen_core::callback::{Event, Every};
+    /// # use regimen_core::{Run, State};
+    /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
+    /// run.on(Event::TrainStepEnd, |state: &mut State, _: &mut U| {
+    ///     if state.is_due(Every::updates(100)) { state.notify("100 updates more") }
+    /// })
+    /// # }
+    /// ```
+    pub fn is_due(&self, every: Every) -> bool {
+        let PhaseState { told, progress, .. } = *self.phase_state(self.phase);
+        every.is_due(told, progress)
+    }
+
+    /// Whether the end of the epoch comes next and `every` is due there: what wants one look where two
+    /// of its cadences meet takes that one.
+    pub fn is_due_at_epoch_end(&self, every: Every) -> bool {
+        let PhaseState { progress, last_in_epoch, .. } = *self.phase_state(self.phase);
+        last_in_epoch && every.is_due(progress, Progress { epochs: progress.epochs + 1, ..progress })
+    }
+
     /// Whether an evaluation of `fit` is due, or half done.
     pub fn eval_is_due(&self) -> bool {
         self.eval_due

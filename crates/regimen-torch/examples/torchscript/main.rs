@@ -23,7 +23,6 @@ use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
 use regimen::auto_unit::EVAL_LOSS;
 use regimen::run::{Ended, Predict};
-use regimen::metric::Goal;
 use regimen::saved::Stateful;
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
@@ -85,7 +84,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
             Checkpointer::new(out)
                 .every(Every::steps(100))
                 .keep_last(2)
-                .keep_best(1, EVAL_LOSS, Goal::Min)
+                .keep_min(1, EVAL_LOSS)
                 // Another number of threads sums in another order: a resume says so.
                 .hyper_parameter("threads", tch::get_num_threads()),
         );

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
-use regimen::checkpoint::{Checkpointer, Goal, SimDisk, Store};
+use regimen::checkpoint::{Checkpointer, SimDisk, Store};
 use regimen::run::{Train, Which};
 use regimen::saved::{AppState, Parts, StateDict, Stateful};
 use regimen::unit::TrainUnit;
@@ -25,7 +25,7 @@ fn four() -> SimDisk {
 }
 
 fn best(disk: &SimDisk) -> Checkpointer {
-    saver(disk).every(Every::epochs(1)).keep_best(1, EVAL_LOSS, Goal::Min)
+    saver(disk).every(Every::epochs(1)).keep_min(1, EVAL_LOSS)
 }
 
 /// Flips a bit in the middle of a file.

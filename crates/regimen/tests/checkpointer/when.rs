@@ -1,7 +1,7 @@
 //! When it saves, and what it keeps.
 
 use regimen::callback::Every;
-use regimen::checkpoint::{Checkpoint, Checkpointer, Goal, SimDisk};
+use regimen::checkpoint::{Checkpoint, Checkpointer, SimDisk};
 use regimen::run::Evaluate;
 use regimen::{Fit, Run, State};
 
@@ -137,18 +137,18 @@ fn check_kept(losses: &[f64], saver: impl FnOnce(Checkpointer) -> Checkpointer, 
 
 #[test]
 fn the_best_are_those_of_the_evaluation_just_done() {
-    let best = |n, goal| move |saver: Checkpointer| saver.keep_best(n, EVAL_LOSS, goal);
-    check_kept(&[3.0, 1.0, 2.0, 5.0, 0.5], best(2, Goal::Min), "25 10");
-    check_kept(&[3.0, 1.0, 2.0, 5.0], best(2, Goal::Max), "20 5");
+    let min = |n| move |saver: Checkpointer| saver.keep_min(n, EVAL_LOSS);
+    check_kept(&[3.0, 1.0, 2.0, 5.0, 0.5], min(2), "25 10");
+    check_kept(&[3.0, 1.0, 2.0, 5.0], |saver| saver.keep_max(2, EVAL_LOSS), "20 5");
     // A perfect loss is a value, equal ones keep the earlier, and what is no number is no best.
-    check_kept(&[1.0, 0.0, 2.0], best(1, Goal::Min), "15 10");
-    check_kept(&[1.0, 1.0, 1.0], best(1, Goal::Min), "15 5");
-    check_kept(&[1.0, f64::NAN, f64::NEG_INFINITY, 2.0], best(1, Goal::Min), "20 5");
+    check_kept(&[1.0, 0.0, 2.0], min(1), "15 10");
+    check_kept(&[1.0, 1.0, 1.0], min(1), "15 5");
+    check_kept(&[1.0, f64::NAN, f64::NEG_INFINITY, 2.0], min(1), "20 5");
     // What was measured in an earlier evaluation is not what was measured in this one.
-    check_kept(&[2.0, 1.0, NOTHING, 3.0], best(2, Goal::Min), "20 10 5");
-    let both = |saver: Checkpointer| saver.every(Every::steps(1)).keep_best(1, EVAL_LOSS, Goal::Max);
+    check_kept(&[2.0, 1.0, NOTHING, 3.0], min(2), "20 10 5");
+    let both = |saver: Checkpointer| saver.every(Every::steps(1)).keep_max(1, EVAL_LOSS);
     check_kept(&[1.0, 3.0, 2.0], both, "15 10");
-    let trained = |saver: Checkpointer| saver.keep_best(1, TRAIN_LOSS, Goal::Max);
+    let trained = |saver: Checkpointer| saver.keep_max(1, TRAIN_LOSS);
     check_kept(&[1.0, 3.0, 2.0], trained, "15 5");
 }
 
@@ -173,11 +173,7 @@ fn the_last_and_every_kth_are_kept_as_asked() {
     check_kept(&[1.0; 5], each, "25 20 15 10 5");
     check_kept(&[1.0; 5], |saver| each(saver).keep_last(2), "25 20");
     check_kept(&[1.0; 5], |saver| each(saver).keep_every_steps(10), "25 20 10");
-    check_kept(
-        &[2.0, 1.0, 3.0, 4.0, 5.0],
-        |saver| each(saver).keep_last(1).keep_best(1, EVAL_LOSS, Goal::Min),
-        "25 10",
-    );
+    check_kept(&[2.0, 1.0, 3.0, 4.0, 5.0], |saver| each(saver).keep_last(1).keep_min(1, EVAL_LOSS), "25 10");
 }
 
 #[test]
@@ -200,7 +196,7 @@ fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
     check(|saver| saver.every_evaluations(0), "`Checkpointer::every_evaluations`: 0");
     check(|saver| saver.every_seconds(0), "`Checkpointer::every_seconds`: 0");
     check(|saver| saver.keep_last(0), "`Checkpointer::keep_last`");
-    check(|saver| saver.keep_best(0, EVAL_LOSS, Goal::Min), "`Checkpointer::keep_best`");
+    check(|saver| saver.keep_min(0, EVAL_LOSS), "`Checkpointer::keep_min`");
     check(|saver| saver.keep_every_steps(0), "`Checkpointer::keep_every_steps`");
-    check(|saver| saver.restore_best_at_end(), "needs `keep_best`");
+    check(|saver| saver.restore_best_at_end(), "needs `keep_min` or `keep_max`");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::Checkpointer;
 use regimen::data::Rank;
-use regimen::log::{Existing, MetricLog};
+use regimen::log::{ExistingFile, MetricLog};
 use regimen::run::{Ended, Evaluate, Predict, Train};
 use regimen::unit::PredictUnit;
 use regimen::{BoxError, Error, Run, State};
@@ -26,7 +26,7 @@ impl PredictUnit for Walk {
 const TRAIN: [u64; 9] = [1; 9];
 
 /// A run in `dir` whose log is in it as well.
-fn run<'a>(dir: &Path, existing: Existing, unit: &'a mut Walk) -> Run<'a, Walk> {
+fn run<'a>(dir: &Path, existing: ExistingFile, unit: &'a mut Walk) -> Run<'a, Walk> {
     let log = MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1)).existing(existing);
     Run::new(unit).callback(log).saver(Checkpointer::new(dir).every(Every::steps(3)))
 }
@@ -57,9 +57,9 @@ fn files(dir: &Path) -> Vec<(String, String)> {
 #[test]
 fn a_second_run_is_refused_before_it_touches_a_file_and_the_first_goes_on_and_restarts() {
     let alone = tempfile::tempdir().unwrap();
-    run(alone.path(), Existing::Rename, &mut Walk::new()).train(&TRAIN, Train::steps(9)).unwrap();
+    run(alone.path(), ExistingFile::Rename, &mut Walk::new()).train(&TRAIN, Train::steps(9)).unwrap();
 
-    for existing in [Existing::Rename, Existing::Append, Existing::Overwrite] {
+    for existing in [ExistingFile::Rename, ExistingFile::Append, ExistingFile::Overwrite] {
         for call in CALLS {
             let dir = tempfile::tempdir().unwrap();
             let in_first = dir.path().to_owned();
@@ -75,7 +75,8 @@ fn a_second_run_is_refused_before_it_touches_a_file_and_the_first_goes_on_and_re
                 assert_eq!(files(&in_first), before);
             };
             let mut first = Walk::new();
-            let mut first = run(dir.path(), existing, &mut first).on(Event::TrainStepEnd.every(5), disturb);
+            let mut first =
+                run(dir.path(), existing, &mut first).on(Event::TrainStepEnd.every(Every::steps(5)), disturb);
             assert_eq!(first.train(&TRAIN, Train::steps(7)).unwrap().ended, Ended::Complete);
             drop(first);
 

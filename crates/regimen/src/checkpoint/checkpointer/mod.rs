@@ -11,7 +11,6 @@ mod when;
 
 pub use saves::Saves;
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
@@ -52,7 +51,7 @@ use super::{Checkpoint, Goal, Keep, Lock, Snapshot, Store};
 /// another run's checkpoints is refused.
 ///
 /// ```no_run
-/// use regimen::checkpoint::{Checkpointer, Goal};
+/// use regimen::checkpoint::Checkpointer;
 /// use regimen::saved::AppState;
 /// use regimen::{BoxError, Run};
 /// use regimen::auto_unit::EVAL_LOSS;
@@ -64,7 +63,7 @@ use super::{Checkpoint, Goal, Keep, Lock, Snapshot, Store};
 ///     let saver = Checkpointer::new("runs/digits")
 ///         .every(Every::steps(500))
 ///         .keep_last(3)
-///         .keep_best(1, EVAL_LOSS, Goal::Min);
+///         .keep_min(1, EVAL_LOSS);
 ///     let mut run = Run::new(unit).saver(saver);
 ///     run.restore_latest()?;
 ///     Ok(run.train(data, Train::epochs(10))?)
@@ -176,17 +175,26 @@ impl Checkpointer {
         self
     }
 
-    /// Keeps the `n` with the best values of `metric`, and the newest; saves after every epoch of
+    /// Keeps the `n` with the smallest values of `metric`, and the newest; saves after every epoch of
     /// training or evaluation in which it is measured.
     ///
     /// What counts is the value over the epoch that has just ended. Of equal values the earlier is
     /// the better; one that is not finite is never among the best. The metric of the last call is
     /// the one that "best" refers to in a restore.
-    pub fn keep_best(mut self, n: usize, metric: impl Borrow<Key>, goal: Goal) -> Self {
-        let metric = metric.borrow();
-        self.refuse_zero(n as u64, "`Checkpointer::keep_best`: 0 keeps none; give 1 or more");
+    pub fn keep_min(mut self, n: usize, metric: Key) -> Self {
+        self.refuse_zero(n as u64, "`Checkpointer::keep_min`: 0 keeps none; give 1 or more");
+        self.keep_best(n, metric, Goal::Min)
+    }
+
+    /// The same with the largest values of `metric`.
+    pub fn keep_max(mut self, n: usize, metric: Key) -> Self {
+        self.refuse_zero(n as u64, "`Checkpointer::keep_max`: 0 keeps none; give 1 or more");
+        self.keep_best(n, metric, Goal::Max)
+    }
+
+    fn keep_best(mut self, n: usize, metric: Key, goal: Goal) -> Self {
         self.keep = self.keep.best(n, metric.name(), goal);
-        self.best = Some((metric.clone(), goal));
+        self.best = Some((metric, goal));
         self
     }
 
@@ -199,7 +207,8 @@ impl Checkpointer {
 
     /// Puts the unit's parts of the best checkpoint back when a training is over: complete, or
     /// finished by a rule such as early stopping, but not when it is paused. Progress and callbacks
-    /// stay; the newest checkpoint is still that of the end, and no pass by hand is saved over it. Needs [`keep_best`](Checkpointer::keep_best).
+    /// stay; the newest checkpoint is still that of the end, and no pass by hand is saved over it. Needs
+    /// [`keep_min`](Checkpointer::keep_min) or [`keep_max`](Checkpointer::keep_max).
     pub fn restore_best_at_end(mut self) -> Self {
         self.restores_best = true;
         self

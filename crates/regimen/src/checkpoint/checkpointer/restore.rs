@@ -92,7 +92,7 @@ fn find(saver: &Checkpointer, which: &Which) -> Result<Option<Found>, BoxError> 
         Which::Latest => there(saver.checkpoints(), Wanted::Newest),
         Which::Best => match &saver.best {
             Some((key, goal)) => there(saver.checkpoints(), Wanted::Best(key.name(), *goal)),
-            None => Err("the best by what? say it with `Checkpointer::keep_best`".into()),
+            None => Err("the best by what? say it with `Checkpointer::keep_min` or `keep_max`".into()),
         },
         Which::Step(step) => match there(saver.checkpoints(), Wanted::Step(*step))? {
             None => Err(format!("`{}` has no checkpoint of step {step}", saver.dir.display()).into()),

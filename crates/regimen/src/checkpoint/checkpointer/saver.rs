@@ -125,7 +125,7 @@ impl Checkpointer {
             self.infinite = Some(Arc::new(infinite(&snapshot)));
             self.spent = Some(Arc::new(snapshot));
         }
-        self.when.begin(moment.state().train_progress());
+        self.when.begin();
         self.report(moment)
     }
 
@@ -148,7 +148,10 @@ impl Checkpointer {
             return Err(mistake.into());
         }
         if self.restores_best && self.best.is_none() {
-            return Err("`Checkpointer::restore_best_at_end` needs `keep_best`, which says by what".into());
+            return Err(
+                "`Checkpointer::restore_best_at_end` needs `keep_min` or `keep_max`, which say by what"
+                    .into(),
+            );
         }
         Ok(self.when.check()?)
     }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use regimen_core::callback::{Event, Every};
-use regimen_core::state::Progress;
 use regimen_core::{Error, State};
 
 /// The cadences of a checkpointer, and what it takes to know that one is due.
@@ -14,8 +13,6 @@ pub(crate) struct When {
     pub(crate) evaluations: Option<u64>,
     /// After the first step that ends so many seconds after the last save.
     pub(crate) seconds: Option<u64>,
-    /// Training as it was after the last step.
-    seen: Progress,
     /// When the last save was due, or the training began.
     last: Option<Instant>,
     /// A save is due, and waits for the end of the epoch or the evaluation that is due as well.
@@ -24,14 +21,7 @@ pub(crate) struct When {
 
 impl When {
     pub(crate) fn never() -> Self {
-        When {
-            every: Every::NEVER,
-            evaluations: None,
-            seconds: None,
-            seen: Progress::default(),
-            last: None,
-            waiting: false,
-        }
+        When { every: Every::NEVER, evaluations: None, seconds: None, last: None, waiting: false }
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -45,24 +35,16 @@ impl When {
     }
 
     /// A training begins, or goes on.
-    pub(crate) fn begin(&mut self, training: Progress) {
-        (self.seen, self.last, self.waiting) = (training, Some(Instant::now()), false);
+    pub(crate) fn begin(&mut self) {
+        (self.last, self.waiting) = (Some(Instant::now()), false);
     }
 
     /// Whether to save now, at `event` of a training. `wanted` says that a save is due whatever
     /// the cadences are.
     pub(crate) fn is_due(&mut self, event: Event, state: &State, wanted: bool) -> bool {
-        let training = state.train_progress();
         let due = match event {
-            Event::TrainStepEnd => {
-                let before = std::mem::replace(&mut self.seen, training);
-                self.every.due_after_step(before, training) || self.seconds_are_over()
-            }
-            Event::TrainEpochEnd => {
-                // The end of an epoch may bring its last update.
-                let before = std::mem::replace(&mut self.seen, training);
-                self.every.due_after_epoch(training) || self.every.due_after_step(before, training)
-            }
+            Event::TrainStepEnd => state.is_due(self.every) || self.seconds_are_over(),
+            Event::TrainEpochEnd => state.is_due(self.every),
             // One that is paused ends as well, and is not counted.
             Event::EvalEnd if !state.eval_is_due() => {
                 self.evaluations.is_some_and(|n| state.eval_progress().epochs.is_multiple_of(n))
