@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use regimen::checkpoint::safetensors::{load_file, write};
+use regimen::checkpoint::safetensors::{encode, load_file};
 use regimen_core::engine::{Engine, Mode};
 use regimen_torch::tch::nn::{Module, ModuleT, RNN, RNNConfig, self};
 use regimen_torch::tch::{Device, Tensor, no_grad, set_num_threads};

@@ -15,6 +15,19 @@ pub(crate) struct Callbacks<'a, U: ?Sized> {
     any: Events,
 }
 
+/// The saved states of callbacks, whatever unit they are of.
+pub(crate) trait CallbackStates {
+    /// The state of every callback that has one, under its name.
+    fn state_dict(&mut self) -> Result<StateDict, BoxError>;
+
+    /// Says whether [`load_state_dict`](CallbackStates::load_state_dict) would accept `all`.
+    fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError>;
+
+    /// Puts back what was saved. Returns a notice for each callback without saved state, and for each
+    /// saved state without a callback.
+    fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError>;
+}
+
 struct Seat<'a, U: ?Sized> {
     callback: Box<dyn Callback<U> + 'a>,
     events: Events,
@@ -106,29 +119,6 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         Ok(())
     }
 
-    /// The state of every callback that has one, under its name.
-    pub(crate) fn state_dict(&mut self) -> Result<StateDict, BoxError> {
-        let mut all = StateDict::new();
-        for Seat { callback, name, .. } in &mut self.seats {
-            let Some(part) = callback.stateful() else { continue };
-            let dict = part.state_dict().map_err(|cause| format!("callback {name}: {cause}"))?;
-            all.insert(format!("{name}.saved"), 1_u8)?;
-            all.insert_all(&format!("{name}.state"), dict)?;
-        }
-        Ok(all)
-    }
-
-    /// Says whether [`load_state_dict`](Self::load_state_dict) would accept `all`.
-    pub(crate) fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError> {
-        self.each_saved(all, |part, dict| part.check_state_dict(dict)).map(drop)
-    }
-
-    /// Puts back what was saved. Returns what is worth telling: callbacks without saved state,
-    /// and saved state without a callback.
-    pub(crate) fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError> {
-        self.each_saved(all, |part, dict| part.load_state_dict(dict))
-    }
-
     fn each_saved(
         &mut self,
         all: &StateDict,
@@ -151,6 +141,27 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             format!("the state saved of callback {name} is not used: no such callback is registered")
         }));
         Ok(notices)
+    }
+}
+
+impl<U: ?Sized> CallbackStates for Callbacks<'_, U> {
+    fn state_dict(&mut self) -> Result<StateDict, BoxError> {
+        let mut all = StateDict::new();
+        for Seat { callback, name, .. } in &mut self.seats {
+            let Some(part) = callback.stateful() else { continue };
+            let dict = part.state_dict().map_err(|cause| format!("callback {name}: {cause}"))?;
+            all.insert(format!("{name}.saved"), 1_u8)?;
+            all.insert_all(&format!("{name}.state"), dict)?;
+        }
+        Ok(all)
+    }
+
+    fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError> {
+        self.each_saved(all, |part, dict| part.check_state_dict(dict)).map(drop)
+    }
+
+    fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError> {
+        self.each_saved(all, |part, dict| part.load_state_dict(dict))
     }
 }
 

@@ -112,6 +112,11 @@ impl<T: Element> Stateful for Vec<T> {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `AppState`, so it cannot be saved or restored",
+    note = "derive it with `#[derive(AppState)]` of `regimen::saved`, or list the parts in an `impl AppState`",
+    note = "a unit that is not `AppState` runs without a saver"
+)]
 pub trait AppState {
     /// Hands every part to `parts`, under a name of its own. The list must not depend on what
     /// the parts hold.

@@ -27,7 +27,7 @@ pub fn load_parts_from(
     path: impl Into<PathBuf>,
     unit: &mut (impl AppState + ?Sized),
     names: &[&str],
-) -> Result<Loaded, BoxError> {
+) -> Result<LoadReport, BoxError> {
     names.iter().fold(Load::from(path), |load, name| load.part(*name)).into_unit(unit)
 }
 
@@ -60,7 +60,7 @@ pub struct Load {
 
 /// What was taken from a checkpoint, and what was not. Arrays are named `part/array`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadReport {
     /// The checkpoint.
     pub from: PathBuf,
     /// Completed training steps at the time of the save.
@@ -102,10 +102,10 @@ impl Load {
     }
 
     /// Loads into `unit`. After an error the unit is as it was.
-    pub fn into_unit(self, unit: &mut (impl AppState + ?Sized)) -> Result<Loaded, BoxError> {
+    pub fn into_unit(self, unit: &mut (impl AppState + ?Sized)) -> Result<LoadReport, BoxError> {
         let (checkpoint, saved) = self.read()?;
         let from = checkpoint.path().to_owned();
-        let loaded = Loaded { from, step: checkpoint.manifest().step, ..Loaded::default() };
+        let loaded = LoadReport { from, step: checkpoint.manifest().step, ..LoadReport::default() };
         let mut taking = Taking { load: &self, saved, loaded, before: BTreeMap::new(), now: BTreeMap::new() };
         taking.look_at(unit)?;
         let Taking { loaded, before, now, .. } = taking;
@@ -132,7 +132,7 @@ impl Load {
             let saved = read(&checkpoint)?;
             return Ok((checkpoint, saved));
         }
-        let found = Checkpoints::in_dir(&self.path).first(Which::Newest, read)?;
+        let found = Checkpoints::in_dir(&self.path).load_with(Which::Latest, read)?;
         let found = found.ok_or_else(|| none_in(&self.path))?;
         Ok((found.checkpoint, found.content))
     }
@@ -152,7 +152,7 @@ fn none_in(path: &Path) -> String {
 struct Taking<'a> {
     load: &'a Load,
     saved: BTreeMap<String, StateDict>,
-    loaded: Loaded,
+    loaded: LoadReport,
     /// The parts to be changed, as they are.
     before: BTreeMap<String, StateDict>,
     /// The same parts, as they are to be.
@@ -199,7 +199,7 @@ impl Parts for Taking<'_> {
 impl Taking<'_> {
     /// What is `here`, with every array that has the same layout `there` taken from there.
     fn merge(&mut self, part: &str, here: &StateDict, there: &StateDict) -> Result<StateDict, BoxError> {
-        let Loaded { taken, missing, unknown, different, .. } = &mut self.loaded;
+        let LoadReport { taken, missing, unknown, different, .. } = &mut self.loaded;
         let mut merged = StateDict::new();
         for (name, array) in here.iter() {
             let full = format!("{part}/{name}");

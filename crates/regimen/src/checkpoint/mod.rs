@@ -49,15 +49,17 @@ mod format;
 mod load;
 mod store;
 
-pub use checkpointer::{Checkpointer, Saves};
+pub use checkpointer::{Checkpointer, SaveStats};
 pub use directory::{
-    Checkpoint, Checkpoints, Found, Keep, Listing, Lock, Removed, Skipped, Snapshot, Which, Writer,
+    Checkpoint, Checkpoints, Keep, Listing, LoadedCheckpoint, LockFile, PruneReport, SkippedCheckpoint,
+    Snapshot, Writer,
 };
 pub use error::CheckpointError;
-pub use format::{Manifest, Part, safetensors};
-pub use load::{Load, Loaded, load_parts_from};
+pub use format::{Manifest, PartFile, safetensors};
+pub use load::{Load, LoadReport, load_parts_from};
 pub use regimen_core::metric::Goal;
-pub use store::{Disk, Entry, NewFile, Opened, SimDisk, Store};
+pub use regimen_core::run::Which;
+pub use store::{Disk, NewFile, OpenFile, SimDisk, Store, StoreEntry};
 
 /// The program of the guide's page on stopping and going on is a test.
 #[cfg(doctest)]

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use regimen::checkpoint::{Lock, Writer};
+use regimen::checkpoint::{LockFile, Writer};
 
 /// Where the child process of a test is to write.
 const DIR: &str = "REGIMEN_TEST_LOCKED_DIR";
@@ -43,8 +43,8 @@ fn a_second_process_is_refused_and_told_which_the_first_is() {
 fn the_same_process_is_refused_too_until_the_first_writer_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let first = Writer::open(dir.path(), "run-1").unwrap();
-    let refusal = Lock::take(dir.path()).unwrap_err().to_string();
+    let refusal = LockFile::acquire(dir.path()).unwrap_err().to_string();
     assert!(refusal.contains(&format!("process {} on ", std::process::id())), "{refusal}");
     drop(first);
-    Lock::take(dir.path()).unwrap();
+    LockFile::acquire(dir.path()).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use regimen::checkpoint::{Checkpointer, Load, Loaded, load_parts_from};
+use regimen::checkpoint::{Checkpointer, Load, LoadReport, load_parts_from};
 use regimen::run::Train;
 use regimen::saved::{AppState, Array, StateDict, Stateful};
 use regimen::{BoxError, Run};
@@ -93,7 +93,7 @@ fn check(load: impl FnOnce(Load) -> Load, arrays: &[(&str, &[f32])], expected: R
     let before = unit.clone();
     match (load(Load::from(run)).into_unit(&mut unit), expected) {
         (Ok(loaded), Ok((taken, missing, unknown, different))) => {
-            let Loaded { taken: t, missing: m, unknown: u, different: d, .. } = loaded;
+            let LoadReport { taken: t, missing: m, unknown: u, different: d, .. } = loaded;
             assert_eq!(
                 (&*t, &*m, &*u, &*d),
                 (&*own(taken), &*own(missing), &*own(unknown), &*own(different))

@@ -6,35 +6,24 @@ use regimen_core::callback::{Event, Every};
 use regimen_core::state::Progress;
 use regimen_core::{Error, State};
 
-/// The cadences of a checkpointer, and what it takes to know that one is due.
+/// The cadences of a checkpointer.
 #[derive(Debug)]
-pub(crate) struct When {
-    pub(crate) every: Every,
+pub(super) struct Cadences {
+    pub(super) every: Every,
     /// After every n-th evaluation of a training.
-    pub(crate) evaluations: Option<u64>,
+    pub(super) evaluations: Option<u64>,
     /// After the first step that ends so many seconds after the last save.
-    pub(crate) seconds: Option<u64>,
-    /// Training as it was after the last step.
-    seen: Progress,
-    /// When the last save was due, or the training began.
-    last: Option<Instant>,
-    /// A save is due, and waits for the end of the epoch or the evaluation that is due as well.
-    waiting: bool,
+    pub(super) seconds: Option<u64>,
 }
 
-impl When {
-    pub(crate) fn never() -> Self {
-        When {
-            every: Every::NEVER,
-            evaluations: None,
-            seconds: None,
-            seen: Progress::default(),
-            last: None,
-            waiting: false,
-        }
+impl Default for Cadences {
+    fn default() -> Self {
+        Cadences { every: Every::NEVER, evaluations: None, seconds: None }
     }
+}
 
-    pub(crate) fn check(&self) -> Result<(), Error> {
+impl Cadences {
+    pub(super) fn check(&self) -> Result<(), Error> {
         self.every.check("`Checkpointer::every`")?;
         let zero = |n: Option<u64>, what| match n {
             Some(0) => Err(Error::config(format!("`Checkpointer::{what}`: 0 is never due; give 1 or more"))),
@@ -43,33 +32,46 @@ impl When {
         zero(self.evaluations, "every_evaluations")?;
         zero(self.seconds, "every_seconds")
     }
+}
 
+/// Decides at each event whether a save is due.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    /// Training as it was after the last step.
+    seen: Progress,
+    /// When the last save was due, or the training began.
+    last: Option<Instant>,
+    /// Whether a save is due, and waits for the end of the epoch or the evaluation that is due as well.
+    is_waiting: bool,
+}
+
+impl Due {
     /// A training begins, or goes on.
-    pub(crate) fn begin(&mut self, training: Progress) {
-        (self.seen, self.last, self.waiting) = (training, Some(Instant::now()), false);
+    pub(super) fn begin(&mut self, training: Progress) {
+        (self.seen, self.last, self.is_waiting) = (training, Some(Instant::now()), false);
     }
 
-    /// Whether to save now, at `event` of a training. `wanted` says that a save is due whatever
-    /// the cadences are.
-    pub(crate) fn is_due(&mut self, event: Event, state: &State, wanted: bool) -> bool {
+    /// Whether to save now, at `event` of a training. If `is_wanted` a save is due regardless of the
+    /// cadences.
+    pub(super) fn now(&mut self, cadences: &Cadences, event: Event, state: &State, is_wanted: bool) -> bool {
         let training = state.train();
         let due = match event {
             Event::TrainStepEnd => {
                 let before = std::mem::replace(&mut self.seen, training);
-                self.every.due_after_step(before, training) || self.seconds_are_over()
+                cadences.every.due_after_step(before, training) || self.are_over(cadences.seconds)
             }
             Event::TrainEpochEnd => {
                 // The end of an epoch may bring its last update.
                 let before = std::mem::replace(&mut self.seen, training);
-                self.every.due_after_epoch(training) || self.every.due_after_step(before, training)
+                cadences.every.due_after_epoch(training) || cadences.every.due_after_step(before, training)
             }
             // One that is paused ends as well, and is not counted.
             Event::EvalEnd if !state.eval_is_due() => {
-                self.evaluations.is_some_and(|n| state.eval().epochs.is_multiple_of(n))
+                cadences.evaluations.is_some_and(|n| state.eval().epochs.is_multiple_of(n))
             }
             _ => false,
         };
-        self.waiting |= due || wanted;
+        self.is_waiting |= due || is_wanted;
         let may = match event {
             // The end of the epoch comes next, and with it perhaps an evaluation.
             Event::TrainStepEnd => !state.last_in_epoch(),
@@ -77,15 +79,15 @@ impl When {
             _ => false,
         };
         // An evaluation that is paused ends as well, and is still due.
-        let now = may && self.waiting && !state.eval_is_due();
+        let now = may && self.is_waiting && !state.eval_is_due();
         if now {
-            (self.waiting, self.last) = (false, Some(Instant::now()));
+            (self.is_waiting, self.last) = (false, Some(Instant::now()));
         }
         now
     }
 
-    fn seconds_are_over(&self) -> bool {
+    fn are_over(&self, seconds: Option<u64>) -> bool {
         let over = |(seconds, last): (u64, Instant)| Duration::from_secs(seconds) <= last.elapsed();
-        self.seconds.zip(self.last).is_some_and(over)
+        seconds.zip(self.last).is_some_and(over)
     }
 }

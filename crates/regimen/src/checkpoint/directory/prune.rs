@@ -15,7 +15,7 @@ use crate::checkpoint::{Checkpoint, Keep, Store};
 /// A failure hurts nothing but the disk's free space: the directory in question is tried again by
 /// the next [`prune`](crate::checkpoint::Writer::prune) or [`sweep`](crate::checkpoint::Writer::sweep).
 #[derive(Debug, Default)]
-pub struct Removed {
+pub struct PruneReport {
     /// The directories that are gone, by the names they had.
     pub removed: Vec<PathBuf>,
     /// Why others are not.
@@ -23,8 +23,8 @@ pub struct Removed {
 }
 
 /// Removes those of `saved` that `keep` does not ask for, from the disk and from the list.
-pub(crate) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, keep: &Keep) -> Removed {
-    let mut result = Removed::default();
+pub(crate) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, keep: &Keep) -> PruneReport {
+    let mut result = PruneReport::default();
     let manifests: Vec<_> = saved.iter().map(Checkpoint::manifest).collect();
     let mut doomed = Vec::new();
     for i in keep.surplus(&manifests).into_iter().rev() {
@@ -55,8 +55,8 @@ pub(crate) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, 
 }
 
 /// Removes the leftovers in `dir` of a process that died.
-pub(crate) fn sweep(store: &dyn Store, dir: &Path) -> Removed {
-    let mut result = Removed::default();
+pub(crate) fn sweep(store: &dyn Store, dir: &Path) -> PruneReport {
+    let mut result = PruneReport::default();
     let entries = match store.list(dir) {
         Ok(entries) => entries,
         Err(error) => {

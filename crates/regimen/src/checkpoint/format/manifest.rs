@@ -24,12 +24,12 @@ pub struct Manifest {
     /// What was measured at this very step, by the metric's name.
     pub metrics: BTreeMap<String, f64>,
     /// Its parts by name.
-    pub parts: BTreeMap<String, Part>,
+    pub parts: BTreeMap<String, PartFile>,
 }
 
 /// A part of a checkpoint: one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PartFile {
     /// The file's length in bytes.
     pub length: u64,
     /// The CRC-32 of its bytes.
@@ -59,7 +59,7 @@ impl Manifest {
                 true => writeln!(text, "{METRIC_JSON} {value:?} {}", in_one_line(name)?)?,
             }
         }
-        for (name, Part { length, checksum }) in &self.parts {
+        for (name, PartFile { length, checksum }) in &self.parts {
             check_part(name)?;
             writeln!(text, "part {length} {checksum:08x} {name}")?;
         }
@@ -119,7 +119,7 @@ impl Manifest {
             } else {
                 let (checksum, name) = rest.split_once(' ')?;
                 let checksum = u32::from_str_radix(checksum, 16).ok()?;
-                manifest.parts.insert(name.to_owned(), Part { length: first.parse().ok()?, checksum });
+                manifest.parts.insert(name.to_owned(), PartFile { length: first.parse().ok()?, checksum });
             }
         }
         Some(manifest)
@@ -164,7 +164,10 @@ mod tests {
         assert_eq!((&*manifest.run, manifest.save, manifest.step), ("r-1", 2, 30));
         assert_eq!((manifest.epoch, manifest.resumable), (4, false));
         assert_eq!(manifest.metrics, [("eval/loss".to_owned(), 0.25)].into());
-        assert_eq!(manifest.parts, [("module".to_owned(), Part { length: 16, checksum: 0xc0ffee })].into());
+        assert_eq!(
+            manifest.parts,
+            [("module".to_owned(), PartFile { length: 16, checksum: 0xc0ffee })].into()
+        );
     }
 
     /// Checks that the manifest is refused when `from` is `to`, rightly signed or not at all.
@@ -252,7 +255,7 @@ mod tests {
             numbers in [0..=MAX_COUNT, 0..=MAX_COUNT, 0..=MAX_COUNT],
             resumable in any::<bool>(),
         ) {
-            let part = |(name, (length, checksum))| (name, Part { length, checksum });
+            let part = |(name, (length, checksum))| (name, PartFile { length, checksum });
             let [save, step, epoch] = numbers;
             let parts = parts.into_iter().map(part).collect();
             let manifest = Manifest { run: "r".to_owned(), save, step, epoch, resumable, metrics, parts };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::checkpoint::store::Entry;
+use crate::checkpoint::store::StoreEntry;
 
 /// Before the name of a checkpoint that is being written.
 pub(crate) const TEMPORARY: &str = ".tmp-";
@@ -36,7 +36,7 @@ impl Name {
     }
 
     /// The first name for `step` that, after `prefix`, is not `taken`.
-    pub(crate) fn free(taken: &[Entry], prefix: &str, step: u64, post_mortem: bool) -> Name {
+    pub(crate) fn free(taken: &[StoreEntry], prefix: &str, step: u64, post_mortem: bool) -> Name {
         let copies = taken.iter().filter_map(|entry| Name::parse(entry.name.strip_prefix(prefix)?));
         let same = copies.filter(|name| (name.step, name.post_mortem) == (step, post_mortem));
         let copy = same.map(|name| name.copy).max().unwrap_or(0).saturating_add(1);
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_step_saved_again_gets_the_next_name() {
-        let entry = |name: &str| Entry { name: name.to_owned(), is_dir: true };
+        let entry = |name: &str| StoreEntry { name: name.to_owned(), is_dir: true };
         let taken =
             ["step-000000005", "step-000000005-3", "step-000000006", ".tmp-step-000000005"].map(entry);
         let free = |prefix, step, post_mortem| Name::free(&taken, prefix, step, post_mortem).to_string();

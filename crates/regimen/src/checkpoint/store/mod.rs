@@ -16,7 +16,7 @@ use std::path::Path;
 /// by [`NewFile::sync`], which names a directory holds by [`sync_dir`](Store::sync_dir).
 pub trait Store: fmt::Debug + Send + Sync {
     /// What `dir` holds, in no particular order.
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    fn list(&self, dir: &Path) -> io::Result<Vec<StoreEntry>>;
 
     /// Makes the directory `dir`. [`AlreadyExists`](io::ErrorKind::AlreadyExists) where it is,
     /// [`NotFound`](io::ErrorKind::NotFound) where its parent is not.
@@ -27,7 +27,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn create(&self, file: &Path) -> io::Result<Box<dyn NewFile>>;
 
     /// Opens `file` to read it from its beginning.
-    fn open(&self, file: &Path) -> io::Result<Opened>;
+    fn open(&self, file: &Path) -> io::Result<OpenFile>;
 
     /// Gives `from` the name `to`, in one step. A directory that is not empty is not replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -53,7 +53,7 @@ pub trait NewFile: Write + Send {
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoreEntry {
     /// The name, without the directory.
     pub name: String,
     /// Whether it is a directory; a link to one is none.
@@ -61,16 +61,16 @@ pub struct Entry {
 }
 
 /// A file that is being read.
-pub struct Opened {
+pub struct OpenFile {
     /// Its length in bytes when it was opened.
     pub length: u64,
     /// Its bytes.
     pub bytes: Box<dyn Read + Send>,
 }
 
-impl fmt::Debug for Opened {
+impl fmt::Debug for OpenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened").field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("OpenFile").field("length", &self.length).finish_non_exhaustive()
     }
 }
 

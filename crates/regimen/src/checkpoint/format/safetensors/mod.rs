@@ -6,13 +6,13 @@
 //! that [`Dtype`](regimen_core::saved::Dtype) lacks, it takes what that crate takes and refuses what that
 //! refuses. The tests hold both to the crate and to the Python package.
 
+mod decode;
+mod encode;
 mod file;
 mod header;
 mod json;
-mod read;
-mod write;
 
+pub use decode::{decode, decode_header};
+pub use encode::encode;
 pub use file::{load_file, save_file};
 pub use header::{Header, Layout};
-pub use read::{read, read_header};
-pub use write::write;

@@ -13,9 +13,9 @@ use crate::checkpoint::format::limits::MAX_HEADER;
 ///
 /// Equal dicts give equal bytes. Wide elements come first, then names in order: each array lies at
 /// a multiple of its element's size, as readers that map the file want it. An error, before anything
-/// is written, where [`read`](super::read) would not take the file: a header of more than 100 MB, an
+/// is written, where [`decode`](super::decode) would not take the file: a header of more than 100 MB, an
 /// array named `__metadata__`.
-pub fn write(dict: &StateDict, out: &mut dyn Write) -> Result<(), BoxError> {
+pub fn encode(dict: &StateDict, out: &mut dyn Write) -> Result<(), BoxError> {
     let mut arrays: Vec<_> = dict.iter().collect();
     arrays.sort_by_key(|(_, array)| Reverse(array.dtype().size()));
     let layout = |array: &regimen_core::saved::Array| Layout {
