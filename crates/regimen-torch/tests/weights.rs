@@ -110,7 +110,7 @@ fn python_loads_trained_weights_and_has_the_same_logits() {
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let [weights, io] = ["weights.safetensors", "weights_io.safetensors"].map(|name| folder.join(name));
-    write(&engine.module_state().unwrap(), &mut File::create(&weights).unwrap()).unwrap();
+    encode(&engine.module_state().unwrap(), &mut File::create(&weights).unwrap()).unwrap();
     let named = [("images", &images), ("tokens", &tokens), ("logits", &logits)];
     Tensor::write_safetensors(&named, &io).unwrap();
 

@@ -19,7 +19,7 @@ use regimen_core::callback::{Event, Events, Every};
 use regimen_core::error::Source;
 use regimen_core::metric::Key;
 use regimen_core::run::{Moment, Report, Restored, Saver, Which};
-use regimen_core::state::Phase;
+use regimen_core::state::{Phase, Stop};
 use regimen_core::{BoxError, Error};
 
 use self::session::{Session, best_on_disk};
@@ -261,7 +261,14 @@ impl Saver for Checkpointer {
         let Checkpointer { settings, session } = self;
         match event {
             Event::TrainStart => session.start(settings, moment),
-            Event::TrainEnd => session.end(settings, moment),
+            Event::TrainEnd => {
+                session.end(settings, moment)?;
+                let is_pause = |stop: &Stop| !stop.is_final;
+                if settings.restores_best && !moment.state().stopping().is_some_and(is_pause) {
+                    restore::put_best_back(settings, session, moment)?;
+                }
+                Ok(())
+            }
             _ if session.is_training => session.during(settings, event, moment),
             // A pass by hand leaves nothing to go on from, unless it has a name.
             Event::EvalEnd | Event::PredictEnd

@@ -10,11 +10,10 @@ use regimen_core::callback::Event;
 use regimen_core::metric::Best;
 use regimen_core::run::{Moment, Which};
 use regimen_core::saved::{weight_parts, with_spares};
-use regimen_core::state::{Phase, Stop};
+use regimen_core::state::Phase;
 
 use super::background::{Archive, Background};
 use super::finite::{Finite, infinite};
-use super::restore::put_best_back;
 use super::settings::Settings;
 use super::snapshot::{RUN, capture, goes_on_alike, measured};
 use super::when::Due;
@@ -133,10 +132,6 @@ impl Session {
         self.is_training = false;
         self.save_and_wait(settings, moment)?;
         self.spent = None;
-        let is_pause = |stop: &Stop| !stop.is_final;
-        if settings.restores_best && !moment.state().stopping().is_some_and(is_pause) {
-            put_best_back(settings, self, moment)?;
-        }
         Ok(())
     }
 

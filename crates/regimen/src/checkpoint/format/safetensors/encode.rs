@@ -6,7 +6,8 @@ use std::io::Write;
 use regimen_core::BoxError;
 use regimen_core::saved::StateDict;
 
-use super::header::{Header, Layout, render};
+use super::header::{Header, render};
+use super::layout::Layout;
 use crate::checkpoint::format::limits::MAX_HEADER;
 
 /// Writes `dict` as a safetensors file, array by array and without a copy of them.

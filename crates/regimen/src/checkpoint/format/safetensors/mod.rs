@@ -11,8 +11,10 @@ mod encode;
 mod file;
 mod header;
 mod json;
+mod layout;
 
 pub use decode::{decode, decode_header};
 pub use encode::encode;
 pub use file::{load_file, save_file};
-pub use header::{Header, Layout};
+pub use header::Header;
+pub use layout::Layout;
