@@ -21,8 +21,8 @@ pub trait Saver: Send {
         Events::ALL
     }
 
-    /// A call of an entry point begins, in `phase`; neither the unit nor a callback was told yet. What
-    /// must be this run's alone is taken here, before a callback opens a file of its own. An error ends
+    /// A call of an entry point begins, in `phase`; neither the unit nor a callback has been called yet. A
+    /// saver acquires its lock here, before a callback opens a file of its own. An error ends
     /// the call. Nothing by default.
     fn begin(&mut self, _phase: Phase, _moment: &mut Moment<'_>) -> Result<(), BoxError> {
         Ok(())
@@ -32,7 +32,7 @@ pub trait Saver: Send {
     /// ([`State::eval_is_due`]) comes after it.
     fn on_event(&mut self, event: Event, moment: &mut Moment<'_>) -> Result<(), BoxError>;
 
-    /// A call failed; the callbacks have been told. Nothing by default.
+    /// A call failed; the callbacks have been called. Nothing by default.
     fn on_error(&mut self, _error: &Error, _moment: &mut Moment<'_>) {}
 
     /// A call of `train` or `fit` ended without an error: adds what this saver knows to `report`, such
@@ -61,17 +61,17 @@ pub enum Which<'a> {
     Path(&'a Path),
 }
 
-/// What was restored.
+/// A restored checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// Completed training steps at the time of the save.
     pub step: u64,
-    /// Where it was found.
+    /// Its place, such as a path.
     pub from: String,
-    /// What was passed over on the way, and why: newer ones that are damaged.
+    /// Better matches that were passed over because they are damaged, with the reason.
     pub skipped: Vec<String>,
-    /// What is not as it was saved: parts that were left out or begin anew, hyper-parameters that
-    /// differ. Each is told as a notice too.
+    /// Differences from the saved run: parts that were left out or begin anew, hyper-parameters that
+    /// differ. Each is a notice too.
     pub differences: Vec<String>,
 }
 

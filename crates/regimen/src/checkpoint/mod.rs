@@ -1,9 +1,9 @@
-//! Checkpoints on disk: written whole or not at all, found again, checked, and thinned out.
+//! Checkpoints on disk: atomic writes, checksums, retention, and restore.
 //!
 //! * [`Checkpointer`] saves a run and restores it: most programs need nothing else;
-//! * [`load_parts_from`] and [`Load`] take weights out of a checkpoint, without a run;
+//! * [`load_parts_from`] and [`Load`] load weights from a checkpoint, without a run;
 //! * [`Writer`] saves a [`Snapshot`] and prunes by [`Keep`];
-//! * [`Checkpoints`] lists a run directory and loads the newest, the best or a step's
+//! * [`Checkpoints`] lists a run directory and loads the latest, the best or a step's
 //!   [`Checkpoint`], passing over those that are damaged;
 //! * [`Store`] is all that either needs of a disk: [`Disk`] is the real one, [`SimDisk`] one that
 //!   can fail and lose its power, for tests;
@@ -12,8 +12,8 @@
 //! A checkpoint is a directory such as `step-000000500` with a safetensors file a part and a
 //! `MANIFEST` of text. The layout is described in `docs/checkpoint-format.md`.
 //!
-//! What is saved of a unit are the parts of its [`AppState`](regimen_core::saved::AppState). The derive
-//! lists every field, so that none can be forgotten; the name of a field is that of its part, and
+//! A checkpoint holds the parts of a unit that its [`AppState`](regimen_core::saved::AppState) lists. The
+//! derive lists every field, so that none can be forgotten. The name of a field is that of its part, and
 //! may be set by `#[app_state(rename = "name")]`:
 //!
 //! ```

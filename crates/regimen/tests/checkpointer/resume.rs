@@ -2,6 +2,7 @@
 
 use regimen::callback::Every;
 use regimen::checkpoint::{Checkpointer, SimDisk};
+use regimen::run::Moment;
 use regimen::saved::StateDict;
 use regimen::{Fit, Run};
 use regimen_test::{Recorder, Transcript};

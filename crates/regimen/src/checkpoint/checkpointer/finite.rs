@@ -1,11 +1,11 @@
-//! Whether weights are fit to be gone on from.
+//! The check that weights are finite.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::checkpoint::Snapshot;
 
-/// What must be finite to be saved, so that weights which no longer are never replace those that were.
+/// The arrays that must be finite to be saved, so that weights which are not never replace those that were.
 ///
 /// NaN is never saved. Infinity is, in an array that held some when the run began: a mask of an
 /// attention layer, say.

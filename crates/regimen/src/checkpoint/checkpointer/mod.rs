@@ -41,15 +41,15 @@ use super::{Checkpoint, Goal, Store};
 /// for the next to be made in. A checkpoint is acknowledged when it is durable, and before older ones
 /// are removed: see [`Writer`](super::Writer).
 ///
-/// **Failures.** A save that fails in the midst of training is told at the next step as a
+/// **Failures.** A save that fails in the midst of training is reported at the next step as a
 /// [notice](regimen_core::callback::Event::Notice) and counted in [`stats`](Checkpointer::stats), and training
 /// goes on; with [`stop_on_failure`](Checkpointer::stop_on_failure) it is an error. At the end of a
 /// call it is always an error. Older checkpoints are as they were.
 ///
 /// A run directory belongs to one run and has one writer at a time. Every call, also one that
-/// evaluates or predicts, takes its [`LockFile`] before the unit and the callbacks hear of it, so that a
-/// second process is refused before its callbacks touch a file; the lock is given back when the run
-/// is dropped. Restoring takes none. To evaluate beside a training, take the weights with
+/// evaluates or predicts, acquires its [`LockFile`] before the unit and the callbacks hear of it, so that a
+/// second process is refused before its callbacks touch a file; the lock is released when the run
+/// is dropped. Restoring needs none. To evaluate beside a training, load the weights with
 /// [`Load`](super::Load), without a saver. Training that was not restored from a directory that holds
 /// another run's checkpoints is refused.
 ///
@@ -118,7 +118,7 @@ impl Checkpointer {
     /// Keeps the `n` with the best values of `metric`, and the newest; saves after every epoch of
     /// training or evaluation in which it is measured.
     ///
-    /// What counts is the value over the epoch that has just ended. Of equal values the earlier is
+    /// The value is that over the epoch that has just ended. Of equal values the earlier is
     /// the better; one that is not finite is never among the best. The metric of the last call is
     /// the one that "best" refers to in a restore.
     pub fn keep_best(mut self, n: usize, metric: &Key, goal: Goal) -> Self {
@@ -149,8 +149,8 @@ impl Checkpointer {
         self
     }
 
-    /// Leaves out a save that is due while another is being written, in place of waiting for that.
-    /// What is saved at the end of a call always waits.
+    /// Leaves out a save that is due while another is being written, instead of waiting for that.
+    /// The save at the end of a call always waits.
     pub fn skip_while_busy(mut self) -> Self {
         self.settings.skips = true;
         self
@@ -176,16 +176,15 @@ impl Checkpointer {
     }
 
     /// Leaves a part of the unit as it is in a restore, whether it was saved or not: `optimizer` for the
-    /// same run with another optimizer. What was left out is told, and listed in
+    /// same run with another optimizer. It is reported, and listed in
     /// [`Restored::differences`](regimen_core::run::Restored::differences).
     pub fn restore_without(mut self, part: impl Into<String>) -> Self {
         self.settings.left_out.push(part.into());
         self
     }
 
-    /// Notes a hyper-parameter of the run, which is saved with it as text. On a restore, what is
-    /// different from the saved ones, missing or new is told as a notice. Where none are given at
-    /// all, those saved stay.
+    /// Adds a hyper-parameter of the run, which is saved with it as text. On a restore, each that is
+    /// different from the saved one, missing or new is a notice. If none are given, those saved stay.
     pub fn hyper_parameter(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
         self.settings.hyper_parameters.insert(name.into(), value.to_string());
         self

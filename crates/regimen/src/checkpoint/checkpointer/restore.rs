@@ -1,4 +1,4 @@
-//! Putting a saved run back: all of it, or nothing.
+//! The restore of a saved run: all of it, or nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ fn put_back(
     })
 }
 
-/// Does `change`, and undoes it where it fails half-way: a part may find a mistake only when
+/// Does `change`, and undoes it if it fails half-way: a part may find a mistake only when
 /// others have been changed already.
 fn or_undo<R>(
     moment: &mut Moment<'_>,
@@ -142,7 +142,7 @@ fn hyper_parameters(run: &StateDict) -> Result<BTreeMap<String, String>, BoxErro
     saved.iter().map(|(name, value)| Ok((name.to_owned(), value.to_text()?))).collect()
 }
 
-/// What is not the same in both, one text for each; nothing where none are given now.
+/// The differences between both, one text for each. Empty if none are given now.
 fn differences(saved: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
     if now.is_empty() {
         return Vec::new();

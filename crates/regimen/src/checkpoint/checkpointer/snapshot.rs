@@ -35,7 +35,7 @@ pub(super) fn capture(
 
 /// Whether a run goes on from `a` as it does from `b`, so that saving both serves nothing.
 ///
-/// What callbacks hold and where the cycle stands may differ: what comes between the two is sent
+/// The state of callbacks and the place in the cycle may differ: the events between the two are sent
 /// again after a resume from the first.
 pub(super) fn goes_on_alike(a: &Snapshot, b: &Snapshot) -> bool {
     let without_cycle = |snapshot: &Snapshot| {
@@ -50,7 +50,7 @@ fn unit_parts(snapshot: &Snapshot) -> impl Iterator<Item = (&String, &StateDict)
     snapshot.parts.iter().filter(|(name, _)| *name != RUN)
 }
 
-/// What was measured in the epoch of a phase that has just ended, by the metric's name.
+/// The values measured in the epoch of a phase that has just ended, by the metric's name.
 pub(super) fn measured(metrics: &Metrics, phase: Progress) -> impl Iterator<Item = (String, f64)> {
     let of_metric =
         move |metric: &Metric| Some((metric.key().name().to_owned(), metric.in_epoch(phase.epochs)?));

@@ -33,23 +33,23 @@ impl SaveStats {
         self.lock().resumable.clone()
     }
 
-    /// How many were acknowledged.
+    /// The number of checkpoints acknowledged.
     pub fn saved(&self) -> u64 {
         self.lock().saved
     }
 
-    /// How many were due while one was being written, and left out by
+    /// The number of saves that were due while one was being written, and left out by
     /// [`skip_while_busy`](crate::checkpoint::Checkpointer::skip_while_busy).
     pub fn skipped(&self) -> u64 {
         self.lock().skipped
     }
 
-    /// How often a checkpoint could not be saved, or an old one not be removed.
+    /// The number of times that a checkpoint could not be saved, or an old one not be removed.
     pub fn failures(&self) -> u64 {
         self.lock().failures
     }
 
-    /// What the last failure was.
+    /// The text of the last failure.
     pub fn last_failure(&self) -> Option<String> {
         self.lock().last_failure.clone()
     }

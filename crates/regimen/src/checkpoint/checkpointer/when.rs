@@ -1,4 +1,4 @@
-//! When a save is due.
+//! The cadences of saves.
 
 use std::time::{Duration, Instant};
 

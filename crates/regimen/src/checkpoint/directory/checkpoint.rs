@@ -1,4 +1,4 @@
-//! One checkpoint on disk, opened to be read.
+//! A checkpoint on disk, opened to be read.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -18,7 +18,7 @@ use crate::checkpoint::format::safetensors::Header;
 use crate::checkpoint::format::{manifest, safetensors};
 use crate::checkpoint::{Disk, Store};
 
-/// A checkpoint on disk whose manifest holds.
+/// A checkpoint on disk whose manifest was read and checked.
 ///
 /// A part is read when it is asked for, and given only when its length and checksum are those of
 /// the manifest.
@@ -59,7 +59,7 @@ impl Checkpoint {
         &self.path
     }
 
-    /// What it is and holds.
+    /// Its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -74,7 +74,7 @@ impl Checkpoint {
         self.manifest.parts.keys().try_for_each(|name| self.checked(name, drain))
     }
 
-    /// Reads and checks one part. An error where there is none of that name.
+    /// Reads and checks one part. It is an error if there is none of that name.
     pub fn read(&self, name: &str) -> Result<StateDict, CheckpointError> {
         self.checked(name, safetensors::decode)
     }

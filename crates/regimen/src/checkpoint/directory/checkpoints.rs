@@ -1,4 +1,4 @@
-//! The checkpoints of a run directory: which there are, and the one to restore.
+//! The checkpoints of a run directory: listing and selection.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,13 +32,13 @@ pub struct Checkpoints {
     best_by: Option<(String, Goal)>,
 }
 
-/// What a run directory holds.
+/// The checkpoints of a run directory.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Checkpoints whose manifests hold, resumable or not, the newest first.
+    /// Checkpoints whose manifests are whole, resumable or not, the newest first.
     pub checkpoints: Vec<Checkpoint>,
-    /// Whatever else has the name of a checkpoint: those whose manifests do not hold, links that lead
-    /// nowhere.
+    /// Other directories with the name of a checkpoint: those whose manifests are damaged, and links
+    /// to nothing.
     pub skipped: Vec<SkippedCheckpoint>,
 }
 
@@ -51,19 +51,19 @@ pub struct SkippedCheckpoint {
     pub reason: CheckpointError,
 }
 
-/// A checkpoint that was looked for, with what it holds.
+/// A checkpoint that was selected, with its content.
 #[derive(Debug)]
 pub struct LoadedCheckpoint<T = BTreeMap<String, StateDict>> {
     /// The checkpoint.
     pub checkpoint: Checkpoint,
-    /// What was read from it.
+    /// The content read from it.
     pub content: T,
     /// The damaged ones that were passed over on the way.
     pub skipped: Vec<SkippedCheckpoint>,
 }
 
 impl Checkpoints {
-    /// Those in the directory `dir`, which need not exist.
+    /// The checkpoints in the directory `dir`, which need not exist.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
         Checkpoints::on(Arc::new(Disk), dir)
     }
@@ -83,7 +83,7 @@ impl Checkpoints {
         Checkpoints { best_by: Some((metric.into(), goal)), ..self }
     }
 
-    /// All there are, also behind symbolic links. Their manifests are read and checked, their parts
+    /// Lists all of them, also behind symbolic links. Their manifests are read and checked, their parts
     /// are not.
     pub fn list(&self) -> Result<Listing, CheckpointError> {
         let entries = match self.store.list(&self.dir) {
@@ -91,7 +91,7 @@ impl Checkpoints {
             entries => entries.map_err(failed("list", &self.dir))?,
         };
         let mut listing = Listing::default();
-        // Whatever has a checkpoint's name is read or named as skipped, also where it is a link.
+        // Every entry with a checkpoint's name is read or named as skipped, also if it is a link.
         for entry in entries.iter().filter(|entry| Name::parse(&entry.name).is_some()) {
             let path = self.dir.join(&entry.name);
             match self.open(path.clone()) {

@@ -1,4 +1,4 @@
-//! Writing the files of one checkpoint.
+//! The files of one checkpoint, as they are written.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use crate::checkpoint::format::limits::check_part;
 use crate::checkpoint::format::manifest::{Manifest, PartFile, part_file};
 use crate::checkpoint::format::{manifest, safetensors};
 
-/// Makes the directory `dir` with a file for each of `parts` and the manifest, to which it adds the
+/// Creates the directory `dir` with a file for each of `parts` and the manifest, to which it adds the
 /// parts, and syncs everything but the directory's own name.
 pub(crate) fn write_checkpoint(
     store: &dyn Store,
@@ -35,7 +35,7 @@ pub(crate) fn write_checkpoint(
     store.sync_dir(dir).map_err(failed("sync", dir))
 }
 
-/// Makes the files of all parts, so many of them at a time as there are threads.
+/// Writes the files of all parts, as many at a time as there are threads.
 fn write_parts(
     store: &dyn Store,
     dir: &Path,
@@ -55,7 +55,7 @@ fn write_parts(
         std::iter::from_fn(next).map(one).collect::<Result<Vec<_>, CheckpointError>>()
     };
     thread::scope(|scope| {
-        // Where there are no more threads to be had, this one does it all.
+        // If the system has no more threads, this one does it all.
         let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
         let helpers: Vec<_> = (1..threads.min(count)).filter_map(spawn).collect();
         let mut written = work()?;
@@ -68,12 +68,12 @@ fn write_parts(
     })
 }
 
-/// Makes the file of one part, and syncs it.
+/// Writes the file of one part, and syncs it.
 fn write_part(store: &dyn Store, file: &Path, dict: &StateDict) -> Result<PartFile, CheckpointError> {
     write_file(store, file, |out| safetensors::encode(dict, out))
 }
 
-/// Makes one file, and syncs it.
+/// Writes one file, and syncs it.
 fn write_file(
     store: &dyn Store,
     file: &Path,

@@ -13,9 +13,9 @@ use crate::checkpoint::error::{CheckpointError, failed};
 ///
 /// It is a lock of the operating system on the file `LOCK`. The system releases it when the process
 /// ends, however it ends, so a dead process leaves no lock behind. The file stays: removing it could
-/// take it from under a third process.
+/// take it from a third process.
 ///
-/// If somebody removes the file while it is held, a second process can take a lock of its own. So each
+/// If somebody removes the file while it is held, a second process can acquire a lock of its own. So each
 /// save checks that the file is still the one that is locked. If it is not, the lock is acquired anew,
 /// or the save fails because another process holds it.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ fn sign(file: &mut File) -> Result<(), BoxError> {
 fn refusal(file: &mut File) -> String {
     let mut holder = String::new();
     if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
-        // It was taken a moment ago and is not signed yet.
+        // It was acquired a moment ago and is not signed yet.
         holder = "another process".to_owned();
     }
     let since = file.metadata().and_then(|metadata| metadata.modified()).ok();

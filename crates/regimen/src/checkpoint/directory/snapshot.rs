@@ -11,9 +11,10 @@ pub struct Snapshot {
     pub step: u64,
     /// Completed epochs of training.
     pub epoch: u64,
-    /// Whether it was taken after an error, and must not be resumed from.
+    /// Whether it was made after an error, and must not be resumed from.
     pub post_mortem: bool,
-    /// What was measured at this very step, by the metric's name: what [`Keep::best`] goes by.
+    /// The values measured at this very step, by the metric's name: [`Keep::best`](super::Keep::best)
+    /// goes by them.
     pub metrics: BTreeMap<String, f64>,
     /// The parts by name; each becomes a file of that name.
     pub parts: BTreeMap<String, StateDict>,

@@ -1,4 +1,4 @@
-//! Writing checkpoints to a run directory, each whole and durable before it is acknowledged.
+//! The writer of a run directory. A checkpoint is whole and durable before it is acknowledged.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -44,7 +44,7 @@ pub struct Writer {
     run: String,
     /// The number of the last save in this directory.
     saves: u64,
-    /// What this run has on disk.
+    /// The checkpoints of this run on disk.
     saved: Vec<Checkpoint>,
     /// Whether all of these are durable.
     durable: bool,
@@ -54,15 +54,15 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// The writer of `dir` for the run called `run`: makes the directory where it is not there,
-    /// and takes its [`LockFile`].
+    /// The writer of `dir` for the run called `run`. Creates the directory if it does not exist, and
+    /// acquires its [`LockFile`].
     pub fn open(dir: impl Into<PathBuf>, run: impl Into<String>) -> Result<Self, CheckpointError> {
         let dir = dir.into();
         let lock = lock_dir(&dir)?;
         Writer::under(Arc::new(lock), dir, run)
     }
 
-    /// The same under the directory's `lock`, which was taken before.
+    /// The same under the directory's `lock`, which was acquired before.
     pub(crate) fn under(
         lock: Arc<LockFile>,
         dir: impl Into<PathBuf>,
@@ -102,7 +102,7 @@ impl Writer {
     /// Saves `snapshot`. When this returns without an error, the checkpoint is durable.
     ///
     /// After an error the earlier checkpoints are as they were; what was written of the new one is
-    /// removed where that can be done. A step that was saved before is saved beside the earlier
+    /// removed if that can be done. A step that was saved before is saved beside the earlier
     /// save, and [`prune`](Writer::prune) then removes that.
     pub fn save(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
         self.save_on(self.threads, snapshot)
@@ -116,12 +116,12 @@ impl Writer {
 
     fn save_on(&mut self, threads: usize, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
         let (dir, store) = (&self.dir, &*self.store);
-        let taken = store.list(dir).map_err(|error| match error.kind() {
+        let entries = store.list(dir).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => failed("write to", dir)(REMOVED),
             _ => failed("list", dir)(error),
         })?;
         self.lock.as_ref().map_or(Ok(()), |lock| lock.renew())?;
-        let free = |prefix| Name::free(&taken, prefix, snapshot.step, snapshot.post_mortem);
+        let free = |prefix| Name::free(&entries, prefix, snapshot.step, snapshot.post_mortem);
         let temporary = dir.join(format!("{TEMPORARY}{}", free(TEMPORARY)));
         let path = dir.join(free("").to_string());
         let mut manifest = Manifest {
@@ -151,7 +151,7 @@ impl Writer {
 
     /// Removes what `keep` does not ask for, of the checkpoints of this run.
     ///
-    /// What it cannot remove it leaves, and says so. Does nothing before the first save, nor after
+    /// A checkpoint that cannot be removed is left, and reported. Does nothing before the first save, nor after
     /// one whose last sync failed: the newest checkpoint may then not survive a power cut. A checkpoint
     /// that is a link counts among the others, and is never removed, nor what it leads to.
     pub fn prune(&mut self, keep: &Keep) -> PruneReport {

@@ -7,7 +7,7 @@ use regimen_core::BoxError;
 
 use super::limits::{MAX_MANIFEST, check_count, check_part, check_run};
 
-/// What a checkpoint is and holds, as its `MANIFEST` says.
+/// The content of a checkpoint's `MANIFEST`: its run, counts, metrics and parts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The run that wrote it.
@@ -21,13 +21,13 @@ pub struct Manifest {
     pub epoch: u64,
     /// Whether a run may go on from it. One that was saved on an error is for the post-mortem only.
     pub resumable: bool,
-    /// What was measured at this very step, by the metric's name.
+    /// The values measured at this very step, by the metric's name.
     pub metrics: BTreeMap<String, f64>,
     /// Its parts by name.
     pub parts: BTreeMap<String, PartFile>,
 }
 
-/// A part of a checkpoint: one file.
+/// The file of one part of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartFile {
     /// The file's length in bytes.
@@ -40,12 +40,12 @@ pub struct PartFile {
 pub(crate) const FILE: &str = "MANIFEST";
 /// The newest format that is written and read.
 const FORMAT: &str = "1";
-/// What comes before a metric's value, and what where its name is written as JSON.
+/// The words before a metric's value: for a plain name, and for one that is written as JSON.
 const METRIC: &str = "metric";
 const METRIC_JSON: &str = "metric-json";
 
 impl Manifest {
-    /// The file's text. An error where [`parse`](Manifest::parse) would not read it.
+    /// The file's text. It is an error if [`parse`](Manifest::parse) would not read it.
     pub(crate) fn render(&self) -> Result<String, BoxError> {
         let Manifest { run, save, step, epoch, .. } = self;
         check_run(run)?;

@@ -1,4 +1,4 @@
-//! Reading a safetensors file from a stream.
+//! Decoding of a safetensors file.
 
 use std::io::Read;
 
@@ -13,7 +13,7 @@ use crate::checkpoint::format::limits::MAX_HEADER;
 ///
 /// Every rule of the format is checked before any array is read, so that what is allocated does
 /// not exceed a multiple of `length`, however the file is damaged. Text about the file is not
-/// kept. An error where an array has a type that [`Dtype`](regimen_core::saved::Dtype) lacks.
+/// kept. It is an error if an array has a type that [`Dtype`](regimen_core::saved::Dtype) lacks.
 pub fn decode(source: &mut dyn Read, length: u64) -> Result<StateDict, BoxError> {
     let mut dict = StateDict::new();
     for (name, layout) in decode_header(source, length)? {

@@ -1,4 +1,4 @@
-//! Writing a safetensors file to a stream.
+//! Encoding of a safetensors file.
 
 use std::cmp::Reverse;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::checkpoint::format::limits::MAX_HEADER;
 ///
 /// Equal dicts give equal bytes. Wide elements come first, then names in order: each array lies at
 /// a multiple of its element's size, as readers that map the file want it. An error, before anything
-/// is written, where [`decode`](super::decode) would not take the file: a header of more than 100 MB, an
+/// is written, if [`decode`](super::decode) would refuse the file: a header of more than 100 MB, an
 /// array named `__metadata__`.
 pub fn encode(dict: &StateDict, out: &mut dyn Write) -> Result<(), BoxError> {
     let mut arrays: Vec<_> = dict.iter().collect();

@@ -1,4 +1,4 @@
-//! Single safetensors files: weights that come from elsewhere, or go there.
+//! Single safetensors files: weights from other programs, and for them.
 
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Write};
@@ -18,8 +18,8 @@ pub fn load_file(path: impl AsRef<Path>) -> Result<StateDict, BoxError> {
     Ok(decode(&mut BufReader::new(file), length).map_err(failed)?)
 }
 
-/// Writes `dict` to a new file at `path`, and syncs it. A file that is there is an error; after one
-/// there is no half-written file.
+/// Writes `dict` to a new file at `path`, and syncs it. An existing file is an error. After an
+/// error no half-written file is left.
 pub fn save_file(dict: &StateDict, path: impl AsRef<Path>) -> Result<(), BoxError> {
     let path = path.as_ref();
     let failed = |cause: BoxError| format!("cannot write `{}`: {cause}", path.display());

@@ -1,4 +1,4 @@
-//! The header of a safetensors file: which arrays it holds, and where.
+//! The header of a safetensors file: names, layouts and offsets of its arrays.
 
 use regimen_core::BoxError;
 use regimen_core::text::Count;

@@ -11,10 +11,10 @@ use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::layout::{DTYPES, Layout, METADATA};
 
-/// Where each array of a file lies.
+/// The span of each array of a file.
 pub(crate) struct Arrays(pub(super) BTreeMap<String, Span>);
 
-/// What one array is, and from which byte to which it goes.
+/// The layout of one array, and its first and last byte.
 pub(crate) struct Span {
     pub(crate) layout: Layout,
     pub(crate) start: u64,
@@ -58,12 +58,12 @@ impl<'de> Visitor<'de> for ArraysVisitor {
     }
 }
 
-/// Fills `place`. An error where that was done before.
+/// Fills `place`. It is an error if that was done before.
 fn set_once<T, E: Error>(place: &mut Option<T>, name: &'static str, value: T) -> Result<(), E> {
     place.replace(value).map_or(Ok(()), |_| Err(E::duplicate_field(name)))
 }
 
-/// What the header says of one array, by name or, as of any struct in JSON, in this order.
+/// The fields of one array in the header, by name or, as of any struct in JSON, in this order.
 struct Info {
     dtype: String,
     shape: Vec<usize>,

@@ -1,4 +1,4 @@
-//! What a simulated disk holds: for a running system, and for one that lost its power.
+//! The content of a simulated disk: for a running system, and for one that lost its power.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};

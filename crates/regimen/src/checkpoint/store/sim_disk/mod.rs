@@ -52,12 +52,12 @@ struct Inner {
 }
 
 impl SimDisk {
-    /// An empty one.
+    /// An empty disk.
     pub fn new() -> Self {
         SimDisk::default()
     }
 
-    /// How many operations there have been.
+    /// The number of operations so far.
     pub fn operations(&self) -> u64 {
         self.lock().operations
     }
@@ -84,8 +84,8 @@ impl SimDisk {
         self.0.resumed.notify_all();
     }
 
-    /// What may be found when the power comes back: of what was not synced, `seed` says what
-    /// survived. 0 is nothing, 1 everything, any other number something in between.
+    /// The disk as it may be found when the power comes back. `seed` decides which unsynced changes
+    /// survived: 0 is nothing, 1 everything, any other number something in between.
     pub fn after_power_cut(&self, seed: u64) -> SimDisk {
         let image = self.lock().image.after_power_cut(seed);
         let inner = Mutex::new(Inner { image, ..Inner::default() });
