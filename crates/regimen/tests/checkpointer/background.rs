@@ -89,6 +89,7 @@ fn no_save_is_lost_and_no_thread_left_when_the_run_is_dropped() {
     run.fit(&[1; 5], &[1; 2], Fit::epochs(1)).unwrap_err();
     drop(run);
     assert_eq!((stats.saved(), on_disk(&disk)), (1, "1".to_owned()));
+    drop(stats);
     assert!(weak.upgrade().is_none(), "something still holds the disk");
 }
 
