@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use super::finite::Finite;
-use super::stats::SaveStats;
+use super::save_stats::SaveStats;
 use crate::checkpoint::{Checkpoint, CheckpointError, Keep, Snapshot, Writer};
 
 /// Called with every checkpoint right after it was acknowledged.

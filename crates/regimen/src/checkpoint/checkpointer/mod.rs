@@ -1,15 +1,15 @@
 //! The saver that most runs use.
 
 mod background;
+mod cadences;
+mod capture;
 mod finite;
 mod restore;
+mod save_stats;
 mod session;
 mod settings;
-mod snapshot;
-mod stats;
-mod when;
 
-pub use stats::SaveStats;
+pub use save_stats::SaveStats;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -8,10 +8,10 @@ use regimen_core::run::{Moment, Restored, Which};
 use regimen_core::saved::{StateDict, load_parts, load_parts_except, save_parts};
 
 use super::background::Background;
+use super::capture::{HYPER_PARAMETERS, RUN};
 use super::finite::infinite;
 use super::session::Session;
 use super::settings::Settings;
-use super::snapshot::{HYPER_PARAMETERS, RUN};
 use crate::checkpoint::{LoadedCheckpoint, Manifest, Snapshot};
 
 /// Restores the checkpoint that `which` selects, and goes on as the run that wrote it.

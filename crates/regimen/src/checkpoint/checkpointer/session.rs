@@ -13,10 +13,10 @@ use regimen_core::saved::{weight_parts, with_spares};
 use regimen_core::state::Phase;
 
 use super::background::{Archive, Background};
+use super::cadences::Due;
+use super::capture::{RUN, capture, goes_on_alike, measured};
 use super::finite::{Finite, infinite};
 use super::settings::Settings;
-use super::snapshot::{RUN, capture, goes_on_alike, measured};
-use super::when::Due;
 use crate::checkpoint::directory::writer::lock_dir;
 use crate::checkpoint::{CheckpointError, LockFile, Snapshot, Writer};
 

@@ -8,8 +8,8 @@ use regimen_core::BoxError;
 use regimen_core::metric::Key;
 
 use super::background::OnSaved;
-use super::stats::SaveStats;
-use super::when::Cadences;
+use super::cadences::Cadences;
+use super::save_stats::SaveStats;
 use crate::checkpoint::{Checkpoints, Disk, Goal, Keep, Store};
 
 /// The settings of a [`Checkpointer`](super::Checkpointer), where each is documented.
