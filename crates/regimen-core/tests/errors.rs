@@ -4,7 +4,7 @@
 use std::error::Error as _;
 
 use regimen_core::callback::{Event, Events, Every};
-use regimen_core::data::{from_fn, once};
+use regimen_core::data::{each_epoch, one_epoch};
 use regimen_core::error::Kind;
 use regimen_core::metric::Key;
 use regimen_core::run::{Evaluate, Train};
@@ -153,7 +153,7 @@ fn failing_data(data: &impl regimen_core::data::Data<Batch = u32>, config: Train
 fn data_that_fails_panics_or_lies_is_an_error_with_its_place() {
     let epochs = Train::epochs(2);
     let known = || BadData::new([1, 2, 3]);
-    let unknown = || BadData::new(from_fn(|_| 1..=3)).claim(None);
+    let unknown = || BadData::new(each_epoch(|_| 1..=3)).claim(None);
     let table = [
         (failing_data(&known().fail_at(2), epochs), "data failed in train at epoch 0 step 1: told to fail"),
         (
@@ -164,7 +164,7 @@ fn data_that_fails_panics_or_lies_is_an_error_with_its_place() {
         (failing_data(&known().claim(Some(5)), epochs), "it said it has 5 batches an epoch and gave 3"),
         // Read ahead, the error waits until its batch is due.
         (failing_data(&unknown().fail_at(2), epochs), "data failed in train at epoch 0 step 1: told to fail"),
-        (failing_data(&once(1..=3), epochs), "cannot be started again; use `from_fn`"),
+        (failing_data(&one_epoch(1..=3), epochs), "cannot be started again; use `each_epoch`"),
     ];
     for ((kind, text), expected) in table {
         assert_eq!(kind, Kind::Data, "{text}");

@@ -205,7 +205,7 @@ impl Stream for Torn {
     type Item = u64;
     type Reader<'a> = TornReader;
 
-    fn open(&self, _: StreamAt<'_>) -> Result<TornReader, BoxError> {
+    fn open(&self, _: StreamAt) -> Result<TornReader, BoxError> {
         assert!(*self != Torn::Open, "torn");
         Ok(TornReader(*self, 0))
     }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use regimen::data::{
-    AllBatches, At, Data, Epoch, Fetched, Loader, Mix, Position, Stopping, from_fn, indices,
+    AllBatches, At, Data, Epoch, Fetched, Loader, Mix, Position, Stopping, each_epoch, indices,
 };
 
 use Stopping::{AllExhausted, RestartUntilAllExhausted, SmallestExhausted, WrapAround};
@@ -94,7 +94,7 @@ fn a_batch_of_every_source_at_once_is_given_until_the_rule_ends_the_epoch() {
 
 #[test]
 fn weights_decide_how_often_a_source_is_drawn() {
-    let forever = |name| from_fn(move |_| std::iter::repeat(name));
+    let forever = |name| each_epoch(move |_| std::iter::repeat(name));
     let data = Mix::random().weighted("a", 1.0, forever("a")).weighted("b", 3.0, forever("b"));
     let mut epoch = data.epoch(At::epoch(0, 42)).unwrap();
     let drawn = (0..40_000).filter(|_| epoch.next().unwrap().unwrap().batch == "a").count();

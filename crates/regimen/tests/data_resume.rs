@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use regimen::callback::Event;
 use regimen::data::{
     AllBatches, Data, Dataset, DynData, Lines, Loader, Mix, Padded, Rank, Sampler, Stopping, Stream,
-    StreamAt, StreamLoader, counted, from_fn, indices, map, prefetched, stream, take, timed,
+    StreamAt, StreamLoader, counted, each_epoch, indices, map, prefetched, stream, take, timed,
 };
 use regimen::run::Train;
 use regimen::saved::{Array, StateDict};
@@ -308,7 +308,7 @@ fn data_that_became_shorter_than_what_was_consumed_is_an_error_with_both_numbers
     let batches = |count: usize| vec![vec![7]; count.saturating_sub(2)];
     let counted_in = "2 batches were consumed of an epoch that has 1 now: the data became shorter";
     check(&|count| Box::new(batches(count)), counted_in);
-    check(&|count| Box::new(from_fn(move |_| batches(count).into_iter())), counted_in);
+    check(&|count| Box::new(each_epoch(move |_| batches(count).into_iter())), counted_in);
     check(&|count| Box::new(map(batches(count), |batch| batch)), counted_in);
     check(&|count| Box::new(take(batches(10), count as u64 - 2)), {
         "2 batches were consumed of an epoch of which 1 are taken now"

@@ -4,7 +4,7 @@ mod position;
 mod sources;
 
 pub use position::Position;
-pub use sources::{Batches, Counted, CountedEpoch, FromFn, Once, counted, from_fn, once};
+pub use sources::{each_epoch, one_epoch};
 
 use crate::BoxError;
 
@@ -14,26 +14,21 @@ use crate::BoxError;
 /// data gives the same batches: that is what lets a run that was stopped go on with the batch it
 /// would have had. Data takes `&self`, so the same data can train and evaluate.
 ///
-/// `Vec`, slices and arrays of batches that are `Clone` are data; so is what [`from_fn`](self::from_fn) makes of
-/// a closure that gives an iterator. A reference, `Box` or `Arc` of data is data.
+/// `Vec`, slices and arrays of batches that are `Clone` are data; so is what [`each_epoch`] makes of
+/// a closure that returns an iterator. A reference, `Box` or `Arc` of data is data.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not data",
-    note = "a `Vec`, slice or array of batches that are `Clone` is, and `from_fn(|epoch| iterator)`",
+    note = "a `Vec`, slice or array of batches that are `Clone` is, and `each_epoch(|epoch| iterator)`",
     note = "tensors of tch are not `Clone`; of `batches`, a `Vec` of them, \
-            `from_fn(|_| batches.iter().map(|batch| batch.shallow_clone()))` is data"
+            `each_epoch(|_| batches.iter().map(|batch| batch.shallow_clone()))` is data"
 )]
 pub trait Data {
     /// What one step consumes.
     type Batch;
 
-    /// One epoch under way.
-    type Epoch<'a>: Epoch<Batch = Self::Batch>
-    where
-        Self: 'a;
-
     /// Begins, or continues, the epoch that `at` names. What was consumed already must cost nothing
     /// where the data can seek, and is an error where the data has become shorter than that.
-    fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError>;
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = Self::Batch>, BoxError>;
 
     /// How many batches an epoch has, from its beginning; none where that is not known before
     /// the end. Data that says a number and gives another is an error of the run. Where
@@ -44,23 +39,23 @@ pub trait Data {
 }
 
 /// Which epoch to give, and from where.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct At<'a> {
+pub struct At {
     /// Completed epochs of the phase: 0 for the first.
     pub epoch: u64,
     /// Batches of this epoch that were consumed already, of whatever size they were.
     pub skip: u64,
     /// The position that the last batch consumed in this epoch brought. Where there is one it says
     /// where to go on; where there is none, as in data that counts batches, `skip` does.
-    pub position: Option<&'a Position>,
+    pub position: Option<Position>,
     /// The seed of the run.
     pub seed: u64,
     /// Which share of the data this process takes.
     pub rank: Rank,
 }
 
-impl At<'_> {
+impl At {
     /// The beginning of epoch `epoch` under `seed`, as the only process.
     pub fn epoch(epoch: u64, seed: u64) -> Self {
         At { epoch, seed, ..At::default() }
@@ -157,14 +152,14 @@ impl<E: Epoch + ?Sized> Epoch for Box<E> {
 /// Implemented for all data; there is nothing to write. It costs one allocation an epoch.
 pub trait DynData<B> {
     /// See [`Data::epoch`].
-    fn dyn_epoch<'a>(&'a self, at: At<'_>) -> Result<Box<dyn Epoch<Batch = B> + 'a>, BoxError>;
+    fn dyn_epoch(&self, at: At) -> Result<Box<dyn Epoch<Batch = B> + '_>, BoxError>;
 
     /// See [`Data::batches`].
     fn dyn_batches(&self) -> Option<u64>;
 }
 
 impl<D: Data> DynData<D::Batch> for D {
-    fn dyn_epoch<'a>(&'a self, at: At<'_>) -> Result<Box<dyn Epoch<Batch = D::Batch> + 'a>, BoxError> {
+    fn dyn_epoch(&self, at: At) -> Result<Box<dyn Epoch<Batch = D::Batch> + '_>, BoxError> {
         Ok(Box::new(self.epoch(at)?))
     }
 
@@ -177,9 +172,8 @@ macro_rules! erased {
     ($($object:ty),*) => {$(
         impl<B> Data for $object {
             type Batch = B;
-            type Epoch<'a> = Box<dyn Epoch<Batch = B> + 'a> where Self: 'a;
 
-            fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+            fn epoch(&self, at: At) -> Result<impl Epoch<Batch = B>, BoxError> {
                 self.dyn_epoch(at)
             }
 
@@ -195,9 +189,8 @@ macro_rules! pointer {
     ($($pointer:ty),*) => {$(
         impl<D: Data + ?Sized> Data for $pointer {
             type Batch = D::Batch;
-            type Epoch<'a> = D::Epoch<'a> where Self: 'a;
 
-            fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+            fn epoch(&self, at: At) -> Result<impl Epoch<Batch = D::Batch>, BoxError> {
                 (**self).epoch(at)
             }
 

@@ -12,7 +12,7 @@
 //! ```
 
 use super::limits::Limits;
-use super::look_ahead::Reader;
+use super::look_ahead::{self, Reader};
 use super::passes::{Hook, Pass, PassEvents, TrainPass};
 use crate::callback::{Event, Every};
 use crate::data::{At, Data, Epoch, Fetched};
@@ -166,15 +166,14 @@ where
         run.state.open_epoch();
     }
     let progress = run.state.active();
-    let position = run.state.here().position.clone();
     let at = At {
         epoch: progress.epochs,
         skip: progress.steps_in_epoch,
-        position: position.as_ref(),
+        position: run.state.here().position.clone(),
         seed: run.state.seed(),
         rank: run.state.rank(),
     };
-    let reader = Reader::open(data, at, limits.steps_per_epoch);
+    let reader = look_ahead::open(data, at, limits.steps_per_epoch);
     let mut reader = reader.map_err(|caught| caught.at(&run.state, Source::Data))?;
     run.state.expected[P::PHASE as usize].steps_in_epoch = reader.steps();
     loop {

@@ -35,8 +35,8 @@ impl Consumed {
 
     /// What `at` says of an epoch of `of` samples in batches of `batch`. Without a position, as
     /// checkpoints had none once, all batches before were of that size.
-    pub(crate) fn at(at: At<'_>, of: u64, batch: u64) -> Result<Self, BoxError> {
-        let Some(position) = at.position else {
+    pub(crate) fn at(at: &At, of: u64, batch: u64) -> Result<Self, BoxError> {
+        let Some(position) = &at.position else {
             return Ok(Consumed { samples: at.skip.saturating_mul(batch).min(of), of, batch });
         };
         let mut position = Decoder::new(position);
@@ -87,8 +87,8 @@ impl Streamed {
 
     /// What `at` says of an epoch in batches of `batch`; none where it has no position. One that is
     /// a reader's alone is from a time when all batches were of one size.
-    pub(crate) fn at(at: At<'_>, batch: u64) -> Result<Option<Self>, BoxError> {
-        let Some(position) = at.position else { return Ok(None) };
+    pub(crate) fn at(at: &At, batch: u64) -> Result<Option<Self>, BoxError> {
+        let Some(position) = &at.position else { return Ok(None) };
         let mut saved = Decoder::new(position);
         if saved.tag(STREAMED).is_err() {
             let samples = at.skip.saturating_mul(batch);

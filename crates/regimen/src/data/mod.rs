@@ -9,34 +9,23 @@ mod dataset;
 mod fault;
 mod loader;
 mod mix;
+mod permutation;
 mod position;
 mod stream;
 
 pub use regimen_core::data::*;
 
-pub use adapt::{
-    Map, MapEpoch, Prefetched, PrefetchedEpoch, Take, TakeEpoch, Timed, TimedEpoch, Waiting, map, prefetched,
-    take, timed,
-};
+pub use adapt::{DataExt, Timed, Waiting};
 #[cfg(feature = "images")]
 pub use dataset::ImageFolder;
-pub use dataset::{
-    Cached, Concat, Csv, Dataset, Idx, Indices, Mapped, Named, Subset, Synthetic, TryMapped, Zip, concat,
-    indices, synthetic,
-};
+pub use dataset::{Csv, Dataset, Idx, Named, Subset, indices, synthetic};
 #[cfg(feature = "mmap")]
-pub use dataset::{TokenFile, TokenWidth, Windows};
+pub use dataset::{TokenFile, TokenWidth, TokenWindows};
 pub use fault::SampleError;
-pub use loader::{
-    Collate, CollateInto, CollateWith, Collator, Loader, LoaderEpoch, LoaderProfile, Pad, Padded,
-    Permutation, Sampler, Samples, Stack, Stacked, TransformBatch, Transformed, TryTransformed,
-    profile_loader,
-};
-pub use mix::{AllBatches, AllBatchesEpoch, BatchOfEach, Mix, MixEpoch, Stopping};
-pub use stream::{
-    IterReader, IterStream, Lines, LinesReader, MapReader, Reader, Shuffle, ShuffleReader, Stream, StreamAt,
-    StreamEpoch, StreamLoader, StreamMap, StreamTransform, TransformReader, stream,
-};
+pub use loader::{Collate, Loader, LoaderProfile, Padded, Sampler, Samples, Stacked, profile_loader};
+pub use mix::{AllBatches, BatchOfEach, Mix, Stopping};
+pub use permutation::Permutation;
+pub use stream::{Lines, Stream, StreamAt, StreamLoader, StreamReader, stream};
 
 /// The programs of the guide's page on data are tests.
 #[cfg(doctest)]

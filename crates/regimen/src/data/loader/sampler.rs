@@ -7,7 +7,7 @@ use regimen_core::BoxError;
 use regimen_core::random::{Random, keyed};
 use regimen_core::text::Count;
 
-use crate::data::Permutation;
+use crate::data::permutation::Permutation;
 
 /// Which samples an epoch takes, and in what order.
 ///

@@ -7,9 +7,9 @@ use std::path::Path;
 use regimen_core::BoxError;
 use regimen_core::text::Count;
 
-use super::{about, file_name, open_unpacked};
+use super::{file_error, file_name, open_unpacked};
 use crate::data::Dataset;
-use crate::data::dataset::beyond;
+use crate::data::dataset::out_of_range;
 
 /// What an IDX file of unsigned bytes holds, in memory; packed by gzip or not.
 ///
@@ -38,7 +38,7 @@ impl Idx {
     /// Reads the file at `path`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BoxError> {
         let path = path.as_ref();
-        let (shape, width, values) = parse(open_unpacked(path)?).map_err(|error| about(path, error))?;
+        let (shape, width, values) = parse(open_unpacked(path)?).map_err(|error| file_error(path, error))?;
         Ok(Idx { name: file_name(path), shape, width, values })
     }
 
@@ -71,9 +71,9 @@ impl Dataset for Idx {
         self.shape[0]
     }
 
-    fn get(&self, index: usize) -> Result<Vec<u8>, BoxError> {
+    fn sample(&self, index: usize) -> Result<Vec<u8>, BoxError> {
         if index >= self.len() {
-            return Err(beyond(self.len()));
+            return Err(out_of_range(self.len()));
         }
         Ok(self.values[index * self.width..][..self.width].to_vec())
     }
@@ -144,7 +144,7 @@ mod tests {
         for path in [plain, packed] {
             let idx = Idx::open(path).unwrap();
             assert_eq!((idx.shape(), idx.len()), ([2, 3].as_slice(), 2));
-            assert_eq!(idx.get(1).unwrap(), [4, 5, 6]);
+            assert_eq!(idx.sample(1).unwrap(), [4, 5, 6]);
             assert_eq!(idx.arrays::<3>().unwrap(), [[1, 2, 3], [4, 5, 6]]);
             assert!(idx.arrays::<2>().unwrap_err().to_string().ends_with("have 3 values, not 2"));
         }

@@ -20,16 +20,16 @@ pub use self::idx::Idx;
 #[cfg(feature = "images")]
 pub use self::images::ImageFolder;
 #[cfg(feature = "mmap")]
-pub use self::tokens::{TokenFile, TokenWidth, Windows};
+pub use self::tokens::{TokenFile, TokenWidth, TokenWindows};
 
 /// An error about the file at `path`.
-pub(crate) fn about(path: &Path, cause: impl std::fmt::Display) -> BoxError {
+pub(crate) fn file_error(path: &Path, cause: impl std::fmt::Display) -> BoxError {
     format!("file `{}`: {cause}", path.display()).into()
 }
 
 /// The bytes of the file at `path`, unpacked where it is called `.gz`.
 fn open_unpacked(path: &Path) -> Result<Box<dyn Read>, BoxError> {
-    let file = BufReader::new(File::open(path).map_err(|error| about(path, error))?);
+    let file = BufReader::new(File::open(path).map_err(|error| file_error(path, error))?);
     let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
     Ok(if packed { Box::new(Unpacked::new(file)) } else { Box::new(file) })
 }

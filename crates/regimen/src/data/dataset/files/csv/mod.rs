@@ -12,7 +12,7 @@ use regimen_core::BoxError;
 use serde::de::DeserializeOwned;
 
 use self::fields::Names;
-use super::{about, file_name, open_unpacked};
+use super::{file_error, file_name, open_unpacked};
 use crate::data::Named;
 
 /// How to read a CSV file, packed by gzip (and called `.gz`) or not.
@@ -24,7 +24,7 @@ use crate::data::Named;
 /// # let path = folder.path().join("iris.csv");
 /// std::fs::write(&path, "length,width,species\n5.1,3.5,setosa\n")?;
 /// let flowers = Csv::new(&path).read::<(f32, f32, String)>()?;
-/// assert_eq!(flowers.get(0)?, (5.1, 3.5, "setosa".into()));
+/// assert_eq!(flowers.sample(0)?, (5.1, 3.5, "setosa".into()));
 /// # Ok(()) }
 /// ```
 ///
@@ -39,7 +39,7 @@ use crate::data::Named;
 /// std::fs::write(&path, b"# in cm\nl\xe4nge; breite\n5,1 ; 3,5\n4,9 ; NA\n")?;
 /// let table = Csv::new(&path).delimiter(b';').comment(b'#').trimmed().latin1().decimal_comma();
 /// let sizes = table.missing(["NA"]).read::<(f32, Option<f32>)>()?;
-/// assert_eq!((sizes.get(0)?, sizes.get(1)?), ((5.1, Some(3.5)), (4.9, None)));
+/// assert_eq!((sizes.sample(0)?, sizes.sample(1)?), ((5.1, Some(3.5)), (4.9, None)));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -91,7 +91,7 @@ impl Csv {
     }
 
     /// The file is Latin-1 (ISO 8859-1), not UTF-8. A byte that is no letter there, such as the
-    /// euro sign of Windows-1252, is an error.
+    /// euro sign of TokenWindows-1252, is an error.
     pub fn latin1(self) -> Self {
         Csv { latin1: true, ..self }
     }
@@ -120,7 +120,8 @@ impl Csv {
     pub fn read<T: DeserializeOwned + Clone + Send + Sync>(&self) -> Result<Named<Vec<T>>, BoxError> {
         let mut bytes = Vec::new();
         let read = open_unpacked(&self.path)?.read_to_end(&mut bytes).map_err(BoxError::from);
-        let records = read.and_then(|_| self.records(bytes)).map_err(|error| about(&self.path, error))?;
+        let records =
+            read.and_then(|_| self.records(bytes)).map_err(|error| file_error(&self.path, error))?;
         Ok(Named::new(records, file_name(&self.path)))
     }
 
