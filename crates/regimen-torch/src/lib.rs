@@ -67,7 +67,7 @@
 //!
 //! fn main() -> Result<(), BoxError> {
 //!     let samples: Vec<_> = (0..1000).map(|i| ([i as f32, 1.0], (i as f32).sin())).collect();
-//!     let data = Loader::new(samples).batch_size(64).shuffle().collate(collate);
+//!     let data = Loader::collate(samples, collate).batch_size(64).shuffle();
 //!     let mut unit_in_training = unit()?;
 //!     let mut run = Run::new(&mut unit_in_training)
 //!         .seed(7)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use regimen::data::{Idx, Lines, Position, Reader, Stream, StreamAt};
+use regimen::data::{Idx, Lines, Position, Stream, StreamAt, StreamReader};
 
 fn file(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.path().join(name);
@@ -59,7 +59,7 @@ fn gzip_is_read_to_the_end_of_its_last_member_and_zeros_behind_it_are_padding() 
 }
 
 fn lines(lines: &Lines, position: Option<&Position>) -> Vec<(String, Position)> {
-    let mut reader = lines.open(StreamAt { epoch: 0, seed: 0, position }).unwrap();
+    let mut reader = lines.open(StreamAt { epoch: 0, seed: 0, position: position.cloned() }).unwrap();
     std::iter::from_fn(|| Some((reader.next()?.unwrap(), reader.position()))).collect()
 }
 
@@ -88,8 +88,8 @@ fn a_text_that_became_shorter_is_no_end_of_an_epoch() {
     let text = Lines::new(file(&folder, "text", b"one\ntwo\nthree\n"));
     let all = lines(&text, None);
     file(&folder, "text", b"one\n");
-    let position = Some(&all[1].1);
-    let error = text.open(StreamAt { epoch: 0, seed: 0, position }).unwrap_err().to_string();
+    let position = Some(all[1].1.clone());
+    let error = text.open(StreamAt { epoch: 0, seed: 0, position }).err().unwrap().to_string();
     assert!(
         error.ends_with("text`: 8 bytes were read of a file that has 4 now: the data became shorter"),
         "{error}"
