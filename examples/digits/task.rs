@@ -3,7 +3,6 @@
 use regimen::auto_unit::{PredictTask, StepResults};
 use regimen::data::{Data, DataExt, Loader, Samples};
 use regimen::metric::Key;
-use regimen::random::Random;
 use regimen::{BoxError, Loss, State, Step, Task};
 use regimen_burn::Burn;
 use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};

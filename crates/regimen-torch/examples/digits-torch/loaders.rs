@@ -2,7 +2,6 @@
 
 use regimen::data::{Data, DataExt, Loader, Samples};
 use regimen::BoxError;
-use regimen::random::Random;
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Image, shifted};
 use regimen_torch::failure;

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use regimen_core::BoxError;
 use regimen_core::text::Count;
 
-use super::{Dataset, out_of_range, sample_label};
+use super::Dataset;
+use crate::data::fault::{SampleError, out_of_range};
 
 /// Made by [`Dataset::map`].
 pub(crate) struct Mapped<D, F> {
@@ -53,40 +54,6 @@ where
 
     fn name(&self) -> Cow<'_, str> {
         self.dataset.name()
-    }
-}
-
-/// Made by [`Dataset::named`].
-#[derive(Clone, Debug)]
-pub struct Named<D> {
-    dataset: D,
-    name: String,
-}
-
-impl<D> Named<D> {
-    pub(crate) fn new(dataset: D, name: String) -> Self {
-        Named { dataset, name }
-    }
-
-    /// The dataset without the name.
-    pub fn into_inner(self) -> D {
-        self.dataset
-    }
-}
-
-impl<D: Dataset> Dataset for Named<D> {
-    type Item = D::Item;
-
-    fn len(&self) -> usize {
-        self.dataset.len()
-    }
-
-    fn sample(&self, index: usize) -> Result<D::Item, BoxError> {
-        self.dataset.sample(index)
-    }
-
-    fn name(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.name)
     }
 }
 
@@ -158,7 +125,7 @@ impl<D: Dataset> Dataset for Concatenated<D> {
         let start = if part == 0 { 0 } else { self.ends[part - 1] };
         dataset
             .sample(index - start)
-            .map_err(|error| format!("{}: {error}", sample_label(dataset, index - start)).into())
+            .map_err(|error| SampleError::new(dataset.name(), index - start, error).into())
     }
 
     fn name(&self) -> Cow<'_, str> {

@@ -2,23 +2,25 @@
 
 mod combine;
 pub(super) mod files;
+mod named;
 mod subset;
 
-pub use combine::Named;
 #[cfg(feature = "images")]
 pub use files::ImageFolder;
 pub use files::{Csv, Idx};
 #[cfg(feature = "mmap")]
 pub use files::{TokenFile, TokenWidth, TokenWindows};
+pub use named::Named;
 pub use subset::Subset;
 
-use self::combine::{Cached, Concatenated, Mapped, TryMapped, Zipped};
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use regimen_core::BoxError;
 use regimen_core::random::{Random, keyed};
-use regimen_core::text::Count;
+
+use self::combine::{Cached, Concatenated, Mapped, TryMapped, Zipped};
+use super::fault::out_of_range;
 
 /// Samples that can be had by their index, from several threads at once.
 ///
@@ -132,16 +134,6 @@ pub trait Dataset: Send + Sync {
     {
         Named::new(self, name.into())
     }
-}
-
-/// The beginning of errors about a sample: the dataset and the index.
-pub(crate) fn sample_label(dataset: &(impl Dataset + ?Sized), index: usize) -> String {
-    format!("dataset `{}` sample {index}", dataset.name())
-}
-
-/// The error of an index that does not exist.
-pub(crate) fn out_of_range(len: usize) -> BoxError {
-    format!("it has {} only", Count(len as u64, "sample")).into()
 }
 
 impl<T: Clone + Send + Sync> Dataset for [T] {
@@ -281,7 +273,7 @@ mod tests {
 
     #[test]
     fn errors_name_a_dataset_by_its_type_or_as_told() {
-        assert_eq!(sample_label(&synthetic(9, |_| 0), 3), "dataset `synthetic` sample 3");
-        assert_eq!(sample_label(&vec![1].named("mnist"), 0), "dataset `mnist` sample 0");
+        assert_eq!(synthetic(9, |_| 0).name(), "synthetic");
+        assert_eq!(vec![1].named("mnist").name(), "mnist");
     }
 }

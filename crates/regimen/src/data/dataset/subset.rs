@@ -6,7 +6,8 @@ use std::sync::Arc;
 use regimen_core::BoxError;
 use regimen_core::text::Count;
 
-use super::{Dataset, out_of_range};
+use super::Dataset;
+use crate::data::fault::out_of_range;
 use crate::data::permutation::Permutation;
 
 /// Some samples of a dataset: made by [`Dataset::subset`] and [`Dataset::random_split`].

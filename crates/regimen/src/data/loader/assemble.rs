@@ -11,8 +11,8 @@ use super::collate::{Collator, Padded};
 use super::plan::Plan;
 use super::samples::Samples;
 use super::worker::Signals;
-use crate::data::dataset::{Dataset, out_of_range};
-use crate::data::fault::{SampleError, catch};
+use crate::data::dataset::Dataset;
+use crate::data::fault::{SampleError, catch, out_of_range};
 
 /// Makes the batches of a loader, of which only their type is known: one virtual call per batch.
 pub(crate) trait Assemble<B>: Send + Sync {

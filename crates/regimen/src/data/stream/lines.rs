@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use regimen_core::BoxError;
 use regimen_core::data::Position;
 
-use crate::data::dataset::files::{file_error, file_name};
+use crate::data::dataset::files::file_name;
+use crate::data::fault::file_error;
 use crate::data::position::{Decoder, Encoder};
 use crate::data::stream::{Stream, StreamAt, StreamReader};
 

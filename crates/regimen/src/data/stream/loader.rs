@@ -8,9 +8,9 @@ use regimen_core::data::{At, Data, Epoch, Fetched, Rank};
 use regimen_core::random::{Random, keyed};
 use regimen_core::text::Count;
 
-use super::{FAILURES_IN_A_ROW, Stream, StreamAt, StreamReader};
+use super::{Stream, StreamAt, StreamReader};
 use crate::data::consumed::Streamed;
-use crate::data::fault::catch;
+use crate::data::fault::{FAILURES_IN_A_ROW, catch};
 use crate::data::loader::collate::{Collate, CollateInto, CollateWith, Collator, Stack};
 use crate::data::loader::shard::cut;
 

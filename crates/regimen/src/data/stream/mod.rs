@@ -77,9 +77,6 @@ pub struct StreamAt {
     pub position: Option<Position>,
 }
 
-/// So many failures with no sample between them are a source that is broken, not bad samples in it.
-pub(crate) const FAILURES_IN_A_ROW: u64 = 1000;
-
 /// One epoch of a stream under way.
 pub trait StreamReader {
     /// One sample.

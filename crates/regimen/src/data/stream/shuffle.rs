@@ -10,7 +10,8 @@ use regimen_core::data::Position;
 use regimen_core::random::{Random, keyed};
 use regimen_core::text::Count;
 
-use super::{FAILURES_IN_A_ROW, Stream, StreamAt, StreamReader};
+use super::{Stream, StreamAt, StreamReader};
+use crate::data::fault::FAILURES_IN_A_ROW;
 use crate::data::permutation::Permutation;
 use crate::data::position::{Decoder, Encoder};
 

@@ -7,9 +7,9 @@ use std::path::Path;
 use regimen_core::BoxError;
 use regimen_core::text::Count;
 
-use super::{file_error, file_name, open_unpacked};
+use super::{file_name, open_unpacked};
 use crate::data::Dataset;
-use crate::data::dataset::out_of_range;
+use crate::data::fault::{file_error, out_of_range};
 
 /// What an IDX file of unsigned bytes holds, in memory; packed by gzip or not.
 ///

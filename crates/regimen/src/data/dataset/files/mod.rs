@@ -14,6 +14,8 @@ use std::path::Path;
 
 use regimen_core::BoxError;
 
+use crate::data::fault::file_error;
+
 pub use self::csv::Csv;
 use self::gzip::Unpacked;
 pub use self::idx::Idx;
@@ -21,11 +23,6 @@ pub use self::idx::Idx;
 pub use self::images::ImageFolder;
 #[cfg(feature = "mmap")]
 pub use self::tokens::{TokenFile, TokenWidth, TokenWindows};
-
-/// An error about the file at `path`.
-pub(crate) fn file_error(path: &Path, cause: impl std::fmt::Display) -> BoxError {
-    format!("file `{}`: {cause}", path.display()).into()
-}
 
 /// The bytes of the file at `path`, unpacked where it is called `.gz`.
 fn open_unpacked(path: &Path) -> Result<Box<dyn Read>, BoxError> {

@@ -11,9 +11,9 @@ use memmap2::Mmap;
 use regimen_core::BoxError;
 use regimen_core::text::Count;
 
-use super::{file_error, file_name};
+use super::file_name;
 use crate::data::Dataset;
-use crate::data::dataset::out_of_range;
+use crate::data::fault::{file_error, out_of_range};
 
 /// A file of token numbers in little-endian order, one after another, mapped into memory.
 ///

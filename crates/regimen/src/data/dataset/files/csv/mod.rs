@@ -12,8 +12,9 @@ use regimen_core::BoxError;
 use serde::de::DeserializeOwned;
 
 use self::fields::Names;
-use super::{file_error, file_name, open_unpacked};
-use crate::data::Named;
+use super::{file_name, open_unpacked};
+use crate::data::dataset::named::Named;
+use crate::data::fault::file_error;
 
 /// How to read a CSV file, packed by gzip (and called `.gz`) or not.
 ///

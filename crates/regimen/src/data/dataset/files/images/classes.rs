@@ -8,7 +8,7 @@ use image::ImageFormat;
 use regimen_core::BoxError;
 use walkdir::{DirEntry, WalkDir};
 
-use super::file_error;
+use crate::data::fault::file_error;
 
 /// The path of an image, and the number of its class.
 pub(crate) type Image = (PathBuf, usize);

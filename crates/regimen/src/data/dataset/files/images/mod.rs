@@ -12,9 +12,9 @@ use regimen_core::BoxError;
 
 use self::classes::Image;
 use self::decode::Decode;
-use super::{file_error, file_name};
+use super::file_name;
 use crate::data::Dataset;
-use crate::data::dataset::out_of_range;
+use crate::data::fault::{file_error, out_of_range};
 
 /// Images in folders named after their classes: `root/cat/1.png`, `root/dog/7.jpg`.
 ///
