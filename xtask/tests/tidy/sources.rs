@@ -59,7 +59,7 @@ fn the_engine_on_libtorch_is_unsafe_in_its_shim_alone() {
 
 #[test]
 fn only_the_loops_fire_events() {
-    let others = without(core(), &["crates/regimen-core/src/loops.rs"]);
+    let others = without(core(), &["crates/regimen-core/src/run/loops.rs"]);
     refuse(&others, &["fire(", "callbacks.send("], "events are fired in loops.rs alone");
 }
 
@@ -73,7 +73,7 @@ fn the_dispatcher_has_one_call_site() {
 #[test]
 fn nothing_follows_the_order_of_a_hash() {
     // A batch of the user's may be a map; its parts are moved, and nothing of it is in any order.
-    let others = without(crate_sources(), &["crates/regimen-core/src/to_device.rs"]);
+    let others = without(crate_sources(), &["crates/regimen-core/src/engine/to_device.rs"]);
     refuse(&others, &["HashMap", "HashSet"], "what is saved, summed or logged is in the order of names");
 }
 
