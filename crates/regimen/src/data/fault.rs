@@ -58,7 +58,7 @@ pub(crate) fn file_error(path: &Path, cause: impl fmt::Display) -> BoxError {
 /// So many failures with no sample between them are a source that is broken, not bad samples in it.
 pub(crate) const FAILURES_IN_A_ROW: u64 = 1000;
 
-/// Calls `f` and makes a panic of it an error. What `f` changes is not used after a panic.
+/// Calls `f` and makes a panic of it an error. Values that `f` changes are not used after a panic.
 pub(crate) fn catch<T>(f: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         let error = panicked(&*payload);

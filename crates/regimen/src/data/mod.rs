@@ -1,4 +1,4 @@
-//! Data: datasets, the loader that makes batches of them, and what else gives batches.
+//! Data: datasets, streams, loaders, mixes of sources, and adaptors.
 //!
 //! Every order and every random choice is a pure function of (seed, epoch, position), so a run
 //! goes on with exactly the batches it would have had.
@@ -9,6 +9,7 @@ mod dataset;
 mod fault;
 mod loader;
 mod mix;
+mod normalise;
 mod permutation;
 mod position;
 mod stream;
@@ -18,12 +19,15 @@ pub use regimen_core::data::*;
 pub use adapt::{DataExt, Timed, Waiting};
 #[cfg(feature = "images")]
 pub use dataset::ImageFolder;
-pub use dataset::{Csv, Dataset, Idx, Named, Subset, indices, synthetic};
+pub use dataset::{
+    Concatenated, Csv, Dataset, Idx, Mapped, Named, Subset, TryMapped, Zipped, indices, synthetic,
+};
 #[cfg(feature = "mmap")]
 pub use dataset::{TokenFile, TokenWidth, TokenWindows};
 pub use fault::SampleError;
 pub use loader::{Collate, Loader, LoaderProfile, Padded, Sampler, Samples, Stacked, profile_loader};
 pub use mix::{AllBatches, BatchOfEach, Mix, Stopping};
+pub use normalise::Normalise;
 pub use permutation::Permutation;
 pub use stream::{Lines, Stream, StreamAt, StreamLoader, StreamReader, stream};
 

@@ -10,7 +10,8 @@ use super::Dataset;
 use crate::data::fault::{SampleError, out_of_range};
 
 /// Made by [`Dataset::map`].
-pub(crate) struct Mapped<D, F> {
+#[derive(Clone, Debug)]
+pub struct Mapped<D, F> {
     pub(crate) dataset: D,
     pub(crate) f: F,
 }
@@ -32,7 +33,8 @@ impl<D: Dataset, T, F: Fn(D::Item) -> T + Send + Sync> Dataset for Mapped<D, F> 
 }
 
 /// Made by [`Dataset::try_map`].
-pub(crate) struct TryMapped<D, F> {
+#[derive(Clone, Debug)]
+pub struct TryMapped<D, F> {
     pub(crate) dataset: D,
     pub(crate) f: F,
 }
@@ -58,7 +60,8 @@ where
 }
 
 /// Made by [`Dataset::zip`].
-pub(crate) struct Zipped<A, B> {
+#[derive(Clone, Debug)]
+pub struct Zipped<A, B> {
     a: A,
     b: B,
 }
@@ -96,7 +99,8 @@ impl<A: Dataset, B: Dataset> Dataset for Zipped<A, B> {
 }
 
 /// Made by [`Dataset::concat_with`].
-pub(crate) struct Concatenated<D> {
+#[derive(Clone, Debug)]
+pub struct Concatenated<D> {
     datasets: Vec<D>,
     /// How many samples there are up to the end of each dataset.
     ends: Vec<usize>,

@@ -1,10 +1,11 @@
-//! Datasets: samples that can be had by their index.
+//! Datasets: samples by their index.
 
 mod combine;
 pub(super) mod files;
 mod named;
 mod subset;
 
+pub use combine::{Concatenated, Mapped, TryMapped, Zipped};
 #[cfg(feature = "images")]
 pub use files::ImageFolder;
 pub use files::{Csv, Idx};
@@ -19,10 +20,10 @@ use std::sync::Arc;
 use regimen_core::BoxError;
 use regimen_core::random::{Random, keyed};
 
-use self::combine::{Cached, Concatenated, Mapped, TryMapped, Zipped};
+use self::combine::Cached;
 use super::fault::out_of_range;
 
-/// Samples that can be had by their index, from several threads at once.
+/// Samples by their index, from several threads at once.
 ///
 /// `Vec` and slices are datasets, and so is a `Box` or `Arc` of one. A [`Loader`](super::Loader)
 /// makes batches of it.
@@ -33,7 +34,7 @@ pub trait Dataset: Send + Sync {
     /// One sample.
     type Item;
 
-    /// How many samples there are. It does not change while a run uses the dataset.
+    /// The number of samples. It does not change while a run uses the dataset.
     fn len(&self) -> usize;
 
     /// The sample at `index`, which is below [`len`](Self::len).
@@ -55,7 +56,7 @@ pub trait Dataset: Send + Sync {
     }
 
     /// The same samples, each changed by `f`.
-    fn map<T, F: Fn(Self::Item) -> T + Send + Sync>(self, f: F) -> impl Dataset<Item = T>
+    fn map<T, F: Fn(Self::Item) -> T + Send + Sync>(self, f: F) -> Mapped<Self, F>
     where
         Self: Sized,
     {
@@ -63,7 +64,7 @@ pub trait Dataset: Send + Sync {
     }
 
     /// The same samples, each changed by `f`, which may fail.
-    fn try_map<T, F>(self, f: F) -> impl Dataset<Item = T>
+    fn try_map<T, F>(self, f: F) -> TryMapped<Self, F>
     where
         F: Fn(Self::Item) -> Result<T, BoxError> + Send + Sync,
         Self: Sized,
@@ -73,7 +74,7 @@ pub trait Dataset: Send + Sync {
 
     /// Pairs of a sample of this and the one of `other` at the same index. Fails if their lengths
     /// differ.
-    fn zip<B: Dataset>(self, other: B) -> Result<impl Dataset<Item = (Self::Item, B::Item)>, BoxError>
+    fn zip<B: Dataset>(self, other: B) -> Result<Zipped<Self, B>, BoxError>
     where
         Self: Sized,
     {
@@ -81,14 +82,14 @@ pub trait Dataset: Send + Sync {
     }
 
     /// The samples of this and then those of `others`, one dataset after another.
-    fn concat_with(self, others: impl IntoIterator<Item = Self>) -> impl Dataset<Item = Self::Item>
+    fn concat_with(self, others: impl IntoIterator<Item = Self>) -> Concatenated<Self>
     where
         Self: Sized,
     {
         Concatenated::new(std::iter::once(self).chain(others).collect())
     }
 
-    /// The samples at `indices`, in that order, as often as they are named. Fails where an index
+    /// The samples at `indices`, in that order, as often as they are named. Fails if an index
     /// does not exist.
     fn subset(self, indices: impl Into<Vec<usize>>) -> Result<Subset<Self>, BoxError>
     where
@@ -97,7 +98,7 @@ pub trait Dataset: Send + Sync {
         Subset::new(self, indices.into())
     }
 
-    /// Parts of the given lengths, which share no sample, drawn at random by `seed`. Fails where
+    /// Parts of the given lengths, which share no sample, drawn at random by `seed`. Fails if
     /// the lengths do not sum to that of the dataset.
     ///
     /// ```
@@ -118,7 +119,7 @@ pub trait Dataset: Send + Sync {
         Subset::split(self, lengths, seed)
     }
 
-    /// The same samples, each kept in memory once it was had.
+    /// The same samples, each kept in memory once it was read.
     fn cache(self) -> impl Dataset<Item = Self::Item>
     where
         Self: Sized,
@@ -170,7 +171,7 @@ impl<T: Clone + Send + Sync> Dataset for Vec<T> {
 
 /// The numbers from 0 to below `len`, each its own sample.
 ///
-/// For what reads samples by their index straight into a batch: see
+/// For loaders that read samples by their index straight into a batch: see
 /// [`Loader::collate_into`](super::Loader::collate_into).
 pub fn indices(len: usize) -> impl Dataset<Item = usize> + Clone + Copy + std::fmt::Debug {
     Indices { len }

@@ -1,4 +1,4 @@
-//! One epoch of a loader under way: batches in order, made here or by workers.
+//! One epoch of a loader: batches in order, made here or by workers.
 
 use std::collections::VecDeque;
 use std::ops::Range;

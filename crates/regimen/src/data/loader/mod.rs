@@ -1,4 +1,4 @@
-//! The loader: batches of a dataset, in a keyed order, made by as many threads as you like.
+//! The loader: batches of a dataset, in a keyed order, on any number of threads.
 
 mod assemble;
 pub(super) mod collate;
@@ -32,8 +32,7 @@ use super::consumed::Consumed;
 
 /// Batches of a dataset: [`Data`] for a run.
 ///
-/// What it gives is a pure function of (seed, epoch, position): the number of workers and what
-/// they read ahead change nothing, and an epoch is entered at any batch at no cost. The seed is
+/// Its batches are a pure function of (seed, epoch, position): workers and prefetch change nothing, and an epoch is entered at any batch at no cost. The seed is
 /// the run's unless the loader has [its own](Loader::seed).
 ///
 /// ```
@@ -166,11 +165,11 @@ impl<B: Send + 'static> Loader<B> {
     }
 }
 
-/// Which samples, and how many at a time.
+/// Samples and batch sizes.
 impl<B> Loader<B> {
-    /// Samples a batch, over all ranks together. Default 1; zero is an error.
+    /// Samples per batch, over all ranks together. Default: 1; zero is an error.
     ///
-    /// Each of `n` ranks takes an n-th of every batch, so what a run sees does not depend on how
+    /// Each of `n` ranks takes an n-th of every batch, so the batches of a run do not depend on how
     /// many there are, and it can go on with another number of them. It can go on with another
     /// batch size too: inside an epoch at the same sample, of which a notice tells.
     pub fn batch_size(mut self, samples: usize) -> Self {
@@ -186,7 +185,7 @@ impl<B> Loader<B> {
         self.sampler(Sampler::shuffled())
     }
 
-    /// Which samples an epoch takes, and in what order. Default [`Sampler::sequential`].
+    /// The samples of an epoch, and their order. Default: [`Sampler::sequential`].
     pub fn sampler(mut self, sampler: Sampler) -> Self {
         self.settings.sampler = sampler;
         self
@@ -198,15 +197,15 @@ impl<B> Loader<B> {
         self
     }
 
-    /// The seed of this loader, whatever the run's.
+    /// The seed of this loader. Default: the run's.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = Some(seed);
         self
     }
 
-    /// The name of the stream of random choices. Default `data`.
+    /// The name of the stream of random choices. Default: `data`.
     ///
-    /// Two loaders of one seed and one name shuffle alike; give another name to one of them where
+    /// Two loaders of one seed and one name shuffle alike; give another name to one of them if
     /// they must not.
     pub fn stream(mut self, name: impl Into<String>) -> Self {
         self.settings.stream = name.into();
@@ -216,7 +215,7 @@ impl<B> Loader<B> {
 
 /// Threads and faults.
 impl<B> Loader<B> {
-    /// Threads that make batches. Default 0: they are made on the thread that asks.
+    /// Threads that make batches. Default: 0, they are made on the thread that asks.
     ///
     /// No thread outlives its epoch, and none is ever killed: the end of an epoch waits for the
     /// sample in hand.
@@ -225,7 +224,7 @@ impl<B> Loader<B> {
         self
     }
 
-    /// Finished batches that may wait to be asked for, over all workers. Default 2 a worker.
+    /// Finished batches that may wait, over all workers. Default: 2 per worker.
     ///
     /// At most `workers + prefetch` batches are in memory, besides the one in use. Without
     /// workers nothing is read ahead.
@@ -234,7 +233,7 @@ impl<B> Loader<B> {
         self
     }
 
-    /// Passes over samples that cannot be had, or whose transform fails or panics. By default
+    /// Passes over samples that cannot be read, or whose transform fails or panics. By default
     /// they are errors.
     ///
     /// Each is told by a notice of the run, with how many there were in the epoch. The batch is
@@ -245,8 +244,8 @@ impl<B> Loader<B> {
         self
     }
 
-    /// From how long a wait for one batch becomes a notice of the run, which names the worker and
-    /// its sample. Default 30 seconds. The notice is there when the batch is.
+    /// The wait for one batch that becomes a notice of the run, which names the worker and its
+    /// sample. Default: 30 seconds. The notice is there when the batch is.
     pub fn slow_after(mut self, bound: Duration) -> Self {
         self.settings.slow = bound;
         self

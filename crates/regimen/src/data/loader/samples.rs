@@ -26,8 +26,8 @@ pub trait Samples: Send + Sync {
 
     /// Changes every sample, on the worker that reads it: the place for augmentation.
     ///
-    /// `random` is keyed by (seed, stream, epoch, index), so what it draws depends neither on the
-    /// order nor on the workers. Transforms given one after another share it.
+    /// `random` is keyed by (seed, stream, epoch, index), so its draws depend neither on the order nor
+    /// on the workers. Transforms given one after another share it.
     fn transform<T, F>(self, f: F) -> impl Samples<Item = T>
     where
         F: Fn(Self::Item, &mut Random) -> T + Send + Sync,

@@ -22,7 +22,7 @@ pub(crate) enum LastBatch {
 
 /// Cuts `samples` positions into global batches, and each batch into one share a process.
 ///
-/// The shares of a batch, taken in the order of the ranks, are the batch: so what a run sees does
+/// The shares of a batch, taken in the order of the ranks, are the batch. So the batches of a run do
 /// not depend on how many processes it has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shard {
@@ -52,7 +52,7 @@ pub(crate) struct Share {
 }
 
 impl Shard {
-    /// Fails where some process would have no sample of some batch: it could take no part in the
+    /// Fails if some process would have no sample of some batch: it could take no part in the
     /// step, and the others would wait for it.
     pub(crate) fn new(
         samples: u64,
@@ -101,7 +101,7 @@ impl Shard {
         self.start.batches..self.start.batches + left
     }
 
-    /// What is consumed once batch `number` is.
+    /// The consumed part of the epoch after batch `number`.
     pub(crate) fn consumed(&self, number: u64) -> Consumed {
         let samples = self.begin(number).saturating_add(self.batch).min(self.samples);
         Consumed { samples, of: self.samples, batch: self.batch }
@@ -130,7 +130,7 @@ impl Shard {
     }
 }
 
-/// Where the part of rank `index` begins in a batch of `whole` samples: parts differ by one at most.
+/// The beginning of the part of rank `index` in a batch of `whole` samples: parts differ by one at most.
 pub(crate) fn cut(whole: u64, index: u64, count: u64) -> u64 {
     (u128::from(whole) * u128::from(index) / u128::from(count)) as u64
 }

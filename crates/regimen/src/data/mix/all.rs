@@ -1,4 +1,4 @@
-//! Several sources as one, a batch of each of them at a time.
+//! Batches of several sources at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub type BatchOfEach<B> = BTreeMap<Arc<str>, B>;
 /// A batch of every source at once, by name: [`Data`] for a run.
 ///
 /// Under [`Stopping::AllExhausted`] an exhausted source is missing from the map from then on. When
-/// the epoch ends, what was drawn for an incomplete map is dropped.
+/// the epoch ends, batches drawn for an incomplete map are dropped.
 pub struct AllBatches<B> {
     sources: Vec<Source<B>>,
     stopping: Stopping,

@@ -1,4 +1,4 @@
-//! Several sources as one, a batch of one of them at a time.
+//! Mixes: several sources as one, a batch of one of them at a time.
 
 mod all;
 mod length;
@@ -21,7 +21,7 @@ use super::position::{Decoder, Encoder};
 /// Batches of several sources of one batch type, one at a time: [`Data`] for a run.
 ///
 /// Which source is next is a pure function of (seed, epoch, batches given), the same on every
-/// rank; where each source stands travels with each batch.
+/// rank; the position of each source travels with each batch.
 ///
 /// ```
 /// use regimen::data::{Mix, Stopping};
@@ -120,7 +120,8 @@ impl<B> Mix<B> {
         }
     }
 
-    /// How many batches are left from turn `turn` on, where that follows from those of the sources.
+    /// The batches left from turn `turn` on. Returns `None` if they do not follow from those of the
+    /// sources.
     fn length(&self, turns: &[usize], turn: u64, lengths: &[Length]) -> Option<u64> {
         match self.strategy {
             Strategy::InOrder => one_by_one(lengths, turns, turn),
@@ -191,7 +192,7 @@ struct MixEpoch<'a, B> {
 }
 
 impl<'a, B> MixEpoch<'a, B> {
-    /// The epoch that `at` names, or what is left of it.
+    /// The epoch that `at` names, or the rest of it.
     fn new(mix: &'a Mix<B>, turns: Vec<usize>, at: &At) -> Result<Self, BoxError> {
         let sources = opened(&mix.sources, at, mix.stopping, mix.allow_empty)?;
         let key = keyed(at.seed, "mix", at.epoch, 0);
@@ -224,7 +225,7 @@ impl<'a, B> MixEpoch<'a, B> {
         Ok(None)
     }
 
-    /// Whose turn it is; nobody's at the end.
+    /// The source whose turn it is, or `None` at the end.
     fn next_source(&mut self) -> Option<usize> {
         let turns = self.turns.len() as u64;
         match self.mix.strategy {

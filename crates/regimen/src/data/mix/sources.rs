@@ -1,4 +1,4 @@
-//! The sources of a mix while they are read: how far each is, and which are exhausted.
+//! The sources of a mix while they are read: the progress of each, and which are exhausted.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ struct Running<'a, B> {
     open: Option<Box<dyn Epoch<Batch = B> + 'a>>,
 }
 
-/// How far a source is.
+/// The progress of a source.
 #[derive(Clone, Debug, Default)]
 struct SourceProgress {
     /// How often it began anew.
@@ -61,7 +61,7 @@ struct SourceProgress {
     empty: bool,
 }
 
-/// What follows from a source being exhausted.
+/// The consequence of an exhausted source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exhausted {
     /// The epoch ends.
@@ -121,7 +121,7 @@ impl<B> Sources<'_, B> {
         running.next(allow_empty).map_err(|error| running.source.fault(&error))
     }
 
-    /// Decides what follows when [`next`](Self::next) gave nothing.
+    /// The consequence of a [`next`](Self::next) that gave nothing.
     pub(crate) fn exhausted(&self, index: usize) -> Exhausted {
         let all = || self.running.iter().all(|running| running.progress.exhausted);
         match self.stopping {
@@ -144,7 +144,7 @@ impl<B> Sources<'_, B> {
         })
     }
 
-    /// Fails where the sources are not those that were saved.
+    /// Fails if the sources are not those that were saved.
     pub(crate) fn restore(&mut self, saved: &mut Decoder<'_>) -> Result<(), BoxError> {
         let count = saved.number()?;
         if count != self.running.len() as u64 {
@@ -175,7 +175,7 @@ impl<B> Sources<'_, B> {
         Ok(())
     }
 
-    /// How far each source is; none where some length is not known.
+    /// The length of each source. Returns `None` if one is not known.
     pub(crate) fn lengths(&self) -> Option<Vec<Length>> {
         self.running.iter().map(Running::length).collect()
     }
@@ -189,7 +189,7 @@ impl<B> Sources<'_, B> {
 }
 
 impl<'a, B> Running<'a, B> {
-    /// The epoch under way, begun or continued where it was not yet.
+    /// The epoch under way, which is begun or continued if need be.
     fn open(&mut self) -> Result<&mut Box<dyn Epoch<Batch = B> + 'a>, BoxError> {
         let epoch = match self.open.take() {
             Some(epoch) => epoch,

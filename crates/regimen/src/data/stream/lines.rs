@@ -28,7 +28,7 @@ impl Lines {
     }
 }
 
-/// What some programs write first, to say that a text is UTF-8.
+/// The bytes at the beginning of some UTF-8 files, which are no part of the text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Stream for Lines {

@@ -1,4 +1,4 @@
-//! Batches of a stream.
+//! The loader of a stream.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Streams whose samples are changed on the way.
+//! Streams with changed samples.
 
 use std::borrow::Cow;
 

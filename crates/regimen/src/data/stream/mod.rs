@@ -1,4 +1,4 @@
-//! Streams: samples that can only be had one after another, with a position after each.
+//! Streams: samples that can only be read in sequence, with a position after each.
 
 mod lines;
 mod loader;
@@ -9,6 +9,7 @@ pub use lines::Lines;
 pub use loader::StreamLoader;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use regimen_core::BoxError;
 use regimen_core::data::Position;
@@ -18,9 +19,9 @@ use self::map::{MapStream, TransformStream};
 use self::shuffle::ShuffleStream;
 use super::position::{Decoder, Encoder};
 
-/// Samples that can only be had one after another: text, archives, what a socket sends.
+/// Samples that can only be read in sequence: text, archives, sockets.
 ///
-/// A [`StreamLoader`](super::StreamLoader) makes batches of it. The position travels with each
+/// An `Arc` of a stream is a stream. A [`StreamLoader`](super::StreamLoader) makes batches of it. The position travels with each
 /// batch, so a run goes on after the last batch it used, not after the last one that was read.
 pub trait Stream: Send + Sync {
     /// One sample.
@@ -55,7 +56,7 @@ pub trait Stream: Send + Sync {
 
     /// Shuffles within blocks of `buffer` samples, which are in memory together.
     ///
-    /// Where the blocks begin differs from epoch to epoch. A sample moves by less than `buffer`
+    /// The blocks begin elsewhere in every epoch. A sample moves by less than `buffer`
     /// places, so a stream that is sorted needs a buffer of many times its runs, or to be
     /// shuffled on disk. Zero is taken as one, which changes nothing.
     fn shuffle(self, buffer: usize) -> impl Stream<Item = Self::Item>
@@ -66,12 +67,24 @@ pub trait Stream: Send + Sync {
     }
 }
 
-/// Where a stream is to begin.
+impl<S: Stream + ?Sized> Stream for Arc<S> {
+    type Item = S::Item;
+
+    fn open(&self, at: StreamAt) -> Result<impl StreamReader<Item = S::Item>, BoxError> {
+        (**self).open(at)
+    }
+
+    fn name(&self) -> Cow<'_, str> {
+        (**self).name()
+    }
+}
+
+/// The epoch of a stream to read, and the position to begin at.
 #[derive(Clone, Debug)]
 pub struct StreamAt {
     /// Completed epochs: 0 for the first.
     pub epoch: u64,
-    /// What random choices are keyed by, together with the epoch.
+    /// The key of random choices, together with the epoch.
     pub seed: u64,
     /// A [`StreamReader::position`] to go on from; `None` for the beginning.
     pub position: Option<Position>,
@@ -86,7 +99,7 @@ pub trait StreamReader {
     /// after it, if that can be done at all.
     fn next(&mut self) -> Option<Result<Self::Item, BoxError>>;
 
-    /// Where it stands: after the last sample given.
+    /// The position after the last sample given.
     fn position(&self) -> Position;
 }
 

@@ -1,4 +1,4 @@
-//! Shuffling a stream within blocks, so that any point of it can be found again.
+//! Shuffling of streams within blocks, so that any point can be found again.
 //!
 //! A buffer from which random samples leave one at a time could only be found again by saving what
 //! is in it. A block is named by where it began: it is read again, and its order is keyed.

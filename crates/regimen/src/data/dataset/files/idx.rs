@@ -11,7 +11,7 @@ use super::{file_name, open_unpacked};
 use crate::data::Dataset;
 use crate::data::fault::{file_error, out_of_range};
 
-/// What an IDX file of unsigned bytes holds, in memory; packed by gzip or not.
+/// An IDX file of unsigned bytes in memory, packed by gzip or not.
 ///
 /// As a dataset its samples are `Vec<u8>`. [`arrays`](Self::arrays) gives samples that need no
 /// allocation, [`into_values`](Self::into_values) the labels of a file with one dimension: both
@@ -52,7 +52,7 @@ impl Idx {
         self.values
     }
 
-    /// The samples as arrays of `N` values each. Fails where they have another number.
+    /// The samples as arrays of `N` values each. Fails if they have another number.
     pub fn arrays<const N: usize>(&self) -> Result<Vec<[u8; N]>, BoxError> {
         match self.values.as_chunks() {
             (arrays, []) if self.width == N => Ok(arrays.to_vec()),

@@ -1,4 +1,4 @@
-//! Files that hold samples.
+//! Datasets in files.
 
 mod csv;
 mod gzip;
@@ -24,7 +24,7 @@ pub use self::images::ImageFolder;
 #[cfg(feature = "mmap")]
 pub use self::tokens::{TokenFile, TokenWidth, TokenWindows};
 
-/// The bytes of the file at `path`, unpacked where it is called `.gz`.
+/// The bytes of the file at `path`, unpacked if its name ends in `.gz`.
 fn open_unpacked(path: &Path) -> Result<Box<dyn Read>, BoxError> {
     let file = BufReader::new(File::open(path).map_err(|error| file_error(path, error))?);
     let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));

@@ -17,7 +17,8 @@ use crate::data::fault::{file_error, out_of_range};
 
 /// A file of token numbers in little-endian order, one after another, mapped into memory.
 ///
-/// Any size of file takes no memory of the process; what is read stays in the system's cache.
+/// A file of any size takes no memory of the process; pages that were read stay in the system's
+/// cache.
 /// The file must not be changed while it is open: see [`open`](Self::open).
 #[derive(Debug)]
 pub struct TokenFile {
@@ -44,7 +45,7 @@ impl TokenWidth {
     }
 }
 
-/// How files begin that are taken for raw tokens by mistake, and what to do about them.
+/// The first bytes of files that are taken for raw tokens by mistake, with the remedy.
 const OTHER_FORMATS: &[(&[u8], &str)] = &[
     (b"\x93NUMPY", "a .npy file, not raw tokens; write the array with `tofile`"),
     (b"PK\x03\x04", "a zip file (or .npz), not raw tokens; unpack it first"),
@@ -59,7 +60,7 @@ impl TokenFile {
     /// Maps the file at `path`. One of another format whose first bytes give it away (`.npy`,
     /// gzip) is an error, since its header would be read as tokens.
     ///
-    /// While it is open nobody may cut the file short, or the process is ended by the system at
+    /// The file must not be cut short while it is open, or the process is ended by the system at
     /// the next read of a token that is gone. One that is written over gives the new tokens.
     pub fn open(path: impl AsRef<Path>, width: TokenWidth) -> Result<Self, BoxError> {
         let path = path.as_ref();
@@ -86,7 +87,7 @@ impl TokenFile {
         self.bytes.len() / self.width.bytes()
     }
 
-    /// Appends the tokens from `start` on, `count` of them, to `tokens`. Fails where there are
+    /// Appends the tokens from `start` on, `count` of them, to `tokens`. Fails if there are
     /// not so many.
     pub fn read_into(&self, start: usize, count: usize, tokens: &mut Vec<u32>) -> Result<(), BoxError> {
         let end = start.checked_add(count).filter(|&end| end <= self.tokens());
@@ -121,7 +122,7 @@ impl TokenFile {
     }
 }
 
-/// A dataset of windows over a [`TokenFile`]. What is left at the end is not used.
+/// A dataset of windows over a [`TokenFile`]. A rest at the end is not used.
 #[derive(Debug)]
 pub struct TokenWindows {
     file: TokenFile,

@@ -29,8 +29,8 @@ use crate::data::fault::file_error;
 /// # Ok(()) }
 /// ```
 ///
-/// Fields with commas, line ends or quotes in them stand in double quotes, where a quote is
-/// doubled. Empty lines are passed over. What else a file may have is an option:
+/// Fields with commas, line ends or quotes in them stand in double quotes, in which a quote is
+/// doubled. Empty lines are passed over. Everything else is an option:
 ///
 /// ```
 /// # use regimen::data::{Csv, Dataset};
@@ -75,7 +75,7 @@ impl Csv {
         Csv { header: false, ..self }
     }
 
-    /// What stands between fields, where it is not a comma. An ASCII character.
+    /// The delimiter of fields, an ASCII character. Default: a comma.
     pub fn delimiter(self, delimiter: u8) -> Self {
         Csv { delimiter, ..self }
     }
@@ -115,7 +115,7 @@ impl Csv {
     /// left), or a struct whose fields are named as they are. Of a struct's record other columns
     /// are passed over, and an `Option` whose column is not there is `None`.
     ///
-    /// What cannot be read whole, is no text or has no line of names is an error, and never an
+    /// A file that cannot be read whole, is no text or has no line of names is an error, and never an
     /// empty dataset. So is, with its line, a record that is longer or shorter than the others, that
     /// does not fit `T` or has more fields than `T` has places, and a quote that never closes.
     pub fn read<T: DeserializeOwned + Clone + Send + Sync>(&self) -> Result<Named<Vec<T>>, BoxError> {

@@ -1,9 +1,9 @@
-//! What must hold of the bytes of a table before its fields are looked at.
+//! Checks of the bytes of a table, before its fields are read.
 
 use regimen_core::BoxError;
 
-/// The text of a table without its byte order mark, as UTF-8 where it is Latin-1. Refuses what is
-/// no text. In UTF-8 it is each field that is checked, since one that nobody asks for may be wrong.
+/// The text of a table without its byte order mark, as UTF-8 if it is Latin-1. Refuses bytes that
+/// are no text. In UTF-8 each field is checked by itself, since one that is not read may be wrong.
 pub(crate) fn decoded(bytes: Vec<u8>, latin1: bool) -> Result<Vec<u8>, BoxError> {
     let line = |at: usize| 1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
     if bytes.starts_with(b"\x1f\x8b") {

@@ -1,4 +1,4 @@
-//! Which classes and images there are under a folder.
+//! The classes and images under a folder.
 
 use std::fs::File;
 use std::io::Read;

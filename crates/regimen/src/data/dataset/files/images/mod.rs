@@ -23,7 +23,7 @@ use crate::data::fault::{file_error, out_of_range};
 /// bits are made eight, and PNG and JPEG can be read, told by what is in a file. A torn or damaged
 /// image is an error.
 ///
-/// An image is listed where its name ends as those of images do (`.png`, `.jpg`, `.webp`), or has
+/// An image is listed if its name ends as those of images do (`.png`, `.jpg`, `.webp`), or has
 /// no ending and the first bytes of one. Other files, and files and folders whose names begin with
 /// a dot, are passed over.
 ///
