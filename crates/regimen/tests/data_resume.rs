@@ -334,8 +334,9 @@ fn a_text_file_that_became_shorter_is_an_error() {
     let saved = leg(&data, ALONE, None, Train::steps(1)).unwrap().saved;
     std::fs::write(&path, "one\n").unwrap();
     let error = leg(&data, ALONE, Some(&saved), Train::epochs(1)).err().unwrap();
-    let expected = "text`: 8 bytes were read of a file that has 4 now: the data became shorter";
-    assert!(error.ends_with(expected), "{error}");
+    let expected = "8 bytes were read of a file that has 4 now: the data became shorter";
+    let place = "data failed in train at epoch 0 step 1: stream `text` batch 1: ";
+    assert_eq!(error, format!("{place}file `{}`: {expected}", path.display()));
 }
 
 #[test]

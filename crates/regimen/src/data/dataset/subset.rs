@@ -122,7 +122,10 @@ mod tests {
     fn lengths_that_do_not_sum_are_refused() {
         for lengths in [[1, 1], [usize::MAX, 4]] {
             let error = indices(3).random_split(lengths, 42).unwrap_err().to_string();
-            assert!(error.ends_with("do not sum to the 3 samples of dataset `indices`"), "{error}");
+            assert_eq!(
+                error,
+                format!("lengths {lengths:?} do not sum to the 3 samples of dataset `indices`")
+            );
         }
     }
 }

@@ -181,7 +181,11 @@ mod tests {
         for index in 0..4 {
             let error =
                 Shard::new(9, 4, LastBatch::Short, Rank { index, count: 4 }, Start::default()).unwrap_err();
-            assert!(error.to_string().starts_with("a batch of 1 of 9 samples leaves some of 4 ranks"));
+            assert_eq!(
+                error.to_string(),
+                "a batch of 1 of 9 samples leaves some of 4 ranks without any; choose another batch size, \
+                 `drop_last` or `pad_last`"
+            );
         }
     }
 }
