@@ -32,8 +32,12 @@ use super::consumed::Consumed;
 
 /// Batches of a dataset: [`Data`] for a run.
 ///
-/// Its batches are a pure function of (seed, epoch, position): workers and prefetch change nothing, and an epoch is entered at any batch at no cost. The seed is
-/// the run's unless the loader has [its own](Loader::seed).
+/// Its batches are a pure function of (seed, epoch, position). Workers and prefetch change nothing,
+/// and an epoch is entered at any batch at no cost. The seed is the run's unless the loader has
+/// [its own](Loader::seed).
+///
+/// The batch is its one type parameter, so a function that returns a loader, or a struct that holds
+/// one, writes `Loader<Batch>`.
 ///
 /// ```
 /// use regimen::data::{At, Data, Epoch, Loader, Samples};
@@ -49,9 +53,6 @@ use super::consumed::Consumed;
 /// }
 /// # Ok(()) }
 /// ```
-///
-/// Its one type parameter is the batch, so a function that returns a loader and a struct that holds
-/// one name it: `fn train() -> Loader<(Vec<[f32; 2]>, Vec<u8>)>`.
 ///
 /// A setting that cannot be used is kept, and is the error of the first epoch.
 #[derive(Clone)]
