@@ -11,7 +11,8 @@ use crate::BoxError;
 /// A source of batches, epoch by epoch.
 ///
 /// **The order is a pure function of (seed, epoch, position).** Asked twice for the same [`At`],
-/// data gives the same batches. So a run that was stopped goes on with the batch it would have had. Data takes `&self`, so the same data can train and evaluate.
+/// data gives the same batches. So a run that was stopped goes on with the batch it would have
+/// had. Data takes `&self`, so the same data can train and evaluate.
 ///
 /// `Vec`, slices and arrays of batches that are `Clone` are data; so is what [`each_epoch`] makes of
 /// a closure that returns an iterator. A reference, `Box` or `Arc` of data is data.

@@ -17,8 +17,8 @@ use crate::data::loader::shard::cut;
 /// Batches of a stream: [`Data`] for a run. The position after it travels with each batch.
 ///
 /// Batches are made on the thread that asks for them;
-/// [`read_ahead`](crate::data::DataExt::read_ahead) makes them on another. A stream cannot skip, so each of several ranks reads all of it and keeps its
-/// share of every batch.
+/// [`read_ahead`](crate::data::DataExt::read_ahead) makes them on another. A stream cannot skip,
+/// so each of several ranks reads all of it and keeps its share of every batch.
 ///
 /// ```no_run
 /// use regimen::data::{Lines, Stream, StreamLoader};

@@ -21,8 +21,9 @@ use super::position::{Decoder, Encoder};
 
 /// Samples that can only be read in sequence: text, archives, sockets.
 ///
-/// An `Arc` of a stream is a stream. A [`StreamLoader`](super::StreamLoader) makes batches of it. The position travels with each
-/// batch, so a run goes on after the last batch it used, not after the last one that was read.
+/// An `Arc` of a stream is a stream. A [`StreamLoader`](super::StreamLoader) makes batches of it.
+/// The position travels with each batch, so a run goes on after the last batch it used, not after
+/// the last one that was read.
 pub trait Stream: Send + Sync {
     /// One sample.
     type Item;
