@@ -5,7 +5,7 @@
 //! printed while it learns.
 
 use regimen::callback::{Event, Every};
-use regimen::data::from_fn;
+use regimen::data::each_epoch;
 use regimen::metric::Key;
 use regimen::run::Train;
 use regimen::saved::{AppState, Parts};
@@ -111,7 +111,7 @@ fn main() -> Result<(), BoxError> {
         discriminator: Trained::new(initialize(2, &device, |device| Player::new(2, 1, device))?),
         device,
     };
-    let ring = from_fn(move |_epoch| {
+    let ring = each_epoch(move |_epoch| {
         let cpu = cpu.clone();
         (0..50).map(move |batch| {
             let angle = |i| std::f32::consts::TAU * (i as f32 + batch as f32 / 50.0) / BATCH as f32;

@@ -83,8 +83,9 @@ struct Digits {
 }
 
 /// The samples are read where they lie and written where they belong.
-fn loader(digits: Arc<(Vec<[u8; PIXELS]>, Vec<u8>)>, workers: usize) -> impl Data<Batch = Digits> {
-    Loader::new(indices(digits.0.len())).batch_size(64).shuffle().workers(workers).collate_into(
+fn loader(digits: Arc<(Vec<[u8; PIXELS]>, Vec<u8>)>, workers: usize) -> Loader<Digits> {
+    Loader::collate_into(
+        indices(digits.0.len()),
         |samples| Digits {
             images: Vec::with_capacity(samples * PIXELS),
             labels: Vec::with_capacity(samples),
@@ -96,6 +97,9 @@ fn loader(digits: Arc<(Vec<[u8; PIXELS]>, Vec<u8>)>, workers: usize) -> impl Dat
             Ok(())
         },
     )
+    .batch_size(64)
+    .shuffle()
+    .workers(workers)
 }
 
 /// Appends `image`, padded by 2 on each side, cropped to its size at random, normalised.

@@ -4,7 +4,7 @@
 use std::error::Error as _;
 
 use regimen_core::callback::{Event, Events, Every};
-use regimen_core::data::{from_fn, once};
+use regimen_core::data::{each_epoch, one_epoch};
 use regimen_core::error::{ErrorKind, Place};
 use regimen_core::metric::Key;
 use regimen_core::run::{Evaluate, Train};
@@ -165,7 +165,7 @@ fn failing_data(data: &impl regimen_core::data::Data<Batch = u32>) -> Error {
 #[test]
 fn data_that_fails_panics_or_lies_is_an_error_with_its_place() {
     let known = || BadData::new([1, 2, 3]);
-    let unknown = || BadData::new(from_fn(|_| 1..=3)).claim(None);
+    let unknown = || BadData::new(each_epoch(|_| 1..=3)).claim(None);
     let table = [
         (failing_data(&known().fail_at(2)), "data failed in train at epoch 0 step 1: told to fail"),
         (failing_data(&known().fail_epoch_at(2)), "data failed in train at epoch 1 step 3: told to fail"),
@@ -180,9 +180,9 @@ fn data_that_fails_panics_or_lies_is_an_error_with_its_place() {
         // Read ahead, the error waits until its batch is due.
         (failing_data(&unknown().fail_at(2)), "data failed in train at epoch 0 step 1: told to fail"),
         (
-            failing_data(&once(1..=3)),
-            "data failed in train at epoch 1 step 3: an iterator given with `once` cannot be started again; \
-             use `from_fn`",
+            failing_data(&one_epoch(1..=3)),
+            "data failed in train at epoch 1 step 3: an iterator given with `one_epoch` cannot be started again; \
+             use `each_epoch`",
         ),
     ];
     for (error, expected) in table {

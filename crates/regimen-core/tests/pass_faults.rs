@@ -306,9 +306,8 @@ struct Telling {
 
 impl Data for Tells {
     type Batch = u32;
-    type Epoch<'a> = Telling;
 
-    fn epoch(&self, at: At<'_>) -> Result<Telling, BoxError> {
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = u32>, BoxError> {
         Ok(Telling { next: at.skip as u32, notice: None })
     }
 

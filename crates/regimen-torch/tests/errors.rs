@@ -6,7 +6,7 @@ use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen::error::ErrorKind;
 use regimen::engine::ToDevice;
 use regimen::run::Train;
-use regimen::data::from_fn;
+use regimen::data::each_epoch;
 use regimen_torch::tch::nn::{Init, Module, self};
 use regimen_torch::tch::{Device, Tensor, self};
 use regimen_torch::{Sgd, Torch, TorchDevice, device, failure, initialize};
@@ -56,7 +56,7 @@ fn engine() -> Torch<nn::Linear> {
 #[track_caller]
 fn check(fault: Fault, is_panic: bool, text: &str) {
     let batch = |n| Tensor::full([2, 3], f64::from(n), (tch::Kind::Float, Device::Cpu));
-    let data = from_fn(|_| (1..6).map(batch));
+    let data = each_epoch(|_| (1..6).map(batch));
     let train = |fault| {
         let mut unit = AutoUnit::new(engine(), Faulty(fault));
         let mut run = Run::new(&mut unit);

@@ -53,9 +53,10 @@ fn fit(saved: Option<&Saved>, steps: u64) -> Result<(Report, Saved), BoxError> {
         load_parts(run.unit_mut(), &parts)?;
     }
     let x = |index: usize| ToyArray::new(&[1, 1], &[index as f64 / 8.0]);
-    let data = Loader::new((0..8).map(x).collect::<Vec<_>>()).shuffle().collate(|samples: Vec<ToyArray>| {
+    let only = |samples: Vec<ToyArray>| {
         samples.into_iter().next().ok_or_else(|| BoxError::from("a batch without a sample"))
-    });
+    };
+    let data = Loader::collate((0..8).map(x).collect::<Vec<_>>(), only).shuffle();
     let report = run.fit(&data, &data, Fit::steps(steps).eval_every(Every::steps(4)))?;
     let mut saved = save_parts(run.unit_mut())?;
     saved.insert(String::new(), run.run_state()?);

@@ -17,26 +17,27 @@ pub(crate) struct LookAhead<E: Epoch> {
 
 type Next<B> = Result<Option<Fetched<B>>, Caught>;
 
-impl<E: Epoch> LookAhead<E> {
-    /// Opens the epoch that `at` names, of which no more than `cap` batches are read in all.
-    pub(crate) fn open<'a, D>(data: &'a D, at: At<'_>, cap: Option<u64>) -> Result<Self, Caught>
-    where
-        D: Data<Epoch<'a> = E> + ?Sized,
-        E: Epoch<Batch = D::Batch> + 'a,
-    {
-        guard(|| {
-            let epoch = data.epoch(at)?;
-            let announced = match epoch.batches_left() {
-                Some(left) => at.skip.checked_add(left),
-                None => data.batches(),
-            };
-            if let Some(announced) = announced.filter(|&announced| announced < at.skip) {
-                return Err(shorter(at.skip, announced));
-            }
-            Ok(LookAhead { epoch, announced, cap, ahead: None })
-        })
-    }
+/// Opens the epoch that `at` names, of which no more than `cap` batches are read in all.
+pub(crate) fn open<D: Data + ?Sized>(
+    data: &D,
+    at: At,
+    cap: Option<u64>,
+) -> Result<LookAhead<impl Epoch<Batch = D::Batch>>, Caught> {
+    guard(|| {
+        let skip = at.skip;
+        let epoch = data.epoch(at)?;
+        let announced = match epoch.batches_left() {
+            Some(left) => skip.checked_add(left),
+            None => data.batches(),
+        };
+        if let Some(announced) = announced.filter(|&announced| announced < skip) {
+            return Err(shorter(skip, announced));
+        }
+        Ok(LookAhead { epoch, announced, cap, ahead: None })
+    })
+}
 
+impl<E: Epoch> LookAhead<E> {
     /// How many steps the epoch has, those before it was opened included, where that is known.
     pub(crate) fn steps(&self) -> Option<u64> {
         [self.announced, self.cap].into_iter().flatten().min()

@@ -13,7 +13,7 @@
 //! ```
 
 use super::limits::Limits;
-use super::look_ahead::LookAhead;
+use super::look_ahead::{self, LookAhead};
 use super::passes::{Hook, Pass, PassEvents, TrainPass};
 use crate::callback::{Event, Every};
 use crate::data::{At, Data, Epoch, Fetched};
@@ -208,11 +208,11 @@ where
     let at = At {
         epoch: progress.epochs,
         skip: progress.steps_in_epoch,
-        position: position.as_ref(),
+        position,
         seed: run.state.seed(),
         rank: run.state.rank(),
     };
-    let reader = LookAhead::open(data, at, limits.steps_per_epoch);
+    let reader = look_ahead::open(data, at, limits.steps_per_epoch);
     let mut reader = reader.map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     run.state.expected[P::PHASE as usize].steps_in_epoch = reader.steps();
     let eval_every = evaluations.as_ref().map(|evaluations| evaluations.every);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use regimen::callback::{EarlyStopping, LearningRateMonitor};
 use regimen::checkpoint::Checkpointer;
-use regimen::data::{Loader, indices, map};
+use regimen::data::{DataExt, Loader, Samples, indices};
 use regimen::log::MetricLog;
 use regimen::schedule::{Cosine, ScheduleExt};
 use regimen_core::auto_unit::{Averaging, EVAL_LOSS, GradientScaler, Plateau, Thaw};
@@ -164,15 +164,17 @@ fn train_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Cro
         let start = random.below(ROWS - rows + 1);
         (start, start + rows)
     };
-    let crops = Loader::new(indices(10)).shuffle().transform(crop).collate(only);
-    map(crops.workers(leg.workers).prefetch(leg.prefetch), |crop| (crop, fixture.batch(crop.0..crop.1)))
+    let crops = Loader::collate(indices(10).transform(crop), only).shuffle();
+    let crops = crops.workers(leg.workers).prefetch(leg.prefetch);
+    crops.map_batches(|crop| (crop, fixture.batch(crop.0..crop.1)))
 }
 
 /// Three crops, of five to seven rows.
 fn eval_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
     let crop = |index: usize, _: &mut Random| (8 * index as u64, 9 * index as u64 + 5);
-    let crops = Loader::new(indices(EVAL_STEPS as usize)).transform(crop).collate(only);
-    map(crops.workers(leg.workers).prefetch(leg.prefetch), |crop| (crop, fixture.batch(crop.0..crop.1)))
+    let crops = Loader::collate(indices(EVAL_STEPS as usize).transform(crop), only);
+    let crops = crops.workers(leg.workers).prefetch(leg.prefetch);
+    crops.map_batches(|crop| (crop, fixture.batch(crop.0..crop.1)))
 }
 
 /// A crop is a whole batch.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use regimen::callback::{Event, Events};
 use regimen::checkpoint::Checkpointer;
-use regimen::data::{At, Data};
+use regimen::data::{At, Data, Epoch};
 use regimen::engine::{Mode, Precision};
 use regimen::run::{Moment, Restored, Saver, Which};
 use regimen::saved::{AppState, Array, StateDict, load_parts, save_parts};
@@ -105,12 +105,8 @@ struct Unskipped<D> {
 
 impl<D: Data> Data for Unskipped<D> {
     type Batch = D::Batch;
-    type Epoch<'a>
-        = D::Epoch<'a>
-    where
-        Self: 'a;
 
-    fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = D::Batch>, BoxError> {
         let beginning = At::epoch(at.epoch, at.seed).rank(at.rank);
         self.data.epoch(if self.defect == Defect::NoSkip { beginning } else { at })
     }

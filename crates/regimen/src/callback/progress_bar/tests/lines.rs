@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::data::{Rank, from_fn};
+use crate::data::{Rank, each_epoch};
 use crate::run::Train;
 use crate::{Fit, Run};
 
@@ -164,7 +164,7 @@ fn a_printer_that_is_dropped_prints_what_is_left() {
 #[test]
 fn data_of_unknown_length_has_no_total() {
     let out = Out::default();
-    let data = from_fn(|_| DATA.into_iter());
+    let data = each_epoch(|_| DATA.into_iter());
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(bar(&out, Duration::ZERO));
     run.train(&data, Train::steps(1)).unwrap();

@@ -1,4 +1,4 @@
-//! The sources of a mix while they are read: how far each is, and which are exhausted.
+//! The sources of a mix while they are read: the progress of each, and which are exhausted.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use regimen_core::data::{At, DynData, Epoch, Fetched, Position, Rank};
 use regimen_core::random::keyed;
 use regimen_core::text::Count;
 
-use super::Stopping;
 use super::length::Length;
+use super::stopping::Stopping;
 use crate::data::position::{Decoder, Encoder};
 
 /// A named source.
@@ -43,13 +43,13 @@ struct Running<'a, B> {
     epoch: u64,
     seed: u64,
     rank: Rank,
-    place: Place,
+    progress: SourceProgress,
     open: Option<Box<dyn Epoch<Batch = B> + 'a>>,
 }
 
-/// How far a source is.
+/// The progress of a source.
 #[derive(Clone, Debug, Default)]
-struct Place {
+struct SourceProgress {
     /// How often it began anew.
     pass: u64,
     /// Batches given in this pass, and the position after the last of them.
@@ -61,7 +61,7 @@ struct Place {
     empty: bool,
 }
 
-/// What follows from a source being exhausted.
+/// The consequence of an exhausted source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exhausted {
     /// The epoch ends.
@@ -73,12 +73,12 @@ pub(crate) enum Exhausted {
 /// The sources at the beginning of the epoch that `at` names.
 pub(crate) fn opened<'a, B>(
     sources: &'a [Source<B>],
-    at: At<'_>,
+    at: &At,
     stopping: Stopping,
     allow_empty: bool,
 ) -> Result<Sources<'a, B>, BoxError> {
-    for (place, source) in sources.iter().enumerate() {
-        if sources[..place].iter().any(|other| other.name == source.name) {
+    for (index, source) in sources.iter().enumerate() {
+        if sources[..index].iter().any(|other| other.name == source.name) {
             return Err(format!("two sources are called `{}`", source.name).into());
         }
     }
@@ -88,7 +88,7 @@ pub(crate) fn opened<'a, B>(
         // Two sources of one length must not be shuffled alike.
         seed: keyed(at.seed, &source.name, 0, 0),
         rank: at.rank,
-        place: Place::default(),
+        progress: SourceProgress::default(),
         open: None,
     });
     Ok(Sources { running: running.collect(), stopping, allow_empty })
@@ -99,33 +99,33 @@ impl<B> Sources<'_, B> {
         self.running.len()
     }
 
-    pub(crate) fn name(&self, place: usize) -> &Arc<str> {
-        &self.running[place].source.name
+    pub(crate) fn name(&self, index: usize) -> &Arc<str> {
+        &self.running[index].source.name
     }
 
-    pub(crate) fn weight(&self, place: usize) -> f64 {
-        self.running[place].source.weight
+    pub(crate) fn weight(&self, index: usize) -> f64 {
+        self.running[index].source.weight
     }
 
     /// Whether a source may be asked for a batch.
-    pub(crate) fn in_play(&self, place: usize) -> bool {
-        let place = &self.running[place].place;
-        let over = place.exhausted && self.stopping == Stopping::AllExhausted;
-        !place.empty && !over
+    pub(crate) fn in_play(&self, index: usize) -> bool {
+        let progress = &self.running[index].progress;
+        let over = progress.exhausted && self.stopping == Stopping::AllExhausted;
+        !progress.empty && !over
     }
 
     /// The next batch of a source; none when it is exhausted, and asked again it begins anew.
-    pub(crate) fn next(&mut self, place: usize) -> Result<Option<Fetched<B>>, BoxError> {
+    pub(crate) fn next(&mut self, index: usize) -> Result<Option<Fetched<B>>, BoxError> {
         let allow_empty = self.allow_empty;
-        let running = &mut self.running[place];
+        let running = &mut self.running[index];
         running.next(allow_empty).map_err(|error| running.source.fault(&error))
     }
 
-    /// Decides what follows when [`next`](Self::next) gave nothing.
-    pub(crate) fn exhausted(&self, place: usize) -> Exhausted {
-        let all = || self.running.iter().all(|running| running.place.exhausted);
+    /// The consequence of a [`next`](Self::next) that gave nothing.
+    pub(crate) fn exhausted(&self, index: usize) -> Exhausted {
+        let all = || self.running.iter().all(|running| running.progress.exhausted);
         match self.stopping {
-            _ if self.running[place].place.empty => Exhausted::GoOn,
+            _ if self.running[index].progress.empty => Exhausted::GoOn,
             Stopping::SmallestExhausted => Exhausted::Stop,
             Stopping::RestartUntilAllExhausted if all() => Exhausted::Stop,
             _ => Exhausted::GoOn,
@@ -134,7 +134,7 @@ impl<B> Sources<'_, B> {
 
     pub(crate) fn save(&self, encoder: Encoder) -> Encoder {
         self.running.iter().fold(encoder.number(self.running.len() as u64), |encoder, running| {
-            let Place { pass, given, position, exhausted, empty } = &running.place;
+            let SourceProgress { pass, given, position, exhausted, empty } = &running.progress;
             let encoder = encoder.bytes(running.source.name.as_bytes()).number(*pass).number(*given);
             let encoder = encoder.number(u64::from(*exhausted)).number(u64::from(*empty));
             match position {
@@ -144,7 +144,7 @@ impl<B> Sources<'_, B> {
         })
     }
 
-    /// Fails where the sources are not those that were saved.
+    /// Fails if the sources are not those that were saved.
     pub(crate) fn restore(&mut self, saved: &mut Decoder<'_>) -> Result<(), BoxError> {
         let count = saved.number()?;
         if count != self.running.len() as u64 {
@@ -159,7 +159,7 @@ impl<B> Sources<'_, B> {
                     format!("the position is of source `{name}`, not `{}`", running.source.name).into()
                 );
             }
-            running.place = Place {
+            running.progress = SourceProgress {
                 pass: saved.number()?,
                 given: saved.number()?,
                 exhausted: saved.number()? == 1,
@@ -167,7 +167,7 @@ impl<B> Sources<'_, B> {
                 position: if saved.number()? == 1 { Some(saved.position()?) } else { None },
             };
             // Those in the middle are opened now, to say how many batches they have left.
-            if running.place.given > 0 {
+            if running.progress.given > 0 {
                 let source = running.source;
                 running.open().map_err(|error| source.fault(&error))?;
             }
@@ -175,7 +175,7 @@ impl<B> Sources<'_, B> {
         Ok(())
     }
 
-    /// How far each source is; none where some length is not known.
+    /// The length of each source. Returns `None` if one is not known.
     pub(crate) fn lengths(&self) -> Option<Vec<Length>> {
         self.running.iter().map(Running::length).collect()
     }
@@ -189,15 +189,15 @@ impl<B> Sources<'_, B> {
 }
 
 impl<'a, B> Running<'a, B> {
-    /// The epoch under way, begun or continued where it was not yet.
+    /// The epoch under way, which is begun or continued if need be.
     fn open(&mut self) -> Result<&mut Box<dyn Epoch<Batch = B> + 'a>, BoxError> {
         let epoch = match self.open.take() {
             Some(epoch) => epoch,
             None => {
                 // Another epoch number for every pass: the first keeps the run's.
-                let number = self.epoch.wrapping_add(self.place.pass << 32);
-                let mut at = At::epoch(number, self.seed).skip(self.place.given).rank(self.rank);
-                at.position = self.place.position.as_ref();
+                let number = self.epoch.wrapping_add(self.progress.pass << 32);
+                let mut at = At::epoch(number, self.seed).skip(self.progress.given).rank(self.rank);
+                at.position.clone_from(&self.progress.position);
                 self.source.data.dyn_epoch(at)?
             }
         };
@@ -208,23 +208,28 @@ impl<'a, B> Running<'a, B> {
         let whole = self.source.data.dyn_batches()?;
         let left = match self.open.as_ref().and_then(|epoch| epoch.batches_left()) {
             Some(left) => left,
-            None => whole.saturating_sub(self.place.given),
+            None => whole.saturating_sub(self.progress.given),
         };
-        Some(Length { whole, left, exhausted: self.place.exhausted })
+        Some(Length { whole, left, exhausted: self.progress.exhausted })
     }
 
     fn next(&mut self, allow_empty: bool) -> Result<Option<Fetched<B>>, BoxError> {
         if let Some(fetched) = self.open()?.next().transpose()? {
-            self.place.given += 1;
-            self.place.position.clone_from(&fetched.position);
+            self.progress.given += 1;
+            self.progress.position.clone_from(&fetched.position);
             return Ok(Some(fetched));
         }
-        let empty = self.place.given == 0;
+        let empty = self.progress.given == 0;
         if empty && !allow_empty {
             return Err("it has no batch".into());
         }
         self.open = None;
-        self.place = Place { pass: self.place.pass + 1, exhausted: true, empty, ..Place::default() };
+        self.progress = SourceProgress {
+            pass: self.progress.pass + 1,
+            exhausted: true,
+            empty,
+            ..SourceProgress::default()
+        };
         Ok(None)
     }
 }

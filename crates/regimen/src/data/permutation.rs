@@ -1,4 +1,4 @@
-//! A shuffled order that needs no memory: position to index, by a key.
+//! Keyed permutation: a shuffled order that needs no memory.
 //!
 //! Large orders are a Feistel network over a nearly square grid of indices, with cycle walking
 //! (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002); small ones are a table.
