@@ -29,7 +29,7 @@ fn main() -> Result<(), regimen::Error> {
     let mut line = Line { a: 0.0, b: 0.0, rate: 0.1 };
     Run::new(&mut line)
         .on(Event::TrainEpochEnd.every(Every::epochs(10)), |state: &mut State, line: &mut Line| {
-            println!("epoch {}: y = {:.3} x + {:.3}", state.train().epochs, line.a, line.b);
+            println!("epoch {}: y = {:.3} x + {:.3}", state.train_progress().epochs, line.a, line.b);
         })
         .train(&points, Train::epochs(50))?;
     Ok(())

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -83,14 +83,14 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
             println!("going on from step {} ({})", restored.step, restored.from);
         }
     }
-    let _signals = Signals::pause(&run.stop_handle())?;
+    let _signals = Signals::pause(&run.pause_handle())?;
     let (train, held_out) = (train_loader(train, args), eval_loader(held_out, args));
     let mut report =
         run.fit(&train, &held_out, Fit::steps(args.steps).eval_every(Every::steps(args.eval_every)))?;
     if !matches!(report.ended, Ended::Paused(_)) {
         report = run.evaluate(&held_out, Evaluate::whole())?;
     }
-    match report.metric(&BITS) {
+    match report.metric(BITS) {
         _ if matches!(report.ended, Ended::Paused(_)) => Ok(ExitCode::from(INTERRUPTED)),
         None => Err("the evaluation measured nothing".into()),
         Some(bits) => {
@@ -108,7 +108,7 @@ fn writer(
     mut printer: Printer,
 ) -> impl FnMut(&mut State, &mut Unit) -> Result<(), BoxError> {
     move |state, unit| {
-        let steps = state.train().steps;
+        let steps = state.train_progress().steps;
         let mut random = Random::new(keyed(state.seed(), "sample", 0, steps));
         let characters = unit
             .engine_mut()

@@ -18,7 +18,7 @@ struct Unit;
 impl TrainUnit for Unit {
     type Batch = u8;
     fn train_step(&mut self, state: &mut State, batch: u8) -> Result<(), BoxError> {
-        if state.train().steps % 2 == 1 {
+        if state.train_progress().steps % 2 == 1 {
             state.count_update();
         }
         if batch > 0 {
@@ -48,7 +48,7 @@ struct Due<'n> {
 impl<U> Callback<U> for Due<'_> {
     fn on_event(&mut self, event: Event, state: &mut State, _: &mut U) -> Result<(), BoxError> {
         if state.is_due(self.every) {
-            self.noted.lock().unwrap().push(format!("{event} {}", state.active().steps));
+            self.noted.lock().unwrap().push(format!("{event} {}", state.progress().steps));
         }
         Ok(())
     }
@@ -99,7 +99,7 @@ fn a_cadence_is_due_at_the_same_places_in_one_process_and_in_many() {
 /// Where a closure at `trigger` is called, by the training steps that are complete.
 fn called(trigger: impl Into<Trigger>) -> Vec<u64> {
     let (mut unit, noted) = (Unit, std::sync::Mutex::new(Vec::new()));
-    let note = |state: &mut State, _: &mut Unit| noted.lock().unwrap().push(state.train().steps);
+    let note = |state: &mut State, _: &mut Unit| noted.lock().unwrap().push(state.train_progress().steps);
     Run::new(&mut unit).on(trigger, note).fit(&[1; 3], &[1; 2], Fit::epochs(3)).unwrap();
     noted.into_inner().unwrap()
 }
@@ -129,7 +129,7 @@ impl<U> Callback<U> for First<'_> {
     }
     fn on_event(&mut self, event: Event, state: &mut State, _: &mut U) -> Result<(), BoxError> {
         self.0.lock().unwrap().push(event.to_string());
-        if state.train().steps == 2 { Err("told to fail".into()) } else { Ok(()) }
+        if state.train_progress().steps == 2 { Err("told to fail".into()) } else { Ok(()) }
     }
     fn on_error(&mut self, _: &State, _: &mut U, _: &Error) {
         self.0.lock().unwrap().push("error".to_owned());
@@ -162,8 +162,8 @@ fn a_callback_of_the_first_rank_hears_nothing_on_the_others() {
 fn a_metric_is_in_the_step_in_which_it_was_logged() {
     let (mut unit, noted) = (Unit, std::sync::Mutex::new(Vec::new()));
     let note = |state: &mut State, _: &mut Unit| {
-        let steps = state.train().steps;
-        noted.lock().unwrap().push(state.metric(&LOSS).and_then(|loss| loss.in_step(steps)));
+        let steps = state.train_progress().steps;
+        noted.lock().unwrap().push(state.metric(LOSS).and_then(|loss| loss.in_step(steps)));
     };
     let mut run = Run::new(&mut unit).on(Event::TrainStepEnd, note);
     run.train(&[0, 3, 0, 0, 5], Train::epochs(2)).unwrap();
@@ -173,5 +173,5 @@ fn a_metric_is_in_the_step_in_which_it_was_logged() {
     // By itself an evaluation has steps of its own.
     let mut run = Run::new(&mut unit);
     run.evaluate(&[1], Evaluate::whole()).unwrap();
-    assert!(run.state().metric(&LOSS).is_none());
+    assert!(run.state().metric(LOSS).is_none());
 }

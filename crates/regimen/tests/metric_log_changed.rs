@@ -117,7 +117,8 @@ fn a_last_line_that_is_no_record_is_an_error_and_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics");
         fs::write(&path, content).unwrap();
-        let error = train(make, &path, ExistingFile::Append, 1).unwrap_err().to_string();
+        let error =
+            train(make, &path, ExistingFile::Append, 1).map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.ends_with("its last line is no record: \"notes\"; log to another path"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
@@ -133,10 +134,10 @@ fn check_changed(change: impl Fn(&Path) + Send + 'static, expected: &str) {
     let mut run = Run::new(&mut unit)
         .callback(MetricLog::csv(&path).every(Every::steps(1)))
         .on(Event::TrainStepEnd.every(Every::steps(2)), move |_: &mut State, _: &mut Sum| change(&changed));
-    let error = run.train(&DATA, Train::steps(4)).unwrap_err().to_string();
+    let error = run.train(&DATA, Train::steps(4)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains(&format!("the log {} was changed under the run: ", path.display())), "{error}");
     assert!(error.contains(expected), "{error}");
-    assert_eq!(run.state().train().steps, 2);
+    assert_eq!(run.state().train_progress().steps, 2);
     let content = fs::read(&path).unwrap_or_default();
     assert!(!content.contains(&0), "a hole");
 }
@@ -189,7 +190,7 @@ fn a_log_of_another_run_is_never_cut_back() {
     // All of these have as many digits as the rate of A, so that only the values differ.
     for rate in [2.0, 1.5, 0.5, 3.0] {
         let (result, before, after) = two_runs(rate);
-        let error = result.unwrap_err().to_string();
+        let error = result.map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains("is not the one of this run: "), "{error}");
         assert!(error.ends_with("put the file back, or log to another path"), "{error}");
         assert_eq!(before, after);
@@ -208,7 +209,7 @@ fn a_log_whose_first_bytes_are_those_that_were_written_is_cut_back_and_goes_on()
 fn restored(change: impl FnOnce(&mut StateDict)) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.csv");
-    let text = |error: Error| error.to_string();
+    let text = |error: Error| format!("{error:#}");
     let (mut unit, log) = (Sum { sum: 0.0, rate: 0.5 }, || MetricLog::csv(&path).every(Every::steps(1)));
     let mut run = Run::new(&mut unit).callback(log());
     run.train(&DATA, Train::steps(1)).map_err(text)?;
@@ -217,7 +218,7 @@ fn restored(change: impl FnOnce(&mut StateDict)) -> Result<String, String> {
     drop(run);
     change(&mut saved);
     let mut run = Run::new(&mut unit).callback(log());
-    run.moment().load_run_state(&saved).map_err(|error| error.to_string())?;
+    run.moment().load_run_state(&saved).map_err(|error| format!("{error:#}"))?;
     run.train(&DATA, Train::steps(1)).map_err(text)?;
     Ok(fs::read_to_string(&path).unwrap())
 }

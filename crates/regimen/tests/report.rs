@@ -63,7 +63,7 @@ fn process(disk: &SimDisk, rules: &Rules, losses: &[f64]) -> Report {
         run = run.callback(stopping.clone());
     }
     run.restore_latest().unwrap();
-    let done = run.state().train().epochs;
+    let done = run.state().train_progress().epochs;
     let fit =
         |(loss, epochs): (&f64, u64)| run.fit(&[1, 2], &[*loss], Fit::epochs(epochs).eval_every(rules.every));
     losses.iter().zip(done + 1..).map(fit).last().unwrap().unwrap()
@@ -76,7 +76,7 @@ fn check(rules: &Rules, losses: &[&[f64]], expected: Option<(f64, u64, u64, Opti
     let disk = SimDisk::new();
     let reports: Vec<_> = losses.iter().map(|losses| process(&disk, rules, losses)).collect();
     let report = reports.last().unwrap();
-    let best = report.best(&LOSS);
+    let best = report.best(LOSS);
     let best = best.map(|best| (best.value, best.epoch, best.train_step, best.checkpoint.as_deref()));
     assert_eq!(best, expected);
 }
@@ -150,9 +150,9 @@ fn without_a_rule_the_smallest_and_the_largest_of_the_call_are_found() {
     let check = |losses: &[f64], min: Option<u64>, max: Option<u64>| {
         let mut unit = Falling(losses.iter());
         let report = fit(&mut unit, &[1], &[1], Fit::epochs(4)).unwrap();
-        let found = [report.min_of_call(&LOSS), report.max_of_call(&LOSS)];
+        let found = [report.min_of_call(LOSS), report.max_of_call(LOSS)];
         assert_eq!(found.map(|epoch| epoch.map(|epoch| epoch.epoch)), [min, max], "{losses:?}");
-        assert_eq!(report.best(&LOSS), None);
+        assert_eq!(report.best(LOSS), None);
     };
     check(&[2.0, 1.0, 4.0, 3.0], Some(2), Some(3));
     check(&[f64::NAN, 1.0, 1.0, f64::NAN], Some(2), Some(2));

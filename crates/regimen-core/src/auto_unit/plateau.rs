@@ -2,7 +2,7 @@
 
 use crate::metric::{Improvement, Key};
 use crate::saved::{Array, StateDict, Stateful};
-use crate::state::{Entry, Phase};
+use crate::state::{EntryPoint, Phase};
 use crate::{BoxError, State};
 
 /// Multiplies every learning rate by a factor when a metric has not improved for a while, by the
@@ -139,12 +139,12 @@ impl Plateau {
 
     /// An epoch of `phase` ends: looks at the metric if it is of that phase.
     pub(super) fn look(&mut self, phase: Phase, state: &State) -> Result<(), BoxError> {
-        if phase != self.phase || (state.entry() == Entry::Evaluate && !self.judges_evaluate) {
+        if phase != self.phase || (state.entry_point() == EntryPoint::Evaluate && !self.judges_evaluate) {
             return Ok(());
         }
         let metrics = state.metrics(phase);
         let Some(metric) = metrics.get(&self.key) else {
-            if state.progress(phase).steps_in_last_epoch == 0 {
+            if state.progress_of(phase).steps_in_last_epoch == 0 {
                 return Ok(());
             }
             let names: Vec<&str> = metrics.iter().map(|metric| metric.key().name()).collect();

@@ -31,7 +31,7 @@ where
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
-        let progress = event.phase().map_or(state.train(), |phase| state.progress(phase));
+        let progress = event.phase().map_or(state.train_progress(), |phase| state.progress_of(phase));
         let due = match self.trigger.every {
             None => true,
             Some(every) if event.ends_step_or_epoch() => state.is_due(every),

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{Event, Events, Ranks};
-use crate::error::Source;
 use crate::error::guard::guard;
+use crate::error::{Chain, ErrorKind};
 use crate::saved::StateDict;
 use crate::{BoxError, Callback, Error, State};
 
@@ -36,7 +36,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             0 => name,
             n => format!("{name} {}", n + 1),
         };
-        self.any = self.any.and(events);
+        self.any = self.any | events;
         let before = |seat: &Seat<'_, U>| callback.writes_down() || !seat.callback.writes_down();
         let at = self.seats.partition_point(before);
         self.seats.insert(at, Seat { callback, events, ranks, name });
@@ -65,7 +65,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             });
             if let Err(caught) = result {
                 let name = self.seats.get(next).map_or_else(String::new, |seat| seat.name.clone());
-                let error = caught.at(state, Source::Callback(name, event));
+                let error = caught.at(state, ErrorKind::Callback(name, event));
                 // What else it may have logged wrongly is not somebody else's fault.
                 let _ = state.check_logged();
                 match &mut failure {
@@ -78,15 +78,15 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Tells everyone of `error`; what panics meanwhile is kept in it.
-    pub(crate) fn tell(&mut self, state: &State, unit: &mut U, error: &mut Error) {
+    /// Sends `error` to everyone; what panics meanwhile is kept in it.
+    pub(crate) fn send_error(&mut self, state: &State, unit: &mut U, error: &mut Error) {
         for seat in self.seats.iter_mut().filter(|seat| seat.ranks.contain(state.rank())) {
             let told = guard(|| {
                 seat.callback.on_error(state, unit, error);
                 Ok(())
             });
             if let Err(caught) = told {
-                error.suppress(caught.at(state, Source::OnError(seat.name.clone())));
+                error.suppress(caught.at(state, ErrorKind::OnError(seat.name.clone())));
             }
         }
     }
@@ -104,7 +104,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
                 f(&mut **callback);
                 Ok(())
             });
-            called.map_err(|caught| caught.at(state, Source::Callback(name.clone(), end)))?;
+            called.map_err(|caught| caught.at(state, ErrorKind::Callback(name.clone(), end)))?;
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         let mut all = StateDict::new();
         for Seat { callback, name, .. } in &mut self.seats {
             let Some(part) = callback.stateful() else { continue };
-            let dict = part.state_dict().map_err(|cause| format!("callback {name}: {cause}"))?;
+            let dict = part.state_dict().map_err(|cause| format!("callback {name}: {}", Chain(&*cause)))?;
             all.insert(format!("{name}.saved"), 1_u8)?;
             all.insert_all(&format!("{name}.state"), dict)?;
         }
@@ -144,7 +144,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             known.push(name.clone());
             if all.contains(&format!("{name}.saved")) {
                 let dict = all.under(&format!("{name}.state"));
-                f(part, &dict).map_err(|cause| format!("callback {name}: {cause}"))?;
+                f(part, &dict).map_err(|cause| format!("callback {name}: {}", Chain(&*cause)))?;
             } else {
                 notices.push(format!("callback {name} begins anew: no state of it was saved"));
             }

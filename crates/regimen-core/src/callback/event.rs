@@ -1,6 +1,7 @@
 //! What happens in a run, as values.
 
 use std::fmt;
+use std::ops::BitOr;
 
 use super::Every;
 use crate::state::Phase;
@@ -102,6 +103,13 @@ impl fmt::Display for Event {
 }
 
 /// A set of events.
+///
+/// ```
+/// use regimen_core::callback::{Event, Events};
+/// let ends = Event::TrainEnd | Event::EvalEnd;
+/// assert!(ends.contains(Event::EvalEnd) && !ends.contains(Event::PredictEnd));
+/// assert_eq!(ends | Event::PredictEnd, Events::of(&[Event::TrainEnd, Event::EvalEnd, Event::PredictEnd]));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events(u32);
 
@@ -121,14 +129,31 @@ impl Events {
         Events(bits)
     }
 
-    /// Both sets together.
-    pub const fn and(self, other: Events) -> Self {
-        Events(self.0 | other.0)
-    }
-
     /// Whether `event` is in the set.
     pub const fn contains(self, event: Event) -> bool {
         self.0 & event.bit() != 0
+    }
+}
+
+impl From<Event> for Events {
+    fn from(event: Event) -> Events {
+        Events::of(&[event])
+    }
+}
+
+impl<E: Into<Events>> BitOr<E> for Events {
+    type Output = Events;
+
+    fn bitor(self, other: E) -> Events {
+        Events(self.0 | other.into().0)
+    }
+}
+
+impl<E: Into<Events>> BitOr<E> for Event {
+    type Output = Events;
+
+    fn bitor(self, other: E) -> Events {
+        Events::from(self) | other
     }
 }
 

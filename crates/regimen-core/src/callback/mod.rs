@@ -33,9 +33,9 @@ use crate::{BoxError, Error, State};
 /// error at a step end the step counts; after one before that it does not, and what was logged since
 /// its fetch began is taken back. The run can be called again and goes on from there.
 ///
-/// **Panics** are caught and treated as errors of kind [`Panic`](crate::error::Kind::Panic).
+/// **Panics** are caught and treated as errors, of which [`is_panic`](Error::is_panic) is true.
 ///
-/// **Stops.** [`State::stop`] and [`State::finish`] may be called in any hook and are seen at the
+/// **Stops.** [`State::pause`] and [`State::finish`] may be called in any hook and are seen at the
 /// next boundary of a step: at a fetch or a step start, that step is still made; at a start or an
 /// epoch start, none is. A stop in mid-epoch leaves the epoch open, so its end hooks do not run;
 /// the `end` hooks of the phase do.
@@ -63,7 +63,7 @@ use crate::{BoxError, Error, State};
 ///
 /// impl<U> Callback<U> for StopAfter {
 ///     fn on_train_step_end(&mut self, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
-///         if state.train().samples >= self.0 { state.stop("that is enough") }
+///         if state.train_progress().samples >= self.0 { state.pause("that is enough") }
 ///         Ok(())
 ///     }
 /// }
@@ -75,7 +75,7 @@ use crate::{BoxError, Error, State};
 ///     Run::new(&mut unit)
 ///         .callback(StopAfter(5))
 ///         .on(Event::TrainStepEnd.every(Every::steps(2)), |state: &mut State, unit: &mut Sum| {
-///             println!("step {}: the sum is {}", state.train().steps, unit.0);
+///             println!("step {}: the sum is {}", state.train_progress().steps, unit.0);
 ///         })
 ///         .train(&[1, 2, 3], Train::epochs(9))?;
 ///     # assert_eq!(*told.lock().unwrap(), ["step 2: the sum is 3", "step 4: the sum is 7"]);

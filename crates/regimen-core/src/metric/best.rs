@@ -27,7 +27,7 @@ pub struct Best {
 impl Best {
     /// A value that is measured now, with no checkpoint.
     pub fn now(key: Key, goal: Goal, value: f64, state: &State) -> Self {
-        let train = state.train();
+        let train = state.train_progress();
         let epoch = train.epochs + u64::from(train.steps_in_epoch > 0);
         Best { key, goal, value, epoch, train_step: train.steps, checkpoint: None }
     }

@@ -6,7 +6,7 @@ mod improvement;
 pub use best::Best;
 pub use improvement::{Goal, Improvement};
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 
 use crate::BoxError;
@@ -91,8 +91,8 @@ impl fmt::Display for Key {
 
 /// The metrics of one phase, in the order in which they were first logged.
 ///
-/// Each has up to three values: the one logged [last](Metric::last), the one over the epoch
-/// [so far](Metric::so_far), and the one over the epoch that [ended](Metric::epoch) last.
+/// Each has up to three values: the one logged [last](Metric::last_value), the one over the epoch
+/// [so far](Metric::so_far), and the one over the epoch that [ended](Metric::epoch_value) last.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     list: Vec<Metric>,
@@ -133,7 +133,7 @@ impl Metric {
     }
 
     /// The value logged last; NaN where each had the weight zero.
-    pub fn last(&self) -> f64 {
+    pub fn last_value(&self) -> f64 {
         self.tally.last
     }
 
@@ -154,7 +154,7 @@ impl Metric {
     }
 
     /// The value over the newest epoch that ended and in which it was logged.
-    pub fn epoch(&self) -> Option<f64> {
+    pub fn epoch_value(&self) -> Option<f64> {
         self.epoch
     }
 
@@ -209,7 +209,8 @@ impl Metrics {
     }
 
     /// The metric of `key`; none where it was never logged in this phase.
-    pub fn get(&self, key: &Key) -> Option<&Metric> {
+    pub fn get(&self, key: impl Borrow<Key>) -> Option<&Metric> {
+        let key = key.borrow();
         self.list.iter().find(|metric| metric.key.name == key.name)
     }
 
@@ -416,7 +417,7 @@ mod tests {
     fn a_weight_of_zero_counts_for_nothing() {
         let nothing = logged(&[(3.0, 0.0)]);
         assert_eq!(so_far(&nothing), [None; 5]);
-        assert!(nothing.get(&KEYS[0]).is_some_and(|metric| metric.last().is_nan()));
+        assert!(nothing.get(&KEYS[0]).is_some_and(|metric| metric.last_value().is_nan()));
         for nothing in [f64::NAN, f64::NEG_INFINITY, f64::INFINITY, -9.0, 9.0] {
             check(&[(3.0, 2.0), (nothing, 0.0)], [3.0, 6.0, 3.0, 3.0, 3.0]);
             check(&[(nothing, 0.0), (3.0, 2.0)], [3.0, 6.0, 3.0, 3.0, 3.0]);
@@ -438,13 +439,13 @@ mod tests {
         assert_eq!(so_far(&metrics), [None; 5]);
         metrics.log(KEYS[0].clone(), 7.0, 1.0, 2).unwrap();
         let mean = metrics.get(&KEYS[0]);
-        assert_eq!(mean.map(|metric| (metric.so_far(), metric.epoch())), Some((Some(7.0), Some(4.0))));
+        assert_eq!(mean.map(|metric| (metric.so_far(), metric.epoch_value())), Some((Some(7.0), Some(4.0))));
         // A metric that was not logged in an epoch keeps the value of the newest in which it was.
         metrics.end_epoch(2);
         assert_eq!(values(&metrics, 2), [7.0]);
         let sum = metrics.get(&KEYS[1]);
         assert_eq!(
-            sum.map(|sum| (sum.epoch(), sum.in_epoch(1), sum.in_epoch(2))),
+            sum.map(|sum| (sum.epoch_value(), sum.in_epoch(1), sum.in_epoch(2))),
             Some((Some(9.0), Some(9.0), None))
         );
     }

@@ -1,5 +1,6 @@
 //! What came of a call of an entry point.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use crate::metric::{Best, Improvement, Key};
@@ -54,7 +55,7 @@ pub enum Ended {
     Complete,
     /// Something asked the run to pause; it can go on as if it had not.
     Paused(String),
-    /// A rule ended the run for good: see [`Stop::is_final`](crate::state::Stop::is_final).
+    /// A rule ended the run for good: see [`Stop::Finish`](crate::state::Stop::Finish).
     Finished(String),
 }
 
@@ -74,7 +75,8 @@ pub struct EpochMetrics {
 
 impl Report {
     /// The value of `key` in the newest epoch of this call that has it.
-    pub fn metric(&self, key: &Key) -> Option<f64> {
+    pub fn metric(&self, key: impl Borrow<Key>) -> Option<f64> {
+        let key = key.borrow();
         self.epochs.iter().rev().find_map(|epoch| epoch.metric(key))
     }
 
@@ -84,20 +86,20 @@ impl Report {
     /// `EarlyStopping` or `Checkpointer::keep_min`. None where no rule judges this metric, or has
     /// seen a value of it, and where two rules want the opposite. Without a rule ask
     /// [`min_of_call`](Report::min_of_call) or [`max_of_call`](Report::max_of_call).
-    pub fn best(&self, key: &Key) -> Option<&Best> {
-        let mut of_key = self.bests.iter().filter(|best| best.key.name() == key.name());
+    pub fn best(&self, key: impl Borrow<Key>) -> Option<&Best> {
+        let mut of_key = self.bests.iter().filter(|best| best.key.name() == key.borrow().name());
         of_key.next().filter(|_| of_key.next().is_none())
     }
 
     /// The epoch of this call with the smallest value of `key`, the first of equal ones. What was measured
     /// before a pause or a restart is not looked at. NaN is never the smallest.
-    pub fn min_of_call(&self, key: &Key) -> Option<&EpochMetrics> {
-        self.best_of_call(key, Improvement::min())
+    pub fn min_of_call(&self, key: impl Borrow<Key>) -> Option<&EpochMetrics> {
+        self.best_of_call(key.borrow(), Improvement::min())
     }
 
     /// The same with the largest value.
-    pub fn max_of_call(&self, key: &Key) -> Option<&EpochMetrics> {
-        self.best_of_call(key, Improvement::max())
+    pub fn max_of_call(&self, key: impl Borrow<Key>) -> Option<&EpochMetrics> {
+        self.best_of_call(key.borrow(), Improvement::max())
     }
 
     fn best_of_call(&self, key: &Key, improvement: Improvement) -> Option<&EpochMetrics> {
@@ -128,8 +130,8 @@ impl Report {
 
 impl EpochMetrics {
     /// The value of `key`.
-    pub fn metric(&self, key: &Key) -> Option<f64> {
-        self.values.iter().find(|(k, _)| k.name() == key.name()).map(|(_, value)| *value)
+    pub fn metric(&self, key: impl Borrow<Key>) -> Option<f64> {
+        self.values.iter().find(|(k, _)| k.name() == key.borrow().name()).map(|(_, value)| *value)
     }
 }
 

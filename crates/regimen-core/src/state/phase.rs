@@ -56,13 +56,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn step(&mut self, samples: u64) {
+    pub(crate) fn count_step(&mut self, samples: u64) {
         self.steps += 1;
         self.steps_in_epoch += 1;
         self.samples += samples;
     }
 
-    pub(crate) fn epoch(&mut self) {
+    pub(crate) fn count_epoch(&mut self) {
         self.epochs += 1;
         self.steps_in_last_epoch = self.steps_in_epoch;
         self.steps_in_epoch = 0;

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -81,7 +81,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
             println!("going on from step {} ({})", restored.step, restored.from);
         }
     }
-    let _signals = Signals::pause(&run.stop_handle())?;
+    let _signals = Signals::pause(&run.pause_handle())?;
     let report = run.fit(
         &train_loader(train, side, args),
         &eval_loader(validation, side, args),

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     match run(&Flags::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -92,7 +92,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
             println!("going on from step {} ({})", restored.step, restored.from);
         }
     }
-    let _signals = Signals::pause(&run.stop_handle())?;
+    let _signals = Signals::pause(&run.pause_handle())?;
     let report = run.fit(
         &train_loader(train, side, args),
         &eval_loader(validation, side, args),

@@ -7,7 +7,7 @@ use super::{Event, Events, Every};
 use crate::metric::{Best, Improvement, Key, Metric};
 use crate::run::Report;
 use crate::saved::Stateful;
-use crate::state::{Entry, Phase};
+use crate::state::{EntryPoint, Phase};
 use crate::{BoxError, Callback, State};
 
 /// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
@@ -166,12 +166,13 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
     fn events(&self) -> Events {
         use Event::*;
         // A run must be refused before its first step, whatever the phase.
-        let starts = Events::of(&[TrainStart, EvalStart, PredictStart]);
-        starts.and(Events::of(match self.phase {
-            Phase::Train => &[TrainStepEnd, TrainEpochEnd],
-            Phase::Eval => &[EvalStepEnd, EvalEpochEnd],
-            Phase::Predict => &[PredictStepEnd, PredictEpochEnd],
-        }))
+        let starts = TrainStart | EvalStart | PredictStart;
+        starts
+            | match self.phase {
+                Phase::Train => TrainStepEnd | TrainEpochEnd,
+                Phase::Eval => EvalStepEnd | EvalEpochEnd,
+                Phase::Predict => PredictStepEnd | PredictEpochEnd,
+            }
     }
 
     fn metrics_every(&self) -> Every {
@@ -187,10 +188,10 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
-        if self.phase == Phase::Eval && state.entry() == Entry::Evaluate && !self.judges_evaluate {
+        if self.phase == Phase::Eval && state.entry_point() == EntryPoint::Evaluate && !self.judges_evaluate {
             return self.patience.check();
         }
-        let now = state.progress(self.phase);
+        let now = state.progress_of(self.phase);
         match event {
             Event::TrainStart | Event::EvalStart | Event::PredictStart => self.patience.check(),
             // Where the end of the epoch is a check too, there is one, and it comes then.

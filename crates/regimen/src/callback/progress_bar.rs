@@ -91,7 +91,7 @@ impl ProgressBar {
     /// A step is done: shows it, if the last refresh is long enough ago.
     fn step(&mut self, phase: Phase, state: &State) {
         if self.bars[phase as usize].is_none() {
-            self.begin(phase, state.progress(phase).steps_in_epoch.saturating_sub(1), state);
+            self.begin(phase, state.progress_of(phase).steps_in_epoch.saturating_sub(1), state);
         }
         let Some(bar) = &mut self.bars[phase as usize] else { return };
         let now = Instant::now();
@@ -167,7 +167,7 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
             TrainStepEnd | EvalStepEnd | PredictStepEnd => self.step(phase, state),
             TrainEpochStart | EvalEpochStart | PredictEpochStart => self.begin(phase, 0, state),
             // A paused epoch goes on without a start of its own.
-            TrainStart | EvalStart | PredictStart => match state.progress(phase).steps_in_epoch {
+            TrainStart | EvalStart | PredictStart => match state.progress_of(phase).steps_in_epoch {
                 0 => {}
                 done => self.begin(phase, done, state),
             },

@@ -11,7 +11,7 @@ use super::open_file::{Mark, OpenFile, failed};
 use super::{MetricSink, Record};
 use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
-use crate::state::Entry;
+use crate::state::EntryPoint;
 
 /// A CSV or JSON-lines file.
 ///
@@ -155,8 +155,8 @@ impl MetricSink for LogFile {
         Cow::Owned(format!("MetricLog({})", file.to_string_lossy()))
     }
 
-    fn open(&mut self, entry: Entry) -> Result<(), BoxError> {
-        let trains = matches!(entry, Entry::Train | Entry::Fit);
+    fn open(&mut self, entry: EntryPoint) -> Result<(), BoxError> {
+        let trains = matches!(entry, EntryPoint::Train | EntryPoint::Fit);
         if trains && std::mem::take(&mut self.is_by_hand) {
             self.open = None;
         }

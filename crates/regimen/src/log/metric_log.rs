@@ -87,7 +87,7 @@ impl<S: MetricSink> MetricLog<S> {
 
     /// Writes what was measured in the `epoch` that ended, or in the training step.
     fn write_measured(&mut self, epoch: Option<u64>, state: &mut State) -> Result<(), BoxError> {
-        let (step, phase) = (state.train().steps, state.phase());
+        let (step, phase) = (state.train_progress().steps, state.phase());
         let value = |metric: &Metric| epoch.map_or_else(|| metric.in_step(step), |n| metric.in_epoch(n));
         let metrics = state.metrics(phase).iter().filter_map(|metric| Some((metric, value(metric)?)));
         let record = |(metric, value)| Record { step, phase, name: Metric::key(metric).name(), value, epoch };
@@ -162,7 +162,7 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         }
         match event {
             Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
-                let epoch = (event != Event::TrainStepEnd).then_some(state.active().epochs);
+                let epoch = (event != Event::TrainStepEnd).then_some(state.progress().epochs);
                 if state.is_due(self.every) { self.write_measured(epoch, state) } else { Ok(()) }
             }
             Event::TrainEnd | Event::EvalEnd | Event::PredictEnd => {
@@ -170,7 +170,7 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
                 self.settle(result, state)
             }
             _ => {
-                let result = self.sink.open(state.entry());
+                let result = self.sink.open(state.entry_point());
                 if let Some(notice) = self.sink.notice() {
                     state.notify(notice);
                 }

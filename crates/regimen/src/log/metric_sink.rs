@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Record;
 use crate::BoxError;
 use crate::saved::Stateful;
-use crate::state::Entry;
+use crate::state::EntryPoint;
 
 /// A destination of metric records, such as a file or an experiment tracker: given to
 /// [`MetricLog::to`](super::MetricLog::to).
@@ -77,7 +77,7 @@ pub trait MetricSink: Send {
     ///
     /// A pass by hand only adds to what there is: the records of a training that goes on later, in this
     /// process or another, must still be there.
-    fn open(&mut self, _entry: Entry) -> Result<(), BoxError> {
+    fn open(&mut self, _entry_point: EntryPoint) -> Result<(), BoxError> {
         Ok(())
     }
 

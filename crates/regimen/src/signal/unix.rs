@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use regimen_core::state::StopHandle;
+use regimen_core::state::PauseHandle;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use signal_hook::iterator::{Handle, Signals};
@@ -29,7 +29,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn start(run: StopHandle) -> io::Result<Self> {
+    pub(super) fn start(run: PauseHandle) -> io::Result<Self> {
         let alive = Alive::register()?;
         let mut signals = Signals::new(SIGNALS)?;
         let handle = signals.handle();
@@ -37,7 +37,7 @@ impl Watch {
             let mut heard = Heard::default();
             for signal in signals.forever() {
                 match heard.action(signal, Instant::now()) {
-                    Action::Pause => run.stop(signal_name(signal).unwrap_or("signal")),
+                    Action::Pause => run.pause(signal_name(signal).unwrap_or("signal")),
                     Action::Nothing => {}
                     // This thread waits for nothing but signals, so it works while the run hangs.
                     Action::Exit => exit(INTERRUPTED),

@@ -19,12 +19,12 @@ fn a_save_that_failed_right_before_an_error_is_made_up_for() {
         let broken = disk.clone();
         let mut run = Run::new(&mut unit)
             .on(Event::TrainStepEnd, move |state: &mut State, _: &mut Walk| {
-                if state.train().steps == 2 {
+                if state.train_progress().steps == 2 {
                     broken.fail_at(broken.operations() + 1, ErrorKind::StorageFull);
                 }
             })
             .on(Event::TrainStepStart, move |state: &mut State, _: &mut Walk| {
-                match state.train().steps == 2 && !std::mem::replace(&mut failed, true) {
+                match state.train_progress().steps == 2 && !std::mem::replace(&mut failed, true) {
                     true => Err("once".into()),
                     false => Ok(()),
                 }

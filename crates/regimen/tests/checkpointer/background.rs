@@ -71,7 +71,7 @@ fn train(word_after: u64, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> (
     let mut run = Run::new(&mut unit)
         .on(Event::TrainStepStart, move |state: &mut State, _: &mut Walk| {
             list.lock().unwrap().push(told.saved());
-            if state.train().steps == word_after {
+            if state.train_progress().steps == word_after {
                 word.take();
             }
         })

@@ -44,7 +44,7 @@ fn a_save_comes_at_every_cadence_and_at_the_end() {
 fn a_save_comes_when_enough_time_has_passed() {
     let (disk, mut unit) = (SimDisk::new(), Walk::new());
     let slow = |state: &mut State, _: &mut Walk| {
-        if state.train().steps == 2 {
+        if state.train_progress().steps == 2 {
             std::thread::sleep(std::time::Duration::from_millis(1001));
         }
     };
@@ -172,7 +172,7 @@ fn the_last_and_every_kth_are_kept_as_asked() {
     let each = |saver: Checkpointer| saver.every(Every::epochs(1));
     check_kept(&[1.0; 5], each, "25 20 15 10 5");
     check_kept(&[1.0; 5], |saver| each(saver).keep_last(2), "25 20");
-    check_kept(&[1.0; 5], |saver| each(saver).keep_every(10), "25 20 10");
+    check_kept(&[1.0; 5], |saver| each(saver).keep_every_steps(10), "25 20 10");
     check_kept(&[2.0, 1.0, 3.0, 4.0, 5.0], |saver| each(saver).keep_last(1).keep_min(1, EVAL_LOSS), "25 10");
 }
 
@@ -182,9 +182,12 @@ fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
     fn check(saver: impl Fn(Checkpointer) -> Checkpointer, expected: &str) {
         let (disk, mut unit) = (SimDisk::new(), Walk::new());
         let mut run = Run::new(&mut unit).saver(saver(crate::common::saver(&disk)));
-        let error = run.train(&[1; 5], regimen::run::Train::steps(1)).unwrap_err().to_string();
+        let error = run
+            .train(&[1; 5], regimen::run::Train::steps(1))
+            .map_err(|error| format!("{error:#}"))
+            .unwrap_err();
         assert!(error.contains(expected), "{error}");
-        let error = run.restore_latest().unwrap_err().to_string();
+        let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains(expected), "{error}");
         drop(run);
         assert_eq!((unit.calls, disk.operations()), (0, 0));
@@ -194,6 +197,6 @@ fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
     check(|saver| saver.every_seconds(0), "`Checkpointer::every_seconds`: 0");
     check(|saver| saver.keep_last(0), "`Checkpointer::keep_last`");
     check(|saver| saver.keep_min(0, EVAL_LOSS), "`Checkpointer::keep_min`");
-    check(|saver| saver.keep_every(0), "`Checkpointer::keep_every`");
+    check(|saver| saver.keep_every_steps(0), "`Checkpointer::keep_every_steps`");
     check(|saver| saver.restore_best_at_end(), "needs `keep_min` or `keep_max`");
 }

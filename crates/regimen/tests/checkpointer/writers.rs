@@ -66,7 +66,9 @@ fn a_second_run_is_refused_before_it_touches_a_file_and_the_first_goes_on_and_re
             let disturb = move |_: &mut State, _: &mut Walk| {
                 let before = files(&in_first);
                 let mut other = Walk::new();
-                let refusal = call(&mut run(&in_first, existing, &mut other)).unwrap_err().to_string();
+                let refusal = call(&mut run(&in_first, existing, &mut other))
+                    .map_err(|error| format!("{error:#}"))
+                    .unwrap_err();
                 let process = std::process::id();
                 assert!(refusal.contains(&format!("process {process} on ")), "{refusal}");
                 assert!(refusal.ends_with("a run directory has one writer at a time"), "{refusal}");
@@ -109,7 +111,7 @@ fn a_setting_that_cannot_be_used_is_refused_in_every_call() {
         let mut unit = Walk::new();
         let mut run = Run::new(&mut unit).saver(Checkpointer::new(DIR).store(disk).keep_last(0));
         for _ in 0..2 {
-            let error = call(&mut run).unwrap_err().to_string();
+            let error = call(&mut run).map_err(|error| format!("{error:#}")).unwrap_err();
             assert!(error.contains("`Checkpointer::keep_last`: the newest is always kept"), "{error}");
         }
         assert_eq!(run.unit().calls, 0);
@@ -123,7 +125,7 @@ fn where_nothing_can_be_written_a_run_can_be_evaluated_and_not_trained() {
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit).saver(Checkpointer::new("/sys"));
     run.evaluate(&[7], Evaluate::whole()).unwrap();
-    let error = run.train(&TRAIN, Train::steps(9)).unwrap_err().to_string();
+    let error = run.train(&TRAIN, Train::steps(9)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains("cannot open `/sys/LOCK`: "), "{error}");
-    assert_eq!(run.state().train().steps, 0);
+    assert_eq!(run.state().train_progress().steps, 0);
 }

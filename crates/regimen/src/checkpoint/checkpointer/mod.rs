@@ -11,6 +11,7 @@ mod when;
 
 pub use saves::Saves;
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
@@ -199,9 +200,9 @@ impl Checkpointer {
     }
 
     /// Keeps those of steps that are multiples of `steps` for ever, and the newest.
-    pub fn keep_every(mut self, steps: u64) -> Self {
-        self.refuse_zero(steps, "`Checkpointer::keep_every`: 0 keeps none; give 1 or more");
-        self.keep = self.keep.every(steps);
+    pub fn keep_every_steps(mut self, steps: u64) -> Self {
+        self.refuse_zero(steps, "`Checkpointer::keep_every_steps`: 0 keeps none; give 1 or more");
+        self.keep = self.keep.every_steps(steps);
         self
     }
 

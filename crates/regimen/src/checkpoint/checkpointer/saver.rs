@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use regimen_core::callback::{Event, Events};
-use regimen_core::error::Source;
+use regimen_core::error::ErrorKind;
 use regimen_core::run::{Moment, Report, Restored, Saver, Which};
 use regimen_core::saved::{AppState, weight_parts, with_spares};
 use regimen_core::state::{Phase, Stop};
@@ -80,7 +80,7 @@ impl<U: AppState + ?Sized> Saver<U> for Checkpointer {
             }
         }
         // What failed to save or restore would only fail again.
-        let own = error.place().source == Source::State;
+        let own = *error.kind() == ErrorKind::State;
         if own || moment.state().rank().index != 0 {
             return;
         }
@@ -197,7 +197,7 @@ impl Checkpointer {
             _ => return false,
         };
         let state = moment.state();
-        let now: Vec<_> = measured(state.metrics(phase), state.progress(phase)).collect();
+        let now: Vec<_> = measured(state.metrics(phase), state.progress_of(phase)).collect();
         let best = self.best.as_ref().map(|(key, _)| key.name());
         let measured_best = now.iter().any(|(name, _)| Some(&**name) == best);
         self.measured.extend(now);
@@ -276,7 +276,7 @@ impl Checkpointer {
         self.training = false;
         self.save_now(moment)?;
         self.spent = None;
-        let paused = |stop: &Stop| !stop.is_final;
+        let paused = |stop: &Stop| !stop.is_final();
         if self.restores_best && !moment.state().stopping().is_some_and(paused) {
             restore::put_best_back(self, moment)?;
         }

@@ -47,7 +47,7 @@ impl When {
             Event::TrainEpochEnd => state.is_due(self.every),
             // One that is paused ends as well, and is not counted.
             Event::EvalEnd if !state.eval_is_due() => {
-                self.evaluations.is_some_and(|n| state.eval().epochs.is_multiple_of(n))
+                self.evaluations.is_some_and(|n| state.eval_progress().epochs.is_multiple_of(n))
             }
             _ => false,
         };

@@ -100,7 +100,7 @@ impl TrainUnit for Sometimes {
         Ok(())
     }
     fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        if state.train().epochs == 1 {
+        if state.train_progress().epochs == 1 {
             state.log(AUC, 0.5, 1.0);
         }
         Ok(())

@@ -107,7 +107,7 @@ fn what_others_print_stays_whole_above_the_bars() {
     let mut run = Run::new(&mut unit).callback(bar).on(
         Event::EvalStepStart,
         move |state: &mut State, _: &mut Unit| -> Result<(), BoxError> {
-            let step = state.eval().steps;
+            let step = state.eval_progress().steps;
             writeln!(printer, "line {step}, {}", "long ".repeat(20))?;
             printer.suspend(|| direct.print("printed by another\n"));
             Ok(())
@@ -184,7 +184,7 @@ fn a_bar_fits_a_terminal_of_any_width_and_its_size_may_change_at_any_time() {
     let mut unit = Many;
     let mut run = Run::new(&mut unit)
         .on(Event::EvalStepStart, move |state: &mut State, _: &mut Many| {
-            resized.resize(WIDTHS[usize::try_from(state.eval().steps).unwrap()]);
+            resized.resize(WIDTHS[usize::try_from(state.eval_progress().steps).unwrap()]);
         })
         .callback(bar)
         .on(Event::EvalStepEnd, move |_: &mut State, _: &mut Many| sink.lock().unwrap().push(look.rows()));
