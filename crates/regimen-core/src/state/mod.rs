@@ -292,14 +292,14 @@ impl State {
     /// # }
     /// ```
     pub fn is_due(&self, every: Every) -> bool {
-        let PhaseState { told, progress, .. } = *self.of(self.phase);
-        every.is_due(told, progress)
+        let PhaseState { due_from, progress, .. } = *self.phase_state(self.phase);
+        every.is_due(due_from, progress)
     }
 
     /// Whether the end of the epoch comes next and `every` is due there: what wants one look where two
     /// of its cadences meet takes that one.
     pub fn is_due_at_epoch_end(&self, every: Every) -> bool {
-        let PhaseState { progress, last_in_epoch, .. } = *self.of(self.phase);
+        let PhaseState { progress, last_in_epoch, .. } = *self.phase_state(self.phase);
         last_in_epoch && every.is_due(progress, Progress { epochs: progress.epochs + 1, ..progress })
     }
 
@@ -432,6 +432,12 @@ impl State {
         active.metrics.begin_step();
         (active.is_committed, active.notices_before_step) = (false, notices);
         active.progress
+    }
+
+    /// Everyone has been told of a step or an epoch: what was due at it is due no longer.
+    pub(crate) fn end_due(&mut self) {
+        let active = self.active_phase_mut();
+        active.due_from = active.progress;
     }
 
     /// Whether the step at hand has happened, though it failed.

@@ -11,7 +11,6 @@ mod when;
 
 pub use saves::Saves;
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
