@@ -9,12 +9,12 @@ use regimen_core::{BoxError, Callback, Error, State};
 /// Pauses a run when its calls together have taken longer than a limit.
 ///
 /// Time counts from the start of each call of `train`, `fit`, `evaluate` or `predict` to its end,
-/// and is saved with the run: a restarted run has what was left of it. It is looked at after each
+/// and is saved with the run: a restarted run has the rest of it. It is looked at after each
 /// step of any phase, so a run takes one step longer at most, and at the start, so that one with
-/// no time left makes no step. What a saver writes at the end comes on top.
+/// no time left makes no step. The save at the end comes on top.
 ///
 /// The report says `Paused("time limit of 7200 s reached")`. Saved time is not the same twice, so with
-/// this callback two equal runs have unequal bytes in what is saved of it, and nowhere else.
+/// this callback two equal runs differ in its saved bytes, and nowhere else.
 #[derive(Debug)]
 pub struct TimeLimit {
     limit: Duration,
