@@ -13,17 +13,18 @@ use crate::{BoxError, Callback, Error, State};
 /// Shows how far each phase has come: a bar with speed, remaining time and metrics in a terminal,
 /// plain lines if the output is not a terminal.
 ///
-/// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most
-/// ten times a second; other outputs get a line every five seconds. An epoch that ends or is paused gets a
-/// line of its own, and the end of training the [report](crate::run::Report). Speed and time are those of the epoch in this call, without
-/// evaluations within it; metrics are those over the epoch so far, and never an earlier one's.
-/// [Notices](State::notices) are printed too.
+/// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most ten
+/// times a second; other outputs get a line every five seconds. An epoch that ends or is paused gets a
+/// line of its own, and the end of training the [report](crate::run::Report). Speed and time are those
+/// of the epoch in this call, without evaluations within it; metrics are those over the epoch so far,
+/// and never an earlier one's. [Notices](State::notices) are printed too.
 ///
 /// A bar is one line, however narrow its terminal. An ellipsis replaces the parts that do not fit: first
 /// the metrics behind the first one, then speed, bar, remaining time, the metric.
 ///
-/// Other output would tear the bar apart: print it through its [`printer`](ProgressBar::printer). An output that is closed or full is no error; the run goes on
-/// unseen. Among several ranks only the first shows anything.
+/// Other output would tear the bar apart: print it through its [`printer`](ProgressBar::printer). An
+/// output that is closed or full is no error; the run goes on unseen. Among several ranks only the first
+/// shows anything.
 #[derive(Debug)]
 pub struct ProgressBar {
     printer: Printer,

@@ -75,8 +75,8 @@ impl Terminal {
     }
 }
 
-/// Switches wrapping off, so that a row that does not fit is cut: a terminal may have become narrower already when it still says
-/// the width it had, and a bar must not take a second row.
+/// Switches wrapping off, so that a row that does not fit is cut: a terminal may have become narrower
+/// already when it still says the width it had, and a bar must not take a second row.
 const NO_WRAP: &str = "\u{1b}[?7l";
 /// Switches wrapping on again.
 const WRAP: &str = "\u{1b}[?7h";
