@@ -1,4 +1,5 @@
-//! The progress bar where the output is no terminal.
+//! The progress bar if the output is not a terminal.
+#![cfg(test)]
 
 use std::io;
 use std::sync::{Arc, Mutex};
