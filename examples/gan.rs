@@ -122,7 +122,7 @@ fn main() -> Result<(), BoxError> {
     Run::new(&mut gan)
         .seed(7)
         .on(Event::TrainEpochEnd.every(Every::epochs(10)), |state: &mut State, _: &mut Gan| {
-            let off = state.value(OFF_RING);
+            let off = state.metrics(Phase::Train).get(OFF_RING).and_then(|metric| metric.epoch_value());
             println!(
                 "epoch {:2}: mean distance from the ring {:.3}",
                 state.train_progress().epochs,

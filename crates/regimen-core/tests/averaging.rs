@@ -98,12 +98,12 @@ fn an_average_goes_on_to_the_bit_wherever_the_run_is_restarted() {
             let (mut first, mut second) = (fresh(), fresh());
             let mut run = Run::new(&mut first);
             run.train(&BATCHES, Train::steps(stop)).unwrap();
-            let state = run.moment().run_state().unwrap();
+            let state = run.run_state().unwrap();
             drop(run);
             let saved = save_parts(&mut first).unwrap();
             load_parts(&mut second, &saved).unwrap();
             let mut run = Run::new(&mut second);
-            run.moment().load_run_state(&state).unwrap();
+            run.load_run_state(&state).unwrap();
             run.train(&BATCHES, Train::epochs(2)).unwrap();
             drop(run);
             assert_eq!(save_parts(&mut second).unwrap(), whole, "{averaging:?} at {stop}");

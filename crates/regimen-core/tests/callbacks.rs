@@ -62,10 +62,10 @@ fn due(every: Every, pause: u64) -> Vec<String> {
         let mut unit = Unit;
         let mut run = Run::new(&mut unit).callback(Due { every, noted: &noted });
         if let Some(saved) = &saved {
-            run.moment().load_run_state(saved).unwrap();
+            run.load_run_state(saved).unwrap();
         }
         let report = run.fit(&[1; 3], &[1; 2], Fit::steps(limit.min(9))).unwrap();
-        saved = Some(run.moment().run_state().unwrap());
+        saved = Some(run.run_state().unwrap());
         if report.train.epochs == 3 {
             break;
         }

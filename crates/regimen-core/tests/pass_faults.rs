@@ -137,10 +137,10 @@ fn a_prediction_whose_sink_could_not_begin_goes_on_where_it_stood() {
         let error = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap_err();
         assert_eq!(format!("{error:#}"), "sink failed in predict at epoch 0 step 2: not mounted");
         if restarts {
-            let saved = run.moment().run_state().unwrap();
+            let saved = run.run_state().unwrap();
             drop(run);
             run = Run::new(&mut unit);
-            run.moment().load_run_state(&saved).unwrap();
+            run.load_run_state(&saved).unwrap();
         }
         let report = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap();
         assert_eq!((report.ended, report.predict.steps), (Ended::Complete, 4));

@@ -26,14 +26,14 @@ fn a_test_set_is_not_mixed_with_a_validation_that_was_paused() {
     });
     let (train, valid, test) = ([(0.0, 1.0)], [(1000.0, 1.0); 4], [(0.0, 1.0); 4]);
     run.fit(&train, &valid, Fit::epochs(1)).unwrap();
-    let place = run.moment().run_state().unwrap();
+    let place = run.run_state().unwrap();
     let paused = run.evaluate(&test, Evaluate::whole()).unwrap();
     assert_eq!(paused.ended, Ended::Paused("SIGINT".into()));
     // Begun anew, as it was not named; and the next one is the whole again.
     let report = run.evaluate(&test, Evaluate::steps(1)).unwrap();
     assert_eq!((report.metric(EVAL_LOSS), report.eval.steps), (Some(0.0), 1));
     // Nothing of the run has changed, and the validation goes on.
-    assert_eq!(run.moment().run_state().unwrap(), place);
+    assert_eq!(run.run_state().unwrap(), place);
     let report = run.fit(&train, &valid, Fit::epochs(1)).unwrap();
     assert_eq!((report.ended, report.eval.steps, report.eval.epochs), (Ended::Complete, 4, 1));
 }
@@ -128,7 +128,7 @@ fn a_prediction_with_a_name_goes_on_after_a_restart_and_stays_finished() {
         let mut unit = Ten;
         let mut run = Run::new(&mut unit);
         if let Some(saved) = &saved {
-            run.moment().load_run_state(saved).unwrap();
+            run.load_run_state(saved).unwrap();
         }
         let mut sink = file.clone();
         let report = run.predict_into(&[1, 2, 3, 4], Evaluate::whole().resume("a"), &mut sink);
@@ -140,7 +140,7 @@ fn a_prediction_with_a_name_goes_on_after_a_restart_and_stays_finished() {
             Ok(())
         });
         assert_eq!((report.unwrap().ended, others), (Ended::Complete, vec![70]));
-        saved = Some(run.moment().run_state().unwrap());
+        saved = Some(run.run_state().unwrap());
         // What a process writes after its last save is dropped by the next.
         if !ended {
             file.0.borrow_mut().0.push(99);

@@ -103,11 +103,11 @@ fn a_window_goes_on_in_another_precision() {
         let (mut first, mut second) = (make(before), make(after));
         let mut run = Run::new(&mut first);
         run.train(&batches, Train::steps(2)).unwrap();
-        let state = run.moment().run_state().unwrap();
+        let state = run.run_state().unwrap();
         drop(run);
         load_parts(&mut second, &save_parts(&mut first).unwrap()).unwrap();
         let mut run = Run::new(&mut second);
-        run.moment().load_run_state(&state).unwrap();
+        run.load_run_state(&state).unwrap();
         run.train(&batches, Train::epochs(1)).unwrap();
         drop(run);
         assert_eq!((weight(second.engine()), second.skipped()), (0.5, 0), "{before} {after}");

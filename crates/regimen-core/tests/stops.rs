@@ -73,10 +73,10 @@ fn the_state_loaded_into_a_new_run_goes_on_as_the_old_one_would() {
             let recorder = Recorder::new(&Transcript::new()).at(event, n, Act::Stop);
             let mut run = Run::new(&mut unit).callback(recorder);
             run.fit(&TRAIN, &EVAL, fit()).unwrap();
-            let saved = run.moment().run_state().unwrap();
+            let saved = run.run_state().unwrap();
             drop(run);
             let mut run = Run::new(&mut unit);
-            run.moment().load_run_state(&saved).unwrap();
+            run.load_run_state(&saved).unwrap();
             run.fit(&TRAIN, &EVAL, fit()).unwrap();
             assert_eq!(without_brackets(&transcript.take()), uninterrupted(), "saved at {event} {n}");
         }
@@ -145,10 +145,10 @@ fn a_final_stop_ends_every_later_call_until_told_to_go_on() {
         assert_eq!(report.train.steps, 1);
     }
     // It is part of what is saved.
-    let saved = run.moment().run_state().unwrap();
+    let saved = run.run_state().unwrap();
     let mut other = Unit::new(&transcript);
     let mut restarted = Run::new(&mut other);
-    restarted.moment().load_run_state(&saved).unwrap();
+    restarted.load_run_state(&saved).unwrap();
     let report = restarted.train(&TRAIN, Train::epochs(1)).unwrap();
     assert_eq!((report.ended, report.train.steps), (Ended::Finished("told to finish".into()), 1));
     // What was trained can be used all the same.

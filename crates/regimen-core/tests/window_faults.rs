@@ -49,11 +49,11 @@ fn a_window_that_failed_at_its_end_is_updated_at_once_after_a_restart_with_longe
     let start = weight(&first);
     let mut run = Run::new(&mut first);
     run.train(&DATA, Train::epochs(1)).unwrap_err();
-    let (state, parts) = (run.moment().run_state().unwrap(), save_parts(run.unit_mut()).unwrap());
+    let (state, parts) = (run.run_state().unwrap(), save_parts(run.unit_mut()).unwrap());
     let mut second = unit().accumulate(4);
     load_parts(&mut second, &parts).unwrap();
     let mut run = Run::new(&mut second);
-    run.moment().load_run_state(&state).unwrap();
+    run.load_run_state(&state).unwrap();
     let report = run.train(&DATA, Train::epochs(1)).unwrap();
     assert_eq!((report.train.steps, report.train.updates), (4, 2));
     assert_eq!(report.notices, ["`accumulate` is 4 now, and was 2 in the checkpoint"]);

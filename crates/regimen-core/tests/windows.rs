@@ -52,11 +52,11 @@ fn check_restart(before: u64, steps: u64, after: u64, expected: f64) {
     let mut run = Run::new(&mut first);
     let report = run.train(&data, Train::steps(steps)).unwrap();
     assert_eq!(report.pending_steps, steps % before);
-    let (state, parts) = (run.moment().run_state().unwrap(), save_parts(run.unit_mut()).unwrap());
+    let (state, parts) = (run.run_state().unwrap(), save_parts(run.unit_mut()).unwrap());
     let mut second = unit().accumulate(after);
     load_parts(&mut second, &parts).unwrap();
     let mut run = Run::new(&mut second);
-    run.moment().load_run_state(&state).unwrap();
+    run.load_run_state(&state).unwrap();
     run.train(&data, Train::epochs(1)).unwrap();
     drop(run);
     assert_eq!(((start - weight(&second)) * 1e9).round() / 1e9, expected);

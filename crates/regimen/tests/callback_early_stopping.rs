@@ -252,10 +252,10 @@ fn a_restored_run_stops_where_it_would_have() {
         let mut unit = Trace::new(&rule.values);
         let mut run = Run::new(&mut unit).callback(rule.callback());
         run.fit(&[()], &[()], Fit::epochs(pause)).unwrap();
-        let saved = run.moment().run_state().unwrap();
+        let saved = run.run_state().unwrap();
         let mut unit = Trace::new(&rule.values);
         let mut run = Run::new(&mut unit).callback(rule.callback());
-        run.moment().load_run_state(&saved).unwrap();
+        run.load_run_state(&saved).unwrap();
         let report = run.fit(&[()], &[()], Fit::epochs(rule.values.len() as u64)).unwrap();
         let resumed = match report.ended {
             Ended::Finished(reason) => Some((report.eval.epochs, reason)),
@@ -374,10 +374,10 @@ fn go_on(rules: Vec<EarlyStopping>) -> (Ended, Vec<String>) {
     let both = [EarlyStopping::min(LOSS, 3), EarlyStopping::max(ACCURACY, 3)];
     let mut run = both.into_iter().fold(Run::new(&mut unit), Run::callback);
     run.fit(&[0.0], &[1.0], Fit::epochs(3)).unwrap();
-    let saved = run.moment().run_state().unwrap();
+    let saved = run.run_state().unwrap();
     let mut unit = Improves;
     let mut run = rules.into_iter().fold(Run::new(&mut unit), Run::callback);
-    run.moment().load_run_state(&saved).unwrap();
+    run.load_run_state(&saved).unwrap();
     let report = run.fit(&[0.0], &[1.0], Fit::epochs(9)).unwrap();
     (report.ended, report.notices)
 }

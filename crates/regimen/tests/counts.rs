@@ -49,16 +49,16 @@ fn fit(saved: Option<&Saved>, steps: u64) -> Result<(Report, Saved), BoxError> {
     if let Some(saved) = saved {
         let mut parts = saved.clone();
         let state = parts.remove("").unwrap();
-        run.moment().load_run_state(&state)?;
-        load_parts(run.moment().unit(), &parts)?;
+        run.load_run_state(&state)?;
+        load_parts(run.unit_mut(), &parts)?;
     }
     let x = |index: usize| ToyArray::new(&[1, 1], &[index as f64 / 8.0]);
     let data = Loader::new((0..8).map(x).collect::<Vec<_>>()).shuffle().collate(|samples: Vec<ToyArray>| {
         samples.into_iter().next().ok_or_else(|| BoxError::from("a batch without a sample"))
     });
     let report = run.fit(&data, &data, Fit::steps(steps).eval_every(Every::steps(4)))?;
-    let mut saved = save_parts(run.moment().unit())?;
-    saved.insert(String::new(), run.moment().run_state()?);
+    let mut saved = save_parts(run.unit_mut())?;
+    saved.insert(String::new(), run.run_state()?);
     Ok((report, saved))
 }
 

@@ -57,10 +57,10 @@ fn leg<T>(
         .rank(rank)
         .on(Event::Notice, move |state, _| told.lock().unwrap().extend_from_slice(state.notices()));
     if let Some(saved) = saved {
-        run.moment().load_run_state(saved).unwrap();
+        run.load_run_state(saved).unwrap();
     }
     run.train(data, limits).map_err(|error| format!("{error:#}"))?;
-    let saved = run.moment().run_state().unwrap();
+    let saved = run.run_state().unwrap();
     drop(run);
     let mut notices = notices.lock().unwrap().clone();
     // The run tells by itself of another number of batches.

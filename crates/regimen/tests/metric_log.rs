@@ -218,10 +218,10 @@ fn logged(folder: &Path, saved: Option<&StateDict>, steps: u64) -> Result<StateD
         .callback(MetricLog::csv(folder.join("metrics.csv")).every(steps_and_epochs))
         .callback(MetricLog::jsonl(folder.join("metrics.jsonl")).every(updates));
     if let Some(saved) = saved {
-        run.moment().load_run_state(saved).unwrap();
+        run.load_run_state(saved).unwrap();
     }
     run.fit(&[1.0, 2.0, 4.0], &[()], Fit::steps(steps))?;
-    Ok(run.moment().run_state().unwrap())
+    Ok(run.run_state().unwrap())
 }
 
 fn both(folder: &Path) -> (String, String) {
@@ -277,8 +277,8 @@ fn a_checkpoint_made_before_the_log_began_cuts_nothing() {
     fs::write(&path, "of another run\n").unwrap();
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(MetricLog::csv(&path));
-    let saved = run.moment().run_state().unwrap();
-    run.moment().load_run_state(&saved).unwrap();
+    let saved = run.run_state().unwrap();
+    run.load_run_state(&saved).unwrap();
     run.train(&[1.0], Train::epochs(1)).unwrap();
     assert_eq!(text(folder.path().join("metrics.csv.1")), "of another run\n");
 }
@@ -430,7 +430,7 @@ impl MetricSink for Forgetful {
 fn a_flush_that_fails_before_a_checkpoint_is_an_error_of_the_next_event() {
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(MetricLog::to(Forgetful));
-    run.moment().run_state().unwrap();
+    run.run_state().unwrap();
     let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
     assert_eq!(
         format!("{error:#}"),

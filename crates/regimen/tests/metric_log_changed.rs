@@ -213,12 +213,12 @@ fn restored(change: impl FnOnce(&mut StateDict)) -> Result<String, String> {
     let (mut unit, log) = (Sum { sum: 0.0, rate: 0.5 }, || MetricLog::csv(&path).every(Every::steps(1)));
     let mut run = Run::new(&mut unit).callback(log());
     run.train(&DATA, Train::steps(1)).map_err(text)?;
-    let mut saved = run.moment().run_state().unwrap();
+    let mut saved = run.run_state().unwrap();
     run.train(&DATA, Train::steps(3)).map_err(text)?;
     drop(run);
     change(&mut saved);
     let mut run = Run::new(&mut unit).callback(log());
-    run.moment().load_run_state(&saved).map_err(|error| format!("{error:#}"))?;
+    run.load_run_state(&saved).map_err(|error| format!("{error:#}"))?;
     run.train(&DATA, Train::steps(1)).map_err(text)?;
     Ok(fs::read_to_string(&path).unwrap())
 }
@@ -254,9 +254,9 @@ fn a_log_to_a_device_goes_on_after_a_restart() {
     let run = |saved: Option<&StateDict>, steps: u64| {
         let mut unit = Sum { sum: 0.0, rate: 0.5 };
         let mut run = Run::new(&mut unit).callback(MetricLog::csv("/dev/null").every(Every::steps(1)));
-        saved.into_iter().for_each(|saved| run.moment().load_run_state(saved).unwrap());
+        saved.into_iter().for_each(|saved| run.load_run_state(saved).unwrap());
         run.train(&DATA, Train::steps(steps)).unwrap();
-        run.moment().run_state().unwrap()
+        run.run_state().unwrap()
     };
     run(Some(&run(None, 2)), 4);
 }

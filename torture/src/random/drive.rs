@@ -94,13 +94,13 @@ impl<U: Subject> Process<'_, '_, U> {
             parts.extend(fresh.into_iter().filter(|(name, _)| name == "auto_unit"));
         }
         load_parts(self.run.unit_mut(), &parts)?;
-        self.run.moment().load_run_state(&run)?;
+        self.run.load_run_state(&run)?;
         self.shared.lock().at = at;
         Ok(())
     }
 
     fn saved(&mut self) -> Result<(BTreeMap<String, StateDict>, StateDict), BoxError> {
-        Ok((save_parts(self.run.unit_mut())?, self.run.moment().run_state()?))
+        Ok((save_parts(self.run.unit_mut())?, self.run.run_state()?))
     }
 
     fn calls(mut self) -> Result<End, String> {

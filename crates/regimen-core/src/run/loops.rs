@@ -360,7 +360,7 @@ fn send<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
 
 /// Sends an event to the saver.
 fn save<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
-    if run.saver.as_ref().is_some_and(|(events, _)| events.contains(event)) {
+    if run.saver.as_ref().is_some_and(|saver| saver.events.contains(event)) {
         run.with_saver(|saver, moment| saver.on_event(event, moment))?;
     }
     Ok(())

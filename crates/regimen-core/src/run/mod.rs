@@ -19,14 +19,16 @@ use std::fmt;
 
 use self::loops::Evaluations;
 use self::passes::{EvalPass, PredictPass};
+use self::saver::Registered;
 use self::sink::Each;
 use crate::callback::closure::{On, Outcome};
 use crate::callback::dispatch::Callbacks;
-use crate::callback::{Event, Events, Every, Trigger};
+use crate::callback::{Event, Every, Trigger};
 use crate::data::{Data, Rank};
 use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::metric::Key;
+use crate::saved::{AppState, StateDict};
 use crate::state::{EntryPoint, PauseHandle, Phase, Stop};
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
 use crate::{BoxError, Callback, Error, State};
@@ -87,8 +89,7 @@ pub struct Run<'a, U: ?Sized> {
     pub(crate) unit: &'a mut U,
     pub(crate) state: State,
     pub(crate) callbacks: Callbacks<'a, U>,
-    /// The saver, and the events it is sent.
-    pub(crate) saver: Option<(Events, Box<dyn Saver<U> + 'a>)>,
+    pub(crate) saver: Option<Registered<'a, U>>,
     /// What the report of the call under way will tell.
     pub(crate) epochs: Vec<EpochMetrics>,
     pub(crate) notices: Vec<String>,
@@ -159,9 +160,24 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self
     }
 
-    /// Gives the run what saves and restores it; it replaces one given before.
-    pub fn saver(mut self, saver: impl Saver<U> + 'a) -> Self {
-        self.saver = Some((saver.events(), Box::new(saver)));
+    /// Sets the saver, which saves the run and restores it; it replaces one set before.
+    ///
+    /// The unit must list its parts by [`AppState`]. Without a saver it need not:
+    ///
+    /// ```compile_fail,E0277
+    /// # use regimen_core::{BoxError, Run};
+    /// # use regimen_core::run::Saver;
+    /// struct Untold(f64);
+    ///
+    /// # fn example(saver: impl Saver, unit: &mut Untold) {
+    /// Run::new(unit).saver(saver);
+    /// # }
+    /// ```
+    pub fn saver(mut self, saver: impl Saver + 'a) -> Self
+    where
+        U: AppState,
+    {
+        self.saver = Some(Registered::new(saver));
         self
     }
 
@@ -266,14 +282,37 @@ impl<'a, U: ?Sized> Run<'a, U> {
         })
     }
 
-    /// Restores the newest whole checkpoint of the saver, if there is one; says what it was.
+    /// Restores the latest whole checkpoint of the saver. Returns `None` if nothing was saved yet, so
+    /// that one program begins a run and goes on with it.
     pub fn restore_latest(&mut self) -> Result<Option<Restored>, Error> {
-        self.restore(&Which::Latest)
+        self.restore_if_any(Which::Latest)
     }
 
-    /// Restores one of the saver's checkpoints. An error where the run has no saver; after any
-    /// error run and unit are as they were.
-    pub fn restore(&mut self, which: &Which) -> Result<Option<Restored>, Error> {
+    /// Restores the best checkpoint of the saver, by the metric that it keeps the best of. It is an
+    /// error if there is none.
+    ///
+    /// ```
+    /// # use regimen_core::{Error, Run};
+    /// # use regimen_core::run::Saver;
+    /// # use regimen_core::saved::AppState;
+    /// # fn example(unit: &mut impl AppState, saver: impl Saver) -> Result<(), Error> {
+    /// let mut run = Run::new(unit).saver(saver);
+    /// run.restore_best()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn restore_best(&mut self) -> Result<Restored, Error> {
+        self.restore(Which::Best)
+    }
+
+    /// Restores the checkpoint that `which` selects. It is an error if there is none, or if the run has
+    /// no saver. After an error, run and unit are as they were.
+    pub fn restore(&mut self, which: Which<'_>) -> Result<Restored, Error> {
+        let restored = self.restore_if_any(which)?;
+        restored.ok_or_else(|| Error::config("`restore`: the saver has nothing to restore"))
+    }
+
+    fn restore_if_any(&mut self, which: Which<'_>) -> Result<Option<Restored>, Error> {
         if self.saver.is_none() {
             return Err(Error::config("`restore`: the run has no saver; give it one with `Run::saver`"));
         }
@@ -284,9 +323,16 @@ impl<'a, U: ?Sized> Run<'a, U> {
         Ok(restored)
     }
 
-    /// All there is to save, and to restore, at this moment.
-    pub fn moment(&mut self) -> Moment<'_, 'a, U> {
-        Moment { state: &mut self.state, unit: self.unit, callbacks: &mut self.callbacks }
+    /// All that a saver saves beside the unit's parts: progress, metrics in flight, the seed, a final
+    /// stop, and the state of every callback. For programs that save by themselves.
+    pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
+        saver::run_state(&self.state, &mut self.callbacks)
+    }
+
+    /// Puts back what [`run_state`](Run::run_state) gave. Callbacks without saved state, and saved
+    /// state without a callback, become notices. After an error the run is as it was.
+    pub fn load_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        saver::load_run_state(&mut self.state, &mut self.callbacks, dict)
     }
 
     /// One call of an entry point: `body` between what every call begins and ends with.
@@ -372,10 +418,10 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// Calls the saver, if there is one.
     pub(crate) fn with_saver<R>(
         &mut self,
-        call: impl FnOnce(&mut dyn Saver<U>, &mut Moment<'_, 'a, U>) -> Result<R, BoxError>,
+        call: impl FnOnce(&mut dyn Saver, &mut Moment<'_>) -> Result<R, BoxError>,
     ) -> Result<Option<R>, Error> {
-        let Run { saver: Some((_, saver)), state, unit, callbacks, .. } = self else { return Ok(None) };
-        let result = guard(|| call(&mut **saver, &mut Moment { state, unit, callbacks }));
+        let Run { saver: Some(saver), state, unit, callbacks, .. } = self else { return Ok(None) };
+        let result = guard(|| saver.call(state, unit, callbacks, call));
         result.map(Some).map_err(|caught| caught.at(&self.state, ErrorKind::State))
     }
 

@@ -1,23 +1,25 @@
 //! The state of a run, as units and callbacks see it.
 
+mod advance;
+mod entry_point;
 mod phase;
 mod phase_state;
+mod saved;
 mod stop;
 
-pub use phase::{Phase, Progress};
+pub(crate) use advance::Cycle;
+pub use entry_point::EntryPoint;
+pub use phase::{Expected, Phase, Progress};
 pub use stop::{PauseHandle, Stop};
 
 use std::borrow::{Borrow, Cow};
 
 use self::phase_state::ByHand;
 pub(crate) use self::phase_state::PhaseState;
-use crate::BoxError;
 use crate::callback::Every;
 use crate::data::Rank;
 use crate::metric::{Key, Metric, Metrics};
 use crate::random::keyed;
-use crate::saved::{Array, StateDict, Stateful};
-use crate::text::Count;
 
 /// Where a run stands: what it is doing, how far it has come, what was measured, whether it is
 /// to stop.
@@ -59,52 +61,6 @@ pub struct State {
     pub(crate) cycle: Cycle,
     /// An evaluation of `fit` is due, or half done.
     pub(crate) eval_due: bool,
-}
-
-/// Which entry point was called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EntryPoint {
-    /// [`Run::train`](crate::Run::train).
-    Train,
-    /// [`Run::fit`](crate::Run::fit).
-    Fit,
-    /// [`Run::evaluate`](crate::Run::evaluate).
-    Evaluate,
-    /// [`Run::predict`](crate::Run::predict).
-    Predict,
-}
-
-impl EntryPoint {
-    /// The phase that the call is for.
-    pub const fn phase(self) -> Phase {
-        match self {
-            EntryPoint::Train | EntryPoint::Fit => Phase::Train,
-            EntryPoint::Evaluate => Phase::Eval,
-            EntryPoint::Predict => Phase::Predict,
-        }
-    }
-}
-
-/// Where a cycle of `fit` stands: a training epoch with the evaluations run for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Cycle {
-    #[default]
-    Closed,
-    /// It has begun; its training epoch has not ended.
-    Open,
-    /// Its training epoch has ended; an evaluation may be due.
-    Trained,
-}
-
-/// How much a phase is expected to do in the call under way, where that is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expected {
-    /// Steps of a whole epoch.
-    pub steps_in_epoch: Option<u64>,
-    /// Epochs in all, counted from the very first.
-    pub epochs: Option<u64>,
-    /// Steps in all, counted from the very first.
-    pub steps: Option<u64>,
 }
 
 impl State {
@@ -308,6 +264,16 @@ impl State {
         self.eval_due
     }
 
+    /// Whether the call under way is a pass by hand that a later call can go on with, also after a
+    /// restart: what a saver saves beside the training.
+    pub fn is_resumable_pass(&self) -> bool {
+        match self.entry {
+            EntryPoint::Train | EntryPoint::Fit => false,
+            EntryPoint::Evaluate => self.evaluate.name.is_some(),
+            EntryPoint::Predict => self.predict.name.is_some(),
+        }
+    }
+
     /// Asks the run to pause. It is seen at the next boundary of a step: the step under way is
     /// finished, an epoch under way stays open, and the run can go on as if it had not stopped.
     /// The first reason wins.
@@ -363,228 +329,5 @@ impl State {
 
     pub(crate) fn active_phase_mut(&mut self) -> &mut PhaseState {
         self.phase_state_mut(self.phase)
-    }
-
-    pub(crate) fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-    }
-
-    /// A call begins.
-    pub(crate) fn begin(&mut self, entry: EntryPoint) {
-        (self.entry, self.phase) = (entry, entry.phase());
-        self.mistake = None;
-    }
-
-    /// A pass by hand begins anew, or goes on with the one of this name.
-    pub(crate) fn begin_by_hand(&mut self, name: Option<&str>) {
-        match self.entry {
-            EntryPoint::Evaluate => self.evaluate.begin(name),
-            EntryPoint::Predict => self.predict.begin(name),
-            EntryPoint::Train | EntryPoint::Fit => {}
-        }
-    }
-
-    /// Whether the pass by hand under way was finished before this call.
-    pub(crate) fn is_finished_by_hand(&mut self) -> bool {
-        let by_hand = matches!(self.entry, EntryPoint::Evaluate | EntryPoint::Predict);
-        let (phase, now) = (self.phase, (self.train.progress.steps, self.other_weights));
-        let active = self.active_phase_mut();
-        if !by_hand || active.progress.epochs == 0 || active.epoch_open {
-            return false;
-        }
-        let is_current = active.begun == Some(now);
-        if !is_current {
-            *active = PhaseState::default();
-            self.notify(format!(
-                "the {phase} pass is made anew: the weights are others than when it was finished"
-            ));
-        }
-        is_current
-    }
-
-    /// Whether the call under way is a pass by hand that a later call can go on with, also after a
-    /// restart: what a saver saves beside the training.
-    pub fn is_resumable_pass(&self) -> bool {
-        match self.entry {
-            EntryPoint::Train | EntryPoint::Fit => false,
-            EntryPoint::Evaluate => self.evaluate.name.is_some(),
-            EntryPoint::Predict => self.predict.name.is_some(),
-        }
-    }
-
-    /// The data of the phase says how many batches an epoch has; tells it where that has changed.
-    pub(crate) fn set_batches(&mut self, batches: Option<u64>) {
-        let (phase, before) = (self.phase, std::mem::replace(&mut self.active_phase_mut().batches, batches));
-        if let (Some(now), Some(before)) = (batches, before)
-            && now != before
-        {
-            self.notify(format!(
-                "an epoch of the {phase} data has {} now, and had {before} before",
-                Count(now, "batch")
-            ));
-        }
-    }
-
-    /// A step begins. Returns what [`take_back_step`](State::take_back_step) needs.
-    pub(crate) fn begin_step(&mut self) -> Progress {
-        let notices = self.notices.len();
-        let active = self.active_phase_mut();
-        active.metrics.begin_step();
-        (active.is_committed, active.notices_before_step) = (false, notices);
-        active.progress
-    }
-
-    /// Everyone has been told of a step or an epoch: what was due at it is due no longer.
-    pub(crate) fn end_due(&mut self) {
-        let active = self.active_phase_mut();
-        active.due_from = active.progress;
-    }
-
-    /// Whether the step at hand has happened, though it failed.
-    pub(crate) fn step_is_committed(&mut self) -> bool {
-        self.active_phase_mut().is_committed
-    }
-
-    /// A call of `fit` is to make evaluations of at most that many steps.
-    pub(crate) fn expect_evaluations(&mut self, steps: Option<u64>) {
-        self.expected[Phase::Eval as usize] = Expected { steps_in_epoch: steps, ..Expected::default() };
-    }
-
-    /// The step at hand has not happened after all.
-    pub(crate) fn revoke_commit(&mut self) {
-        self.active_phase_mut().is_committed = false;
-    }
-
-    /// An epoch begins.
-    pub(crate) fn open_epoch(&mut self) {
-        let begun = (self.train.progress.steps, self.other_weights);
-        let active = self.active_phase_mut();
-        (active.epoch_open, active.begun) = (true, Some(begun));
-    }
-
-    /// Forgets a pass over data that was begun with other weights: it would be a mix of two models.
-    pub(crate) fn drop_outdated_epoch(&mut self) {
-        let (phase, now) = (self.phase, (self.train.progress.steps, self.other_weights));
-        let by_hand = phase == self.entry.phase();
-        let active = self.active_phase_mut();
-        let outdated = active.epoch_open && phase != Phase::Train;
-        if let Some(begun) = active.begun.filter(|&begun| outdated && begun != now) {
-            if by_hand {
-                *active = PhaseState::default();
-            } else {
-                active.drop_epoch();
-            }
-            let steps = Count(begun.0, "step");
-            self.notify(format!(
-                "the {phase} pass that was begun after {steps} of training begins anew: the weights are \
-                 others now"
-            ));
-        }
-    }
-
-    /// The step that began has not happened: its logs, updates and final stop are taken back.
-    pub(crate) fn take_back_step(&mut self, before: Progress) {
-        let active = self.active_phase_mut();
-        active.progress = before;
-        active.metrics.take_back_step();
-        let notices = active.notices_before_step;
-        self.mistake = None;
-        self.notices.truncate(notices);
-        // There was none before the step, or it would not have been made.
-        self.stop.take_if(|stop| stop.is_final());
-    }
-
-    /// What is wrong with something that was logged, once.
-    pub(crate) fn check_logged(&mut self) -> Result<(), BoxError> {
-        self.mistake.take().map_or(Ok(()), |mistake| Err(mistake.into()))
-    }
-
-    pub(crate) fn set_seed(&mut self, seed: u64) {
-        (self.seed, self.seed_is_chosen) = (seed, true);
-    }
-
-    pub(crate) fn set_rank(&mut self, rank: Rank) {
-        self.rank = rank;
-    }
-
-    pub(crate) fn watch(&mut self, every: Every) {
-        self.watched.push(every);
-    }
-
-    /// Whether the run is to stop, requests from other threads included.
-    pub(crate) fn must_stop(&mut self) -> bool {
-        if let Some(reason) = self.handle.take_request() {
-            self.pause(reason);
-        }
-        self.stop.is_some()
-    }
-
-    /// Puts `stop` in place of the one there is, which it returns.
-    pub(crate) fn replace_stop(&mut self, stop: Option<Stop>) -> Option<Stop> {
-        std::mem::replace(&mut self.stop, stop)
-    }
-
-    /// Forgets a pause; with `even_final`, a final stop too.
-    pub(crate) fn clear_stop(&mut self, even_final: bool) {
-        self.stop.take_if(|stop| even_final || !stop.is_final());
-    }
-
-    /// Takes the first `told` notices, which were told.
-    pub(crate) fn take_notices(&mut self, told: usize) -> impl Iterator<Item = String> {
-        self.notices.drain(..told)
-    }
-}
-
-/// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, where
-/// a cycle stands, and a final stop. A pause is not saved: a restarted run goes on.
-impl Stateful for State {
-    fn state_dict(&self) -> Result<StateDict, BoxError> {
-        let mut dict = StateDict::new();
-        dict.insert_all("train", self.train.state_dict()?)?;
-        dict.insert_all("eval", self.eval.state_dict()?)?;
-        dict.insert_all("evaluate", self.evaluate.state_dict()?)?;
-        dict.insert_all("predict", self.predict.state_dict()?)?;
-        dict.insert("seed", self.seed)?;
-        dict.insert("cycle", self.cycle as u8)?;
-        dict.insert("eval_due", u8::from(self.eval_due))?;
-        dict.insert("other_weights", self.other_weights)?;
-        if let Some(stop) = [&self.stop, &self.aside].into_iter().flatten().find(|stop| stop.is_final()) {
-            dict.insert("final_stop", Array::from_text(stop.reason()))?;
-        }
-        Ok(dict)
-    }
-
-    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let [mut train, mut eval]: [PhaseState; 2] = Default::default();
-        train.load_state_dict(&dict.under("train"))?;
-        eval.load_state_dict(&dict.under("eval"))?;
-        let [mut evaluate, mut predict]: [ByHand; 2] = Default::default();
-        evaluate.load_state_dict(&dict.under("evaluate"))?;
-        predict.load_state_dict(&dict.under("predict"))?;
-        let seed = dict.get("seed")?;
-        let cycle = match dict.get::<u8>("cycle")? {
-            0 => Cycle::Closed,
-            1 => Cycle::Open,
-            2 => Cycle::Trained,
-            other => return Err(format!("`cycle`: {other} is not known here").into()),
-        };
-        let eval_due = dict.get::<u8>("eval_due")? != 0;
-        // Older checkpoints do not count them.
-        let other_weights = if dict.contains("other_weights") { dict.count("other_weights")? } else { 0 };
-        // Older checkpoints may hold a pass by hand in its place.
-        if eval.epoch_open && !eval_due {
-            eval.drop_epoch();
-        }
-        let stop = match dict.contains("final_stop") {
-            true => Some(Stop::Finish(dict.array("final_stop")?.to_text()?.into())),
-            false => None,
-        };
-        if self.seed_is_chosen && self.seed != seed {
-            self.notify(format!("the run goes on with the seed {seed}, as saved, not with {}", self.seed));
-        }
-        (self.train, self.eval, self.evaluate, self.predict) = (train, eval, evaluate, predict);
-        (self.seed, self.cycle, self.eval_due, self.stop) = (seed, cycle, eval_due, stop);
-        (self.entry, self.other_weights) = (EntryPoint::Train, other_weights);
-        Ok(())
     }
 }

@@ -55,6 +55,17 @@ pub struct Progress {
     pub samples: u64,
 }
 
+/// How much a phase is expected to do in the call under way, where that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Steps of a whole epoch.
+    pub steps_in_epoch: Option<u64>,
+    /// Epochs in all, counted from the very first.
+    pub epochs: Option<u64>,
+    /// Steps in all, counted from the very first.
+    pub steps: Option<u64>,
+}
+
 impl Progress {
     pub(crate) fn count_step(&mut self, samples: u64) {
         self.steps += 1;

@@ -44,7 +44,6 @@ use regimen_core::BoxError;
 use regimen_core::data::Data;
 use regimen_core::engine::Precision;
 use regimen_core::run::Saver;
-use regimen_core::saved::AppState;
 
 use crate::engine_suite::EngineFixture;
 use outcome::Outcome;
@@ -68,7 +67,7 @@ pub trait ResumeFixture: EngineFixture {
     }
 
     /// What saves and restores the run in place of `saver`: `saver` itself.
-    fn saver<U: AppState>(&self, saver: Checkpointer) -> impl Saver<U> {
+    fn saver(&self, saver: Checkpointer) -> impl Saver {
         saver
     }
 }

@@ -77,7 +77,7 @@ pub trait MetricSink: Send {
     ///
     /// A pass by hand only adds to what there is: the records of a training that goes on later, in this
     /// process or another, must still be there.
-    fn open(&mut self, _entry_point: EntryPoint) -> Result<(), BoxError> {
+    fn open(&mut self, _entry: EntryPoint) -> Result<(), BoxError> {
         Ok(())
     }
 

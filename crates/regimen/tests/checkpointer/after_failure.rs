@@ -71,7 +71,7 @@ fn a_run_restored_from_another_directory_is_saved_in_its_own() {
     let from = newest(&disk).checkpoint.path().to_owned();
     let there = Checkpointer::new("/runs/other").store(std::sync::Arc::new(disk.clone()));
     let mut run = Run::new(&mut unit).saver(there);
-    run.restore(&Which::Path(from)).unwrap().unwrap();
+    run.restore(Which::Path(&from)).unwrap();
     let report = run.train(&[1; 9], Train::steps(2)).unwrap();
     assert_eq!(report.saved.as_deref(), Some("/runs/other/step-000000002"));
 }

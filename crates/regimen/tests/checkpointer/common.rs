@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use regimen::checkpoint::{Checkpoint, Checkpointer, Checkpoints, Found, SimDisk, Which};
+use regimen::checkpoint::{Checkpoint, Checkpointer, Checkpoints, LoadedCheckpoint, SimDisk, Which};
 use regimen::metric::Key;
 use regimen::random::Random;
 use regimen::saved::AppState;
@@ -87,8 +87,8 @@ pub(crate) fn checkpoints(disk: &SimDisk) -> Checkpoints {
     Checkpoints::on(Arc::new(disk.clone()), DIR)
 }
 
-pub(crate) fn newest(disk: &SimDisk) -> Found {
-    checkpoints(disk).load(Which::Newest).unwrap().unwrap()
+pub(crate) fn newest(disk: &SimDisk) -> LoadedCheckpoint {
+    checkpoints(disk).load(Which::Latest).unwrap().unwrap()
 }
 
 /// The names of the checkpoints on `disk`, the newest first.

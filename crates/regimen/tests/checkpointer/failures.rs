@@ -25,7 +25,7 @@ fn train(disk: &SimDisk, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> Ca
     let acknowledged = Acknowledged::default();
     let saver = saver(crate::common::saver(disk).every(Every::steps(1)).keep_last(2));
     let saver = acknowledged.by(|checkpoint| checkpoint.manifest().step.to_string(), saver);
-    let (saves, notices) = (saver.saves(), Arc::new(Mutex::new(Vec::new())));
+    let (stats, notices) = (saver.stats(), Arc::new(Mutex::new(Vec::new())));
     let told = notices.clone();
     let mut unit = Walk::new();
     let mut run =
@@ -38,12 +38,12 @@ fn train(disk: &SimDisk, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> Ca
     let _ = run.train(&[1; 5], Train::steps(steps));
     drop(run);
     let notices = notices.lock().unwrap().clone();
-    Came { result, steps, acknowledged: acknowledged.list(), notices, failures: saves.failures() }
+    Came { result, steps, acknowledged: acknowledged.list(), notices, failures: stats.failures() }
 }
 
 /// The step of the newest whole checkpoint on `disk`.
 fn newest_step(disk: &SimDisk) -> Option<u64> {
-    let found = Checkpoints::on(Arc::new(disk.clone()), DIR).load(Which::Newest).unwrap();
+    let found = Checkpoints::on(Arc::new(disk.clone()), DIR).load(Which::Latest).unwrap();
     found.map(|found| found.checkpoint.manifest().step)
 }
 
@@ -93,7 +93,7 @@ fn a_failure_is_an_error_where_asked_and_the_run_can_go_on_from_there() {
     let mut run =
         Run::new(&mut unit).saver(saver).on(Event::TrainStepEnd, move |state: &mut State, _: &mut Walk| {
             if state.train_progress().steps == 4 {
-                fail.fail_at(fail.operations() + 3, ErrorKind::PermissionDenied);
+                fail.fail_at(fail.operations(), ErrorKind::PermissionDenied);
             }
         });
     let error = run.train(&[1; 5], Train::epochs(2)).unwrap_err();

@@ -43,11 +43,15 @@ fn damage(disk: &SimDisk, file: &str) {
 
 /// What a restore came to: the step, or the error; and what it passed over.
 #[track_caller]
-fn check(disk: &SimDisk, which: Which, expected: Result<Option<u64>, &str>, skipped: &[&str]) {
+fn check(disk: &SimDisk, which: Which<'_>, expected: Result<Option<u64>, &str>, skipped: &[&str]) {
     let mut unit = Walk::new();
     let before = unit.clone();
     let mut run = Run::new(&mut unit).saver(best(disk));
-    match (run.restore(&which), expected) {
+    let restored = match which {
+        Which::Latest => run.restore_latest(),
+        which => run.restore(which).map(Some),
+    };
+    match (restored, expected) {
         (Ok(None), Ok(None)) => assert_eq!(*run.unit(), before),
         (Ok(Some(restored)), Ok(Some(step))) => {
             assert_eq!((restored.step, run.state().train_progress().steps), (step, step));
@@ -73,21 +77,22 @@ fn the_checkpoint_that_was_asked_for_is_restored() {
     check(&disk, Which::Best, Ok(Some(10)), &[]);
     check(&disk, Which::Step(15), Ok(Some(15)), &[]);
     check(&disk, Which::Step(7), Err("has no checkpoint of step 7"), &[]);
-    check(&disk, Which::Path(Path::new(DIR).join("step-000000005")), Ok(Some(5)), &[]);
-    check(&disk, Which::Path("/runs/other".into()), Err("/runs/other"), &[]);
+    check(&disk, Which::Path(&Path::new(DIR).join("step-000000005")), Ok(Some(5)), &[]);
+    check(&disk, Which::Path(Path::new("/runs/other")), Err("/runs/other"), &[]);
 }
 
 #[test]
 fn a_directory_without_checkpoints_is_a_new_run() {
     check(&SimDisk::new(), Which::Latest, Ok(None), &[]);
-    check(&SimDisk::new(), Which::Best, Ok(None), &[]);
+    let none = "no checkpoint in `/runs/walk` has a value of `eval/loss`";
+    check(&SimDisk::new(), Which::Best, Err(none), &[]);
     let disk = SimDisk::new();
     let mut unit = Walk { fail_after: Some(2), ..Walk::new() };
     Run::new(&mut unit).saver(saver(&disk)).train(&[1; 5], Train::epochs(1)).unwrap_err();
     assert_eq!(on_disk(&disk), "post-mortem-1");
     check(&disk, Which::Latest, Ok(None), &[]);
     let path = Path::new(DIR).join("post-mortem-000000001");
-    check(&disk, Which::Path(path), Err("for the post-mortem only"), &[]);
+    check(&disk, Which::Path(&path), Err("for the post-mortem only"), &[]);
 }
 
 #[test]
@@ -226,7 +231,7 @@ fn a_run_that_was_not_restored_does_not_mix_with_the_one_that_is_there() {
         "{error}"
     );
     assert_eq!(run.state().train_progress().steps, 0);
-    run.restore(&Which::Step(10)).unwrap();
+    run.restore(Which::Step(10)).unwrap();
     run.train(&[1; 5], Train::steps(12)).unwrap();
     drop(run);
     assert_eq!(on_disk(&disk), "12 20 15 10 5");
@@ -265,7 +270,7 @@ fn the_best_is_put_back_when_a_training_is_over_but_not_when_it_is_paused() {
         let steps = run.state().train_progress().steps;
         drop(run);
         let of = |step| {
-            let found = checkpoints(&disk).load(regimen::checkpoint::Which::Step(step)).unwrap();
+            let found = checkpoints(&disk).load(Which::Step(step)).unwrap();
             found.is_some_and(|found| found.content["weights"] == unit.weights.state_dict().unwrap())
         };
         (steps, of(steps), of(10))
@@ -315,4 +320,19 @@ fn hyper_parameters_are_saved_and_compared() {
     run.train(&[1; 5], Train::steps(4)).unwrap();
     drop(run);
     assert!(newest(&disk).content["run"].contains("hyper_parameters.layers"));
+}
+
+#[test]
+fn the_best_is_restored_by_a_call_of_its_own_and_must_be_there() {
+    let mut unit = Walk::new();
+    let disk = four();
+    let mut run = Run::new(&mut unit).saver(best(&disk));
+    assert_eq!(run.restore_best().unwrap().step, 10);
+    let mut unit = Walk::new();
+    let error = Run::new(&mut unit).saver(best(&SimDisk::new())).restore_best().unwrap_err().to_string();
+    assert!(error.contains("no checkpoint in `/runs/walk` has a value of `eval/loss`"), "{error}");
+    let error = Run::new(&mut unit).saver(saver(&disk)).restore_best().unwrap_err().to_string();
+    assert!(error.contains("the best by what? say it with `Checkpointer::keep_best`"), "{error}");
+    let error = Run::new(&mut unit).saver(saver(&SimDisk::new())).restore(Which::Latest).unwrap_err();
+    assert!(error.to_string().contains("`restore`: the saver has nothing to restore"), "{error}");
 }

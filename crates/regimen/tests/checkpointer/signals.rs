@@ -96,7 +96,7 @@ impl Training {
 
 /// The step of the newest whole checkpoint.
 fn newest(dir: &Path) -> u64 {
-    let found = Checkpoints::in_dir(dir).load(Which::Newest).unwrap();
+    let found = Checkpoints::in_dir(dir).load(Which::Latest).unwrap();
     found.map_or(0, |found| found.checkpoint.manifest().step)
 }
 

@@ -2,7 +2,7 @@
 
 use regimen::callback::Every;
 use regimen::checkpoint::{Checkpoint, Checkpointer, SimDisk};
-use regimen::run::Evaluate;
+use regimen::run::{Evaluate, Moment};
 use regimen::{Fit, Run, State};
 
 use crate::common::*;
@@ -13,8 +13,8 @@ fn saved(config: Fit, unit: Walk, saver: impl FnOnce(Checkpointer) -> Checkpoint
     let (disk, acknowledged) = (SimDisk::new(), Acknowledged::default());
     let evals = |checkpoint: &Checkpoint| {
         let run = checkpoint.read("run").unwrap();
-        let evals = run.get::<u64>("run.eval.progress.epochs").unwrap();
-        format!("{}/{evals}", name(checkpoint.path()))
+        let evals = Moment::saved_state(&run).unwrap().eval_progress();
+        format!("{}/{}", name(checkpoint.path()), evals.epochs)
     };
     let saver = acknowledged.by(evals, saver(crate::common::saver(&disk)));
     let mut unit = unit;
@@ -109,8 +109,8 @@ fn a_final_stop_is_saved_even_where_nothing_else_changed() {
     run.fit(&[1; 5], &[1; 2], Fit::epochs(2)).unwrap();
     drop(run);
     assert_eq!(on_disk(&disk), "5-2");
-    let run = &newest(&disk).content["run"];
-    assert_eq!(run.array("run.final_stop").unwrap().to_text().unwrap(), "enough");
+    let state = Moment::saved_state(&newest(&disk).content["run"]).unwrap();
+    assert_eq!(state.stopping(), Some(&regimen::state::Stop::Finish("enough".into())));
 }
 
 #[test]

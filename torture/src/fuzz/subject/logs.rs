@@ -45,7 +45,7 @@ impl Logs {
             let mut unit = Toy::default();
             let mut run = Run::new(&mut unit).callback(log(&path));
             run.train(&DATA, Train::steps(RESTORED))?;
-            let (state, length) = (run.moment().run_state()?, fs::read(&path)?.len());
+            let (state, length) = (run.run_state()?, fs::read(&path)?.len());
             run.train(&DATA, Train::steps(END))?;
             let whole = fs::read(&path)?;
             let rows = whole.strip_prefix(head.as_bytes()).ok_or("a log has another head")?.to_vec();
@@ -72,7 +72,7 @@ fn go_on(path: PathBuf, state: &StateDict) -> Result<(), BoxError> {
     // The weights are not saved with the run: they are those of its steps.
     unit_after(&mut unit, RESTORED)?;
     let mut run = Run::new(&mut unit).callback(log(&path));
-    run.moment().load_run_state(state)?;
+    run.load_run_state(state)?;
     run.train(&DATA, Train::steps(END))?;
     Ok(())
 }

@@ -77,10 +77,10 @@ fn a_paused_epoch_says_where_it_stands_and_goes_on_from_there() {
          train epoch 1: paused at step 2/3, loss 1.500\n\
          training complete after 0 epochs, 2 steps, 2 of them in an open epoch\n"
     );
-    let saved = run.moment().run_state().unwrap();
+    let saved = run.run_state().unwrap();
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(bar(&out, Duration::ZERO));
-    run.moment().load_run_state(&saved).unwrap();
+    run.load_run_state(&saved).unwrap();
     run.train(&DATA, Train::epochs(1)).unwrap();
     assert_eq!(
         out.take(),
