@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use regimen::auto_unit::EVAL_LOSS;
-use regimen::callback::{Event, Events, Every};
+use regimen::callback::{Event, Every};
 use regimen::metric::Key;
 use regimen::text::Count;
 use regimen::unit::{EvalUnit, TrainUnit};
@@ -82,10 +82,6 @@ impl EvalUnit for Parabola {
 struct Stopwatch(Instant);
 
 impl<U> Callback<U> for Stopwatch {
-    fn events(&self) -> Events {
-        Events::of(&[Event::TrainEnd])
-    }
-
     fn on_train_end(&mut self, state: &mut State, _: &mut U) -> Result<(), BoxError> {
         println!(
             "{} in {:.2} s",

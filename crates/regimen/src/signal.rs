@@ -1,5 +1,4 @@
-//! Signals that pause a run: what a terminal, a scheduler or a cloud sends before it ends a
-//! process.
+//! Signals of a terminal, a scheduler or a cloud that pause a run.
 
 #[cfg(unix)]
 mod unix;
@@ -44,8 +43,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Pauses the run of `handle`. An error where a handler cannot be registered or a thread not
-    /// be started.
+    /// Pauses the run of `handle`. An error if a handler cannot be registered or a thread not be started.
     pub fn pause(handle: &PauseHandle) -> io::Result<Self> {
         #[cfg(unix)]
         return Ok(Signals { _watch: unix::Watch::start(handle.clone())? });

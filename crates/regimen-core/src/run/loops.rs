@@ -265,7 +265,7 @@ where
         run.state.eval_due |= run.state.is_due(every) && !run.state.is_due_at_epoch_end(every);
     }
     let told = fire(run, P::EVENTS.step_end);
-    run.state.active_phase_mut().told = run.state.progress();
+    run.state.end_due();
     let told = told.and_then(|()| tell_notices(run));
     first(result, told)
 }
@@ -339,7 +339,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
     metrics.begin_epoch();
     run.record_epoch(P::PHASE, progress.epochs, values);
     let told = first(told, save(run, P::EVENTS.epoch_end));
-    run.state.active_phase_mut().told = run.state.progress();
+    run.state.end_due();
     told
 }
 

@@ -77,6 +77,12 @@ impl State {
         active.progress
     }
 
+    /// Everyone has been told of a step or an epoch: what was due at it is due no longer.
+    pub(crate) fn end_due(&mut self) {
+        let active = self.active_phase_mut();
+        active.due_from = active.progress;
+    }
+
     /// Whether the step at hand has happened, though it failed.
     pub(crate) fn step_is_committed(&mut self) -> bool {
         self.active_phase_mut().is_committed

@@ -248,8 +248,8 @@ impl State {
     /// # }
     /// ```
     pub fn is_due(&self, every: Every) -> bool {
-        let PhaseState { told, progress, .. } = *self.phase_state(self.phase);
-        every.is_due(told, progress)
+        let PhaseState { due_from, progress, .. } = *self.phase_state(self.phase);
+        every.is_due(due_from, progress)
     }
 
     /// Whether the end of the epoch comes next and `every` is due there: what wants one look where two

@@ -13,7 +13,7 @@ use crate::{BoxError, Callback, State};
 /// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
 /// reached an aim, has diverged, or is no finite number.
 ///
-/// It looks at the metric at the end of every evaluation of `fit`, or where
+/// It looks at the metric at the end of every evaluation of `fit`, or as
 /// [`phase`](EarlyStopping::phase) and [`every`](EarlyStopping::every) say, and at no evaluation by hand
 /// unless [told to](EarlyStopping::judge_evaluate). Each look is a *check*, in this order:
 ///
@@ -24,8 +24,8 @@ use crate::{BoxError, Callback, State};
 /// 5. a value better than the best so far, by more than the minimum change, is the new best; after
 ///    as many others in a row as the patience says, it stops. NaN is never better.
 ///
-/// A metric that was not logged in that phase by the first check is an error which says what was
-/// logged. An epoch in which it is not logged is no check.
+/// A metric that was not logged in that phase by the first check is an error which lists the logged
+/// ones. An epoch in which it is not logged is no check.
 ///
 /// The [report](Report::best) has the best finite value of all that were looked at, with its epoch,
 /// over restarts too: those of a warm-up and those by less than the minimum change are among them.
@@ -97,8 +97,8 @@ impl EarlyStopping {
         self
     }
 
-    /// Whether NaN and infinity stop the run; they do by default. Where they do not, they are
-    /// values like others, and NaN is never an improvement.
+    /// Whether NaN and infinity stop the run; they do by default. If not, they are values like others, and
+    /// NaN is never an improvement.
     pub fn check_finite(mut self, check: bool) -> Self {
         self.patience.check_finite = check;
         self

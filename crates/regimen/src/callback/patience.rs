@@ -5,7 +5,7 @@ use crate::metric::{Best, Improvement, Key};
 use crate::saved::{Array, StateDict, Stateful};
 use crate::text::Count;
 
-/// What is judged, and what was seen so far.
+/// The settings of the rule, and the values so far.
 #[derive(Clone, Debug)]
 pub(super) struct Patience {
     pub(super) improvement: Improvement,
@@ -21,7 +21,7 @@ pub(super) struct Patience {
     best: Option<f64>,
     /// The best value there was, a warm-up and improvements that are too small included.
     top: Option<Top>,
-    /// All values were looked at for it: none where an older version has saved the state.
+    /// Whether all values were looked at for it; false if an older version saved the state.
     top_known: bool,
 }
 
@@ -94,7 +94,7 @@ impl Patience {
         Some(format!("has not improved on {best} in {}", Count(checks, "check")))
     }
 
-    /// Takes what was measured, for [`best`](Patience::best).
+    /// Takes a measured value, for [`best`](Patience::best).
     pub(super) fn measured(&mut self, now: &Best) {
         let &Best { value, epoch, train_step, .. } = now;
         let goal = self.improvement.goal();
@@ -103,7 +103,7 @@ impl Patience {
         }
     }
 
-    /// The best value of `key` there was, where that is known.
+    /// The best value of `key` so far, if it is known.
     pub(super) fn best(&self, key: &Key) -> Option<Best> {
         let Top { value, epoch, train_step } = self.top.filter(|_| self.top_known)?;
         let goal = self.improvement.goal();

@@ -11,21 +11,20 @@ use crate::state::Phase;
 use crate::{BoxError, Callback, Error, State};
 
 /// Shows how far each phase has come: a bar with speed, remaining time and metrics in a terminal,
-/// plain lines where the output is none.
+/// plain lines if the output is not a terminal.
 ///
-/// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most
-/// ten times a second; other outputs get a line every five seconds. At the end of an epoch, or
-/// where it is paused, one line says what came of it, and at the end of training the
-/// [report](crate::run::Report) does. Speed and time are those of the epoch in this call, without
-/// evaluations within it; metrics are those over the epoch so far, and never an earlier one's.
-/// [Notices](State::notices) are printed too.
+/// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most ten
+/// times a second; other outputs get a line every five seconds. An epoch that ends or is paused gets a
+/// line of its own, and the end of training the [report](crate::run::Report). Speed and time are those
+/// of the epoch in this call, without evaluations within it; metrics are those over the epoch so far,
+/// and never an earlier one's. [Notices](State::notices) are printed too.
 ///
-/// A bar is one line, however narrow its terminal. What does not fit is left out, and an ellipsis put
-/// in its place: first the metrics behind the first one, then speed, bar, remaining time, the metric.
+/// A bar is one line, however narrow its terminal. An ellipsis replaces the parts that do not fit: first
+/// the metrics behind the first one, then speed, bar, remaining time, the metric.
 ///
-/// What others print would tear the bar apart: have them print through its
-/// [`printer`](ProgressBar::printer). An output that is closed or full is no error; the run goes on
-/// unseen. Among several ranks only the first shows anything.
+/// Other output would tear the bar apart: print it through its [`printer`](ProgressBar::printer). An
+/// output that is closed or full is no error; the run goes on unseen. Among several ranks only the first
+/// shows anything.
 #[derive(Debug)]
 pub struct ProgressBar {
     printer: Printer,
@@ -68,7 +67,7 @@ impl ProgressBar {
     }
 
     /// How often it asks for metrics (see [`State::wants_metrics`]): every 10 steps by default.
-    /// It shows what was logged last, whoever asked for it.
+    /// It shows the newest value in any case.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
         self

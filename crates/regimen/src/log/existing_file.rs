@@ -1,10 +1,10 @@
-//! What becomes of a file that is already there.
+//! The handling of a log file that exists.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// What a run that begins anew does with a log of an earlier one.
+/// The handling of an earlier run's log by a run that begins anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExistingFile {
     /// Keeps it under the next free name (`metrics.csv.1`, then `.2`), and begins a new file.

@@ -1,4 +1,4 @@
-//! A file of records that only grows, and is cut back where a run is restored.
+//! A log file, which grows, and is cut back when a run is restored.
 
 use std::borrow::Cow;
 use std::fs::{self, Metadata};
@@ -21,7 +21,7 @@ use crate::state::EntryPoint;
 /// while the run writes to it is an error of the next write.
 ///
 /// A pass by hand adds its records to the end of the file. A training that is restored later cuts them
-/// off with whatever else came behind its checkpoint.
+/// off with all else behind its checkpoint.
 ///
 /// **Resume.** A checkpoint holds the file's length and the CRC-32 of its bytes, and the file is on
 /// disk before the checkpoint is. A restored run cuts the file to that length when it is called, and
@@ -33,12 +33,12 @@ pub struct LogFile {
     path: PathBuf,
     format: Format,
     pub(super) existing: ExistingFile,
-    /// Where to cut it back to, from a checkpoint.
+    /// The mark of a checkpoint to cut it back to.
     restored: Option<Mark>,
     open: Option<OpenFile>,
     /// It was opened for a pass by hand alone: a training still has to cut it back, or to begin anew.
     is_by_hand: bool,
-    /// What is worth telling of how it was opened.
+    /// A notice about the opening.
     notice: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl LogFile {
         }
     }
 
-    /// Opens the file where a restored run goes on, or a new one begins.
+    /// Opens the file for a restored run, or for a new one.
     fn opened(&mut self) -> Result<&mut OpenFile, BoxError> {
         let open = match self.open.take() {
             Some(open) => open,
@@ -67,7 +67,7 @@ impl LogFile {
         Ok(self.open.insert(open))
     }
 
-    /// Opens the file to add to what there is.
+    /// Opens the file to append to it.
     fn begin_at_end(&mut self) -> Result<OpenFile, BoxError> {
         self.make_folder()?;
         let mut open = OpenFile::open(&self.path)?;
@@ -186,7 +186,7 @@ impl MetricSink for LogFile {
     }
 }
 
-/// The length, 0 where nothing was written yet, and the checksum of so many bytes.
+/// The length, 0 if nothing was written yet, and the checksum of so many bytes.
 impl Stateful for LogFile {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         self.restored.or(self.open.as_ref().map(OpenFile::mark)).unwrap_or_default().state_dict()

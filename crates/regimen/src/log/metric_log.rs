@@ -1,4 +1,4 @@
-//! The callback that writes metrics down.
+//! The callback that logs metrics.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -23,11 +23,11 @@ pub struct MetricLog<S> {
     every: Every,
     on_failure: OnFailure,
     failing: bool,
-    /// What a flush before a checkpoint met; it is returned at the next event.
+    /// The error of a flush before a checkpoint, returned at the next event.
     unsaved: Option<BoxError>,
 }
 
-/// What a log that cannot be written does to the run.
+/// The effect on the run of a log that cannot be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// Ends it with the error.
@@ -53,7 +53,7 @@ impl MetricLog<LogFile> {
         MetricLog::to(LogFile::new(path.into(), Format::Jsonl))
     }
 
-    /// What becomes of a file of an earlier run; [`ExistingFile::Rename`] by default.
+    /// The handling of a file of an earlier run; [`ExistingFile::Rename`] by default.
     pub fn existing(mut self, existing: ExistingFile) -> Self {
         self.sink.existing = existing;
         self
@@ -79,7 +79,7 @@ impl<S: MetricSink> MetricLog<S> {
         self
     }
 
-    /// What a log that cannot be written does to the run; [`OnFailure::Error`] by default.
+    /// The effect on the run of a log that cannot be written; [`OnFailure::Error`] by default.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self

@@ -43,7 +43,7 @@ use crate::state::EntryPoint;
 /// }
 /// ```
 ///
-/// What must be opened, flushed or cut back is a type. One method is required:
+/// A destination that is opened, flushed or cut back is a type. One method is required:
 ///
 /// ```
 /// use std::io::Write;
@@ -73,7 +73,7 @@ pub trait MetricSink: Send {
     }
 
     /// A call of an entry point begins; the run's saver has its lock already. It comes again in later
-    /// calls. What cannot work is best refused here, before hours of training.
+    /// calls. Refuse a destination that cannot work here, before hours of training.
     ///
     /// A pass by hand only adds to what there is: the records of a training that goes on later, in this
     /// process or another, must still be there.
@@ -81,18 +81,18 @@ pub trait MetricSink: Send {
         Ok(())
     }
 
-    /// What is worth telling about the log, once, and no error: asked for after each
-    /// [`open`](MetricSink::open), and told as a [notice](crate::State::notices).
+    /// A notice about the log, once, which is no error: asked for after each [`open`](MetricSink::open), and
+    /// told as a [notice](crate::State::notices). `None` by default.
     fn notice(&mut self) -> Option<String> {
         None
     }
 
-    /// Makes what was written last: called before a checkpoint, and when a call ends or fails.
+    /// Makes the records durable: called before a checkpoint, and when a call ends or fails.
     fn flush(&mut self) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// What a checkpoint holds of it; nothing by default.
+    /// The state of it in a checkpoint; `None` by default.
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         None
     }

@@ -1,7 +1,8 @@
-//! Logs of metrics: what was measured, in files that other programs read.
+//! Logs of metrics, in files that other programs read.
 //!
-//! [`MetricLog`] is the callback; what it writes to is a [`MetricSink`]. Files come as tidy CSV and as
-//! JSON lines, with the same fields: see [`Record`]. Predictions go to an [`OutputFile`].
+//! [`MetricLog`] is the callback and [`MetricSink`] the trait of its destination, for a logger of your
+//! own. Files come as tidy CSV and as JSON lines, with the same fields: see [`Record`]. Predictions go
+//! to an [`OutputFile`].
 //!
 //! ```no_run
 //! # use regimen::callback::Every;

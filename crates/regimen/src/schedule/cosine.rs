@@ -23,7 +23,7 @@ impl Cosine {
         Ok(Cosine { rate, minimum: 0.0, length })
     }
 
-    /// Where it ends; 0 by default. A minimum above the rate is an error.
+    /// The rate at its end; 0 by default. A minimum above the rate is an error.
     pub fn minimum(self, minimum: f64) -> Result<Self, BoxError> {
         let minimum = checked_rate("cosine schedule: the minimum", minimum)?;
         if minimum > self.rate {

@@ -1,8 +1,8 @@
 //! Learning rates as pure functions of how far training has come.
 //!
 //! A schedule holds no counter: the same count gives the same rate, so a resumed run has the rates
-//! it would have had. Whether counts are updates or epochs is said where the schedule is given to
-//! the unit; the formulas are those of PyTorch's schedulers, with `t` for the count.
+//! it would have had. The setting of the unit that takes the schedule says whether counts are
+//! updates or epochs; the formulas are those of PyTorch's schedulers, with `t` for the count.
 //!
 //! Constructors refuse what no training can use (a rate below zero or not finite, a length of
 //! zero) with an error that says which argument.

@@ -1,4 +1,5 @@
-//! The progress bar where the output is no terminal.
+//! The progress bar if the output is not a terminal.
+#![cfg(test)]
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -170,7 +171,7 @@ fn data_of_unknown_length_has_no_total() {
     run.train(&data, Train::steps(1)).unwrap();
     assert_eq!(
         out.take(),
-        "train epoch 1: step 1, ~/s, loss 1.000\n\
+        "train epoch 1: step 1, ~/s, ~ left, loss 1.000\n\
          train epoch 1: paused at step 1, loss 1.000\n\
          training complete after 0 epochs, 1 step, 1 of them in an open epoch\n"
     );

@@ -1,4 +1,5 @@
 //! The progress bar in a terminal.
+#![cfg(test)]
 
 use std::sync::{Arc, Mutex};
 
