@@ -16,7 +16,7 @@ impl<U> Callback<U> for Recorder {
         let mut world = self.0.lock();
         match event {
             Event::CycleStart | Event::CycleEnd => {
-                world.seen.cycles.insert((state.train().epochs, event.to_string()));
+                world.seen.cycles.insert((state.train_progress().epochs, event.to_string()));
                 world.cycles.push(event);
             }
             Event::EvalStepEnd if world.by_hand => {
@@ -28,7 +28,7 @@ impl<U> Callback<U> for Recorder {
             }
             Event::TrainEpochEnd | Event::EvalEpochEnd => {
                 let phase = if event == Event::TrainEpochEnd { Phase::Train } else { Phase::Eval };
-                let n = state.progress(phase).epochs;
+                let n = state.progress_of(phase).epochs;
                 let value = |metric: &regimen::metric::Metric| {
                     Some((metric.key().name().to_owned(), metric.in_epoch(n)?.to_bits()))
                 };

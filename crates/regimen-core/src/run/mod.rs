@@ -17,6 +17,7 @@ pub use sink::Sink;
 
 use std::fmt;
 
+use self::loops::Evaluations;
 use self::passes::{EvalPass, PredictPass};
 use self::saver::Registered;
 use self::sink::Each;
@@ -24,11 +25,11 @@ use crate::callback::closure::{On, Outcome};
 use crate::callback::dispatch::Callbacks;
 use crate::callback::{Event, Every, Trigger};
 use crate::data::{Data, Rank};
-use crate::error::Source;
+use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::metric::Key;
 use crate::saved::{AppState, StateDict};
-use crate::state::{Entry, Phase, StopHandle};
+use crate::state::{EntryPoint, PauseHandle, Phase, Stop};
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
 use crate::{BoxError, Callback, Error, State};
 
@@ -80,7 +81,7 @@ use crate::{BoxError, Callback, Error, State};
 /// let mut run = Run::new(&mut unit);
 /// run.train(&data, Train::steps(4))?;
 /// run.train(&data, Train::epochs(2))?;
-/// assert_eq!(run.state().train().steps, 6);
+/// assert_eq!(run.state().train_progress().steps, 6);
 /// assert_eq!(run.unit().0, 12);
 /// # Ok::<(), regimen_core::Error>(())
 /// ```
@@ -133,15 +134,15 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self
     }
 
-    /// Adds a closure as a callback: it is called at an event, or at every n-th of it, and
+    /// Adds a closure as a callback: it is called at an event, or at an event at a cadence, and
     /// returns nothing or a `Result<(), BoxError>`.
     ///
     /// ```
-    /// # use regimen_core::callback::Event;
+    /// # use regimen_core::callback::{Event, Every};
     /// # use regimen_core::{Run, State};
     /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
-    /// run.on(Event::TrainStepEnd.every(100), |state: &mut State, _: &mut U| {
-    ///     if 10_000 <= state.train().steps { state.stop("that is enough") }
+    /// run.on(Event::TrainStepEnd.every(Every::steps(100)), |state: &mut State, _: &mut U| {
+    ///     if 10_000 <= state.train_progress().steps { state.pause("that is enough") }
     /// })
     /// # }
     /// ```
@@ -151,9 +152,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         call: impl FnMut(&mut State, &mut U) -> R + Send + 'a,
     ) -> Self {
         let trigger = trigger.into();
-        if trigger.every == 0 {
-            let event = trigger.event;
-            self.refuse(format!("`on` {event}: a cadence of 0 is never due; give 1 or more"));
+        let checked = trigger.every.map_or(Ok(()), |every| every.check(&format!("`on` {}", trigger.event)));
+        if let Err(error) = checked {
+            self.refuse(error.to_string());
         }
         self.callbacks.add(Box::new(On::new(trigger, call)));
         self
@@ -186,8 +187,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
     }
 
     /// A handle that pauses this run from another thread.
-    pub fn stop_handle(&self) -> StopHandle {
-        self.state.stop_handle()
+    pub fn pause_handle(&self) -> PauseHandle {
+        self.state.pause_handle()
     }
 
     /// Where the run stands.
@@ -211,7 +212,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: TrainUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Entry::Train, |run| loops::train(run, data, &config.limits, None, &mut |_| Ok(())))
+        self.call(EntryPoint::Train, |run| loops::train(run, data, &config.limits, None))
     }
 
     /// Trains on `train` up to the limits of `config`, and evaluates on `eval` at its cadence.
@@ -221,11 +222,12 @@ impl<'a, U: ?Sized> Run<'a, U> {
         T: Data<Batch = <U as TrainUnit>::Batch> + ?Sized,
         E: Data<Batch = <U as EvalUnit>::Batch> + ?Sized,
     {
-        self.call(Entry::Fit, |run| {
+        self.call(EntryPoint::Fit, |run| {
             config.check()?;
             run.state.expect_evaluations(config.eval.steps);
-            let mut evaluate = |run: &mut Self| loops::once(run, &mut EvalPass, eval, &config.eval.limits());
-            loops::train(run, train, &config.limits, Some(config.eval_every), &mut evaluate)
+            let evaluate = &mut |run: &mut Self| loops::pass(run, &mut EvalPass, eval, &config.eval.limits());
+            let evaluations = Evaluations { every: config.eval_every, evaluate };
+            loops::train(run, train, &config.limits, Some(evaluations))
         })
     }
 
@@ -239,9 +241,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: EvalUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Entry::Evaluate, |run| {
+        self.call(EntryPoint::Evaluate, |run| {
             run.state.begin_by_hand(config.resume);
-            loops::once(run, &mut EvalPass, data, &config.limits())
+            loops::pass(run, &mut EvalPass, data, &config.limits())
         })
     }
 
@@ -274,9 +276,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: PredictUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Entry::Predict, |run| {
+        self.call(EntryPoint::Predict, |run| {
             run.state.begin_by_hand(config.resume);
-            loops::once(run, &mut PredictPass(sink), data, &config.limits())
+            loops::pass(run, &mut PredictPass(sink), data, &config.limits())
         })
     }
 
@@ -336,7 +338,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// One call of an entry point: `body` between what every call begins and ends with.
     fn call(
         &mut self,
-        entry: Entry,
+        entry: EntryPoint,
         body: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<Report, Error> {
         if let Some(mistake) = &self.mistake {
@@ -353,8 +355,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
         let result = begun.and_then(|_| body(self));
         let ended = match self.state.stopping() {
             None => Ended::Complete,
-            Some(stop) if stop.is_final => Ended::Finished(stop.reason.to_string()),
-            Some(stop) => Ended::Paused(stop.reason.to_string()),
+            Some(Stop::Finish(reason)) => Ended::Finished(reason.to_string()),
+            Some(Stop::Pause(reason)) => Ended::Paused(reason.to_string()),
         };
         self.state.clear_stop(false);
         self.state.aside = None;
@@ -370,7 +372,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
                 }
                 // The call has ended: there is nothing left to pause.
                 self.state.clear_stop(false);
-                self.callbacks.tell(&self.state, self.unit, &mut error);
+                self.callbacks.send_error(&self.state, self.unit, &mut error);
                 let told = self.with_saver(|saver, moment| {
                     saver.on_error(&error, moment);
                     Ok(())
@@ -388,9 +390,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         let mut report = Report {
             phase,
             ended,
-            train: self.state.train(),
-            eval: self.state.eval(),
-            predict: self.state.predict(),
+            train: self.state.train_progress(),
+            eval: self.state.eval_progress(),
+            predict: self.state.predict_progress(),
             epochs: std::mem::take(&mut self.epochs),
             notices: std::mem::take(&mut self.notices),
             pending_steps: self.state.pending_steps(),
@@ -420,12 +422,12 @@ impl<'a, U: ?Sized> Run<'a, U> {
     ) -> Result<Option<R>, Error> {
         let Run { saver: Some(saver), state, unit, callbacks, .. } = self else { return Ok(None) };
         let result = guard(|| saver.call(state, unit, callbacks, call));
-        result.map(Some).map_err(|caught| caught.at(&self.state, Source::State))
+        result.map(Some).map_err(|caught| caught.at(&self.state, ErrorKind::State))
     }
 
     /// Notes the metrics of an epoch for the report.
-    pub(crate) fn tell_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
-        let train_step = self.state.train().steps;
+    pub(crate) fn record_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
+        let train_step = self.state.train_progress().steps;
         self.epochs.push(EpochMetrics { phase, epoch, train_step, values });
     }
 

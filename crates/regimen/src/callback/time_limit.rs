@@ -80,7 +80,7 @@ impl<U: ?Sized> Callback<U> for TimeLimit {
         if self.end == Some(event) {
             self.end_call();
         } else if self.left().is_zero() {
-            state.stop(format!("time limit of {} s reached", self.limit.as_secs_f64()));
+            state.pause(format!("time limit of {} s reached", self.limit.as_secs_f64()));
         }
         Ok(())
     }

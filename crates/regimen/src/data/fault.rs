@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use regimen_core::BoxError;
+use regimen_core::error::panic_text;
 
 /// A sample could not be had, or does not fit its batch.
 #[derive(Debug)]
@@ -53,10 +54,5 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Box
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> BoxError {
-    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text.as_str(),
-        _ => "with a payload that is not text",
-    };
-    format!("panicked: {text}").into()
+    format!("panicked: {}", panic_text(payload)).into()
 }

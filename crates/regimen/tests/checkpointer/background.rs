@@ -28,12 +28,12 @@ fn train(
     let mut run = Run::new(&mut unit)
         .on(Event::TrainStepStart, move |state: &mut State, _: &mut Walk| {
             list.lock().unwrap().push(told.saved());
-            if Some(state.train().steps) == paused_to {
+            if Some(state.train_progress().steps) == paused_to {
                 resumed.resume();
             }
         })
         .on(Event::TrainStepEnd, move |state: &mut State, _: &mut Walk| {
-            if paused_to.is_some() && state.train().steps == 1 {
+            if paused_to.is_some() && state.train_progress().steps == 1 {
                 paused.pause();
             }
         })

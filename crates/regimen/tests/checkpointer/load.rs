@@ -100,7 +100,7 @@ fn check(load: impl FnOnce(Load) -> Load, arrays: &[(&str, &[f32])], expected: R
             );
         }
         (Err(error), Err(expected)) => {
-            assert!(error.to_string().contains(expected), "{error}");
+            assert!(format!("{error:#}").contains(expected), "{error}");
             assert_eq!(unit, before);
         }
         (came, expected) => panic!("{came:?} in place of {expected:?}"),
@@ -142,6 +142,8 @@ fn what_does_not_fit_is_an_error_or_is_left_and_listed() {
 #[test]
 fn a_path_without_a_checkpoint_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let error = load_parts_from(dir.path(), &mut Walk::new(), &["weights"]).unwrap_err().to_string();
+    let error = load_parts_from(dir.path(), &mut Walk::new(), &["weights"])
+        .map_err(|error| format!("{error:#}"))
+        .unwrap_err();
     assert_eq!(error, format!("`{}` is no checkpoint, and holds none that is whole", dir.path().display()));
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
-use regimen::checkpoint::{Checkpointer, Goal, SimDisk, Store};
+use regimen::checkpoint::{Checkpointer, SimDisk, Store};
 use regimen::run::{Train, Which};
 use regimen::saved::{AppState, Parts, StateDict, Stateful};
 use regimen::unit::TrainUnit;
@@ -25,7 +25,7 @@ fn four() -> SimDisk {
 }
 
 fn best(disk: &SimDisk) -> Checkpointer {
-    saver(disk).every(Every::epochs(1)).keep_best(1, &EVAL_LOSS, Goal::Min)
+    saver(disk).every(Every::epochs(1)).keep_min(1, EVAL_LOSS)
 }
 
 /// Flips a bit in the middle of a file.
@@ -54,7 +54,7 @@ fn check(disk: &SimDisk, which: Which<'_>, expected: Result<Option<u64>, &str>, 
     match (restored, expected) {
         (Ok(None), Ok(None)) => assert_eq!(*run.unit(), before),
         (Ok(Some(restored)), Ok(Some(step))) => {
-            assert_eq!((restored.step, run.state().train().steps), (step, step));
+            assert_eq!((restored.step, run.state().train_progress().steps), (step, step));
             assert_eq!(restored.skipped.len(), skipped.len(), "{:?}", restored.skipped);
             for (found, expected) in restored.skipped.iter().zip(skipped) {
                 assert!(found.contains(expected), "{found}");
@@ -62,9 +62,9 @@ fn check(disk: &SimDisk, which: Which<'_>, expected: Result<Option<u64>, &str>, 
             assert_ne!(*run.unit(), before);
         }
         (Err(error), Err(expected)) => {
-            let error = error.to_string();
+            let error = format!("{error:#}");
             assert!(error.contains(expected), "{error}");
-            assert_eq!((run.state().train().steps, run.unit()), (0, &before));
+            assert_eq!((run.state().train_progress().steps, run.unit()), (0, &before));
         }
         (came, expected) => panic!("{came:?} in place of {expected:?}"),
     }
@@ -164,9 +164,9 @@ fn a_restore_that_fails_leaves_unit_and_run_as_they_were() {
     for fault in [Fault::Check, Fault::Load] {
         let mut unit = Fragile { before: 7, bad: BadState::new(8, fault), after: vec![9.0] };
         let mut run = Run::new(&mut unit).seed(3).saver(saver(&disk));
-        let error = run.restore_latest().unwrap_err().to_string();
+        let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains("step-000000003`: part `bad`: told to fail"), "{error}");
-        assert_eq!((run.state().train().steps, run.state().seed()), (0, 3));
+        assert_eq!((run.state().train_progress().steps, run.state().seed()), (0, 3));
         drop(run);
         assert_eq!((unit.before, unit.bad.value, &*unit.after), (7, 8, &[9.0][..]), "{fault:?}");
     }
@@ -202,9 +202,9 @@ fn a_callback_that_cannot_be_restored_leaves_the_unit_as_it_was() {
     Run::new(&mut unit).callback(Picky(1)).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
     let (mut other, fresh) = (Walk::new(), Walk::new());
     let mut run = Run::new(&mut other).callback(Picky(0)).saver(saver(&disk));
-    let error = run.restore_latest().unwrap_err().to_string();
+    let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains("callback Picky: told to fail"), "{error}");
-    assert_eq!((run.state().train().steps, run.unit()), (0, &fresh));
+    assert_eq!((run.state().train_progress().steps, run.unit()), (0, &fresh));
 }
 
 #[test]
@@ -212,7 +212,11 @@ fn another_units_checkpoint_is_refused_in_words() {
     let (disk, mut unit) = (SimDisk::new(), Walk::new());
     Run::new(&mut unit).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
     let mut other = Fragile { before: 0, bad: BadState { value: 0, fault: None }, after: Vec::new() };
-    let error = Run::new(&mut other).saver(saver(&disk)).restore_latest().unwrap_err().to_string();
+    let error = Run::new(&mut other)
+        .saver(saver(&disk))
+        .restore_latest()
+        .map_err(|error| format!("{error:#}"))
+        .unwrap_err();
     assert!(error.contains("part `before` was not saved"), "{error}");
 }
 
@@ -221,12 +225,12 @@ fn a_run_that_was_not_restored_does_not_mix_with_the_one_that_is_there() {
     let disk = four();
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit).saver(saver(&disk));
-    let error = run.train(&[1; 5], Train::steps(1)).unwrap_err().to_string();
+    let error = run.train(&[1; 5], Train::steps(1)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(
         error.contains("`/runs/walk` holds checkpoints of another run, the newest of step 20"),
         "{error}"
     );
-    assert_eq!(run.state().train().steps, 0);
+    assert_eq!(run.state().train_progress().steps, 0);
     run.restore(Which::Step(10)).unwrap();
     run.train(&[1; 5], Train::steps(12)).unwrap();
     drop(run);
@@ -244,7 +248,7 @@ fn two_runs_cannot_write_to_one_directory() {
     run.train(&[1; 5], Train::steps(1)).unwrap();
     let mut other = Run::new(&mut second).saver(saver());
     other.restore_latest().unwrap();
-    let error = other.train(&[1; 5], Train::steps(2)).unwrap_err().to_string();
+    let error = other.train(&[1; 5], Train::steps(2)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains(&format!("process {} on ", std::process::id())), "{error}");
     drop(run);
     other.train(&[1; 5], Train::steps(2)).unwrap();
@@ -257,13 +261,13 @@ fn the_best_is_put_back_when_a_training_is_over_but_not_when_it_is_paused() {
         let (disk, mut unit) = (SimDisk::new(), Walk { losses: losses.clone(), ..Walk::new() });
         let mut run = Run::new(&mut unit)
             .on(Event::EvalEnd, move |state: &mut State, _: &mut Walk| {
-                if state.eval().epochs == 3 {
+                if state.eval_progress().epochs == 3 {
                     stop(state)
                 }
             })
             .saver(best(&disk).restore_best_at_end());
         run.fit(&[1; 5], &[1; 2], Fit::epochs(4)).unwrap();
-        let steps = run.state().train().steps;
+        let steps = run.state().train_progress().steps;
         drop(run);
         let of = |step| {
             let found = checkpoints(&disk).load(Which::Step(step)).unwrap();
@@ -273,7 +277,7 @@ fn the_best_is_put_back_when_a_training_is_over_but_not_when_it_is_paused() {
     };
     assert_eq!(fit(|_| {}), (20, false, true));
     assert_eq!(fit(|state| state.finish("early")), (15, false, true));
-    assert_eq!(fit(|state| state.stop("later")), (15, true, false));
+    assert_eq!(fit(|state| state.pause("later")), (15, true, false));
 }
 
 #[test]
@@ -293,7 +297,7 @@ fn hyper_parameters_are_saved_and_compared() {
                 told.lock().unwrap().extend_from_slice(state.notices());
             })
             .saver(saver);
-        let restored = run.restore_latest().map_err(|error| error.to_string());
+        let restored = run.restore_latest().map_err(|error| format!("{error:#}"));
         restored.map(|_| {
             run.train(&[1; 5], Train::steps(3)).unwrap();
             notices.lock().unwrap().join("\n")

@@ -41,7 +41,7 @@ fn every_step_is_one_to_stop_at() {
     let whole = fit(&[], 7);
     assert_ne!(whole, fit(&[], 8));
     let state = Moment::saved_state(&whole["run"]).unwrap();
-    let calls = state.train().steps + state.eval().steps;
+    let calls = state.train_progress().steps + state.eval_progress().steps;
     assert_eq!(calls, 18 + 16);
     for k in 1..=calls {
         assert_eq!(fit(&[k], 7), whole, "stopped after {k}");

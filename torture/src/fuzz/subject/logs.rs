@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use regimen::callback::Every;
-use regimen::log::{Existing, LogFile, MetricLog};
+use regimen::log::{ExistingFile, LogFile, MetricLog};
 use regimen::random::Random;
 use regimen::run::Train;
 use regimen::saved::StateDict;
@@ -84,7 +84,9 @@ fn unit_after(unit: &mut Toy, steps: u64) -> Result<(), BoxError> {
 
 fn append(path: PathBuf) -> Result<(), BoxError> {
     let mut unit = Toy::default();
-    Run::new(&mut unit).callback(log(&path).existing(Existing::Append)).train(&DATA, Train::steps(END))?;
+    Run::new(&mut unit)
+        .callback(log(&path).existing(ExistingFile::Append))
+        .train(&DATA, Train::steps(END))?;
     Ok(())
 }
 

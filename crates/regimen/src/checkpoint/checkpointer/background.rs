@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use regimen_core::error::panic_text;
+
 use super::finite::Finite;
 use super::save_stats::SaveStats;
 use crate::checkpoint::{Checkpoint, CheckpointError, Keep, Snapshot, Writer};
@@ -111,9 +113,7 @@ fn add(
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let text = format!("the thread that saves panicked: {}", text.unwrap_or("its payload is not text"));
+    let text = format!("the thread that saves panicked: {}", panic_text(&*payload));
     // A payload is free to panic when it is dropped.
     std::mem::forget(payload);
     text

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use regimen_core::callback::{Event, Every};
-use regimen_core::state::Progress;
 use regimen_core::{Error, State};
 
 /// The cadences of a checkpointer.
@@ -37,8 +36,6 @@ impl Cadences {
 /// Decides at each event whether a save is due.
 #[derive(Debug, Default)]
 pub(super) struct Due {
-    /// Training as it was after the last step.
-    seen: Progress,
     /// When the last save was due, or the training began.
     last: Option<Instant>,
     /// Whether a save is due, and waits for the end of the epoch or the evaluation that is due as well.
@@ -47,27 +44,19 @@ pub(super) struct Due {
 
 impl Due {
     /// A training begins, or goes on.
-    pub(super) fn begin(&mut self, training: Progress) {
-        (self.seen, self.last, self.is_waiting) = (training, Some(Instant::now()), false);
+    pub(super) fn begin(&mut self) {
+        (self.last, self.is_waiting) = (Some(Instant::now()), false);
     }
 
     /// Whether to save now, at `event` of a training. If `is_wanted` a save is due regardless of the
     /// cadences.
     pub(super) fn now(&mut self, cadences: &Cadences, event: Event, state: &State, is_wanted: bool) -> bool {
-        let training = state.train();
         let due = match event {
-            Event::TrainStepEnd => {
-                let before = std::mem::replace(&mut self.seen, training);
-                cadences.every.due_after_step(before, training) || self.are_over(cadences.seconds)
-            }
-            Event::TrainEpochEnd => {
-                // The end of an epoch may bring its last update.
-                let before = std::mem::replace(&mut self.seen, training);
-                cadences.every.due_after_epoch(training) || cadences.every.due_after_step(before, training)
-            }
+            Event::TrainStepEnd => state.is_due(cadences.every) || self.are_over(cadences.seconds),
+            Event::TrainEpochEnd => state.is_due(cadences.every),
             // One that is paused ends as well, and is not counted.
             Event::EvalEnd if !state.eval_is_due() => {
-                cadences.evaluations.is_some_and(|n| state.eval().epochs.is_multiple_of(n))
+                cadences.evaluations.is_some_and(|n| state.eval_progress().epochs.is_multiple_of(n))
             }
             _ => false,
         };

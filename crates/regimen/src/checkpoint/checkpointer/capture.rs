@@ -29,7 +29,7 @@ pub(super) fn capture(
     if parts.insert(RUN.to_owned(), run).is_some() {
         return Err(format!("the part `{RUN}` is the run's own; give the unit's another name").into());
     }
-    let Progress { steps: step, epochs: epoch, .. } = moment.state().train();
+    let Progress { steps: step, epochs: epoch, .. } = moment.state().train_progress();
     Ok(Snapshot { step, epoch, post_mortem: false, metrics: metrics.clone(), parts })
 }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use regimen_core::callback::{Event, Events, Every};
-use regimen_core::error::Source;
+use regimen_core::error::ErrorKind;
 use regimen_core::metric::Key;
 use regimen_core::run::{Moment, Report, Restored, Saver, Which};
 use regimen_core::state::{Phase, Stop};
@@ -54,7 +54,7 @@ use super::{Checkpoint, Goal, Store};
 /// another run's checkpoints is refused.
 ///
 /// ```no_run
-/// use regimen::checkpoint::{Checkpointer, Goal};
+/// use regimen::checkpoint::Checkpointer;
 /// use regimen::saved::AppState;
 /// use regimen::{BoxError, Run};
 /// use regimen::auto_unit::EVAL_LOSS;
@@ -66,7 +66,7 @@ use super::{Checkpoint, Goal, Store};
 ///     let saver = Checkpointer::new("runs/digits")
 ///         .every(Every::steps(500))
 ///         .keep_last(3)
-///         .keep_best(1, &EVAL_LOSS, Goal::Min);
+///         .keep_min(1, EVAL_LOSS);
 ///     let mut run = Run::new(unit).saver(saver);
 ///     run.restore_latest()?;
 ///     Ok(run.train(data, Train::epochs(10))?)
@@ -115,29 +115,40 @@ impl Checkpointer {
         self
     }
 
-    /// Keeps the `n` with the best values of `metric`, and the newest; saves after every epoch of
+    /// Keeps the `n` with the smallest values of `metric`, and the newest; saves after every epoch of
     /// training or evaluation in which it is measured.
     ///
     /// The value is that over the epoch that has just ended. Of equal values the earlier is
     /// the better; one that is not finite is never among the best. The metric of the last call is
     /// the one that "best" refers to in a restore.
-    pub fn keep_best(mut self, n: usize, metric: &Key, goal: Goal) -> Self {
-        self.refuse_zero(n as u64, "`Checkpointer::keep_best`: 0 keeps none; give 1 or more");
+    pub fn keep_min(mut self, n: usize, metric: Key) -> Self {
+        self.refuse_zero(n as u64, "`Checkpointer::keep_min`: 0 keeps none; give 1 or more");
+        self.keep_best(n, metric, Goal::Min)
+    }
+
+    /// The same with the largest values of `metric`.
+    pub fn keep_max(mut self, n: usize, metric: Key) -> Self {
+        self.refuse_zero(n as u64, "`Checkpointer::keep_max`: 0 keeps none; give 1 or more");
+        self.keep_best(n, metric, Goal::Max)
+    }
+
+    fn keep_best(mut self, n: usize, metric: Key, goal: Goal) -> Self {
         self.settings.keep = self.settings.keep.best(n, metric.name(), goal);
-        self.settings.best = Some((metric.clone(), goal));
+        self.settings.best = Some((metric, goal));
         self
     }
 
     /// Keeps those of steps that are multiples of `steps` for ever, and the newest.
-    pub fn keep_every(mut self, steps: u64) -> Self {
-        self.refuse_zero(steps, "`Checkpointer::keep_every`: 0 keeps none; give 1 or more");
-        self.settings.keep = self.settings.keep.every(steps);
+    pub fn keep_every_steps(mut self, steps: u64) -> Self {
+        self.refuse_zero(steps, "`Checkpointer::keep_every_steps`: 0 keeps none; give 1 or more");
+        self.settings.keep = self.settings.keep.every_steps(steps);
         self
     }
 
     /// Puts the unit's parts of the best checkpoint back when a training is over: complete, or
     /// finished by a rule such as early stopping, but not when it is paused. Progress and callbacks
-    /// stay; the newest checkpoint is still that of the end, and no pass by hand is saved over it. Needs [`keep_best`](Checkpointer::keep_best).
+    /// stay; the newest checkpoint is still that of the end, and no pass by hand is saved over it. Needs
+    /// [`keep_min`](Checkpointer::keep_min) or [`keep_max`](Checkpointer::keep_max).
     pub fn restore_best_at_end(mut self) -> Self {
         self.settings.restores_best = true;
         self
@@ -262,7 +273,7 @@ impl Saver for Checkpointer {
             Event::TrainStart => session.start(settings, moment),
             Event::TrainEnd => {
                 session.end(settings, moment)?;
-                let is_pause = |stop: &Stop| !stop.is_final;
+                let is_pause = |stop: &Stop| !stop.is_final();
                 if settings.restores_best && !moment.state().stopping().is_some_and(is_pause) {
                     restore::put_best_back(settings, session, moment)?;
                 }
@@ -283,7 +294,7 @@ impl Saver for Checkpointer {
         let Checkpointer { settings, session } = self;
         session.settle();
         // What failed to save or restore would only fail again.
-        let is_own = error.place().source == Source::State;
+        let is_own = *error.kind() == ErrorKind::State;
         if is_own || moment.state().rank().index != 0 {
             return;
         }

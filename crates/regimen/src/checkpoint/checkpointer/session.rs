@@ -108,7 +108,7 @@ impl Session {
             self.infinite = Some(Arc::new(infinite(&snapshot)));
             self.spent = Some(Arc::new(snapshot));
         }
-        self.due.begin(moment.state().train());
+        self.due.begin();
         self.report_last_save(settings, moment)
     }
 
@@ -242,7 +242,7 @@ impl Session {
             _ => return false,
         };
         let state = moment.state();
-        let now: Vec<_> = measured(state.metrics(phase), state.progress(phase)).collect();
+        let now: Vec<_> = measured(state.metrics(phase), state.progress_of(phase)).collect();
         let best = settings.best.as_ref().map(|(key, _)| key.name());
         let measured_best = now.iter().any(|(name, _)| Some(&**name) == best);
         self.measured.extend(now);
@@ -276,7 +276,7 @@ pub(super) fn best_on_disk(settings: &Settings) -> Option<Best> {
     let manifest = found.checkpoint.manifest();
     let value = *manifest.metrics.get(key.name())?;
     let is_within_epoch =
-        Moment::saved_state(&found.content).is_ok_and(|state| state.train().steps_in_epoch != 0);
+        Moment::saved_state(&found.content).is_ok_and(|state| state.train_progress().steps_in_epoch != 0);
     let (epoch, train_step) = (manifest.epoch + u64::from(is_within_epoch), manifest.step);
     let checkpoint = Some(found.checkpoint.path().display().to_string());
     Some(Best { key, goal, value, epoch, train_step, checkpoint })

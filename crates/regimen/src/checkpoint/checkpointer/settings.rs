@@ -65,7 +65,9 @@ impl Settings {
             return Err(mistake.into());
         }
         if self.restores_best && self.best.is_none() {
-            return Err("`Checkpointer::restore_best_at_end` needs `keep_best`, which says by what".into());
+            let text =
+                "`Checkpointer::restore_best_at_end` needs `keep_min` or `keep_max`, which say by what";
+            return Err(text.into());
         }
         Ok(self.cadences.check()?)
     }

@@ -164,8 +164,7 @@ impl Checkpoints {
             Which::Latest => {}
             Which::Step(step) => candidates.retain(|checkpoint| checkpoint.manifest().step == step),
             Which::Best => {
-                let cause =
-                    "the best by what? say it with `Checkpointer::keep_best` or `Checkpoints::best_by`";
+                let cause = "the best by what? say it with `Checkpointer::keep_min`, `keep_max` or `Checkpoints::best_by`";
                 let best_by = self.best_by.as_ref().ok_or(cause);
                 let (metric, goal) = best_by.map_err(failed("restore from", &self.dir))?;
                 candidates.retain(|checkpoint| value(checkpoint.manifest(), metric).is_some());

@@ -38,7 +38,7 @@ impl Keep {
     }
 
     /// Keeps every step that is a multiple of `steps` for ever. 0 keeps none.
-    pub fn every(mut self, steps: u64) -> Self {
+    pub fn every_steps(mut self, steps: u64) -> Self {
         self.every = Some(steps);
         self
     }
