@@ -151,7 +151,7 @@ fn none_in(path: &Path) -> String {
     format!("`{}` is no checkpoint, and holds none that is whole", path.display())
 }
 
-/// What is to be loaded into the parts of a unit, found before any of them is changed.
+/// The states to load into the parts of a unit, found before any of them is changed.
 struct Plan<'a> {
     load: &'a Load,
     saved: BTreeMap<String, StateDict>,

@@ -332,7 +332,10 @@ fn the_best_is_restored_by_a_call_of_its_own_and_must_be_there() {
     let error = Run::new(&mut unit).saver(best(&SimDisk::new())).restore_best().unwrap_err().to_string();
     assert!(error.contains("no checkpoint in `/runs/walk` has a value of `eval/loss`"), "{error}");
     let error = Run::new(&mut unit).saver(saver(&disk)).restore_best().unwrap_err().to_string();
-    assert!(error.contains("the best by what? say it with `Checkpointer::keep_best`"), "{error}");
+    assert!(
+        error.contains("the best by what? say it with `Checkpointer::keep_min`, `keep_max` or"),
+        "{error}"
+    );
     let error = Run::new(&mut unit).saver(saver(&SimDisk::new())).restore(Which::Latest).unwrap_err();
     assert!(error.to_string().contains("`restore`: the saver has nothing to restore"), "{error}");
 }

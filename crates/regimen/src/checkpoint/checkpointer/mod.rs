@@ -47,7 +47,7 @@ use super::{Checkpoint, Goal, Store};
 /// call it is always an error. Older checkpoints are as they were.
 ///
 /// A run directory belongs to one run and has one writer at a time. Every call, also one that
-/// evaluates or predicts, acquires its [`LockFile`] before the unit and the callbacks hear of it, so that a
+/// evaluates or predicts, acquires its [`LockFile`](super::LockFile) before the unit and the callbacks hear of it, so that a
 /// second process is refused before its callbacks touch a file; the lock is released when the run
 /// is dropped. Restoring needs none. To evaluate beside a training, load the weights with
 /// [`Load`](super::Load), without a saver. Training that was not restored from a directory that holds
@@ -227,7 +227,7 @@ impl Checkpointer {
 }
 
 /// ```text
-/// begin              take the lock file; to train, open the directory, or refuse it
+/// begin              acquire the lock file; to train, open the directory, or refuse it
 /// train start        report the last save
 /// step, epoch, and   report the last save
 /// evaluation ends    note the values measured

@@ -31,7 +31,7 @@ use crate::checkpoint::{NewFile, OpenFile, Store, StoreEntry};
 /// ```
 ///
 /// It is harsher than file systems are. Each change of a directory that was not synced survives
-/// or not, whatever became of those before it; a file that was not synced is empty, cut off, in
+/// or not, independently of those before it; a file that was not synced is empty, cut off, in
 /// pieces, or as it was. Only a rename within a directory is never half done.
 #[derive(Clone, Default)]
 pub struct SimDisk(Arc<Shared>);
