@@ -1,4 +1,4 @@
-//! The seat of learning-rate schedules; the schedules themselves are in `regimen::schedule`.
+//! The trait of learning-rate schedules; the schedules themselves are in `regimen::schedule`.
 
 /// A learning rate as a pure function of how far training has come.
 ///

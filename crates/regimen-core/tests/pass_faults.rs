@@ -13,7 +13,7 @@ use regimen_core::auto_unit::EVAL_LOSS;
 use regimen_core::callback::{Event, Events, Every};
 use regimen_core::data::{At, Data, Epoch, Fetched};
 use regimen_core::metric::Key;
-use regimen_core::run::{Ended, Evaluate, Sink, Train};
+use regimen_core::run::{Ended, Evaluate, PredictionSink, Train};
 use regimen_core::saved::StateDict;
 use regimen_core::state::Phase;
 use regimen_core::unit::{PredictUnit, TrainUnit};
@@ -79,7 +79,7 @@ struct Written {
     write_fails: Option<u64>,
 }
 
-impl Sink<u64> for Disk {
+impl PredictionSink<u64> for Disk {
     fn begin(&mut self, position: Option<&StateDict>) -> Result<(), BoxError> {
         let mut written = self.0.borrow_mut();
         if mem::take(&mut written.begin_fails) {

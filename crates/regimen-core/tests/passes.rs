@@ -9,7 +9,7 @@ use std::rc::Rc;
 use regimen_core::auto_unit::{EVAL_LOSS, Plateau};
 use regimen_core::callback::{Event, Every};
 use regimen_core::metric::Key;
-use regimen_core::run::{Ended, Evaluate, Sink, Train};
+use regimen_core::run::{Ended, Evaluate, PredictionSink, Train};
 use regimen_core::saved::StateDict;
 use regimen_core::schedule::LearningRates;
 use regimen_core::unit::{EvalUnit, PredictUnit, TrainUnit};
@@ -95,7 +95,7 @@ fn a_prediction_that_failed_is_not_gone_on_with_on_other_data() {
 #[derive(Clone, Default)]
 struct File(Rc<RefCell<(Vec<u64>, u64)>>);
 
-impl Sink<u64> for File {
+impl PredictionSink<u64> for File {
     fn begin(&mut self, position: Option<&StateDict>) -> Result<(), BoxError> {
         let length = position.map_or(Ok(0), |position| position.get::<u64>("length"))?;
         self.0.borrow_mut().0.truncate(length as usize);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Event, Events, Ranks};
 use crate::error::guard::guard;
-use crate::error::{Chain, ErrorKind};
+use crate::error::{ErrorKind, WithCauses};
 use crate::saved::StateDict;
 use crate::{BoxError, Callback, Error, State};
 
@@ -135,7 +135,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             known.push(name.clone());
             if all.contains(&format!("{name}.saved")) {
                 let dict = all.under(&format!("{name}.state"));
-                f(part, &dict).map_err(|cause| format!("callback {name}: {}", Chain(&*cause)))?;
+                f(part, &dict).map_err(|cause| format!("callback {name}: {}", WithCauses(&*cause)))?;
             } else {
                 notices.push(format!("callback {name} begins anew: no state of it was saved"));
             }
@@ -153,7 +153,8 @@ impl<U: ?Sized> CallbackStates for Callbacks<'_, U> {
         let mut all = StateDict::new();
         for Listener { callback, name, .. } in &mut self.listeners {
             let Some(part) = callback.stateful() else { continue };
-            let dict = part.state_dict().map_err(|cause| format!("callback {name}: {}", Chain(&*cause)))?;
+            let dict =
+                part.state_dict().map_err(|cause| format!("callback {name}: {}", WithCauses(&*cause)))?;
             all.insert(format!("{name}.saved"), 1_u8)?;
             all.insert_all(&format!("{name}.state"), dict)?;
         }

@@ -1,10 +1,10 @@
 //! The error of this crate: what failed, and where in the run.
 
-mod chain;
 pub(crate) mod guard;
+mod with_causes;
 
-pub use chain::Chain;
 pub use guard::panic_text;
+pub use with_causes::WithCauses;
 
 use std::fmt;
 
@@ -119,7 +119,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.alternate() {
-            return fmt::Display::fmt(&Chain(self), f);
+            return fmt::Display::fmt(&WithCauses(self), f);
         }
         let Inner { kind, place, panicked, cause, .. } = &*self.0;
         let failed = if *panicked { "panicked" } else { "failed" };
@@ -141,7 +141,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&Chain(self), f)?;
+        fmt::Display::fmt(&WithCauses(self), f)?;
         self.suppressed().iter().try_for_each(|other| write!(f, "\nwhile that was handled: {other:#}"))
     }
 }

@@ -26,7 +26,7 @@ impl Metrics {
         self.list.iter()
     }
 
-    /// The metric of `key`; none where it was never logged in this phase.
+    /// The metric of `key`. `None` if it was never logged in this phase.
     pub fn get(&self, key: impl Borrow<Key>) -> Option<&Metric> {
         let key = key.borrow();
         self.list.iter().find(|metric| metric.key.name() == key.name())

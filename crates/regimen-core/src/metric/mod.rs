@@ -39,7 +39,7 @@ impl Metric {
         &self.key
     }
 
-    /// The value logged last; NaN where each had the weight zero.
+    /// The value logged last. NaN if each had the weight zero.
     pub fn last_value(&self) -> f64 {
         self.tally.last
     }
@@ -49,7 +49,7 @@ impl Metric {
         self.tally.logged_at
     }
 
-    /// The value over the epoch under way; none where nothing was logged in it.
+    /// The value over the epoch under way. `None` if nothing was logged in it.
     pub fn so_far(&self) -> Option<f64> {
         let Tally { total, weight, .. } = self.tally;
         (weight > 0.0).then(|| if self.key.reduction() == Reduction::Mean { total / weight } else { total })
@@ -60,7 +60,7 @@ impl Metric {
         self.tally.weight
     }
 
-    /// The value over the newest epoch that ended and in which it was logged.
+    /// The value over the newest epoch that ended and in which it was logged. `None` if there is none.
     pub fn epoch_value(&self) -> Option<f64> {
         self.epoch
     }

@@ -5,22 +5,22 @@ mod limits;
 pub(crate) mod look_ahead;
 mod loops;
 mod passes;
+mod prediction_sink;
 mod report;
 mod saver;
-mod sink;
 
 pub use entry::{evaluate, fit, predict, train};
 pub use limits::{Evaluate, Fit, Predict, Train};
+pub use prediction_sink::PredictionSink;
 pub use report::{Ended, EpochMetrics, Report};
 pub use saver::{Moment, Restored, Saver, Which};
-pub use sink::Sink;
 
 use std::fmt;
 
 use self::loops::Evaluations;
 use self::passes::{EvalPass, PredictPass};
+use self::prediction_sink::ClosureSink;
 use self::saver::Registered;
-use self::sink::Each;
 use crate::callback::closure::{On, Outcome};
 use crate::callback::dispatch::Callbacks;
 use crate::callback::{Event, Every, Trigger};
@@ -260,7 +260,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: PredictUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.predict_into(data, config, &mut Each(sink))
+        self.predict_into(data, config, &mut ClosureSink(sink))
     }
 
     /// Predicts once over `data` into a sink that knows its position: with
@@ -270,7 +270,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         &mut self,
         data: &D,
         config: Predict,
-        sink: &mut (impl Sink<U::Output> + ?Sized),
+        sink: &mut (impl PredictionSink<U::Output> + ?Sized),
     ) -> Result<Report, Error>
     where
         U: PredictUnit,

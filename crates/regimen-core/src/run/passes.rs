@@ -1,6 +1,6 @@
 //! The three kinds of pass over data, as the loop sees them.
 
-use super::Sink;
+use super::PredictionSink;
 use crate::callback::Event;
 use crate::error::ErrorKind;
 use crate::error::guard::guard;
@@ -151,7 +151,7 @@ pub(crate) struct PredictPass<S>(pub(crate) S);
 impl<U, S> Pass<U> for PredictPass<&mut S>
 where
     U: PredictUnit + ?Sized,
-    S: Sink<U::Output> + ?Sized,
+    S: PredictionSink<U::Output> + ?Sized,
 {
     const PHASE: Phase = Phase::Predict;
     type Batch = U::Batch;

@@ -83,8 +83,8 @@ impl Report {
     /// The best value of `key` over the run and its restarts, with its epoch, step and checkpoint.
     ///
     /// A key does not say which of its values are better: a rule of the run does, such as
-    /// `EarlyStopping` or `Checkpointer::keep_min`. None where no rule judges this metric, or has
-    /// seen a value of it, and where two rules want the opposite. Without a rule ask
+    /// `EarlyStopping` or `Checkpointer::keep_min`. `None` if no rule judges this metric
+    /// or has seen a value of it, and if two rules want the opposite. Without a rule ask
     /// [`min_of_call`](Report::min_of_call) or [`max_of_call`](Report::max_of_call).
     pub fn best(&self, key: impl Borrow<Key>) -> Option<&Best> {
         let mut of_key = self.bests.iter().filter(|best| best.key.name() == key.borrow().name());

@@ -21,7 +21,7 @@ pub(crate) struct PhaseState {
     /// The batch fetched last is the last of its epoch.
     pub(crate) last_in_epoch: bool,
     pub(crate) position: Option<Position>,
-    /// How many batches an epoch of the data had in the newest call; none where it did not say.
+    /// How many batches an epoch of the data had in the newest call. `None` if it did not say.
     pub(crate) batches: Option<u64>,
     /// The step at hand has happened, whatever fails after this.
     pub(crate) is_committed: bool,

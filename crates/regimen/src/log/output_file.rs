@@ -6,7 +6,7 @@ use std::{fmt, fs};
 use super::existing_file::set_aside;
 use super::open_file::{Mark, OpenFile, failed};
 use crate::BoxError;
-use crate::run::Sink;
+use crate::run::PredictionSink;
 use crate::saved::StateDict;
 
 /// Writes predictions to a file: a sink for [`Run::predict_into`](crate::Run::predict_into).
@@ -48,7 +48,7 @@ impl<F> OutputFile<F> {
     }
 }
 
-impl<O, F> Sink<O> for OutputFile<F>
+impl<O, F> PredictionSink<O> for OutputFile<F>
 where
     F: FnMut(O, &mut Vec<u8>) -> Result<(), BoxError>,
 {

@@ -7,7 +7,7 @@ use crate::saved::StateDict;
 ///
 /// A sink with a position can go on where a paused prediction stopped, also after a restart, so that
 /// no output is written twice and none is missing.
-pub trait Sink<O> {
+pub trait PredictionSink<O> {
     /// A prediction begins: anew, or where `position` says that it stood. What was written after that
     /// belongs to steps that are made again, and is dropped. Of a prediction that is finished it is
     /// called too, to see whether everything is still there.
@@ -22,9 +22,9 @@ pub trait Sink<O> {
 }
 
 /// A closure as a sink without a position.
-pub(crate) struct Each<F>(pub(crate) F);
+pub(crate) struct ClosureSink<F>(pub(crate) F);
 
-impl<O, F: FnMut(O) -> Result<(), BoxError>> Sink<O> for Each<F> {
+impl<O, F: FnMut(O) -> Result<(), BoxError>> PredictionSink<O> for ClosureSink<F> {
     fn begin(&mut self, _position: Option<&StateDict>) -> Result<(), BoxError> {
         Ok(())
     }

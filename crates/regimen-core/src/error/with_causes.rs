@@ -8,14 +8,14 @@ use std::fmt;
 /// An error that ends with the text of its cause is not followed by that cause, so each is told once.
 ///
 /// ```
-/// use regimen_core::error::Chain;
+/// use regimen_core::error::WithCauses;
 /// let error = "x".parse::<u8>().unwrap_err();
-/// assert_eq!(Chain(&error).to_string(), "invalid digit found in string");
+/// assert_eq!(WithCauses(&error).to_string(), "invalid digit found in string");
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'a));
+pub struct WithCauses<'a>(pub &'a (dyn std::error::Error + 'a));
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for WithCauses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut told = self.0.to_string();
         f.write_str(&told)?;
@@ -56,7 +56,7 @@ mod tests {
     fn each_cause_is_told_once() {
         let check = |texts: &[&'static str], expected: &str| {
             let link = texts.iter().rev().fold(None, |cause, text| Some(Box::new(Link(text, cause))));
-            assert_eq!(link.map(|link| Chain(&*link).to_string()).as_deref(), Some(expected));
+            assert_eq!(link.map(|link| WithCauses(&*link).to_string()).as_deref(), Some(expected));
         };
         check(&["cannot read"], "cannot read");
         check(&["cannot read", "no file", "os error 2"], "cannot read: no file: os error 2");
