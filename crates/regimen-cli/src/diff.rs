@@ -45,7 +45,7 @@ enum How {
     Values {
         elements: usize,
         of: usize,
-        /// The largest distance between two elements; NaN where one of them is no number.
+        /// The largest distance between two elements; NaN if one of them is no number.
         largest: Number,
     },
 }
@@ -73,7 +73,7 @@ fn names(parts: &BTreeMap<String, StateDict>) -> impl Iterator<Item = (&str, &st
     parts.iter().flat_map(|(part, dict)| dict.iter().map(move |(array, _)| (&**part, array)))
 }
 
-/// How two arrays of one name differ; none where they do not.
+/// The difference of two arrays of one name. Returns `None` if they are equal.
 fn compare(a: Option<Array>, b: Option<Array>) -> Result<Option<How>, BoxError> {
     let (a, b) = match (a, b) {
         (Some(a), Some(b)) => (a, b),
@@ -95,7 +95,7 @@ fn compare(a: Option<Array>, b: Option<Array>) -> Result<Option<How>, BoxError> 
     Ok(Some(How::Values { elements, of: of_a.len(), largest: Number(largest) }))
 }
 
-/// NaN where one is no number, unless both are the same one.
+/// NaN if one is no number, unless both are the same one.
 fn distance(a: f64, b: f64) -> f64 {
     if a == b || a.to_bits() == b.to_bits() { 0.0 } else { (a - b).abs() }
 }

@@ -1,4 +1,4 @@
-//! `regimen inspect`: which checkpoints there are, and what they hold.
+//! `regimen inspect`: lists checkpoints and their content.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The `regimen` program: looks at checkpoints, verifies, compares and exports them.
 //!
-//! It exits with 0, with 1 and a line on stderr where something failed, and with 2 where it was
-//! called the wrong way.
+//! It exits with 0, with 1 and a line on stderr if something failed, and with 2 if the
+//! arguments are wrong.
 #![forbid(unsafe_code)]
 
 mod diff;
@@ -23,7 +23,7 @@ use regimen::BoxError;
 #[derive(Debug, Parser)]
 #[command(name = "regimen", version)]
 struct Arguments {
-    /// Writes JSON in place of tables.
+    /// Writes JSON instead of tables.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -32,33 +32,33 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Says which checkpoints there are, and what the newest one holds.
+    /// Lists the checkpoints, and the content of the newest one.
     Inspect {
         /// A run directory, or a checkpoint in it.
         dir: PathBuf,
     },
-    /// Reads every byte of every checkpoint; fails where one is damaged.
+    /// Reads every byte of every checkpoint; fails if one is damaged.
     Verify {
         /// A run directory, or a checkpoint in it.
         dir: PathBuf,
     },
-    /// Says which arrays of two checkpoints differ, and by how much.
+    /// Lists the arrays that differ between two checkpoints, and by how much.
     Diff {
-        /// A checkpoint, or a run directory of which the newest whole one is taken.
+        /// A checkpoint, or a run directory of which the newest whole one is used.
         a: PathBuf,
         /// The one to compare with.
         b: PathBuf,
-        /// Exits with 1 where they differ.
+        /// Exits with 1 if they differ.
         #[arg(long)]
         exit_code: bool,
     },
     /// Writes the weights of a checkpoint to one safetensors file.
     Export {
-        /// A checkpoint, or a run directory of which the newest whole one is taken.
+        /// A checkpoint, or a run directory of which the newest whole one is used.
         dir: PathBuf,
         /// The file to write, which must not exist.
         file: PathBuf,
-        /// The part to take. Given several times, arrays are named `part.array`.
+        /// The part to export. Given several times, arrays are named `part.array`.
         #[arg(long = "part", default_value = "module")]
         parts: Vec<String>,
     },

@@ -1,4 +1,4 @@
-//! What goes to stdout: all at once, as text or as JSON.
+//! Output on stdout: all at once, as text or as JSON.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -32,7 +32,7 @@ pub(crate) fn escape(text: &str, keep: &[char]) -> String {
     escaped
 }
 
-/// A number that is text in JSON where it is not finite: JSON has no word for such.
+/// A number that is text in JSON if it is not finite: JSON has no word for such.
 #[derive(Clone, Copy)]
 pub(crate) struct Number(pub(crate) f64);
 

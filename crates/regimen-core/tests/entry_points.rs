@@ -161,7 +161,7 @@ fn check_limits(calls: &[Train], expected: &str) {
     for call in calls {
         run.train(&[1, 2, 3, 4, 5], *call).unwrap();
     }
-    let progress = run.state().train();
+    let progress = run.state().train_progress();
     let found = format!("{}/{}/{}", progress.epochs, progress.steps, progress.steps_in_epoch);
     assert_eq!(found, expected);
 }

@@ -12,7 +12,8 @@ use crate::{Act, Transcript};
 /// A callback for any unit that writes every event into a [`Transcript`], and can be told to act
 /// at some.
 ///
-/// The event `train step end` is the word `cb.train_step_end`; a failure is `cb.error(Kind)`.
+/// The event `train step end` is the word `cb.train_step_end`; a failure is `cb.error(Unit)`, with the
+/// [kind](regimen_core::error::ErrorKind) alone, or `Panic` of any kind.
 ///
 /// ```
 /// use regimen_core::callback::{Event, Events};
@@ -94,7 +95,9 @@ impl<U: ?Sized> Callback<U> for Recorder {
     }
 
     fn on_error(&mut self, _state: &State, _unit: &mut U, error: &Error) {
-        self.transcript.write(format!("{}.error({:?})", self.name, error.kind()));
+        let kind = format!("{:?}", error.kind());
+        let kind = if error.is_panic() { "Panic" } else { kind.split('(').next().unwrap_or_default() };
+        self.transcript.write(format!("{}.error({kind})", self.name));
     }
 }
 

@@ -73,7 +73,7 @@
 //!         .seed(7)
 //!         .saver(Checkpointer::new("runs/mine").every(Every::steps(500)).keep_last(2));
 //!     run.restore_latest()?;
-//!     let _signals = Signals::pause(&run.stop_handle())?;
+//!     let _signals = Signals::pause(&run.pause_handle())?;
 //!     run.train(&data, Train::epochs(20))?;
 //!
 //!     // Weights for inference: the part `module` of the newest checkpoint, and nothing else.

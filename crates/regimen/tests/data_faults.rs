@@ -505,7 +505,7 @@ fn a_run_that_met_a_bad_sample_goes_on_with_the_batch_it_was_in() {
             let loader = Loader::new(indices(100).try_map(once).named("toy")).batch_size(10).workers(workers);
             let mut unit = Gather(vec![]);
             let mut run = Run::new(&mut unit);
-            let error = run.train(&loader, Train::epochs(1)).unwrap_err().to_string();
+            let error = format!("{:#}", run.train(&loader, Train::epochs(1)).unwrap_err());
             let place = "data failed in train at epoch 0 step 1";
             assert_eq!(error, format!("{place}: dataset `toy` sample 13: torn"));
             run.train(&loader, Train::epochs(1)).unwrap();

@@ -26,7 +26,7 @@ impl<T> TrainUnit for Gather<T> {
 
     fn train_step(&mut self, state: &mut State, batch: Vec<T>) -> Result<(), BoxError> {
         if let Some(steps) = state.expected(Phase::Train).steps_in_epoch {
-            assert_eq!(state.last_in_epoch(), state.train().steps_in_epoch + 1 == steps);
+            assert_eq!(state.last_in_epoch(), state.train_progress().steps_in_epoch + 1 == steps);
         }
         self.0.push(batch);
         Ok(())
@@ -57,10 +57,10 @@ fn leg<T>(
         .rank(rank)
         .on(Event::Notice, move |state, _| told.lock().unwrap().extend_from_slice(state.notices()));
     if let Some(saved) = saved {
-        run.moment().load_run_state(saved).unwrap();
+        run.load_run_state(saved).unwrap();
     }
-    run.train(data, limits).map_err(|error| error.to_string())?;
-    let saved = run.moment().run_state().unwrap();
+    run.train(data, limits).map_err(|error| format!("{error:#}"))?;
+    let saved = run.run_state().unwrap();
     drop(run);
     let mut notices = notices.lock().unwrap().clone();
     // The run tells by itself of another number of batches.

@@ -29,7 +29,7 @@ impl<U: Subject> Process<'_, '_, U> {
 
     /// Makes the pass that was begun, or the rest of it.
     fn pass(&mut self) -> Result<(), String> {
-        let trained = self.run.state().train().steps;
+        let trained = self.run.state().train_progress().steps;
         if let Some(pass) = self.shared.lock().at.pass.as_mut().filter(|pass| pass.trained != trained) {
             pass.steps.clear();
             (pass.trained, pass.done) = (trained, false);
@@ -64,7 +64,7 @@ impl<U: Subject> Process<'_, '_, U> {
             weighed.fold(0.0, |sum, x| sum + x)
         };
         let mean = weighed(|loss, weight| loss * weight) / weighed(|_, weight| weight);
-        match report.metric(&EVAL_LOSS) {
+        match report.metric(EVAL_LOSS) {
             Some(told) if !predicts && told.to_bits() != mean.to_bits() => {
                 Err(format!("an evaluation by hand says {told}, and the mean of its steps is {mean}"))
             }

@@ -42,7 +42,7 @@ fn contestant<N: Network>(size: usize) -> Result<Contestant, BoxError> {
     Ok(Box::new(move |steps| {
         let mut run = Run::new(&mut unit).seed(SEED);
         run.train(&each_epoch(|_| std::iter::repeat_n(batch.clone(), steps)), Train::epochs(1))?;
-        let loss = run.state().metric(&TRAIN_LOSS).and_then(|metric| metric.epoch());
+        let loss = run.state().value(TRAIN_LOSS);
         loss.ok_or_else(|| "no step was made".into())
     }))
 }

@@ -239,7 +239,7 @@ impl StateDict {
         StateDict::default()
     }
 
-    /// Adds an array. A name that is already there is an error.
+    /// Adds an array. It is an error if the name is in use.
     pub fn insert(&mut self, name: impl Into<String>, array: impl Into<Array>) -> Result<(), BoxError> {
         use std::collections::btree_map::Entry;
         match self.arrays.entry(name.into()) {
@@ -267,12 +267,12 @@ impl StateDict {
         StateDict { arrays: arrays.filter_map(|(name, array)| Some((rest(name)?, array.clone()))).collect() }
     }
 
-    /// The array called `name`. An error where there is none.
+    /// The array called `name`. It is an error if there is none.
     pub fn array(&self, name: &str) -> Result<&Array, BoxError> {
         self.arrays.get(name).ok_or_else(|| format!("no array is named `{name}`").into())
     }
 
-    /// The single number called `name`. An error where there is none, or it is of another type.
+    /// The single number called `name`. It is an error if there is none, or if it is of another type.
     pub fn get<T>(&self, name: &str) -> Result<T, BoxError>
     where
         T: for<'a> TryFrom<&'a Array, Error = BoxError>,
@@ -289,7 +289,7 @@ impl StateDict {
         }
     }
 
-    /// Takes the array called `name` out. An error where there is none.
+    /// Removes the array called `name` and returns it. It is an error if there is none.
     pub fn remove(&mut self, name: &str) -> Result<Array, BoxError> {
         self.arrays.remove(name).ok_or_else(|| format!("no array is named `{name}`").into())
     }
@@ -299,12 +299,12 @@ impl StateDict {
         self.arrays.contains_key(name)
     }
 
-    /// How many arrays there are.
+    /// The number of arrays.
     pub fn len(&self) -> usize {
         self.arrays.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no arrays.
     pub fn is_empty(&self) -> bool {
         self.arrays.is_empty()
     }

@@ -15,7 +15,7 @@ use regimen_core::data::Data;
 use regimen_core::engine::Engine;
 use regimen_core::random::Random;
 use regimen_core::run::{Ended, Report};
-use regimen_core::state::StopHandle;
+use regimen_core::state::PauseHandle;
 use regimen_core::{AutoUnit, BoxError, Fit, Run, State};
 
 use super::by_hand::{continue_prediction, pass_by_hand, predict};
@@ -56,8 +56,8 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .clip_norm(1.0)
         .learning_rate(Cosine::new(fixture.learning_rate(), 40)?.warm_up(4))
         .precision(fixture.precision())
-        .gradient_scaler(GradientScaler::new().every(5))
-        .average(Averaging::ema(0.9).ramp().warm_up(2).every(2).take_buffers())
+        .gradient_scaler(GradientScaler::new().growth_interval(5))
+        .average(Averaging::ema(0.9).ramp().warm_up(2).every_nth(2).take_buffers())
         .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05))
         .after_backward(fault.hook("after_backward"))
         .before_update(fault.hook("before_update"));
@@ -76,7 +76,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .callback(EarlyStopping::min(EVAL_LOSS, if early { 2 } else { EVALUATIONS - 1 }).min_delta(1e9))
         .saver(fixture.saver(saver));
     if let Some(stop) = leg.stop {
-        let handle = run.stop_handle();
+        let handle = run.pause_handle();
         run = run
             .on(Event::TrainStepEnd, stop_after(stop, &handle))
             .on(Event::EvalStepEnd, stop_after(stop, &handle));
@@ -135,7 +135,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
 }
 
 fn steps(state: &State) -> u64 {
-    state.train().steps + state.eval().steps
+    state.train_progress().steps + state.eval_progress().steps
 }
 
 /// Fails when so many steps are made, once.
@@ -148,11 +148,11 @@ fn fail_after<U>(at: u64) -> impl FnMut(&mut State, &mut U) -> Result<(), BoxErr
 }
 
 /// Asks for a pause when `stop` steps are made.
-fn stop_after<U>(stop: u64, handle: &StopHandle) -> impl FnMut(&mut State, &mut U) + Send + use<U> {
+fn stop_after<U>(stop: u64, handle: &PauseHandle) -> impl FnMut(&mut State, &mut U) + Send + use<U> {
     let handle = handle.clone();
     move |state, _| {
         if steps(state) == stop {
-            handle.stop("told to");
+            handle.pause("told to");
         }
     }
 }

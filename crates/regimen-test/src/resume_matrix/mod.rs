@@ -5,7 +5,7 @@
 //! accumulation windows of 3, 3 and 1, an evaluation of 3 steps every 12 steps and every 2 epochs, a
 //! schedule that falls on a plateau, a group that is frozen at first, averaged weights, early
 //! stopping, a CSV and a JSON-lines log, and a [`Checkpointer`]. A [`Cell`] says
-//! after which of its steps it is paused by its [`StopHandle`](regimen_core::state::StopHandle), and how
+//! after which of its steps it is paused by its [`PauseHandle`](regimen_core::state::PauseHandle), and how
 //! many workers read its data before and after that. Each part of a cell is a process of its own, and
 //! a [`Trouble`] may befall it: passes by hand over other data, a step that fails, another cap, a
 //! final stop at the end of an epoch, a prediction that is paused with it.
@@ -44,7 +44,6 @@ use regimen_core::BoxError;
 use regimen_core::data::Data;
 use regimen_core::engine::Precision;
 use regimen_core::run::Saver;
-use regimen_core::saved::AppState;
 
 use crate::engine_suite::EngineFixture;
 use outcome::Outcome;
@@ -68,7 +67,7 @@ pub trait ResumeFixture: EngineFixture {
     }
 
     /// What saves and restores the run in place of `saver`: `saver` itself.
-    fn saver<U: AppState>(&self, saver: Checkpointer) -> impl Saver<U> {
+    fn saver(&self, saver: Checkpointer) -> impl Saver {
         saver
     }
 }

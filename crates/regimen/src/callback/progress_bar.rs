@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::printer::Screen;
 use super::status::Status;
-use super::{Event, Events, Every, Printer};
+use super::{Event, Events, Every, Printer, Ranks};
 use crate::run::Report;
 use crate::state::Phase;
 use crate::{BoxError, Callback, Error, State};
@@ -32,8 +32,6 @@ pub struct ProgressBar {
     refresh: Duration,
     every: Every,
     bars: [Option<Bar>; 3],
-    /// This is not the first of several ranks.
-    hidden: bool,
 }
 
 /// An epoch that is shown.
@@ -60,7 +58,7 @@ impl ProgressBar {
 
     fn on(screen: Screen, refresh: Duration) -> Self {
         let printer = Printer::new(screen);
-        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default(), hidden: false }
+        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default() }
     }
 
     /// The least time between two refreshes: 0.1 seconds by default in a terminal, 5 elsewhere.
@@ -93,7 +91,7 @@ impl ProgressBar {
     /// A step is done: shows it, if the last refresh is long enough ago.
     fn step(&mut self, phase: Phase, state: &State) {
         if self.bars[phase as usize].is_none() {
-            self.begin(phase, state.progress(phase).steps_in_epoch.saturating_sub(1), state);
+            self.begin(phase, state.progress_of(phase).steps_in_epoch.saturating_sub(1), state);
         }
         let Some(bar) = &mut self.bars[phase as usize] else { return };
         let now = Instant::now();
@@ -155,12 +153,12 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
         self.every
     }
 
+    fn ranks(&self) -> Ranks {
+        Ranks::First
+    }
+
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         use Event::*;
-        self.hidden = state.rank().index != 0;
-        if self.hidden {
-            return Ok(());
-        }
         let Some(phase) = event.phase() else {
             state.notices().iter().for_each(|notice| self.printer.line(&format!("notice: {notice}")));
             return Ok(());
@@ -169,7 +167,7 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
             TrainStepEnd | EvalStepEnd | PredictStepEnd => self.step(phase, state),
             TrainEpochStart | EvalEpochStart | PredictEpochStart => self.begin(phase, 0, state),
             // A paused epoch goes on without a start of its own.
-            TrainStart | EvalStart | PredictStart => match state.progress(phase).steps_in_epoch {
+            TrainStart | EvalStart | PredictStart => match state.progress_of(phase).steps_in_epoch {
                 0 => {}
                 done => self.begin(phase, done, state),
             },
@@ -195,7 +193,7 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
 
     fn on_report(&mut self, report: &Report) {
         // What came of an evaluation or a prediction is said by the line of its epoch.
-        if report.phase == Phase::Train && !self.hidden {
+        if report.phase == Phase::Train {
             self.printer.line(&report.to_string());
         }
     }

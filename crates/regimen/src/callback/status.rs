@@ -27,7 +27,7 @@ impl<'a> Status<'a> {
     pub(super) fn under_way(state: &'a State, phase: Phase, first: u64, elapsed: Duration) -> Self {
         let metrics = state.metrics(phase).iter();
         let so_far = |metric: &'a Metric| Some((metric.key().name(), metric.so_far()?));
-        let progress = state.progress(phase);
+        let progress = state.progress_of(phase);
         Status {
             phase,
             progress,
@@ -41,7 +41,7 @@ impl<'a> Status<'a> {
     /// The epoch of `phase` that has just ended.
     pub(super) fn ended(state: &'a State, phase: Phase, first: u64, elapsed: Duration) -> Self {
         // As it was right before its end was counted.
-        let counted = state.progress(phase);
+        let counted = state.progress_of(phase);
         let steps_in_epoch = counted.steps_in_last_epoch;
         let progress = Progress { epochs: counted.epochs.saturating_sub(1), steps_in_epoch, ..counted };
         let metrics = state.metrics(phase).iter();

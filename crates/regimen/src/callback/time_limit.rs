@@ -80,7 +80,7 @@ impl<U: ?Sized> Callback<U> for TimeLimit {
         if self.end == Some(event) {
             self.end_call();
         } else if self.left().is_zero() {
-            state.stop(format!("time limit of {} s reached", self.limit.as_secs_f64()));
+            state.pause(format!("time limit of {} s reached", self.limit.as_secs_f64()));
         }
         Ok(())
     }
@@ -156,7 +156,7 @@ mod tests {
         let mut unit = Sleep;
         let mut run = Run::new(&mut unit).callback(TimeLimit::new(Duration::from_secs(3600)));
         let taken = |run: &mut Run<'_, Sleep>| {
-            run.moment().run_state().unwrap().get::<u64>("callbacks.TimeLimit.state.taken").unwrap()
+            run.run_state().unwrap().get::<u64>("callbacks.TimeLimit.state.taken").unwrap()
         };
         assert_eq!(taken(&mut run), 0);
         run.train(&[20], Train::epochs(1)).unwrap();

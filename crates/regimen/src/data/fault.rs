@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use regimen_core::BoxError;
+use regimen_core::error::panic_text;
 use regimen_core::text::Count;
 
 /// A sample that could not be read, or does not fit its batch.
@@ -69,10 +70,5 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Box
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> BoxError {
-    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text.as_str(),
-        _ => "with a payload that is not text",
-    };
-    format!("panicked: {text}").into()
+    format!("panicked: {}", panic_text(payload)).into()
 }

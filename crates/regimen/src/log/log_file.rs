@@ -5,13 +5,13 @@ use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use super::existing::{Existing, set_aside};
+use super::existing_file::{ExistingFile, set_aside};
 use super::format::Format;
 use super::open_file::{Mark, OpenFile, failed};
 use super::{MetricSink, Record};
 use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
-use crate::state::Entry;
+use crate::state::EntryPoint;
 
 /// A CSV or JSON-lines file.
 ///
@@ -32,7 +32,7 @@ use crate::state::Entry;
 pub struct LogFile {
     path: PathBuf,
     format: Format,
-    pub(super) existing: Existing,
+    pub(super) existing: ExistingFile,
     /// Where to cut it back to, from a checkpoint.
     restored: Option<Mark>,
     open: Option<OpenFile>,
@@ -47,7 +47,7 @@ impl LogFile {
         LogFile {
             path,
             format,
-            existing: Existing::default(),
+            existing: ExistingFile::default(),
             restored: None,
             open: None,
             is_by_hand: false,
@@ -94,17 +94,17 @@ impl LogFile {
         if let Some(mark) = self.restored.filter(|_| can_be_cut) {
             return OpenFile::go_on(&self.path, mark);
         }
-        if found > 0 && self.existing == Existing::Rename {
+        if found > 0 && self.existing == ExistingFile::Rename {
             set_aside(&self.path).map_err(|cause| self.failed("set aside", cause))?;
         }
         let mut open = OpenFile::open(&self.path)?;
         if open.length() > 0 {
             match self.existing {
-                Existing::Overwrite => {
+                ExistingFile::Overwrite => {
                     let emptied = open.keep(0, crc32fast::Hasher::new());
                     emptied.map_err(|cause| self.failed("empty", cause))?;
                 }
-                Existing::Append | Existing::Rename => self.mend_end(&mut open)?,
+                ExistingFile::Append | ExistingFile::Rename => self.mend_end(&mut open)?,
             }
         }
         if open.length() == 0 {
@@ -155,8 +155,8 @@ impl MetricSink for LogFile {
         Cow::Owned(format!("MetricLog({})", file.to_string_lossy()))
     }
 
-    fn open(&mut self, entry: Entry) -> Result<(), BoxError> {
-        let trains = matches!(entry, Entry::Train | Entry::Fit);
+    fn open(&mut self, entry: EntryPoint) -> Result<(), BoxError> {
+        let trains = matches!(entry, EntryPoint::Train | EntryPoint::Fit);
         if trains && std::mem::take(&mut self.is_by_hand) {
             self.open = None;
         }

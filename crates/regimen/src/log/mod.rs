@@ -13,18 +13,18 @@
 //! # }
 //! ```
 
-mod existing;
+mod existing_file;
 mod format;
 mod log_file;
 mod metric_log;
+mod metric_sink;
 mod open_file;
 mod output_file;
 mod record;
-mod sink;
 
-pub use self::existing::Existing;
+pub use self::existing_file::ExistingFile;
 pub use self::log_file::LogFile;
-pub use self::metric_log::{Failure, MetricLog};
+pub use self::metric_log::{MetricLog, OnFailure};
+pub use self::metric_sink::MetricSink;
 pub use self::output_file::OutputFile;
 pub use self::record::Record;
-pub use self::sink::MetricSink;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::{fmt, fs};
 
-use super::existing::set_aside;
+use super::existing_file::set_aside;
 use super::open_file::{Mark, OpenFile, failed};
 use crate::BoxError;
 use crate::run::Sink;

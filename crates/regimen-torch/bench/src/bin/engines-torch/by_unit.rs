@@ -20,7 +20,7 @@ pub(crate) fn contestant<N: Network>(size: usize) -> Result<Contestant, BoxError
     Ok(Box::new(move |steps| {
         let mut run = Run::new(&mut unit).seed(SEED);
         run.train(&each_epoch(|_| (0..steps).map(|_| batch.share())), Train::epochs(1))?;
-        let loss = run.state().metric(&TRAIN_LOSS).and_then(|metric| metric.epoch());
+        let loss = run.state().value(TRAIN_LOSS);
         loss.ok_or_else(|| "no step was made".into())
     }))
 }

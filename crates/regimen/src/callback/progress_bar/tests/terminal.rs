@@ -1,37 +1,13 @@
-//! What bars look like in a terminal.
-#![cfg(test)]
-
-mod emulator;
+//! The progress bar in a terminal.
 
 use std::sync::{Arc, Mutex};
 
-use emulator::Emulator;
-
-use super::super::terminal::Terminal;
+use super::super::super::terminal::Terminal;
+use super::emulator::Emulator;
 use super::*;
-use crate::metric::{Key, Reduction};
+use crate::metric::Reduction;
 use crate::run::{Evaluate, Train};
-use crate::unit::{EvalUnit, TrainUnit};
 use crate::{Fit, Run};
-
-const LOSS: Key = Key::mean("loss");
-
-struct Unit;
-
-impl TrainUnit for Unit {
-    type Batch = f64;
-    fn train_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
-        state.log(LOSS, batch, 1.0);
-        Ok(())
-    }
-}
-
-impl EvalUnit for Unit {
-    type Batch = f64;
-    fn eval_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
-        self.train_step(state, batch)
-    }
-}
 
 /// A terminal that is 80 columns wide at first.
 fn terminal() -> Emulator {
@@ -41,17 +17,6 @@ fn terminal() -> Emulator {
 fn bar(terminal: &Emulator) -> ProgressBar {
     let terminal = Arc::new(Mutex::new(Terminal::new(terminal.clone())));
     ProgressBar::on(Screen::Terminal(terminal), Duration::ZERO)
-}
-
-/// `~` for speeds and times, `#` and `-` for the two kinds of blocks.
-fn masked(text: &str) -> String {
-    let masked = |part: &str| match part {
-        part if part.ends_with("/s") => "~/s".to_owned(),
-        part if part.ends_with(" left") => "~ left".to_owned(),
-        part => part.replace(" in 0:00", ""),
-    };
-    let text = text.replace('\u{2588}', "#").replace('\u{2591}', "-");
-    text.split(", ").map(masked).collect::<Vec<_>>().join(", ")
 }
 
 /// What is on the screen, masked.
@@ -73,13 +38,13 @@ fn a_terminal_has_a_bar_a_phase_and_a_line_for_what_is_done() {
         *seen.lock().unwrap(),
         [[
             "train epoch 1/1 ##########------ 2/3, ~/s, ~ left, loss 2.000",
-            "eval epoch 1 ################ 1/1, ~/s, ~ left, loss 5.000",
+            "eval epoch 1 ################ 1/1, ~/s, ~ left, loss 50.00",
         ]]
     );
     assert_eq!(
         screen(&terminal),
         [
-            "eval epoch 1: 1 step, ~/s, loss 5.000",
+            "eval epoch 1: 1 step, ~/s, loss 50.00",
             "train epoch 1/1: 3 steps, ~/s, loss 4.000",
             "training complete after 1 epoch, 3 steps"
         ]
@@ -142,7 +107,7 @@ fn what_others_print_stays_whole_above_the_bars() {
     let mut run = Run::new(&mut unit).callback(bar).on(
         Event::EvalStepStart,
         move |state: &mut State, _: &mut Unit| -> Result<(), BoxError> {
-            let step = state.eval().steps;
+            let step = state.eval_progress().steps;
             writeln!(printer, "line {step}, {}", "long ".repeat(20))?;
             printer.suspend(|| direct.print("printed by another\n"));
             Ok(())
@@ -153,7 +118,7 @@ fn what_others_print_stays_whole_above_the_bars() {
     let wrapped = |step: u64| [long(step)[..80].to_owned(), long(step)[80..].trim_end().to_owned()];
     let ([a, b], [c, d]) = (wrapped(0), wrapped(1));
     let printed = || "printed by another".to_owned();
-    let last = "eval epoch 1: 2 steps, ~/s, loss 2.000".to_owned();
+    let last = "eval epoch 1: 2 steps, ~/s, loss 20.00".to_owned();
     let found: Vec<_> = terminal.rows().iter().map(|line| line.trim_end().to_owned()).collect();
     assert_eq!(found[..6], [a, b, printed(), c, d, printed()].map(|line| line.trim_end().to_owned()));
     assert_eq!(screen(&terminal)[6..], [last]);
@@ -219,7 +184,7 @@ fn a_bar_fits_a_terminal_of_any_width_and_its_size_may_change_at_any_time() {
     let mut unit = Many;
     let mut run = Run::new(&mut unit)
         .on(Event::EvalStepStart, move |state: &mut State, _: &mut Many| {
-            resized.resize(WIDTHS[usize::try_from(state.eval().steps).unwrap()]);
+            resized.resize(WIDTHS[usize::try_from(state.eval_progress().steps).unwrap()]);
         })
         .callback(bar)
         .on(Event::EvalStepEnd, move |_: &mut State, _: &mut Many| sink.lock().unwrap().push(look.rows()));

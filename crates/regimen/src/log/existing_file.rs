@@ -6,7 +6,7 @@ use std::{fs, io};
 
 /// What a run that begins anew does with a log of an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Existing {
+pub enum ExistingFile {
     /// Keeps it under the next free name (`metrics.csv.1`, then `.2`), and begins a new file.
     #[default]
     Rename,

@@ -1,15 +1,15 @@
-//! What a checkpointer has done, for whoever wants to know: also after it is gone.
+//! Statistics of a checkpointer; they outlive it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::checkpoint::Checkpoint;
 
-/// What a [`Checkpointer`](crate::checkpoint::Checkpointer) saved, and what it could not save.
+/// Statistics of a [`Checkpointer`](crate::checkpoint::Checkpointer): saves and failures.
 ///
-/// Clones show the same record, which outlives the checkpointer: a save that was under way when
-/// the run was dropped is in it as well.
+/// Clones share one record, which outlives the checkpointer. A save that was under way when the run
+/// was dropped is in it as well.
 #[derive(Clone, Debug, Default)]
-pub struct Saves(Arc<Mutex<Record>>);
+pub struct SaveStats(Arc<Mutex<Record>>);
 
 #[derive(Debug, Default)]
 struct Record {
@@ -22,39 +22,39 @@ struct Record {
     last_failure: Option<String>,
 }
 
-impl Saves {
+impl SaveStats {
     /// The checkpoint acknowledged last.
     pub fn newest(&self) -> Option<Checkpoint> {
         self.lock().newest.clone()
     }
 
     /// The one acknowledged last that a run can go on from.
-    pub(crate) fn resumable(&self) -> Option<Checkpoint> {
+    pub(super) fn resumable(&self) -> Option<Checkpoint> {
         self.lock().resumable.clone()
     }
 
-    /// How many were acknowledged.
+    /// The number of checkpoints acknowledged.
     pub fn saved(&self) -> u64 {
         self.lock().saved
     }
 
-    /// How many were due while one was being written, and left out by
+    /// The number of saves that were due while one was being written, and left out by
     /// [`skip_while_busy`](crate::checkpoint::Checkpointer::skip_while_busy).
     pub fn skipped(&self) -> u64 {
         self.lock().skipped
     }
 
-    /// How often a checkpoint could not be saved, or an old one not be removed.
+    /// The number of times that a checkpoint could not be saved, or an old one not be removed.
     pub fn failures(&self) -> u64 {
         self.lock().failures
     }
 
-    /// What the last failure was.
+    /// The text of the last failure.
     pub fn last_failure(&self) -> Option<String> {
         self.lock().last_failure.clone()
     }
 
-    pub(crate) fn acknowledge(&self, checkpoint: Checkpoint) {
+    pub(super) fn acknowledge(&self, checkpoint: Checkpoint) {
         let mut record = self.lock();
         record.saved += 1;
         if checkpoint.manifest().resumable {
@@ -63,11 +63,11 @@ impl Saves {
         record.newest = Some(checkpoint);
     }
 
-    pub(crate) fn skip(&self) {
+    pub(super) fn skip(&self) {
         self.lock().skipped += 1;
     }
 
-    pub(crate) fn fail(&self, why: String) {
+    pub(super) fn fail(&self, why: String) {
         let mut record = self.lock();
         record.failures += 1;
         record.last_failure = Some(why);

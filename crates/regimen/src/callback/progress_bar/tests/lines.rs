@@ -1,37 +1,12 @@
-//! The progress bar where the output is no terminal: which lines, and what others print between.
+//! The progress bar where the output is no terminal.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
-
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use regimen::callback::{Event, ProgressBar};
-use regimen::data::{Rank, each_epoch};
-use regimen::metric::Key;
-use regimen::run::Train;
-use regimen::unit::{EvalUnit, TrainUnit};
-use regimen::{BoxError, Fit, Run, State};
-
-const LOSS: Key = Key::mean("loss");
-
-struct Unit;
-
-impl TrainUnit for Unit {
-    type Batch = f64;
-    fn train_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
-        state.log(LOSS, batch, 1.0);
-        Ok(())
-    }
-}
-
-impl EvalUnit for Unit {
-    type Batch = f64;
-    fn eval_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
-        state.log(LOSS, 10.0 * batch, 1.0);
-        Ok(())
-    }
-}
+use super::*;
+use crate::data::{Rank, each_epoch};
+use crate::run::Train;
+use crate::{Fit, Run};
 
 #[derive(Clone, Default)]
 struct Out(Arc<Mutex<Vec<u8>>>);
@@ -47,13 +22,10 @@ impl Write for Out {
 }
 
 impl Out {
-    /// What was written since the last time, with `~` for speeds and times.
+    /// What was written since the last time, masked.
     fn take(&self) -> String {
         let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
-        let measured = |part: &&str| ["/s", "s/step", " left"].into_iter().any(|end| part.ends_with(end));
-        let line =
-            |line: &str| line.split(", ").filter(|part| !measured(part)).collect::<Vec<_>>().join(", ");
-        text.lines().map(|text| line(text).replace(" in 0:00", "") + "\n").collect()
+        text.lines().map(|line| masked(line) + "\n").collect()
     }
 }
 
@@ -74,19 +46,19 @@ fn each_epoch_ends_with_a_line_and_a_refresh_is_one_too() {
     };
     assert_eq!(
         run(Duration::MAX),
-        "train epoch 1/2: 3 steps, loss 3.000\n\
-         eval epoch 1: 1 step, loss 10.00\n\
-         train epoch 2/2: 3 steps, loss 3.000\n\
-         eval epoch 2: 1 step, loss 10.00\n\
+        "train epoch 1/2: 3 steps, ~/s, loss 3.000\n\
+         eval epoch 1: 1 step, ~/s, loss 10.00\n\
+         train epoch 2/2: 3 steps, ~/s, loss 3.000\n\
+         eval epoch 2: 1 step, ~/s, loss 10.00\n\
          training complete after 2 epochs, 6 steps\n"
     );
     let all = run(Duration::ZERO);
-    let first = "train epoch 1/2: step 1/3, loss 1.000\n\
-         train epoch 1/2: step 2/3, loss 1.500\n\
-         train epoch 1/2: step 3/3, loss 3.000\n\
-         train epoch 1/2: 3 steps, loss 3.000\n\
-         eval epoch 1: step 1/1, loss 10.00\n\
-         eval epoch 1: 1 step, loss 10.00\n";
+    let first = "train epoch 1/2: step 1/3, ~/s, ~ left, loss 1.000\n\
+         train epoch 1/2: step 2/3, ~/s, ~ left, loss 1.500\n\
+         train epoch 1/2: step 3/3, ~/s, ~ left, loss 3.000\n\
+         train epoch 1/2: 3 steps, ~/s, loss 3.000\n\
+         eval epoch 1: step 1/1, ~/s, ~ left, loss 10.00\n\
+         eval epoch 1: 1 step, ~/s, loss 10.00\n";
     let second = first.replace("epoch 1", "epoch 2");
     assert_eq!(all, format!("{first}{second}training complete after 2 epochs, 6 steps\n"));
 }
@@ -99,20 +71,20 @@ fn a_paused_epoch_says_where_it_stands_and_goes_on_from_there() {
     run.train(&DATA, Train::steps(2)).unwrap();
     assert_eq!(
         out.take(),
-        "train epoch 1: step 1/3, loss 1.000\n\
-         train epoch 1: step 2/3, loss 1.500\n\
+        "train epoch 1: step 1/3, ~/s, ~ left, loss 1.000\n\
+         train epoch 1: step 2/3, ~/s, ~ left, loss 1.500\n\
          train epoch 1: paused at step 2/3, loss 1.500\n\
          training complete after 0 epochs, 2 steps, 2 of them in an open epoch\n"
     );
-    let saved = run.moment().run_state().unwrap();
+    let saved = run.run_state().unwrap();
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(bar(&out, Duration::ZERO));
-    run.moment().load_run_state(&saved).unwrap();
+    run.load_run_state(&saved).unwrap();
     run.train(&DATA, Train::epochs(1)).unwrap();
     assert_eq!(
         out.take(),
-        "train epoch 1/1: step 3/3, loss 3.000\n\
-         train epoch 1/1: 3 steps, the last 1, loss 3.000\n\
+        "train epoch 1/1: step 3/3, ~/s, ~ left, loss 3.000\n\
+         train epoch 1/1: 3 steps, the last 1, ~/s, loss 3.000\n\
          training complete after 1 epoch, 3 steps\n"
     );
 }
@@ -128,7 +100,7 @@ impl TrainUnit for Sometimes {
         Ok(())
     }
     fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        if state.train().epochs == 1 {
+        if state.train_progress().epochs == 1 {
             state.log(AUC, 0.5, 1.0);
         }
         Ok(())
@@ -142,9 +114,9 @@ fn a_metric_of_one_epoch_is_not_shown_for_the_next() {
     Run::new(&mut unit).callback(bar(&out, Duration::MAX)).train(&DATA, Train::epochs(3)).unwrap();
     assert_eq!(
         out.take(),
-        "train epoch 1/3: 3 steps, auc 0.5000\n\
-         train epoch 2/3: 3 steps\n\
-         train epoch 3/3: 3 steps\n\
+        "train epoch 1/3: 3 steps, ~/s, auc 0.5000\n\
+         train epoch 2/3: 3 steps, ~/s\n\
+         train epoch 3/3: 3 steps, ~/s\n\
          training complete after 3 epochs, 9 steps\n"
     );
 }
@@ -156,7 +128,7 @@ fn what_others_print_and_notices_are_lines_of_their_own() {
     let mut printer = bar.printer();
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(bar).on(
-        Event::TrainStepEnd.every(2),
+        Event::TrainStepEnd.every(Every::steps(2)),
         move |state: &mut State, _: &mut Unit| -> Result<(), BoxError> {
             write!(printer, "half a ")?;
             write!(printer, "line\nand ")?;
@@ -169,12 +141,12 @@ fn what_others_print_and_notices_are_lines_of_their_own() {
     run.train(&DATA[..2], Train::epochs(1)).unwrap();
     assert_eq!(
         out.take(),
-        "train epoch 1/1: step 1/2, loss 1.000\n\
-         train epoch 1/1: step 2/2, loss 1.500\n\
+        "train epoch 1/1: step 1/2, ~/s, ~ left, loss 1.000\n\
+         train epoch 1/1: step 2/2, ~/s, ~ left, loss 1.500\n\
          half a line\n\
          and another\n\
          notice: worth telling\n\
-         train epoch 1/1: 2 steps, loss 1.500\n\
+         train epoch 1/1: 2 steps, ~/s, loss 1.500\n\
          training complete after 1 epoch, 2 steps\n"
     );
 }
@@ -198,7 +170,7 @@ fn data_of_unknown_length_has_no_total() {
     run.train(&data, Train::steps(1)).unwrap();
     assert_eq!(
         out.take(),
-        "train epoch 1: step 1, loss 1.000\n\
+        "train epoch 1: step 1, ~/s, loss 1.000\n\
          train epoch 1: paused at step 1, loss 1.000\n\
          training complete after 0 epochs, 1 step, 1 of them in an open epoch\n"
     );

@@ -1,4 +1,4 @@
-//! Writing a safetensors file to a stream.
+//! Encoding of a safetensors file.
 
 use std::cmp::Reverse;
 use std::io::Write;
@@ -6,16 +6,17 @@ use std::io::Write;
 use regimen_core::BoxError;
 use regimen_core::saved::StateDict;
 
-use super::header::{Header, Layout, render};
+use super::header::{Header, render};
+use super::layout::Layout;
 use crate::checkpoint::format::limits::MAX_HEADER;
 
 /// Writes `dict` as a safetensors file, array by array and without a copy of them.
 ///
 /// Equal dicts give equal bytes. Wide elements come first, then names in order: each array lies at
 /// a multiple of its element's size, as readers that map the file want it. An error, before anything
-/// is written, where [`read`](super::read) would not take the file: a header of more than 100 MB, an
+/// is written, if [`decode`](super::decode) would refuse the file: a header of more than 100 MB, an
 /// array named `__metadata__`.
-pub fn write(dict: &StateDict, out: &mut dyn Write) -> Result<(), BoxError> {
+pub fn encode(dict: &StateDict, out: &mut dyn Write) -> Result<(), BoxError> {
     let mut arrays: Vec<_> = dict.iter().collect();
     arrays.sort_by_key(|(_, array)| Reverse(array.dtype().size()));
     let layout = |array: &regimen_core::saved::Array| Layout {

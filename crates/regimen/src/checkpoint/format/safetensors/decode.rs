@@ -1,4 +1,4 @@
-//! Reading a safetensors file from a stream.
+//! Decoding of a safetensors file.
 
 use std::io::Read;
 
@@ -13,10 +13,10 @@ use crate::checkpoint::format::limits::MAX_HEADER;
 ///
 /// Every rule of the format is checked before any array is read, so that what is allocated does
 /// not exceed a multiple of `length`, however the file is damaged. Text about the file is not
-/// kept. An error where an array has a type that [`Dtype`](regimen_core::saved::Dtype) lacks.
-pub fn read(source: &mut dyn Read, length: u64) -> Result<StateDict, BoxError> {
+/// kept. It is an error if an array has a type that [`Dtype`](regimen_core::saved::Dtype) lacks.
+pub fn decode(source: &mut dyn Read, length: u64) -> Result<StateDict, BoxError> {
     let mut dict = StateDict::new();
-    for (name, layout) in read_header(source, length)? {
+    for (name, layout) in decode_header(source, length)? {
         // Zeroed pages cost nothing before they are written, where growing would copy.
         let mut bytes = vec![0; layout.bytes];
         source.read_exact(&mut bytes).map_err(|cause| format!("array `{name}`: {cause}"))?;
@@ -26,7 +26,7 @@ pub fn read(source: &mut dyn Read, length: u64) -> Result<StateDict, BoxError> {
 }
 
 /// Reads only which arrays the file holds, and leaves `source` at the first of their bytes.
-pub fn read_header(source: &mut dyn Read, length: u64) -> Result<Header, BoxError> {
+pub fn decode_header(source: &mut dyn Read, length: u64) -> Result<Header, BoxError> {
     let mut prefix = [0; 8];
     source.read_exact(&mut prefix).map_err(|cause| format!("header: {cause}"))?;
     let size = u64::from_le_bytes(prefix);

@@ -12,6 +12,8 @@ use crate::saved::{Array, StateDict, Stateful};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PhaseState {
     pub(crate) progress: Progress,
+    /// As it was when everyone had been told of the last step or epoch: what a cadence is due from.
+    pub(crate) told: Progress,
     pub(crate) metrics: Metrics,
     /// The epoch has begun, and has neither ended by its data nor by its cap.
     pub(crate) epoch_open: bool,
@@ -62,6 +64,7 @@ impl Stateful for PhaseState {
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let mut loaded = PhaseState::default();
         loaded.progress.load_state_dict(&dict.under("progress"))?;
+        loaded.told = loaded.progress;
         loaded.metrics.load_state_dict(&dict.under("metrics"))?;
         loaded.epoch_open = dict.get::<u8>("epoch_open")? != 0;
         // Older checkpoints do not say, and have no epoch open at its end that matters.

@@ -1,25 +1,25 @@
-//! Whether weights are fit to be gone on from.
+//! The check that weights are finite.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::checkpoint::Snapshot;
 
-/// What must be finite to be saved, so that weights which no longer are never replace those that were.
+/// The arrays that must be finite to be saved, so that weights which are not never replace those that were.
 ///
 /// NaN is never saved. Infinity is, in an array that held some when the run began: a mask of an
 /// attention layer, say.
 #[derive(Debug)]
-pub(crate) struct Finite {
+pub(super) struct Finite {
     /// The parts that hold weights.
-    pub(crate) weights: BTreeSet<String>,
+    pub(super) weights: BTreeSet<String>,
     /// The arrays that held infinity when the run began.
-    pub(crate) infinite: Arc<BTreeSet<String>>,
+    pub(super) infinite: Arc<BTreeSet<String>>,
 }
 
 impl Finite {
     /// An error that names an array which cannot be saved.
-    pub(crate) fn check(&self, snapshot: &Snapshot) -> Result<(), String> {
+    pub(super) fn check(&self, snapshot: &Snapshot) -> Result<(), String> {
         let parts = snapshot.parts.iter().filter(|(part, _)| self.weights.contains(*part));
         for (part, dict) in parts {
             for (name, array) in dict.iter().filter(|(_, array)| !array.is_finite()) {
@@ -37,7 +37,7 @@ impl Finite {
 }
 
 /// The arrays that hold infinity.
-pub(crate) fn infinite(snapshot: &Snapshot) -> BTreeSet<String> {
+pub(super) fn infinite(snapshot: &Snapshot) -> BTreeSet<String> {
     let arrays = snapshot.parts.iter().flat_map(|(part, dict)| dict.iter().map(move |array| (part, array)));
     let infinite = arrays.filter(|(_, (_, array))| !array.is_finite());
     infinite.map(|(part, (name, _))| format!("{part}/{name}")).collect()

@@ -1,0 +1,30 @@
+//! A schedule that falls at every n-th count.
+
+use super::{Schedule, checked_length, checked_rate};
+use crate::BoxError;
+
+/// Multiplies the rate by a factor at every n-th count: `rate * factor^floor(t / every)`.
+/// PyTorch's `StepLR`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepDecay {
+    rate: f64,
+    factor: f64,
+    every: u64,
+}
+
+impl StepDecay {
+    /// Begins with `rate`, and multiplies it by `factor` whenever the count is a multiple of `every`.
+    pub fn new(rate: f64, factor: f64, every: u64) -> Result<Self, BoxError> {
+        Ok(StepDecay {
+            rate: checked_rate("step schedule: the rate", rate)?,
+            factor: checked_rate("step schedule: the factor", factor)?,
+            every: checked_length("step schedule: the number of counts between two steps", every)?,
+        })
+    }
+}
+
+impl Schedule for StepDecay {
+    fn rate(&self, count: u64) -> f64 {
+        self.rate * self.factor.powf((count / self.every) as f64)
+    }
+}
