@@ -204,11 +204,10 @@ where
         run.state.open_epoch();
     }
     let progress = run.state.progress();
-    let position = run.state.active_phase_mut().position.clone();
     let at = At {
         epoch: progress.epochs,
         skip: progress.steps_in_epoch,
-        position,
+        position: run.state.active_phase_mut().position.clone(),
         seed: run.state.seed(),
         rank: run.state.rank(),
     };
