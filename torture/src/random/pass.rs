@@ -1,4 +1,4 @@
-//! The passes by hand of a case, each of which must be over its own data from its beginning.
+//! Manual passes of a case. Each must see its own data from the beginning.
 
 use regimen::auto_unit::EVAL_LOSS;
 use regimen::run::Evaluate;
@@ -9,7 +9,7 @@ use super::drive::{Process, Subject};
 use super::world::{Pass, Place};
 
 impl<U: Subject> Process<'_, '_, U> {
-    /// Begins a pass by hand.
+    /// Starts a manual pass.
     pub(super) fn begin(&mut self, predicts: bool, batches: u64, resumable: bool) -> Result<(), String> {
         let mut world = self.shared.lock();
         let resumable = resumable.then_some(world.passes);
@@ -20,14 +20,13 @@ impl<U: Subject> Process<'_, '_, U> {
         self.pass()
     }
 
-    /// Goes on with the last pass by hand, if that was said of it. Nothing comes of it where the pass is
-    /// finished.
+    /// Resumes the last manual pass if it is resumable. Does nothing if the pass is finished.
     pub(super) fn resume(&mut self) -> Result<(), String> {
         let resumable = self.shared.lock().at.pass.as_ref().and_then(|pass| pass.resumable);
         if resumable.is_some() { self.pass() } else { Ok(()) }
     }
 
-    /// Makes the pass that was begun, or the rest of it.
+    /// Runs the pass, or the rest of it.
     fn pass(&mut self) -> Result<(), String> {
         let trained = self.run.state().train().steps;
         if let Some(pass) = self.shared.lock().at.pass.as_mut().filter(|pass| pass.trained != trained) {
