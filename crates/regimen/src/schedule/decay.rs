@@ -1,9 +1,9 @@
-//! Schedules that multiply the rate by a factor: at steps, at milestones, at every count.
+//! Decay by a factor: per step of counts, at milestones, or per count.
 
 use super::{Schedule, checked_length, checked_rate};
 use crate::BoxError;
 
-/// Multiplies the rate by a factor at every n-th count: `rate * factor^floor(t / every)`.
+/// Step decay, by a factor every n counts: `rate * factor^floor(t / every)`.
 /// PyTorch's `StepLR`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepDecay {
@@ -13,7 +13,7 @@ pub struct StepDecay {
 }
 
 impl StepDecay {
-    /// Begins with `rate`, and multiplies it by `factor` whenever the count is a multiple of `every`.
+    /// Starts at `rate`, and multiplies it by `factor` when the count is a multiple of `every`.
     pub fn new(rate: f64, factor: f64, every: u64) -> Result<Self, BoxError> {
         Ok(StepDecay {
             rate: checked_rate("step schedule: the rate", rate)?,
@@ -29,7 +29,7 @@ impl Schedule for StepDecay {
     }
 }
 
-/// Multiplies the rate by a factor at each milestone:
+/// Multi-step decay, by a factor at each milestone:
 /// `rate * factor^(number of milestones <= t)`. PyTorch's `MultiStepLR`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiStep {
@@ -39,8 +39,8 @@ pub struct MultiStep {
 }
 
 impl MultiStep {
-    /// Begins with `rate`, and multiplies it by `factor` at each of `milestones`. Their order does
-    /// not matter; one given twice multiplies twice, and none at all is a constant rate.
+    /// Starts at `rate`, and multiplies it by `factor` at each of `milestones`, in any order. A
+    /// repeated milestone multiplies twice. Without milestones the rate is constant.
     pub fn new(rate: f64, factor: f64, milestones: impl IntoIterator<Item = u64>) -> Result<Self, BoxError> {
         let mut milestones: Vec<u64> = milestones.into_iter().collect();
         milestones.sort_unstable();
@@ -57,7 +57,7 @@ impl Schedule for MultiStep {
     }
 }
 
-/// Multiplies the rate by a factor at every count: `rate * factor^t`. PyTorch's `ExponentialLR`.
+/// Exponential decay, by a factor per count: `rate * factor^t`. PyTorch's `ExponentialLR`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exponential {
     rate: f64,
@@ -65,7 +65,7 @@ pub struct Exponential {
 }
 
 impl Exponential {
-    /// Begins with `rate`, and multiplies it by `factor` at every count.
+    /// Starts at `rate`, and multiplies it by `factor` at every count.
     pub fn new(rate: f64, factor: f64) -> Result<Self, BoxError> {
         let rate = checked_rate("exponential schedule: the rate", rate)?;
         let factor = checked_rate("exponential schedule: the factor", factor)?;

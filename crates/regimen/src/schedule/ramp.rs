@@ -1,11 +1,11 @@
-//! Schedules that go from one rate to another over a length, and stay there.
+//! Ramps: linear and polynomial schedules from one rate to another.
 
 use super::{Schedule, between, checked_length, checked_rate, fraction};
 use crate::BoxError;
 
-/// A straight line, and then its end: `from + (to - from) * min(t, length) / length`.
+/// A linear ramp, constant after its end: `from + (to - from) * min(t, length) / length`.
 ///
-/// PyTorch's `LinearLR`, which says `from` and `to` as factors of the optimizer's rate.
+/// This is PyTorch's `LinearLR`, which takes `from` and `to` as factors of the optimizer's rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Linear {
     from: f64,
@@ -14,7 +14,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Goes from `from` to `to`, up or down, over `length` counts.
+    /// Moves from `from` to `to`, up or down, over `length` counts.
     pub fn new(from: f64, to: f64, length: u64) -> Result<Self, BoxError> {
         Ok(Linear {
             from: checked_rate("linear schedule: the first rate", from)?,
@@ -30,7 +30,7 @@ impl Schedule for Linear {
     }
 }
 
-/// Falls to 0 as a power, and stays there: `rate * (1 - min(t, length) / length)^power`.
+/// Polynomial decay to 0, where it stays: `rate * (1 - min(t, length) / length)^power`.
 /// PyTorch's `PolynomialLR`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Polynomial {
@@ -40,8 +40,7 @@ pub struct Polynomial {
 }
 
 impl Polynomial {
-    /// Falls from `rate` to 0 over `length` counts. `power` 1 is a straight line; it must be
-    /// above 0.
+    /// Decays from `rate` to 0 over `length` counts. `power` must be above 0; 1 is linear.
     pub fn new(rate: f64, power: f64, length: u64) -> Result<Self, BoxError> {
         if !(power.is_finite() && power > 0.0) {
             return Err(format!("polynomial schedule: the power is {power}; give one above 0").into());
