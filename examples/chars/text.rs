@@ -88,7 +88,7 @@ impl Alphabet {
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, BoxError> {
         let number = |(at, character)| match self.characters.binary_search(&character) {
             Ok(number) => Ok(number as u32),
-            Err(_) => Err(format!("{character:?} at byte {at} is none of the characters learnt").into()),
+            Err(_) => Err(format!("{character:?} at byte {at} is not in the alphabet of the text").into()),
         };
         text.char_indices().map(number).collect()
     }
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn an_unknown_character_is_an_error_that_says_where() {
         let error = Alphabet::of("a\u{e9}").encode("\u{e9}az").unwrap_err().to_string();
-        assert_eq!(error, "'z' at byte 3 is none of the characters learnt");
+        assert_eq!(error, "'z' at byte 3 is not in the alphabet of the text");
     }
 
     #[test]

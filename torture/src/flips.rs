@@ -56,7 +56,7 @@ fn check(step: u64, broken: Vec<PathBuf>, expected: &mut Expected) -> Result<(),
         return Err(format!("{named:?} are named, not {broken:?}").into());
     }
     let is_as_saved = expected.at(step)?.iter().all(|(name, dict)| found.content.get(name) == Some(dict));
-    if is_as_saved { Ok(()) } else { Err(format!("step {step} is not what was saved").into()) }
+    if is_as_saved { Ok(()) } else { Err(format!("step {step} differs from the saved one").into()) }
 }
 
 fn any_file(step: u64, random: &mut Random) -> Result<PathBuf, BoxError> {

@@ -85,7 +85,7 @@ impl Witness {
         let expected = self.expected.at(step)?;
         match expected.iter().find(|(name, dict)| found.content.get(*name) != Some(dict)) {
             None => Ok(step),
-            Some((name, _)) => Err(format!("part `{name}` of step {step} is not what was saved").into()),
+            Some((name, _)) => Err(format!("part `{name}` of step {step} differs from the saved one").into()),
         }
     }
 }

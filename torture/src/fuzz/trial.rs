@@ -94,7 +94,7 @@ pub(super) fn same<T: PartialEq + std::fmt::Debug>(
     match (read, second) {
         (Ok(read), Ok(second)) => demand(read == second, || format!("{read:?}, and {second:?} is there")),
         (Ok(read), Err(why)) => Err(Fault::Mismatch(format!("{read:?} is read, and {why}"))),
-        (Err(why), _) => demand(!is_whole, || format!("a whole file is refused: {why}")),
+        (Err(why), _) => demand(!is_whole, || format!("a valid file is refused: {why}")),
     }
 }
 

@@ -213,7 +213,7 @@ impl<U: Subject> Process<'_, '_, U> {
             Ok(report) => match (&report.ended, failed) {
                 // An error in read-ahead is reported when its batch is due.
                 (ended, Some((place, _))) if !matches!(place, Place::Data("next")) => {
-                    Err(format!("what failed at {place} was lost: {ended}"))
+                    Err(format!("the failure at {place} was lost: {ended}"))
                 }
                 (Ended::Paused(_), _) if stopped => Ok(None),
                 (Ended::Paused(_), _) => {

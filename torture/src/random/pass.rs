@@ -56,7 +56,7 @@ impl<U: Subject> Process<'_, '_, U> {
         let (Some(pass), Some(report)) = (pass, report) else { return Ok(()) };
         let ids: Vec<u64> = pass.steps.iter().map(|(id, ..)| *id).collect();
         if ids != items.iter().map(|(id, ..)| *id).collect::<Vec<_>>() {
-            return Err(format!("a pass by hand over {batches} batches, from 100 on, was {ids:?}"));
+            return Err(format!("a manual pass over {batches} batches, from 100 on, was {ids:?}"));
         }
         let weighed = |f: fn(f64, f64) -> f64| {
             let weighed = pass.steps.iter().map(|(_, x, w)| f(f64::from_bits(*x), f64::from_bits(*w)));
@@ -65,7 +65,7 @@ impl<U: Subject> Process<'_, '_, U> {
         let mean = weighed(|loss, weight| loss * weight) / weighed(|_, weight| weight);
         match report.metric(&EVAL_LOSS) {
             Some(told) if !predicts && told.to_bits() != mean.to_bits() => {
-                Err(format!("an evaluation by hand says {told}, and the mean of its steps is {mean}"))
+                Err(format!("a manual evaluation returned {told}, but the mean of its steps is {mean}"))
             }
             _ => Ok(()),
         }

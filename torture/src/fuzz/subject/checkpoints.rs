@@ -114,11 +114,12 @@ impl Subject for Checkpoint {
             }
             Ok(checkpoints.load(Which::Newest)?)
         })?;
-        let found = read_all.map_err(|why| Fault::Mismatch(format!("the whole one is not found: {why}")))?;
-        let found = found.ok_or_else(|| Fault::Mismatch("the whole one is not found".into()))?;
+        let found =
+            read_all.map_err(|why| Fault::Mismatch(format!("the valid checkpoint is not found: {why}")))?;
+        let found = found.ok_or_else(|| Fault::Mismatch("the valid checkpoint is not found".into()))?;
         let is_newest = found.checkpoint.path() == Path::new(NEWEST);
         let may_be_newest = is_whole || change != Change::Damaged;
-        demand(is_newest || !is_whole, || format!("a whole one is passed over: {:?}", found.skipped))?;
+        demand(is_newest || !is_whole, || format!("a valid checkpoint is skipped: {:?}", found.skipped))?;
         demand(may_be_newest || !is_newest, || "a damaged checkpoint is loaded".into())?;
         for (name, dict) in &found.content {
             let expected = match (change, &**name) {

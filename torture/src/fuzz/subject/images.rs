@@ -90,7 +90,7 @@ impl Subject for Images {
         let root = trial.folder().join("images");
         let read = trial.read(bytes.len() + 3 * pixels(&bytes), || ImageFolder::open(root)?.get(0))?;
         match read {
-            Err(why) => demand(!drawn.is_whole, || format!("a whole image is refused: {why}")),
+            Err(why) => demand(!drawn.is_whole, || format!("a valid image is refused: {why}")),
             Ok((image, _)) => {
                 let size = image.dimensions();
                 let second = second(&bytes).map_err(|why| format!("{size:?} pixels are read, and {why}"));

@@ -48,7 +48,7 @@ impl Subject for Text {
             })
         })?;
         match read {
-            Err(why) => demand(expected.contains(&None), || format!("whole text is refused: {why}"))?,
+            Err(why) => demand(expected.contains(&None), || format!("a valid text is refused: {why}"))?,
             Ok(difference) => difference.map_or(Ok(()), |difference| Err(Fault::Mismatch(difference)))?,
         }
         let Some(position) = position else { return Ok(()) };

@@ -105,7 +105,7 @@ impl Subject for Logs {
         let after = fs::read(&path).map_err(BoxError::from)?;
         let show = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if let Err(why) = &read {
-            demand(!drawn.is_whole, || format!("a whole log is refused: {why}"))?;
+            demand(!drawn.is_whole, || format!("a valid log is refused: {why}"))?;
             return demand(after == before, || {
                 format!("a log that is refused has become {:?}", show(&after))
             });

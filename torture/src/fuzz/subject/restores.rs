@@ -77,7 +77,7 @@ impl Subject for Restores {
         let (disk, size) = self.saved(&snapshot)?;
         let read = trial.read(size, || fit(&disk, 12))?;
         match read {
-            Err(why) => demand(!is_whole, || format!("a whole checkpoint is refused: {why}")),
+            Err(why) => demand(!is_whole, || format!("a valid checkpoint is refused: {why}")),
             Ok(()) => Ok(()),
         }
     }

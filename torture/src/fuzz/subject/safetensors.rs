@@ -76,7 +76,7 @@ impl Subject for Weights {
         if let (Err(why), Ok(arrays)) = (&read, &second) {
             let is_known = arrays.iter().all(|(_, dtype, ..)| !ELSEWHERE.contains(&&**dtype));
             let is_two = why.contains("two arrays are named");
-            demand(!is_known || is_two, || format!("what the reference reads is refused: {why}"))?;
+            demand(!is_known || is_two, || format!("a file that the reference reads is refused: {why}"))?;
         }
         same(drawn.is_whole, read.map(|dict| ours(&dict)), second)
     }

@@ -54,7 +54,7 @@ impl Subject for Tokens {
             Ok(tokens) => tokens,
             Err(why) => {
                 let is_whole = drawn.is_whole && !is_numpy && bytes.len().is_multiple_of(size);
-                return demand(!is_whole, || format!("a whole file is refused: {why}"));
+                return demand(!is_whole, || format!("a valid file is refused: {why}"));
             }
         };
         let count = tokens.tokens();
