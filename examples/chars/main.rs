@@ -1,8 +1,8 @@
 //! Character-level language model: a small transformer on Burn. Prints samples while it trains, and
 //! at the end its bits per character on the held-out tenth of the text.
 //!
-//! `cargo run --release --example chars` reaches 2.82 bits per character on the bundled text, for
-//! three minutes of processor time: 4:22 on two cores that had other work too, in the dev profile.
+//! `cargo run --release --example chars` reaches 2.82 bits per character on the bundled text, in
+//! three minutes of processor time (4:22 on two busy cores in the dev profile).
 //!
 //! With `--out DIR` it can be stopped at any moment and started again. It resumes from the newest
 //! checkpoint in the folder.

@@ -20,7 +20,7 @@ const INJECTED: [(&str, &str); 4] = [
     ("calls failed with EROFS", "error=EROFS"),
 ];
 
-/// Calls about files and directories; those about memory and programs are left out.
+/// System calls on files and directories. Calls on memory and processes are left out.
 const TRACED: &str = "%file,%desc";
 const LEFT_OUT: [&str; 4] = ["execve", "mmap", "exit_group", "munmap"];
 

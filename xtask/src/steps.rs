@@ -1,8 +1,8 @@
 //! The steps of `cargo xtask ci`, in order. A new step is a line in [`STEPS`].
 //!
-//! Nearly all of them select the whole workspace with its tests and examples: only then does cargo
-//! resolve the same features each time, and compile the dependencies once. The steps about the
-//! features of `regimen` select that crate alone, whose dependencies are few.
+//! Most steps select the whole workspace with its tests and examples. Only then does cargo resolve the
+//! same features each time, and compile the dependencies once. The steps about the features of
+//! `regimen` select that crate alone, which has few dependencies.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! The program as people and other programs call it.
+//! Command line tests of the program, for people and for other programs.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
