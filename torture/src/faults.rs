@@ -24,8 +24,8 @@ const INJECTED: [(&str, &str); 4] = [
 const TRACED: &str = "%file,%desc";
 const LEFT_OUT: [&str; 4] = ["execve", "mmap", "exit_group", "munmap"];
 
-/// Steps before and after a disturbed run. It resumes, then saves and prunes twice: after one
-/// failure, the next attempt is seen to succeed.
+/// The step at which a disturbed run resumes, and its last step. It saves and prunes twice, so that
+/// one attempt can fail and the next be seen to succeed.
 const BEGINS: u64 = 2;
 const ENDS: u64 = 4;
 
