@@ -4,12 +4,11 @@
 //! The generator learns to turn uniform noise into points on a ring; how far they are from it is
 //! printed while it learns.
 
-use regimen::callback::Event;
-use regimen::data::from_fn;
+use regimen::callback::{Event, Every};
+use regimen::data::each_epoch;
 use regimen::metric::Key;
 use regimen::run::Train;
 use regimen::saved::{AppState, Parts};
-use regimen::state::Phase;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Run, State};
 use regimen_burn::burn::module::Module;
@@ -112,7 +111,7 @@ fn main() -> Result<(), BoxError> {
         discriminator: Trained::new(initialize(2, &device, |device| Player::new(2, 1, device))?),
         device,
     };
-    let ring = from_fn(move |_epoch| {
+    let ring = each_epoch(move |_epoch| {
         let cpu = cpu.clone();
         (0..50).map(move |batch| {
             let angle = |i| std::f32::consts::TAU * (i as f32 + batch as f32 / 50.0) / BATCH as f32;
@@ -122,11 +121,11 @@ fn main() -> Result<(), BoxError> {
     });
     Run::new(&mut gan)
         .seed(7)
-        .on(Event::TrainEpochEnd.every(10), |state: &mut State, _: &mut Gan| {
-            let off = state.metrics(Phase::Train).get(&OFF_RING).and_then(|metric| metric.epoch());
+        .on(Event::TrainEpochEnd.every(Every::epochs(10)), |state: &mut State, _: &mut Gan| {
+            let off = state.metrics(Phase::Train).get(OFF_RING).and_then(|metric| metric.epoch_value());
             println!(
                 "epoch {:2}: mean distance from the ring {:.3}",
-                state.train().epochs,
+                state.train_progress().epochs,
                 off.unwrap_or(f64::NAN)
             );
         })

@@ -1,6 +1,6 @@
 //! Fits y = ax + b to points, without a tensor library. A unit is any type with a `train_step`.
 
-use regimen::callback::Event;
+use regimen::callback::{Event, Every};
 use regimen::run::Train;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Run, State};
@@ -28,8 +28,8 @@ fn main() -> Result<(), regimen::Error> {
     let points: Vec<(f64, f64)> = (0..20).map(|i| f64::from(i) / 10.0).map(|x| (x, 3.0 * x - 1.0)).collect();
     let mut line = Line { a: 0.0, b: 0.0, rate: 0.1 };
     Run::new(&mut line)
-        .on(Event::TrainEpochEnd.every(10), |state: &mut State, line: &mut Line| {
-            println!("epoch {}: y = {:.3} x + {:.3}", state.train().epochs, line.a, line.b);
+        .on(Event::TrainEpochEnd.every(Every::epochs(10)), |state: &mut State, line: &mut Line| {
+            println!("epoch {}: y = {:.3} x + {:.3}", state.train_progress().epochs, line.a, line.b);
         })
         .train(&points, Train::epochs(50))?;
     Ok(())

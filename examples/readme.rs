@@ -22,6 +22,6 @@ fn main() -> Result<(), Error> {
     let (train, eval, mut line) = ([(1.0, 2.0), (0.5, 1.0)], [(2.0, 4.0)], Line(0.0));
     let mut run = Run::new(&mut line).callback(EarlyStopping::min(LOSS, 3));
     let report = run.fit(&train, &eval, Fit::epochs(99))?;
-    println!("{}, loss {:?}", report.ended, report.metric(&LOSS));
+    println!("{}, loss {:?}", report.ended, report.metric(LOSS));
     Ok(())
 }

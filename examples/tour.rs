@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use regimen::auto_unit::EVAL_LOSS;
-use regimen::callback::{Event, Events};
+use regimen::callback::{Event, Every};
 use regimen::metric::Key;
 use regimen::text::Count;
 use regimen::unit::{EvalUnit, TrainUnit};
@@ -82,12 +82,12 @@ impl EvalUnit for Parabola {
 struct Stopwatch(Instant);
 
 impl<U> Callback<U> for Stopwatch {
-    fn events(&self) -> Events {
-        Events::of(&[Event::TrainEnd])
-    }
-
     fn on_train_end(&mut self, state: &mut State, _: &mut U) -> Result<(), BoxError> {
-        println!("{} in {:.2} s", Count(state.train().steps, "step"), self.0.elapsed().as_secs_f64());
+        println!(
+            "{} in {:.2} s",
+            Count(state.train_progress().steps, "step"),
+            self.0.elapsed().as_secs_f64()
+        );
         Ok(())
     }
 }
@@ -98,10 +98,14 @@ where
     U: TrainUnit<Batch = B> + EvalUnit<Batch = B>,
 {
     let mut run = Run::new(unit).callback(Stopwatch(Instant::now())).on(
-        Event::CycleEnd.every(20),
+        Event::CycleEnd.every(Every::epochs(20)),
         |state: &mut State, _: &mut U| {
-            let error = state.metric(key).and_then(|metric| metric.epoch());
-            println!("epoch {:3}: mean squared error {:.5}", state.train().epochs, error.unwrap_or(f64::NAN));
+            let error = state.value(key);
+            println!(
+                "epoch {:3}: mean squared error {:.5}",
+                state.train_progress().epochs,
+                error.unwrap_or(f64::NAN)
+            );
         },
     );
     run.fit(data, data, Fit::epochs(60))?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use regimen::callback::Event;
-use regimen::data::from_fn;
+use regimen::data::each_epoch;
 use regimen::engine::Precision;
 use regimen::run::Train;
 use regimen::unit::TrainUnit;
@@ -72,7 +72,7 @@ impl Cell {
         fs::write("/proc/self/clear_refs", "5")?;
         let before = memory("VmRSS:")?;
         let mut ends = Vec::with_capacity(WARM_UP + self.steps);
-        let data = from_fn(|_| (0..WARM_UP + self.steps).map(|_| batch()));
+        let data = each_epoch(|_| (0..WARM_UP + self.steps).map(|_| batch()));
         Run::new(unit)
             .seed(7)
             .on(Event::TrainStepEnd, |_: &mut State, _: &mut U| ends.push(Instant::now()))

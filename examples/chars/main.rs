@@ -21,7 +21,6 @@ use regimen::callback::{Event, Every, LearningRateMonitor, Printer, ProgressBar}
 use regimen::checkpoint::Checkpointer;
 use regimen::engine::{Engine, Mode};
 use regimen::log::MetricLog;
-use regimen::metric::Goal;
 use regimen::random::{Random, keyed};
 use regimen::run::{Ended, Evaluate};
 use regimen::schedule::{Cosine, ScheduleExt, WarmUp};
@@ -51,7 +50,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -79,23 +78,19 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         run = run
             .callback(MetricLog::csv(out.join("metrics.csv")))
             .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
-            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_best(
-                1,
-                &BITS,
-                Goal::Min,
-            ));
+            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_min(1, BITS));
         if let Some(restored) = run.restore_latest()? {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }
-    let _signals = Signals::pause(&run.stop_handle())?;
+    let _signals = Signals::pause(&run.pause_handle())?;
     let (train, held_out) = (train_loader(train, args), eval_loader(held_out, args));
     let mut report =
         run.fit(&train, &held_out, Fit::steps(args.steps).eval_every(Every::steps(args.eval_every)))?;
     if !matches!(report.ended, Ended::Paused(_)) {
         report = run.evaluate(&held_out, Evaluate::whole())?;
     }
-    match report.metric(&BITS) {
+    match report.metric(BITS) {
         _ if matches!(report.ended, Ended::Paused(_)) => Ok(ExitCode::from(INTERRUPTED)),
         None => Err("no evaluation was made".into()),
         Some(bits) => {
@@ -113,7 +108,7 @@ fn writer(
     mut printer: Printer,
 ) -> impl FnMut(&mut State, &mut Unit) -> Result<(), BoxError> {
     move |state, unit| {
-        let steps = state.train().steps;
+        let steps = state.train_progress().steps;
         let mut random = Random::new(keyed(state.seed(), "sample", 0, steps));
         let characters = unit
             .engine_mut()

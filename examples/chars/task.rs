@@ -3,7 +3,7 @@
 use std::f64::consts::LN_2;
 
 use regimen::auto_unit::StepResults;
-use regimen::data::{Data, Loader};
+use regimen::data::Loader;
 use regimen::metric::Key;
 use regimen::{BoxError, Loss, State, Step, Task};
 use regimen_burn::Burn;
@@ -61,13 +61,13 @@ impl Task<Burn<Transformer>> for PredictNext {
 }
 
 /// The windows in a new order per epoch.
-pub(crate) fn train_loader(windows: Windows, args: &Args) -> impl Data<Batch = Batch> + use<> {
-    Loader::new(windows).batch_size(args.batch_size).shuffle().workers(args.workers).collate(batch)
+pub(crate) fn train_loader(windows: Windows, args: &Args) -> Loader<Batch> {
+    Loader::collate(windows, batch).batch_size(args.batch_size).shuffle().workers(args.workers)
 }
 
 /// The windows in text order.
-pub(crate) fn eval_loader(windows: Windows, args: &Args) -> impl Data<Batch = Batch> + use<> {
-    Loader::new(windows).batch_size(args.batch_size).workers(args.workers).collate(batch)
+pub(crate) fn eval_loader(windows: Windows, args: &Args) -> Loader<Batch> {
+    Loader::collate(windows, batch).batch_size(args.batch_size).workers(args.workers)
 }
 
 /// Creates a batch in host memory; `AutoUnit` moves it to the device.

@@ -95,7 +95,7 @@ impl Alphabet {
 
     /// Returns the text of `numbers`, without those that are out of range.
     pub(crate) fn decode(&self, numbers: &[u32]) -> String {
-        numbers.iter().filter_map(|&number| self.characters.as_slice().get(number as usize)).collect()
+        numbers.iter().filter_map(|&number| self.characters.get(number as usize)).collect()
     }
 }
 
@@ -117,8 +117,8 @@ impl Dataset for Windows {
         }
     }
 
-    fn get(&self, index: usize) -> Result<Vec<u32>, BoxError> {
-        let window = index.checked_mul(self.stride).and_then(|begin| self.characters.as_ref().get(begin..));
+    fn sample(&self, index: usize) -> Result<Vec<u32>, BoxError> {
+        let window = index.checked_mul(self.stride).and_then(|begin| self.characters.get(begin..));
         match window.and_then(|rest| rest.get(..self.length)) {
             Some(window) => Ok(window.to_vec()),
             None => Err(format!("the text has {} only", Count(self.len() as u64, "window")).into()),
@@ -156,9 +156,9 @@ mod tests {
             let alphabet = Alphabet::of(text);
             let windows = Windows { characters: alphabet.encode(text).unwrap().into(), length, stride };
             let found: Vec<String> =
-                (0..windows.len()).map(|i| alphabet.decode(&windows.get(i).unwrap())).collect();
+                (0..windows.len()).map(|i| alphabet.decode(&windows.sample(i).unwrap())).collect();
             assert_eq!(found, expected);
-            let error = windows.get(windows.len()).unwrap_err().to_string();
+            let error = windows.sample(windows.len()).unwrap_err().to_string();
             assert_eq!(error, format!("the text has {} only", Count(expected.len() as u64, "window")));
         }
         check(5, 1, &["abcde", "bcdef", "cdefg"]);
@@ -172,8 +172,8 @@ mod tests {
     fn the_last_tenth_is_held_out() {
         let text = Text::parse("a text", &[[b'a'; 90].as_slice(), &[b'b'; 10]].concat(), 4).unwrap();
         assert_eq!((text.train.len(), text.held_out.len()), (86, 2));
-        assert_eq!(text.held_out.get(0).unwrap(), [1; 5]);
-        assert_eq!(text.train.get(85).unwrap(), [0; 5]);
+        assert_eq!(text.held_out.sample(0).unwrap(), [1; 5]);
+        assert_eq!(text.train.sample(85).unwrap(), [0; 5]);
     }
 
     #[test]

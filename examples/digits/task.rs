@@ -1,9 +1,8 @@
 //! Digit classification as a task, and its loaders.
 
 use regimen::auto_unit::{PredictTask, StepResults};
-use regimen::data::{Data, Loader, map};
+use regimen::data::{Data, DataExt, Loader, Samples};
 use regimen::metric::Key;
-use regimen::random::Random;
 use regimen::{BoxError, Loss, State, Step, Task};
 use regimen_burn::Burn;
 use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
@@ -74,33 +73,31 @@ fn read(logits: Tensor<2>) -> Tensor<1, Int> {
 }
 
 /// The training digits in a new order per epoch, randomly shifted with `--augment`.
-pub(crate) fn train_loader(images: Vec<Image>, side: usize, args: &Args) -> impl Data<Batch = Batch> + use<> {
+pub(crate) fn train_loader(images: Vec<Image>, side: usize, args: &Args) -> Loader<Batch> {
     let augment = args.augment;
-    Loader::new(images)
+    let images = images.transform(move |(pixels, digit), random| match augment {
+        false => (pixels, digit),
+        true => {
+            let [down, right] = [(); 2].map(|()| random.below(3) as isize - 1);
+            (shifted(&pixels, side, down, right), digit)
+        }
+    });
+    Loader::collate(images, move |images| Ok(batch(images, side)))
         .batch_size(args.batch_size)
         .shuffle()
         .workers(args.workers)
-        .transform(move |(pixels, digit): Image, random: &mut Random| match augment {
-            false => (pixels, digit),
-            true => {
-                let [down, right] = [(); 2].map(|()| random.below(3) as isize - 1);
-                (shifted(&pixels, side, down, right), digit)
-            }
-        })
-        .collate(move |images| Ok(batch(images, side)))
 }
 
 /// Digits in the order of the source.
-pub(crate) fn eval_loader(images: Vec<Image>, side: usize, args: &Args) -> impl Data<Batch = Batch> + use<> {
-    Loader::new(images)
+pub(crate) fn eval_loader(images: Vec<Image>, side: usize, args: &Args) -> Loader<Batch> {
+    Loader::collate(images, move |images| Ok(batch(images, side)))
         .batch_size(args.batch_size)
         .workers(args.workers)
-        .collate(move |images| Ok(batch(images, side)))
 }
 
 /// The images without their digits.
 pub(crate) fn inputs(data: impl Data<Batch = Batch>) -> impl Data<Batch = Tensor<3>> {
-    map(data, |(images, _)| images)
+    data.map_batches(|(images, _)| images)
 }
 
 /// Creates a batch in host memory; `AutoUnit` moves it to the device.

@@ -43,7 +43,7 @@ pub(crate) fn flips(n: u64) -> Result<Tally, BoxError> {
 
 /// Asserts that the checkpoint of `step` is loaded and each of `broken` is reported, newest first.
 fn check(step: u64, broken: Vec<PathBuf>, expected: &mut Expected) -> Result<(), BoxError> {
-    let found = Checkpoints::in_dir(DIR).load(Which::Newest)?;
+    let found = Checkpoints::in_dir(DIR).load(Which::Latest)?;
     let found = found.ok_or_else(|| format!("no checkpoint is found besides {broken:?}"))?;
     let loaded = found.checkpoint.manifest().step;
     if loaded != step {

@@ -94,7 +94,7 @@ pub(crate) fn train(args: &[&str]) -> Result<(), BoxError> {
     let mut unit = Walk::new(training.step_ms);
     let mut run = Run::new(&mut unit).saver(saver);
     let restored = run.restore_latest()?;
-    let _signals = Signals::pause(&run.stop_handle())?;
+    let _signals = Signals::pause(&run.pause_handle())?;
     say(format_args!("from {}", restored.map_or(0, |restored| restored.step)));
     let report = run.train(&[0_u64; 100], Train::steps(training.steps))?;
     drop(run);

@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use regimen::checkpoint::{Disk, Entry, NewFile, Opened, Store};
+use regimen::checkpoint::{Disk, NewFile, OpenFile, Store, StoreEntry};
 
 /// The local disk, without any sync.
 #[derive(Debug)]
 pub(crate) struct Unsynced;
 
 impl Store for Unsynced {
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, dir: &Path) -> io::Result<Vec<StoreEntry>> {
         Disk.list(dir)
     }
 
@@ -22,7 +22,7 @@ impl Store for Unsynced {
         Ok(Box::new(UnsyncedFile(Disk.create(file)?)))
     }
 
-    fn open(&self, file: &Path) -> io::Result<Opened> {
+    fn open(&self, file: &Path) -> io::Result<OpenFile> {
         Disk.open(file)
     }
 

@@ -40,7 +40,7 @@ impl TrainUnit for Walk {
     type Batch = u64;
 
     fn train_step(&mut self, state: &mut State, _: u64) -> Result<(), BoxError> {
-        say(format_args!("step {} {}", state.train().steps + 1, now()));
+        say(format_args!("step {} {}", state.train_progress().steps + 1, now()));
         std::thread::sleep(std::time::Duration::from_millis(self.step_ms));
         self.step();
         Ok(())

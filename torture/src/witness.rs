@@ -68,7 +68,7 @@ impl Witness {
 
     fn look(&mut self) -> Result<u64, BoxError> {
         let newest = self.newest;
-        let Some(found) = Checkpoints::in_dir(&self.dir).load(Which::Newest)? else {
+        let Some(found) = Checkpoints::in_dir(&self.dir).load(Which::Latest)? else {
             return if newest == 0 {
                 Ok(0)
             } else {

@@ -25,8 +25,8 @@ pub(crate) struct Libtorch {
     version: Version,
 }
 
-/// Prints shell commands that set the environment, and nothing else, to standard output: `eval
-/// "$(cargo xtask libtorch)"`.
+/// Prints shell commands that set the environment, and nothing else, to standard output:
+/// `eval "$(cargo xtask libtorch)"`.
 pub(crate) fn libtorch() -> Result<(), BoxError> {
     let libtorch = Libtorch::get()?;
     eprintln!("{libtorch}");

@@ -84,8 +84,9 @@ struct Digits {
 }
 
 /// A loader without copies: samples are read in place and written to the batch.
-fn loader(digits: Arc<(Vec<[u8; PIXELS]>, Vec<u8>)>, workers: usize) -> impl Data<Batch = Digits> {
-    Loader::new(indices(digits.0.len())).batch_size(64).shuffle().workers(workers).collate_into(
+fn loader(digits: Arc<(Vec<[u8; PIXELS]>, Vec<u8>)>, workers: usize) -> Loader<Digits> {
+    Loader::collate_into(
+        indices(digits.0.len()),
         |samples| Digits {
             images: Vec::with_capacity(samples * PIXELS),
             labels: Vec::with_capacity(samples),
@@ -97,6 +98,9 @@ fn loader(digits: Arc<(Vec<[u8; PIXELS]>, Vec<u8>)>, workers: usize) -> impl Dat
             Ok(())
         },
     )
+    .batch_size(64)
+    .shuffle()
+    .workers(workers)
 }
 
 /// Appends `image`, padded by 2 on each side, randomly cropped to its size, and normalised.

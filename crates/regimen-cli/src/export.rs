@@ -25,9 +25,9 @@ pub(crate) fn export(dir: &Path, file: &Path, parts: &[String], json: bool) -> R
     let mut arrays = StateDict::new();
     for part in parts {
         if !checkpoint.manifest().parts.contains_key(part) {
-            let there: Vec<_> = checkpoint.manifest().parts.keys().map(String::as_str).collect();
+            let names: Vec<_> = checkpoint.manifest().parts.keys().map(String::as_str).collect();
             let from = checkpoint.path().display();
-            return Err(format!("`{from}` has no part `{part}`; it has {}", there.join(", ")).into());
+            return Err(format!("`{from}` has no part `{part}`; it has {}", names.join(", ")).into());
         }
         let dict = checkpoint.read(part)?;
         match parts {

@@ -29,7 +29,7 @@ pub(crate) fn one(path: &Path) -> Result<Checkpoint, BoxError> {
     if is_checkpoint(path) {
         return Ok(Checkpoint::open(path)?);
     }
-    let found = Checkpoints::in_dir(path).first(Which::Newest, Checkpoint::verify)?;
+    let found = Checkpoints::in_dir(path).load_with(Which::Latest, Checkpoint::verify)?;
     Ok(found.ok_or_else(|| none(path))?.checkpoint)
 }
 

@@ -136,7 +136,7 @@ fn the_loss_that_is_logged_is_that_of_the_batch_weighted_by_its_weight() {
     let mut unit = unit(&Transcript::new()).accumulate(2).learning_rate(0.0);
     unit.task_mut().weight = 4.0;
     let report = Run::new(&mut unit).train(&[1.0, 2.0], Train::epochs(1)).unwrap();
-    assert_eq!(report.metric(&TRAIN_LOSS), Some(1.5));
+    assert_eq!(report.metric(TRAIN_LOSS), Some(1.5));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_loss_that_is_not_finite_is_an_error_skipped_or_ignored_as_told() {
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let mut failing = unit(&Transcript::new());
         let error = Run::new(&mut failing).train(&[1.0, bad], Train::epochs(1)).unwrap_err();
-        assert!(error.to_string().contains("the loss is not finite"), "{error}");
+        assert!(format!("{error:#}").contains("the loss is not finite"), "{error}");
         assert_eq!((error.place().step, weight(&failing)), (1, 0.9));
 
         let transcript = Transcript::new();
@@ -185,7 +185,7 @@ fn a_gradient_that_is_not_finite_is_met_by_the_norm() {
     let poison = |engine: &mut ToyEngine<Weight>, _: &mut State| engine.scale_gradients(f64::INFINITY);
     let mut clipping = unit(&Transcript::new()).clip_norm(1.0).before_update(poison);
     let error = Run::new(&mut clipping).train(&[1.0], Train::epochs(1)).unwrap_err();
-    assert!(error.to_string().contains("the gradient is not finite"), "{error}");
+    assert!(format!("{error:#}").contains("the gradient is not finite"), "{error}");
     assert_eq!(weight(&clipping), 1.0);
 
     let mut skipping = unit(&Transcript::new()).non_finite(NonFinite::Skip).before_update(poison);
@@ -232,7 +232,7 @@ fn hooks_see_the_gradients_before_and_after_the_window_is_divided() {
             Ok(())
         })
         .before_update(move |engine, state| {
-            update.write(format!("update{}={}", state.train().updates, read(engine)?));
+            update.write(format!("update{}={}", state.train_progress().updates, read(engine)?));
             Ok(())
         });
     unit.task_mut().weight = 3.0;
@@ -245,7 +245,7 @@ fn hooks_see_the_gradients_before_and_after_the_window_is_divided() {
 fn check_refused(configure: impl FnOnce(Unit) -> Unit, expected: &str) {
     let mut unit = configure(unit(&Transcript::new()));
     let error: Error = Run::new(&mut unit).train(&[1.0], Train::epochs(1)).unwrap_err();
-    assert!(error.to_string().ends_with(expected), "{error}\nexpected: {expected}");
+    assert!(format!("{error:#}").ends_with(expected), "{error}\nexpected: {expected}");
     assert_eq!(weight(&unit), 1.0);
 }
 
@@ -328,7 +328,7 @@ fn a_hook_of_the_task_may_stop_the_run() {
             self.0.compute_loss(step, w, b)
         }
         fn on_train_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
-            state.stop("before the first step");
+            state.pause("before the first step");
             Ok(())
         }
     }

@@ -46,7 +46,7 @@ const BATCHES: [f64; 9] = [0.1, 0.3, -0.2, 0.5, 0.1, 0.1, -0.4, 0.2, 0.3];
 fn skips(unit: Unit) -> Unit {
     unit.accumulate(2).non_finite(NonFinite::Skip).after_backward(|engine, state: &mut State| {
         use regimen_core::engine::Engine;
-        if state.train().steps % 9 == 4 { engine.scale_gradients(f64::NAN) } else { Ok(()) }
+        if state.train_progress().steps % 9 == 4 { engine.scale_gradients(f64::NAN) } else { Ok(()) }
     })
 }
 
@@ -75,10 +75,10 @@ fn updates_are_averaged_not_steps_and_no_skipped_one() {
     };
     check(Averaging::swa(), mean(&all), 8);
     check(Averaging::swa().warm_up(3), mean(&all[3..]), 5);
-    check(Averaging::swa().every(3), mean(&[all[0], all[3], all[6]]), 3);
-    check(Averaging::swa().warm_up(1).every(2), mean(&[all[1], all[3], all[5], all[7]]), 4);
+    check(Averaging::swa().every_nth(3), mean(&[all[0], all[3], all[6]]), 3);
+    check(Averaging::swa().warm_up(1).every_nth(2), mean(&[all[1], all[3], all[5], all[7]]), 4);
     check(Averaging::ema(0.75), ema(&all), 8);
-    check(Averaging::ema(0.75).warm_up(1).every(3), ema(&[all[1], all[4], all[7]]), 3);
+    check(Averaging::ema(0.75).warm_up(1).every_nth(3), ema(&[all[1], all[4], all[7]]), 3);
     check(Averaging::swa().by_epoch(), mean(&[all[3], all[7]]), 2);
     check(Averaging::swa().by_epoch().warm_up(1), all[7], 1);
     // None yet: what is trained is seen.
@@ -88,7 +88,7 @@ fn updates_are_averaged_not_steps_and_no_skipped_one() {
 #[test]
 fn an_average_goes_on_to_the_bit_wherever_the_run_is_restarted() {
     for averaging in
-        [Averaging::ema(0.9).ramp().warm_up(2).every(2), Averaging::swa(), Averaging::swa().by_epoch()]
+        [Averaging::ema(0.9).ramp().warm_up(2).every_nth(2), Averaging::swa(), Averaging::swa().by_epoch()]
     {
         let fresh = || skips(unit(0.9)).average(averaging);
         let mut whole = fresh();
@@ -98,12 +98,12 @@ fn an_average_goes_on_to_the_bit_wherever_the_run_is_restarted() {
             let (mut first, mut second) = (fresh(), fresh());
             let mut run = Run::new(&mut first);
             run.train(&BATCHES, Train::steps(stop)).unwrap();
-            let state = run.moment().run_state().unwrap();
+            let state = run.run_state().unwrap();
             drop(run);
             let saved = save_parts(&mut first).unwrap();
             load_parts(&mut second, &saved).unwrap();
             let mut run = Run::new(&mut second);
-            run.moment().load_run_state(&state).unwrap();
+            run.load_run_state(&state).unwrap();
             run.train(&BATCHES, Train::epochs(2)).unwrap();
             drop(run);
             assert_eq!(save_parts(&mut second).unwrap(), whole, "{averaging:?} at {stop}");
@@ -118,8 +118,8 @@ fn evaluation_sees_the_average_and_training_never_does() {
         let mut run = Run::new(&mut unit);
         run.train(&[0.5, 0.25], Train::epochs(1)).unwrap();
         let report = run.evaluate(&[2.0], Evaluate::whole()).unwrap();
-        let metric = run.state().metric(&EVAL_LOSS).unwrap();
-        assert_eq!((metric.last(), report.eval.steps), (2.0 * expected, 1));
+        let metric = run.state().metric(EVAL_LOSS).unwrap();
+        assert_eq!((metric.last_value(), report.eval.steps), (2.0 * expected, 1));
         let predicted = run.predict(&[2.0], Evaluate::whole(), |found| {
             assert_eq!(found, 2.0 * expected);
             Ok(())
@@ -216,5 +216,5 @@ fn settings_that_cannot_be_used_are_errors_when_training_starts() {
     check(Averaging::ema(1.5), "averaging: the decay is 1.5; give one from 0 to 1");
     check(Averaging::ema(f64::NAN), "averaging: the decay is NaN; give one from 0 to 1");
     check(Averaging::swa().ramp(), "averaging: `ramp` is for `ema`, and this is `swa`");
-    check(Averaging::swa().every(0), "averaging: every 0 updates is never; give 1 or more");
+    check(Averaging::swa().every_nth(0), "averaging: every 0 updates is never; give 1 or more");
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use regimen_core::callback::Every;
-use regimen_core::data::{Data, from_fn};
+use regimen_core::data::{Data, each_epoch};
 use regimen_core::run::{Evaluate, Train};
 use regimen_core::{Fit, Run};
 use regimen_test::{Recorder, RecordingUnit, Transcript};
@@ -161,7 +161,7 @@ fn check_limits(calls: &[Train], expected: &str) {
     for call in calls {
         run.train(&[1, 2, 3, 4, 5], *call).unwrap();
     }
-    let progress = run.state().train();
+    let progress = run.state().train_progress();
     let found = format!("{}/{}/{}", progress.epochs, progress.steps, progress.steps_in_epoch);
     assert_eq!(found, expected);
 }
@@ -239,7 +239,7 @@ fn check_last(data: &impl Data<Batch = u32>, config: Train, expected: &str) {
 
 #[test]
 fn the_last_batch_of_an_epoch_is_known_by_length_by_cap_and_by_reading_ahead() {
-    let unknown = from_fn(|_| 0..3_u32);
+    let unknown = each_epoch(|_| 0..3_u32);
     check_last(&[0, 1, 2], Train::epochs(2), "- - last - - last");
     check_last(&unknown, Train::epochs(2), "- - last - - last");
     check_last(&[0, 1, 2], Train::epochs(2).steps_per_epoch(2), "- last - last");

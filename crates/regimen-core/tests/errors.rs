@@ -4,8 +4,8 @@
 use std::error::Error as _;
 
 use regimen_core::callback::{Event, Events, Every};
-use regimen_core::data::{from_fn, once};
-use regimen_core::error::Kind;
+use regimen_core::data::{each_epoch, one_epoch};
+use regimen_core::error::{ErrorKind, Place};
 use regimen_core::metric::Key;
 use regimen_core::run::{Evaluate, Train};
 use regimen_core::state::Phase;
@@ -15,17 +15,17 @@ use regimen_test::{Act, BadData, Call, Recorder, RecordingUnit, Transcript};
 
 type Unit = RecordingUnit<u32>;
 
-const CALLS: [Call; 10] = [
-    Call::TrainStart,
-    Call::TrainEpochStart,
-    Call::TrainStep,
-    Call::TrainEpochEnd,
-    Call::TrainEnd,
-    Call::EvalStart,
-    Call::EvalEpochStart,
-    Call::EvalStep,
-    Call::EvalEpochEnd,
-    Call::EvalEnd,
+const CALLS: [(Call, &str); 10] = [
+    (Call::TrainStart, "on_train_start"),
+    (Call::TrainEpochStart, "on_train_epoch_start"),
+    (Call::TrainStep, "train_step"),
+    (Call::TrainEpochEnd, "on_train_epoch_end"),
+    (Call::TrainEnd, "on_train_end"),
+    (Call::EvalStart, "on_eval_start"),
+    (Call::EvalEpochStart, "on_eval_epoch_start"),
+    (Call::EvalStep, "eval_step"),
+    (Call::EvalEpochEnd, "on_eval_epoch_end"),
+    (Call::EvalEnd, "on_eval_end"),
 ];
 
 /// Fits `unit` with two callbacks, the first of which is `recorder`, and returns the error.
@@ -36,24 +36,27 @@ fn failing_fit(unit: &mut Unit, recorder: Recorder, transcript: &Transcript) -> 
 
 #[test]
 fn a_unit_that_fails_or_panics_in_any_method_is_named_with_its_place() {
-    for call in CALLS {
+    for (call, method) in CALLS {
         for act in [Act::Fail, Act::Panic] {
             let transcript = Transcript::new();
             let mut unit = Unit::new(&transcript).at(call, 1, act);
             let error = failing_fit(&mut unit, Recorder::new(&transcript), &transcript);
-            let method = match call {
-                Call::TrainStep | Call::EvalStep => call.name().to_owned(),
-                hook => format!("on_{}", hook.name()),
+            let (word, verb, cause) = match act {
+                Act::Panic => ("Panic", "panicked", "told to panic"),
+                _ => ("Unit", "failed", "told to fail"),
             };
-            let (kind, verb, cause) = match act {
-                Act::Panic => (Kind::Panic, "panicked", "told to panic"),
-                _ => (Kind::Unit, "failed", "told to fail"),
+            assert_eq!((error.kind(), error.is_panic()), (&ErrorKind::Unit(method), act == Act::Panic));
+            // Counts are those of the phase: the epoch at its end is counted, and nothing is before it.
+            let (phase, done) = match call {
+                Call::TrainStart | Call::TrainEpochStart | Call::TrainStep => ("train", (0, 0)),
+                Call::TrainEpochEnd | Call::TrainEnd => ("train", (1, 1)),
+                Call::EvalStart | Call::EvalEpochStart | Call::EvalStep => ("eval", (0, 0)),
+                _ => ("eval", (1, 1)),
             };
-            assert_eq!(error.kind(), kind);
-            let text = error.to_string();
-            assert!(text.starts_with(&format!("unit {verb} in {method} in ")), "{text}");
-            assert!(text.ends_with(cause), "{text}");
+            let line = format!("unit {verb} in {method} in {phase} at epoch {} step {}", done.0, done.1);
+            assert_eq!(error.to_string(), line);
             assert_eq!(error.source().unwrap().to_string(), cause);
+            assert_eq!(format!("{error:#}"), format!("{line}: {cause}"));
             // No method and no event comes after the failure but `on_error`, told to everyone, and the end
             // of an epoch, which is counted.
             let words = transcript.take();
@@ -63,7 +66,7 @@ fn a_unit_that_fails_or_panics_in_any_method_is_named_with_its_place() {
                 }
                 _ => String::new(),
             };
-            let told = format!("{end}cb.error({kind:?}) after.error({kind:?})");
+            let told = format!("{end}cb.error({word}) after.error({word})");
             let rest = words.rsplit_once(&format!("unit.{}", call.name())).unwrap().1;
             let rest = rest.trim_start_matches("(1)").trim_start_matches("(8)").trim();
             assert_eq!(rest, told, "after {call:?}");
@@ -74,24 +77,27 @@ fn a_unit_that_fails_or_panics_in_any_method_is_named_with_its_place() {
 #[test]
 fn a_callback_that_fails_or_panics_is_named_and_later_ones_see_the_event_only_if_it_is_counted() {
     for &event in Event::ALL.iter().filter(|event| event.phase() != Some(Phase::Predict)) {
-        for (act, kind) in [(Act::Fail, Kind::Callback), (Act::Panic, Kind::Panic)] {
+        for (act, word) in [(Act::Fail, "Callback"), (Act::Panic, "Panic")] {
             let transcript = Transcript::new();
             let mut unit = Unit::new(&transcript).at(Call::TrainStep, 1, Act::Notify);
             let recorder = Recorder::new(&transcript).at(event, 1, act);
             let error = failing_fit(&mut unit, recorder, &transcript);
-            assert_eq!(error.kind(), kind, "{error}");
-            let verb = if act == Act::Panic { "panicked" } else { "failed" };
-            let begins = format!("callback cb {verb} at {event} in ");
-            assert!(error.to_string().starts_with(&begins), "{error}");
-            let word = format!("cb.{}", event.name().replace(' ', "_"));
+            assert_eq!(*error.kind(), ErrorKind::Callback("cb".to_owned(), event));
+            assert_eq!(error.is_panic(), act == Act::Panic);
+            let (verb, cause) =
+                if act == Act::Panic { ("panicked", "told to panic") } else { ("failed", "told to fail") };
+            let Place { phase, epoch, step } = error.place();
+            let place = format!("in {} at epoch {epoch} step {step}", phase.unwrap());
+            assert_eq!(format!("{error:#}"), format!("callback cb {verb} at {event} {place}: {cause}"));
+            let sent = format!("cb.{}", event.name().replace(' ', "_"));
             let words = transcript.take();
-            let rest = words.rsplit_once(&word).unwrap().1;
+            let rest = words.rsplit_once(&sent).unwrap().1;
             // What was to be told at that boundary still is.
             let notice = if event == Event::TrainStepEnd { "cb.notice after.notice " } else { "" };
             let counted = ["step end", "epoch end"].iter().any(|end| event.name().ends_with(end));
             let end = format!("after.{} ", event.name().replace(' ', "_"));
             let end = if counted { &*end } else { "" };
-            let expected = format!("{end}{notice}cb.error({kind:?}) after.error({kind:?})");
+            let expected = format!("{end}{notice}cb.error({word}) after.error({word})");
             assert_eq!(rest.trim(), expected, "at {event}");
         }
     }
@@ -106,7 +112,7 @@ fn after_an_error_the_same_run_goes_on_with_the_same_batch() {
         let mut run = Run::new(&mut unit).callback(recorder);
         let error = run.train(&[1, 2, 3], Train::epochs(1)).unwrap_err();
         assert_eq!(error.place().step, steps, "{error}");
-        assert_eq!(run.state().train().steps, steps);
+        assert_eq!(run.state().train_progress().steps, steps);
         run.train(&[1, 2, 3], Train::epochs(1)).unwrap();
         let words = transcript.take();
         let steps: Vec<&str> = words.split(' ').filter(|word| word.contains("step(")).collect();
@@ -126,11 +132,17 @@ fn a_panic_in_on_error_is_kept_beside_the_error_and_the_others_are_told() {
     let mut unit = Unit::new(&transcript).at(Call::TrainStep, 1, Act::Fail);
     let mut run = Run::new(&mut unit).callback(Panics).callback(Recorder::new(&transcript));
     let error = run.train(&[1], Train::epochs(1)).unwrap_err();
-    assert_eq!(error.kind(), Kind::Unit);
-    let suppressed: Vec<String> = error.suppressed().iter().map(Error::to_string).collect();
-    assert_eq!(suppressed, ["callback Panics panicked in on_error in train at epoch 0 step 0: even here"]);
+    assert_eq!(*error.kind(), ErrorKind::Unit("train_step"));
+    let suppressed = error.suppressed();
+    assert_eq!(suppressed.len(), 1);
+    assert_eq!(*suppressed[0].kind(), ErrorKind::OnError("Panics".to_owned()));
+    assert!(suppressed[0].is_panic());
     // What a `main` that returns it prints.
-    assert_eq!(format!("{error:?}"), format!("{error}\nwhile that was handled: {}", suppressed[0]));
+    assert_eq!(
+        format!("{error:?}"),
+        "unit failed in train_step in train at epoch 0 step 0: told to fail\n\
+         while that was handled: callback Panics panicked in on_error in train at epoch 0 step 0: even here"
+    );
     assert!(transcript.take().ends_with("cb.error(Unit)"));
 }
 
@@ -139,41 +151,48 @@ fn a_sink_that_fails_is_named() {
     let mut unit = Unit::new(&Transcript::new());
     let mut run = Run::new(&mut unit);
     let error = run.predict(&[1], Evaluate::whole(), |_| Err("no room".into())).unwrap_err();
-    assert_eq!(error.kind(), Kind::Sink);
-    assert_eq!(error.to_string(), "sink failed in predict at epoch 0 step 0: no room");
+    assert_eq!(*error.kind(), ErrorKind::Sink);
+    assert_eq!(format!("{error:#}"), "sink failed in predict at epoch 0 step 0: no room");
 }
 
-/// Trains on `data` and returns the error's kind and text.
-fn failing_data(data: &impl regimen_core::data::Data<Batch = u32>, config: Train) -> (Kind, String) {
-    let error = Run::new(&mut Unit::new(&Transcript::new())).train(data, config).unwrap_err();
-    (error.kind(), error.to_string())
+/// Trains two epochs on `data` and returns the error, after its place was looked at.
+fn failing_data(data: &impl regimen_core::data::Data<Batch = u32>) -> Error {
+    let error = Run::new(&mut Unit::new(&Transcript::new())).train(data, Train::epochs(2)).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Data, "{error:#}");
+    error
 }
 
 #[test]
 fn data_that_fails_panics_or_lies_is_an_error_with_its_place() {
-    let epochs = Train::epochs(2);
     let known = || BadData::new([1, 2, 3]);
-    let unknown = || BadData::new(from_fn(|_| 1..=3)).claim(None);
+    let unknown = || BadData::new(each_epoch(|_| 1..=3)).claim(None);
     let table = [
-        (failing_data(&known().fail_at(2), epochs), "data failed in train at epoch 0 step 1: told to fail"),
+        (failing_data(&known().fail_at(2)), "data failed in train at epoch 0 step 1: told to fail"),
+        (failing_data(&known().fail_epoch_at(2)), "data failed in train at epoch 1 step 3: told to fail"),
         (
-            failing_data(&known().fail_epoch_at(2), epochs),
-            "data failed in train at epoch 1 step 3: told to fail",
+            failing_data(&known().claim(Some(2))),
+            "data failed in train at epoch 0 step 2: it said it has 2 batches an epoch and gave more",
         ),
-        (failing_data(&known().claim(Some(2)), epochs), "it said it has 2 batches an epoch and gave more"),
-        (failing_data(&known().claim(Some(5)), epochs), "it said it has 5 batches an epoch and gave 3"),
+        (
+            failing_data(&known().claim(Some(5))),
+            "data failed in train at epoch 0 step 3: it said it has 5 batches an epoch and gave 3",
+        ),
         // Read ahead, the error waits until its batch is due.
-        (failing_data(&unknown().fail_at(2), epochs), "data failed in train at epoch 0 step 1: told to fail"),
-        (failing_data(&once(1..=3), epochs), "cannot be started again; use `from_fn`"),
+        (failing_data(&unknown().fail_at(2)), "data failed in train at epoch 0 step 1: told to fail"),
+        (
+            failing_data(&one_epoch(1..=3)),
+            "data failed in train at epoch 1 step 3: an iterator given with `one_epoch` cannot be started again; \
+             use `each_epoch`",
+        ),
     ];
-    for ((kind, text), expected) in table {
-        assert_eq!(kind, Kind::Data, "{text}");
-        assert!(text.ends_with(expected), "{text}\nexpected: {expected}");
+    for (error, expected) in table {
+        assert!(!error.is_panic());
+        assert_eq!(format!("{error:#}"), expected);
     }
     for data in [known().panic_at(2), known().claim(None).panic_at(2)] {
-        let (kind, text) = failing_data(&data, epochs);
-        assert_eq!(kind, Kind::Panic);
-        assert_eq!(text, "data panicked in train at epoch 0 step 1: told to panic");
+        let error = failing_data(&data);
+        assert!(error.is_panic());
+        assert_eq!(format!("{error:#}"), "data panicked in train at epoch 0 step 1: told to panic");
     }
 }
 
@@ -183,11 +202,20 @@ fn data_without_a_batch_is_an_error_that_says_which_unless_it_is_allowed() {
     let mut unit = Unit::new(&Transcript::new());
     let mut run = Run::new(&mut unit);
     let error = run.train(&empty, Train::steps(3)).unwrap_err();
-    assert!(error.to_string().contains("the train data gave no batch"), "{error}");
+    assert_eq!(
+        format!("{error:#}"),
+        "data failed in train at epoch 0 step 0: the train data gave no batch; fill it, or say `allow_empty()`"
+    );
     let error = run.fit(&[1], &empty, Fit::epochs(1)).unwrap_err();
-    assert!(error.to_string().contains("the eval data gave no batch"), "{error}");
+    assert_eq!(
+        format!("{error:#}"),
+        "data failed in eval at epoch 0 step 0: the eval data gave no batch; fill it, or say `allow_empty()`"
+    );
     let error = run.predict(&empty, Evaluate::whole(), |_| Ok(())).unwrap_err();
-    assert!(error.to_string().contains("the predict data gave no batch"), "{error}");
+    assert_eq!(
+        format!("{error:#}"),
+        "data failed in predict at epoch 0 step 0: the predict data gave no batch; fill it, or say `allow_empty()`"
+    );
     assert_eq!(run.evaluate(&empty, Evaluate::whole().allow_empty()).unwrap().eval.epochs, 1);
     assert_eq!(run.train(&empty, Train::epochs(2).allow_empty()).unwrap().train.epochs, 2);
 }
@@ -195,15 +223,15 @@ fn data_without_a_batch_is_an_error_that_says_which_unless_it_is_allowed() {
 #[test]
 fn a_cadence_of_zero_is_kept_by_the_builder_and_returned_by_every_call() {
     let mut unit = Unit::new(&Transcript::new());
-    let mut run = Run::new(&mut unit).on(Event::TrainStepEnd.every(0), |_, _| {});
+    let mut run = Run::new(&mut unit).on(Event::TrainStepEnd.every(Every::steps(0)), |_, _| {});
     for _ in 0..2 {
         let error = run.train(&[1], Train::epochs(1)).unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
-        assert_eq!(error.to_string(), "`on` train step end: a cadence of 0 is never due; give 1 or more");
+        assert_eq!(*error.kind(), ErrorKind::Config);
+        assert_eq!(format!("{error:#}"), "`on` train step end: a cadence of 0 is never due; give 1 or more");
     }
     drop(run);
     let error = Run::new(&mut unit).fit(&[1], &[8], Fit::epochs(1).eval_every(Every::steps(0))).unwrap_err();
-    assert_eq!(error.to_string(), "`Fit::eval_every`: a cadence of 0 is never due; give 1 or more");
+    assert_eq!(format!("{error:#}"), "`Fit::eval_every`: a cadence of 0 is never due; give 1 or more");
 }
 
 /// Logs wrongly and fails, in one of its methods.

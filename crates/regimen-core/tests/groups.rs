@@ -38,10 +38,10 @@ fn moved(unit: &mut Unit, steps: u64, run_state: &mut Option<regimen_core::saved
     let before = save_parts(unit).unwrap();
     let mut run = Run::new(unit);
     if let Some(state) = run_state {
-        run.moment().load_run_state(state).unwrap();
+        run.load_run_state(state).unwrap();
     }
     run.train(&[0.1, 0.2, 0.3, 0.4], Train::steps(steps)).unwrap();
-    *run_state = Some(run.moment().run_state().unwrap());
+    *run_state = Some(run.run_state().unwrap());
     drop(run);
     let after = save_parts(unit).unwrap();
     let layer = |part: &str, layer: &str| before[part].under(layer) != after[part].under(layer);

@@ -37,11 +37,11 @@ fn a_finished_evaluation_is_told_again_until_the_weights_are_others() {
         for (steps, notices) in [(".eval_step_end .eval_step_end", notices), ("", &[])] {
             let report = run.evaluate(&EVAL, Evaluate::whole().resume("a")).unwrap();
             transcript.assert_reads(steps);
-            let (loss, done) = (report.metric(&EVAL_LOSS), (report.eval.epochs, report.eval.steps));
+            let (loss, done) = (report.metric(EVAL_LOSS), (report.eval.epochs, report.eval.steps));
             assert_eq!((loss, done), (Some(2.0 * w), (1, 2)));
             assert_eq!(report.notices, notices);
         }
-        let epochs = run.state().train().epochs + 1;
+        let epochs = run.state().train_progress().epochs + 1;
         run.train(&STEP, Train::epochs(epochs)).unwrap();
         w -= 0.5;
     }
@@ -52,8 +52,8 @@ fn an_evaluation_of_fit_that_was_paused_begins_anew_where_train_came_between() {
     let mut unit = unit();
     let w = weight(&unit) - 11.0 * 0.5;
     let mut run = Run::new(&mut unit).on(Event::EvalStepEnd, |state: &mut State, _: &mut Unit| {
-        if state.eval().steps == 1 {
-            state.stop("SIGINT");
+        if state.eval_progress().steps == 1 {
+            state.pause("SIGINT");
         }
     });
     let report = run.fit(&STEP, &EVAL, Fit::epochs(1)).unwrap();
@@ -65,7 +65,7 @@ fn an_evaluation_of_fit_that_was_paused_begins_anew_where_train_came_between() {
         report.notices,
         ["the eval pass that was begun after 1 step of training begins anew: the weights are others now"]
     );
-    assert_eq!((report.metric(&EVAL_LOSS), report.ended), (Some(2.0 * w), Ended::Complete));
+    assert_eq!((report.metric(EVAL_LOSS), report.ended), (Some(2.0 * w), Ended::Complete));
 }
 
 /// Outputs that outlive the process, as a file does. Beginning and writing fail once, if told to.
@@ -118,7 +118,7 @@ impl PredictUnit for Hasty {
     fn predict_step(&mut self, state: &mut State, batch: u64) -> Result<u64, BoxError> {
         state.commit_step();
         if self.stops.take_if(|at| *at == batch).is_some() {
-            state.stop("SIGINT");
+            state.pause("SIGINT");
         }
         Ok(batch)
     }
@@ -135,12 +135,12 @@ fn a_prediction_whose_sink_could_not_begin_goes_on_where_it_stood() {
         disk.0.borrow_mut().outputs.push(99);
         disk.0.borrow_mut().begin_fails = true;
         let error = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap_err();
-        assert_eq!(error.to_string(), "sink failed in predict at epoch 0 step 2: not mounted");
+        assert_eq!(format!("{error:#}"), "sink failed in predict at epoch 0 step 2: not mounted");
         if restarts {
-            let saved = run.moment().run_state().unwrap();
+            let saved = run.run_state().unwrap();
             drop(run);
             run = Run::new(&mut unit);
-            run.moment().load_run_state(&saved).unwrap();
+            run.load_run_state(&saved).unwrap();
         }
         let report = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap();
         assert_eq!((report.ended, report.predict.steps), (Ended::Complete, 4));
@@ -157,7 +157,7 @@ fn an_output_that_could_not_be_written_is_made_again_also_where_the_unit_has_com
         let pass = || Evaluate::whole().resume("a");
         let error = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap_err();
         let step = fails - 1;
-        assert_eq!(error.to_string(), format!("sink failed in predict at epoch 0 step {step}: disk full"));
+        assert_eq!(format!("{error:#}"), format!("sink failed in predict at epoch 0 step {step}: disk full"));
         let report = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap();
         assert_eq!((report.ended, report.predict.steps), (Ended::Complete, 4));
         assert_eq!(disk.0.borrow().outputs, [1, 2, 3, 4]);
@@ -233,7 +233,7 @@ fn what_was_logged_wrongly_beside_another_failure_is_forgotten_with_it() {
         let mut run = Run::new(&mut unit).on(Event::Notice, |_: &mut State, _: &mut Logs| ());
         let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
         let text = format!("unit failed in {place} in train at epoch 0 step 0: its own mistake");
-        assert_eq!((error.to_string(), error.suppressed().len()), (text, 0));
+        assert_eq!((format!("{error:#}"), error.suppressed().len()), (text, 0));
         assert_eq!(run.train(&[1.0], Train::epochs(1)).unwrap().ended, Ended::Complete);
     }
 }
@@ -272,7 +272,7 @@ fn what_a_callback_that_fails_has_logged_wrongly_is_no_fault_of_the_next() {
         .callback(Writer(transcript.clone()));
     let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
     let text = "callback closure failed at train step end in train at epoch 0 step 1: its own mistake";
-    assert_eq!((error.to_string(), error.suppressed().len()), (text.to_owned(), 0));
+    assert_eq!((format!("{error:#}"), error.suppressed().len()), (text.to_owned(), 0));
     transcript.assert_reads("train step end");
 }
 
@@ -283,7 +283,10 @@ fn an_evaluation_whose_end_fails_is_counted_once_and_told_once() {
     let mut unit = RecordingUnit::new(&transcript).named("").at(Call::EvalEpochEnd, 1, Act::Fail);
     let mut run = Run::new(&mut unit).callback(Recorder::new(&transcript).events(events));
     let error = run.fit(&[1], &[8], Fit::epochs(1)).unwrap_err();
-    assert_eq!(error.to_string(), "unit failed in on_eval_epoch_end in eval at epoch 1 step 1: told to fail");
+    assert_eq!(
+        format!("{error:#}"),
+        "unit failed in on_eval_epoch_end in eval at epoch 1 step 1: told to fail"
+    );
     let report = run.fit(&[1], &[8], Fit::epochs(1)).unwrap();
     assert_eq!((report.ended, report.eval.epochs, report.eval.steps), (Ended::Complete, 1, 1));
     transcript.assert_reads(
@@ -303,9 +306,8 @@ struct Telling {
 
 impl Data for Tells {
     type Batch = u32;
-    type Epoch<'a> = Telling;
 
-    fn epoch(&self, at: At<'_>) -> Result<Telling, BoxError> {
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = u32>, BoxError> {
         Ok(Telling { next: at.skip as u32, notice: None })
     }
 
@@ -372,7 +374,7 @@ fn rules_behind_a_callback_that_fails_at_the_end_of_an_evaluation_are_fed_all_th
             if std::mem::replace(&mut failed, true) { Ok(()) } else { Err("once".into()) }
         })
         .on(Event::EvalEpochEnd, move |state: &mut State, _: &mut Unit| {
-            fed.lock().unwrap().push(state.eval().epochs);
+            fed.lock().unwrap().push(state.eval_progress().epochs);
         });
     let (train, eval, config) = ([(0.5, 1.0)], [(1.0, 1.0)], Fit::epochs(2));
     run.fit(&train, &eval, config).unwrap_err();
@@ -386,11 +388,11 @@ fn a_pause_that_is_asked_for_while_an_error_is_told_does_not_pause_the_next_call
     let mut run = Run::new(&mut unit)
         .on(Event::TrainStepEnd, |state: &mut State, _: &mut RecordingUnit<u32>| -> Result<(), BoxError> {
             state.notify("waits");
-            if state.train().steps == 1 { Err("once".into()) } else { Ok(()) }
+            if state.train_progress().steps == 1 { Err("once".into()) } else { Ok(()) }
         })
         .on(Event::Notice, |state: &mut State, _: &mut RecordingUnit<u32>| {
-            if state.train().steps == 1 {
-                state.stop("too late");
+            if state.train_progress().steps == 1 {
+                state.pause("too late");
             }
         });
     run.train(&[1, 2], Train::steps(2)).unwrap_err();

@@ -41,7 +41,7 @@ impl Callback<Unit> for Listener {
     }
 
     fn on_error(&mut self, _: &State, _: &mut Unit, error: &Error) {
-        self.0.lock().unwrap().push(error.to_string());
+        self.0.lock().unwrap().push(format!("{error:#}"));
     }
 
     fn on_report(&mut self, report: &Report) {
@@ -83,7 +83,7 @@ fn all_sum_up_before_anyone_is_told() {
     let text = "training complete after 1 epoch, 2 steps\nbest loss -1.500 in epoch 1, at step 2: runs/a";
     assert_eq!(*told.lock().unwrap(), ["train end", text, "eval end", "evaluation complete: loss 3.000"]);
     assert_eq!(report.to_string(), text);
-    assert_eq!(report.best(&LOSS).map(|best| best.value), Some(-1.5));
+    assert_eq!(report.best(LOSS).map(|best| best.value), Some(-1.5));
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn of_two_about_one_metric_the_better_stays_and_of_equal_ones_the_one_with_a_che
     assert_eq!(add(1.0, Goal::Min, None), [(1.0, None)]);
     assert_eq!(add(f64::NAN, Goal::Min, Some("d")), [(1.0, None)]);
     assert_eq!(add(5.0, Goal::Max, None), [(1.0, None), (5.0, None)]);
-    assert_eq!(report.best(&LOSS), None);
+    assert_eq!(report.best(LOSS), None);
 }
 
 #[test]
@@ -111,7 +111,19 @@ fn a_panic_of_one_who_is_told_is_an_error_of_the_call() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(Bad).callback(Listener(Arc::clone(&told)));
-    let error = run.train(&[1], Train::epochs(1)).unwrap_err().to_string();
+    let error = run.train(&[1], Train::epochs(1)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert_eq!(error, "callback Bad panicked at train end in train at epoch 1 step 1: no paper");
     assert_eq!(*told.lock().unwrap(), ["train end".to_owned(), error]);
+}
+
+#[test]
+fn a_value_is_that_of_the_newest_epoch_that_ended_by_key_or_by_reference() {
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit);
+    assert_eq!(run.state().value(LOSS), None);
+    run.evaluate(&[1, 5], Evaluate::whole()).unwrap();
+    assert_eq!((run.state().value(LOSS), run.state().value(&LOSS)), (Some(3.0), Some(3.0)));
+    assert_eq!(run.state().value(Key::mean("other")), None);
+    run.evaluate(&[2, 2, 8], Evaluate::whole()).unwrap();
+    assert_eq!(run.state().value(LOSS), Some(4.0));
 }

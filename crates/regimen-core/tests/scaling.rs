@@ -18,7 +18,7 @@ use regimen_core::state::Phase;
 use regimen_core::{Fit, Run};
 
 fn scaler() -> GradientScaler {
-    GradientScaler::new().initial(1024.0).growth(3.0).back_off(0.25).every(4)
+    GradientScaler::new().initial(1024.0).growth(3.0).back_off(0.25).growth_interval(4)
 }
 
 /// A unit whose gradients overflow when it is told that they do.
@@ -103,11 +103,11 @@ fn a_window_goes_on_in_another_precision() {
         let (mut first, mut second) = (make(before), make(after));
         let mut run = Run::new(&mut first);
         run.train(&batches, Train::steps(2)).unwrap();
-        let state = run.moment().run_state().unwrap();
+        let state = run.run_state().unwrap();
         drop(run);
         load_parts(&mut second, &save_parts(&mut first).unwrap()).unwrap();
         let mut run = Run::new(&mut second);
-        run.moment().load_run_state(&state).unwrap();
+        run.load_run_state(&state).unwrap();
         run.train(&batches, Train::epochs(1)).unwrap();
         drop(run);
         assert_eq!((weight(second.engine()), second.skipped()), (0.5, 0), "{before} {after}");
@@ -144,7 +144,7 @@ fn rules_that_cannot_be_used_are_errors_when_training_starts() {
     check(scaler().initial(0.0), "the scale is 0; give one of at least 0.000000059604645");
     check(scaler().growth(1.0), "the growth is 1; give one above 1");
     check(scaler().back_off(1.0), "the back-off is 1; give one between 0 and 1");
-    check(scaler().every(0), "it cannot grow every 0 updates; give 1 or more");
+    check(scaler().growth_interval(0), "it cannot grow every 0 updates; give 1 or more");
 }
 
 fn plateaus(phase: Phase) -> [Plateau; 4] {

@@ -3,7 +3,7 @@
 
 use regimen_core::callback::{Event, Events, Every};
 use regimen_core::run::{Ended, Evaluate, Train};
-use regimen_core::state::{Progress, StopHandle};
+use regimen_core::state::{PauseHandle, Progress, Stop};
 use regimen_core::{Fit, Run};
 use regimen_test::{Act, Call, Recorder, RecordingUnit, Transcript};
 
@@ -73,10 +73,10 @@ fn the_state_loaded_into_a_new_run_goes_on_as_the_old_one_would() {
             let recorder = Recorder::new(&Transcript::new()).at(event, n, Act::Stop);
             let mut run = Run::new(&mut unit).callback(recorder);
             run.fit(&TRAIN, &EVAL, fit()).unwrap();
-            let saved = run.moment().run_state().unwrap();
+            let saved = run.run_state().unwrap();
             drop(run);
             let mut run = Run::new(&mut unit);
-            run.moment().load_run_state(&saved).unwrap();
+            run.load_run_state(&saved).unwrap();
             run.fit(&TRAIN, &EVAL, fit()).unwrap();
             assert_eq!(without_brackets(&transcript.take()), uninterrupted(), "saved at {event} {n}");
         }
@@ -145,16 +145,16 @@ fn a_final_stop_ends_every_later_call_until_told_to_go_on() {
         assert_eq!(report.train.steps, 1);
     }
     // It is part of what is saved.
-    let saved = run.moment().run_state().unwrap();
+    let saved = run.run_state().unwrap();
     let mut other = Unit::new(&transcript);
     let mut restarted = Run::new(&mut other);
-    restarted.moment().load_run_state(&saved).unwrap();
+    restarted.load_run_state(&saved).unwrap();
     let report = restarted.train(&TRAIN, Train::epochs(1)).unwrap();
     assert_eq!((report.ended, report.train.steps), (Ended::Finished("told to finish".into()), 1));
     // What was trained can be used all the same.
     let report = restarted.evaluate(&EVAL, Evaluate::whole()).unwrap();
     assert_eq!((report.ended, report.eval.steps), (Ended::Complete, 2));
-    assert!(restarted.state().stopping().is_some_and(|stop| stop.is_final));
+    assert!(restarted.state().stopping().is_some_and(Stop::is_final));
     restarted.go_on();
     assert_eq!(restarted.train(&TRAIN, Train::epochs(1)).unwrap().ended, Ended::Complete);
 }
@@ -163,11 +163,11 @@ fn a_final_stop_ends_every_later_call_until_told_to_go_on() {
 fn the_first_reason_wins_but_a_final_stop_replaces_a_pause() {
     let mut unit = Unit::new(&Transcript::new());
     let mut run = Run::new(&mut unit).on(Event::TrainStepEnd, |state, _| {
-        state.stop("first");
-        state.stop("second");
-        if state.train().steps == 2 {
+        state.pause("first");
+        state.pause("second");
+        if state.train_progress().steps == 2 {
             state.finish("third");
-            state.stop("fourth");
+            state.pause("fourth");
             state.finish("fifth");
         }
     });
@@ -179,16 +179,16 @@ fn the_first_reason_wins_but_a_final_stop_replaces_a_pause() {
 fn another_thread_pauses_the_run_at_the_end_of_its_step() {
     let transcript = Transcript::new();
     let mut unit = Unit::new(&transcript);
-    let (asked, answered) = std::sync::mpsc::sync_channel::<StopHandle>(0);
+    let (asked, answered) = std::sync::mpsc::sync_channel::<PauseHandle>(0);
     let stopper = std::thread::spawn(move || {
         let handle = answered.recv().unwrap();
-        handle.stop("from outside");
-        handle.stop("too late");
+        handle.pause("from outside");
+        handle.pause("too late");
     });
     let handle = std::sync::OnceLock::new();
     let mut run = Run::new(&mut unit).on(Event::TrainStepStart, |state, _| {
         // The step waits until the other thread has asked, so this does not depend on timing.
-        let handle: &StopHandle = handle.get_or_init(|| state.stop_handle());
+        let handle: &PauseHandle = handle.get_or_init(|| state.pause_handle());
         let _ = asked.send(handle.clone());
         while !handle.is_asked() {
             std::thread::yield_now();
@@ -203,7 +203,7 @@ fn another_thread_pauses_the_run_at_the_end_of_its_step() {
 fn a_handle_asked_between_calls_pauses_the_next_before_its_first_step_and_only_that() {
     let mut unit = Unit::new(&Transcript::new());
     let mut run = Run::new(&mut unit);
-    run.stop_handle().stop("not now");
+    run.pause_handle().pause("not now");
     let report = run.evaluate(&EVAL, Evaluate::whole()).unwrap();
     assert_eq!((report.ended, report.eval.steps), (Ended::Paused("not now".into()), 0));
     let report = run.evaluate(&EVAL, Evaluate::whole()).unwrap();
@@ -237,7 +237,7 @@ fn finished(event: Event, n: u64, act: Act) -> (Progress, Progress) {
     for _ in 0..4 {
         let report = run.fit(&TRAIN, &EVAL, Fit::epochs(5).eval_every(Every::steps(2)));
         if report.is_ok_and(|report| report.ended == Ended::Finished("told to finish".into())) {
-            return (run.state().train(), run.state().eval());
+            return (run.state().train_progress(), run.state().eval_progress());
         }
     }
     panic!("with {act:?} at {event} {n} it never ends");

@@ -49,11 +49,11 @@ fn a_window_that_failed_at_its_end_is_updated_at_once_after_a_restart_with_longe
     let start = weight(&first);
     let mut run = Run::new(&mut first);
     run.train(&DATA, Train::epochs(1)).unwrap_err();
-    let (state, parts) = (run.moment().run_state().unwrap(), save_parts(run.unit_mut()).unwrap());
+    let (state, parts) = (run.run_state().unwrap(), save_parts(run.unit_mut()).unwrap());
     let mut second = unit().accumulate(4);
     load_parts(&mut second, &parts).unwrap();
     let mut run = Run::new(&mut second);
-    run.moment().load_run_state(&state).unwrap();
+    run.load_run_state(&state).unwrap();
     let report = run.train(&DATA, Train::epochs(1)).unwrap();
     assert_eq!((report.train.steps, report.train.updates), (4, 2));
     assert_eq!(report.notices, ["`accumulate` is 4 now, and was 2 in the checkpoint"]);
@@ -113,7 +113,7 @@ fn an_update_that_fails_at_the_end_of_a_shorter_epoch_loses_its_window_and_says_
         run.train(&DATA, Train::steps(2)).unwrap();
         let error = run.train(&DATA, Train::epochs(1).steps_per_epoch(2)).unwrap_err();
         assert_eq!(
-            error.to_string(),
+            format!("{error:#}"),
             "unit failed in on_train_epoch_end in train at epoch 1 step 2: once; the gradients of 2 steps are \
              lost"
         );
@@ -198,7 +198,7 @@ fn a_window_that_is_skipped_reports_its_finite_loss_in_whatever_order_its_batche
     let loss = |slopes: [f64; 2]| {
         let mut unit = unit().accumulate(2).non_finite(NonFinite::Skip);
         let report = Run::new(&mut unit).train(&slopes.map(|slope| (slope, 1.0)), Train::epochs(1)).unwrap();
-        (report.metric(&TRAIN_LOSS), unit.skipped())
+        (report.metric(TRAIN_LOSS), unit.skipped())
     };
     let expected = (Some(3.0 * weight(&unit())), 1);
     assert_eq!([loss([3.0, f64::NAN]), loss([f64::NAN, 3.0])], [expected; 2]);

@@ -38,7 +38,7 @@ fn a_window_that_weighs_nothing_makes_no_update_and_no_loss() {
         let mut unit = unit().accumulate(accumulate);
         let report = Run::new(&mut unit).train(&[(f64::NAN, 0.0); 4], Train::epochs(1)).unwrap();
         assert_eq!((report.train.steps, report.train.updates), (4, 0));
-        assert_eq!(report.metric(&TRAIN_LOSS), None);
+        assert_eq!(report.metric(TRAIN_LOSS), None);
     }
 }
 
@@ -52,11 +52,11 @@ fn check_restart(before: u64, steps: u64, after: u64, expected: f64) {
     let mut run = Run::new(&mut first);
     let report = run.train(&data, Train::steps(steps)).unwrap();
     assert_eq!(report.pending_steps, steps % before);
-    let (state, parts) = (run.moment().run_state().unwrap(), save_parts(run.unit_mut()).unwrap());
+    let (state, parts) = (run.run_state().unwrap(), save_parts(run.unit_mut()).unwrap());
     let mut second = unit().accumulate(after);
     load_parts(&mut second, &parts).unwrap();
     let mut run = Run::new(&mut second);
-    run.moment().load_run_state(&state).unwrap();
+    run.load_run_state(&state).unwrap();
     run.train(&data, Train::epochs(1)).unwrap();
     drop(run);
     assert_eq!(((start - weight(&second)) * 1e9).round() / 1e9, expected);
@@ -100,9 +100,11 @@ fn a_window_never_goes_into_another_run() {
 
 /// The gradient of the step after `n` is NaN behind a finite loss, as that of the square root of 0 is.
 fn nan_gradient(unit: Unit, n: u64) -> Unit {
-    unit.after_backward(move |engine: &mut Engine, state: &mut State| match state.train().steps == n {
-        true => regimen_core::engine::Engine::scale_gradients(engine, f64::NAN),
-        false => Ok(()),
+    unit.after_backward(move |engine: &mut Engine, state: &mut State| {
+        match state.train_progress().steps == n {
+            true => regimen_core::engine::Engine::scale_gradients(engine, f64::NAN),
+            false => Ok(()),
+        }
     })
 }
 
@@ -111,7 +113,7 @@ fn weights_that_are_not_finite_never_end_in_complete() {
     let mut poisoned = nan_gradient(unit(), 2);
     let error = Run::new(&mut poisoned).train(&[(0.1, 1.0); 3], Train::epochs(1)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        format!("{error:#}"),
         "unit failed in on_train_end in train at epoch 1 step 3: the weights are not finite after the last \
          update: `w`; go on from a checkpoint, and find the cause with `detect_anomaly`"
     );
@@ -141,12 +143,15 @@ fn many_skipped_updates_in_a_row_are_a_notice_and_then_an_error() {
     assert_eq!(report.notices, [told, told]);
     let error = run.train(&data, Train::steps(40)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        format!("{error:#}"),
         "unit failed in train_step in train at epoch 0 step 31: more than 20 updates in a row were skipped, \
          because loss or gradient was not finite; find the cause with `detect_anomaly`, or raise `skip_limit`"
     );
     // The step has not happened, and so it fails again.
-    assert_eq!(run.train(&data, Train::steps(40)).unwrap_err().to_string(), error.to_string());
+    assert_eq!(
+        run.train(&data, Train::steps(40)).map_err(|error| format!("{error:#}")).unwrap_err(),
+        format!("{error:#}")
+    );
 }
 
 #[test]
@@ -216,7 +221,7 @@ fn after_a_hook_that_failed_the_step_is_made_as_if_it_had_not() {
 fn another_batch_in_place_of_one_that_failed_begins_the_window_anew() {
     let mut failed = false;
     let mut unit = unit().accumulate(2).after_backward(move |_, state: &mut State| {
-        match state.train().steps == 1 && !mem::replace(&mut failed, true) {
+        match state.train_progress().steps == 1 && !mem::replace(&mut failed, true) {
             true => Err("once".into()),
             false => Ok(()),
         }
@@ -239,10 +244,10 @@ fn a_step_that_fails_behind_its_update_is_counted() {
             let mut run = Run::new(unit);
             let error = run.train(&data, Train::epochs(1)).unwrap_err();
             assert_eq!(
-                error.to_string(),
+                format!("{error:#}"),
                 "unit failed in train_step in train at epoch 0 step 0: a metric failed"
             );
-            assert_eq!(run.state().train().steps, 1);
+            assert_eq!(run.state().train_progress().steps, 1);
             let report = run.train(&data, Train::epochs(1)).unwrap();
             assert_eq!((report.train.steps, report.train.updates), (2, updates));
         });
@@ -254,7 +259,7 @@ fn a_step_that_fails_behind_its_update_is_counted() {
 fn an_evaluation_batch_of_weight_zero_is_not_looked_at() {
     let mut unit = unit();
     let report = Run::new(&mut unit).fit(&[(0.0, 1.0)], &[(1.0, 4.0), (f64::NAN, 0.0)], Fit::epochs(1));
-    let loss = report.unwrap().metric(&regimen_core::auto_unit::EVAL_LOSS);
+    let loss = report.unwrap().metric(regimen_core::auto_unit::EVAL_LOSS);
     assert_eq!(loss, Some(weight(&unit)));
 }
 
@@ -281,7 +286,7 @@ fn cut(policy: Unreached, accumulate: u64, from: u64) -> Result<Vec<String>, Str
     let engine = ToyEngine::new(vars, module, ToyOptimizer::sgd(0.0));
     let mut unit = AutoUnit::new(engine, Cut(from)).accumulate(accumulate).unreached(policy);
     let report = Run::new(&mut unit).train(&[1.0; 4], Train::epochs(2));
-    report.map(|report| report.notices).map_err(|error| error.to_string())
+    report.map(|report| report.notices).map_err(|error| format!("{error:#}"))
 }
 
 #[test]

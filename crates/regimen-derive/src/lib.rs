@@ -15,8 +15,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// compile, so it cannot be missing from a checkpoint. `#[app_state(rename = "name")]` gives a part
 /// another name, which keeps old checkpoints readable when a field is renamed.
 ///
-/// `#[app_state(with = wrapper)]` saves a field through a `Stateful` wrapper that is constructed from `&mut
-/// field`. An engine's module is saved this way, with `ModuleState` of `regimen-burn` or `regimen-torch`.
+/// `#[app_state(with = wrapper)]` saves a field through a `Stateful` wrapper that is constructed from
+/// `&mut field`. An engine's module is saved this way, with `ModuleState` of `regimen-burn` or `regimen-torch`.
 ///
 /// A part's name becomes a file name: at most 200 letters, digits, `_`, `-` and `.`, with no `.` at
 /// the beginning. The name `run` is reserved.

@@ -23,7 +23,7 @@ impl Act {
         match self {
             Act::Fail => return Err("told to fail".into()),
             Act::Panic => panics(),
-            Act::Stop => state.stop("told to stop"),
+            Act::Stop => state.pause("told to stop"),
             Act::Finish => state.finish("told to finish"),
             Act::Notify => state.notify("told to notify"),
         }

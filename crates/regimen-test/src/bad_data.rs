@@ -86,22 +86,16 @@ impl<D> BadData<D> {
     }
 }
 
-/// An epoch of [`BadData`].
-#[derive(Debug)]
-pub struct BadEpoch<'a, D: Data + 'a> {
-    epoch: D::Epoch<'a>,
+struct BadEpoch<'a, D, E> {
+    epoch: E,
     data: &'a BadData<D>,
     notice: Option<String>,
 }
 
 impl<D: Data> Data for BadData<D> {
     type Batch = D::Batch;
-    type Epoch<'a>
-        = BadEpoch<'a, D>
-    where
-        D: 'a;
 
-    fn epoch(&self, at: At<'_>) -> Result<BadEpoch<'_, D>, BoxError> {
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = D::Batch>, BoxError> {
         let n = 1 + self.epochs.fetch_add(1, Ordering::Relaxed);
         if self.fail_epoch_at == Some(n) {
             return Err("told to fail".into());
@@ -114,10 +108,10 @@ impl<D: Data> Data for BadData<D> {
     }
 }
 
-impl<D: Data> Epoch for BadEpoch<'_, D> {
-    type Batch = D::Batch;
+impl<D, E: Epoch> Epoch for BadEpoch<'_, D, E> {
+    type Batch = E::Batch;
 
-    fn next(&mut self) -> Option<Result<Fetched<D::Batch>, BoxError>> {
+    fn next(&mut self) -> Option<Result<Fetched<E::Batch>, BoxError>> {
         let n = Some(1 + self.data.fetches.fetch_add(1, Ordering::Relaxed));
         std::thread::sleep(self.data.delay);
         if n == self.data.fail_at {

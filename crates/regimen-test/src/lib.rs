@@ -28,7 +28,7 @@ pub mod resume_matrix;
 pub mod toy;
 
 pub use act::Act;
-pub use bad_data::{BadData, BadEpoch};
+pub use bad_data::BadData;
 pub use bad_state::{BadState, Fault};
 pub use full_disk::FullDisk;
 pub use recorder::Recorder;

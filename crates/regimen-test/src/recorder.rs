@@ -11,7 +11,8 @@ use crate::{Act, Transcript};
 
 /// A callback for any unit that records every event in a [`Transcript`], and can act at some.
 ///
-/// The event `train step end` is recorded as `cb.train_step_end`, a failure as `cb.error(Kind)`.
+/// The event `train step end` is recorded as `cb.train_step_end`. A failure is `cb.error(Unit)`, with the
+/// [kind](regimen_core::error::ErrorKind) of the error, or `cb.error(Panic)` for a panic of any kind.
 ///
 /// ```
 /// use regimen_core::callback::{Event, Events};
@@ -93,7 +94,9 @@ impl<U: ?Sized> Callback<U> for Recorder {
     }
 
     fn on_error(&mut self, _state: &State, _unit: &mut U, error: &Error) {
-        self.transcript.write(format!("{}.error({:?})", self.name, error.kind()));
+        let kind = format!("{:?}", error.kind());
+        let kind = if error.is_panic() { "Panic" } else { kind.split('(').next().unwrap_or_default() };
+        self.transcript.write(format!("{}.error({kind})", self.name));
     }
 }
 

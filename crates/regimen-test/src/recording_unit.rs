@@ -27,7 +27,7 @@ use crate::{Act, Transcript};
 /// let transcript = Transcript::new();
 /// let mut unit = RecordingUnit::new(&transcript).at(Call::EvalStep, 1, Act::Fail);
 /// let error = fit(&mut unit, &[1], &[2], Fit::epochs(1)).unwrap_err();
-/// assert!(error.to_string().ends_with("told to fail"));
+/// assert!(format!("{error:#}").ends_with("told to fail"));
 /// transcript.assert_reads(
 ///     "unit.train_start unit.train_epoch_start unit.train_step(1) unit.train_epoch_end
 ///      unit.eval_start unit.eval_epoch_start unit.eval_step(2)",

@@ -5,16 +5,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use regimen_core::callback::{Event, Events};
-use regimen_core::error::Kind;
+use regimen_core::error::ErrorKind;
 use regimen_core::run::{Ended, Evaluate, Predict, Train, predict};
 use regimen_core::saved::{AppState, Parts, load_parts, save_parts};
 use regimen_core::{BoxError, Run, State};
 use regimen_test::{Act, BadData, BadState, Call, Fault, Recorder, RecordingUnit, Transcript};
 
 /// Trains twice over three batches with `act` at the second step end. Compares the end of each
-/// call: the error's text after its place, or the report's end.
+/// call: the cause of the error and whether it was a panic, or the report's end.
 #[track_caller]
-fn check(act: Act, expected: [&str; 2], kind: Option<Kind>) {
+fn check(act: Act, expected: [&str; 2], failure: Option<bool>) {
     let transcript = Transcript::new();
     let mut unit = RecordingUnit::new(&transcript);
     let mut run = Run::new(&mut unit).callback(Recorder::new(&transcript).at(Event::TrainStepEnd, 2, act));
@@ -22,7 +22,8 @@ fn check(act: Act, expected: [&str; 2], kind: Option<Kind>) {
         let found = match run.train(&[1, 2, 3], Train::epochs(1)) {
             Ok(report) => report.ended.to_string(),
             Err(error) => {
-                assert_eq!(Some(error.kind()), kind);
+                assert_eq!(*error.kind(), ErrorKind::Callback("cb".to_owned(), Event::TrainStepEnd));
+                assert_eq!(Some(error.is_panic()), failure);
                 error.into_cause().to_string()
             }
         };
@@ -32,8 +33,8 @@ fn check(act: Act, expected: [&str; 2], kind: Option<Kind>) {
 
 #[test]
 fn each_act_happens_once() {
-    check(Act::Fail, ["told to fail", "complete"], Some(Kind::Callback));
-    check(Act::Panic, ["told to panic", "complete"], Some(Kind::Panic));
+    check(Act::Fail, ["told to fail", "complete"], Some(false));
+    check(Act::Panic, ["told to panic", "complete"], Some(true));
     check(Act::Stop, ["paused: told to stop", "complete"], None);
     check(Act::Finish, ["finished: told to finish", "finished: told to finish"], None);
     check(Act::Notify, ["complete", "complete"], None);
@@ -45,7 +46,7 @@ fn a_recorder_writes_what_it_is_told_to_show() -> Result<(), BoxError> {
     let mut unit = RecordingUnit::new(&transcript).named("u");
     let events = Events::of(&[Event::EvalStepEnd, Event::Notice]);
     let recorder = Recorder::new(&transcript).named("c").events(events);
-    let recorder = recorder.showing(|state: &State| state.eval().steps.to_string());
+    let recorder = recorder.showing(|state: &State| state.eval_progress().steps.to_string());
     let data = BadData::new([10, 20]).notify_at(2);
     Run::new(&mut unit).callback(recorder).evaluate(&data, Evaluate::whole())?;
     transcript.assert_reads(
@@ -97,12 +98,12 @@ fn a_transcript_that_differs_says_from_where() {
 
 /// Trains on `data`, which fails; then again, after which all three batches must have been seen.
 #[track_caller]
-fn check_bad(data: BadData<[i32; 3]>, kind: Kind, step: u64) {
+fn check_bad(data: BadData<[i32; 3]>, is_panic: bool, step: u64) {
     let transcript = Transcript::new();
     let mut unit = RecordingUnit::new(&transcript);
     let mut run = Run::new(&mut unit);
     let error = run.train(&data, Train::epochs(1)).unwrap_err();
-    assert_eq!((error.kind(), error.place().step), (kind, step), "{error}");
+    assert_eq!((error.kind(), error.is_panic(), error.place().step), (&ErrorKind::Data, is_panic, step));
     assert_eq!(run.train(&data, Train::epochs(1)).unwrap().ended, Ended::Complete);
     for step in ["train_step(1)", "train_step(2)", "train_step(3)"] {
         assert_eq!(transcript.to_string().matches(step).count(), 1, "{transcript}");
@@ -111,9 +112,9 @@ fn check_bad(data: BadData<[i32; 3]>, kind: Kind, step: u64) {
 
 #[test]
 fn bad_data_goes_wrong_once_and_loses_no_batch() {
-    check_bad(BadData::new([1, 2, 3]).fail_at(2), Kind::Data, 1);
-    check_bad(BadData::new([1, 2, 3]).panic_at(3), Kind::Panic, 2);
-    check_bad(BadData::new([1, 2, 3]).fail_epoch_at(1), Kind::Data, 0);
+    check_bad(BadData::new([1, 2, 3]).fail_at(2), false, 1);
+    check_bad(BadData::new([1, 2, 3]).panic_at(3), true, 2);
+    check_bad(BadData::new([1, 2, 3]).fail_epoch_at(1), false, 0);
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn data_that_lies_about_its_length_is_an_error() {
         let data = BadData::new([1, 2, 3]).claim(Some(claim));
         let mut unit = RecordingUnit::new(&Transcript::new());
         let error = Run::new(&mut unit).train(&data, Train::epochs(1)).unwrap_err();
-        assert_eq!(error.kind(), Kind::Data, "{error}");
+        assert_eq!(*error.kind(), ErrorKind::Data, "{error:#}");
     }
 }
 

@@ -67,13 +67,13 @@
 //!
 //! fn main() -> Result<(), BoxError> {
 //!     let samples: Vec<_> = (0..1000).map(|i| ([i as f32, 1.0], (i as f32).sin())).collect();
-//!     let data = Loader::new(samples).batch_size(64).shuffle().collate(collate);
+//!     let data = Loader::collate(samples, collate).batch_size(64).shuffle();
 //!     let mut unit_in_training = unit()?;
 //!     let mut run = Run::new(&mut unit_in_training)
 //!         .seed(7)
 //!         .saver(Checkpointer::new("runs/mine").every(Every::steps(500)).keep_last(2));
 //!     run.restore_latest()?;
-//!     let _signals = Signals::pause(&run.stop_handle())?;
+//!     let _signals = Signals::pause(&run.pause_handle())?;
 //!     run.train(&data, Train::epochs(20))?;
 //!
 //!     // Weights for inference: the part `module` of the newest checkpoint, and nothing else.
@@ -86,13 +86,13 @@
 //!
 //! A batch of one's own derives [`ToDevice`](regimen_core::engine::ToDevice), and is moved with every tensor in it,
 //! whatever the precision. tch's tensors are not `Clone`, so batches come of a loader's `collate`, or of
-//! [`from_fn`](regimen_core::data::from_fn):
+//! [`each_epoch`](regimen_core::data::each_epoch):
 //!
 //! ```
 //! use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 //! use regimen::engine::{Precision, ToDevice};
 //! use regimen::run::Train;
-//! use regimen::data::from_fn;
+//! use regimen::data::each_epoch;
 //! use regimen_torch::tch::nn::{Linear, Module, self};
 //! use regimen_torch::tch::{Kind, Tensor};
 //! use regimen_torch::{Sgd, Torch, device, initialize};
@@ -123,7 +123,7 @@
 //! let engine = Torch::new(vars, linear, Sgd::new())?;
 //! let mut unit = AutoUnit::new(engine, Classify).learning_rate(0.1).precision(Precision::BF16);
 //! let (pixels, classes) = (Tensor::ones([2, 4], (Kind::Float, device("cpu")?)), Tensor::from_slice(&[0_i64, 1]));
-//! let data = from_fn(|_| {
+//! let data = each_epoch(|_| {
 //!     let paths = vec!["a.png".into(), "b.png".into()];
 //!     std::iter::once(Images { pixels: pixels.shallow_clone(), classes: classes.shallow_clone(), paths })
 //! });

@@ -12,7 +12,7 @@ use std::thread;
 use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen::engine::Precision;
 use regimen::run::Train;
-use regimen::data::from_fn;
+use regimen::data::each_epoch;
 use regimen_torch::tch::nn::{Module, ModuleT, Path, VarStore, self};
 use regimen_torch::tch::{Device, Kind, Tensor, self, set_num_threads};
 use regimen_torch::{Adam, Recomputed, Torch, checkpoint_activations, initialize};
@@ -382,7 +382,7 @@ fn trained(keeps: bool, precision: Precision) -> VarStore {
     let (vars, blocks) = initialize(3, Device::Cpu, |root| Blocks::new(root, keeps));
     let engine = Torch::new(vars, blocks, Adam::new()).unwrap();
     let mut unit = AutoUnit::new(engine, Same).learning_rate(0.05).accumulate(2).precision(precision);
-    let data = from_fn(|_| (1..9).map(|i| input() * f64::from(i)));
+    let data = each_epoch(|_| (1..9).map(|i| input() * f64::from(i)));
     Run::new(&mut unit).train(&data, Train::epochs(2)).unwrap();
     unit.into_parts().0.into_parts().0
 }

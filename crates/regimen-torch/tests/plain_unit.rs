@@ -40,7 +40,7 @@ impl TrainUnit for Plain {
         seed_step(state);
         let x = Tensor::full([8, 4], batch as f64, (Kind::Float, Device::Cpu));
         let x = self.layers[0].forward(&place(x, Device::Cpu)?).tanh().dropout(0.5, true);
-        let x = if state.train().steps < 2 { x } else { self.layers[1].forward(&x) };
+        let x = if state.train_progress().steps < 2 { x } else { self.layers[1].forward(&x) };
         x.square().mean(Kind::Float).backward();
         self.optim.step(&[0.1])
     }

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use regimen::checkpoint::safetensors::{load_file, write};
+use regimen::checkpoint::safetensors::{encode, load_file};
 use regimen_core::engine::{Engine, Mode};
 use regimen_torch::tch::nn::{Module, ModuleT, RNN, RNNConfig, self};
 use regimen_torch::tch::{Device, Tensor, no_grad, set_num_threads};
@@ -110,7 +110,7 @@ fn python_loads_trained_weights_and_has_the_same_logits() {
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let [weights, io] = ["weights.safetensors", "weights_io.safetensors"].map(|name| folder.join(name));
-    write(&engine.module_state().unwrap(), &mut File::create(&weights).unwrap()).unwrap();
+    encode(&engine.module_state().unwrap(), &mut File::create(&weights).unwrap()).unwrap();
     let named = [("images", &images), ("tokens", &tokens), ("logits", &logits)];
     Tensor::write_safetensors(&named, &io).unwrap();
 

@@ -1,12 +1,11 @@
-//! Signals that pause a run: what a terminal, a scheduler or a cloud sends before it ends a
-//! process.
+//! Signals of a terminal, a scheduler or a cloud that pause a run.
 
 #[cfg(unix)]
 mod unix;
 
 use std::io;
 
-use regimen_core::state::StopHandle;
+use regimen_core::state::PauseHandle;
 
 /// Pauses a run when the process is told to end, for as long as it lives.
 ///
@@ -22,7 +21,7 @@ use regimen_core::state::StopHandle;
 /// save fits between it and the end.
 ///
 /// Dropping it gives the signals back what they do by default: Ctrl-C ends the process again. A
-/// program that handles these signals itself calls [`StopHandle::stop`] from there in place of
+/// program that handles these signals itself calls [`PauseHandle::pause`] from there in place of
 /// this. On systems other than Unix it does nothing.
 ///
 /// ```
@@ -31,7 +30,7 @@ use regimen_core::state::StopHandle;
 /// # use regimen::run::{Report, Train};
 /// # use regimen::unit::TrainUnit;
 /// # fn example<U: TrainUnit<Batch = u64>>(mut run: Run<'_, U>, data: Vec<u64>) -> Result<Report, BoxError> {
-/// let _signals = Signals::pause(&run.stop_handle())?;
+/// let _signals = Signals::pause(&run.pause_handle())?;
 /// let report = run.train(&data, Train::epochs(10))?;
 /// # Ok(report)
 /// # }
@@ -44,9 +43,8 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Pauses the run of `handle`. An error where a handler cannot be registered or a thread not
-    /// be started.
-    pub fn pause(handle: &StopHandle) -> io::Result<Self> {
+    /// Pauses the run of `handle`. An error if a handler cannot be registered or a thread not be started.
+    pub fn pause(handle: &PauseHandle) -> io::Result<Self> {
         #[cfg(unix)]
         return Ok(Signals { _watch: unix::Watch::start(handle.clone())? });
         #[cfg(not(unix))]

@@ -23,7 +23,7 @@ impl Trace {
     }
 
     fn log(&self, state: &mut State) {
-        let epoch = state.active().epochs as usize;
+        let epoch = state.progress().epochs as usize;
         if let Some(value) = self.values[epoch.min(self.values.len() - 1)] {
             state.log(LOSS, value, 1.0);
         }
@@ -252,10 +252,10 @@ fn a_restored_run_stops_where_it_would_have() {
         let mut unit = Trace::new(&rule.values);
         let mut run = Run::new(&mut unit).callback(rule.callback());
         run.fit(&[()], &[()], Fit::epochs(pause)).unwrap();
-        let saved = run.moment().run_state().unwrap();
+        let saved = run.run_state().unwrap();
         let mut unit = Trace::new(&rule.values);
         let mut run = Run::new(&mut unit).callback(rule.callback());
-        run.moment().load_run_state(&saved).unwrap();
+        run.load_run_state(&saved).unwrap();
         let report = run.fit(&[()], &[()], Fit::epochs(rule.values.len() as u64)).unwrap();
         let resumed = match report.ended {
             Ended::Finished(reason) => Some((report.eval.epochs, reason)),
@@ -306,7 +306,7 @@ fn a_metric_that_is_not_there_is_an_error_that_says_what_is() {
     let check = |rule: EarlyStopping, expected: &str| {
         let mut unit = Trace::new(&[1.0]);
         let error = Run::new(&mut unit).callback(rule).fit(&[()], &[()], Fit::epochs(3)).unwrap_err();
-        assert_eq!(error.to_string(), expected);
+        assert_eq!(format!("{error:#}"), expected);
     };
     check(
         EarlyStopping::max(ACCURACY, 1),
@@ -328,18 +328,18 @@ fn settings_that_cannot_be_meant_are_refused_before_the_first_step() {
         let mut unit = Trace::new(&[1.0]);
         let mut run = Run::new(&mut unit).callback(rule);
         let error = run.fit(&[()], &[()], Fit::epochs(3)).unwrap_err();
-        assert!(error.to_string().ends_with(expected), "{error}");
-        assert_eq!(run.state().train().steps, 0);
+        assert!(format!("{error:#}").ends_with(expected), "{error}");
+        assert_eq!(run.state().train_progress().steps, 0);
     };
     let rule = || EarlyStopping::min(LOSS, 2);
     check(EarlyStopping::min(LOSS, 0), "early stopping: a patience of 0 stops at once; give 1 or more");
     check(
         rule().min_delta(-1.0),
-        "early stopping: the minimum change is -1; give a finite number that is not negative",
+        "early stopping: the minimum change is -1; give a finite number of at least 0",
     );
     check(
         rule().min_delta_relative(f64::NAN),
-        "early stopping: the minimum change is NaN; give a finite number that is not negative",
+        "early stopping: the minimum change is NaN; give a finite number of at least 0",
     );
     check(rule().stop_at(f64::NAN), "early stopping: the threshold of `stop_at` is NaN; give a number");
     check(rule().every(Every::epochs(0)), "a cadence of 0 is never due; give 1 or more");
@@ -360,7 +360,7 @@ impl TrainUnit for Improves {
 impl EvalUnit for Improves {
     type Batch = f64;
     fn eval_step(&mut self, state: &mut State, hardness: f64) -> Result<(), BoxError> {
-        let steps = state.train().steps as f64;
+        let steps = state.train_progress().steps as f64;
         state.log(LOSS, hardness / (1.0 + steps), 1.0);
         state.log(ACCURACY, 1.0 - hardness / (2.0 + steps), 1.0);
         Ok(())
@@ -374,10 +374,10 @@ fn go_on(rules: Vec<EarlyStopping>) -> (Ended, Vec<String>) {
     let both = [EarlyStopping::min(LOSS, 3), EarlyStopping::max(ACCURACY, 3)];
     let mut run = both.into_iter().fold(Run::new(&mut unit), Run::callback);
     run.fit(&[0.0], &[1.0], Fit::epochs(3)).unwrap();
-    let saved = run.moment().run_state().unwrap();
+    let saved = run.run_state().unwrap();
     let mut unit = Improves;
     let mut run = rules.into_iter().fold(Run::new(&mut unit), Run::callback);
-    run.moment().load_run_state(&saved).unwrap();
+    run.load_run_state(&saved).unwrap();
     let report = run.fit(&[0.0], &[1.0], Fit::epochs(9)).unwrap();
     (report.ended, report.notices)
 }
@@ -427,7 +427,7 @@ fn where_two_cadences_meet_there_is_one_check() {
     // In training the loss falls in the second step of an epoch alone: a second look at that place, at
     // the end of the epoch, would be one without improvement.
     let log = |state: &mut State, _: &mut Improves| {
-        let Progress { steps, steps_in_epoch, .. } = state.train();
+        let Progress { steps, steps_in_epoch, .. } = state.train_progress();
         state.log(LOSS, if steps_in_epoch == 1 { 1.0 / steps as f64 } else { 0.0 }, 1.0);
     };
     let rule = EarlyStopping::min(LOSS, 1).phase(Phase::Train).every(every);
@@ -442,7 +442,7 @@ fn a_metric_that_is_watched_with_another_reduction_is_an_error() {
     let mut run = Run::new(&mut unit).callback(EarlyStopping::min(Key::last("loss"), 1));
     let error = run.fit(&[0.0], &[1.0], Fit::epochs(1)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        format!("{error:#}"),
         "callback EarlyStopping(min loss in eval) failed at eval epoch end in eval at epoch 1 step 1: early \
          stopping: `loss` is watched as Last, and logged as Mean; use one key"
     );

@@ -58,6 +58,6 @@ fn each_group_has_its_own_name() {
     let mut run = Run::new(&mut unit).callback(LearningRateMonitor::new().every(Every::steps(3)));
     run.train(&[(); 4], Train::steps(3)).unwrap();
     let metrics = run.state().metrics(Phase::Train).iter();
-    let metrics: Vec<_> = metrics.map(|metric| (metric.key().name(), metric.last())).collect();
+    let metrics: Vec<_> = metrics.map(|metric| (metric.key().name(), metric.last_value())).collect();
     assert_eq!(metrics, [("learning_rate/body", 0.5), ("learning_rate/head", 0.125)]);
 }

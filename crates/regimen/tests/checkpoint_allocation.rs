@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use regimen::checkpoint::safetensors::{read, write};
+use regimen::checkpoint::safetensors::{decode, encode};
 use regimen::checkpoint::{Checkpoint, SimDisk, Snapshot, Store, Writer};
 use regimen::saved::{Array, StateDict};
 
@@ -73,7 +73,7 @@ fn peak(call: impl FnOnce()) -> usize {
 }
 
 fn check_safetensors(bytes: &[u8]) {
-    let peak = peak(|| drop(read(&mut &*bytes, bytes.len() as u64)));
+    let peak = peak(|| drop(decode(&mut &*bytes, bytes.len() as u64)));
     let length = bytes.len();
     assert!(peak <= bound(length), "{peak} bytes were allocated for a file of {length}");
 }
@@ -155,7 +155,7 @@ fn valid_safetensors() -> Vec<u8> {
     dict.insert("seed", 7_u64).unwrap();
     dict.insert("name", Array::from_text("ab")).unwrap();
     let mut bytes = Vec::new();
-    write(&dict, &mut bytes).unwrap();
+    encode(&dict, &mut bytes).unwrap();
     bytes
 }
 

@@ -40,8 +40,8 @@ fn fit(saved: Option<&Saved>, steps: u64) -> Result<(Report, Saved), BoxError> {
     let mut unit = AutoUnit::new(ToyEngine::new(vars, mlp, ToyOptimizer::adam_w(0.01)), Line)
         .accumulate(3)
         .precision(Precision::F16)
-        .gradient_scaler(GradientScaler::new().every(5))
-        .average(Averaging::swa().every(2))
+        .gradient_scaler(GradientScaler::new().growth_interval(5))
+        .average(Averaging::swa().every_nth(2))
         .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(3));
     let mut run = Run::new(&mut unit)
         .callback(EarlyStopping::min(EVAL_LOSS, 9))
@@ -49,16 +49,17 @@ fn fit(saved: Option<&Saved>, steps: u64) -> Result<(Report, Saved), BoxError> {
     if let Some(saved) = saved {
         let mut parts = saved.clone();
         let state = parts.remove("").unwrap();
-        run.moment().load_run_state(&state)?;
-        load_parts(run.moment().unit(), &parts)?;
+        run.load_run_state(&state)?;
+        load_parts(run.unit_mut(), &parts)?;
     }
     let x = |index: usize| ToyArray::new(&[1, 1], &[index as f64 / 8.0]);
-    let data = Loader::new((0..8).map(x).collect::<Vec<_>>()).shuffle().collate(|samples: Vec<ToyArray>| {
+    let only = |samples: Vec<ToyArray>| {
         samples.into_iter().next().ok_or_else(|| BoxError::from("a batch without a sample"))
-    });
+    };
+    let data = Loader::collate((0..8).map(x).collect::<Vec<_>>(), only).shuffle();
     let report = run.fit(&data, &data, Fit::steps(steps).eval_every(Every::steps(4)))?;
-    let mut saved = save_parts(run.moment().unit())?;
-    saved.insert(String::new(), run.moment().run_state()?);
+    let mut saved = save_parts(run.unit_mut())?;
+    saved.insert(String::new(), run.run_state()?);
     Ok((report, saved))
 }
 
@@ -82,7 +83,7 @@ fn no_number_at_the_end_of_its_range_overflows() {
                 changed += 1;
                 // Some may have any value, such as the seed, and others are looked at in time.
                 if let Err(error) = fit(Some(&saved), 40) {
-                    let error = error.to_string();
+                    let error = format!("{error:#}");
                     assert!(!error.contains("panicked"), "`{name}` of part `{part}`: {error}");
                     refused += 1;
                 }
@@ -100,7 +101,7 @@ fn a_count_that_no_run_comes_to_is_named() {
         let dict = saved.get_mut(part).unwrap();
         drop(dict.remove(name).unwrap());
         dict.insert(name, MAX_COUNT + 1).unwrap();
-        fit(Some(&saved), 40).unwrap_err().to_string()
+        fit(Some(&saved), 40).map_err(|error| format!("{error:#}")).unwrap_err()
     };
     for name in ["run.train.progress.steps", "run.eval.progress.epochs", "run.train.progress.samples"] {
         let expected =

@@ -20,7 +20,7 @@ fn size(length: f32, width: f32) -> Size {
 
 fn rows<T: DeserializeOwned + Clone + Send + Sync>(csv: &Csv) -> Result<Vec<T>, String> {
     let records = csv.read().map_err(|error| error.to_string())?;
-    Ok((0..records.len()).map(|index| records.get(index).unwrap()).collect())
+    Ok((0..records.len()).map(|index| records.sample(index).unwrap()).collect())
 }
 
 /// The rows of a file that holds `bytes`, read as `set` says; an error without the file's name.

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use regimen::data::{
-    At, Csv, Data, Dataset, Epoch, Idx, Lines, Loader, Position, Rank, Reader, SampleError, Sampler, Stream,
-    StreamAt, StreamLoader, indices, prefetched, take,
+    At, Csv, Data, DataExt, Dataset, Epoch, Idx, Lines, Loader, Position, Rank, SampleError, Sampler,
+    Samples, Stream, StreamAt, StreamLoader, StreamReader, indices,
 };
 #[cfg(feature = "mmap")]
 use regimen::data::{TokenFile, TokenWidth};
@@ -110,10 +110,13 @@ fn a_sample_that_panics_is_named() {
 
 #[test]
 fn a_transform_that_fails_or_panics_is_named() {
-    let loader = |workers| Loader::new(indices(100).named("toy")).batch_size(10).workers(workers);
-    check(|workers| loader(workers).try_transform(|index, _| torn(index)), "dataset `toy` sample 13: torn");
+    let toy = || indices(100).named("toy");
     check(
-        |workers| loader(workers).transform(|index, _| panicking(index)),
+        |workers| Loader::new(toy().try_transform(|index, _| torn(index))).batch_size(10).workers(workers),
+        "dataset `toy` sample 13: torn",
+    );
+    check(
+        |workers| Loader::new(toy().transform(|index, _| panicking(index))).batch_size(10).workers(workers),
         "dataset `toy` sample 13: panicked: torn 13",
     );
 }
@@ -129,18 +132,18 @@ fn a_sample_that_does_not_fit_its_batch_is_named_even_where_bad_ones_are_skipped
 
 #[test]
 fn a_batch_that_fails_or_panics_is_named() {
-    let loader = |workers| Loader::new(indices(100).named("toy")).batch_size(10).workers(workers);
+    let toy = || indices(100).named("toy");
     let second = |batch: &Vec<usize>| batch[0] == 10;
     check(
         |workers| {
             let collate = move |batch| if second(&batch) { Err("no room".into()) } else { Ok(batch) };
-            loader(workers).collate(collate)
+            Loader::collate(toy(), collate).batch_size(10).workers(workers)
         },
         "dataset `toy` batch 1: no room",
     );
     check(
         |workers| {
-            loader(workers).transform_batch(move |batch, _| {
+            Loader::new(toy()).batch_size(10).workers(workers).transform_batch(move |batch, _| {
                 assert!(!second(&batch), "no room");
                 batch
             })
@@ -162,7 +165,7 @@ fn a_sampler_that_panics_is_told_and_is_no_bad_sample() {
     let expected = "dataset `toy`: its sampler at position 13: panicked: no such shard";
     check(loader, expected);
     check(|workers| loader(workers).skip_bad_samples(), expected);
-    check(|workers| prefetched(loader(workers), 2), expected);
+    check(|workers| loader(workers).read_ahead(2), expected);
 }
 
 /// A sample that panics when it is dropped, if it is the one with number 13.
@@ -178,15 +181,15 @@ impl Drop for Grenade {
 fn a_sample_that_panics_when_its_batch_is_given_up_is_told() {
     let late = |grenade: Grenade| if grenade.0 == 15 { Err("torn".into()) } else { Ok(grenade) };
     let loader = |workers| {
-        Loader::new(indices(100).named("toy"))
-            .batch_size(10)
-            .workers(workers)
+        let grenades = indices(100)
+            .named("toy")
             .transform(|index, _| Grenade(index))
-            .try_transform(move |grenade, _| late(grenade))
-            .collate(|mut grenades| {
-                grenades.iter_mut().for_each(|grenade| grenade.0 = 0);
-                Ok(grenades.len())
-            })
+            .try_transform(move |grenade, _| late(grenade));
+        let defuse = |mut grenades: Vec<Grenade>| {
+            grenades.iter_mut().for_each(|grenade| grenade.0 = 0);
+            Ok(grenades.len())
+        };
+        Loader::collate(grenades, defuse).batch_size(10).workers(workers)
     };
     check(loader, "dataset `toy` batch 1: panicked: went off");
 }
@@ -203,15 +206,14 @@ struct TornReader(Torn, u64);
 
 impl Stream for Torn {
     type Item = u64;
-    type Reader<'a> = TornReader;
 
-    fn open(&self, _: StreamAt<'_>) -> Result<TornReader, BoxError> {
+    fn open(&self, _: StreamAt) -> Result<impl StreamReader<Item = u64>, BoxError> {
         assert!(*self != Torn::Open, "torn");
         Ok(TornReader(*self, 0))
     }
 }
 
-impl Reader for TornReader {
+impl StreamReader for TornReader {
     type Item = u64;
 
     fn next(&mut self) -> Option<Result<u64, BoxError>> {
@@ -236,7 +238,7 @@ fn a_stream_that_panics_anywhere_is_told() {
             }
             let expected = Err("stream `stream` batch 0: panicked: torn".to_owned());
             assert_eq!(first(StreamLoader::new(torn).batch_size(2)), expected);
-            assert_eq!(first(prefetched(StreamLoader::new(torn).batch_size(2), 1)), expected);
+            assert_eq!(first(StreamLoader::new(torn).batch_size(2).read_ahead(1)), expected);
         });
     }
 }
@@ -290,35 +292,35 @@ fn skipped_samples_are_replaced_by_padding_where_batches_are_padded() {
 
 #[test]
 fn settings_that_give_no_epoch_are_refused_when_it_begins() {
-    fn refused(loader: Loader<impl Dataset<Item = usize> + 'static>, at: At, expected: &str) {
+    fn refused(loader: Loader<Vec<usize>>, at: At, expected: &str) {
         leaving_nothing(|| {
-            let error = loader.epoch(at).unwrap_err().to_string();
+            let error = loader.epoch(at).err().unwrap().to_string();
             assert_eq!(error, format!("dataset `toy`: {expected}"));
         });
     }
     let toy = |samples| Loader::new(indices(samples).named("toy")).workers(2);
-    let at = At::epoch(0, 42);
-    refused(toy(10).batch_size(0), at, "a batch size of 0 cannot be used");
-    refused(toy(0), at, "there is nothing to load: 0 samples, 0 of them drawn");
+    let at = || At::epoch(0, 42);
+    refused(toy(10).batch_size(0), at(), "a batch size of 0 cannot be used");
+    refused(toy(0), at(), "there is nothing to load: 0 samples, 0 of them drawn");
     refused(
         toy(10).sampler(Sampler::subset([])),
-        at,
+        at(),
         "there is nothing to load: 10 samples, 0 of them drawn",
     );
     refused(
         toy(10).batch_size(11).drop_last(),
-        at,
+        at(),
         "10 samples cannot fill a batch of 11, and it is dropped",
     );
-    refused(toy(10).batch_size(3), at.skip(5), "5 batches were consumed of an epoch that has 4 batches");
+    refused(toy(10).batch_size(3), at().skip(5), "5 batches were consumed of an epoch that has 4 batches");
     refused(
         toy(10).batch_size(4),
-        at.rank(Rank { index: 0, count: 3 }),
+        at().rank(Rank { index: 0, count: 3 }),
         "a batch of 2 of 10 samples leaves some of 3 ranks without any; choose another batch size, \
          `drop_last` or `pad_last`",
     );
-    refused(toy(10), at.rank(Rank { index: 2, count: 2 }), "rank 2 of 2 does not exist");
-    let error = toy(10).sampler(Sampler::weighted([1.0], 3).unwrap()).epoch(at).unwrap_err();
+    refused(toy(10), at().rank(Rank { index: 2, count: 2 }), "rank 2 of 2 does not exist");
+    let error = toy(10).sampler(Sampler::weighted([1.0], 3).unwrap()).epoch(at()).err().unwrap();
     assert_eq!(error.to_string(), "dataset `toy`: 1 weight for 10 samples");
 }
 
@@ -392,7 +394,8 @@ fn a_consumer_that_stops_early_leaves_nothing() {
                 (0..taken).for_each(|_| drop(epoch.next().unwrap().unwrap()));
             });
             leaving_nothing(|| {
-                let data = prefetched(take(Loader::new(indices(1_000_000)).workers(workers), 500_000), 2);
+                let loader = Loader::new(indices(1_000_000)).workers(workers);
+                let data = loader.take_batches(500_000).read_ahead(2);
                 let mut epoch = data.epoch(At::epoch(0, 42)).unwrap();
                 (0..taken).for_each(|_| drop(epoch.next().unwrap().unwrap()));
             });
@@ -436,8 +439,8 @@ fn a_consumer_that_panics_leaves_nothing() {
 fn what_is_read_ahead_fails_as_it_does_when_asked_for() {
     leaving_nothing(|| {
         let torn = || Loader::new(indices(100).map(panicking).named("toy")).batch_size(10).workers(2);
-        assert_eq!(outcomes(&prefetched(torn(), 2)), outcomes(&torn()));
-        let refused = prefetched(torn().batch_size(0), 2).epoch(At::epoch(0, 42)).unwrap_err();
+        assert_eq!(outcomes(&torn().read_ahead(2)), outcomes(&torn()));
+        let refused = torn().batch_size(0).read_ahead(2).epoch(At::epoch(0, 42)).err().unwrap();
         assert_eq!(refused.to_string(), "dataset `toy`: a batch size of 0 cannot be used");
     });
 }
@@ -467,7 +470,7 @@ fn files_that_are_not_what_they_should_be_are_named_and_closed() {
         assert_eq!(batches[0], Ok(vec![1, 2]));
         assert_eq!(batches[1], Err("stream `lines` batch 1: invalid digit found in string".into()));
         let (batches, notices) =
-            outcomes(&prefetched(StreamLoader::new(numbers()).batch_size(2).skip_bad_samples(), 1));
+            outcomes(&StreamLoader::new(numbers()).batch_size(2).skip_bad_samples().read_ahead(1));
         assert_eq!(batches, [Ok(vec![1, 2]), Ok(vec![4, 5])]);
         assert!(
             notices[0].starts_with("skipped (number 1 of this epoch): stream `lines` batch 1"),
@@ -502,7 +505,7 @@ fn a_run_that_met_a_bad_sample_goes_on_with_the_batch_it_was_in() {
             let loader = Loader::new(indices(100).try_map(once).named("toy")).batch_size(10).workers(workers);
             let mut unit = Gather(vec![]);
             let mut run = Run::new(&mut unit);
-            let error = run.train(&loader, Train::epochs(1)).unwrap_err().to_string();
+            let error = format!("{:#}", run.train(&loader, Train::epochs(1)).unwrap_err());
             let place = "data failed in train at epoch 0 step 1";
             assert_eq!(error, format!("{place}: dataset `toy` sample 13: torn"));
             run.train(&loader, Train::epochs(1)).unwrap();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use regimen::data::{Idx, Lines, Position, Reader, Stream, StreamAt};
+use regimen::data::{Idx, Lines, Position, Stream, StreamAt, StreamReader};
 
 fn file(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.path().join(name);
@@ -59,7 +59,7 @@ fn gzip_is_read_to_the_end_of_its_last_member_and_zeros_behind_it_are_padding() 
 }
 
 fn lines(lines: &Lines, position: Option<&Position>) -> Vec<(String, Position)> {
-    let mut reader = lines.open(StreamAt { epoch: 0, seed: 0, position }).unwrap();
+    let mut reader = lines.open(StreamAt { epoch: 0, seed: 0, position: position.cloned() }).unwrap();
     std::iter::from_fn(|| Some((reader.next()?.unwrap(), reader.position()))).collect()
 }
 
@@ -87,13 +87,11 @@ fn a_text_that_became_shorter_is_no_end_of_an_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let text = Lines::new(file(&folder, "text", b"one\ntwo\nthree\n"));
     let all = lines(&text, None);
-    file(&folder, "text", b"one\n");
-    let position = Some(&all[1].1);
-    let error = text.open(StreamAt { epoch: 0, seed: 0, position }).unwrap_err().to_string();
-    assert!(
-        error.ends_with("text`: 8 bytes were read of a file that has 4 now: the data became shorter"),
-        "{error}"
-    );
+    let path = file(&folder, "text", b"one\n");
+    let position = Some(all[1].1.clone());
+    let error = text.open(StreamAt { epoch: 0, seed: 0, position }).err().unwrap().to_string();
+    let expected = "8 bytes were read of a file that has 4 now: the data became shorter";
+    assert_eq!(error, format!("file `{}`: {expected}", path.display()));
     assert!(Lines::new(folder.path()).open(StreamAt { epoch: 0, seed: 0, position: None }).is_err());
 }
 
@@ -104,17 +102,20 @@ fn a_file_of_another_format_is_no_file_of_tokens() {
 
     let folder = tempfile::tempdir().unwrap();
     let check = |name: &str, head: &[u8], expected: &str| {
-        let bytes = [head, &[0; 64 - 8]].concat();
-        let open = |width| TokenFile::open(file(&folder, name, &bytes), width).map(|_| ());
+        let path = file(&folder, name, &[head, &[0; 64 - 8]].concat());
         for width in [TokenWidth::U16, TokenWidth::U32] {
-            let error = open(width).unwrap_err().to_string();
-            assert!(error.contains(&format!("{name}`: {expected}")), "{error}");
+            let error = TokenFile::open(&path, width).unwrap_err().to_string();
+            assert_eq!(error, format!("file `{}`: {expected}", path.display()));
         }
     };
-    check("tokens.npy", b"\x93NUMPY\x01\0", "a .npy file");
-    check("tokens.bin", b"\x93NUMPY\x02\0", "a .npy file");
-    check("tokens.npz", b"PK\x03\x04\x14\0\0\0", "a zip file");
-    check("tokens.bin", b"\x1f\x8b\x08\x08\0\0\0\0", "packed by gzip");
-    check("tokens.bin", b"\x1f\x8b\x08\0\0\0\0\0", "packed by gzip");
-    check("tokens.bin", &[20_240_520_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat(), "a file of llm.c");
+    let numpy = "a .npy file, not raw tokens; write the array with `tofile`";
+    check("tokens.npy", b"\x93NUMPY\x01\0", numpy);
+    check("tokens.bin", b"\x93NUMPY\x02\0", numpy);
+    let zip = "a zip file (or .npz), not raw tokens; unpack it first";
+    check("tokens.npz", b"PK\x03\x04\x14\0\0\0", zip);
+    let gzip = "packed by gzip, not raw tokens; unpack it first";
+    check("tokens.bin", b"\x1f\x8b\x08\x08\0\0\0\0", gzip);
+    check("tokens.bin", b"\x1f\x8b\x08\0\0\0\0\0", gzip);
+    let llm_c = "a file of llm.c, not raw tokens; cut off its header of 1,024 bytes";
+    check("tokens.bin", &[20_240_520_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat(), llm_c);
 }

@@ -43,13 +43,18 @@ fn read(name: &str, bytes: &[u8]) -> Result<RgbImage, String> {
 fn read_as(name: &str, bytes: &[u8], set: impl Fn(ImageFolder) -> ImageFolder) -> Result<RgbImage, String> {
     let root = folder([(format!("cat/{name}").as_str(), bytes)]);
     let images = set(ImageFolder::open(root.path()).unwrap());
-    let (image, class) = images.get(0).map_err(|error| error.to_string())?;
+    let (image, class) = images.sample(0).map_err(|error| error.to_string())?;
     assert_eq!((images.len(), class), (1, 0));
     Ok(image)
 }
 
 fn refused(root: &Path) -> String {
     ImageFolder::open(root).unwrap_err().to_string()
+}
+
+/// The error about the file at `path`.
+fn about(path: &Path, cause: &str) -> String {
+    format!("file `{}`: {cause}", path.display())
 }
 
 #[test]
@@ -60,7 +65,7 @@ fn a_torn_image_is_an_error_wherever_it_is_torn() {
         let images = ImageFolder::open(root.path()).unwrap();
         let read = |bytes: &[u8]| {
             fs::write(root.path().join("cat/1"), bytes).unwrap();
-            images.get(0).ok().map(|(image, _)| image)
+            images.sample(0).ok().map(|(image, _)| image)
         };
         assert_eq!(read(whole).as_ref(), Some(&image));
         // Bytes behind the image are no part of it.
@@ -143,15 +148,15 @@ fn no_image_is_left_out() {
     let png = encoded(&noise(2, 2), ImageFormat::Png);
     let files = |names: &[&'static str]| folder(names.iter().map(|name| (*name, png.as_slice())));
     let flat = files(&["1.png"]);
-    assert!(refused(flat.path()).ends_with("1.png`: an image in no folder of a class"));
+    assert_eq!(refused(flat.path()), about(&flat.path().join("1.png"), "an image in no folder of a class"));
     let mixed = files(&["1.png", "cat/1.png"]);
-    assert!(refused(mixed.path()).ends_with("1.png`: an image in no folder of a class"));
+    assert_eq!(refused(mixed.path()), about(&mixed.path().join("1.png"), "an image in no folder of a class"));
     let none = files(&["notes.txt"]);
-    assert!(refused(none.path()).ends_with("`: there is no folder of a class in it"));
+    assert_eq!(refused(none.path()), about(none.path(), "there is no folder of a class in it"));
 
     let deep = files(&["cat/b.png", "cat/a/2.png", "cat/c/d/3.png", "dog/1.png"]);
     let images = ImageFolder::open(deep.path()).unwrap();
-    let classes: Vec<_> = (0..images.len()).map(|index| images.get(index).unwrap().1).collect();
+    let classes: Vec<_> = (0..images.len()).map(|index| images.sample(index).unwrap().1).collect();
     assert_eq!(classes, [0, 0, 0, 1]);
     assert_eq!(images.classes(), ["cat", "dog"]);
 }
@@ -168,12 +173,12 @@ fn names_that_are_not_utf_8_are_neither_left_out_nor_confused() {
     fs::copy(&image, root.path().join("cat").join(OsStr::from_bytes(b"2.\xff"))).unwrap();
     let images = ImageFolder::open(root.path()).unwrap();
     assert_eq!(images.len(), 3);
-    assert!((0..3).all(|index| images.get(index).is_ok()));
+    assert!((0..3).all(|index| images.sample(index).is_ok()));
 
     let class = root.path().join(OsStr::from_bytes(b"dog\xff"));
     fs::create_dir(&class).unwrap();
     fs::copy(&image, class.join("1.png")).unwrap();
-    assert!(refused(root.path()).contains("`: the name of a class is to be UTF-8"));
+    assert_eq!(refused(root.path()), about(&class, "the name of a class is to be UTF-8; rename the folder"));
 }
 
 #[cfg(unix)]
@@ -283,9 +288,9 @@ fn classes_are_numbered_by_name_and_a_bad_image_is_named() {
     let root = folder(files);
     let images = ImageFolder::open(root.path()).unwrap();
     assert_eq!((images.classes(), images.len()), (["cat".to_owned(), "dog".to_owned()].as_slice(), 3));
-    let (image, class) = images.get(1).unwrap();
+    let (image, class) = images.sample(1).unwrap();
     assert_eq!((image.get_pixel(0, 0).0, class), ([9; 3], 1));
-    assert!(images.get(2).unwrap_err().to_string().contains("dog/2.PNG`: "));
+    assert!(images.sample(2).unwrap_err().to_string().contains("dog/2.PNG`: "));
     fs::create_dir(root.path().join("empty")).unwrap();
-    assert!(refused(root.path()).ends_with("empty`: there is no image in this folder"));
+    assert_eq!(refused(root.path()), about(&root.path().join("empty"), "there is no image in this folder"));
 }

@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use regimen::data::{At, Data, Epoch, Loader, indices};
+use regimen::data::{At, Data, Epoch, Loader, Samples, indices};
 
 struct Counting;
 
@@ -40,18 +40,15 @@ const MEBIBYTE: usize = 1 << 20;
 
 /// The most memory that a pass over `batches` batches of a mebibyte takes, in bytes.
 fn peak_of_pass(batches: usize, workers: usize, prefetch: usize) -> usize {
-    let loader = Loader::new(indices(batches * 4))
-        .batch_size(4)
-        .shuffle()
-        .workers(workers)
-        .prefetch(prefetch)
-        .collate_into(
-            |samples| Vec::with_capacity(samples * MEBIBYTE / 4),
-            |batch, _, _| {
-                batch.resize(batch.len() + MEBIBYTE / 4, 7_u8);
-                Ok(())
-            },
-        );
+    let loader = Loader::collate_into(
+        indices(batches * 4),
+        |samples| Vec::with_capacity(samples * MEBIBYTE / 4),
+        |batch, _, _| {
+            batch.resize(batch.len() + MEBIBYTE / 4, 7_u8);
+            Ok(())
+        },
+    );
+    let loader = loader.batch_size(4).shuffle().workers(workers).prefetch(prefetch);
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
     let mut epoch = loader.epoch(At::epoch(0, 42)).unwrap();
@@ -93,8 +90,8 @@ fn batch_a_thousand_million_of_a_shuffled_epoch_is_had_without_the_ones_before()
 
 #[test]
 fn a_batch_is_one_allocation_of_its_size() {
-    let loader =
-        Loader::new(indices(64_000)).batch_size(64).shuffle().transform(|index, _| [index as f32; 100]);
+    let samples = indices(64_000).transform(|index, _| [index as f32; 100]);
+    let loader = Loader::new(samples).batch_size(64).shuffle();
     let mut epoch = loader.epoch(At::epoch(0, 42)).unwrap();
     epoch.next().unwrap().unwrap();
     let before = ALLOCATED.get();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use proptest::prelude::*;
-use regimen::data::{At, Collator, Data, Epoch, Loader, Padded, Rank, Sampler, Samples, indices};
+use regimen::data::{At, Data, Epoch, Loader, Padded, Rank, Sampler, Samples, indices};
 
 const WORKERS: [usize; 4] = [0, 1, 2, 8];
 const PREFETCH: [usize; 3] = [0, 1, 4];
@@ -14,9 +14,13 @@ fn rest<D: Data>(data: &D, at: At) -> Vec<D::Batch> {
     std::iter::from_fn(|| Some(epoch.next()?.unwrap().batch)).collect()
 }
 
-/// A sample and what its generator draws for it.
-fn drawing(samples: usize) -> Loader<impl Samples<Item = (usize, u64)>> {
-    Loader::new(indices(samples)).transform(|index, random| (index, random.bits()))
+/// Indices, each with the bits that the generator of its sample draws.
+fn drawn(samples: usize) -> impl Samples<Item = (usize, u64)> {
+    indices(samples).transform(|index, random| (index, random.bits()))
+}
+
+fn drawing(samples: usize) -> Loader<(Vec<usize>, Vec<u64>)> {
+    Loader::new(drawn(samples))
 }
 
 fn samplers(samples: usize) -> impl Strategy<Value = Sampler> {
@@ -50,10 +54,10 @@ proptest! {
             .batch_size(size)
             .transform_batch(|batch, random| (batch, random.bits()));
         let at = At::epoch(epoch, seed);
-        let alone = rest(&loader(), at);
+        let alone = rest(&loader(), at.clone());
         for workers in WORKERS {
             for prefetch in PREFETCH {
-                prop_assert_eq!(&rest(&loader().workers(workers).prefetch(prefetch), at), &alone);
+                prop_assert_eq!(&rest(&loader().workers(workers).prefetch(prefetch), at.clone()), &alone);
             }
         }
     }
@@ -67,15 +71,15 @@ proptest! {
                 .workers(workers)
                 .transform_batch(|batch, random| (batch, random.bits()));
             let at = At::epoch(epoch, seed);
-            let whole = rest(&loader, at);
+            let whole = rest(&loader, at.clone());
             prop_assert_eq!(loader.batches(), Some(whole.len() as u64));
             let mut positions = vec![None];
-            let mut under_way = loader.epoch(at).unwrap();
+            let mut under_way = loader.epoch(at.clone()).unwrap();
             positions.extend(std::iter::from_fn(|| Some(under_way.next()?.unwrap().position)));
-            for (skip, position) in positions.iter().enumerate() {
-                let mut at = at.skip(skip as u64);
-                prop_assert_eq!(&rest(&loader, at), &whole[skip..]);
-                at.position = position.as_ref();
+            for (skip, position) in positions.into_iter().enumerate() {
+                let mut at = at.clone().skip(skip as u64);
+                prop_assert_eq!(&rest(&loader, at.clone()), &whole[skip..]);
+                at.position = position;
                 prop_assert_eq!(&rest(&loader, at), &whole[skip..]);
             }
         }
@@ -108,9 +112,9 @@ proptest! {
         let loader = drawing(samples).sampler(sampler).batch_size(size.max(4)).drop_last().workers(workers);
         let at = At::epoch(epoch, seed);
         prop_assume!(loader.batches() > Some(0));
-        let whole = rest(&loader, at);
+        let whole = rest(&loader, at.clone());
         let shares: Vec<_> = (0..ranks)
-            .map(|index| rest(&loader, at.rank(Rank { index, count: ranks })))
+            .map(|index| rest(&loader, at.clone().rank(Rank { index, count: ranks })))
             .collect();
         for (number, batch) in whole.iter().enumerate() {
             let (indices, drawn): (Vec<_>, Vec<_>) = shares.iter().map(|share| share[number].clone()).unzip();
@@ -126,7 +130,7 @@ proptest! {
         let at = At::epoch(0, seed);
         let mut counted = Vec::new();
         for index in 0..ranks {
-            for Padded { batch: (indices, _), samples } in rest(&loader, at.rank(Rank { index, count: ranks })) {
+            for Padded { batch: (indices, _), samples } in rest(&loader, at.clone().rank(Rank { index, count: ranks })) {
                 prop_assert_eq!(indices.len(), size.div_ceil(ranks as usize));
                 counted.extend_from_slice(&indices[..samples]);
             }
@@ -137,7 +141,7 @@ proptest! {
 }
 
 /// The first six samples of an epoch.
-fn first(loader: Loader<impl Samples<Item = (usize, u64)> + 'static>) -> Vec<usize> {
+fn first(loader: Loader<(Vec<usize>, Vec<u64>)>) -> Vec<usize> {
     rest(&loader.batch_size(6), At::epoch(2, 42)).swap_remove(0).0
 }
 
@@ -159,19 +163,13 @@ fn the_seed_is_the_runs_or_the_loaders_own_and_the_stream_tells_two_loaders_apar
 
 #[test]
 fn every_way_to_collate_sees_the_samples_in_order() {
-    fn gives<C: Collator<(usize, u64), Batch = Vec<usize>> + 'static>(
-        loader: &Loader<impl Samples<Item = (usize, u64)> + 'static, C>,
-    ) {
-        assert_eq!(rest(loader, At::epoch(0, 0)), [vec![0, 1], vec![2]]);
-    }
-    gives(
-        &drawing(3)
-            .batch_size(2)
-            .collate(|samples| Ok(samples.into_iter().map(|(index, _)| index).collect())),
-    );
-    gives(&drawing(3).batch_size(2).collate_into(Vec::with_capacity, |batch, (index, _), _| {
+    let check = |loader: Loader<Vec<usize>>| {
+        assert_eq!(rest(&loader.batch_size(2), At::epoch(0, 0)), [vec![0, 1], vec![2]]);
+    };
+    check(Loader::collate(drawn(3), |samples| Ok(samples.into_iter().map(|(index, _)| index).collect())));
+    check(Loader::collate_into(drawn(3), Vec::with_capacity, |batch, (index, _), _| {
         batch.push(index);
         Ok(())
     }));
-    gives(&drawing(3).batch_size(2).transform_batch(|(indices, _), _| indices));
+    check(drawing(3).transform_batch(|(indices, _), _| indices));
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use regimen::callback::Event;
 use regimen::data::{
-    AllBatches, Data, Dataset, DynData, Lines, Loader, Mix, Padded, Rank, Sampler, Stopping, Stream,
-    StreamAt, StreamLoader, counted, from_fn, indices, map, prefetched, stream, take, timed,
+    AllBatches, Data, DataExt, Dataset, DynData, Lines, Loader, Mix, Padded, Rank, Sampler, Samples,
+    Stopping, Stream, StreamAt, StreamLoader, StreamReader, each_epoch, indices, stream,
 };
 use regimen::run::Train;
 use regimen::saved::{Array, StateDict};
@@ -26,7 +26,7 @@ impl<T> TrainUnit for Gather<T> {
 
     fn train_step(&mut self, state: &mut State, batch: Vec<T>) -> Result<(), BoxError> {
         if let Some(steps) = state.expected(Phase::Train).steps_in_epoch {
-            assert_eq!(state.last_in_epoch(), state.train().steps_in_epoch + 1 == steps);
+            assert_eq!(state.last_in_epoch(), state.train_progress().steps_in_epoch + 1 == steps);
         }
         self.0.push(batch);
         Ok(())
@@ -57,10 +57,10 @@ fn leg<T>(
         .rank(rank)
         .on(Event::Notice, move |state, _| told.lock().unwrap().extend_from_slice(state.notices()));
     if let Some(saved) = saved {
-        run.moment().load_run_state(saved).unwrap();
+        run.load_run_state(saved).unwrap();
     }
-    run.train(data, limits).map_err(|error| error.to_string())?;
-    let saved = run.moment().run_state().unwrap();
+    run.train(data, limits).map_err(|error| format!("{error:#}"))?;
+    let saved = run.run_state().unwrap();
     drop(run);
     let mut notices = notices.lock().unwrap().clone();
     // The run tells by itself of another number of batches.
@@ -108,16 +108,12 @@ impl Tail {
 /// Samples with what is drawn for each.
 fn drawing(samples: usize, shuffled: bool, tail: Tail, size: usize, workers: usize) -> Batches<(usize, u64)> {
     let sampler = if shuffled { Sampler::shuffled() } else { Sampler::sequential() };
-    let loader = Loader::new(indices(samples))
-        .transform(|index, random| (index, random.bits()))
-        .collate(Ok)
-        .sampler(sampler)
-        .batch_size(size)
-        .workers(workers);
+    let drawn = indices(samples).transform(|index, random| (index, random.bits()));
+    let loader = Loader::collate(drawn, Ok).sampler(sampler).batch_size(size).workers(workers);
     match tail {
         Tail::Short => Box::new(loader),
         Tail::Drop => Box::new(loader.drop_last()),
-        Tail::Pad => Box::new(map(loader.pad_last(), |Padded { mut batch, samples, .. }| {
+        Tail::Pad => Box::new(loader.pad_last().map_batches(|Padded { mut batch, samples, .. }| {
             batch.truncate(samples);
             batch
         })),
@@ -180,16 +176,16 @@ fn whatever_wraps_a_loader_goes_on_at_its_sample() {
     check_wrapped(|size| Box::new(loader(size).workers(2)));
     check_wrapped(|size| Box::new(Arc::new(loader(size))));
     check_wrapped(|size| Box::new(Box::new(loader(size)) as Batches<usize>));
-    check_wrapped(|size| Box::new(map(loader(size), |batch| batch)));
-    check_wrapped(|size| Box::new(take(loader(size), 10)));
-    check_wrapped(|size| Box::new(timed(loader(size))));
-    check_wrapped(|size| Box::new(counted(loader(size), |batch| batch.len() as u64)));
-    check_wrapped(|size| Box::new(prefetched(loader(size), 2)));
+    check_wrapped(|size| Box::new(loader(size).map_batches(|batch| batch)));
+    check_wrapped(|size| Box::new(loader(size).take_batches(10)));
+    check_wrapped(|size| Box::new(loader(size).timed()));
+    check_wrapped(|size| Box::new(loader(size).count_samples(|batch| batch.len() as u64)));
+    check_wrapped(|size| Box::new(loader(size).read_ahead(2)));
     check_wrapped(|size| Box::new(Mix::in_order().source("a", loader(size))));
     check_wrapped(|size| Box::new(Mix::random().source("a", loader(size))));
     check_wrapped(|size| {
         let each = AllBatches::new().source("a", loader(size));
-        Box::new(map(each, |batches| batches.into_values().flatten().collect()))
+        Box::new(each.map_batches(|batches| batches.into_values().flatten().collect()))
     });
 }
 
@@ -197,7 +193,7 @@ fn whatever_wraps_a_loader_goes_on_at_its_sample() {
 fn batches_of_a_stream_go_on_at_its_sample() {
     let loader = |size| StreamLoader::new(stream(|_| 0..10_usize)).batch_size(size);
     check_wrapped(|size| Box::new(loader(size)));
-    check_wrapped(|size| Box::new(prefetched(loader(size), 2)));
+    check_wrapped(|size| Box::new(loader(size).read_ahead(2)));
     check_wrapped(|size| Box::new(Mix::in_order().source("a", loader(size))));
     check_wrapped(|size| {
         Box::new(StreamLoader::new(stream(|_| 0..10_usize).transform(|index, _| index)).batch_size(size))
@@ -206,7 +202,7 @@ fn batches_of_a_stream_go_on_at_its_sample() {
 
 #[test]
 fn first_batches_are_counted_whatever_their_size_is() {
-    let data = |size| take(Loader::new(indices(100)).batch_size(size), 3);
+    let data = |size| Loader::new(indices(100)).batch_size(size).take_batches(3);
     let first = leg(&data(4), ALONE, None, Train::steps(1)).unwrap();
     let second = leg(&data(2), ALONE, Some(&first.saved), Train::epochs(1)).unwrap();
     assert_eq!(shown(&second.batches), "45 67");
@@ -215,13 +211,15 @@ fn first_batches_are_counted_whatever_their_size_is() {
 #[test]
 fn what_a_stream_draws_for_a_sample_does_not_depend_on_its_batch() {
     let drawing = |size| {
-        StreamLoader::new(stream(|_| 0..20)).batch_size(size).collate_into(
+        StreamLoader::collate_into(
+            stream(|_| 0..20),
             Vec::with_capacity,
             |batch: &mut Vec<(usize, u64)>, sample, random| {
                 batch.push((sample, random.bits()));
                 Ok(())
             },
         )
+        .batch_size(size)
     };
     let whole = leg(&drawing(1), ALONE, None, Train::epochs(1)).unwrap().batches.concat();
     let (mut seen, saved) = ranks(&drawing(4), 2, None, Train::steps(2)).unwrap();
@@ -277,9 +275,10 @@ fn positions_of_earlier_versions_are_gone_on_with() {
     check(&StreamLoader::new(numbers()).batch_size(3), None);
     check(&StreamLoader::new(numbers()).batch_size(3), Some(&6_u64.to_le_bytes()));
     let shuffled = || numbers().shuffle(1);
-    let mut reader = shuffled().open(StreamAt { epoch: 0, seed: 0, position: None }).unwrap();
-    (0..6).for_each(|_| drop(regimen::data::Reader::next(&mut reader)));
-    let position = regimen::data::Reader::position(&reader);
+    let shuffled_once = shuffled();
+    let mut reader = shuffled_once.open(StreamAt { epoch: 0, seed: 0, position: None }).unwrap();
+    (0..6).for_each(|_| drop(reader.next()));
+    let position = reader.position();
     check(&StreamLoader::new(shuffled()).batch_size(3), Some(position.as_bytes()));
 }
 
@@ -294,7 +293,7 @@ fn data_that_became_shorter_than_what_was_consumed_is_an_error_with_both_numbers
     let samples =
         "dataset `indices`: 4 samples were consumed of an epoch that has 3 now: the data became shorter";
     check(&|samples| Box::new(loader(samples)), samples);
-    check(&|samples| Box::new(prefetched(loader(samples).workers(2), 2)), samples);
+    check(&|samples| Box::new(loader(samples).workers(2).read_ahead(2)), samples);
     check(
         &|samples| Box::new(Mix::round_robin().source("a", loader(samples))),
         &format!("source `a`: {samples}"),
@@ -308,9 +307,9 @@ fn data_that_became_shorter_than_what_was_consumed_is_an_error_with_both_numbers
     let batches = |count: usize| vec![vec![7]; count.saturating_sub(2)];
     let counted_in = "2 batches were consumed of an epoch that has 1 now: the data became shorter";
     check(&|count| Box::new(batches(count)), counted_in);
-    check(&|count| Box::new(from_fn(move |_| batches(count).into_iter())), counted_in);
-    check(&|count| Box::new(map(batches(count), |batch| batch)), counted_in);
-    check(&|count| Box::new(take(batches(10), count as u64 - 2)), {
+    check(&|count| Box::new(each_epoch(move |_| batches(count).into_iter())), counted_in);
+    check(&|count| Box::new(batches(count).map_batches(|batch| batch)), counted_in);
+    check(&|count| Box::new(batches(10).take_batches(count as u64 - 2)), {
         "2 batches were consumed of an epoch of which 1 are taken now"
     });
     check(
@@ -320,7 +319,7 @@ fn data_that_became_shorter_than_what_was_consumed_is_an_error_with_both_numbers
     check(
         &|count| {
             let each = AllBatches::new().source("a", batches(count));
-            Box::new(map(each, |batches| batches.into_values().flatten().collect()))
+            Box::new(each.map_batches(|batches| batches.into_values().flatten().collect()))
         },
         &format!("source `a`: {counted_in}"),
     );
@@ -335,8 +334,9 @@ fn a_text_file_that_became_shorter_is_an_error() {
     let saved = leg(&data, ALONE, None, Train::steps(1)).unwrap().saved;
     std::fs::write(&path, "one\n").unwrap();
     let error = leg(&data, ALONE, Some(&saved), Train::epochs(1)).err().unwrap();
-    let expected = "text`: 8 bytes were read of a file that has 4 now: the data became shorter";
-    assert!(error.ends_with(expected), "{error}");
+    let expected = "8 bytes were read of a file that has 4 now: the data became shorter";
+    let place = "data failed in train at epoch 0 step 1: stream `text` batch 1: ";
+    assert_eq!(error, format!("{place}file `{}`: {expected}", path.display()));
 }
 
 #[test]

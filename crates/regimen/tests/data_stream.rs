@@ -2,10 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use proptest::prelude::*;
-use regimen::data::{
-    At, Data, Epoch, Fetched, Lines, Position, Rank, Stream, StreamLoader, map, prefetched, stream, take,
-    timed,
-};
+use regimen::data::{At, Data, DataExt, Epoch, Fetched, Lines, Position, Rank, Stream, StreamLoader, stream};
 
 type Batch = (Vec<u64>, Vec<u64>);
 
@@ -18,7 +15,7 @@ fn rest<D: Data>(data: &D, at: At) -> Vec<(D::Batch, Position)> {
 }
 
 /// Every third number fails, the others are shuffled, and each draws from its generator.
-fn drawing(samples: u64, buffer: usize, size: usize) -> StreamLoader<impl Stream<Item = (u64, u64)>> {
+fn drawing(samples: u64, buffer: usize, size: usize) -> StreamLoader<Batch> {
     let numbers = stream(move |_| 0..samples)
         .try_map(|number| if number % 3 == 1 { Err("bad".into()) } else { Ok(number) })
         .shuffle(buffer)
@@ -37,8 +34,8 @@ proptest! {
         let all: Vec<(Batch, Position)> = rest(&data, At::epoch(epoch, seed));
         for (number, (_, position)) in all.iter().enumerate() {
             let mut at = At::epoch(epoch, seed).skip(number as u64 + 1);
-            prop_assert_eq!(&rest(&data, at), &all[number + 1..]);
-            at.position = Some(position);
+            prop_assert_eq!(&rest(&data, at.clone()), &all[number + 1..]);
+            at.position = Some(position.clone());
             prop_assert_eq!(&rest(&data, at), &all[number + 1..]);
         }
         let mut seen: Vec<u64> = all.into_iter().flat_map(|((numbers, _), _)| numbers).collect();
@@ -50,7 +47,7 @@ proptest! {
     fn ranks_share_each_global_batch_in_order(samples in 0_u64..80, size in 4_usize..9, ranks in 1_u64..5) {
         let data = drawing(samples, 5, size).drop_last();
         let at = At::epoch(0, 42);
-        let shares: Vec<_> = (0..ranks).map(|index| rest(&data, at.rank(Rank { index, count: ranks }))).collect();
+        let shares: Vec<_> = (0..ranks).map(|index| rest(&data, at.clone().rank(Rank { index, count: ranks }))).collect();
         for (number, ((numbers, drawn), _)) in rest(&data, at).into_iter().enumerate() {
             let (a, b): (Vec<_>, Vec<_>) = shares.iter().map(|share| share[number].0.clone()).unzip();
             prop_assert_eq!((a.concat(), b.concat()), (numbers, drawn));
@@ -63,14 +60,14 @@ fn what_is_read_ahead_is_not_counted_as_used() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("text");
     std::fs::write(&path, (0..100).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-    let data = prefetched(StreamLoader::new(Lines::new(path).shuffle(7)).batch_size(5), 8);
+    let data = StreamLoader::new(Lines::new(path).shuffle(7)).batch_size(5).read_ahead(8);
     let mut epoch = data.epoch(At::epoch(0, 42)).unwrap();
     let mut seen: Vec<String> = (0..6).flat_map(|_| epoch.next().unwrap().unwrap().batch).collect();
     let used = epoch.next().unwrap().unwrap();
     seen.extend(used.batch);
     drop(epoch);
     let mut at = At::epoch(0, 42).skip(7);
-    at.position = used.position.as_ref();
+    at.position = used.position;
     seen.extend(rest(&data, at).into_iter().flat_map(|(batch, _)| batch));
     let mut seen: Vec<u32> = seen.iter().map(|line| line.parse().unwrap()).collect();
     seen.sort();
@@ -87,7 +84,7 @@ fn a_source_that_is_broken_for_good_is_no_endless_search_for_a_good_sample() {
 
 #[test]
 fn wrappers_are_entered_anywhere_and_pass_on_what_they_wrap() {
-    let data = timed(take(map(vec![1, 2, 3, 4, 5], |batch| batch * 10), 4));
+    let data = vec![1, 2, 3, 4, 5].map_batches(|batch| batch * 10).take_batches(4).timed();
     assert_eq!(data.batches(), Some(4));
     for skip in 0..=4 {
         let mut epoch = data.epoch(At::epoch(0, 42).skip(skip)).unwrap();

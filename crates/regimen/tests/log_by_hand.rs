@@ -39,13 +39,13 @@ impl AppState for Sum {
 }
 
 /// A run as a new process makes it, on what is in `dir`.
-fn process(dir: &Path, which: Option<Which>, then: impl FnOnce(&mut Run<'_, Sum>)) {
+fn process(dir: &Path, which: Option<Which<'_>>, then: impl FnOnce(&mut Run<'_, Sum>)) {
     let mut unit = Sum(0.0);
     let mut run = Run::new(&mut unit)
         .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1)))
         .saver(Checkpointer::new(dir.join("run")).every(Every::steps(1)));
     if let Some(which) = which {
-        run.restore(&which).unwrap().unwrap();
+        run.restore(which).unwrap();
     }
     then(&mut run);
 }

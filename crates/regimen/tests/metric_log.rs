@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
 use regimen::data::Rank;
-use regimen::log::{Existing, Failure, MetricLog, MetricSink, Record};
+use regimen::log::{ExistingFile, MetricLog, MetricSink, OnFailure, Record};
 use regimen::metric::Key;
 use regimen::run::{Evaluate, Report, Train};
 use regimen::saved::StateDict;
@@ -27,7 +27,7 @@ struct Unit;
 impl TrainUnit for Unit {
     type Batch = f64;
     fn train_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
-        let step = state.train().steps + 1;
+        let step = state.train_progress().steps + 1;
         state.log(LOSS, batch, 1.0);
         if step >= 4 {
             state.log(LATE, -(step as f64), 1.0);
@@ -42,7 +42,7 @@ impl TrainUnit for Unit {
 impl EvalUnit for Unit {
     type Batch = ();
     fn eval_step(&mut self, state: &mut State, (): ()) -> Result<(), BoxError> {
-        state.log(LOSS, state.train().steps as f64, 1.0);
+        state.log(LOSS, state.train_progress().steps as f64, 1.0);
         Ok(())
     }
 }
@@ -87,7 +87,7 @@ struct Seldom;
 impl TrainUnit for Seldom {
     type Batch = ();
     fn train_step(&mut self, state: &mut State, (): ()) -> Result<(), BoxError> {
-        match state.train().steps {
+        match state.train_progress().steps {
             0 => state.log(Key::last("first"), 1.0, 1.0),
             1 => state.log(Key::last("second"), 2.0, 1.0),
             _ => {}
@@ -180,13 +180,13 @@ fn a_file_of_an_earlier_run_is_never_lost() {
         found.sort();
         assert_eq!(found, expected);
     };
-    let log = |existing: Existing| MetricLog::csv(&path).every(Every::epochs(1)).existing(existing);
-    fit(log(Existing::Rename), 1).unwrap();
+    let log = |existing: ExistingFile| MetricLog::csv(&path).every(Every::epochs(1)).existing(existing);
+    fit(log(ExistingFile::Rename), 1).unwrap();
     let first = text(&path);
     names(&["metrics.csv"]);
-    fit(log(Existing::Rename), 2).unwrap();
+    fit(log(ExistingFile::Rename), 2).unwrap();
     let second = text(&path);
-    fit(log(Existing::Rename), 1).unwrap();
+    fit(log(ExistingFile::Rename), 1).unwrap();
     names(&["metrics.csv", "metrics.csv.1", "metrics.csv.2"]);
     assert_eq!(
         (text(folder.path().join("metrics.csv.1")), text(folder.path().join("metrics.csv.2"))),
@@ -194,15 +194,15 @@ fn a_file_of_an_earlier_run_is_never_lost() {
     );
 
     fs::write(&path, &first).unwrap();
-    fit(log(Existing::Append), 1).unwrap();
+    fit(log(ExistingFile::Append), 1).unwrap();
     let rows = first.strip_prefix("step,phase,name,value,epoch\n").unwrap();
     assert_eq!(text(&path), format!("{first}{rows}"));
 
-    fit(log(Existing::Overwrite), 1).unwrap();
+    fit(log(ExistingFile::Overwrite), 1).unwrap();
     assert_eq!(text(&path), first);
 
     fs::write(&path, "time,loss\n1,2\n").unwrap();
-    let error = fit(log(Existing::Append), 1).unwrap_err().to_string();
+    let error = fit(log(ExistingFile::Append), 1).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(
         error.contains("it does not begin with `step,phase,name,value,epoch`; log to another path"),
         "{error}"
@@ -218,10 +218,10 @@ fn logged(folder: &Path, saved: Option<&StateDict>, steps: u64) -> Result<StateD
         .callback(MetricLog::csv(folder.join("metrics.csv")).every(steps_and_epochs))
         .callback(MetricLog::jsonl(folder.join("metrics.jsonl")).every(updates));
     if let Some(saved) = saved {
-        run.moment().load_run_state(saved).unwrap();
+        run.load_run_state(saved).unwrap();
     }
     run.fit(&[1.0, 2.0, 4.0], &[()], Fit::steps(steps))?;
-    Ok(run.moment().run_state().unwrap())
+    Ok(run.run_state().unwrap())
 }
 
 fn both(folder: &Path) -> (String, String) {
@@ -257,7 +257,7 @@ fn a_log_that_is_not_the_one_of_the_checkpoint_is_an_error_and_left_alone() {
             Some(content) => fs::write(&path, content).unwrap(),
             None => fs::remove_file(&path).unwrap(),
         }
-        let error = logged(folder.path(), Some(&saved), 8).unwrap_err().to_string();
+        let error = logged(folder.path(), Some(&saved), 8).map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains(expected), "{error}");
         assert_eq!(fs::read_to_string(&path).ok().as_deref(), content);
     };
@@ -277,8 +277,8 @@ fn a_checkpoint_made_before_the_log_began_cuts_nothing() {
     fs::write(&path, "of another run\n").unwrap();
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(MetricLog::csv(&path));
-    let saved = run.moment().run_state().unwrap();
-    run.moment().load_run_state(&saved).unwrap();
+    let saved = run.run_state().unwrap();
+    run.load_run_state(&saved).unwrap();
     run.train(&[1.0], Train::epochs(1)).unwrap();
     assert_eq!(text(folder.path().join("metrics.csv.1")), "of another run\n");
 }
@@ -316,11 +316,11 @@ fn what_cannot_be_written_is_an_error_before_the_first_step() {
     let check = |path: PathBuf, verb: &str| {
         let mut unit = Unit;
         let mut run = Run::new(&mut unit).callback(MetricLog::csv(&path));
-        let error = run.train(&[1.0], Train::epochs(1)).unwrap_err().to_string();
+        let error = run.train(&[1.0], Train::epochs(1)).map_err(|error| format!("{error:#}")).unwrap_err();
         let expected = format!("cannot {verb} the log {}: ", path.display());
         assert!(error.contains(&expected), "{error}");
         assert!(error.ends_with("check its folder and the space there, or log elsewhere"), "{error}");
-        assert_eq!(run.state().train().steps, 0);
+        assert_eq!(run.state().train_progress().steps, 0);
     };
     check(folder.path().join("file/metrics.csv"), "create the folder of");
     check(folder.path().to_owned(), "open");
@@ -342,13 +342,13 @@ fn a_full_disk_ends_the_run_with_an_error_that_names_the_file() {
     let every = Every::steps(2);
     let error = fit(MetricLog::jsonl(&full).every(every), 3).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        format!("{error:#}"),
         "callback MetricLog(full) failed at train step end in train at epoch 0 step 2: \
          cannot write the log /dev/full: No space left on device (os error 28); \
          check its folder and the space there, or log elsewhere"
     );
     let error = fit(MetricLog::csv(&full).every(every), 3).unwrap_err();
-    assert!(error.to_string().starts_with("callback MetricLog(full) failed at train start"), "{error}");
+    assert!(format!("{error:#}").starts_with("callback MetricLog(full) failed at train start"), "{error}");
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn a_full_disk_is_told_once_where_the_run_is_to_go_on() {
     let told = Arc::new(Mutex::new(Vec::new()));
     let notices = Arc::clone(&told);
     let mut unit = Unit;
-    let log = MetricLog::csv(&full).every(Every::steps(1)).on_failure(Failure::Notice);
+    let log = MetricLog::csv(&full).every(Every::steps(1)).on_failure(OnFailure::Notice);
     let mut run =
         Run::new(&mut unit).callback(log).on(Event::Notice, move |state: &mut State, _: &mut Unit| {
             notices.lock().unwrap().extend(state.notices().iter().cloned());
@@ -403,7 +403,7 @@ fn other_sinks_fit_and_are_flushed_when_a_call_ends_or_fails() {
     run.train(&[1.0, 2.0, 4.0], Train::steps(1)).unwrap();
     let error = run.train(&[1.0, 2.0, 4.0], Train::steps(3)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        format!("{error:#}"),
         "callback Lines failed at train step end in train at epoch 0 step 2: told to fail"
     );
     assert_eq!(*lines.0.lock().unwrap(), ["loss=1 ", "flush", "failed", "flush"]);
@@ -430,10 +430,10 @@ impl MetricSink for Forgetful {
 fn a_flush_that_fails_before_a_checkpoint_is_an_error_of_the_next_event() {
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(MetricLog::to(Forgetful));
-    run.moment().run_state().unwrap();
+    run.run_state().unwrap();
     let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        format!("{error:#}"),
         "callback Forgetful failed at train start in train at epoch 0 step 0: told to forget"
     );
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::Checkpointer;
-use regimen::log::{Existing, MetricLog};
+use regimen::log::{ExistingFile, MetricLog};
 use regimen::metric::Key;
 use regimen::run::Train;
 use regimen::saved::{AppState, StateDict};
@@ -45,7 +45,7 @@ const FORMATS: [Make; 2] = [|path| MetricLog::csv(path), |path| MetricLog::jsonl
 
 /// Trains to `steps` with the log that `make` makes at `path`, which is treated as `existing` says.
 /// Returns what the run told.
-fn train(make: Make, path: &Path, existing: Existing, steps: u64) -> Result<Vec<String>, Error> {
+fn train(make: Make, path: &Path, existing: ExistingFile, steps: u64) -> Result<Vec<String>, Error> {
     let (told, mut unit) = (Arc::new(Mutex::new(Vec::new())), Sum { sum: 0.0, rate: 0.5 });
     let notices = Arc::clone(&told);
     let log = make(path).every(Every::steps(1)).existing(existing);
@@ -63,11 +63,11 @@ fn a_row_that_was_torn_anywhere_is_cut_off_and_told_and_the_rows_that_follow_are
     for make in FORMATS {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics");
-        train(make, &path, Existing::Append, 1).unwrap();
+        train(make, &path, ExistingFile::Append, 1).unwrap();
         let first = fs::read(&path).unwrap();
         // Two rows in the second step: one of two lines in a CSV file.
         fs::remove_file(&path).unwrap();
-        train(make, &path, Existing::Append, 2).unwrap();
+        train(make, &path, ExistingFile::Append, 2).unwrap();
         let second = fs::read(&path).unwrap();
         let row = second[first.len()..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
         for cut in 0..=second.len() {
@@ -75,7 +75,7 @@ fn a_row_that_was_torn_anywhere_is_cut_off_and_told_and_the_rows_that_follow_are
             let ends = [0, header(make), first.len(), first.len() + row, second.len()];
             let stays = ends.into_iter().filter(|end| *end <= cut).max().unwrap();
             fs::write(&path, &second[..cut]).unwrap();
-            let told = train(make, &path, Existing::Append, 1).unwrap();
+            let told = train(make, &path, ExistingFile::Append, 1).unwrap();
             let rows = &first[header(make)..];
             let begin = if stays == 0 { &first[..header(make)] } else { &second[..stays] };
             let expected = [begin, rows].concat();
@@ -97,7 +97,7 @@ fn a_row_that_was_torn_anywhere_is_cut_off_and_told_and_the_rows_that_follow_are
 /// The length of what a file begins with.
 fn header(make: Make) -> usize {
     let folder = tempfile::tempdir().unwrap();
-    train(make, &folder.path().join("metrics"), Existing::Append, 0).unwrap();
+    train(make, &folder.path().join("metrics"), ExistingFile::Append, 0).unwrap();
     fs::read(folder.path().join("metrics")).unwrap().len()
 }
 
@@ -107,7 +107,7 @@ fn a_row_torn_before_rows_that_are_whole_costs_none_of_these() {
     let path = folder.path().join("metrics.csv");
     let torn = "step,phase,name,value,epoch\n1,train,\"a\n2,train,sum,0.5,\n";
     fs::write(&path, torn).unwrap();
-    assert_eq!(train(FORMATS[0], &path, Existing::Append, 1).unwrap(), Vec::<String>::new());
+    assert_eq!(train(FORMATS[0], &path, ExistingFile::Append, 1).unwrap(), Vec::<String>::new());
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{torn}1,train,sum,0.5,\n"));
 }
 
@@ -117,7 +117,8 @@ fn a_last_line_that_is_no_record_is_an_error_and_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics");
         fs::write(&path, content).unwrap();
-        let error = train(make, &path, Existing::Append, 1).unwrap_err().to_string();
+        let error =
+            train(make, &path, ExistingFile::Append, 1).map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.ends_with("its last line is no record: \"notes\"; log to another path"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
@@ -132,11 +133,11 @@ fn check_changed(change: impl Fn(&Path) + Send + 'static, expected: &str) {
     let (changed, mut unit) = (path.clone(), Sum { sum: 0.0, rate: 0.5 });
     let mut run = Run::new(&mut unit)
         .callback(MetricLog::csv(&path).every(Every::steps(1)))
-        .on(Event::TrainStepEnd.every(2), move |_: &mut State, _: &mut Sum| change(&changed));
-    let error = run.train(&DATA, Train::steps(4)).unwrap_err().to_string();
+        .on(Event::TrainStepEnd.every(Every::steps(2)), move |_: &mut State, _: &mut Sum| change(&changed));
+    let error = run.train(&DATA, Train::steps(4)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains(&format!("the log {} was changed under the run: ", path.display())), "{error}");
     assert!(error.contains(expected), "{error}");
-    assert_eq!(run.state().train().steps, 2);
+    assert_eq!(run.state().train_progress().steps, 2);
     let content = fs::read(&path).unwrap_or_default();
     assert!(!content.contains(&0), "a hole");
 }
@@ -189,7 +190,7 @@ fn a_log_of_another_run_is_never_cut_back() {
     // All of these have as many digits as the rate of A, so that only the values differ.
     for rate in [2.0, 1.5, 0.5, 3.0] {
         let (result, before, after) = two_runs(rate);
-        let error = result.unwrap_err().to_string();
+        let error = result.map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains("is not the one of this run: "), "{error}");
         assert!(error.ends_with("put the file back, or log to another path"), "{error}");
         assert_eq!(before, after);
@@ -208,16 +209,16 @@ fn a_log_whose_first_bytes_are_those_that_were_written_is_cut_back_and_goes_on()
 fn restored(change: impl FnOnce(&mut StateDict)) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.csv");
-    let text = |error: Error| error.to_string();
+    let text = |error: Error| format!("{error:#}");
     let (mut unit, log) = (Sum { sum: 0.0, rate: 0.5 }, || MetricLog::csv(&path).every(Every::steps(1)));
     let mut run = Run::new(&mut unit).callback(log());
     run.train(&DATA, Train::steps(1)).map_err(text)?;
-    let mut saved = run.moment().run_state().unwrap();
+    let mut saved = run.run_state().unwrap();
     run.train(&DATA, Train::steps(3)).map_err(text)?;
     drop(run);
     change(&mut saved);
     let mut run = Run::new(&mut unit).callback(log());
-    run.moment().load_run_state(&saved).map_err(|error| error.to_string())?;
+    run.load_run_state(&saved).map_err(|error| format!("{error:#}"))?;
     run.train(&DATA, Train::steps(1)).map_err(text)?;
     Ok(fs::read_to_string(&path).unwrap())
 }
@@ -253,9 +254,9 @@ fn a_log_to_a_device_goes_on_after_a_restart() {
     let run = |saved: Option<&StateDict>, steps: u64| {
         let mut unit = Sum { sum: 0.0, rate: 0.5 };
         let mut run = Run::new(&mut unit).callback(MetricLog::csv("/dev/null").every(Every::steps(1)));
-        saved.into_iter().for_each(|saved| run.moment().load_run_state(saved).unwrap());
+        saved.into_iter().for_each(|saved| run.load_run_state(saved).unwrap());
         run.train(&DATA, Train::steps(steps)).unwrap();
-        run.moment().run_state().unwrap()
+        run.run_state().unwrap()
     };
     run(Some(&run(None, 2)), 4);
 }

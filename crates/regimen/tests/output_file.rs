@@ -34,8 +34,8 @@ impl AppState for Squares {
 fn predict(dir: &Path, name: Option<&'static str>, stop: u64, fails: u64) -> Result<Report, Error> {
     let mut unit = Squares;
     let stop = move |state: &mut State, _: &mut Squares| {
-        if state.predict().steps == stop {
-            state.stop("told to");
+        if state.predict_progress().steps == stop {
+            state.pause("told to");
         }
     };
     let mut run =
@@ -97,7 +97,7 @@ fn a_file_that_is_not_the_one_written_is_an_error_and_stays_as_it_is() {
             _ => "is not the one of this run: its first 4 bytes are not those that were written".to_owned(),
         };
         assert_eq!(
-            error.to_string(),
+            format!("{error:#}"),
             format!(
                 "sink failed in predict at epoch 0 step 2: the log {} {why}; put the file back, or log to \
                  another path",

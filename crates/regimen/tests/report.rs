@@ -53,14 +53,17 @@ fn process(disk: &SimDisk, rules: &Rules, losses: &[f64]) -> Report {
     let mut unit = Unit { steps: 0 };
     let mut saver = Checkpointer::new("/run").store(Arc::new(disk.clone()));
     if let Some(goal) = rules.keep_best {
-        saver = saver.keep_best(1, &LOSS, goal);
+        saver = match goal {
+            Goal::Min => saver.keep_min(1, LOSS),
+            Goal::Max => saver.keep_max(1, LOSS),
+        };
     }
     let mut run = Run::new(&mut unit).saver(saver);
     if let Some(stopping) = &rules.stopping {
         run = run.callback(stopping.clone());
     }
     run.restore_latest().unwrap();
-    let done = run.state().train().epochs;
+    let done = run.state().train_progress().epochs;
     let fit =
         |(loss, epochs): (&f64, u64)| run.fit(&[1, 2], &[*loss], Fit::epochs(epochs).eval_every(rules.every));
     losses.iter().zip(done + 1..).map(fit).last().unwrap().unwrap()
@@ -73,7 +76,7 @@ fn check(rules: &Rules, losses: &[&[f64]], expected: Option<(f64, u64, u64, Opti
     let disk = SimDisk::new();
     let reports: Vec<_> = losses.iter().map(|losses| process(&disk, rules, losses)).collect();
     let report = reports.last().unwrap();
-    let best = report.best(&LOSS);
+    let best = report.best(LOSS);
     let best = best.map(|best| (best.value, best.epoch, best.train_step, best.checkpoint.as_deref()));
     assert_eq!(best, expected);
 }
@@ -143,13 +146,13 @@ impl EvalUnit for Falling<'_> {
 }
 
 #[test]
-fn without_a_rule_the_best_of_the_call_is_found_by_a_goal() {
+fn without_a_rule_the_smallest_and_the_largest_of_the_call_are_found() {
     let check = |losses: &[f64], min: Option<u64>, max: Option<u64>| {
         let mut unit = Falling(losses.iter());
         let report = fit(&mut unit, &[1], &[1], Fit::epochs(4)).unwrap();
-        let epoch = |goal| report.best_of_call(&LOSS, goal).map(|epoch| epoch.epoch);
-        assert_eq!((epoch(Goal::Min), epoch(Goal::Max)), (min, max), "{losses:?}");
-        assert_eq!(report.best(&LOSS), None);
+        let found = [report.min_of_call(LOSS), report.max_of_call(LOSS)];
+        assert_eq!(found.map(|epoch| epoch.map(|epoch| epoch.epoch)), [min, max], "{losses:?}");
+        assert_eq!(report.best(LOSS), None);
     };
     check(&[2.0, 1.0, 4.0, 3.0], Some(2), Some(3));
     check(&[f64::NAN, 1.0, 1.0, f64::NAN], Some(2), Some(2));

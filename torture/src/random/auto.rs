@@ -42,7 +42,7 @@ pub(super) fn auto(case: &Case, shared: &Shared) -> Result<Auto, BoxError> {
         unit = unit.non_finite(NonFinite::Skip);
     }
     if settings.half {
-        unit = unit.precision(Precision::F16).gradient_scaler(GradientScaler::new().every(3));
+        unit = unit.precision(Precision::F16).gradient_scaler(GradientScaler::new().growth_interval(3));
     }
     if let Some(norm) = settings.clip_norm {
         unit = unit.clip_norm(norm);
@@ -111,7 +111,7 @@ impl Learner {
 macro_rules! hooks {
     ($($hook:ident $name:literal)*) => {$(
         fn $hook(&mut self, state: &mut State) -> Result<(), BoxError> {
-            state.log(Key::last($name), state.train().steps as f64, 1.0);
+            state.log(Key::last($name), state.train_progress().steps as f64, 1.0);
             self.hook(stringify!($hook), state)
         }
     )*};

@@ -17,16 +17,12 @@ pub(super) struct Batches<'c> {
 
 impl Data for Batches<'_> {
     type Batch = Item;
-    type Epoch<'a>
-        = Reader<'a>
-    where
-        Self: 'a;
 
-    fn epoch(&self, at: At<'_>) -> Result<Reader<'_>, BoxError> {
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = Item>, BoxError> {
         self.shared.visit(Place::Data("epoch"))?;
         let mut done = at.skip;
         if self.reading == Reading::Positioned {
-            let bytes = at.position.map_or(Ok([0; 8]), |position| position.as_bytes().try_into())?;
+            let bytes = at.position.as_ref().map_or(Ok([0; 8]), |position| position.as_bytes().try_into())?;
             done = u64::from_le_bytes(bytes);
             if done != at.skip {
                 return Err(format!("at position {done} after {} batches", at.skip).into());
@@ -40,7 +36,7 @@ impl Data for Batches<'_> {
     }
 }
 
-pub(super) struct Reader<'a> {
+struct Reader<'a> {
     batches: &'a Batches<'a>,
     turned: u64,
     done: u64,

@@ -57,8 +57,8 @@ impl Settings {
         let every = 1 + draw.below(2);
         let average = match draw.below(6) {
             0 => Some(Averaging::ema(0.5)),
-            1 => Some(Averaging::ema(0.9).ramp().warm_up(1).every(every)),
-            2 => Some(Averaging::swa().by_epoch().every(every)),
+            1 => Some(Averaging::ema(0.9).ramp().warm_up(1).every_nth(every)),
+            2 => Some(Averaging::swa().by_epoch().every_nth(every)),
             _ => None,
         };
         let plateau = match draw.below(6) {

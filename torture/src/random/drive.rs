@@ -84,7 +84,7 @@ pub(super) struct Process<'c, 'u, U> {
 
 impl<U: Subject> Process<'_, '_, U> {
     fn restore(&mut self, from: Option<Saved>) -> Result<(), BoxError> {
-        self.shared.lock().handle = Some(self.run.stop_handle());
+        self.shared.lock().handle = Some(self.run.pause_handle());
         let Some(Saved { mut parts, run, at }) = from else {
             self.shared.lock().at = At::default();
             return Ok(());
@@ -94,13 +94,13 @@ impl<U: Subject> Process<'_, '_, U> {
             parts.extend(fresh.into_iter().filter(|(name, _)| name == "auto_unit"));
         }
         load_parts(self.run.unit_mut(), &parts)?;
-        self.run.moment().load_run_state(&run)?;
+        self.run.load_run_state(&run)?;
         self.shared.lock().at = at;
         Ok(())
     }
 
     fn saved(&mut self) -> Result<(BTreeMap<String, StateDict>, StateDict), BoxError> {
-        Ok((save_parts(self.run.unit_mut())?, self.run.moment().run_state()?))
+        Ok((save_parts(self.run.unit_mut())?, self.run.run_state()?))
     }
 
     fn calls(mut self) -> Result<End, String> {
@@ -116,7 +116,7 @@ impl<U: Subject> Process<'_, '_, U> {
                     Between::RestartFromSaved => return Ok(End::Restart(self.shared.lock().saved.clone())),
                     Between::Part(steps) => {
                         if let Some(call) = self.case.calls.get(call) {
-                            let steps = self.run.state().train().steps + steps;
+                            let steps = self.run.state().train_progress().steps + steps;
                             self.call(*call, Some(steps))?;
                         }
                     }
@@ -192,7 +192,7 @@ impl<U: Subject> Process<'_, '_, U> {
         let mut world = self.shared.lock();
         world.by_hand = by_hand;
         world.struck.clear();
-        self.run.stop_handle().is_asked()
+        self.run.pause_handle().is_asked()
     }
 
     /// Returns the report of a call that ended. Returns an error if it ended for a reason that did
@@ -208,7 +208,7 @@ impl<U: Subject> Process<'_, '_, U> {
         // A request after the last hook has no effect.
         stopped |= world.struck.iter().any(|(place, act)| *act == Act::Stop && !place.is_last(phase));
         match result {
-            Err(error) if failed.is_none() => Err(format!("a call failed by itself: {error}")),
+            Err(error) if failed.is_none() => Err(format!("a call failed by itself: {error:#}")),
             Err(_) => Ok(None),
             Ok(report) => match (&report.ended, failed) {
                 // An error in read-ahead is reported when its batch is due.
@@ -235,5 +235,5 @@ fn paired(cycles: &[Event]) -> Result<(), String> {
 }
 
 fn text(error: BoxError) -> String {
-    error.to_string()
+    format!("{error:#}")
 }

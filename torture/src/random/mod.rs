@@ -18,6 +18,7 @@ use std::{panic, thread};
 
 use case::Case;
 use drive::drive;
+use regimen::error::panic_text;
 
 use crate::tally::Tally;
 
@@ -68,7 +69,7 @@ pub(crate) fn again(seed: u64) -> Tally {
 /// Like [`check`], but an uncaught panic is a failure as well.
 fn check_or_panic(case: &Case) -> Result<(), String> {
     panic::catch_unwind(panic::AssertUnwindSafe(|| check(case)))
-        .unwrap_or_else(|payload| Err(format!("it panicked: {:?}", payload.downcast_ref::<String>())))
+        .unwrap_or_else(|payload| Err(format!("it panicked: {:?}", panic_text(&*payload))))
 }
 
 /// Returns an error that describes the violation in `case`, if any.

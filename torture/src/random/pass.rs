@@ -28,7 +28,7 @@ impl<U: Subject> Process<'_, '_, U> {
 
     /// Runs the pass, or the rest of it.
     fn pass(&mut self) -> Result<(), String> {
-        let trained = self.run.state().train().steps;
+        let trained = self.run.state().train_progress().steps;
         if let Some(pass) = self.shared.lock().at.pass.as_mut().filter(|pass| pass.trained != trained) {
             pass.steps.clear();
             (pass.trained, pass.done) = (trained, false);
@@ -63,7 +63,7 @@ impl<U: Subject> Process<'_, '_, U> {
             weighed.fold(0.0, |sum, x| sum + x)
         };
         let mean = weighed(|loss, weight| loss * weight) / weighed(|_, weight| weight);
-        match report.metric(&EVAL_LOSS) {
+        match report.metric(EVAL_LOSS) {
             Some(told) if !predicts && told.to_bits() != mean.to_bits() => {
                 Err(format!("a manual evaluation returned {told}, but the mean of its steps is {mean}"))
             }

@@ -55,7 +55,7 @@ impl TrainUnit for Plain {
     fn train_step(&mut self, state: &mut State, (id, x, weight): Item) -> Result<(), BoxError> {
         self.point("step", state)?;
         let loss = self.loss(x);
-        self.shared.saw(Phase::Train, state.train().steps, id, loss, weight);
+        self.shared.saw(Phase::Train, state.train_progress().steps, id, loss, weight);
         log(state, TRAIN_LOSS, loss, weight);
         let noise = 0.1 * Random::new(state.step_seed()).uniform();
         self.point("end of a step", state)?;
@@ -63,7 +63,7 @@ impl TrainUnit for Plain {
             self.weights[0] -= 0.05 * (loss.sqrt() * x + noise);
             self.weights[1] -= 0.05 * loss.sqrt();
         }
-        if (state.train().steps + 1).is_multiple_of(self.accumulate) {
+        if (state.train_progress().steps + 1).is_multiple_of(self.accumulate) {
             // From here on the step counts as done.
             state.count_update();
             self.point("end of an update", state)?;
@@ -80,7 +80,7 @@ impl EvalUnit for Plain {
     fn eval_step(&mut self, state: &mut State, (id, x, weight): Item) -> Result<(), BoxError> {
         self.point("eval step", state)?;
         let loss = self.loss(x);
-        self.shared.saw(Phase::Eval, state.eval().steps, id, loss, weight);
+        self.shared.saw(Phase::Eval, state.eval_progress().steps, id, loss, weight);
         log(state, EVAL_LOSS, loss, weight);
         self.point("end of an eval step", state)
     }

@@ -2,7 +2,7 @@
 
 use regimen::callback::{Event, Events};
 use regimen::run::{Moment, Restored, Saver, Which};
-use regimen::saved::{AppState, save_parts};
+use regimen::saved::save_parts;
 use regimen::state::Phase;
 use regimen::{BoxError, Callback, State};
 
@@ -16,7 +16,7 @@ impl<U> Callback<U> for Recorder {
         let mut world = self.0.lock();
         match event {
             Event::CycleStart | Event::CycleEnd => {
-                world.seen.cycles.insert((state.train().epochs, event.to_string()));
+                world.seen.cycles.insert((state.train_progress().epochs, event.to_string()));
                 world.cycles.push(event);
             }
             Event::EvalStepEnd if world.by_hand => {
@@ -28,7 +28,7 @@ impl<U> Callback<U> for Recorder {
             }
             Event::TrainEpochEnd | Event::EvalEpochEnd => {
                 let phase = if event == Event::TrainEpochEnd { Phase::Train } else { Phase::Eval };
-                let n = state.progress(phase).epochs;
+                let n = state.progress_of(phase).epochs;
                 let value = |metric: &regimen::metric::Metric| {
                     Some((metric.key().name().to_owned(), metric.in_epoch(n)?.to_bits()))
                 };
@@ -57,12 +57,12 @@ pub(super) struct MemorySaver {
     pub(super) events: u64,
 }
 
-impl<U: AppState> Saver<U> for MemorySaver {
+impl Saver for MemorySaver {
     fn events(&self) -> Events {
         Events::ALL
     }
 
-    fn on_event(&mut self, _: Event, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+    fn on_event(&mut self, _: Event, moment: &mut Moment<'_>) -> Result<(), BoxError> {
         self.events += 1;
         if self.events.is_multiple_of(self.every) {
             let (parts, run) = (save_parts(moment.unit())?, moment.run_state()?);
@@ -72,7 +72,7 @@ impl<U: AppState> Saver<U> for MemorySaver {
         Ok(())
     }
 
-    fn restore(&mut self, _: &Which, _: &mut Moment<'_, '_, U>) -> Result<Option<Restored>, BoxError> {
+    fn restore(&mut self, _: Which<'_>, _: &mut Moment<'_>) -> Result<Option<Restored>, BoxError> {
         Ok(None)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use regimen::callback::Event;
 use regimen::saved::StateDict;
-use regimen::state::{Phase, StopHandle};
+use regimen::state::{PauseHandle, Phase};
 use regimen::{BoxError, State};
 
 use super::case::{Act, Between, Case, Strike};
@@ -30,7 +30,7 @@ pub(super) struct World {
     pub(super) queue: VecDeque<Between>,
     /// Number of action lists already queued.
     pub(super) between: usize,
-    pub(super) handle: Option<StopHandle>,
+    pub(super) handle: Option<PauseHandle>,
     /// Number of manual passes started.
     pub(super) passes: usize,
     /// Several steps make one update.
@@ -157,8 +157,8 @@ impl Shared {
         let handle = world.handle.clone();
         drop(world);
         match (act, state) {
-            (Act::Stop, Some(state)) => state.stop(DRAWN),
-            (Act::Stop, None) => handle.iter().for_each(|handle| handle.stop(DRAWN)),
+            (Act::Stop, Some(state)) => state.pause(DRAWN),
+            (Act::Stop, None) => handle.iter().for_each(|handle| handle.pause(DRAWN)),
             (Act::Fail, _) => return Err(format!("{DRAWN} error at {place}").into()),
             (Act::Panic, _) => panic!("{DRAWN} panic at {place}"),
         }

@@ -22,7 +22,7 @@ pub(crate) fn train<N: Network>(case: Case, steps: usize) -> Result<f64, BoxErro
     }
     let mut run = Run::new(&mut unit).seed(SEED);
     run.train(&batches(case.batch, &device), Train::steps(steps as u64))?;
-    let loss = run.state().metric(&TRAIN_LOSS).and_then(|metric| metric.so_far().or(metric.epoch()));
+    let loss = run.state().metric(TRAIN_LOSS).and_then(|metric| metric.so_far().or(metric.epoch_value()));
     loss.ok_or_else(|| "no step was made".into())
 }
 

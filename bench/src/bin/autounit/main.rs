@@ -1,7 +1,7 @@
 //! Overhead of `AutoUnit` per training step on Burn, compared with the same step written by hand.
 //!
-//! `autounit time` measures every case; `autounit list` prints their names; `autounit steps CASE
-//! WHO N` makes N steps and prints nothing, for instruction counters.
+//! `autounit time` measures every case; `autounit list` prints their names;
+//! `autounit steps CASE WHO N` makes N steps and prints nothing, for instruction counters.
 
 mod by_hand;
 mod by_unit;

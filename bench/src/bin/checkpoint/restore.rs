@@ -22,7 +22,7 @@ pub(crate) fn measure(folder: &Path) -> Result<(), BoxError> {
     drop(snapshot);
     let mut restore = || {
         let begun = Instant::now();
-        let found = Checkpoints::in_dir(&dir).load(Which::Newest)?.ok_or("nothing was saved")?;
+        let found = Checkpoints::in_dir(&dir).load(Which::Latest)?.ok_or("nothing was saved")?;
         black_box(&found.content);
         Ok(begun.elapsed().as_secs_f64())
     };

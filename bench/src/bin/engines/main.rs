@@ -11,7 +11,7 @@ mod transformer;
 
 use networks::{Cnn, Mlp, Network};
 use regimen::auto_unit::TRAIN_LOSS;
-use regimen::data::from_fn;
+use regimen::data::each_epoch;
 use regimen::run::Train;
 use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_bench::{Contestant, serve};
@@ -41,8 +41,8 @@ fn contestant<N: Network>(size: usize) -> Result<Contestant, BoxError> {
     let mut unit = AutoUnit::new(engine, Learn).learning_rate(LEARNING_RATE);
     Ok(Box::new(move |steps| {
         let mut run = Run::new(&mut unit).seed(SEED);
-        run.train(&from_fn(|_| std::iter::repeat_n(batch.clone(), steps)), Train::epochs(1))?;
-        let loss = run.state().metric(&TRAIN_LOSS).and_then(|metric| metric.epoch());
+        run.train(&each_epoch(|_| std::iter::repeat_n(batch.clone(), steps)), Train::epochs(1))?;
+        let loss = run.state().value(TRAIN_LOSS);
         loss.ok_or_else(|| "no step was made".into())
     }))
 }

@@ -1,5 +1,5 @@
-//! `AutoUnit` over Burn in one precision, with activations kept or recomputed: a cell of `cargo
-//! xtask bench precision`, printed as by `Cell`.
+//! `AutoUnit` over Burn in one precision, with activations kept or recomputed: a cell of
+//! `cargo xtask bench precision`, printed as by `Cell`.
 //!
 //! The networks are those of `engines`. Burn's threads are set by `RAYON_NUM_THREADS`.
 

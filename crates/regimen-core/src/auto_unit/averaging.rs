@@ -14,7 +14,7 @@ use crate::saved::{StateDict, Stateful};
 /// use regimen_core::auto_unit::Averaging;
 ///
 /// // PyTorch Image Models' usual average.
-/// let ema = Averaging::ema(0.9999).ramp().every(10);
+/// let ema = Averaging::ema(0.9999).ramp().every_nth(10);
 /// // Stochastic weight averaging over the last epochs.
 /// let swa = Averaging::swa().by_epoch().warm_up(15);
 /// ```
@@ -83,7 +83,7 @@ impl Averaging {
 
     /// Averages at every `count`-th update (or epoch) from the first after the warm-up on. 1 by
     /// default; 0 is an error when training starts.
-    pub fn every(self, count: u64) -> Self {
+    pub fn every_nth(self, count: u64) -> Self {
         Averaging { every: count, ..self }
     }
 

@@ -1,8 +1,8 @@
 //! A learning rate that falls when a metric no longer improves.
 
-use crate::metric::Key;
+use crate::metric::{Improvement, Key};
 use crate::saved::{Array, StateDict, Stateful};
-use crate::state::{Entry, Phase};
+use crate::state::{EntryPoint, Phase};
 use crate::{BoxError, State};
 
 /// Multiplies every learning rate by a factor when a metric has not improved for a while, by the
@@ -24,20 +24,13 @@ use crate::{BoxError, State};
 pub struct Plateau {
     key: Key,
     phase: Phase,
-    falls: bool,
+    improvement: Improvement,
     factor: f64,
     patience: u64,
-    threshold: Threshold,
     cooldown: u64,
     minimum: f64,
     judges_evaluate: bool,
     seen: Seen,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Threshold {
-    Relative(f64),
-    Absolute(f64),
 }
 
 /// What was seen so far.
@@ -56,22 +49,21 @@ impl Plateau {
     /// For a metric that should fall: a factor of 0.1, a patience of 10 checks, a threshold of
     /// 1e-4 of the best value, no cool-down and no minimum.
     pub fn min(key: Key) -> Self {
-        Plateau::new(key, true)
+        Plateau::new(key, Improvement::min())
     }
 
     /// For a metric that should rise, with the same settings.
     pub fn max(key: Key) -> Self {
-        Plateau::new(key, false)
+        Plateau::new(key, Improvement::max())
     }
 
-    fn new(key: Key, falls: bool) -> Self {
+    fn new(key: Key, improvement: Improvement) -> Self {
         Plateau {
             key,
             phase: Phase::Eval,
-            falls,
+            improvement: improvement.by_part(1e-4),
             factor: 0.1,
             patience: 10,
-            threshold: Threshold::Relative(1e-4),
             cooldown: 0,
             minimum: 0.0,
             judges_evaluate: false,
@@ -96,12 +88,12 @@ impl Plateau {
 
     /// By how much a value must be better, as a part of the best value's size.
     pub fn threshold(self, part: f64) -> Self {
-        Plateau { threshold: Threshold::Relative(part), ..self }
+        Plateau { improvement: self.improvement.by_part(part), ..self }
     }
 
     /// By how much a value must be better.
     pub fn threshold_absolute(self, change: f64) -> Self {
-        Plateau { threshold: Threshold::Absolute(change), ..self }
+        Plateau { improvement: self.improvement.by(change), ..self }
     }
 
     /// How many checks after a fall are not counted.
@@ -125,13 +117,12 @@ impl Plateau {
         if !(self.factor > 0.0 && self.factor < 1.0) {
             return Err(format!("plateau: the factor is {}; give one between 0 and 1", self.factor).into());
         }
-        let (Threshold::Relative(threshold) | Threshold::Absolute(threshold)) = self.threshold;
-        for (what, value) in [("threshold", threshold), ("minimum", self.minimum)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(
-                    format!("plateau: the {what} is {value}; give a finite number of at least 0").into()
-                );
-            }
+        self.improvement.check("plateau: the threshold")?;
+        if !(self.minimum.is_finite() && self.minimum >= 0.0) {
+            let minimum = self.minimum;
+            return Err(
+                format!("plateau: the minimum is {minimum}; give a finite number of at least 0").into()
+            );
         }
         match self.phase {
             Phase::Predict => {
@@ -148,12 +139,12 @@ impl Plateau {
 
     /// An epoch of `phase` ends: looks at the metric if it is of that phase.
     pub(super) fn look(&mut self, phase: Phase, state: &State) -> Result<(), BoxError> {
-        if phase != self.phase || (state.entry() == Entry::Evaluate && !self.judges_evaluate) {
+        if phase != self.phase || (state.entry_point() == EntryPoint::Evaluate && !self.judges_evaluate) {
             return Ok(());
         }
         let metrics = state.metrics(phase);
         let Some(metric) = metrics.get(&self.key) else {
-            if state.progress(phase).steps_in_last_epoch == 0 {
+            if state.progress_of(phase).steps_in_last_epoch == 0 {
                 return Ok(());
             }
             let names: Vec<&str> = metrics.iter().map(|metric| metric.key().name()).collect();
@@ -166,7 +157,7 @@ impl Plateau {
     }
 
     fn judge(&mut self, value: f64) {
-        let better = self.is_better(value);
+        let better = self.improvement.is_past(value, self.seen.best);
         let Seen { best, bad, resting, scale } = &mut self.seen;
         if better {
             (*best, *bad) = (Some(value), 0);
@@ -179,16 +170,6 @@ impl Plateau {
         if *bad > self.patience {
             (*scale, *resting, *bad) = (*scale * self.factor, self.cooldown, 0);
         }
-    }
-
-    fn is_better(&self, value: f64) -> bool {
-        let Some(best) = self.seen.best else { return !value.is_nan() };
-        let by = match self.threshold {
-            Threshold::Relative(part) if best.is_finite() => part * best.abs(),
-            Threshold::Relative(_) => 0.0,
-            Threshold::Absolute(change) => change,
-        };
-        if self.falls { value < best - by } else { value > best + by }
     }
 }
 

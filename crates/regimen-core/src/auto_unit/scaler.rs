@@ -45,7 +45,7 @@ impl GradientScaler {
     }
 
     /// After how many updates in a row without an overflow it grows; 1 or more.
-    pub fn every(self, updates: u64) -> Self {
+    pub fn growth_interval(self, updates: u64) -> Self {
         GradientScaler { every: updates, ..self }
     }
 

@@ -120,7 +120,7 @@ pub struct Step {
 impl Step {
     /// The step that `state` is at, in `mode`.
     pub fn new(state: &State, mode: Mode) -> Self {
-        let progress = state.active();
+        let progress = state.progress();
         Step { mode, epoch: progress.epochs, index: progress.steps, seed: state.step_seed() }
     }
 

@@ -30,7 +30,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         self.set_precision()?;
         // A scaled gradient may overflow: that is found, and no anomaly.
         self.engine.detect_anomaly(self.settings.detect_anomaly && !self.settings.is_scaling());
-        self.count = Done { updates: state.train().updates, epochs: state.train().epochs };
+        self.count = Done { updates: state.train_progress().updates, epochs: state.train_progress().epochs };
         self.changes.drain(..).for_each(|change| state.notify(change));
         state.set_pending_steps(self.window.steps());
         self.task.on_train_start(state)
@@ -39,7 +39,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
     fn on_train_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
         // Those of this run ended with their epoch.
         self.drop_foreign_window(self.window.is_open(), state);
-        self.count.epochs = state.train().epochs;
+        self.count.epochs = state.train_progress().epochs;
         self.task.on_train_epoch_start(state)
     }
 
@@ -81,7 +81,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let step = Step::new(state, Mode::Train);
         self.close_step()?;
         self.drop_foreign_window(self.window.is_foreign(step.index), state);
-        self.count = Done { updates: state.train().updates, epochs: step.epoch };
+        self.count = Done { updates: state.train_progress().updates, epochs: step.epoch };
         self.set_frozen()?;
         let AutoUnit { engine, task, settings, frozen, step_is_open, .. } = self;
         let batch = batch.move_to(&engine.device(Mode::Train))?;

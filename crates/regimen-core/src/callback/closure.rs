@@ -31,12 +31,13 @@ where
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
-        let progress = event.phase().map_or(state.train(), |phase| state.progress(phase));
-        let count = if event.counts_steps() { progress.steps } else { progress.epochs };
-        match count.is_multiple_of(self.trigger.every) {
-            true => (self.call)(state, unit).into_result(),
-            false => Ok(()),
-        }
+        let progress = event.phase().map_or(state.train_progress(), |phase| state.progress_of(phase));
+        let due = match self.trigger.every {
+            None => true,
+            Some(every) if event.ends_step_or_epoch() => state.is_due(every),
+            Some(every) => every.divides(progress),
+        };
+        if due { (self.call)(state, unit).into_result() } else { Ok(()) }
     }
 }
 

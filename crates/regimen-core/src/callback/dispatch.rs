@@ -2,43 +2,57 @@
 
 use std::fmt;
 
-use super::{Event, Events};
-use crate::error::Source;
+use super::{Event, Events, Ranks};
 use crate::error::guard::guard;
+use crate::error::{Chain, ErrorKind};
 use crate::saved::StateDict;
 use crate::{BoxError, Callback, Error, State};
 
 /// The callbacks of a run, in the order in which they are called.
 pub(crate) struct Callbacks<'a, U: ?Sized> {
-    seats: Vec<Seat<'a, U>>,
+    listeners: Vec<Listener<'a, U>>,
     /// The union of all masks, so that an event nobody listens to costs one test.
     any: Events,
 }
 
-struct Seat<'a, U: ?Sized> {
+/// The saved states of callbacks, whatever unit they are of.
+pub(crate) trait CallbackStates {
+    /// The state of every callback that has one, under its name.
+    fn state_dict(&mut self) -> Result<StateDict, BoxError>;
+
+    /// Says whether [`load_state_dict`](CallbackStates::load_state_dict) would accept `all`.
+    fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError>;
+
+    /// Puts back what was saved. Returns a notice for each callback without saved state, and for each
+    /// saved state without a callback.
+    fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError>;
+}
+
+struct Listener<'a, U: ?Sized> {
     callback: Box<dyn Callback<U> + 'a>,
     events: Events,
+    ranks: Ranks,
     /// Unique in the run.
     name: String,
 }
 
 impl<'a, U: ?Sized> Callbacks<'a, U> {
     pub(crate) fn new() -> Self {
-        Callbacks { seats: Vec::new(), any: Events::NONE }
+        Callbacks { listeners: Vec::new(), any: Events::NONE }
     }
 
     pub(crate) fn add(&mut self, callback: Box<dyn Callback<U> + 'a>) {
-        let events = callback.events();
+        let (events, ranks) = (callback.events(), callback.ranks());
         let name = callback.name().into_owned();
-        let same = |seat: &&Seat<'_, U>| seat.callback.name() == name;
-        let name = match self.seats.iter().filter(same).count() {
+        let same = |listener: &&Listener<'_, U>| listener.callback.name() == name;
+        let name = match self.listeners.iter().filter(same).count() {
             0 => name,
             n => format!("{name} {}", n + 1),
         };
-        self.any = self.any.and(events);
-        let before = |seat: &Seat<'_, U>| callback.writes_down() || !seat.callback.writes_down();
-        let at = self.seats.partition_point(before);
-        self.seats.insert(at, Seat { callback, events, name });
+        self.any = self.any | events;
+        let before = |listener: &Listener<'_, U>| callback.writes_down() || !listener.callback.writes_down();
+        let at = self.listeners.partition_point(before);
+        self.listeners.insert(at, Listener { callback, events, ranks, name });
     }
 
     /// Sends `event` to those who listen, in order, up to the first that fails. The end of a step or an
@@ -49,12 +63,13 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         }
         let mut next = 0;
         let mut failure: Option<Error> = None;
-        while next < self.seats.len() {
+        while next < self.listeners.len() {
             // One guard around all of them: `next` says whose panic it was.
             let result = guard(|| {
-                for seat in &mut self.seats[next..] {
-                    if seat.events.contains(event) && (failure.is_none() || event.ends_step_or_epoch()) {
-                        seat.callback.on_event(event, state, unit)?;
+                for listener in &mut self.listeners[next..] {
+                    let hears = listener.events.contains(event) && listener.ranks.contain(state.rank());
+                    if hears && (failure.is_none() || event.ends_step_or_epoch()) {
+                        listener.callback.on_event(event, state, unit)?;
                         state.check_logged()?;
                     }
                     next += 1;
@@ -62,8 +77,9 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
                 Ok(())
             });
             if let Err(caught) = result {
-                let name = self.seats.get(next).map_or_else(String::new, |seat| seat.name.clone());
-                let error = caught.at(state, Source::Callback(name, event));
+                let name =
+                    self.listeners.get(next).map_or_else(String::new, |listener| listener.name.clone());
+                let error = caught.at(state, ErrorKind::Callback(name, event));
                 // What else it may have logged wrongly is not somebody else's fault.
                 let _ = state.check_logged();
                 match &mut failure {
@@ -76,57 +92,35 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Tells everyone of `error`; what panics meanwhile is kept in it.
-    pub(crate) fn tell(&mut self, state: &State, unit: &mut U, error: &mut Error) {
-        for seat in &mut self.seats {
+    /// Sends `error` to everyone; what panics meanwhile is kept in it.
+    pub(crate) fn send_error(&mut self, state: &State, unit: &mut U, error: &mut Error) {
+        for listener in self.listeners.iter_mut().filter(|listener| listener.ranks.contain(state.rank())) {
             let told = guard(|| {
-                seat.callback.on_error(state, unit, error);
+                listener.callback.on_error(state, unit, error);
                 Ok(())
             });
             if let Err(caught) = told {
-                error.suppress(caught.at(state, Source::OnError(seat.name.clone())));
+                error.suppress(caught.at(state, ErrorKind::OnError(listener.name.clone())));
             }
         }
     }
 
-    /// Calls `f` for everyone, when a call that ends with the event `end` is over.
+    /// Calls `f` for everyone who is sent events, when a call that ends with the event `end` is over.
     pub(crate) fn each(
         &mut self,
         state: &State,
         end: Event,
         mut f: impl FnMut(&mut dyn Callback<U>),
     ) -> Result<(), Error> {
-        for Seat { callback, name, .. } in &mut self.seats {
+        let here = |listener: &&mut Listener<'a, U>| listener.ranks.contain(state.rank());
+        for Listener { callback, name, .. } in self.listeners.iter_mut().filter(here) {
             let called = guard(|| {
                 f(&mut **callback);
                 Ok(())
             });
-            called.map_err(|caught| caught.at(state, Source::Callback(name.clone(), end)))?;
+            called.map_err(|caught| caught.at(state, ErrorKind::Callback(name.clone(), end)))?;
         }
         Ok(())
-    }
-
-    /// The state of every callback that has one, under its name.
-    pub(crate) fn state_dict(&mut self) -> Result<StateDict, BoxError> {
-        let mut all = StateDict::new();
-        for Seat { callback, name, .. } in &mut self.seats {
-            let Some(part) = callback.stateful() else { continue };
-            let dict = part.state_dict().map_err(|cause| format!("callback {name}: {cause}"))?;
-            all.insert(format!("{name}.saved"), 1_u8)?;
-            all.insert_all(&format!("{name}.state"), dict)?;
-        }
-        Ok(all)
-    }
-
-    /// Says whether [`load_state_dict`](Self::load_state_dict) would accept `all`.
-    pub(crate) fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError> {
-        self.each_saved(all, |part, dict| part.check_state_dict(dict)).map(drop)
-    }
-
-    /// Puts back what was saved. Returns what is worth telling: callbacks without saved state,
-    /// and saved state without a callback.
-    pub(crate) fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError> {
-        self.each_saved(all, |part, dict| part.load_state_dict(dict))
     }
 
     fn each_saved(
@@ -136,12 +130,12 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
     ) -> Result<Vec<String>, BoxError> {
         let mut notices = Vec::new();
         let mut known = Vec::new();
-        for Seat { callback, name, .. } in &mut self.seats {
+        for Listener { callback, name, .. } in &mut self.listeners {
             let Some(part) = callback.stateful() else { continue };
             known.push(name.clone());
             if all.contains(&format!("{name}.saved")) {
                 let dict = all.under(&format!("{name}.state"));
-                f(part, &dict).map_err(|cause| format!("callback {name}: {cause}"))?;
+                f(part, &dict).map_err(|cause| format!("callback {name}: {}", Chain(&*cause)))?;
             } else {
                 notices.push(format!("callback {name} begins anew: no state of it was saved"));
             }
@@ -154,8 +148,29 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
     }
 }
 
+impl<U: ?Sized> CallbackStates for Callbacks<'_, U> {
+    fn state_dict(&mut self) -> Result<StateDict, BoxError> {
+        let mut all = StateDict::new();
+        for Listener { callback, name, .. } in &mut self.listeners {
+            let Some(part) = callback.stateful() else { continue };
+            let dict = part.state_dict().map_err(|cause| format!("callback {name}: {}", Chain(&*cause)))?;
+            all.insert(format!("{name}.saved"), 1_u8)?;
+            all.insert_all(&format!("{name}.state"), dict)?;
+        }
+        Ok(all)
+    }
+
+    fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError> {
+        self.each_saved(all, |part, dict| part.check_state_dict(dict)).map(drop)
+    }
+
+    fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError> {
+        self.each_saved(all, |part, dict| part.load_state_dict(dict))
+    }
+}
+
 impl<U: ?Sized> fmt::Debug for Callbacks<'_, U> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.seats.iter().map(|seat| &seat.name)).finish()
+        f.debug_list().entries(self.listeners.iter().map(|listener| &listener.name)).finish()
     }
 }

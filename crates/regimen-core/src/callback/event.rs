@@ -1,7 +1,9 @@
 //! What happens in a run, as values.
 
 use std::fmt;
+use std::ops::BitOr;
 
+use super::Every;
 use crate::state::Phase;
 
 macro_rules! events {
@@ -55,10 +57,11 @@ events! {
 }
 
 impl Event {
-    /// This event whenever the counter it belongs to is a multiple of `n`: completed steps for
-    /// fetches and steps, completed epochs for all others. Zero is an error when the run starts.
-    pub const fn every(self, n: u64) -> Trigger {
-        Trigger { event: self, every: n }
+    /// This event at a cadence of its phase, or of the training for cycles and notices. At the end of a
+    /// step or an epoch it is [due](crate::State::is_due) there; at any other event whenever one of the
+    /// counts is a multiple. A cadence that cannot be meant is an error when the run starts.
+    pub const fn every(self, every: Every) -> Trigger {
+        Trigger { event: self, every: Some(every) }
     }
 
     /// The phase it belongs to; none for cycles and notices.
@@ -91,25 +94,6 @@ impl Event {
         ]);
         ENDS.contains(self)
     }
-
-    pub(crate) const fn counts_steps(self) -> bool {
-        use Event::*;
-        const STEPS: Events = Events::of(&[
-            TrainFetchStart,
-            TrainFetchEnd,
-            TrainStepStart,
-            TrainStepEnd,
-            EvalFetchStart,
-            EvalFetchEnd,
-            EvalStepStart,
-            EvalStepEnd,
-            PredictFetchStart,
-            PredictFetchEnd,
-            PredictStepStart,
-            PredictStepEnd,
-        ]);
-        STEPS.contains(self)
-    }
 }
 
 impl fmt::Display for Event {
@@ -119,6 +103,13 @@ impl fmt::Display for Event {
 }
 
 /// A set of events.
+///
+/// ```
+/// use regimen_core::callback::{Event, Events};
+/// let ends = Event::TrainEnd | Event::EvalEnd;
+/// assert!(ends.contains(Event::EvalEnd) && !ends.contains(Event::PredictEnd));
+/// assert_eq!(ends | Event::PredictEnd, Events::of(&[Event::TrainEnd, Event::EvalEnd, Event::PredictEnd]));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Events(u32);
 
@@ -138,26 +129,43 @@ impl Events {
         Events(bits)
     }
 
-    /// Both sets together.
-    pub const fn and(self, other: Events) -> Self {
-        Events(self.0 | other.0)
-    }
-
     /// Whether `event` is in the set.
     pub const fn contains(self, event: Event) -> bool {
         self.0 & event.bit() != 0
     }
 }
 
-/// An event, or every n-th of it: what a closure given to [`Run::on`](crate::Run::on) listens to.
+impl From<Event> for Events {
+    fn from(event: Event) -> Events {
+        Events::of(&[event])
+    }
+}
+
+impl<E: Into<Events>> BitOr<E> for Events {
+    type Output = Events;
+
+    fn bitor(self, other: E) -> Events {
+        Events(self.0 | other.into().0)
+    }
+}
+
+impl<E: Into<Events>> BitOr<E> for Event {
+    type Output = Events;
+
+    fn bitor(self, other: E) -> Events {
+        Events::from(self) | other
+    }
+}
+
+/// An event, or an event at a cadence: what a closure given to [`Run::on`](crate::Run::on) listens to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trigger {
     pub(crate) event: Event,
-    pub(crate) every: u64,
+    pub(crate) every: Option<Every>,
 }
 
 impl From<Event> for Trigger {
     fn from(event: Event) -> Trigger {
-        event.every(1)
+        Trigger { event, every: None }
     }
 }

@@ -61,18 +61,22 @@ impl Every {
         Every { steps, updates, epochs, clash: self.clash || other.clash || a || b || c }
     }
 
-    /// Whether it is due after a step that took a phase from `before` to `after`: whether a multiple
-    /// was reached or passed.
-    pub fn due_after_step(self, before: Progress, after: Progress) -> bool {
+    /// Whether it is due after what took a phase from `before` to `after`: whether one of the counts
+    /// became a multiple, or passed one. Callbacks ask [`State::is_due`](crate::State::is_due).
+    pub fn is_due(self, before: Progress, after: Progress) -> bool {
         let passed = |n: Option<u64>, before: u64, after: u64| {
             n.is_some_and(|n| before.checked_div(n) < after.checked_div(n))
         };
-        passed(self.steps, before.steps, after.steps) || passed(self.updates, before.updates, after.updates)
+        passed(self.steps, before.steps, after.steps)
+            || passed(self.updates, before.updates, after.updates)
+            || passed(self.epochs, before.epochs, after.epochs)
     }
 
-    /// Whether it is due at the end of an epoch, when `progress` already counts it.
-    pub fn due_after_epoch(self, progress: Progress) -> bool {
-        self.epochs.is_some_and(|n| progress.epochs.checked_rem(n) == Some(0))
+    /// Whether one of the counts is a multiple.
+    pub(crate) fn divides(self, progress: Progress) -> bool {
+        let counts =
+            [(self.steps, progress.steps), (self.updates, progress.updates), (self.epochs, progress.epochs)];
+        counts.into_iter().any(|(n, count)| n.is_some_and(|n| count.is_multiple_of(n)))
     }
 
     /// Refuses a cadence of zero, and two numbers of one kind; `what` names the setting.
@@ -106,10 +110,11 @@ impl fmt::Display for Every {
 mod tests {
     use super::*;
 
-    /// At which of the steps 1 to 12 `every` is due, where every third step makes an update.
+    /// At which of the steps 1 to 12 `every` is due, where every third step makes an update and every
+    /// fourth ends an epoch.
     fn due(every: Every) -> Vec<u64> {
-        let at = |steps| Progress { steps, updates: steps / 3, ..Progress::default() };
-        (1..=12).filter(|&step| every.due_after_step(at(step - 1), at(step))).collect()
+        let at = |steps| Progress { steps, updates: steps / 3, epochs: steps / 4, ..Progress::default() };
+        (1..=12).filter(|&step| every.is_due(at(step - 1), at(step))).collect()
     }
 
     #[test]
@@ -117,7 +122,8 @@ mod tests {
         assert_eq!(due(Every::steps(5)), [5, 10]);
         assert_eq!(due(Every::updates(2)), [6, 12]);
         assert_eq!(due(Every::steps(5).or(Every::updates(2))), [5, 6, 10, 12]);
-        assert!(due(Every::epochs(1)).is_empty());
+        assert_eq!(due(Every::epochs(2)), [8]);
+        assert_eq!(due(Every::epochs(1).or(Every::updates(3))), [4, 8, 9, 12]);
         assert!(due(Every::NEVER).is_empty());
         assert!(due(Every::steps(0)).is_empty());
     }
@@ -126,9 +132,9 @@ mod tests {
     fn a_cadence_is_due_where_one_step_passes_its_multiple() {
         let at = |updates| Progress { updates, ..Progress::default() };
         let every = Every::updates(10);
-        let due: Vec<u64> = (1..40).step_by(2).filter(|&n| every.due_after_step(at(n), at(n + 2))).collect();
+        let due: Vec<u64> = (1..40).step_by(2).filter(|&n| every.is_due(at(n), at(n + 2))).collect();
         assert_eq!(due, [9, 19, 29, 39]);
-        assert!(every.due_after_step(at(5), at(35)) && !every.due_after_step(at(10), at(19)));
+        assert!(every.is_due(at(5), at(35)) && !every.is_due(at(10), at(19)));
     }
 
     #[test]

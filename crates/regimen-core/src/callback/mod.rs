@@ -4,10 +4,12 @@ pub(crate) mod closure;
 pub(crate) mod dispatch;
 mod event;
 mod every;
+mod ranks;
 
 pub use closure::Outcome;
 pub use event::{Event, Events, Trigger};
 pub use every::Every;
+pub use ranks::Ranks;
 
 use std::borrow::Cow;
 
@@ -31,14 +33,56 @@ use crate::{BoxError, Error, State};
 /// error at a step end the step counts; after one before that it does not, and what was logged since
 /// its fetch began is taken back. The run can be called again and goes on from there.
 ///
-/// **Panics** are caught and treated as errors of kind [`Panic`](crate::error::Kind::Panic).
+/// **Panics** are caught and treated as errors, of which [`is_panic`](Error::is_panic) is true.
 ///
-/// **Stops.** [`State::stop`] and [`State::finish`] may be called in any hook and are seen at the
+/// **Stops.** [`State::pause`] and [`State::finish`] may be called in any hook and are seen at the
 /// next boundary of a step: at a fetch or a step start, that step is still made; at a start or an
 /// epoch start, none is. A stop in mid-epoch leaves the epoch open, so its end hooks do not run;
 /// the `end` hooks of the phase do.
 ///
 /// A callback is `Send`, so that a run may move to another thread with all it holds.
+///
+/// A closure is a callback of one event, given to [`Run::on`](crate::Run::on); a type watches any of
+/// them. This is a program with both:
+///
+/// ```
+/// use regimen_core::callback::{Event, Every};
+/// use regimen_core::run::Train;
+/// use regimen_core::unit::TrainUnit;
+/// use regimen_core::{BoxError, Callback, Error, Run, State};
+/// # struct Sum(u64);
+/// # impl TrainUnit for Sum {
+/// #     type Batch = u64;
+/// #     fn train_step(&mut self, _: &mut State, batch: u64) -> Result<(), BoxError> {
+/// #         self.0 += batch;
+/// #         Ok(())
+/// #     }
+/// # }
+///
+/// struct StopAfter(u64);
+///
+/// impl<U> Callback<U> for StopAfter {
+///     fn on_train_step_end(&mut self, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+///         if state.train_progress().samples >= self.0 { state.pause("that is enough") }
+///         Ok(())
+///     }
+/// }
+///
+/// fn main() -> Result<(), Error> {
+///     let mut unit = Sum(0);
+///     # let told = std::sync::Mutex::new(Vec::new());
+///     # macro_rules! println { ($($part:tt)*) => { told.lock().unwrap().push(format!($($part)*)) }; }
+///     Run::new(&mut unit)
+///         .callback(StopAfter(5))
+///         .on(Event::TrainStepEnd.every(Every::steps(2)), |state: &mut State, unit: &mut Sum| {
+///             println!("step {}: the sum is {}", state.train_progress().steps, unit.0);
+///         })
+///         .train(&[1, 2, 3], Train::epochs(9))?;
+///     # assert_eq!(*told.lock().unwrap(), ["step 2: the sum is 3", "step 4: the sum is 7"]);
+///     # assert_eq!(unit.0, 9);
+///     Ok(())
+/// }
+/// ```
 pub trait Callback<U: ?Sized>: Send {
     /// Names this callback in errors and checkpoints; two in one run get a number behind it. A
     /// callback with saved state says here what it watches, so that it finds its own again.
@@ -65,6 +109,15 @@ pub trait Callback<U: ?Sized>: Send {
     /// registered. No by default.
     fn writes_down(&self) -> bool {
         false
+    }
+
+    /// On which of several [ranks](State::rank) it is sent events, errors and reports; read once when it
+    /// is registered. All by default.
+    ///
+    /// What it says of [metrics](Callback::metrics_every) and [holds](Callback::stateful) counts on every
+    /// rank: all must measure the same, and can restore the same checkpoint.
+    fn ranks(&self) -> Ranks {
+        Ranks::All
     }
 
     /// What a checkpoint holds of this callback; nothing by default.
@@ -298,6 +351,10 @@ impl<U: ?Sized, C: Callback<U> + ?Sized> Callback<U> for Box<C> {
 
     fn writes_down(&self) -> bool {
         (**self).writes_down()
+    }
+
+    fn ranks(&self) -> Ranks {
+        (**self).ranks()
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

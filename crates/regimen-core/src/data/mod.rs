@@ -1,66 +1,62 @@
-//! Data: what gives batches, epoch by epoch, from any position.
+//! The traits of data: batches, epoch by epoch, from any position.
 
 mod position;
 mod sources;
 
 pub use position::Position;
-pub use sources::{Batches, Counted, CountedEpoch, FromFn, Once, counted, from_fn, once};
+pub use sources::{each_epoch, one_epoch};
 
 use crate::BoxError;
 
-/// Gives batches, epoch by epoch.
+/// A source of batches, epoch by epoch.
 ///
 /// **The order is a pure function of (seed, epoch, position).** Asked twice for the same [`At`],
-/// data gives the same batches: that is what lets a run that was stopped go on with the batch it
-/// would have had. Data takes `&self`, so the same data can train and evaluate.
+/// data gives the same batches. So a run that was stopped goes on with the batch it would have
+/// had. Data takes `&self`, so the same data can train and evaluate.
 ///
-/// `Vec`, slices and arrays of batches that are `Clone` are data; so is what [`from_fn`](self::from_fn) makes of
-/// a closure that gives an iterator. A reference, `Box` or `Arc` of data is data.
+/// `Vec`, slices and arrays of batches that are `Clone` are data; so is what [`each_epoch`] makes of
+/// a closure that returns an iterator. A reference, `Box` or `Arc` of data is data.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not data",
-    note = "a `Vec`, slice or array of batches that are `Clone` is, and `from_fn(|epoch| iterator)`",
+    note = "a `Vec`, slice or array of batches that are `Clone` is, and `each_epoch(|epoch| iterator)`",
     note = "tensors of tch are not `Clone`; of `batches`, a `Vec` of them, \
-            `from_fn(|_| batches.iter().map(|batch| batch.shallow_clone()))` is data"
+            `each_epoch(|_| batches.iter().map(|batch| batch.shallow_clone()))` is data"
 )]
 pub trait Data {
-    /// What one step consumes.
+    /// The batch of one step.
     type Batch;
 
-    /// One epoch under way.
-    type Epoch<'a>: Epoch<Batch = Self::Batch>
-    where
-        Self: 'a;
+    /// Begins, or continues, the epoch that `at` names. The batches consumed already must cost nothing
+    /// if the data can seek. It is an error if the data has become shorter than they were.
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = Self::Batch>, BoxError>;
 
-    /// Begins, or continues, the epoch that `at` names. What was consumed already must cost nothing
-    /// where the data can seek, and is an error where the data has become shorter than that.
-    fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError>;
-
-    /// How many batches an epoch has, from its beginning; none where that is not known before
-    /// the end. Data that says a number and gives another is an error of the run. Where
-    /// [`Epoch::batches_left`] says a number, that one counts.
+    /// The number of batches in a whole epoch. Returns `None` if it is not known before the end.
+    ///
+    /// Data that returns a number and gives another is an error of the run. A number from
+    /// [`Epoch::batches_left`] overrides it.
     fn batches(&self) -> Option<u64> {
         None
     }
 }
 
 /// Which epoch to give, and from where.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct At<'a> {
+pub struct At {
     /// Completed epochs of the phase: 0 for the first.
     pub epoch: u64,
     /// Batches of this epoch that were consumed already, of whatever size they were.
     pub skip: u64,
-    /// The position that the last batch consumed in this epoch brought. Where there is one it says
-    /// where to go on; where there is none, as in data that counts batches, `skip` does.
-    pub position: Option<&'a Position>,
+    /// The position of the last batch consumed in this epoch. If there is one, the epoch goes on
+    /// there. If there is none, as in data that counts batches, it goes on after `skip` batches.
+    pub position: Option<Position>,
     /// The seed of the run.
     pub seed: u64,
     /// Which share of the data this process takes.
     pub rank: Rank,
 }
 
-impl At<'_> {
+impl At {
     /// The beginning of epoch `epoch` under `seed`, as the only process.
     pub fn epoch(epoch: u64, seed: u64) -> Self {
         At { epoch, seed, ..At::default() }
@@ -95,37 +91,37 @@ impl Default for Rank {
 
 /// One epoch under way.
 pub trait Epoch {
-    /// What one step consumes.
+    /// The batch of one step.
     type Batch;
 
-    /// The next batch; none at the end of the epoch. After an error the loop asks no further.
+    /// The next batch, or `None` at the end of the epoch. After an error the loop asks no further.
     fn next(&mut self) -> Option<Result<Fetched<Self::Batch>, BoxError>>;
 
-    /// How many batches are still to come; none where that is not known, or where it is what
-    /// [`Data::batches`] says less those consumed.
+    /// The number of batches still to come. Returns `None` if it is not known, or if it is
+    /// [`Data::batches`] less those consumed.
     ///
-    /// An epoch that was continued with batches of another size must say. One that wraps another
-    /// epoch passes on what that says.
+    /// An epoch that was continued with batches of another size must return it. An epoch that wraps
+    /// another one passes on its number.
     fn batches_left(&self) -> Option<u64> {
         None
     }
 
-    /// Something worth telling that is no error (a slow worker, a sample skipped), once.
-    /// It becomes a notice of the run.
+    /// A message that is no error (a slow worker, a sample skipped), once. It becomes a notice of
+    /// the run.
     fn notice(&mut self) -> Option<String> {
         None
     }
 }
 
-/// A batch with what the loop needs to know of it.
+/// A batch with its number of samples and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched<B> {
     /// The batch.
     pub batch: B,
-    /// How many samples are in it: what limits and throughput by samples count.
+    /// The number of samples in it, as limits and throughput by samples count them.
     pub samples: u64,
-    /// Where the data stands after it, over all ranks; none where the number of batches says it
-    /// all.
+    /// The position of the data after it, over all ranks; `None` if the number of batches says
+    /// enough.
     pub position: Option<Position>,
 }
 
@@ -157,14 +153,14 @@ impl<E: Epoch + ?Sized> Epoch for Box<E> {
 /// Implemented for all data; there is nothing to write. It costs one allocation an epoch.
 pub trait DynData<B> {
     /// See [`Data::epoch`].
-    fn dyn_epoch<'a>(&'a self, at: At<'_>) -> Result<Box<dyn Epoch<Batch = B> + 'a>, BoxError>;
+    fn dyn_epoch(&self, at: At) -> Result<Box<dyn Epoch<Batch = B> + '_>, BoxError>;
 
     /// See [`Data::batches`].
     fn dyn_batches(&self) -> Option<u64>;
 }
 
 impl<D: Data> DynData<D::Batch> for D {
-    fn dyn_epoch<'a>(&'a self, at: At<'_>) -> Result<Box<dyn Epoch<Batch = D::Batch> + 'a>, BoxError> {
+    fn dyn_epoch(&self, at: At) -> Result<Box<dyn Epoch<Batch = D::Batch> + '_>, BoxError> {
         Ok(Box::new(self.epoch(at)?))
     }
 
@@ -177,9 +173,8 @@ macro_rules! erased {
     ($($object:ty),*) => {$(
         impl<B> Data for $object {
             type Batch = B;
-            type Epoch<'a> = Box<dyn Epoch<Batch = B> + 'a> where Self: 'a;
 
-            fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+            fn epoch(&self, at: At) -> Result<impl Epoch<Batch = B>, BoxError> {
                 self.dyn_epoch(at)
             }
 
@@ -195,9 +190,8 @@ macro_rules! pointer {
     ($($pointer:ty),*) => {$(
         impl<D: Data + ?Sized> Data for $pointer {
             type Batch = D::Batch;
-            type Epoch<'a> = D::Epoch<'a> where Self: 'a;
 
-            fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+            fn epoch(&self, at: At) -> Result<impl Epoch<Batch = D::Batch>, BoxError> {
                 (**self).epoch(at)
             }
 

@@ -1,8 +1,8 @@
-//! Where data stands inside an epoch.
+//! Positions of data inside an epoch.
 
 use std::fmt;
 
-/// Where data stands inside an epoch, in its own words.
+/// A position inside an epoch, as bytes that only the data itself understands.
 ///
 /// One of up to 32 bytes allocates nothing, so that a batch can bring it at no cost.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ enum Bytes {
 }
 
 impl Position {
-    /// A position that is written as `bytes`.
+    /// A position of these bytes.
     pub fn new(bytes: &[u8]) -> Self {
         if bytes.len() > FEW {
             return Position(Bytes::Many(bytes.into()));
@@ -28,7 +28,7 @@ impl Position {
         Position(Bytes::Few { length: bytes.len() as u8, bytes: few })
     }
 
-    /// What was given to [`new`](Self::new).
+    /// The bytes given to [`new`](Self::new).
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Bytes::Few { length, bytes } => &bytes[..usize::from(*length)],

@@ -1,9 +1,9 @@
-//! Calls into code that is not ours: a panic there is an error here.
+//! Calls into code that is not ours: a panic in it becomes an error.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{Kind, Place, Source};
-use crate::error::panic_text;
+use super::{ErrorKind, Place};
 use crate::{BoxError, Error, State};
 
 /// What went wrong in a call, before it has a place.
@@ -18,7 +18,7 @@ pub(crate) fn guard<R>(f: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Cau
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(result) => result.map_err(Caught::Failed),
         Err(payload) => {
-            let text = panic_text(&*payload).into_owned();
+            let text = panic_text(&*payload).to_owned();
             // A payload is free to panic when it is dropped, and nothing would catch that.
             std::mem::forget(payload);
             Err(Caught::Panicked(text))
@@ -27,22 +27,26 @@ pub(crate) fn guard<R>(f: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Cau
 }
 
 impl Caught {
-    /// The error of `source`, at the place where `state` is.
-    pub(crate) fn at(self, state: &State, source: Source) -> Error {
-        let kind = match source {
-            Source::Settings => Kind::Config,
-            Source::Unit(_) => Kind::Unit,
-            Source::Callback(..) | Source::OnError(_) => Kind::Callback,
-            Source::Data => Kind::Data,
-            Source::Sink => Kind::Sink,
-            Source::State => Kind::State,
-        };
-        let progress = state.active();
-        let place =
-            Place { source, phase: Some(state.phase()), epoch: progress.epochs, step: progress.steps };
+    /// The error of `kind`, at the place where `state` is.
+    pub(crate) fn at(self, state: &State, kind: ErrorKind) -> Error {
+        let progress = state.progress();
+        let place = Place { phase: Some(state.phase()), epoch: progress.epochs, step: progress.steps };
         match self {
             Caught::Failed(cause) => Error::new(kind, place, cause),
-            Caught::Panicked(text) => Error::new(Kind::Panic, place, text),
+            Caught::Panicked(text) => Error::new(kind, place, text).by_panic(),
         }
     }
+}
+
+/// The text of a panic's payload, as `catch_unwind` and `JoinHandle::join` return it.
+///
+/// ```
+/// use regimen_core::error::panic_text;
+/// let payload = std::panic::catch_unwind(|| panic!("no room")).unwrap_err();
+/// assert_eq!(panic_text(&*payload), "no room");
+/// ```
+pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic whose payload is not text")
 }

@@ -1,8 +1,11 @@
 //! The error of this crate: what failed, and where in the run.
 
+mod chain;
 pub(crate) mod guard;
 
-use std::borrow::Cow;
+pub use chain::Chain;
+pub use guard::panic_text;
+
 use std::fmt;
 
 use crate::callback::Event;
@@ -13,63 +16,52 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A run, or the setting up of one, failed.
 ///
-/// The message names the [place](Place); the cause is in
-/// [`source`](std::error::Error::source).
+/// `{}` is one line that says who failed and where; the cause is in
+/// [`source`](std::error::Error::source). `{:#}` is that line with all causes behind it. `{:?}` is the
+/// same, with each [suppressed](Error::suppressed) error in a line of its own, so a `main` that returns
+/// the error prints the whole of it.
+///
+/// ```
+/// use regimen_core::error::{Error, ErrorKind, Place};
+/// let place = Place { phase: None, epoch: 0, step: 0 };
+/// let error = Error::new(ErrorKind::Data, place, "no such file");
+/// assert_eq!(format!("{error}"), "data failed");
+/// assert_eq!(format!("{error:#}"), "data failed: no such file");
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
-    kind: Kind,
+    kind: ErrorKind,
     place: Place,
+    panicked: bool,
     cause: BoxError,
     suppressed: Vec<Error>,
 }
 
-/// What sort of failure an [`Error`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Kind {
-    /// A setting cannot be used: a cadence of zero, two parts of one name.
-    Config,
-    /// A unit's step or hook returned an error.
-    Unit,
-    /// A callback returned an error.
-    Callback,
-    /// The data returned an error, or gave nothing where something is due.
-    Data,
-    /// The closure that `predict` hands its outputs to returned an error.
-    Sink,
-    /// State could not be saved or loaded.
-    State,
-    /// A call into a unit, a callback, the data or the sink panicked.
-    Panic,
-}
-
-/// Whose code failed.
+/// Whose code an [`Error`] comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Source {
-    /// The settings of the run.
-    Settings,
+pub enum ErrorKind {
+    /// A setting that cannot be used, such as a cadence of zero or two parts of one name.
+    Config,
     /// A method of the unit, by its name.
     Unit(&'static str),
     /// A callback, by its name, at an event.
     Callback(String, Event),
-    /// A callback, by its name, while it was told of another error.
+    /// A callback, by its name, in [`on_error`](crate::Callback::on_error): it was told of another error.
     OnError(String),
-    /// The data of the phase.
+    /// The data of the phase: it returned an error, or gave no batch though one is due.
     Data,
-    /// The sink of `predict`.
+    /// The sink that `predict` hands its outputs to.
     Sink,
-    /// The saver or the state it handles.
+    /// The saver, or the state that it saves and loads.
     State,
 }
 
 /// Where in a run something failed. Counters are those of the phase, and count completed things.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Whose code failed.
-    pub source: Source,
-    /// The phase that was active; none where the run had not begun.
+    /// The phase that was active; `None` if the run had not begun.
     pub phase: Option<Phase>,
     /// Completed epochs of that phase.
     pub epoch: u64,
@@ -79,27 +71,31 @@ pub struct Place {
 
 impl Error {
     /// An error of `kind` at `place` with its `cause`.
-    pub fn new(kind: Kind, place: Place, cause: impl Into<BoxError>) -> Self {
-        Error(Box::new(Inner { kind, place, cause: cause.into(), suppressed: Vec::new() }))
+    pub fn new(kind: ErrorKind, place: Place, cause: impl Into<BoxError>) -> Self {
+        Error(Box::new(Inner { kind, place, panicked: false, cause: cause.into(), suppressed: Vec::new() }))
     }
 
     /// An error in the settings, before anything ran.
     pub fn config(cause: impl Into<BoxError>) -> Self {
-        let place = Place { source: Source::Settings, phase: None, epoch: 0, step: 0 };
-        Error::new(Kind::Config, place, cause)
+        Error::new(ErrorKind::Config, Place { phase: None, epoch: 0, step: 0 }, cause)
     }
 
-    /// What sort of failure this is.
-    pub fn kind(&self) -> Kind {
-        self.0.kind
+    /// Whose code failed.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
     }
 
     /// Where it happened.
-    pub fn place(&self) -> &Place {
-        &self.0.place
+    pub fn place(&self) -> Place {
+        self.0.place
     }
 
-    /// Failures that happened while this one was handled, in order: panics of `on_error` hooks.
+    /// Whether that code panicked instead of returning an error. The cause is the text of the panic.
+    pub fn is_panic(&self) -> bool {
+        self.0.panicked
+    }
+
+    /// Failures that happened while this one was handled, in order, such as panics in `on_error`.
     pub fn suppressed(&self) -> &[Error] {
         &self.0.suppressed
     }
@@ -112,50 +108,50 @@ impl Error {
     pub(crate) fn suppress(&mut self, other: Error) {
         self.0.suppressed.push(other);
     }
+
+    /// The same error, of code that panicked.
+    pub(crate) fn by_panic(mut self) -> Self {
+        self.0.panicked = true;
+        self
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, place, cause, .. } = &*self.0;
-        let verb = if *kind == Kind::Panic { "panicked" } else { "failed" };
-        match &place.source {
-            Source::Settings => return write!(f, "{cause}"),
-            Source::Unit(method) => write!(f, "unit {verb} in {method}")?,
-            Source::Callback(name, event) => write!(f, "callback {name} {verb} at {event}")?,
-            Source::OnError(name) => write!(f, "callback {name} {verb} in on_error")?,
-            Source::Data => write!(f, "data {verb}")?,
-            Source::Sink => write!(f, "sink {verb}")?,
-            Source::State => write!(f, "state {verb}")?,
+        if f.alternate() {
+            return fmt::Display::fmt(&Chain(self), f);
         }
-        if let Some(phase) = place.phase {
-            write!(f, " in {phase} at epoch {} step {}", place.epoch, place.step)?;
+        let Inner { kind, place, panicked, cause, .. } = &*self.0;
+        let failed = if *panicked { "panicked" } else { "failed" };
+        match kind {
+            ErrorKind::Config => return write!(f, "{cause}"),
+            ErrorKind::Unit(method) => write!(f, "unit {failed} in {method}")?,
+            ErrorKind::Callback(name, event) => write!(f, "callback {name} {failed} at {event}")?,
+            ErrorKind::OnError(name) => write!(f, "callback {name} {failed} in on_error")?,
+            ErrorKind::Data => write!(f, "data {failed}")?,
+            ErrorKind::Sink => write!(f, "sink {failed}")?,
+            ErrorKind::State => write!(f, "state {failed}")?,
         }
-        write!(f, ": {cause}")
+        match place.phase {
+            Some(phase) => write!(f, " in {phase} at epoch {} step {}", place.epoch, place.step),
+            None => Ok(()),
+        }
     }
 }
 
-/// As [`Display`](fmt::Display), since a `main` that returns it prints this, with what was suppressed in
-/// lines of their own.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)?;
-        self.suppressed().iter().try_for_each(|other| write!(f, "\nwhile that was handled: {other}"))
+        fmt::Display::fmt(&Chain(self), f)?;
+        self.suppressed().iter().try_for_each(|other| write!(f, "\nwhile that was handled: {other:#}"))
     }
 }
 
 impl std::error::Error for Error {
+    /// The cause. An error in the settings reads as its cause does, and so has the cause of that.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.0.cause)
-    }
-}
-
-/// The text of a panic's payload.
-pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> Cow<'static, str> {
-    if let Some(text) = payload.downcast_ref::<&'static str>() {
-        Cow::Borrowed(text)
-    } else if let Some(text) = payload.downcast_ref::<String>() {
-        Cow::Owned(text.clone())
-    } else {
-        Cow::Borrowed("a panic whose payload is not text")
+        match self.0.kind {
+            ErrorKind::Config => self.0.cause.source(),
+            _ => Some(&*self.0.cause),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Key;
+use super::{Goal, Key};
 use crate::State;
 use crate::text::Short;
 
@@ -24,41 +24,12 @@ pub struct Best {
     pub checkpoint: Option<String>,
 }
 
-/// Which values of a metric are better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Goal {
-    /// The small ones, as of a loss.
-    Min,
-    /// The large ones, as of an accuracy.
-    Max,
-}
-
 impl Best {
     /// A value that is measured now, with no checkpoint.
     pub fn now(key: Key, goal: Goal, value: f64, state: &State) -> Self {
-        let train = state.train();
+        let train = state.train_progress();
         let epoch = train.epochs + u64::from(train.steps_in_epoch > 0);
         Best { key, goal, value, epoch, train_step: train.steps, checkpoint: None }
-    }
-}
-
-impl Goal {
-    /// Whether `value` is better than `other`; never where one of them is NaN.
-    pub fn is_better(self, value: f64, other: f64) -> bool {
-        match self {
-            Goal::Min => value < other,
-            Goal::Max => value > other,
-        }
-    }
-}
-
-/// `min` or `max`.
-impl fmt::Display for Goal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Goal::Min => "min",
-            Goal::Max => "max",
-        })
     }
 }
 

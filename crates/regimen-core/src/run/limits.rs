@@ -47,7 +47,7 @@ macro_rules! limits {
                 $config::new(Limits { samples: Some(n), ..Limits::NONE })
             }
 
-            /// Until something stops the run: a callback, the unit, a [`StopHandle`](crate::state::StopHandle).
+            /// Until something stops the run: a callback, the unit, a [`PauseHandle`](crate::state::PauseHandle).
             pub const fn until_stopped() -> Self {
                 $config::new(Limits::NONE)
             }

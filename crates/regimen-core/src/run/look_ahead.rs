@@ -7,7 +7,7 @@ use crate::text::Count;
 
 /// An epoch under way. Where the data does not say how many batches it has, the next one is read
 /// ahead; an error met while reading ahead waits until its batch is due.
-pub(crate) struct Reader<E: Epoch> {
+pub(crate) struct LookAhead<E: Epoch> {
     epoch: E,
     /// How many batches the epoch has, those before it was opened included, by what the data says.
     announced: Option<u64>,
@@ -17,39 +17,40 @@ pub(crate) struct Reader<E: Epoch> {
 
 type Next<B> = Result<Option<Fetched<B>>, Caught>;
 
-impl<E: Epoch> Reader<E> {
-    /// Opens the epoch that `at` names, of which no more than `cap` batches are read in all.
-    pub(crate) fn open<'a, D>(data: &'a D, at: At<'_>, cap: Option<u64>) -> Result<Self, Caught>
-    where
-        D: Data<Epoch<'a> = E> + ?Sized,
-        E: Epoch<Batch = D::Batch> + 'a,
-    {
-        guard(|| {
-            let epoch = data.epoch(at)?;
-            let announced = match epoch.batches_left() {
-                Some(left) => at.skip.checked_add(left),
-                None => data.batches(),
-            };
-            if let Some(announced) = announced.filter(|&announced| announced < at.skip) {
-                return Err(shorter(at.skip, announced));
-            }
-            Ok(Reader { epoch, announced, cap, ahead: None })
-        })
-    }
+/// Opens the epoch that `at` names, of which no more than `cap` batches are read in all.
+pub(crate) fn open<D: Data + ?Sized>(
+    data: &D,
+    at: At,
+    cap: Option<u64>,
+) -> Result<LookAhead<impl Epoch<Batch = D::Batch>>, Caught> {
+    guard(|| {
+        let skip = at.skip;
+        let epoch = data.epoch(at)?;
+        let announced = match epoch.batches_left() {
+            Some(left) => skip.checked_add(left),
+            None => data.batches(),
+        };
+        if let Some(announced) = announced.filter(|&announced| announced < skip) {
+            return Err(shorter(skip, announced));
+        }
+        Ok(LookAhead { epoch, announced, cap, ahead: None })
+    })
+}
 
+impl<E: Epoch> LookAhead<E> {
     /// How many steps the epoch has, those before it was opened included, where that is known.
     pub(crate) fn steps(&self) -> Option<u64> {
         [self.announced, self.cap].into_iter().flatten().min()
     }
 
-    /// Whether the epoch is over after `done` batches.
-    pub(crate) fn is_over(&mut self, done: u64) -> bool {
+    /// Whether the epoch is over after `done` batches. Reads the next batch if only that can say it.
+    pub(crate) fn peek_end(&mut self, done: u64) -> bool {
         if self.cap.is_some_and(|cap| cap <= done) {
             return true;
         }
         match self.announced {
-            Some(announced) => announced <= done && self.peek_is_end(),
-            None => self.peek_is_end(),
+            Some(announced) => announced <= done && self.read_ahead_is_end(),
+            None => self.read_ahead_is_end(),
         }
     }
 
@@ -72,7 +73,7 @@ impl<E: Epoch> Reader<E> {
         guard(|| Ok(self.epoch.notice())).ok().flatten()
     }
 
-    fn peek_is_end(&mut self) -> bool {
+    fn read_ahead_is_end(&mut self) -> bool {
         matches!(self.ahead.get_or_insert_with(|| read(&mut self.epoch)), Ok(None))
     }
 }

@@ -1,76 +1,115 @@
 //! The loops. This is the only place where units are stepped and events are sent.
 //!
 //! ```text
-//! train: start                                     once: start, epoch, end
-//!   an epoch left open at its end
-//!   then until a limit or a stop                   epoch: epoch start, unless it is open
-//!     1. an evaluation that is due                   until the data or the cap ends it
-//!     2. cycle end, if the cycle is trained            1. an evaluation that is due
-//!     3. cycle start, if none is open                  2. a limit or a stop leaves it open
-//!     4. epoch                                         3. fetch, step, count
-//! end                                                count the epoch, epoch end
+//! train                                  pass                            epoch
+//!   start                                  start                           epoch start, unless it is open
+//!   an epoch left open at its end          epoch, unless it is finished    until the data or the cap ends it
+//!   until a limit or a stop                end                               an evaluation that is due
+//!     an evaluation that is due                                              a limit or a stop leaves it open
+//!     cycle end, if it is trained                                            step: fetch, step, count
+//!     cycle start, if none is open                                         count the epoch, epoch end
+//!     epoch
+//!   end
 //! ```
 
 use super::limits::Limits;
-use super::look_ahead::Reader;
+use super::look_ahead::{self, LookAhead};
 use super::passes::{Hook, Pass, PassEvents, TrainPass};
 use crate::callback::{Event, Every};
 use crate::data::{At, Data, Epoch, Fetched};
-use crate::error::Source;
+use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
-use crate::state::{Cycle, Entry, Expected, Phase, Progress};
+use crate::state::{Cycle, EntryPoint, Expected, Phase, PhaseState, Progress};
 use crate::text::Count;
 use crate::unit::TrainUnit;
 use crate::{Error, Run};
 
-/// Runs one evaluation, or none where there is nothing to evaluate.
-pub(crate) type Evaluation<'e, 'a, U> = &'e mut dyn FnMut(&mut Run<'a, U>) -> Result<(), Error>;
+/// The evaluations that `fit` makes between the steps of training.
+pub(crate) struct Evaluations<'e, 'a, U: ?Sized> {
+    /// How often one is due.
+    pub(crate) every: Every,
+    /// Makes one.
+    pub(crate) evaluate: &'e mut dyn FnMut(&mut Run<'a, U>) -> Result<(), Error>,
+}
 
-/// Trains up to a limit or a stop. `eval_every` is given by `fit` only.
+/// What training does next.
+enum Next {
+    /// The evaluation that is due after an epoch.
+    Evaluate,
+    EndCycle,
+    StartCycle,
+    /// An epoch, or the rest of one that is open.
+    Epoch,
+    /// A limit is reached, or something stopped the run.
+    End,
+}
+
+/// Trains up to a limit or a stop; `fit` has evaluations, `train` has none.
 pub(crate) fn train<'a, U, D>(
     run: &mut Run<'a, U>,
     data: &D,
     limits: &Limits,
-    eval_every: Option<Every>,
-    evaluate: Evaluation<'_, 'a, U>,
+    mut evaluations: Option<Evaluations<'_, 'a, U>>,
 ) -> Result<(), Error>
 where
     U: TrainUnit + ?Sized,
     D: Data<Batch = U::Batch> + ?Sized,
 {
-    let pass = &mut TrainPass;
-    start(run, pass, data, limits)?;
+    start(run, &mut TrainPass, data, limits)?;
     // Whether a stop or an error came before or after the last step of an epoch, its end follows.
-    if run.state.here().epoch_open && run.state.here().last_in_epoch {
-        epoch(run, pass, data, limits, eval_every, evaluate)?;
+    let PhaseState { epoch_open, last_in_epoch, .. } = *run.state.active_phase_mut();
+    if epoch_open && last_in_epoch {
+        epoch(run, &mut TrainPass, data, limits, &mut evaluations)?;
     }
-    while !run.state.must_stop() {
-        let epoch_is_open = run.state.here().epoch_open;
-        if eval_every.is_some() && run.state.eval_due && !epoch_is_open {
-            evaluate(run)?;
-        } else if run.state.cycle == Cycle::Trained {
-            run.state.cycle = Cycle::Closed;
-            fire(run, Event::CycleEnd)?;
-        } else if limits.reached(run.state.train()) && !(eval_every.is_some() && run.state.eval_due) {
-            break;
-        } else if eval_every.is_some() && run.state.cycle == Cycle::Closed {
-            fire(run, Event::CycleStart)?;
-            run.state.cycle = Cycle::Open;
-        } else {
-            epoch(run, pass, data, limits, eval_every, evaluate)?;
+    loop {
+        match next(run, limits, evaluations.is_some()) {
+            Next::Evaluate => {
+                if let Some(evaluations) = &mut evaluations {
+                    (evaluations.evaluate)(run)?;
+                }
+            }
+            Next::EndCycle => {
+                run.state.cycle = Cycle::Closed;
+                fire(run, Event::CycleEnd)?;
+            }
+            Next::StartCycle => {
+                fire(run, Event::CycleStart)?;
+                run.state.cycle = Cycle::Open;
+            }
+            Next::Epoch => epoch(run, &mut TrainPass, data, limits, &mut evaluations)?,
+            Next::End => break,
         }
     }
-    if let Some(every) = eval_every {
-        tell_never_evaluated(run, every);
+    if let Some(evaluations) = evaluations {
+        notify_never_evaluated(run, evaluations.every);
     }
-    end(run, pass)
+    end(run, &mut TrainPass)
+}
+
+/// What training does next, by the state alone.
+fn next<U: ?Sized>(run: &mut Run<'_, U>, limits: &Limits, evaluates: bool) -> Next {
+    let state = &mut run.state;
+    let is_due = evaluates && state.eval_due;
+    if state.must_stop() {
+        Next::End
+    } else if is_due && !state.active_phase_mut().epoch_open {
+        Next::Evaluate
+    } else if state.cycle == Cycle::Trained {
+        Next::EndCycle
+    } else if limits.reached(state.train_progress()) && !is_due {
+        Next::End
+    } else if evaluates && state.cycle == Cycle::Closed {
+        Next::StartCycle
+    } else {
+        Next::Epoch
+    }
 }
 
 /// Tells that `fit` came to its limit before anything was evaluated.
-fn tell_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
-    let Progress { epochs, steps, updates, .. } = run.state.train();
+fn notify_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
+    let Progress { epochs, steps, updates, .. } = run.state.train_progress();
     let is_off = every == Every::NEVER || run.state.expected(Phase::Eval).steps_in_epoch == Some(0);
-    if !is_off && run.state.stopping().is_none() && run.state.eval().epochs == 0 && steps > 0 {
+    if !is_off && run.state.stopping().is_none() && run.state.eval_progress().epochs == 0 && steps > 0 {
         run.state.notify(format!(
             "`fit` came to its limit before its first evaluation: it evaluates {every}, and has made {}, {} and {}",
             Count(epochs, "epoch"),
@@ -81,7 +120,7 @@ fn tell_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
 }
 
 /// Makes one pass over `data`: an evaluation or a prediction.
-pub(crate) fn once<'a, U, P, D>(
+pub(crate) fn pass<'a, U, P, D>(
     run: &mut Run<'a, U>,
     pass: &mut P,
     data: &D,
@@ -99,14 +138,14 @@ where
     if run.state.is_finished_by_hand() {
         // It is not made again; what it measured is told again. A sink sees whether all is still there.
         pass.begin(&mut run.state)?;
-        let progress = run.state.active();
-        let values = run.state.here().metrics.of_epoch(progress.epochs);
-        run.tell_epoch(P::PHASE, progress.epochs, values);
+        let progress = run.state.progress();
+        let values = run.state.active_phase_mut().metrics.of_epoch(progress.epochs);
+        run.record_epoch(P::PHASE, progress.epochs, values);
     } else if limits.steps_per_epoch == Some(0) {
-        run.state.eval_due &= run.state.entry() != Entry::Fit;
+        run.state.eval_due &= run.state.entry_point() != EntryPoint::Fit;
     } else if !run.state.must_stop() {
         pass.begin(&mut run.state)?;
-        let made = epoch(run, pass, data, limits, None, &mut |_| Ok(()));
+        let made = epoch(run, pass, data, limits, &mut None);
         let settled = pass.settle(&mut run.state);
         made.and(settled)?;
     }
@@ -121,7 +160,7 @@ where
     P: Pass<U>,
     D: Data + ?Sized,
 {
-    let batches = guard(|| Ok(data.batches())).map_err(|caught| caught.at(&run.state, Source::Data))?;
+    let batches = guard(|| Ok(data.batches())).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     run.state.set_batches(batches);
     run.state.expected[P::PHASE as usize] = Expected {
         steps_in_epoch: [batches, limits.steps_per_epoch].into_iter().flatten().min(),
@@ -136,8 +175,8 @@ where
 fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), Error> {
     let decided = run.state.stopping().cloned();
     let hook = pass.hook(run.unit, &mut run.state, Hook::End);
-    let told = hook.and_then(|()| tell(run, P::EVENTS.end));
-    if run.state.entry().phase() == P::PHASE {
+    let told = hook.and_then(|()| send(run, P::EVENTS.end));
+    if run.state.entry_point().phase() == P::PHASE {
         // The call is over: what an end hook asks for comes too late.
         run.state.replace_stop(decided);
     }
@@ -152,41 +191,41 @@ fn epoch<'a, U, P, D>(
     pass: &mut P,
     data: &D,
     limits: &Limits,
-    eval_every: Option<Every>,
-    evaluate: Evaluation<'_, 'a, U>,
+    evaluations: &mut Option<Evaluations<'_, 'a, U>>,
 ) -> Result<(), Error>
 where
     U: ?Sized,
     P: Pass<U>,
     D: Data<Batch = P::Batch> + ?Sized,
 {
-    if !run.state.here().epoch_open {
+    if !run.state.active_phase_mut().epoch_open {
         pass.hook(run.unit, &mut run.state, Hook::EpochStart)?;
         fire(run, P::EVENTS.epoch_start)?;
         run.state.open_epoch();
     }
-    let progress = run.state.active();
-    let position = run.state.here().position.clone();
+    let progress = run.state.progress();
+    let position = run.state.active_phase_mut().position.clone();
     let at = At {
         epoch: progress.epochs,
         skip: progress.steps_in_epoch,
-        position: position.as_ref(),
+        position,
         seed: run.state.seed(),
         rank: run.state.rank(),
     };
-    let reader = Reader::open(data, at, limits.steps_per_epoch);
-    let mut reader = reader.map_err(|caught| caught.at(&run.state, Source::Data))?;
+    let reader = look_ahead::open(data, at, limits.steps_per_epoch);
+    let mut reader = reader.map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     run.state.expected[P::PHASE as usize].steps_in_epoch = reader.steps();
+    let eval_every = evaluations.as_ref().map(|evaluations| evaluations.every);
     loop {
-        if eval_every.is_some() && run.state.eval_due {
+        if let Some(evaluations) = evaluations.as_mut().filter(|_| run.state.eval_due) {
             if run.state.must_stop() {
                 return Ok(());
             }
-            evaluate(run)?;
+            (evaluations.evaluate)(run)?;
             continue;
         }
-        let progress = run.state.active();
-        if reader.is_over(progress.steps_in_epoch) {
+        let progress = run.state.progress();
+        if reader.peek_end(progress.steps_in_epoch) {
             break;
         }
         if limits.reached(progress) || run.state.must_stop() {
@@ -203,7 +242,7 @@ where
 fn step<U, P, E>(
     run: &mut Run<'_, U>,
     pass: &mut P,
-    reader: &mut Reader<E>,
+    reader: &mut LookAhead<E>,
     eval_every: Option<Every>,
 ) -> Result<(), Error>
 where
@@ -218,17 +257,16 @@ where
         run.state.take_back_step(before);
         return result;
     }
-    let here = run.state.here();
-    here.progress.step(fetched.samples);
-    here.position = fetched.position;
-    let (after, last) = (here.progress, here.last_in_epoch);
+    let active = run.state.active_phase_mut();
+    active.progress.count_step(fetched.samples);
+    active.position = fetched.position;
     if let Some(every) = eval_every {
         // Where the end of the epoch brings an evaluation too, there is one, and it comes then.
-        let epoch_end = Progress { epochs: after.epochs + 1, ..after };
-        run.state.eval_due |=
-            every.due_after_step(before, after) && !(last && every.due_after_epoch(epoch_end));
+        run.state.eval_due |= run.state.is_due(every) && !run.state.is_due_at_epoch_end(every);
     }
-    let told = fire(run, P::EVENTS.step_end).and_then(|()| tell_notices(run));
+    let told = fire(run, P::EVENTS.step_end);
+    run.state.end_due();
+    let told = told.and_then(|()| tell_notices(run));
     first(result, told)
 }
 
@@ -247,12 +285,12 @@ fn first(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Erro
 fn fetch<U: ?Sized, E: Epoch>(
     run: &mut Run<'_, U>,
     events: &PassEvents,
-    reader: &mut Reader<E>,
+    reader: &mut LookAhead<E>,
 ) -> Result<Fetched<E::Batch>, Error> {
     fire(run, events.fetch_start)?;
-    let done = run.state.active().steps_in_epoch;
-    let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, Source::Data))?;
-    run.state.here().last_in_epoch = reader.is_over(done + 1);
+    let done = run.state.progress().steps_in_epoch;
+    let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
+    run.state.active_phase_mut().last_in_epoch = reader.peek_end(done + 1);
     while let Some(notice) = reader.notice() {
         run.state.notify(notice);
     }
@@ -268,45 +306,47 @@ fn complete<U: ?Sized, P: Pass<U>>(
     limits: &Limits,
     eval_every: Option<Every>,
 ) -> Result<(), Error> {
-    if run.state.active().steps_in_epoch == 0 && !limits.allow_empty {
+    if run.state.progress().steps_in_epoch == 0 && !limits.allow_empty {
         let text = format!("the {} data gave no batch; fill it, or say `allow_empty()`", P::PHASE);
-        return Err(Caught::Failed(text.into()).at(&run.state, Source::Data));
+        return Err(Caught::Failed(text.into()).at(&run.state, ErrorKind::Data));
     }
-    let here = run.state.here();
-    here.progress.epoch();
-    (here.epoch_open, here.last_in_epoch, here.position) = (false, false, None);
-    let progress = here.progress;
+    let active = run.state.active_phase_mut();
+    active.progress.count_epoch();
+    (active.epoch_open, active.last_in_epoch, active.position) = (false, false, None);
+    let progress = active.progress;
     match P::PHASE {
         Phase::Train => {
             // Also where `train` ends the epoch of a cycle that `fit` began.
             if run.state.cycle == Cycle::Open {
                 run.state.cycle = Cycle::Trained;
             }
-            run.state.eval_due |= eval_every.is_some_and(|every| every.due_after_epoch(progress));
+            run.state.eval_due |= eval_every.is_some_and(|every| run.state.is_due(every));
         }
-        Phase::Eval => run.state.eval_due &= run.state.entry() != Entry::Fit,
+        Phase::Eval => run.state.eval_due &= run.state.entry_point() != EntryPoint::Fit,
         Phase::Predict => {}
     }
     let hook = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
     if let (Phase::Train, Some(every)) = (P::PHASE, eval_every) {
         // The hook may have made the last update of the epoch.
-        run.state.eval_due |= every.due_after_step(progress, run.state.train());
+        run.state.eval_due |= run.state.is_due(every);
     }
-    run.state.here().metrics.end_epoch(progress.epochs);
+    run.state.active_phase_mut().metrics.end_epoch(progress.epochs);
     // What the callbacks log still belongs to the epoch, which is counted: they are told of it also
     // where the unit failed.
-    let told = first(hook, tell(run, P::EVENTS.epoch_end));
-    let metrics = &mut run.state.here().metrics;
+    let told = first(hook, send(run, P::EVENTS.epoch_end));
+    let metrics = &mut run.state.active_phase_mut().metrics;
     let values = metrics.of_epoch(progress.epochs);
     metrics.begin_epoch();
-    run.tell_epoch(P::PHASE, progress.epochs, values);
-    first(told, save(run, P::EVENTS.epoch_end))
+    run.record_epoch(P::PHASE, progress.epochs, values);
+    let told = first(told, save(run, P::EVENTS.epoch_end));
+    run.state.end_due();
+    told
 }
 
-/// Sends an event: to the callbacks in order, up to the first that fails, and then to the saver. The end
+/// Sends an event to the callbacks in order, up to the first that fails, and then to the saver. The end
 /// of a step or an epoch is counted, whoever fails at it, so all are told of it.
 fn fire<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
-    let told = tell(run, event);
+    let told = send(run, event);
     match told.is_ok() || event.ends_step_or_epoch() {
         true => first(told, save(run, event)),
         false => told,
@@ -314,13 +354,13 @@ fn fire<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
 }
 
 /// Sends an event to the callbacks.
-fn tell<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
+fn send<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
     run.callbacks.send(event, &mut run.state, run.unit)
 }
 
 /// Sends an event to the saver.
 fn save<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
-    if run.saver.as_ref().is_some_and(|(events, _)| events.contains(event)) {
+    if run.saver.as_ref().is_some_and(|saver| saver.events.contains(event)) {
         run.with_saver(|saver, moment| saver.on_event(event, moment))?;
     }
     Ok(())

@@ -17,16 +17,19 @@ pub use sink::Sink;
 
 use std::fmt;
 
+use self::loops::Evaluations;
 use self::passes::{EvalPass, PredictPass};
+use self::saver::Registered;
 use self::sink::Each;
 use crate::callback::closure::{On, Outcome};
 use crate::callback::dispatch::Callbacks;
-use crate::callback::{Event, Events, Every, Trigger};
+use crate::callback::{Event, Every, Trigger};
 use crate::data::{Data, Rank};
-use crate::error::Source;
+use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::metric::Key;
-use crate::state::{Entry, Phase, StopHandle};
+use crate::saved::{AppState, StateDict};
+use crate::state::{EntryPoint, PauseHandle, Phase, Stop};
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
 use crate::{BoxError, Callback, Error, State};
 
@@ -78,7 +81,7 @@ use crate::{BoxError, Callback, Error, State};
 /// let mut run = Run::new(&mut unit);
 /// run.train(&data, Train::steps(4))?;
 /// run.train(&data, Train::epochs(2))?;
-/// assert_eq!(run.state().train().steps, 6);
+/// assert_eq!(run.state().train_progress().steps, 6);
 /// assert_eq!(run.unit().0, 12);
 /// # Ok::<(), regimen_core::Error>(())
 /// ```
@@ -86,8 +89,7 @@ pub struct Run<'a, U: ?Sized> {
     pub(crate) unit: &'a mut U,
     pub(crate) state: State,
     pub(crate) callbacks: Callbacks<'a, U>,
-    /// The saver, and the events it is sent.
-    pub(crate) saver: Option<(Events, Box<dyn Saver<U> + 'a>)>,
+    pub(crate) saver: Option<Registered<'a, U>>,
     /// What the report of the call under way will tell.
     pub(crate) epochs: Vec<EpochMetrics>,
     pub(crate) notices: Vec<String>,
@@ -132,15 +134,15 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self
     }
 
-    /// Adds a closure as a callback: it is called at an event, or at every n-th of it, and
+    /// Adds a closure as a callback: it is called at an event, or at an event at a cadence, and
     /// returns nothing or a `Result<(), BoxError>`.
     ///
     /// ```
-    /// # use regimen_core::callback::Event;
+    /// # use regimen_core::callback::{Event, Every};
     /// # use regimen_core::{Run, State};
     /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
-    /// run.on(Event::TrainStepEnd.every(100), |state: &mut State, _: &mut U| {
-    ///     if 10_000 <= state.train().steps { state.stop("that is enough") }
+    /// run.on(Event::TrainStepEnd.every(Every::steps(100)), |state: &mut State, _: &mut U| {
+    ///     if 10_000 <= state.train_progress().steps { state.pause("that is enough") }
     /// })
     /// # }
     /// ```
@@ -150,17 +152,32 @@ impl<'a, U: ?Sized> Run<'a, U> {
         call: impl FnMut(&mut State, &mut U) -> R + Send + 'a,
     ) -> Self {
         let trigger = trigger.into();
-        if trigger.every == 0 {
-            let event = trigger.event;
-            self.refuse(format!("`on` {event}: a cadence of 0 is never due; give 1 or more"));
+        let checked = trigger.every.map_or(Ok(()), |every| every.check(&format!("`on` {}", trigger.event)));
+        if let Err(error) = checked {
+            self.refuse(error.to_string());
         }
         self.callbacks.add(Box::new(On::new(trigger, call)));
         self
     }
 
-    /// Gives the run what saves and restores it; it replaces one given before.
-    pub fn saver(mut self, saver: impl Saver<U> + 'a) -> Self {
-        self.saver = Some((saver.events(), Box::new(saver)));
+    /// Sets the saver, which saves the run and restores it; it replaces one set before.
+    ///
+    /// The unit must list its parts by [`AppState`]. Without a saver it need not:
+    ///
+    /// ```compile_fail,E0277
+    /// # use regimen_core::{BoxError, Run};
+    /// # use regimen_core::run::Saver;
+    /// struct Untold(f64);
+    ///
+    /// # fn example(saver: impl Saver, unit: &mut Untold) {
+    /// Run::new(unit).saver(saver);
+    /// # }
+    /// ```
+    pub fn saver(mut self, saver: impl Saver + 'a) -> Self
+    where
+        U: AppState,
+    {
+        self.saver = Some(Registered::new(saver));
         self
     }
 
@@ -170,8 +187,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
     }
 
     /// A handle that pauses this run from another thread.
-    pub fn stop_handle(&self) -> StopHandle {
-        self.state.stop_handle()
+    pub fn pause_handle(&self) -> PauseHandle {
+        self.state.pause_handle()
     }
 
     /// Where the run stands.
@@ -195,7 +212,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: TrainUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Entry::Train, |run| loops::train(run, data, &config.limits, None, &mut |_| Ok(())))
+        self.call(EntryPoint::Train, |run| loops::train(run, data, &config.limits, None))
     }
 
     /// Trains on `train` up to the limits of `config`, and evaluates on `eval` at its cadence.
@@ -205,11 +222,12 @@ impl<'a, U: ?Sized> Run<'a, U> {
         T: Data<Batch = <U as TrainUnit>::Batch> + ?Sized,
         E: Data<Batch = <U as EvalUnit>::Batch> + ?Sized,
     {
-        self.call(Entry::Fit, |run| {
+        self.call(EntryPoint::Fit, |run| {
             config.check()?;
             run.state.expect_evaluations(config.eval.steps);
-            let mut evaluate = |run: &mut Self| loops::once(run, &mut EvalPass, eval, &config.eval.limits());
-            loops::train(run, train, &config.limits, Some(config.eval_every), &mut evaluate)
+            let evaluate = &mut |run: &mut Self| loops::pass(run, &mut EvalPass, eval, &config.eval.limits());
+            let evaluations = Evaluations { every: config.eval_every, evaluate };
+            loops::train(run, train, &config.limits, Some(evaluations))
         })
     }
 
@@ -223,9 +241,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: EvalUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Entry::Evaluate, |run| {
+        self.call(EntryPoint::Evaluate, |run| {
             run.state.begin_by_hand(config.resume);
-            loops::once(run, &mut EvalPass, data, &config.limits())
+            loops::pass(run, &mut EvalPass, data, &config.limits())
         })
     }
 
@@ -258,20 +276,43 @@ impl<'a, U: ?Sized> Run<'a, U> {
         U: PredictUnit,
         D: Data<Batch = U::Batch> + ?Sized,
     {
-        self.call(Entry::Predict, |run| {
+        self.call(EntryPoint::Predict, |run| {
             run.state.begin_by_hand(config.resume);
-            loops::once(run, &mut PredictPass(sink), data, &config.limits())
+            loops::pass(run, &mut PredictPass(sink), data, &config.limits())
         })
     }
 
-    /// Restores the newest whole checkpoint of the saver, if there is one; says what it was.
+    /// Restores the latest whole checkpoint of the saver. Returns `None` if nothing was saved yet, so
+    /// that one program begins a run and goes on with it.
     pub fn restore_latest(&mut self) -> Result<Option<Restored>, Error> {
-        self.restore(&Which::Latest)
+        self.restore_if_any(Which::Latest)
     }
 
-    /// Restores one of the saver's checkpoints. An error where the run has no saver; after any
-    /// error run and unit are as they were.
-    pub fn restore(&mut self, which: &Which) -> Result<Option<Restored>, Error> {
+    /// Restores the best checkpoint of the saver, by the metric that it keeps the best of. It is an
+    /// error if there is none.
+    ///
+    /// ```
+    /// # use regimen_core::{Error, Run};
+    /// # use regimen_core::run::Saver;
+    /// # use regimen_core::saved::AppState;
+    /// # fn example(unit: &mut impl AppState, saver: impl Saver) -> Result<(), Error> {
+    /// let mut run = Run::new(unit).saver(saver);
+    /// run.restore_best()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn restore_best(&mut self) -> Result<Restored, Error> {
+        self.restore(Which::Best)
+    }
+
+    /// Restores the checkpoint that `which` selects. It is an error if there is none, or if the run has
+    /// no saver. After an error, run and unit are as they were.
+    pub fn restore(&mut self, which: Which<'_>) -> Result<Restored, Error> {
+        let restored = self.restore_if_any(which)?;
+        restored.ok_or_else(|| Error::config("`restore`: the saver has nothing to restore"))
+    }
+
+    fn restore_if_any(&mut self, which: Which<'_>) -> Result<Option<Restored>, Error> {
         if self.saver.is_none() {
             return Err(Error::config("`restore`: the run has no saver; give it one with `Run::saver`"));
         }
@@ -282,15 +323,22 @@ impl<'a, U: ?Sized> Run<'a, U> {
         Ok(restored)
     }
 
-    /// All there is to save, and to restore, at this moment.
-    pub fn moment(&mut self) -> Moment<'_, 'a, U> {
-        Moment { state: &mut self.state, unit: self.unit, callbacks: &mut self.callbacks }
+    /// All that a saver saves beside the unit's parts: progress, metrics in flight, the seed, a final
+    /// stop, and the state of every callback. For programs that save by themselves.
+    pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
+        saver::run_state(&self.state, &mut self.callbacks)
+    }
+
+    /// Puts back what [`run_state`](Run::run_state) gave. Callbacks without saved state, and saved
+    /// state without a callback, become notices. After an error the run is as it was.
+    pub fn load_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        saver::load_run_state(&mut self.state, &mut self.callbacks, dict)
     }
 
     /// One call of an entry point: `body` between what every call begins and ends with.
     fn call(
         &mut self,
-        entry: Entry,
+        entry: EntryPoint,
         body: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<Report, Error> {
         if let Some(mistake) = &self.mistake {
@@ -307,8 +355,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
         let result = begun.and_then(|_| body(self));
         let ended = match self.state.stopping() {
             None => Ended::Complete,
-            Some(stop) if stop.is_final => Ended::Finished(stop.reason.to_string()),
-            Some(stop) => Ended::Paused(stop.reason.to_string()),
+            Some(Stop::Finish(reason)) => Ended::Finished(reason.to_string()),
+            Some(Stop::Pause(reason)) => Ended::Paused(reason.to_string()),
         };
         self.state.clear_stop(false);
         self.state.aside = None;
@@ -324,7 +372,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
                 }
                 // The call has ended: there is nothing left to pause.
                 self.state.clear_stop(false);
-                self.callbacks.tell(&self.state, self.unit, &mut error);
+                self.callbacks.send_error(&self.state, self.unit, &mut error);
                 let told = self.with_saver(|saver, moment| {
                     saver.on_error(&error, moment);
                     Ok(())
@@ -342,9 +390,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         let mut report = Report {
             phase,
             ended,
-            train: self.state.train(),
-            eval: self.state.eval(),
-            predict: self.state.predict(),
+            train: self.state.train_progress(),
+            eval: self.state.eval_progress(),
+            predict: self.state.predict_progress(),
             epochs: std::mem::take(&mut self.epochs),
             notices: std::mem::take(&mut self.notices),
             pending_steps: self.state.pending_steps(),
@@ -370,16 +418,16 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// Calls the saver, if there is one.
     pub(crate) fn with_saver<R>(
         &mut self,
-        call: impl FnOnce(&mut dyn Saver<U>, &mut Moment<'_, 'a, U>) -> Result<R, BoxError>,
+        call: impl FnOnce(&mut dyn Saver, &mut Moment<'_>) -> Result<R, BoxError>,
     ) -> Result<Option<R>, Error> {
-        let Run { saver: Some((_, saver)), state, unit, callbacks, .. } = self else { return Ok(None) };
-        let result = guard(|| call(&mut **saver, &mut Moment { state, unit, callbacks }));
-        result.map(Some).map_err(|caught| caught.at(&self.state, Source::State))
+        let Run { saver: Some(saver), state, unit, callbacks, .. } = self else { return Ok(None) };
+        let result = guard(|| saver.call(state, unit, callbacks, call));
+        result.map(Some).map_err(|caught| caught.at(&self.state, ErrorKind::State))
     }
 
     /// Notes the metrics of an epoch for the report.
-    pub(crate) fn tell_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
-        let train_step = self.state.train().steps;
+    pub(crate) fn record_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
+        let train_step = self.state.train_progress().steps;
         self.epochs.push(EpochMetrics { phase, epoch, train_step, values });
     }
 

@@ -2,7 +2,7 @@
 
 use super::Sink;
 use crate::callback::Event;
-use crate::error::Source;
+use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::state::Phase;
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
@@ -11,7 +11,7 @@ use crate::{BoxError, Error, State};
 /// What differs between training, evaluation and prediction.
 pub(crate) trait Pass<U: ?Sized> {
     const PHASE: Phase;
-    const EVENTS: PassEvents;
+    const EVENTS: PassEvents = PassEvents::of(Self::PHASE);
     type Batch;
 
     fn step(&mut self, unit: &mut U, state: &mut State, batch: Self::Batch) -> Result<(), Error>;
@@ -40,6 +40,44 @@ pub(crate) struct PassEvents {
     pub(crate) end: Event,
 }
 
+impl PassEvents {
+    const fn of(phase: Phase) -> Self {
+        use Event::*;
+        match phase {
+            Phase::Train => PassEvents {
+                start: TrainStart,
+                epoch_start: TrainEpochStart,
+                fetch_start: TrainFetchStart,
+                fetch_end: TrainFetchEnd,
+                step_start: TrainStepStart,
+                step_end: TrainStepEnd,
+                epoch_end: TrainEpochEnd,
+                end: TrainEnd,
+            },
+            Phase::Eval => PassEvents {
+                start: EvalStart,
+                epoch_start: EvalEpochStart,
+                fetch_start: EvalFetchStart,
+                fetch_end: EvalFetchEnd,
+                step_start: EvalStepStart,
+                step_end: EvalStepEnd,
+                epoch_end: EvalEpochEnd,
+                end: EvalEnd,
+            },
+            Phase::Predict => PassEvents {
+                start: PredictStart,
+                epoch_start: PredictEpochStart,
+                fetch_start: PredictFetchStart,
+                fetch_end: PredictFetchEnd,
+                step_start: PredictStepStart,
+                step_end: PredictStepEnd,
+                epoch_end: PredictEpochEnd,
+                end: PredictEnd,
+            },
+        }
+    }
+}
+
 /// The hooks a unit has in every pass.
 #[derive(Clone, Copy)]
 pub(crate) enum Hook {
@@ -63,44 +101,24 @@ fn call<R>(
     called.map_err(|caught| {
         // What else it may have logged wrongly is not somebody else's fault.
         let _ = state.check_logged();
-        caught.at(state, Source::Unit(method))
+        caught.at(state, ErrorKind::Unit(method))
     })
-}
-
-macro_rules! pass {
-    ($phase:ident, $($event:ident)*; $start:ident $epoch_start:ident $epoch_end:ident $end:ident) => {
-        const PHASE: Phase = Phase::$phase;
-        const EVENTS: PassEvents = pass!(@events $($event)*);
-
-        fn hook(&mut self, unit: &mut U, state: &mut State, hook: Hook) -> Result<(), Error> {
-            match hook {
-                Hook::Start => call(state, stringify!($start), |state| unit.$start(state)),
-                Hook::EpochStart => call(state, stringify!($epoch_start), |state| unit.$epoch_start(state)),
-                Hook::EpochEnd => call(state, stringify!($epoch_end), |state| unit.$epoch_end(state)),
-                Hook::End => call(state, stringify!($end), |state| unit.$end(state)),
-            }
-        }
-    };
-    (@events $a:ident $b:ident $c:ident $d:ident $e:ident $f:ident $g:ident $h:ident) => {
-        PassEvents {
-            start: Event::$a,
-            epoch_start: Event::$b,
-            fetch_start: Event::$c,
-            fetch_end: Event::$d,
-            step_start: Event::$e,
-            step_end: Event::$f,
-            epoch_end: Event::$g,
-            end: Event::$h,
-        }
-    };
 }
 
 pub(crate) struct TrainPass;
 
 impl<U: TrainUnit + ?Sized> Pass<U> for TrainPass {
+    const PHASE: Phase = Phase::Train;
     type Batch = U::Batch;
-    pass!(Train, TrainStart TrainEpochStart TrainFetchStart TrainFetchEnd TrainStepStart TrainStepEnd TrainEpochEnd TrainEnd;
-        on_train_start on_train_epoch_start on_train_epoch_end on_train_end);
+
+    fn hook(&mut self, unit: &mut U, state: &mut State, hook: Hook) -> Result<(), Error> {
+        match hook {
+            Hook::Start => call(state, "on_train_start", |state| unit.on_train_start(state)),
+            Hook::EpochStart => call(state, "on_train_epoch_start", |state| unit.on_train_epoch_start(state)),
+            Hook::EpochEnd => call(state, "on_train_epoch_end", |state| unit.on_train_epoch_end(state)),
+            Hook::End => call(state, "on_train_end", |state| unit.on_train_end(state)),
+        }
+    }
 
     fn step(&mut self, unit: &mut U, state: &mut State, batch: U::Batch) -> Result<(), Error> {
         call(state, "train_step", |state| unit.train_step(state, batch))
@@ -110,9 +128,17 @@ impl<U: TrainUnit + ?Sized> Pass<U> for TrainPass {
 pub(crate) struct EvalPass;
 
 impl<U: EvalUnit + ?Sized> Pass<U> for EvalPass {
+    const PHASE: Phase = Phase::Eval;
     type Batch = U::Batch;
-    pass!(Eval, EvalStart EvalEpochStart EvalFetchStart EvalFetchEnd EvalStepStart EvalStepEnd EvalEpochEnd EvalEnd;
-        on_eval_start on_eval_epoch_start on_eval_epoch_end on_eval_end);
+
+    fn hook(&mut self, unit: &mut U, state: &mut State, hook: Hook) -> Result<(), Error> {
+        match hook {
+            Hook::Start => call(state, "on_eval_start", |state| unit.on_eval_start(state)),
+            Hook::EpochStart => call(state, "on_eval_epoch_start", |state| unit.on_eval_epoch_start(state)),
+            Hook::EpochEnd => call(state, "on_eval_epoch_end", |state| unit.on_eval_epoch_end(state)),
+            Hook::End => call(state, "on_eval_end", |state| unit.on_eval_end(state)),
+        }
+    }
 
     fn step(&mut self, unit: &mut U, state: &mut State, batch: U::Batch) -> Result<(), Error> {
         call(state, "eval_step", |state| unit.eval_step(state, batch))
@@ -127,33 +153,43 @@ where
     U: PredictUnit + ?Sized,
     S: Sink<U::Output> + ?Sized,
 {
+    const PHASE: Phase = Phase::Predict;
     type Batch = U::Batch;
-    pass!(Predict, PredictStart PredictEpochStart PredictFetchStart PredictFetchEnd PredictStepStart PredictStepEnd PredictEpochEnd PredictEnd;
-        on_predict_start on_predict_epoch_start on_predict_epoch_end on_predict_end);
+
+    fn hook(&mut self, unit: &mut U, state: &mut State, hook: Hook) -> Result<(), Error> {
+        match hook {
+            Hook::Start => call(state, "on_predict_start", |state| unit.on_predict_start(state)),
+            Hook::EpochStart => {
+                call(state, "on_predict_epoch_start", |state| unit.on_predict_epoch_start(state))
+            }
+            Hook::EpochEnd => call(state, "on_predict_epoch_end", |state| unit.on_predict_epoch_end(state)),
+            Hook::End => call(state, "on_predict_end", |state| unit.on_predict_end(state)),
+        }
+    }
 
     fn step(&mut self, unit: &mut U, state: &mut State, batch: U::Batch) -> Result<(), Error> {
         let output = call(state, "predict_step", |state| unit.predict_step(state, batch))?;
         guard(|| self.0.write(output)).map_err(|caught| {
             // Whatever the unit says of it: without its output the step has not happened.
             state.revoke_commit();
-            caught.at(state, Source::Sink)
+            caught.at(state, ErrorKind::Sink)
         })
     }
 
     fn begin(&mut self, state: &mut State) -> Result<(), Error> {
-        let progress = state.active();
+        let progress = state.progress();
         let goes_on = progress.steps_in_epoch > 0 || progress.epochs > 0;
-        let saved = state.here().sink.clone();
-        guard(|| self.0.begin(goes_on.then_some(&saved))).map_err(|caught| caught.at(state, Source::Sink))
+        let saved = state.active_phase_mut().sink.clone();
+        guard(|| self.0.begin(goes_on.then_some(&saved))).map_err(|caught| caught.at(state, ErrorKind::Sink))
     }
 
     fn settle(&mut self, state: &mut State) -> Result<(), Error> {
         match guard(|| self.0.position()) {
             Ok(position) => {
-                state.here().sink = position;
+                state.active_phase_mut().sink = position;
                 Ok(())
             }
-            Err(caught) => Err(caught.at(state, Source::Sink)),
+            Err(caught) => Err(caught.at(state, ErrorKind::Sink)),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What came of a call of an entry point.
 
+use std::borrow::Borrow;
 use std::fmt;
 
-use crate::metric::{Best, Goal, Key};
+use crate::metric::{Best, Improvement, Key};
 use crate::state::{Phase, Progress};
 use crate::text::{Count, Short};
 
@@ -54,7 +55,7 @@ pub enum Ended {
     Complete,
     /// Something asked the run to pause; it can go on as if it had not.
     Paused(String),
-    /// A rule ended the run for good: see [`Stop::is_final`](crate::state::Stop::is_final).
+    /// A rule ended the run for good: see [`Stop::Finish`](crate::state::Stop::Finish).
     Finished(String),
 }
 
@@ -74,30 +75,41 @@ pub struct EpochMetrics {
 
 impl Report {
     /// The value of `key` in the newest epoch of this call that has it.
-    pub fn metric(&self, key: &Key) -> Option<f64> {
+    pub fn metric(&self, key: impl Borrow<Key>) -> Option<f64> {
+        let key = key.borrow();
         self.epochs.iter().rev().find_map(|epoch| epoch.metric(key))
     }
 
     /// The best value of `key` over the run and its restarts, with its epoch, step and checkpoint.
     ///
     /// A key does not say which of its values are better: a rule of the run does, such as
-    /// `EarlyStopping` or `Checkpointer::keep_best`. None where no rule judges this metric, or has
+    /// `EarlyStopping` or `Checkpointer::keep_min`. None where no rule judges this metric, or has
     /// seen a value of it, and where two rules want the opposite. Without a rule ask
-    /// [`best_of_call`](Report::best_of_call).
-    pub fn best(&self, key: &Key) -> Option<&Best> {
-        let mut of_key = self.bests.iter().filter(|best| best.key.name() == key.name());
+    /// [`min_of_call`](Report::min_of_call) or [`max_of_call`](Report::max_of_call).
+    pub fn best(&self, key: impl Borrow<Key>) -> Option<&Best> {
+        let mut of_key = self.bests.iter().filter(|best| best.key.name() == key.borrow().name());
         of_key.next().filter(|_| of_key.next().is_none())
     }
 
-    /// The epoch of this call with the best value of `key`, the first of equal ones. What was measured
-    /// before a pause or a restart is not looked at. NaN is never the best.
-    pub fn best_of_call(&self, key: &Key, goal: Goal) -> Option<&EpochMetrics> {
-        let measured = self.epochs.iter().filter_map(|epoch| Some((epoch, epoch.metric(key)?)));
-        let mut measured = measured.filter(|(_, value)| !value.is_nan());
-        let first = measured.next()?;
-        let better =
-            |best: (_, f64), next: (_, f64)| if goal.is_better(next.1, best.1) { next } else { best };
-        Some(measured.fold(first, better).0)
+    /// The epoch of this call with the smallest value of `key`, the first of equal ones. What was measured
+    /// before a pause or a restart is not looked at. NaN is never the smallest.
+    pub fn min_of_call(&self, key: impl Borrow<Key>) -> Option<&EpochMetrics> {
+        self.best_of_call(key.borrow(), Improvement::min())
+    }
+
+    /// The same with the largest value.
+    pub fn max_of_call(&self, key: impl Borrow<Key>) -> Option<&EpochMetrics> {
+        self.best_of_call(key.borrow(), Improvement::max())
+    }
+
+    fn best_of_call(&self, key: &Key, improvement: Improvement) -> Option<&EpochMetrics> {
+        let mut best = None;
+        for (epoch, value) in self.epochs.iter().filter_map(|epoch| Some((epoch, epoch.metric(key)?))) {
+            if improvement.is_better(value, best.map(|(_, value)| value)) {
+                best = Some((epoch, value));
+            }
+        }
+        best.map(|(epoch, _)| epoch)
     }
 
     /// Adds the best that a rule knows, for [`sum_up`](crate::Callback::sum_up). Of two about one
@@ -118,8 +130,8 @@ impl Report {
 
 impl EpochMetrics {
     /// The value of `key`.
-    pub fn metric(&self, key: &Key) -> Option<f64> {
-        self.values.iter().find(|(k, _)| k.name() == key.name()).map(|(_, value)| *value)
+    pub fn metric(&self, key: impl Borrow<Key>) -> Option<f64> {
+        self.values.iter().find(|(k, _)| k.name() == key.borrow().name()).map(|(_, value)| *value)
     }
 }
 

@@ -1,132 +1,197 @@
-//! The seat of what saves and restores a run.
+//! The trait for saving and restoring runs.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::Report;
-use crate::callback::dispatch::Callbacks;
+use crate::callback::dispatch::CallbackStates;
 use crate::callback::{Event, Events};
-use crate::saved::{StateDict, Stateful};
+use crate::saved::{AppState, Parts, StateDict, Stateful};
 use crate::state::Phase;
 use crate::{BoxError, Error, State};
 
-/// Saves runs of units of type `U`, and restores them: given to [`Run::saver`](crate::Run::saver).
+/// Saves a run and restores it: given to [`Run::saver`](crate::Run::saver).
 ///
 /// A saver is sent every event after the unit and all callbacks, so what it saves is what a run
 /// goes on from: everything that belongs to the event is done. Its errors end the call like those
 /// of a callback. `regimen::checkpoint` has the one most runs want.
-pub trait Saver<U: ?Sized>: Send {
+pub trait Saver: Send {
     /// The events this saver is sent, read once when it is registered. All by default.
     fn events(&self) -> Events {
         Events::ALL
     }
 
-    /// A call of an entry point begins, in `phase`; neither the unit nor a callback was told yet. What
-    /// must be this run's alone is taken here, before a callback opens a file of its own. An error ends
+    /// A call of an entry point begins, in `phase`; neither the unit nor a callback has been called yet. A
+    /// saver acquires its lock here, before a callback opens a file of its own. An error ends
     /// the call. Nothing by default.
-    fn begin(&mut self, _phase: Phase, _moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+    fn begin(&mut self, _phase: Phase, _moment: &mut Moment<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
     /// Something happened; saves if a save is due. A save that is due together with an evaluation
     /// ([`State::eval_is_due`]) comes after it.
-    fn on_event(&mut self, event: Event, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError>;
+    fn on_event(&mut self, event: Event, moment: &mut Moment<'_>) -> Result<(), BoxError>;
 
-    /// A call failed; the callbacks have been told. Nothing by default.
-    fn on_error(&mut self, _error: &Error, _moment: &mut Moment<'_, '_, U>) {}
+    /// A call failed; the callbacks have been called. Nothing by default.
+    fn on_error(&mut self, _error: &Error, _moment: &mut Moment<'_>) {}
 
     /// A call of `train` or `fit` ended without an error: adds what this saver knows to `report`, such
     /// as where the newest checkpoint is. The callbacks have added theirs. Nothing by default.
-    fn sum_up(&mut self, _report: &mut Report, _moment: &mut Moment<'_, '_, U>) {}
+    fn sum_up(&mut self, _report: &mut Report, _moment: &mut Moment<'_>) {}
 
-    /// Restores what was saved. Returns none where nothing is there to restore, for
-    /// [`Which::Latest`] and [`Which::Best`]; after an error unit and run are as they were.
-    fn restore(
-        &mut self,
-        which: &Which,
-        moment: &mut Moment<'_, '_, U>,
-    ) -> Result<Option<Restored>, BoxError>;
+    /// Restores the checkpoint that `which` selects.
+    ///
+    /// Returns `None` if the latest is asked for and nothing was saved yet. Any other selection that
+    /// matches nothing is an error. After an error, unit and run are as they were.
+    fn restore(&mut self, which: Which<'_>, moment: &mut Moment<'_>) -> Result<Option<Restored>, BoxError>;
 }
 
-/// Which of the things saved to restore.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Selects a checkpoint. Only those that a run can go on from are considered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Which {
-    /// The newest that is whole.
+pub enum Which<'a> {
+    /// The one saved last.
     Latest,
-    /// The best by the metric the saver keeps the best of.
+    /// The one with the best value of the metric that the saver keeps the best of. Of equal values
+    /// the one saved first. Values that are not finite do not count.
     Best,
-    /// The one saved after this many training steps.
+    /// The one saved after this many training steps. If the step was saved again, the one saved last.
     Step(u64),
     /// The one at this path.
-    Path(PathBuf),
+    Path(&'a Path),
 }
 
-/// What was restored.
+/// A restored checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
     /// Completed training steps at the time of the save.
     pub step: u64,
-    /// Where it was found.
+    /// Its place, such as a path.
     pub from: String,
-    /// What was passed over on the way, and why: newer ones that are damaged.
+    /// Better matches that were passed over because they are damaged, with the reason.
     pub skipped: Vec<String>,
-    /// What is not as it was saved: parts that were left out or begin anew, hyper-parameters that
-    /// differ. Each is told as a notice too.
+    /// Differences from the saved run: parts that were left out or begin anew, hyper-parameters that
+    /// differ. Each is a notice too.
     pub differences: Vec<String>,
 }
 
-/// A run between two things it does: all there is to save, and all there is to restore.
-pub struct Moment<'m, 'a, U: ?Sized> {
+/// A run between two steps: all there is to save, and all there is to restore.
+pub struct Moment<'m> {
     pub(crate) state: &'m mut State,
-    pub(crate) unit: &'m mut U,
-    pub(crate) callbacks: &'m mut Callbacks<'a, U>,
+    pub(crate) unit: &'m mut dyn AppState,
+    pub(crate) callbacks: &'m mut dyn CallbackStates,
 }
 
-impl<U: ?Sized> Moment<'_, '_, U> {
+impl Moment<'_> {
     /// The state of the run.
     pub fn state(&self) -> &State {
         self.state
     }
 
-    /// The state of the run, to stop it or to tell something.
+    /// The state of the run, to stop it or to add a notice.
     pub fn state_mut(&mut self) -> &mut State {
         self.state
     }
 
-    /// The unit.
-    pub fn unit(&mut self) -> &mut U {
+    /// The parts of the unit.
+    pub fn unit(&mut self) -> &mut dyn AppState {
         self.unit
     }
 
     /// All that is saved beside the unit's parts: progress, metrics in flight, where a cycle
     /// stands, a final stop, and the state of every callback.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
-        let mut dict = StateDict::new();
-        dict.insert_all("run", self.state.state_dict()?)?;
-        dict.insert_all("callbacks", self.callbacks.state_dict()?)?;
-        Ok(dict)
+        run_state(self.state, self.callbacks)
+    }
+
+    /// The state that [`run_state`](Moment::run_state) gave, to be looked at: how far the run had
+    /// come when `dict` was saved.
+    pub fn saved_state(dict: &StateDict) -> Result<State, BoxError> {
+        let mut state = State::new();
+        state.load_state_dict(&dict.under(RUN))?;
+        Ok(state)
     }
 
     /// Says whether [`load_run_state`](Moment::load_run_state) would accept `dict`.
     pub fn check_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        State::new().load_state_dict(&dict.under("run"))?;
-        self.callbacks.check_state_dict(&dict.under("callbacks"))
+        check_run_state(self.callbacks, dict)
     }
 
     /// Puts back what [`run_state`](Moment::run_state) gave, the seed included. Callbacks without
     /// saved state, and saved state without a callback, become notices.
     pub fn load_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.check_run_state(dict)?;
-        let notices = self.callbacks.load_state_dict(&dict.under("callbacks"))?;
-        self.state.load_state_dict(&dict.under("run"))?;
-        notices.into_iter().for_each(|notice| self.state.notify(notice));
-        Ok(())
+        load_run_state(self.state, self.callbacks, dict)
     }
 }
 
-impl<U: ?Sized> fmt::Debug for Moment<'_, '_, U> {
+/// Before the names of the state of a run, and of its callbacks.
+const RUN: &str = "run";
+const CALLBACKS: &str = "callbacks";
+
+pub(crate) fn run_state(state: &State, callbacks: &mut dyn CallbackStates) -> Result<StateDict, BoxError> {
+    let mut dict = StateDict::new();
+    dict.insert_all(RUN, state.state_dict()?)?;
+    dict.insert_all(CALLBACKS, callbacks.state_dict()?)?;
+    Ok(dict)
+}
+
+fn check_run_state(callbacks: &mut dyn CallbackStates, dict: &StateDict) -> Result<(), BoxError> {
+    Moment::saved_state(dict)?;
+    callbacks.check_state_dict(&dict.under(CALLBACKS))
+}
+
+pub(crate) fn load_run_state(
+    state: &mut State,
+    callbacks: &mut dyn CallbackStates,
+    dict: &StateDict,
+) -> Result<(), BoxError> {
+    check_run_state(callbacks, dict)?;
+    let notices = callbacks.load_state_dict(&dict.under(CALLBACKS))?;
+    state.load_state_dict(&dict.under(RUN))?;
+    notices.into_iter().for_each(|notice| state.notify(notice));
+    Ok(())
+}
+
+impl fmt::Debug for Moment<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Moment").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+/// The saver of a run of `U`, with what is known of both when it is registered.
+pub(crate) struct Registered<'a, U: ?Sized> {
+    pub(crate) saver: Box<dyn Saver + 'a>,
+    /// The events it is sent.
+    pub(crate) events: Events,
+    /// [`AppState::visit`] of the unit. The loops run units that have none, so that they cannot ask for it.
+    visit: VisitParts<U>,
+}
+
+type VisitParts<U> = fn(&mut U, &mut dyn Parts) -> Result<(), BoxError>;
+
+impl<'a, U: ?Sized> Registered<'a, U> {
+    pub(crate) fn new(saver: impl Saver + 'a) -> Self
+    where
+        U: AppState,
+    {
+        Registered { events: saver.events(), saver: Box::new(saver), visit: U::visit }
+    }
+
+    /// Calls `call` with the saver and the moment that `state`, `unit` and `callbacks` are.
+    pub(crate) fn call<R>(
+        &mut self,
+        state: &mut State,
+        unit: &mut U,
+        callbacks: &mut dyn CallbackStates,
+        call: impl FnOnce(&mut dyn Saver, &mut Moment<'_>) -> R,
+    ) -> R {
+        struct Visited<'u, U: ?Sized>(&'u mut U, VisitParts<U>);
+        impl<U: ?Sized> AppState for Visited<'_, U> {
+            fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+                (self.1)(self.0, parts)
+            }
+        }
+        let unit = &mut Visited(unit, self.visit);
+        call(&mut *self.saver, &mut Moment { state, unit, callbacks })
     }
 }

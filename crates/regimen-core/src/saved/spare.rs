@@ -7,7 +7,7 @@ use super::StateDict;
 /// Calls `f`; the arrays made in it on this thread take the memory of those in `spares` that they
 /// fit exactly. What is left over is freed before this returns.
 ///
-/// For whoever copies the same state again and again: memory that is new to the process costs as
+/// For code that copies the same state again and again: memory that is new to the process costs as
 /// much as the copying, since the system hands it out page by page, each of them cleared.
 pub fn with_spares<R>(spares: impl IntoIterator<Item = StateDict>, f: impl FnOnce() -> R) -> R {
     // Freed also when `f` panics.

@@ -1,4 +1,4 @@
-//! What is saved: arrays by name, in order.
+//! Arrays by name, in order.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -60,7 +60,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of an array of `shape`; none where that overflows. The elements are counted first, so
+    /// Bytes of an array of `shape`; `None` if that overflows. The elements are counted first, so
     /// that what has none has no bytes, however long its other dimensions are.
     pub fn bytes_of(self, shape: &[usize]) -> Option<usize> {
         let elements = shape.iter().try_fold(1_usize, |elements, &n| elements.checked_mul(n))?;
@@ -130,7 +130,7 @@ impl Array {
         Ok(Array { dtype, shape, bytes })
     }
 
-    /// An array whose bytes `fill` writes, over whatever is in them: all of them, or what another
+    /// An array whose bytes `fill` writes, over any bytes in them: all of them, or what another
     /// array held is part of this one. For engines, whose copies then take the memory of an earlier
     /// one ([`with_spares`](super::with_spares)).
     pub fn filled(
@@ -200,7 +200,7 @@ impl Array {
     }
 
     /// The largest of the floats' bits without their signs, and those of infinity: of what is larger
-    /// than that, all is NaN. None where the elements are no floats.
+    /// than that, all is NaN. Returns `None` if the elements are no floats.
     fn largest_magnitude(&self) -> Option<(u64, u64)> {
         fn largest<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> u64) -> u64 {
             bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).max().unwrap_or(0)
@@ -221,7 +221,7 @@ impl Array {
         }
     }
 
-    /// The text this array holds. An error where it is not UTF-8.
+    /// The text this array holds. It is an error if it is not UTF-8.
     pub fn to_text(&self) -> Result<String, BoxError> {
         Ok(String::from_utf8(self.to_vec()?)?)
     }
@@ -239,7 +239,7 @@ impl StateDict {
         StateDict::default()
     }
 
-    /// Adds an array. A name that is already there is an error.
+    /// Adds an array. It is an error if the name is in use.
     pub fn insert(&mut self, name: impl Into<String>, array: impl Into<Array>) -> Result<(), BoxError> {
         use std::collections::btree_map::Entry;
         match self.arrays.entry(name.into()) {
@@ -267,12 +267,12 @@ impl StateDict {
         StateDict { arrays: arrays.filter_map(|(name, array)| Some((rest(name)?, array.clone()))).collect() }
     }
 
-    /// The array called `name`. An error where there is none.
+    /// The array called `name`. It is an error if there is none.
     pub fn array(&self, name: &str) -> Result<&Array, BoxError> {
         self.arrays.get(name).ok_or_else(|| format!("no array is named `{name}`").into())
     }
 
-    /// The single number called `name`. An error where there is none, or it is of another type.
+    /// The single number called `name`. It is an error if there is none, or if it is of another type.
     pub fn get<T>(&self, name: &str) -> Result<T, BoxError>
     where
         T: for<'a> TryFrom<&'a Array, Error = BoxError>,
@@ -280,7 +280,7 @@ impl StateDict {
         T::try_from(self.array(name)?).map_err(|cause| format!("`{name}`: {cause}").into())
     }
 
-    /// The count called `name`, a single `u64`. An error as of [`get`](StateDict::get), and where it is
+    /// The count called `name`, a single `u64`. An error as of [`get`](StateDict::get), and if it is
     /// more than [`MAX_COUNT`].
     pub fn count(&self, name: &str) -> Result<u64, BoxError> {
         match self.get(name)? {
@@ -289,7 +289,7 @@ impl StateDict {
         }
     }
 
-    /// Takes the array called `name` out. An error where there is none.
+    /// Removes the array called `name` and returns it. It is an error if there is none.
     pub fn remove(&mut self, name: &str) -> Result<Array, BoxError> {
         self.arrays.remove(name).ok_or_else(|| format!("no array is named `{name}`").into())
     }
@@ -299,12 +299,12 @@ impl StateDict {
         self.arrays.contains_key(name)
     }
 
-    /// How many arrays there are.
+    /// The number of arrays.
     pub fn len(&self) -> usize {
         self.arrays.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no arrays.
     pub fn is_empty(&self) -> bool {
         self.arrays.is_empty()
     }

@@ -1,11 +1,11 @@
-//! What can be saved and loaded, and how a unit lists its parts.
+//! The traits of states that are saved and loaded, and of units that list their parts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Array, Element, StateDict};
 use crate::BoxError;
 
-/// Something whose state can be taken out and put back.
+/// A type whose state can be saved and loaded.
 ///
 /// After `b.load_state_dict(&a.state_dict()?)?`, `b` goes on exactly as `a` would.
 #[diagnostic::on_unimplemented(
@@ -112,6 +112,11 @@ impl<T: Element> Stateful for Vec<T> {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not `AppState`, so it cannot be saved or restored",
+    note = "derive it with `#[derive(AppState)]` of `regimen::saved`, or list the parts in an `impl AppState`",
+    note = "a unit that is not `AppState` runs without a saver"
+)]
 pub trait AppState {
     /// Hands every part to `parts`, under a name of its own. The list must not depend on what
     /// the parts hold.
@@ -130,7 +135,7 @@ pub trait Parts {
     fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError>;
 
     /// Takes a part that a unit may have or not. A checkpoint without it loads an empty state into
-    /// it, and one that has it is accepted where the unit has none; either is told.
+    /// it, and one that has it is accepted if the unit has none. Either is a notice.
     fn optional(&mut self, name: &str, part: Option<&mut dyn Stateful>) -> Result<(), BoxError> {
         part.map_or(Ok(()), |part| self.part(name, part))
     }
@@ -192,13 +197,13 @@ pub fn load_parts_except(
         saved: &'a BTreeMap<String, StateDict>,
         except: &'a [String],
         seen: Vec<String>,
-        told: Vec<String>,
+        notices: Vec<String>,
         is_check: bool,
     }
     impl Load<'_> {
-        fn tell(&mut self, text: String) {
+        fn notify(&mut self, text: String) {
             if self.is_check {
-                self.told.push(text);
+                self.notices.push(text);
             }
         }
 
@@ -211,7 +216,7 @@ pub fn load_parts_except(
         fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
             self.seen.push(name.to_owned());
             if self.except.iter().any(|except| except == name) {
-                self.tell(format!("part `{name}` is left out, and stays as it is"));
+                self.notify(format!("part `{name}` is left out, and stays as it is"));
                 return Ok(());
             }
             let dict = self.saved.get(name).ok_or_else(|| format!("part `{name}` was not saved"))?;
@@ -225,19 +230,19 @@ pub fn load_parts_except(
                     self.part(name, part)
                 }
                 Some(part) => {
-                    self.tell(format!("part `{name}` was not saved, and begins anew"));
+                    self.notify(format!("part `{name}` was not saved, and begins anew"));
                     self.load(name, part, &StateDict::new())
                 }
                 None if is_saved => {
                     self.seen.push(name.to_owned());
-                    self.tell(format!("part `{name}` was saved, and is not used"));
+                    self.notify(format!("part `{name}` was saved, and is not used"));
                     Ok(())
                 }
                 None => Ok(()),
             }
         }
     }
-    let mut load = Load { saved, except, seen: Vec::new(), told: Vec::new(), is_check: true };
+    let mut load = Load { saved, except, seen: Vec::new(), notices: Vec::new(), is_check: true };
     app.visit(&mut load)?;
     let Load { seen, .. } = &load;
     if let Some(unknown) = except.iter().find(|name| !seen.contains(name) && !saved.contains_key(*name)) {
@@ -249,7 +254,7 @@ pub fn load_parts_except(
     }
     load.is_check = false;
     app.visit(&mut load)?;
-    Ok(load.told)
+    Ok(load.notices)
 }
 
 #[cfg(test)]

@@ -1,27 +1,30 @@
 //! The state of a run, as units and callbacks see it.
 
+mod advance;
+mod entry_point;
 mod phase;
-mod place;
+mod phase_state;
+mod saved;
 mod stop;
 
-pub use phase::{Phase, Progress};
-pub use stop::{Stop, StopHandle};
+pub(crate) use advance::Cycle;
+pub use entry_point::EntryPoint;
+pub use phase::{Expected, Phase, Progress};
+pub use stop::{PauseHandle, Stop};
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 
-use self::place::{ByHand, PhaseState};
-use crate::BoxError;
+use self::phase_state::ByHand;
+pub(crate) use self::phase_state::PhaseState;
 use crate::callback::Every;
 use crate::data::Rank;
 use crate::metric::{Key, Metric, Metrics};
 use crate::random::keyed;
-use crate::saved::{Array, StateDict, Stateful};
-use crate::text::Count;
 
 /// Where a run stands: what it is doing, how far it has come, what was measured, whether it is
 /// to stop.
 ///
-/// Units and callbacks read it, [log](State::log) into it and may [stop](State::stop) the run.
+/// Units and callbacks read it, [log](State::log) into it and may [pause](State::pause) or [finish](State::finish) the run.
 /// Counters move in the loop only, but for [updates](State::count_update).
 ///
 /// The evaluation of `fit` and a pass that was called for by hand, with
@@ -29,7 +32,7 @@ use crate::text::Count;
 /// measured apart. [`Phase::Eval`] means the one that the newest call was for.
 #[derive(Debug)]
 pub struct State {
-    entry: Entry,
+    entry: EntryPoint,
     phase: Phase,
     train: PhaseState,
     /// The evaluation of `fit`.
@@ -44,7 +47,7 @@ pub struct State {
     stop: Option<Stop>,
     /// The final stop of a run while a pass by hand is made, which it does not end.
     pub(crate) aside: Option<Stop>,
-    handle: StopHandle,
+    handle: PauseHandle,
     watched: Vec<Every>,
     notices: Vec<String>,
     /// What is wrong with something that was logged; the loop makes it an error.
@@ -60,56 +63,10 @@ pub struct State {
     pub(crate) eval_due: bool,
 }
 
-/// Which entry point was called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Entry {
-    /// [`Run::train`](crate::Run::train).
-    Train,
-    /// [`Run::fit`](crate::Run::fit).
-    Fit,
-    /// [`Run::evaluate`](crate::Run::evaluate).
-    Evaluate,
-    /// [`Run::predict`](crate::Run::predict).
-    Predict,
-}
-
-impl Entry {
-    /// The phase that the call is for.
-    pub const fn phase(self) -> Phase {
-        match self {
-            Entry::Train | Entry::Fit => Phase::Train,
-            Entry::Evaluate => Phase::Eval,
-            Entry::Predict => Phase::Predict,
-        }
-    }
-}
-
-/// Where a cycle of `fit` stands: a training epoch with the evaluations run for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Cycle {
-    #[default]
-    Closed,
-    /// It has begun; its training epoch has not ended.
-    Open,
-    /// Its training epoch has ended; an evaluation may be due.
-    Trained,
-}
-
-/// How much a phase is expected to do in the call under way, where that is known.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expected {
-    /// Steps of a whole epoch.
-    pub steps_in_epoch: Option<u64>,
-    /// Epochs in all, counted from the very first.
-    pub epochs: Option<u64>,
-    /// Steps in all, counted from the very first.
-    pub steps: Option<u64>,
-}
-
 impl State {
     pub(crate) fn new() -> Self {
         State {
-            entry: Entry::Train,
+            entry: EntryPoint::Train,
             phase: Phase::Train,
             train: PhaseState::default(),
             eval: PhaseState::default(),
@@ -120,7 +77,7 @@ impl State {
             rank: Rank::default(),
             stop: None,
             aside: None,
-            handle: StopHandle::default(),
+            handle: PauseHandle::default(),
             watched: Vec::new(),
             notices: Vec::new(),
             mistake: None,
@@ -132,9 +89,9 @@ impl State {
         }
     }
 
-    /// Which entry point was called, now or last. The evaluations of [`Entry::Fit`] are those that
+    /// Which entry point was called, now or last. The evaluations of [`EntryPoint::Fit`] are those that
     /// rules about training are to judge.
-    pub fn entry(&self) -> Entry {
+    pub fn entry_point(&self) -> EntryPoint {
         self.entry
     }
 
@@ -144,28 +101,28 @@ impl State {
     }
 
     /// How much of `phase` is done.
-    pub fn progress(&self, phase: Phase) -> Progress {
-        self.of(phase).progress
+    pub fn progress_of(&self, phase: Phase) -> Progress {
+        self.phase_state(phase).progress
     }
 
     /// How much of the training is done.
-    pub fn train(&self) -> Progress {
-        self.progress(Phase::Train)
+    pub fn train_progress(&self) -> Progress {
+        self.progress_of(Phase::Train)
     }
 
     /// How much of the evaluation is done: over all evaluations of `fit`, or in the newest by hand.
-    pub fn eval(&self) -> Progress {
-        self.progress(Phase::Eval)
+    pub fn eval_progress(&self) -> Progress {
+        self.progress_of(Phase::Eval)
     }
 
     /// How much of the newest prediction is done.
-    pub fn predict(&self) -> Progress {
-        self.progress(Phase::Predict)
+    pub fn predict_progress(&self) -> Progress {
+        self.progress_of(Phase::Predict)
     }
 
     /// How much of the active phase is done.
-    pub fn active(&self) -> Progress {
-        self.progress(self.phase)
+    pub fn progress(&self) -> Progress {
+        self.progress_of(self.phase)
     }
 
     /// How much `phase` is expected to do in this call; for progress bars.
@@ -176,7 +133,7 @@ impl State {
     /// Whether the batch at hand is the last of its epoch in the active phase, by the data or by
     /// the cap. A limit, a stop or a signal does not make a batch the last.
     pub fn last_in_epoch(&self) -> bool {
-        self.of(self.phase).last_in_epoch
+        self.phase_state(self.phase).last_in_epoch
     }
 
     /// The seed of the run.
@@ -193,22 +150,22 @@ impl State {
     /// completed steps and the rank. An engine seeded with it before each step draws the same
     /// numbers after a resume.
     pub fn step_seed(&self) -> u64 {
-        keyed(self.seed, self.phase.name(), self.rank.index, self.active().steps)
+        keyed(self.seed, self.phase.name(), self.rank.index, self.progress().steps)
     }
 
     /// Counts one optimizer step of the active phase. For units: with gradient accumulation
     /// several steps make one update.
     pub fn count_update(&mut self) {
-        let here = self.here();
-        here.progress.updates += 1;
-        here.is_committed = true;
+        let active = self.active_phase_mut();
+        active.progress.updates += 1;
+        active.is_committed = true;
     }
 
     /// Says that the step at hand has happened: it is counted, and what it logged stays, also if the
     /// unit fails after this. For units that change something before they may still fail; counting an
     /// update says it too. Without it, a step that fails has not happened, and is made again.
     pub fn commit_step(&mut self) {
-        self.here().is_committed = true;
+        self.active_phase_mut().is_committed = true;
     }
 
     /// Says how many steps have gradients that wait for an update: what
@@ -233,7 +190,7 @@ impl State {
     /// In the hooks at the end of an epoch, the value belongs to that epoch. A weight that is negative
     /// or not finite, and a key that was logged with another reduction, make the step or hook fail.
     pub fn log(&mut self, key: Key, value: f64, weight: f64) {
-        let PhaseState { metrics, progress, .. } = self.here();
+        let PhaseState { metrics, progress, .. } = self.active_phase_mut();
         let logged = metrics.log(key, value, weight, progress.steps);
         if let (Err(mistake), None) = (logged, &self.mistake) {
             self.mistake = Some(mistake);
@@ -242,17 +199,24 @@ impl State {
 
     /// The metrics of `phase`.
     pub fn metrics(&self, phase: Phase) -> &Metrics {
-        &self.of(phase).metrics
+        &self.phase_state(phase).metrics
     }
 
     /// The metrics of `phase`, to [merge](Metrics::merge) those of other ranks into.
     pub fn metrics_mut(&mut self, phase: Phase) -> &mut Metrics {
-        &mut self.of_mut(phase).metrics
+        &mut self.phase_state_mut(phase).metrics
+    }
+
+    /// The value of `key` over the newest epoch that ended and in which it was logged, of the phase that
+    /// [`metric`](State::metric) looks in. `None` if no such epoch has ended.
+    pub fn value(&self, key: impl Borrow<Key>) -> Option<f64> {
+        self.metric(key)?.epoch_value()
     }
 
     /// The metric of `key`: of the active phase if it was logged there, else of the first phase
-    /// that has it.
-    pub fn metric(&self, key: &Key) -> Option<&Metric> {
+    /// that has it. `None` if it was never logged.
+    pub fn metric(&self, key: impl Borrow<Key>) -> Option<&Metric> {
+        let key = key.borrow();
         let phases = std::iter::once(self.phase).chain(Phase::ALL);
         phases.into_iter().find_map(|phase| self.metrics(phase).get(key))
     }
@@ -261,11 +225,38 @@ impl State {
     /// so in [`metrics_every`](crate::Callback::metrics_every). A value that costs a wait for the
     /// device is worth logging only then.
     pub fn wants_metrics(&self) -> bool {
-        let Progress { steps, .. } = self.active();
+        let Progress { steps, .. } = self.progress();
         let wanted = |every: &Every| {
             every.updates.is_some() || every.steps.is_some_and(|n| (steps + 1).checked_rem(n) == Some(0))
         };
         self.last_in_epoch() || self.watched.iter().any(wanted)
+    }
+
+    /// Whether `every` is due, asked at the end of a step or an epoch of the active phase: whether one
+    /// of its counts became a multiple, or passed one, since the step or the epoch before. At every
+    /// other event it is false, but for updates that were counted since.
+    ///
+    /// It is a pure function of counts that are saved, so a restarted run has the same answers.
+    ///
+    /// ```
+    /// # use regimen_core::callback::{Event, Every};
+    /// # use regimen_core::{Run, State};
+    /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
+    /// run.on(Event::TrainStepEnd, |state: &mut State, _: &mut U| {
+    ///     if state.is_due(Every::updates(100)) { state.notify("100 updates more") }
+    /// })
+    /// # }
+    /// ```
+    pub fn is_due(&self, every: Every) -> bool {
+        let PhaseState { due_from, progress, .. } = *self.phase_state(self.phase);
+        every.is_due(due_from, progress)
+    }
+
+    /// Whether the end of the epoch comes next and `every` is due there: what wants one look where two
+    /// of its cadences meet takes that one.
+    pub fn is_due_at_epoch_end(&self, every: Every) -> bool {
+        let PhaseState { progress, last_in_epoch, .. } = *self.phase_state(self.phase);
+        last_in_epoch && every.is_due(progress, Progress { epochs: progress.epochs + 1, ..progress })
     }
 
     /// Whether an evaluation of `fit` is due, or half done.
@@ -273,18 +264,28 @@ impl State {
         self.eval_due
     }
 
+    /// Whether the call under way is a pass by hand that a later call can go on with, also after a
+    /// restart: what a saver saves beside the training.
+    pub fn is_resumable_pass(&self) -> bool {
+        match self.entry {
+            EntryPoint::Train | EntryPoint::Fit => false,
+            EntryPoint::Evaluate => self.evaluate.name.is_some(),
+            EntryPoint::Predict => self.predict.name.is_some(),
+        }
+    }
+
     /// Asks the run to pause. It is seen at the next boundary of a step: the step under way is
     /// finished, an epoch under way stays open, and the run can go on as if it had not stopped.
     /// The first reason wins.
-    pub fn stop(&mut self, reason: impl Into<Cow<'static, str>>) {
-        self.stop.get_or_insert(Stop { reason: reason.into(), is_final: false });
+    pub fn pause(&mut self, reason: impl Into<Cow<'static, str>>) {
+        self.stop.get_or_insert_with(|| Stop::Pause(reason.into()));
     }
 
-    /// Asks the run to end for good, because a rule decided it: early stopping. As
-    /// [`stop`](State::stop), but saved: see [`Stop::is_final`]. It replaces a mere pause.
+    /// Asks the run to end for good, because a rule decided it, such as early stopping. It is saved: see
+    /// [`Stop::Finish`]. It replaces a pause.
     pub fn finish(&mut self, reason: impl Into<Cow<'static, str>>) {
-        if !self.stop.as_ref().is_some_and(|stop| stop.is_final) {
-            self.stop = Some(Stop { reason: reason.into(), is_final: true });
+        if !self.stop.as_ref().is_some_and(Stop::is_final) {
+            self.stop = Some(Stop::Finish(reason.into()));
         }
     }
 
@@ -294,7 +295,7 @@ impl State {
     }
 
     /// A handle that pauses this run from another thread.
-    pub fn stop_handle(&self) -> StopHandle {
+    pub fn pause_handle(&self) -> PauseHandle {
         self.handle.clone()
     }
 
@@ -308,242 +309,25 @@ impl State {
         &self.notices
     }
 
-    fn of(&self, phase: Phase) -> &PhaseState {
+    fn phase_state(&self, phase: Phase) -> &PhaseState {
         match phase {
             Phase::Train => &self.train,
-            Phase::Eval if self.entry == Entry::Evaluate => &self.evaluate.newest,
+            Phase::Eval if self.entry == EntryPoint::Evaluate => &self.evaluate.newest,
             Phase::Eval => &self.eval,
             Phase::Predict => &self.predict.newest,
         }
     }
 
-    fn of_mut(&mut self, phase: Phase) -> &mut PhaseState {
+    fn phase_state_mut(&mut self, phase: Phase) -> &mut PhaseState {
         match phase {
             Phase::Train => &mut self.train,
-            Phase::Eval if self.entry == Entry::Evaluate => &mut self.evaluate.newest,
+            Phase::Eval if self.entry == EntryPoint::Evaluate => &mut self.evaluate.newest,
             Phase::Eval => &mut self.eval,
             Phase::Predict => &mut self.predict.newest,
         }
     }
 
-    pub(crate) fn here(&mut self) -> &mut PhaseState {
-        self.of_mut(self.phase)
-    }
-
-    pub(crate) fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-    }
-
-    /// A call begins.
-    pub(crate) fn begin(&mut self, entry: Entry) {
-        (self.entry, self.phase) = (entry, entry.phase());
-        self.mistake = None;
-    }
-
-    /// A pass by hand begins anew, or goes on with the one of this name.
-    pub(crate) fn begin_by_hand(&mut self, name: Option<&str>) {
-        match self.entry {
-            Entry::Evaluate => self.evaluate.begin(name),
-            Entry::Predict => self.predict.begin(name),
-            Entry::Train | Entry::Fit => {}
-        }
-    }
-
-    /// Whether the pass by hand under way was finished before this call.
-    pub(crate) fn is_finished_by_hand(&mut self) -> bool {
-        let by_hand = matches!(self.entry, Entry::Evaluate | Entry::Predict);
-        let (phase, now) = (self.phase, (self.train.progress.steps, self.other_weights));
-        let here = self.here();
-        if !by_hand || here.progress.epochs == 0 || here.epoch_open {
-            return false;
-        }
-        let is_current = here.begun == Some(now);
-        if !is_current {
-            *here = PhaseState::default();
-            self.notify(format!(
-                "the {phase} pass is made anew: the weights are others than when it was finished"
-            ));
-        }
-        is_current
-    }
-
-    /// Whether the call under way is a pass by hand that a later call can go on with, also after a
-    /// restart: what a saver saves beside the training.
-    pub fn is_resumable_pass(&self) -> bool {
-        match self.entry {
-            Entry::Train | Entry::Fit => false,
-            Entry::Evaluate => self.evaluate.name.is_some(),
-            Entry::Predict => self.predict.name.is_some(),
-        }
-    }
-
-    /// The data of the phase says how many batches an epoch has; tells it where that has changed.
-    pub(crate) fn set_batches(&mut self, batches: Option<u64>) {
-        let (phase, before) = (self.phase, std::mem::replace(&mut self.here().batches, batches));
-        if let (Some(now), Some(before)) = (batches, before)
-            && now != before
-        {
-            self.notify(format!(
-                "an epoch of the {phase} data has {} now, and had {before} before",
-                Count(now, "batch")
-            ));
-        }
-    }
-
-    /// A step begins. Returns what [`take_back_step`](State::take_back_step) needs.
-    pub(crate) fn begin_step(&mut self) -> Progress {
-        let notices = self.notices.len();
-        let here = self.here();
-        here.metrics.begin_step();
-        (here.is_committed, here.notices_before_step) = (false, notices);
-        here.progress
-    }
-
-    /// Whether the step at hand has happened, though it failed.
-    pub(crate) fn step_is_committed(&mut self) -> bool {
-        self.here().is_committed
-    }
-
-    /// A call of `fit` is to make evaluations of at most that many steps.
-    pub(crate) fn expect_evaluations(&mut self, steps: Option<u64>) {
-        self.expected[Phase::Eval as usize] = Expected { steps_in_epoch: steps, ..Expected::default() };
-    }
-
-    /// The step at hand has not happened after all.
-    pub(crate) fn revoke_commit(&mut self) {
-        self.here().is_committed = false;
-    }
-
-    /// An epoch begins.
-    pub(crate) fn open_epoch(&mut self) {
-        let begun = (self.train.progress.steps, self.other_weights);
-        let here = self.here();
-        (here.epoch_open, here.begun) = (true, Some(begun));
-    }
-
-    /// Forgets a pass over data that was begun with other weights: it would be a mix of two models.
-    pub(crate) fn drop_outdated_epoch(&mut self) {
-        let (phase, now) = (self.phase, (self.train.progress.steps, self.other_weights));
-        let by_hand = phase == self.entry.phase();
-        let here = self.here();
-        let outdated = here.epoch_open && phase != Phase::Train;
-        if let Some(begun) = here.begun.filter(|&begun| outdated && begun != now) {
-            if by_hand {
-                *here = PhaseState::default();
-            } else {
-                here.drop_epoch();
-            }
-            let steps = Count(begun.0, "step");
-            self.notify(format!(
-                "the {phase} pass that was begun after {steps} of training begins anew: the weights are \
-                 others now"
-            ));
-        }
-    }
-
-    /// The step that began has not happened: its logs, updates and final stop are taken back.
-    pub(crate) fn take_back_step(&mut self, before: Progress) {
-        let here = self.here();
-        here.progress = before;
-        here.metrics.take_back_step();
-        let notices = here.notices_before_step;
-        self.mistake = None;
-        self.notices.truncate(notices);
-        // There was none before the step, or it would not have been made.
-        self.stop.take_if(|stop| stop.is_final);
-    }
-
-    /// What is wrong with something that was logged, once.
-    pub(crate) fn check_logged(&mut self) -> Result<(), BoxError> {
-        self.mistake.take().map_or(Ok(()), |mistake| Err(mistake.into()))
-    }
-
-    pub(crate) fn set_seed(&mut self, seed: u64) {
-        (self.seed, self.seed_is_chosen) = (seed, true);
-    }
-
-    pub(crate) fn set_rank(&mut self, rank: Rank) {
-        self.rank = rank;
-    }
-
-    pub(crate) fn watch(&mut self, every: Every) {
-        self.watched.push(every);
-    }
-
-    /// Whether the run is to stop, requests from other threads included.
-    pub(crate) fn must_stop(&mut self) -> bool {
-        if let Some(reason) = self.handle.take() {
-            self.stop(reason);
-        }
-        self.stop.is_some()
-    }
-
-    /// Puts `stop` in place of the one there is, which it returns.
-    pub(crate) fn replace_stop(&mut self, stop: Option<Stop>) -> Option<Stop> {
-        std::mem::replace(&mut self.stop, stop)
-    }
-
-    /// Forgets a pause; with `even_final`, a final stop too.
-    pub(crate) fn clear_stop(&mut self, even_final: bool) {
-        self.stop.take_if(|stop| even_final || !stop.is_final);
-    }
-
-    /// Takes the first `told` notices, which were told.
-    pub(crate) fn take_notices(&mut self, told: usize) -> impl Iterator<Item = String> {
-        self.notices.drain(..told)
-    }
-}
-
-/// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, where
-/// a cycle stands, and a final stop. A pause is not saved: a restarted run goes on.
-impl Stateful for State {
-    fn state_dict(&self) -> Result<StateDict, BoxError> {
-        let mut dict = StateDict::new();
-        dict.insert_all("train", self.train.state_dict()?)?;
-        dict.insert_all("eval", self.eval.state_dict()?)?;
-        dict.insert_all("evaluate", self.evaluate.state_dict()?)?;
-        dict.insert_all("predict", self.predict.state_dict()?)?;
-        dict.insert("seed", self.seed)?;
-        dict.insert("cycle", self.cycle as u8)?;
-        dict.insert("eval_due", u8::from(self.eval_due))?;
-        dict.insert("other_weights", self.other_weights)?;
-        if let Some(stop) = [&self.stop, &self.aside].into_iter().flatten().find(|stop| stop.is_final) {
-            dict.insert("final_stop", Array::from_text(&stop.reason))?;
-        }
-        Ok(dict)
-    }
-
-    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let [mut train, mut eval]: [PhaseState; 2] = Default::default();
-        train.load_state_dict(&dict.under("train"))?;
-        eval.load_state_dict(&dict.under("eval"))?;
-        let [mut evaluate, mut predict]: [ByHand; 2] = Default::default();
-        evaluate.load_state_dict(&dict.under("evaluate"))?;
-        predict.load_state_dict(&dict.under("predict"))?;
-        let seed = dict.get("seed")?;
-        let cycle = match dict.get::<u8>("cycle")? {
-            0 => Cycle::Closed,
-            1 => Cycle::Open,
-            2 => Cycle::Trained,
-            other => return Err(format!("`cycle`: {other} is not known here").into()),
-        };
-        let eval_due = dict.get::<u8>("eval_due")? != 0;
-        // Older checkpoints do not count them.
-        let other_weights = if dict.contains("other_weights") { dict.count("other_weights")? } else { 0 };
-        // Older checkpoints may hold a pass by hand in its place.
-        if eval.epoch_open && !eval_due {
-            eval.drop_epoch();
-        }
-        let stop = match dict.contains("final_stop") {
-            true => Some(Stop { reason: dict.array("final_stop")?.to_text()?.into(), is_final: true }),
-            false => None,
-        };
-        if self.seed_is_chosen && self.seed != seed {
-            self.notify(format!("the run goes on with the seed {seed}, as saved, not with {}", self.seed));
-        }
-        (self.train, self.eval, self.evaluate, self.predict) = (train, eval, evaluate, predict);
-        (self.seed, self.cycle, self.eval_due, self.stop) = (seed, cycle, eval_due, stop);
-        (self.entry, self.other_weights) = (Entry::Train, other_weights);
-        Ok(())
+    pub(crate) fn active_phase_mut(&mut self) -> &mut PhaseState {
+        self.phase_state_mut(self.phase)
     }
 }

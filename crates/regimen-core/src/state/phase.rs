@@ -55,14 +55,25 @@ pub struct Progress {
     pub samples: u64,
 }
 
+/// How much a phase is expected to do in the call under way, where that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Steps of a whole epoch.
+    pub steps_in_epoch: Option<u64>,
+    /// Epochs in all, counted from the very first.
+    pub epochs: Option<u64>,
+    /// Steps in all, counted from the very first.
+    pub steps: Option<u64>,
+}
+
 impl Progress {
-    pub(crate) fn step(&mut self, samples: u64) {
+    pub(crate) fn count_step(&mut self, samples: u64) {
         self.steps += 1;
         self.steps_in_epoch += 1;
         self.samples += samples;
     }
 
-    pub(crate) fn epoch(&mut self) {
+    pub(crate) fn count_epoch(&mut self) {
         self.epochs += 1;
         self.steps_in_last_epoch = self.steps_in_epoch;
         self.steps_in_epoch = 0;

@@ -4,24 +4,38 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Why and how a run was asked to end.
+/// How a run was asked to end, with the reason given with the first request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
-    /// The reason given with the first request.
-    pub reason: Cow<'static, str>,
-    /// Whether a rule decided it (early stopping): such a stop is saved, and training that is
-    /// called again, or restarted, ends at once with the same reason until
-    /// [`Run::go_on`](crate::Run::go_on). Evaluation and prediction are possible all the same. Any
-    /// other stop only pauses the run.
-    pub is_final: bool,
+pub enum Stop {
+    /// A pause, of [`State::pause`](crate::State::pause) or a [`PauseHandle`]. A restarted run, or the
+    /// next call, goes on as if it had not been.
+    Pause(Cow<'static, str>),
+    /// A rule decided it, such as early stopping: [`State::finish`](crate::State::finish). It is saved.
+    /// Training that is called again, or restarted, ends at once with the same reason until
+    /// [`Run::go_on`](crate::Run::go_on). Evaluation and prediction are possible all the same.
+    Finish(Cow<'static, str>),
+}
+
+impl Stop {
+    /// The reason.
+    pub fn reason(&self) -> &str {
+        match self {
+            Stop::Pause(reason) | Stop::Finish(reason) => reason,
+        }
+    }
+
+    /// Whether it is [`Finish`](Stop::Finish).
+    pub fn is_final(&self) -> bool {
+        matches!(self, Stop::Finish(_))
+    }
 }
 
 /// Pauses a run from another thread. Clones ask the same run.
 ///
-/// The step under way is finished; the run then ends as after [`State::stop`](crate::State::stop).
+/// The step under way is finished; the run then ends as after [`State::pause`](crate::State::pause).
 /// A request made between two calls is seen by the next one before its first step.
 #[derive(Clone, Debug, Default)]
-pub struct StopHandle(Arc<Shared>);
+pub struct PauseHandle(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -30,12 +44,12 @@ struct Shared {
     reason: Mutex<Option<Cow<'static, str>>>,
 }
 
-impl StopHandle {
+impl PauseHandle {
     /// Asks the run to pause. The first reason wins.
     ///
     /// It takes a lock, so it is not for the body of a signal handler: have the handler set a
     /// flag or wake a thread that calls this.
-    pub fn stop(&self, reason: impl Into<Cow<'static, str>>) {
+    pub fn pause(&self, reason: impl Into<Cow<'static, str>>) {
         let mut asked = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner);
         asked.get_or_insert(reason.into());
         self.0.asked.store(true, Ordering::Release);
@@ -47,7 +61,7 @@ impl StopHandle {
     }
 
     /// Takes the request, so that the next call runs again.
-    pub(crate) fn take(&self) -> Option<Cow<'static, str>> {
+    pub(crate) fn take_request(&self) -> Option<Cow<'static, str>> {
         if !self.is_asked() {
             return None;
         }

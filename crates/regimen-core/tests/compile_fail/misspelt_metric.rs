@@ -3,7 +3,7 @@ use regimen_core::Run;
 
 fn loss<U>(run: &Run<'_, U>) -> Option<f64> {
     let _ = EVAL_LOSS;
-    run.state().metric(&EVAL_LOS)?.epoch()
+    run.state().value(EVAL_LOS)
 }
 
 fn main() {}

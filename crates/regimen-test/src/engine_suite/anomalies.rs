@@ -47,5 +47,5 @@ pub fn what_is_not_finite_is_named<F: EngineFixture>(fixture: &F) -> Result<(), 
 /// The text of the cause.
 fn failure(error: Option<regimen_core::Error>) -> Result<String, BoxError> {
     let error = error.ok_or("what is not finite is no error")?;
-    Ok(error.source().map_or_else(|| error.to_string(), ToString::to_string))
+    Ok(error.source().map_or_else(|| format!("{error:#}"), ToString::to_string))
 }

@@ -59,7 +59,7 @@ pub fn averages_agree_with_a_hand_computation<F: EngineFixture>(fixture: &F) -> 
     for averaging in [
         Averaging::swa(),
         Averaging::swa().take_buffers().warm_up(1),
-        Averaging::ema(0.5).every(2),
+        Averaging::ema(0.5).every_nth(2),
         Averaging::ema(0.9).ramp(),
     ] {
         check_average(fixture, averaging).map_err(|cause| format!("{averaging:?}: {cause}"))?;
@@ -72,7 +72,7 @@ fn check_average<F: EngineFixture>(fixture: &F, averaging: Averaging) -> Result<
         .accumulate(2)
         .non_finite(NonFinite::Skip)
         .average(averaging)
-        .after_backward(|engine, state| match state.train().steps {
+        .after_backward(|engine, state| match state.train_progress().steps {
             3 => engine.scale_gradients(f64::NAN),
             _ => Ok(()),
         });
@@ -81,7 +81,7 @@ fn check_average<F: EngineFixture>(fixture: &F, averaging: Averaging) -> Result<
     let all = batches(fixture, &[2, 3, 4, 2, 5, 3, 5]);
     let mut run = Run::new(&mut unit).on(Event::TrainStepEnd, move |state, unit| {
         // Windows of 2, 2, 2 and 1; the second is skipped.
-        if [2, 6, 7].contains(&(state.train().steps)) {
+        if [2, 6, 7].contains(&(state.train_progress().steps)) {
             seen.push(unit.engine().module_state()?);
         }
         Ok::<(), BoxError>(())
@@ -94,7 +94,7 @@ fn check_average<F: EngineFixture>(fixture: &F, averaging: Averaging) -> Result<
     // Shares of the second and third of those that are taken, and which are.
     let (taken, shares, takes_buffers): (&[usize], &[f64], bool) = match averaging {
         _ if averaging == Averaging::swa() => (&[0, 1, 2], &[1.0 / 2.0, 1.0 / 3.0], false),
-        _ if averaging == Averaging::ema(0.5).every(2) => (&[0, 2], &[0.5], false),
+        _ if averaging == Averaging::ema(0.5).every_nth(2) => (&[0, 2], &[0.5], false),
         _ if averaging == Averaging::ema(0.9).ramp() => {
             (&[0, 1, 2], &[1.0 - 3.0 / 12.0, 1.0 - 4.0 / 13.0], false)
         }

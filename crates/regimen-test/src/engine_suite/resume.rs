@@ -85,7 +85,7 @@ fn go_on<F: EngineFixture>(fixture: &F, path: &Path) -> Result<(), BoxError> {
     let run_state = saved.remove(RUN).ok_or("the state of the run was not saved")?;
     let mut unit = resumable(fixture);
     let mut run = Run::new(&mut unit);
-    run.moment().load_run_state(&run_state)?;
+    run.load_run_state(&run_state)?;
     load_parts(run.unit_mut(), &saved)?;
     let data = data(fixture);
     run.fit(&data, &data, Fit::epochs(EPOCHS))?;
@@ -104,6 +104,6 @@ fn resumable<F: EngineFixture>(fixture: &F) -> Unit<'_, F> {
 
 fn save<F: EngineFixture>(run: &mut Run<'_, Unit<'_, F>>) -> Result<String, BoxError> {
     let mut parts = save_parts(run.unit_mut())?;
-    parts.insert(RUN.to_owned(), run.moment().run_state()?);
+    parts.insert(RUN.to_owned(), run.run_state()?);
     Ok(to_text(&parts))
 }

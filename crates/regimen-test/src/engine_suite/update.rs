@@ -70,7 +70,7 @@ pub fn a_skipped_update_changes_nothing<F: EngineFixture>(fixture: &F) -> Result
                 asked.push(n);
                 rate / (1 + n) as f64
             })
-            .after_backward(|engine, state| match state.train().steps {
+            .after_backward(|engine, state| match state.train_progress().steps {
                 3 => engine.scale_gradients(f64::NAN),
                 _ => Ok(()),
             });
@@ -89,7 +89,7 @@ pub fn a_skipped_update_changes_nothing<F: EngineFixture>(fixture: &F) -> Result
         ensure(engine.gradients()?.is_empty(), "gradients are held after a skipped update")?;
         ensure(run.unit().skipped() == 1, format!("{} updates were skipped, not 1", run.unit().skipped()))?;
         run.train(&all, Train::epochs(1))?;
-        ensure(run.state().train().updates == 2, "the skipped update was counted as one")?;
+        ensure(run.state().train_progress().updates == 2, "the skipped update was counted as one")?;
         // The schedule is asked once for each group.
         let counts: BTreeSet<u64> = counts.take().into_iter().collect();
         ensure(counts == BTreeSet::from([0, 1]), "the schedule moved with a skipped update")?;

@@ -42,9 +42,9 @@ pub(super) fn predict<F: ResumeFixture>(
     data: &impl Data<Batch = (Crop, F::Batch)>,
     dir: &Path,
 ) -> Result<(), BoxError> {
-    let handle = run.stop_handle();
+    let handle = run.pause_handle();
     run.predict(data, resumed(), |rows| {
-        handle.stop("told to");
+        handle.pause("told to");
         append(&dir.join(PREDICTIONS), &format!("{rows:?}\n"))
     })?;
     Ok(())

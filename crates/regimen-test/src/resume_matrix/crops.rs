@@ -55,7 +55,7 @@ impl<F: ResumeFixture> Task<F::Engine> for Crops<'_, F> {
         _: &Self::Batch,
         _: StepResults<()>,
     ) -> Result<(), BoxError> {
-        self.fault.strike("on_train_step_end", state.train().steps)
+        self.fault.strike("on_train_step_end", state.train_progress().steps)
     }
 }
 
@@ -108,6 +108,6 @@ impl Armed {
         place: &'static str,
     ) -> impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + use<E> {
         let armed = self.clone();
-        move |_, state| armed.strike(place, state.train().steps)
+        move |_, state| armed.strike(place, state.train_progress().steps)
     }
 }

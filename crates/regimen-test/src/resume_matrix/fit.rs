@@ -6,7 +6,7 @@ use std::path::Path;
 
 use regimen::callback::{EarlyStopping, LearningRateMonitor};
 use regimen::checkpoint::Checkpointer;
-use regimen::data::{Loader, indices, map};
+use regimen::data::{DataExt, Loader, Samples, indices};
 use regimen::log::MetricLog;
 use regimen::schedule::{Cosine, ScheduleExt};
 use regimen_core::auto_unit::{Averaging, EVAL_LOSS, GradientScaler, Plateau, Thaw};
@@ -15,7 +15,7 @@ use regimen_core::data::Data;
 use regimen_core::engine::Engine;
 use regimen_core::random::Random;
 use regimen_core::run::{Ended, Report};
-use regimen_core::state::StopHandle;
+use regimen_core::state::PauseHandle;
 use regimen_core::{AutoUnit, BoxError, Fit, Run, State};
 
 use super::by_hand::{continue_prediction, pass_by_hand, predict};
@@ -55,8 +55,8 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .clip_norm(1.0)
         .learning_rate(Cosine::new(fixture.learning_rate(), 40)?.warm_up(4))
         .precision(fixture.precision())
-        .gradient_scaler(GradientScaler::new().every(5))
-        .average(Averaging::ema(0.9).ramp().warm_up(2).every(2).take_buffers())
+        .gradient_scaler(GradientScaler::new().growth_interval(5))
+        .average(Averaging::ema(0.9).ramp().warm_up(2).every_nth(2).take_buffers())
         .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05))
         .after_backward(fault.hook("after_backward"))
         .before_update(fault.hook("before_update"));
@@ -75,7 +75,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .callback(EarlyStopping::min(EVAL_LOSS, if early { 2 } else { EVALUATIONS - 1 }).min_delta(1e9))
         .saver(fixture.saver(saver));
     if let Some(stop) = leg.stop {
-        let handle = run.stop_handle();
+        let handle = run.pause_handle();
         run = run
             .on(Event::TrainStepEnd, stop_after(stop, &handle))
             .on(Event::EvalStepEnd, stop_after(stop, &handle));
@@ -134,7 +134,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
 }
 
 fn steps(state: &State) -> u64 {
-    state.train().steps + state.eval().steps
+    state.train_progress().steps + state.eval_progress().steps
 }
 
 /// Fails once, after `at` steps.
@@ -147,11 +147,11 @@ fn fail_after<U>(at: u64) -> impl FnMut(&mut State, &mut U) -> Result<(), BoxErr
 }
 
 /// Requests a pause after `stop` steps.
-fn stop_after<U>(stop: u64, handle: &StopHandle) -> impl FnMut(&mut State, &mut U) + Send + use<U> {
+fn stop_after<U>(stop: u64, handle: &PauseHandle) -> impl FnMut(&mut State, &mut U) + Send + use<U> {
     let handle = handle.clone();
     move |state, _| {
         if steps(state) == stop {
-            handle.stop("told to");
+            handle.pause("told to");
         }
     }
 }
@@ -163,15 +163,17 @@ fn train_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Cro
         let start = random.below(ROWS - rows + 1);
         (start, start + rows)
     };
-    let crops = Loader::new(indices(10)).shuffle().transform(crop).collate(only);
-    map(crops.workers(leg.workers).prefetch(leg.prefetch), |crop| (crop, fixture.batch(crop.0..crop.1)))
+    let crops = Loader::collate(indices(10).transform(crop), only).shuffle();
+    let crops = crops.workers(leg.workers).prefetch(leg.prefetch);
+    crops.map_batches(|crop| (crop, fixture.batch(crop.0..crop.1)))
 }
 
 /// Three crops of five to seven rows.
 fn eval_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
     let crop = |index: usize, _: &mut Random| (8 * index as u64, 9 * index as u64 + 5);
-    let crops = Loader::new(indices(EVAL_STEPS as usize)).transform(crop).collate(only);
-    map(crops.workers(leg.workers).prefetch(leg.prefetch), |crop| (crop, fixture.batch(crop.0..crop.1)))
+    let crops = Loader::collate(indices(EVAL_STEPS as usize).transform(crop), only);
+    let crops = crops.workers(leg.workers).prefetch(leg.prefetch);
+    crops.map_batches(|crop| (crop, fixture.batch(crop.0..crop.1)))
 }
 
 /// A crop is a whole batch.

@@ -6,7 +6,7 @@
 //! epochs, a schedule that falls on a plateau, a group that is frozen at first, averaged weights,
 //! early stopping, a CSV and a JSON-lines log, and a [`Checkpointer`].
 //!
-//! A [`Cell`] lists the steps after which its [`StopHandle`](regimen_core::state::StopHandle) pauses
+//! A [`Cell`] lists the steps after which its [`PauseHandle`](regimen_core::state::PauseHandle) pauses
 //! the run, and the workers that read its data before and after. Each part of a cell is a separate
 //! process and may have a [`Trouble`]: manual passes over other data, a step that fails, another cap,
 //! a final stop at the end of an epoch, or a prediction that is paused with it.
@@ -45,7 +45,6 @@ use regimen_core::BoxError;
 use regimen_core::data::Data;
 use regimen_core::engine::Precision;
 use regimen_core::run::Saver;
-use regimen_core::saved::AppState;
 
 use crate::engine_suite::EngineFixture;
 use outcome::Outcome;
@@ -68,7 +67,7 @@ pub trait ResumeFixture: EngineFixture {
     }
 
     /// Replaces the saver of the run. Default: `saver` itself.
-    fn saver<U: AppState>(&self, saver: Checkpointer) -> impl Saver<U> {
+    fn saver(&self, saver: Checkpointer) -> impl Saver {
         saver
     }
 }

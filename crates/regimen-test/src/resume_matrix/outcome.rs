@@ -30,7 +30,7 @@ impl Outcome {
                 files.insert(entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
             }
         }
-        let newest = Checkpoints::in_dir(dir.join(CHECKPOINTS)).load(Which::Newest)?;
+        let newest = Checkpoints::in_dir(dir.join(CHECKPOINTS)).load(Which::Latest)?;
         let mut arrays = BTreeMap::new();
         for (part, dict) in newest.ok_or("it left no checkpoint")?.content {
             arrays.extend(dict.iter().map(|(name, array)| (format!("{part}/{name}"), array.clone())));

@@ -1,8 +1,7 @@
 //! Digits as tensors of libtorch, and their loaders. The example `torchscript` has them too.
 
-use regimen::data::{Data, Loader, map};
+use regimen::data::{Data, DataExt, Loader, Samples};
 use regimen::BoxError;
-use regimen::random::Random;
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Image, shifted};
 use regimen_torch::failure;
@@ -17,33 +16,31 @@ pub(crate) fn read(logits: &Tensor) -> Tensor {
 }
 
 /// The training digits in a new order each epoch, shifted if the flags say so.
-pub(crate) fn train_loader(images: Vec<Image>, side: usize, args: &Args) -> impl Data<Batch = Batch> + use<> {
+pub(crate) fn train_loader(images: Vec<Image>, side: usize, args: &Args) -> Loader<Batch> {
     let augment = args.augment;
-    Loader::new(images)
+    let images = images.transform(move |(pixels, digit), random| match augment {
+        false => (pixels, digit),
+        true => {
+            let [down, right] = [(); 2].map(|()| random.below(3) as isize - 1);
+            (shifted(&pixels, side, down, right), digit)
+        }
+    });
+    Loader::collate(images, move |images| batch(images, side))
         .batch_size(args.batch_size)
         .shuffle()
         .workers(args.workers)
-        .transform(move |(pixels, digit): Image, random: &mut Random| match augment {
-            false => (pixels, digit),
-            true => {
-                let [down, right] = [(); 2].map(|()| random.below(3) as isize - 1);
-                (shifted(&pixels, side, down, right), digit)
-            }
-        })
-        .collate(move |images| batch(images, side))
 }
 
 /// Digits in their own order.
-pub(crate) fn eval_loader(images: Vec<Image>, side: usize, args: &Args) -> impl Data<Batch = Batch> + use<> {
-    Loader::new(images)
+pub(crate) fn eval_loader(images: Vec<Image>, side: usize, args: &Args) -> Loader<Batch> {
+    Loader::collate(images, move |images| batch(images, side))
         .batch_size(args.batch_size)
         .workers(args.workers)
-        .collate(move |images| batch(images, side))
 }
 
 /// The images without their digits.
 pub(crate) fn inputs(data: impl Data<Batch = Batch>) -> impl Data<Batch = Tensor> {
-    map(data, |(images, _)| images)
+    data.map_batches(|(images, _)| images)
 }
 
 /// A batch in host memory; `AutoUnit` moves it to the device.

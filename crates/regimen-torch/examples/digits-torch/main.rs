@@ -19,7 +19,6 @@ use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::run::{Ended, Predict};
-use regimen::metric::Goal;
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
 use regimen_torch::{Adam, Torch, initialize, keep_memory, tch};
@@ -37,7 +36,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -74,7 +73,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
                 Checkpointer::new(out)
                     .every(Every::steps(100))
                     .keep_last(2)
-                    .keep_best(1, &EVAL_LOSS, Goal::Min)
+                    .keep_min(1, EVAL_LOSS)
                     // Another number of threads sums in another order: a resume says so.
                     .hyper_parameter("threads", tch::get_num_threads()),
             );
@@ -82,7 +81,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }
-    let _signals = Signals::pause(&run.stop_handle())?;
+    let _signals = Signals::pause(&run.pause_handle())?;
     let report = run.fit(
         &train_loader(train, side, args),
         &eval_loader(validation, side, args),

@@ -23,7 +23,6 @@ use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
 use regimen::auto_unit::EVAL_LOSS;
 use regimen::run::{Ended, Predict};
-use regimen::metric::Goal;
 use regimen::saved::Stateful;
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
@@ -53,7 +52,7 @@ fn main() -> ExitCode {
     match run(&Flags::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -85,7 +84,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
             Checkpointer::new(out)
                 .every(Every::steps(100))
                 .keep_last(2)
-                .keep_best(1, &EVAL_LOSS, Goal::Min)
+                .keep_min(1, EVAL_LOSS)
                 // Another number of threads sums in another order: a resume says so.
                 .hyper_parameter("threads", tch::get_num_threads()),
         );
@@ -93,7 +92,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }
-    let _signals = Signals::pause(&run.stop_handle())?;
+    let _signals = Signals::pause(&run.pause_handle())?;
     let report = run.fit(
         &train_loader(train, side, args),
         &eval_loader(validation, side, args),

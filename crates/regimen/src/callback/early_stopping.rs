@@ -2,18 +2,18 @@
 
 use std::borrow::Cow;
 
-use super::patience::{Delta, Patience};
+use super::patience::Patience;
 use super::{Event, Events, Every};
-use crate::metric::{Best, Goal, Key, Metric};
+use crate::metric::{Best, Improvement, Key, Metric};
 use crate::run::Report;
 use crate::saved::Stateful;
-use crate::state::{Entry, Phase, Progress};
+use crate::state::{EntryPoint, Phase};
 use crate::{BoxError, Callback, State};
 
 /// Ends the run for good ([`State::finish`]) when a metric has not improved for a while, has
 /// reached an aim, has diverged, or is no finite number.
 ///
-/// It looks at the metric at the end of every evaluation of `fit`, or where
+/// It looks at the metric at the end of every evaluation of `fit`, or as
 /// [`phase`](EarlyStopping::phase) and [`every`](EarlyStopping::every) say, and at no evaluation by hand
 /// unless [told to](EarlyStopping::judge_evaluate). Each look is a *check*, in this order:
 ///
@@ -24,8 +24,8 @@ use crate::{BoxError, Callback, State};
 /// 5. a value better than the best so far, by more than the minimum change, is the new best; after
 ///    as many others in a row as the patience says, it stops. NaN is never better.
 ///
-/// A metric that was not logged in that phase by the first check is an error which says what was
-/// logged. An epoch in which it is not logged is no check.
+/// A metric that was not logged in that phase by the first check is an error which lists the logged
+/// ones. An epoch in which it is not logged is no check.
 ///
 /// The [report](Report::best) has the best finite value of all that were looked at, with its epoch,
 /// over restarts too: those of a warm-up and those by less than the minimum change are among them.
@@ -46,45 +46,36 @@ pub struct EarlyStopping {
     every: Every,
     patience: Patience,
     judges_evaluate: bool,
-    /// Where the phase stood when it was last looked at.
-    seen: Progress,
 }
 
 impl EarlyStopping {
     /// Stops after `patience` checks in a row in which `key` was not below its smallest value. A
     /// patience of 0 is an error when the run starts.
     pub fn min(key: Key, patience: u64) -> Self {
-        EarlyStopping::new(key, Goal::Min, patience)
+        EarlyStopping::new(key, Improvement::min(), patience)
     }
 
     /// Stops after `patience` checks in a row in which `key` was not above its largest value. A
     /// patience of 0 is an error when the run starts.
     pub fn max(key: Key, patience: u64) -> Self {
-        EarlyStopping::new(key, Goal::Max, patience)
+        EarlyStopping::new(key, Improvement::max(), patience)
     }
 
-    fn new(key: Key, goal: Goal, patience: u64) -> Self {
-        let patience = Patience::new(goal, patience);
-        EarlyStopping {
-            key,
-            phase: Phase::Eval,
-            every: Every::epochs(1),
-            patience,
-            judges_evaluate: false,
-            seen: Progress::default(),
-        }
+    fn new(key: Key, improvement: Improvement, patience: u64) -> Self {
+        let patience = Patience::new(improvement, patience);
+        EarlyStopping { key, phase: Phase::Eval, every: Every::epochs(1), patience, judges_evaluate: false }
     }
 
     /// The change below which a better value is no improvement; 0 by default. It replaces a
     /// relative one.
     pub fn min_delta(mut self, delta: f64) -> Self {
-        self.patience.min_delta = Delta::Absolute(delta);
+        self.patience.improvement = self.patience.improvement.by(delta);
         self
     }
 
     /// The same as a part of the best value's size: 0.01 asks for 1 %. It replaces an absolute one.
     pub fn min_delta_relative(mut self, part: f64) -> Self {
-        self.patience.min_delta = Delta::Relative(part);
+        self.patience.improvement = self.patience.improvement.by_part(part);
         self
     }
 
@@ -106,8 +97,8 @@ impl EarlyStopping {
         self
     }
 
-    /// Whether NaN and infinity stop the run; they do by default. Where they do not, they are
-    /// values like others, and NaN is never an improvement.
+    /// Whether NaN and infinity stop the run; they do by default. If not, they are values like others, and
+    /// NaN is never an improvement.
     pub fn check_finite(mut self, check: bool) -> Self {
         self.patience.check_finite = check;
         self
@@ -143,7 +134,8 @@ impl EarlyStopping {
             .into());
         }
         let Some(value) = value(metric) else { return Ok(()) };
-        self.patience.measured(&Best::now(self.key.clone(), self.patience.goal, value, state));
+        let goal = self.patience.improvement.goal();
+        self.patience.measured(&Best::now(self.key.clone(), goal, value, state));
         if let Some(reason) = self.patience.judge(value) {
             state.finish(format!("early stopping: {} {reason}", self.key));
         }
@@ -168,18 +160,19 @@ impl EarlyStopping {
 impl<U: ?Sized> Callback<U> for EarlyStopping {
     fn name(&self) -> Cow<'static, str> {
         let EarlyStopping { key, phase, patience, .. } = self;
-        Cow::Owned(format!("EarlyStopping({} {key} in {phase})", patience.goal))
+        Cow::Owned(format!("EarlyStopping({} {key} in {phase})", patience.improvement.goal()))
     }
 
     fn events(&self) -> Events {
         use Event::*;
         // A run must be refused before its first step, whatever the phase.
-        let starts = Events::of(&[TrainStart, EvalStart, PredictStart]);
-        starts.and(Events::of(match self.phase {
-            Phase::Train => &[TrainStepEnd, TrainEpochEnd],
-            Phase::Eval => &[EvalStepEnd, EvalEpochEnd],
-            Phase::Predict => &[PredictStepEnd, PredictEpochEnd],
-        }))
+        let starts = TrainStart | EvalStart | PredictStart;
+        starts
+            | match self.phase {
+                Phase::Train => TrainStepEnd | TrainEpochEnd,
+                Phase::Eval => EvalStepEnd | EvalEpochEnd,
+                Phase::Predict => PredictStepEnd | PredictEpochEnd,
+            }
     }
 
     fn metrics_every(&self) -> Every {
@@ -195,31 +188,18 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
-        if self.phase == Phase::Eval && state.entry() == Entry::Evaluate && !self.judges_evaluate {
+        if self.phase == Phase::Eval && state.entry_point() == EntryPoint::Evaluate && !self.judges_evaluate {
             return self.patience.check();
         }
-        let now = state.progress(self.phase);
-        let before = std::mem::replace(&mut self.seen, now);
+        let now = state.progress_of(self.phase);
         match event {
+            Event::TrainStart | Event::EvalStart | Event::PredictStart => self.patience.check(),
+            // Where the end of the epoch is a check too, there is one, and it comes then.
+            _ if !state.is_due(self.every) || state.is_due_at_epoch_end(self.every) => Ok(()),
             Event::TrainStepEnd | Event::EvalStepEnd | Event::PredictStepEnd => {
-                // Where the end of the epoch is a check too, there is one, and it comes then.
-                let epoch_end = Progress { epochs: now.epochs + 1, ..now };
-                let meets = state.last_in_epoch() && self.every.due_after_epoch(epoch_end);
-                match self.every.due_after_step(before, now) && !meets {
-                    true => self.check(state, |metric| {
-                        let of_this_step = metric.logged_at() >= now.steps.saturating_sub(1);
-                        (of_this_step && metric.weight() > 0.0).then_some(metric.last())
-                    }),
-                    false => Ok(()),
-                }
+                self.check(state, |metric| metric.in_step(now.steps))
             }
-            Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
-                match self.every.due_after_epoch(now) {
-                    true => self.check(state, |metric| metric.in_epoch(now.epochs)),
-                    false => Ok(()),
-                }
-            }
-            _ => self.patience.check(),
+            _ => self.check(state, |metric| metric.in_epoch(now.epochs)),
         }
     }
 }

@@ -8,16 +8,16 @@ use crate::{BoxError, Callback, State};
 /// Logs the learning rate of each parameter group as the metric `learning_rate/<group>`, so that
 /// bars and logs show it.
 ///
-/// It is logged at the start of a training step, so it is the rate that step is made with, wherever
-/// somebody looks at the metrics of that step (see [`State::wants_metrics`]): where a log is due, and
-/// at the last step of each epoch. A value over an epoch is the newest.
+/// It is logged at the start of a training step, so it is the rate of that step, if somebody looks at
+/// the metrics of the step (see [`State::wants_metrics`]): when a log is due, and at the last step of each
+/// epoch. A value over an epoch is the newest.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LearningRateMonitor {
     every: Every,
 }
 
 impl LearningRateMonitor {
-    /// Logs the rates wherever others look.
+    /// Logs the rates at the steps at which others look.
     pub fn new() -> Self {
         LearningRateMonitor::default()
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use console::{measure_text_width, truncate_str};
 
-/// What a line says, in parts of which some can be left out.
+/// The text of a line, in parts of which some can be left out.
 #[derive(Debug, Default)]
 pub(super) struct Line(Vec<Part>);
 

@@ -1,4 +1,4 @@
-//! Callbacks most runs want: early stopping, a progress bar, the learning rates as metrics.
+//! Callbacks for most runs: early stopping, a progress bar, a time limit, learning rates as metrics.
 
 mod early_stopping;
 mod learning_rate_monitor;

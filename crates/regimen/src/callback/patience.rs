@@ -1,17 +1,16 @@
 //! The rule of early stopping: given one value after another, whether to stop.
 
 use crate::BoxError;
-use crate::metric::{Best, Goal, Key};
+use crate::metric::{Best, Improvement, Key};
 use crate::saved::{Array, StateDict, Stateful};
 use crate::text::Count;
 
-/// What is judged, and what was seen so far.
+/// The settings of the rule, and the values so far.
 #[derive(Clone, Debug)]
 pub(super) struct Patience {
-    pub(super) goal: Goal,
+    pub(super) improvement: Improvement,
     /// Values without improvement after which it stops.
     pub(super) patience: u64,
-    pub(super) min_delta: Delta,
     /// Values at the beginning that are not judged.
     pub(super) warm_up: u64,
     pub(super) stop_at: Option<f64>,
@@ -22,7 +21,7 @@ pub(super) struct Patience {
     best: Option<f64>,
     /// The best value there was, a warm-up and improvements that are too small included.
     top: Option<Top>,
-    /// All values were looked at for it: none where an older version has saved the state.
+    /// Whether all values were looked at for it; false if an older version saved the state.
     top_known: bool,
 }
 
@@ -34,19 +33,11 @@ struct Top {
     train_step: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Delta {
-    Absolute(f64),
-    /// In units of the best value, whatever its sign.
-    Relative(f64),
-}
-
 impl Patience {
-    pub(super) fn new(goal: Goal, patience: u64) -> Self {
+    pub(super) fn new(improvement: Improvement, patience: u64) -> Self {
         Patience {
-            goal,
+            improvement,
             patience,
-            min_delta: Delta::Absolute(0.0),
             warm_up: 0,
             stop_at: None,
             diverge_past: None,
@@ -64,13 +55,7 @@ impl Patience {
         if self.patience == 0 {
             return Err("early stopping: a patience of 0 stops at once; give 1 or more".into());
         }
-        let (Delta::Absolute(delta) | Delta::Relative(delta)) = self.min_delta;
-        if !(delta.is_finite() && delta >= 0.0) {
-            return Err(format!(
-                "early stopping: the minimum change is {delta}; give a finite number that is not negative"
-            )
-            .into());
-        }
+        self.improvement.check("early stopping: the minimum change")?;
         for (what, threshold) in [("stop_at", self.stop_at), ("diverge_past", self.diverge_past)] {
             if threshold.is_some_and(f64::is_nan) {
                 return Err(format!("early stopping: the threshold of `{what}` is NaN; give a number").into());
@@ -81,6 +66,7 @@ impl Patience {
 
     /// Takes the next value; says why to stop, if it is to.
     pub(super) fn judge(&mut self, value: f64) -> Option<String> {
+        let goal = self.improvement.goal();
         self.seen += 1;
         if self.seen <= self.warm_up {
             return None;
@@ -88,13 +74,13 @@ impl Patience {
         if self.check_finite && !value.is_finite() {
             return Some(format!("is {value}"));
         }
-        if let Some(threshold) = self.stop_at.filter(|&at| value == at || self.goal.is_better(value, at)) {
+        if let Some(threshold) = self.stop_at.filter(|&at| value == at || goal.is_better(value, at)) {
             return Some(format!("reached {value}, the aim was {threshold}"));
         }
-        if let Some(threshold) = self.diverge_past.filter(|&past| self.goal.is_better(past, value)) {
+        if let Some(threshold) = self.diverge_past.filter(|&past| goal.is_better(past, value)) {
             return Some(format!("diverged to {value}, past {threshold}"));
         }
-        if self.improves(value) {
+        if self.improvement.is_better(value, self.best) {
             (self.best, self.waited) = (Some(value), 0);
             return None;
         }
@@ -108,31 +94,20 @@ impl Patience {
         Some(format!("has not improved on {best} in {}", Count(checks, "check")))
     }
 
-    /// Takes what was measured, for [`best`](Patience::best).
+    /// Takes a measured value, for [`best`](Patience::best).
     pub(super) fn measured(&mut self, now: &Best) {
         let &Best { value, epoch, train_step, .. } = now;
-        if value.is_finite() && self.top.is_none_or(|top| self.goal.is_better(value, top.value)) {
+        let goal = self.improvement.goal();
+        if value.is_finite() && self.top.is_none_or(|top| goal.is_better(value, top.value)) {
             self.top = Some(Top { value, epoch, train_step });
         }
     }
 
-    /// The best value of `key` there was, where that is known.
+    /// The best value of `key` so far, if it is known.
     pub(super) fn best(&self, key: &Key) -> Option<Best> {
         let Top { value, epoch, train_step } = self.top.filter(|_| self.top_known)?;
-        Some(Best { key: key.clone(), goal: self.goal, value, epoch, train_step, checkpoint: None })
-    }
-
-    fn improves(&self, value: f64) -> bool {
-        let Some(best) = self.best else { return !value.is_nan() };
-        let delta = match self.min_delta {
-            Delta::Absolute(delta) => delta,
-            Delta::Relative(part) if best.is_finite() => part * best.abs(),
-            Delta::Relative(_) => 0.0,
-        };
-        match self.goal {
-            Goal::Min => value + delta < best,
-            Goal::Max => value - delta > best,
-        }
+        let goal = self.improvement.goal();
+        Some(Best { key: key.clone(), goal, value, epoch, train_step, checkpoint: None })
     }
 }
 
@@ -176,6 +151,7 @@ impl Stateful for Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Goal;
 
     const LOSS: Key = Key::mean("loss");
 
@@ -189,11 +165,11 @@ mod tests {
             train_step,
             checkpoint: None,
         };
-        let mut patience = Patience::new(Goal::Min, 3);
+        let mut patience = Patience::new(Improvement::min(), 3);
         patience.judge(1.0);
         patience.measured(&at(1.0, 10));
         let mut saved = patience.state_dict().unwrap();
-        let mut restored = Patience::new(Goal::Min, 3);
+        let mut restored = Patience::new(Improvement::min(), 3);
         restored.load_state_dict(&saved).unwrap();
         restored.measured(&at(2.0, 20));
         assert_eq!(restored.best(&LOSS), Some(at(1.0, 10)));

@@ -1,4 +1,4 @@
-//! Where a progress bar is shown, and how others print without breaking it.
+//! The output of a progress bar, and printing that does not break it.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,8 +12,8 @@ use super::terminal::Terminal;
 /// Prints whole lines above the bars of a [`ProgressBar`](super::ProgressBar), or after its plain
 /// lines. Clones print to the same place, from any thread.
 ///
-/// It is a [`Write`](io::Write): what is written appears line by line, once a line is complete, or
-/// when it is dropped.
+/// It is a [`Write`](io::Write): each line appears once it is complete, and the rest when the printer is
+/// dropped.
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -46,20 +46,20 @@ impl Printer {
         &self.screen
     }
 
-    /// Prints a line where nobody needs to know whether that worked.
+    /// Prints a line; a failure is ignored.
     pub(super) fn line(&self, text: &str) {
         let _ = self.screen.print(text);
     }
 
-    /// Takes the bars off the screen while `print` runs, and draws them again. What it prints must end
-    /// with a line feed.
+    /// Takes the bars off the screen while `print` runs, and draws them again. Its output must end with a
+    /// line feed.
     pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
         let _suspended = Suspended::new(&self.screen);
         print()
     }
 }
 
-/// As long as it lives the bars are off the screen; also where a panic ends its life.
+/// Keeps the bars off the screen until it is dropped, also by a panic.
 struct Suspended<'a>(&'a Screen);
 
 impl<'a> Suspended<'a> {
@@ -120,7 +120,7 @@ impl fmt::Debug for Printer {
 }
 
 impl Screen {
-    /// Standard error: with bars where it is a terminal, else with plain lines.
+    /// Standard error: with bars if it is a terminal, else with plain lines.
     pub(super) fn standard_error() -> Self {
         let terminal = Term::stderr();
         match terminal.is_term() && !console::is_dumb() {
@@ -150,7 +150,7 @@ impl Screen {
     }
 }
 
-/// What a panic has left is as good as before: every drawing is of the whole.
+/// Takes the lock, also after a panic: every drawing is of the whole.
 fn lock<T: ?Sized>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

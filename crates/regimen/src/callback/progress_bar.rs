@@ -5,35 +5,32 @@ use std::time::{Duration, Instant};
 
 use super::printer::Screen;
 use super::status::Status;
-use super::{Event, Events, Every, Printer};
+use super::{Event, Events, Every, Printer, Ranks};
 use crate::run::Report;
 use crate::state::Phase;
 use crate::{BoxError, Callback, Error, State};
 
 /// Shows how far each phase has come: a bar with speed, remaining time and metrics in a terminal,
-/// plain lines where the output is none.
+/// plain lines if the output is not a terminal.
 ///
-/// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most
-/// ten times a second; other outputs get a line every five seconds. At the end of an epoch, or
-/// where it is paused, one line says what came of it, and at the end of training the
-/// [report](crate::run::Report) does. Speed and time are those of the epoch in this call, without
-/// evaluations within it; metrics are those over the epoch so far, and never an earlier one's.
-/// [Notices](State::notices) are printed too.
+/// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most ten
+/// times a second; other outputs get a line every five seconds. An epoch that ends or is paused gets a
+/// line of its own, and the end of training the [report](crate::run::Report). Speed and time are those
+/// of the epoch in this call, without evaluations within it; metrics are those over the epoch so far,
+/// and never an earlier one's. [Notices](State::notices) are printed too.
 ///
-/// A bar is one line, however narrow its terminal. What does not fit is left out, and an ellipsis put
-/// in its place: first the metrics behind the first one, then speed, bar, remaining time, the metric.
+/// A bar is one line, however narrow its terminal. An ellipsis replaces the parts that do not fit: first
+/// the metrics behind the first one, then speed, bar, remaining time, the metric.
 ///
-/// What others print would tear the bar apart: have them print through its
-/// [`printer`](ProgressBar::printer). An output that is closed or full is no error; the run goes on
-/// unseen. Among several ranks only the first shows anything.
+/// Other output would tear the bar apart: print it through its [`printer`](ProgressBar::printer). An
+/// output that is closed or full is no error; the run goes on unseen. Among several ranks only the first
+/// shows anything.
 #[derive(Debug)]
 pub struct ProgressBar {
     printer: Printer,
     refresh: Duration,
     every: Every,
     bars: [Option<Bar>; 3],
-    /// This is not the first of several ranks.
-    hidden: bool,
 }
 
 /// An epoch that is shown.
@@ -60,7 +57,7 @@ impl ProgressBar {
 
     fn on(screen: Screen, refresh: Duration) -> Self {
         let printer = Printer::new(screen);
-        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default(), hidden: false }
+        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default() }
     }
 
     /// The least time between two refreshes: 0.1 seconds by default in a terminal, 5 elsewhere.
@@ -70,7 +67,7 @@ impl ProgressBar {
     }
 
     /// How often it asks for metrics (see [`State::wants_metrics`]): every 10 steps by default.
-    /// It shows what was logged last, whoever asked for it.
+    /// It shows the newest value in any case.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
         self
@@ -93,7 +90,7 @@ impl ProgressBar {
     /// A step is done: shows it, if the last refresh is long enough ago.
     fn step(&mut self, phase: Phase, state: &State) {
         if self.bars[phase as usize].is_none() {
-            self.begin(phase, state.progress(phase).steps_in_epoch.saturating_sub(1), state);
+            self.begin(phase, state.progress_of(phase).steps_in_epoch.saturating_sub(1), state);
         }
         let Some(bar) = &mut self.bars[phase as usize] else { return };
         let now = Instant::now();
@@ -155,12 +152,12 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
         self.every
     }
 
+    fn ranks(&self) -> Ranks {
+        Ranks::First
+    }
+
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         use Event::*;
-        self.hidden = state.rank().index != 0;
-        if self.hidden {
-            return Ok(());
-        }
         let Some(phase) = event.phase() else {
             state.notices().iter().for_each(|notice| self.printer.line(&format!("notice: {notice}")));
             return Ok(());
@@ -169,7 +166,7 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
             TrainStepEnd | EvalStepEnd | PredictStepEnd => self.step(phase, state),
             TrainEpochStart | EvalEpochStart | PredictEpochStart => self.begin(phase, 0, state),
             // A paused epoch goes on without a start of its own.
-            TrainStart | EvalStart | PredictStart => match state.progress(phase).steps_in_epoch {
+            TrainStart | EvalStart | PredictStart => match state.progress_of(phase).steps_in_epoch {
                 0 => {}
                 done => self.begin(phase, done, state),
             },
@@ -195,7 +192,7 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
 
     fn on_report(&mut self, report: &Report) {
         // What came of an evaluation or a prediction is said by the line of its epoch.
-        if report.phase == Phase::Train && !self.hidden {
+        if report.phase == Phase::Train {
             self.printer.line(&report.to_string());
         }
     }

@@ -1,4 +1,4 @@
-//! What a progress bar says, as text.
+//! The text of a progress bar.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(super) struct Status<'a> {
     pub(super) phase: Phase,
     pub(super) progress: Progress,
     pub(super) expected: Expected,
-    /// Steps since it was first shown: fewer than those of the epoch where a paused one goes on.
+    /// Steps since it was first shown: fewer than those of the epoch if a paused one goes on.
     pub(super) steps: u64,
     /// The time those steps took.
     pub(super) elapsed: Duration,
@@ -27,7 +27,7 @@ impl<'a> Status<'a> {
     pub(super) fn under_way(state: &'a State, phase: Phase, first: u64, elapsed: Duration) -> Self {
         let metrics = state.metrics(phase).iter();
         let so_far = |metric: &'a Metric| Some((metric.key().name(), metric.so_far()?));
-        let progress = state.progress(phase);
+        let progress = state.progress_of(phase);
         Status {
             phase,
             progress,
@@ -41,7 +41,7 @@ impl<'a> Status<'a> {
     /// The epoch of `phase` that has just ended.
     pub(super) fn ended(state: &'a State, phase: Phase, first: u64, elapsed: Duration) -> Self {
         // As it was right before its end was counted.
-        let counted = state.progress(phase);
+        let counted = state.progress_of(phase);
         let steps_in_epoch = counted.steps_in_last_epoch;
         let progress = Progress { epochs: counted.epochs.saturating_sub(1), steps_in_epoch, ..counted };
         let metrics = state.metrics(phase).iter();
@@ -118,7 +118,7 @@ impl<'a> Status<'a> {
         text + &self.metrics_text()
     }
 
-    /// The last line where the epoch is left open.
+    /// The last line of an epoch that is left open.
     pub(super) fn paused_line(&self) -> String {
         format!("{}: paused at {}{}", self.title(), self.position(), self.metrics_text())
     }
@@ -131,7 +131,7 @@ impl<'a> Status<'a> {
         }
     }
 
-    /// Steps a second, or seconds a step; none before the first step.
+    /// Steps per second, or seconds per step. Returns `None` before the first step.
     fn speed(&self) -> Option<String> {
         let speed = self.steps as f64 / self.elapsed.as_secs_f64().max(1e-9);
         match speed >= 1.0 {

@@ -18,7 +18,7 @@ pub(super) struct Terminal {
     suspended: usize,
 }
 
-/// What is needed of a terminal.
+/// The operations of a terminal that are needed.
 pub(super) trait Device: Send {
     /// How wide it is now.
     fn columns(&self) -> usize;
@@ -75,10 +75,10 @@ impl Terminal {
     }
 }
 
-/// What does not fit a row is not shown: a terminal may have become narrower already when it still says
-/// the width it had, and a bar must not take a second row.
+/// Switches wrapping off, so that a row that does not fit is cut: a terminal may have become narrower
+/// already when it still says the width it had, and a bar must not take a second row.
 const NO_WRAP: &str = "\u{1b}[?7l";
-/// What does not fit a row goes on in the next.
+/// Switches wrapping on again.
 const WRAP: &str = "\u{1b}[?7h";
 /// Clears a whole row, and with it what a terminal knows of how the row was wrapped.
 const CLEAR_ROW: &str = "\u{1b}[2K";

@@ -9,12 +9,12 @@ use regimen_core::{BoxError, Callback, Error, State};
 /// Pauses a run when its calls together have taken longer than a limit.
 ///
 /// Time counts from the start of each call of `train`, `fit`, `evaluate` or `predict` to its end,
-/// and is saved with the run: a restarted run has what was left of it. It is looked at after each
+/// and is saved with the run: a restarted run has the rest of it. It is looked at after each
 /// step of any phase, so a run takes one step longer at most, and at the start, so that one with
-/// no time left makes no step. What a saver writes at the end comes on top.
+/// no time left makes no step. The save at the end comes on top.
 ///
 /// The report says `Paused("time limit of 7200 s reached")`. Saved time is not the same twice, so with
-/// this callback two equal runs have unequal bytes in what is saved of it, and nowhere else.
+/// this callback two equal runs differ in its saved bytes, and nowhere else.
 #[derive(Debug)]
 pub struct TimeLimit {
     limit: Duration,
@@ -80,7 +80,7 @@ impl<U: ?Sized> Callback<U> for TimeLimit {
         if self.end == Some(event) {
             self.end_call();
         } else if self.left().is_zero() {
-            state.stop(format!("time limit of {} s reached", self.limit.as_secs_f64()));
+            state.pause(format!("time limit of {} s reached", self.limit.as_secs_f64()));
         }
         Ok(())
     }
@@ -110,6 +110,8 @@ impl Stateful for TimeLimit {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use regimen_core::Run;
     use regimen_core::run::{Ended, Train};
@@ -151,20 +153,31 @@ mod tests {
         assert_eq!(complete(0, 0, &[0; 3]), (false, 0));
     }
 
+    /// A limit that can be looked at while a run has it.
+    struct Shared<'l>(&'l Mutex<TimeLimit>);
+
+    impl<U> Callback<U> for Shared<'_> {
+        fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
+            self.0.lock().unwrap().on_event(event, state, unit)
+        }
+    }
+
     #[test]
-    fn only_calls_take_time_and_what_they_took_is_saved() {
+    fn only_calls_take_time_and_a_restart_has_the_rest() {
+        let limit = Mutex::new(TimeLimit::new(Duration::from_secs(3600)));
+        let left = || limit.lock().unwrap().left();
         let mut unit = Sleep;
-        let mut run = Run::new(&mut unit).callback(TimeLimit::new(Duration::from_secs(3600)));
-        let taken = |run: &mut Run<'_, Sleep>| {
-            run.moment().run_state().unwrap().get::<u64>("callbacks.TimeLimit.state.taken").unwrap()
-        };
-        assert_eq!(taken(&mut run), 0);
+        let mut run = Run::new(&mut unit).callback(Shared(&limit));
+        assert_eq!(left(), Duration::from_secs(3600));
         run.train(&[20], Train::epochs(1)).unwrap();
-        let after_one = taken(&mut run);
-        assert!(20_000_000 <= after_one);
+        let after_one = left();
+        assert!(after_one <= Duration::from_millis(3_599_980));
         std::thread::sleep(Duration::from_millis(2));
-        assert_eq!(taken(&mut run), after_one);
+        assert_eq!(left(), after_one);
         run.train(&[1], Train::epochs(2)).unwrap();
-        assert!(after_one + 1_000_000 <= taken(&mut run));
+        assert!(left() <= after_one - Duration::from_millis(1));
+        let mut restarted = TimeLimit::new(Duration::from_secs(3600));
+        restarted.load_state_dict(&limit.lock().unwrap().state_dict().unwrap()).unwrap();
+        assert_eq!(restarted.left(), left());
     }
 }

@@ -1,4 +1,4 @@
-//! Taking some of a checkpoint into a unit: weights for inference, or for another model.
+//! Loading parts of a checkpoint without a run: weights for inference, or for another model.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::{Checkpoint, CheckpointError, Checkpoints, Which};
 /// Loads the parts called `names` of a checkpoint into `unit`, without a run: weights for
 /// inference.
 ///
-/// `path` is a checkpoint, or a run directory, of which the newest whole checkpoint is taken. The
+/// `path` is a checkpoint, or a run directory, of which the latest whole checkpoint is loaded. The
 /// other parts of the unit stay as they are. See [`Load`] for what is lenient.
 ///
 /// ```no_run
@@ -27,12 +27,12 @@ pub fn load_parts_from(
     path: impl Into<PathBuf>,
     unit: &mut (impl AppState + ?Sized),
     names: &[&str],
-) -> Result<Loaded, BoxError> {
+) -> Result<LoadReport, BoxError> {
     names.iter().fold(Load::from(path), |load, name| load.part(*name)).into_unit(unit)
 }
 
-/// What to take from a checkpoint, and how: every part of the unit, under the same names, and
-/// nothing may be missing or different. Each setting relaxes one of these.
+/// Loads parts of a checkpoint into a unit, without a run. By default it loads every part of the unit,
+/// under the same names, and nothing may be missing or different. Each setting relaxes one of these.
 ///
 /// ```no_run
 /// # use regimen::saved::AppState;
@@ -58,21 +58,21 @@ pub struct Load {
     lenient: bool,
 }
 
-/// What was taken from a checkpoint, and what was not. Arrays are named `part/array`.
+/// The arrays that were loaded from a checkpoint, and those that were not. They are named `part/array`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Loaded {
+pub struct LoadReport {
     /// The checkpoint.
     pub from: PathBuf,
     /// Completed training steps at the time of the save.
     pub step: u64,
-    /// Arrays that were taken.
-    pub taken: Vec<String>,
+    /// Arrays that were loaded.
+    pub loaded: Vec<String>,
     /// Arrays of the unit that were not saved; they stay as they are.
     pub missing: Vec<String>,
     /// Saved arrays that the unit does not have.
-    pub unknown: Vec<String>,
-    /// Arrays that were saved with another type or shape, and how; they stay as they are.
-    pub different: Vec<String>,
+    pub unexpected: Vec<String>,
+    /// Arrays that were saved with another type or shape, with both; they stay as they are.
+    pub mismatched: Vec<String>,
 }
 
 impl Load {
@@ -81,37 +81,40 @@ impl Load {
         Load { path: path.into(), parts: Vec::new(), renamed: Vec::new(), lenient: false }
     }
 
-    /// Takes only this part, and those named by further calls.
+    /// Loads only this part, and those named by further calls.
     pub fn part(mut self, name: impl Into<String>) -> Self {
         self.parts.push(name.into());
         self
     }
 
-    /// Takes arrays whose names begin with `saved` as if they began with `here`. The first rule
-    /// that fits a name is used.
-    pub fn rename(mut self, saved: impl Into<String>, here: impl Into<String>) -> Self {
-        self.renamed.push((saved.into(), here.into()));
+    /// Loads arrays whose names begin with `from` as if they began with `to`. The first rule that fits
+    /// a name is used.
+    pub fn rename(mut self, from: impl Into<String>, to: impl Into<String>) -> Self {
+        self.renamed.push((from.into(), to.into()));
         self
     }
 
-    /// Takes the arrays that have the same name, type and shape here and there, and leaves the
-    /// rest, in place of an error.
+    /// Loads the arrays that have the same name, type and shape in the unit and in the checkpoint, and
+    /// leaves the rest, instead of an error.
     pub fn lenient(mut self) -> Self {
         self.lenient = true;
         self
     }
 
     /// Loads into `unit`. After an error the unit is as it was.
-    pub fn into_unit(self, unit: &mut (impl AppState + ?Sized)) -> Result<Loaded, BoxError> {
+    pub fn into_unit(self, unit: &mut (impl AppState + ?Sized)) -> Result<LoadReport, BoxError> {
         let (checkpoint, saved) = self.read()?;
         let from = checkpoint.path().to_owned();
-        let loaded = Loaded { from, step: checkpoint.manifest().step, ..Loaded::default() };
-        let mut taking = Taking { load: &self, saved, loaded, before: BTreeMap::new(), now: BTreeMap::new() };
-        taking.look_at(unit)?;
-        let Taking { loaded, before, now, .. } = taking;
-        match put(unit, &now) {
-            Ok(()) => Ok(loaded),
-            Err(cause) => match put(unit, &before) {
+        let report = LoadReport { from, step: checkpoint.manifest().step, ..LoadReport::default() };
+        let (before, after) = (BTreeMap::new(), BTreeMap::new());
+        let mut plan = Plan { load: &self, saved, report, before, after };
+        unit.visit(&mut plan)?;
+        if let Some(unknown) = self.parts.iter().find(|name| !plan.after.contains_key(*name)) {
+            return Err(format!("the unit has no part `{unknown}`").into());
+        }
+        match put(unit, &plan.after) {
+            Ok(()) => Ok(plan.report),
+            Err(cause) => match put(unit, &plan.before) {
                 Ok(()) => Err(cause),
                 Err(undo) => {
                     Err(format!("{cause}; and what was there before cannot be put back: {undo}").into())
@@ -123,8 +126,8 @@ impl Load {
     /// The checkpoint with those of its parts that are wanted.
     fn read(&self) -> Result<(Checkpoint, BTreeMap<String, StateDict>), BoxError> {
         let read = |checkpoint: &Checkpoint| -> Result<_, CheckpointError> {
-            let there = checkpoint.manifest().parts.keys();
-            let wanted = there.filter(|name| self.parts.is_empty() || self.parts.contains(name));
+            let names = checkpoint.manifest().parts.keys();
+            let wanted = names.filter(|name| self.parts.is_empty() || self.parts.contains(name));
             wanted.map(|name| Ok((name.clone(), checkpoint.read(name)?))).collect()
         };
         if self.path.join(manifest::FILE).is_file() {
@@ -132,13 +135,13 @@ impl Load {
             let saved = read(&checkpoint)?;
             return Ok((checkpoint, saved));
         }
-        let found = Checkpoints::in_dir(&self.path).first(Which::Newest, read)?;
+        let found = Checkpoints::in_dir(&self.path).load_with(Which::Latest, read)?;
         let found = found.ok_or_else(|| none_in(&self.path))?;
         Ok((found.checkpoint, found.content))
     }
 
-    /// A saved array's name here.
-    fn name_here(&self, saved: &str) -> String {
+    /// The name in the unit of an array that was saved as `saved`.
+    fn name_in_unit(&self, saved: &str) -> String {
         let rename = |(from, to): &(String, String)| Some(format!("{to}{}", saved.strip_prefix(&**from)?));
         self.renamed.iter().find_map(rename).unwrap_or_else(|| saved.to_owned())
     }
@@ -148,72 +151,61 @@ fn none_in(path: &Path) -> String {
     format!("`{}` is no checkpoint, and holds none that is whole", path.display())
 }
 
-/// Looks at every part of a unit, and finds what is to be loaded into it.
-struct Taking<'a> {
+/// The states to load into the parts of a unit, found before any of them is changed.
+struct Plan<'a> {
     load: &'a Load,
     saved: BTreeMap<String, StateDict>,
-    loaded: Loaded,
+    report: LoadReport,
     /// The parts to be changed, as they are.
     before: BTreeMap<String, StateDict>,
     /// The same parts, as they are to be.
-    now: BTreeMap<String, StateDict>,
+    after: BTreeMap<String, StateDict>,
 }
 
-impl Taking<'_> {
-    fn look_at(&mut self, unit: &mut (impl AppState + ?Sized)) -> Result<(), BoxError> {
-        unit.visit(self)?;
-        let known = |name: &&String| !self.now.contains_key(*name);
-        if let Some(unknown) = self.load.parts.iter().find(known) {
-            return Err(format!("the unit has no part `{unknown}`").into());
-        }
-        Ok(())
-    }
-}
-
-impl Parts for Taking<'_> {
+impl Parts for Plan<'_> {
     fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
         if !self.load.parts.is_empty() && !self.load.parts.iter().any(|wanted| wanted == name) {
             return Ok(());
         }
-        let here = part.state_dict().map_err(|cause| format!("part `{name}`: {cause}"))?;
-        let there = match self.saved.remove(name) {
-            Some(there) => there,
+        let current = part.state_dict().map_err(|cause| format!("part `{name}`: {cause}"))?;
+        let saved = match self.saved.remove(name) {
+            Some(saved) => saved,
             None if self.load.lenient => StateDict::new(),
-            None => return Err(format!("`{}` has no part `{name}`", self.loaded.from.display()).into()),
+            None => return Err(format!("`{}` has no part `{name}`", self.report.from.display()).into()),
         };
         let mut renamed = StateDict::new();
-        for (name, array) in there {
-            renamed.insert(self.load.name_here(&name), array)?;
+        for (name, array) in saved {
+            renamed.insert(self.load.name_in_unit(&name), array)?;
         }
-        let now = if self.load.lenient { self.merge(name, &here, &renamed)? } else { renamed };
-        part.check_state_dict(&now).map_err(|cause| format!("part `{name}`: {cause}"))?;
+        let after = if self.load.lenient { self.merge(name, &current, &renamed)? } else { renamed };
+        part.check_state_dict(&after).map_err(|cause| format!("part `{name}`: {cause}"))?;
         if !self.load.lenient {
-            self.loaded.taken.extend(now.iter().map(|(array, _)| format!("{name}/{array}")));
+            self.report.loaded.extend(after.iter().map(|(array, _)| format!("{name}/{array}")));
         }
-        self.before.insert(name.to_owned(), here);
-        self.now.insert(name.to_owned(), now);
+        self.before.insert(name.to_owned(), current);
+        self.after.insert(name.to_owned(), after);
         Ok(())
     }
 }
 
-impl Taking<'_> {
-    /// What is `here`, with every array that has the same layout `there` taken from there.
-    fn merge(&mut self, part: &str, here: &StateDict, there: &StateDict) -> Result<StateDict, BoxError> {
-        let Loaded { taken, missing, unknown, different, .. } = &mut self.loaded;
+impl Plan<'_> {
+    /// The arrays of `current`, each replaced by that of the same name and layout in `saved`.
+    fn merge(&mut self, part: &str, current: &StateDict, saved: &StateDict) -> Result<StateDict, BoxError> {
+        let LoadReport { loaded, missing, unexpected, mismatched, .. } = &mut self.report;
         let mut merged = StateDict::new();
-        for (name, array) in here.iter() {
+        for (name, array) in current.iter() {
             let full = format!("{part}/{name}");
-            let saved = there.array(name).ok();
-            let fits = saved.filter(|saved| (saved.dtype(), saved.shape()) == (array.dtype(), array.shape()));
-            match (saved, fits) {
-                (_, Some(_)) => taken.push(full),
-                (Some(saved), None) => different.push(format!("{full}: {saved:?}, not {array:?}")),
+            let same = saved.array(name).ok();
+            let fits = same.filter(|saved| (saved.dtype(), saved.shape()) == (array.dtype(), array.shape()));
+            match (same, fits) {
+                (_, Some(_)) => loaded.push(full),
+                (Some(saved), None) => mismatched.push(format!("{full}: {saved:?}, not {array:?}")),
                 (None, None) => missing.push(full),
             }
             merged.insert(name, fits.unwrap_or(array).clone())?;
         }
-        let others = there.iter().filter(|(name, _)| !here.contains(name));
-        unknown.extend(others.map(|(name, _)| format!("{part}/{name}")));
+        let others = saved.iter().filter(|(name, _)| !current.contains(name));
+        unexpected.extend(others.map(|(name, _)| format!("{part}/{name}")));
         Ok(merged)
     }
 }

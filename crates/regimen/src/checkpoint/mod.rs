@@ -1,9 +1,9 @@
-//! Checkpoints on disk: written whole or not at all, found again, checked, and thinned out.
+//! Checkpoints on disk: atomic writes, checksums, retention, and restore.
 //!
 //! * [`Checkpointer`] saves a run and restores it: most programs need nothing else;
-//! * [`load_parts_from`] and [`Load`] take weights out of a checkpoint, without a run;
+//! * [`load_parts_from`] and [`Load`] load weights from a checkpoint, without a run;
 //! * [`Writer`] saves a [`Snapshot`] and prunes by [`Keep`];
-//! * [`Checkpoints`] lists a run directory and loads the newest, the best or a step's
+//! * [`Checkpoints`] lists a run directory and loads the latest, the best or a step's
 //!   [`Checkpoint`], passing over those that are damaged;
 //! * [`Store`] is all that either needs of a disk: [`Disk`] is the real one, [`SimDisk`] one that
 //!   can fail and lose its power, for tests;
@@ -12,8 +12,8 @@
 //! A checkpoint is a directory such as `step-000000500` with a safetensors file a part and a
 //! `MANIFEST` of text. The layout is described in `docs/checkpoint-format.md`.
 //!
-//! What is saved of a unit are the parts of its [`AppState`](regimen_core::saved::AppState). The derive
-//! lists every field, so that none can be forgotten; the name of a field is that of its part, and
+//! A checkpoint holds the parts of a unit that its [`AppState`](regimen_core::saved::AppState) lists. The
+//! derive lists every field, so that none can be forgotten. The name of a field is that of its part, and
 //! may be set by `#[app_state(rename = "name")]`:
 //!
 //! ```
@@ -49,15 +49,17 @@ mod format;
 mod load;
 mod store;
 
-pub use checkpointer::{Checkpointer, Saves};
+pub use checkpointer::{Checkpointer, SaveStats};
 pub use directory::{
-    Checkpoint, Checkpoints, Found, Keep, Listing, Lock, Removed, Skipped, Snapshot, Which, Writer,
+    Checkpoint, Checkpoints, Keep, Listing, LoadedCheckpoint, LockFile, PruneReport, SkippedCheckpoint,
+    Snapshot, Writer,
 };
 pub use error::CheckpointError;
-pub use format::{Manifest, Part, safetensors};
-pub use load::{Load, Loaded, load_parts_from};
+pub use format::{Manifest, PartFile, safetensors};
+pub use load::{Load, LoadReport, load_parts_from};
 pub use regimen_core::metric::Goal;
-pub use store::{Disk, Entry, NewFile, Opened, SimDisk, Store};
+pub use regimen_core::run::Which;
+pub use store::{Disk, NewFile, OpenFile, SimDisk, Store, StoreEntry};
 
 /// The program of the guide's page on stopping and going on is a test.
 #[cfg(doctest)]

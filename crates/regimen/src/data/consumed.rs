@@ -1,4 +1,4 @@
-//! How far an epoch was consumed, counted in samples.
+//! Progress in an epoch, counted in samples.
 //!
 //! Batches are no measure: a run may go on with others. So the position of a batch counts the
 //! samples of the epoch's order up to its end, those of all ranks and those passed over included.
@@ -8,7 +8,7 @@ use regimen_core::data::{At, Position};
 
 use super::position::{Decoder, Encoder};
 
-/// How much of an epoch was consumed, and what its batches were cut from.
+/// The part of an epoch that was consumed, with the sizes of the epoch and of its batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Consumed {
     /// Samples that were consumed.
@@ -19,7 +19,7 @@ pub(crate) struct Consumed {
     pub(crate) batch: u64,
 }
 
-/// What a position of a [`Consumed`] begins with, and one of a [`Streamed`].
+/// The first number in a position of a [`Consumed`], and in one of a [`Streamed`].
 const CONSUMED: u64 = u64::from_le_bytes(*b"consumed");
 const STREAMED: u64 = u64::from_le_bytes(*b"streamed");
 
@@ -33,10 +33,10 @@ impl Consumed {
         Position::new(&bytes)
     }
 
-    /// What `at` says of an epoch of `of` samples in batches of `batch`. Without a position, as
-    /// checkpoints had none once, all batches before were of that size.
-    pub(crate) fn at(at: At<'_>, of: u64, batch: u64) -> Result<Self, BoxError> {
-        let Some(position) = at.position else {
+    /// Read from `at`, for an epoch of `of` samples in batches of `batch`. Early checkpoints have no
+    /// position: then all batches before were of that size.
+    pub(crate) fn at(at: &At, of: u64, batch: u64) -> Result<Self, BoxError> {
+        let Some(position) = &at.position else {
             return Ok(Consumed { samples: at.skip.saturating_mul(batch).min(of), of, batch });
         };
         let mut position = Decoder::new(position);
@@ -54,8 +54,8 @@ impl Consumed {
         Ok(consumed)
     }
 
-    /// What is worth telling where an epoch that was consumed so far goes on as one of `of` samples
-    /// in batches of `batch`.
+    /// The notices of an epoch that was consumed so far and goes on as one of `of` samples in batches
+    /// of `batch`.
     pub(crate) fn notices(&self, of: u64, batch: u64) -> impl Iterator<Item = String> {
         let Consumed { samples, of: had, .. } = *self;
         let other_length = (had != of).then(|| {
@@ -75,7 +75,7 @@ pub(crate) struct Streamed {
     pub(crate) samples: u64,
     /// Samples of one batch.
     pub(crate) batch: u64,
-    /// Where the reader stood.
+    /// The position of the reader.
     pub(crate) reader: Position,
 }
 
@@ -85,10 +85,10 @@ impl Streamed {
         Encoder::default().number(STREAMED).number(samples).number(batch).position(reader).finish()
     }
 
-    /// What `at` says of an epoch in batches of `batch`; none where it has no position. One that is
-    /// a reader's alone is from a time when all batches were of one size.
-    pub(crate) fn at(at: At<'_>, batch: u64) -> Result<Option<Self>, BoxError> {
-        let Some(position) = at.position else { return Ok(None) };
+    /// Read from `at`, for an epoch in batches of `batch`. Returns `None` if it has no position. Early
+    /// checkpoints have the reader's alone: then all batches before were of that size.
+    pub(crate) fn at(at: &At, batch: u64) -> Result<Option<Self>, BoxError> {
+        let Some(position) = &at.position else { return Ok(None) };
         let mut saved = Decoder::new(position);
         if saved.tag(STREAMED).is_err() {
             let samples = at.skip.saturating_mul(batch);
@@ -100,7 +100,7 @@ impl Streamed {
         Ok(Some(streamed))
     }
 
-    /// What is worth telling where the epoch goes on in batches of `batch`.
+    /// The notice of an epoch that goes on in batches of `batch`.
     pub(crate) fn notice(&self, batch: u64) -> Option<String> {
         other_batch(self.batch, batch, self.samples)
     }

@@ -1,12 +1,15 @@
-//! What became of a sample that could not be had.
+//! Errors about samples and files, and panics as errors.
 
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use regimen_core::BoxError;
+use regimen_core::error::panic_text;
+use regimen_core::text::Count;
 
-/// A sample could not be had, or does not fit its batch.
+/// A sample that could not be read, or does not fit its batch.
 #[derive(Debug)]
 pub struct SampleError {
     dataset: String,
@@ -38,11 +41,25 @@ impl fmt::Display for SampleError {
 
 impl std::error::Error for SampleError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.cause)
+        // Its text has the text of the cause in it.
+        self.cause.source()
     }
 }
 
-/// Calls `f` and makes a panic of it an error. What `f` changes is not used after a panic.
+/// The error of an index beyond the end of a dataset.
+pub(crate) fn out_of_range(len: usize) -> BoxError {
+    format!("it has {} only", Count(len as u64, "sample")).into()
+}
+
+/// An error about the file at `path`.
+pub(crate) fn file_error(path: &Path, cause: impl fmt::Display) -> BoxError {
+    format!("file `{}`: {cause}", path.display()).into()
+}
+
+/// So many failures with no sample between them are a source that is broken, not bad samples in it.
+pub(crate) const FAILURES_IN_A_ROW: u64 = 1000;
+
+/// Calls `f` and makes a panic of it an error. Values that `f` changes are not used after a panic.
 pub(crate) fn catch<T>(f: impl FnOnce() -> Result<T, BoxError>) -> Result<T, BoxError> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
         let error = panicked(&*payload);
@@ -53,10 +70,5 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Box
 }
 
 fn panicked(payload: &(dyn Any + Send)) -> BoxError {
-    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text.as_str(),
-        _ => "with a payload that is not text",
-    };
-    format!("panicked: {text}").into()
+    format!("panicked: {}", panic_text(payload)).into()
 }

@@ -1,4 +1,4 @@
-//! Data: datasets, the loader that makes batches of them, and what else gives batches.
+//! Data: datasets, streams, loaders, mixes of sources, and adaptors.
 //!
 //! Every order and every random choice is a pure function of (seed, epoch, position), so a run
 //! goes on with exactly the batches it would have had.
@@ -9,34 +9,27 @@ mod dataset;
 mod fault;
 mod loader;
 mod mix;
+mod normalise;
+mod permutation;
 mod position;
 mod stream;
 
 pub use regimen_core::data::*;
 
-pub use adapt::{
-    Map, MapEpoch, Prefetched, PrefetchedEpoch, Take, TakeEpoch, Timed, TimedEpoch, Waiting, map, prefetched,
-    take, timed,
-};
+pub use adapt::{DataExt, Timed, Waiting};
 #[cfg(feature = "images")]
 pub use dataset::ImageFolder;
 pub use dataset::{
-    Cached, Concat, Csv, Dataset, Idx, Indices, Mapped, Named, Subset, Synthetic, TryMapped, Zip, concat,
-    indices, synthetic,
+    Concatenated, Csv, Dataset, Idx, Mapped, Named, Subset, TryMapped, Zipped, indices, synthetic,
 };
 #[cfg(feature = "mmap")]
-pub use dataset::{TokenFile, TokenWidth, Windows};
+pub use dataset::{TokenFile, TokenWidth, TokenWindows};
 pub use fault::SampleError;
-pub use loader::{
-    Collate, CollateInto, CollateWith, Collator, Loader, LoaderEpoch, LoaderProfile, Pad, Padded,
-    Permutation, Sampler, Samples, Stack, Stacked, TransformBatch, Transformed, TryTransformed,
-    profile_loader,
-};
-pub use mix::{AllBatches, AllBatchesEpoch, BatchOfEach, Mix, MixEpoch, Stopping};
-pub use stream::{
-    IterReader, IterStream, Lines, LinesReader, MapReader, Reader, Shuffle, ShuffleReader, Stream, StreamAt,
-    StreamEpoch, StreamLoader, StreamMap, StreamTransform, TransformReader, stream,
-};
+pub use loader::{Collate, Loader, LoaderProfile, Padded, Sampler, Samples, Stacked, profile_loader};
+pub use mix::{AllBatches, BatchOfEach, Mix, Stopping};
+pub use normalise::Normalise;
+pub use permutation::Permutation;
+pub use stream::{Lines, Stream, StreamAt, StreamLoader, StreamReader, stream};
 
 /// The programs of the guide's page on data are tests.
 #[cfg(doctest)]

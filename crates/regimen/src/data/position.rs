@@ -1,4 +1,4 @@
-//! How positions are written down: numbers and texts one after another.
+//! Encoding of positions: numbers and texts one after another.
 
 use regimen_core::BoxError;
 use regimen_core::data::Position;
@@ -45,7 +45,7 @@ impl<'a> Decoder<'a> {
         Some(self.word()?).filter(|number| *number <= MAX_COUNT).ok_or_else(foreign)
     }
 
-    /// Fails where the next number is not `tag`.
+    /// Fails if the next number is not `tag`.
     pub(crate) fn tag(&mut self, tag: u64) -> Result<(), BoxError> {
         if self.word()? == tag { Ok(()) } else { Err(foreign()) }
     }

@@ -13,7 +13,7 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// What a file begins with.
+    /// The beginning of a file.
     pub(super) fn header(self) -> &'static str {
         match self {
             Format::Csv => "step,phase,name,value,epoch\n",

@@ -1,17 +1,17 @@
-//! A file of records that only grows, and is cut back where a run is restored.
+//! A log file, which grows, and is cut back when a run is restored.
 
 use std::borrow::Cow;
 use std::fs::{self, Metadata};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-use super::existing::{Existing, set_aside};
+use super::existing_file::{ExistingFile, set_aside};
 use super::format::Format;
 use super::open_file::{Mark, OpenFile, failed};
 use super::{MetricSink, Record};
 use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
-use crate::state::Entry;
+use crate::state::EntryPoint;
 
 /// A CSV or JSON-lines file.
 ///
@@ -21,7 +21,7 @@ use crate::state::Entry;
 /// while the run writes to it is an error of the next write.
 ///
 /// A pass by hand adds its records to the end of the file. A training that is restored later cuts them
-/// off with whatever else came behind its checkpoint.
+/// off with all else behind its checkpoint.
 ///
 /// **Resume.** A checkpoint holds the file's length and the CRC-32 of its bytes, and the file is on
 /// disk before the checkpoint is. A restored run cuts the file to that length when it is called, and
@@ -32,13 +32,13 @@ use crate::state::Entry;
 pub struct LogFile {
     path: PathBuf,
     format: Format,
-    pub(super) existing: Existing,
-    /// Where to cut it back to, from a checkpoint.
+    pub(super) existing: ExistingFile,
+    /// The mark of a checkpoint to cut it back to.
     restored: Option<Mark>,
     open: Option<OpenFile>,
     /// It was opened for a pass by hand alone: a training still has to cut it back, or to begin anew.
     is_by_hand: bool,
-    /// What is worth telling of how it was opened.
+    /// A notice about the opening.
     notice: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl LogFile {
         LogFile {
             path,
             format,
-            existing: Existing::default(),
+            existing: ExistingFile::default(),
             restored: None,
             open: None,
             is_by_hand: false,
@@ -55,7 +55,7 @@ impl LogFile {
         }
     }
 
-    /// Opens the file where a restored run goes on, or a new one begins.
+    /// Opens the file for a restored run, or for a new one.
     fn opened(&mut self) -> Result<&mut OpenFile, BoxError> {
         let open = match self.open.take() {
             Some(open) => open,
@@ -67,7 +67,7 @@ impl LogFile {
         Ok(self.open.insert(open))
     }
 
-    /// Opens the file to add to what there is.
+    /// Opens the file to append to it.
     fn begin_at_end(&mut self) -> Result<OpenFile, BoxError> {
         self.make_folder()?;
         let mut open = OpenFile::open(&self.path)?;
@@ -94,17 +94,17 @@ impl LogFile {
         if let Some(mark) = self.restored.filter(|_| can_be_cut) {
             return OpenFile::go_on(&self.path, mark);
         }
-        if found > 0 && self.existing == Existing::Rename {
+        if found > 0 && self.existing == ExistingFile::Rename {
             set_aside(&self.path).map_err(|cause| self.failed("set aside", cause))?;
         }
         let mut open = OpenFile::open(&self.path)?;
         if open.length() > 0 {
             match self.existing {
-                Existing::Overwrite => {
+                ExistingFile::Overwrite => {
                     let emptied = open.keep(0, crc32fast::Hasher::new());
                     emptied.map_err(|cause| self.failed("empty", cause))?;
                 }
-                Existing::Append | Existing::Rename => self.mend_end(&mut open)?,
+                ExistingFile::Append | ExistingFile::Rename => self.mend_end(&mut open)?,
             }
         }
         if open.length() == 0 {
@@ -155,8 +155,8 @@ impl MetricSink for LogFile {
         Cow::Owned(format!("MetricLog({})", file.to_string_lossy()))
     }
 
-    fn open(&mut self, entry: Entry) -> Result<(), BoxError> {
-        let trains = matches!(entry, Entry::Train | Entry::Fit);
+    fn open(&mut self, entry: EntryPoint) -> Result<(), BoxError> {
+        let trains = matches!(entry, EntryPoint::Train | EntryPoint::Fit);
         if trains && std::mem::take(&mut self.is_by_hand) {
             self.open = None;
         }
@@ -186,7 +186,7 @@ impl MetricSink for LogFile {
     }
 }
 
-/// The length, 0 where nothing was written yet, and the checksum of so many bytes.
+/// The length, 0 if nothing was written yet, and the checksum of so many bytes.
 impl Stateful for LogFile {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         self.restored.or(self.open.as_ref().map(OpenFile::mark)).unwrap_or_default().state_dict()

@@ -1,14 +1,13 @@
-//! The callback that writes metrics down.
+//! The callback that logs metrics.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 
 use super::format::Format;
-use super::{Existing, LogFile, MetricSink, Record};
-use crate::callback::{Event, Events, Every};
+use super::{ExistingFile, LogFile, MetricSink, Record};
+use crate::callback::{Event, Events, Every, Ranks};
 use crate::metric::Metric;
 use crate::saved::Stateful;
-use crate::state::{Phase, Progress};
 use crate::{BoxError, Callback, Error, State};
 
 /// Writes metrics to a [`MetricSink`]: those of single training steps at a cadence, and those over
@@ -22,17 +21,15 @@ use crate::{BoxError, Callback, Error, State};
 pub struct MetricLog<S> {
     sink: S,
     every: Every,
-    on_failure: Failure,
-    /// Where training stood when it was last looked at.
-    seen: Progress,
+    on_failure: OnFailure,
     failing: bool,
-    /// What a flush before a checkpoint met; it is returned at the next event.
+    /// The error of a flush before a checkpoint, returned at the next event.
     unsaved: Option<BoxError>,
 }
 
-/// What a log that cannot be written does to the run.
+/// The effect on the run of a log that cannot be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Failure {
+pub enum OnFailure {
     /// Ends it with the error.
     #[default]
     Error,
@@ -56,8 +53,8 @@ impl MetricLog<LogFile> {
         MetricLog::to(LogFile::new(path.into(), Format::Jsonl))
     }
 
-    /// What becomes of a file of an earlier run; [`Existing::Rename`] by default.
-    pub fn existing(mut self, existing: Existing) -> Self {
+    /// The handling of a file of an earlier run; [`ExistingFile::Rename`] by default.
+    pub fn existing(mut self, existing: ExistingFile) -> Self {
         self.sink.existing = existing;
         self
     }
@@ -69,8 +66,7 @@ impl<S: MetricSink> MetricLog<S> {
         MetricLog {
             sink,
             every: Every::steps(10).or(Every::epochs(1)),
-            on_failure: Failure::default(),
-            seen: Progress::default(),
+            on_failure: OnFailure::default(),
             failing: false,
             unsaved: None,
         }
@@ -83,34 +79,19 @@ impl<S: MetricSink> MetricLog<S> {
         self
     }
 
-    /// What a log that cannot be written does to the run; [`Failure::Error`] by default.
-    pub fn on_failure(mut self, on_failure: Failure) -> Self {
+    /// The effect on the run of a log that cannot be written; [`OnFailure::Error`] by default.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
     }
 
-    fn write_step(&mut self, state: &mut State) -> Result<(), BoxError> {
-        let (before, now) = (std::mem::replace(&mut self.seen, state.train()), state.train());
-        if !self.every.due_after_step(before, now) {
-            return Ok(());
-        }
-        // What was logged during the step was logged when it was not counted yet.
-        let of_this_step =
-            |metric: &&Metric| metric.weight() > 0.0 && metric.logged_at() >= now.steps.saturating_sub(1);
-        let metrics = state.metrics(Phase::Train).iter().filter(of_this_step);
-        let records: Vec<_> = metrics.map(|metric| record(state, None, metric, metric.last())).collect();
-        let result = self.write(&records);
-        self.settle(result, state)
-    }
-
-    fn write_epoch(&mut self, phase: Phase, state: &mut State) -> Result<(), BoxError> {
-        let progress = state.progress(phase);
-        if !self.every.due_after_epoch(progress) {
-            return Ok(());
-        }
-        let of_epoch = Some((phase, progress.epochs));
-        let of_metric = |metric| Some(record(state, of_epoch, metric, metric.in_epoch(progress.epochs)?));
-        let records: Vec<_> = state.metrics(phase).iter().filter_map(of_metric).collect();
+    /// Writes what was measured in the `epoch` that ended, or in the training step.
+    fn write_measured(&mut self, epoch: Option<u64>, state: &mut State) -> Result<(), BoxError> {
+        let (step, phase) = (state.train_progress().steps, state.phase());
+        let value = |metric: &Metric| epoch.map_or_else(|| metric.in_step(step), |n| metric.in_epoch(n));
+        let metrics = state.metrics(phase).iter().filter_map(|metric| Some((metric, value(metric)?)));
+        let record = |(metric, value)| Record { step, phase, name: Metric::key(metric).name(), value, epoch };
+        let records: Vec<_> = metrics.map(record).collect();
         let result = self.write(&records);
         self.settle(result, state)
     }
@@ -126,7 +107,7 @@ impl<S: MetricSink> MetricLog<S> {
     /// Makes a failure what was asked for: an error, or a notice the first time.
     fn settle(&mut self, result: Result<(), BoxError>, state: &mut State) -> Result<(), BoxError> {
         let Err(cause) = result else { return Ok(()) };
-        if self.on_failure == Failure::Error {
+        if self.on_failure == OnFailure::Error {
             return Err(cause);
         }
         if !std::mem::replace(&mut self.failing, true) {
@@ -134,13 +115,6 @@ impl<S: MetricSink> MetricLog<S> {
         }
         Ok(())
     }
-}
-
-/// A value of a step, or over an epoch of a phase.
-fn record<'a>(state: &State, epoch: Option<(Phase, u64)>, metric: &'a Metric, value: f64) -> Record<'a> {
-    let phase = epoch.map_or(Phase::Train, |(phase, _)| phase);
-    let epoch = epoch.map(|(_, epoch)| epoch);
-    Record { step: state.train().steps, phase, name: metric.key().name(), value, epoch }
 }
 
 impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
@@ -171,6 +145,10 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         true
     }
 
+    fn ranks(&self) -> Ranks {
+        Ranks::First
+    }
+
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         if let Err(cause) = self.sink.flush() {
             self.unsaved.get_or_insert(cause);
@@ -179,24 +157,20 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
-        if state.rank().index != 0 {
-            return Ok(());
-        }
         if let Some(unsaved) = self.unsaved.take() {
             self.settle(Err(unsaved), state)?;
         }
         match event {
-            Event::TrainStepEnd => self.write_step(state),
-            Event::TrainEpochEnd => self.write_epoch(Phase::Train, state),
-            Event::EvalEpochEnd => self.write_epoch(Phase::Eval, state),
-            Event::PredictEpochEnd => self.write_epoch(Phase::Predict, state),
+            Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
+                let epoch = (event != Event::TrainStepEnd).then_some(state.progress().epochs);
+                if state.is_due(self.every) { self.write_measured(epoch, state) } else { Ok(()) }
+            }
             Event::TrainEnd | Event::EvalEnd | Event::PredictEnd => {
                 let result = self.sink.flush();
                 self.settle(result, state)
             }
             _ => {
-                self.seen = state.train();
-                let result = self.sink.open(state.entry());
+                let result = self.sink.open(state.entry_point());
                 if let Some(notice) = self.sink.notice() {
                     state.notify(notice);
                 }

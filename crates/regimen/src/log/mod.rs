@@ -1,7 +1,8 @@
-//! Logs of metrics: what was measured, in files that other programs read.
+//! Logs of metrics, in files that other programs read.
 //!
-//! [`MetricLog`] is the callback; what it writes to is a [`MetricSink`]. Files come as tidy CSV and as
-//! JSON lines, with the same fields: see [`Record`]. Predictions go to an [`OutputFile`].
+//! [`MetricLog`] is the callback and [`MetricSink`] the trait of its destination, for a logger of your
+//! own. Files come as tidy CSV and as JSON lines, with the same fields: see [`Record`]. Predictions go
+//! to an [`OutputFile`].
 //!
 //! ```no_run
 //! # use regimen::callback::Every;
@@ -13,18 +14,18 @@
 //! # }
 //! ```
 
-mod existing;
+mod existing_file;
 mod format;
 mod log_file;
 mod metric_log;
+mod metric_sink;
 mod open_file;
 mod output_file;
 mod record;
-mod sink;
 
-pub use self::existing::Existing;
+pub use self::existing_file::ExistingFile;
 pub use self::log_file::LogFile;
-pub use self::metric_log::{Failure, MetricLog};
+pub use self::metric_log::{MetricLog, OnFailure};
+pub use self::metric_sink::MetricSink;
 pub use self::output_file::OutputFile;
 pub use self::record::Record;
-pub use self::sink::MetricSink;

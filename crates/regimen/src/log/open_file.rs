@@ -1,4 +1,4 @@
-//! A log that is open: what this run has written of it, and whether that is still there.
+//! An open log file, and the check that nothing else has changed it.
 
 use std::fmt::Display;
 use std::fs::{self, File, Metadata};
@@ -10,8 +10,8 @@ use crate::saved::StateDict;
 
 /// A file to whose end records are written.
 ///
-/// Before each write the file must be the one that was opened, and as long as it was left: who cuts,
-/// replaces or removes a log under a run is told of at once, in place of a hole in it.
+/// Before each write the file must be the one that was opened, and as long as it was left. A log that is cut,
+/// replaced or removed under a run is an error at once, instead of a hole in it.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     path: PathBuf,
@@ -51,7 +51,7 @@ impl Mark {
 const CHECKSUM: &str = "crc32";
 
 impl OpenFile {
-    /// Opens the file at `path`, which is made where it is not there. Its content is not looked at:
+    /// Opens the file at `path`, and creates it if needed. Its content is not looked at:
     /// [`keep`](OpenFile::keep) says how much of it stays.
     pub(super) fn open(path: &Path) -> Result<Self, BoxError> {
         let mut options = File::options();
@@ -70,7 +70,7 @@ impl OpenFile {
         self.length
     }
 
-    /// How far it was written. The beginning for what is no file: there is no going back in it.
+    /// Its length and checksum. The beginning for a pipe or a device: there is no going back in it.
     pub(super) fn mark(&self) -> Mark {
         let checksum = Some(self.checksum.clone().finalize());
         if self.is_regular { Mark { length: self.length, checksum } } else { Mark::default() }
@@ -96,8 +96,8 @@ impl OpenFile {
         }
     }
 
-    /// Opens the file at `path` and cuts it back to `mark`, where it was when a checkpoint was made. An
-    /// error where its bytes up to there are not those that were written; then it stays as it is.
+    /// Opens the file at `path` and cuts it back to `mark`, its end when a checkpoint was made. An error if
+    /// its bytes up to there are not those that were written; then it stays as it is.
     pub(super) fn go_on(path: &Path, mark: Mark) -> Result<Self, BoxError> {
         let found = fs::metadata(path).map_or(0, |found| found.len());
         if found < mark.length {
@@ -138,7 +138,7 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Writes `bytes` to its end: all of them or, where it returns an error, none.
+    /// Writes `bytes` to its end: all of them or, if it returns an error, none.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
         self.check()?;
         self.write(bytes).map_err(|cause| failed(&self.path, "write", cause))
@@ -158,14 +158,14 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Makes what was written last.
+    /// Makes the bytes durable.
     pub(super) fn sync(&mut self) -> Result<(), BoxError> {
         self.check()?;
         let synced = if self.is_regular { self.file.sync_data() } else { Ok(()) };
         synced.map_err(|cause| failed(&self.path, "sync", cause))
     }
 
-    /// An error where the file at the path is not the one that was written, or not as it was left.
+    /// An error if the file at the path is not the one that was written, or not as it was left.
     fn check(&mut self) -> Result<(), BoxError> {
         if !self.is_regular {
             return Ok(());

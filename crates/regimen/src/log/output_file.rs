@@ -1,9 +1,9 @@
-//! A file of predictions, which goes on where a paused prediction stopped.
+//! A file of predictions, which continues a paused prediction.
 
 use std::path::PathBuf;
 use std::{fmt, fs};
 
-use super::existing::set_aside;
+use super::existing_file::set_aside;
 use super::open_file::{Mark, OpenFile, failed};
 use crate::BoxError;
 use crate::run::Sink;
@@ -12,9 +12,9 @@ use crate::saved::StateDict;
 /// Writes predictions to a file: a sink for [`Run::predict_into`](crate::Run::predict_into).
 ///
 /// The outputs of one step are one write. With [`Predict::resume`](crate::run::Evaluate::resume) the file
-/// goes on where the prediction was paused, also in another process: a checkpoint holds the file's
-/// length and the CRC-32 of its bytes, and what was written behind that is cut off, because its steps
-/// are made again. A file that is shorter, or whose bytes up to there are others, is an error. A
+/// goes on from the pause of the prediction, also in another process: a checkpoint holds the file's
+/// length and the CRC-32 of its bytes, and the bytes behind that are cut off, because their steps are
+/// made again. A file that is shorter, or whose bytes up to there are others, is an error. A
 /// prediction that begins anew keeps a file that is there under the next free name (`out.csv.1`).
 ///
 /// ```no_run

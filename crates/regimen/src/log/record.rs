@@ -10,7 +10,7 @@ use crate::state::Phase;
 /// Python's `float()` and Rust's `parse` read them all.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Record<'a> {
-    /// Completed *training* steps, whatever the phase: the axis on which all metrics meet.
+    /// Completed *training* steps, in every phase: the axis on which all metrics meet.
     pub step: u64,
     /// The phase it was logged in: `train`, `eval` or `predict`.
     #[serde(serialize_with = "phase")]

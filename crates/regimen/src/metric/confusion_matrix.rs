@@ -12,7 +12,7 @@ use crate::text::Count;
 ///
 /// Its [`Display`](fmt::Display) is an aligned table: a row for each target, a column for each
 /// prediction, recall at the end of the rows and precision below the columns. A row of logits that
-/// holds a NaN predicts no class; such samples have a column of their own, shown where it is not
+/// holds a NaN predicts no class; such samples have a column of their own, shown if it is not
 /// empty, and count in the recall of their target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfusionMatrix {
@@ -105,7 +105,7 @@ impl ConfusionMatrix {
         self.classes
     }
 
-    /// How many samples of `target` were taken for `prediction`; 0 where there is no such class.
+    /// How many samples of `target` were taken for `prediction`; 0 if there is no such class.
     pub fn count(&self, target: usize, prediction: usize) -> u64 {
         if prediction < self.classes { self.cell(target, prediction) } else { 0 }
     }
@@ -120,19 +120,20 @@ impl ConfusionMatrix {
         ratio((0..self.classes).map(|class| self.count(class, class)).sum(), self.total())
     }
 
-    /// Of the samples taken for `class`, the share that is of it; none where there are none.
+    /// Of the samples taken for `class`, the share that is of it. Returns `None` if there are none.
     pub fn precision(&self, class: usize) -> Option<f64> {
         let predicted = (0..self.classes).map(|target| self.count(target, class)).sum();
         ratio(self.count(class, class), predicted)
     }
 
-    /// Of the samples of `class`, the share that was taken for it; none where there are none.
+    /// Of the samples of `class`, the share that was taken for it. Returns `None` if there are
+    /// none.
     pub fn recall(&self, class: usize) -> Option<f64> {
         let samples = (0..=self.classes).map(|prediction| self.cell(class, prediction)).sum();
         ratio(self.count(class, class), samples)
     }
 
-    /// The count in a column, that of no prediction included; 0 where there is no such row.
+    /// The count in a column, that of no prediction included; 0 if there is no such row.
     fn cell(&self, target: usize, column: usize) -> u64 {
         self.counts.chunks(self.classes + 1).nth(target).map_or(0, |row| row[column])
     }

@@ -1,9 +1,9 @@
-//! What logits say: the class predicted, the rank of another, and a matrix as rows.
+//! Logits: the predicted class, the rank of another class, and a matrix as rows.
 
 use crate::BoxError;
 
-/// The class with the largest logit, the first of them where several are equal; none where the
-/// row is empty or holds a NaN.
+/// The class with the largest logit, the first of equal ones. Returns `None` if the row is empty or holds
+/// a NaN.
 pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> Option<usize> {
     let mut best = (0, *row.first()?);
     for (class, &logit) in row.iter().enumerate() {
@@ -17,7 +17,7 @@ pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> Option<usize> {
 }
 
 /// How many classes come before `class`: those with a larger logit, and those before it with an
-/// equal one, as [`argmax`] decides. None where the row holds a NaN or has no such class.
+/// equal one, as [`argmax`] decides. Returns `None` if the row holds a NaN or has no such class.
 pub(super) fn rank<T: PartialOrd + Copy>(row: &[T], class: usize) -> Option<usize> {
     let logit = *row.get(class)?;
     if row.iter().any(|other| other.partial_cmp(other).is_none()) {

@@ -17,7 +17,7 @@ use crate::BoxError;
 /// use regimen::auto_unit::Averaging;
 ///
 /// // Averages from update 9000 on, at a rate that is constant from 10000 on.
-/// let averaging = Averaging::swa().warm_up(9_000).every(10);
+/// let averaging = Averaging::swa().warm_up(9_000).every_nth(10);
 /// let rates = AnnealTo::new(Cosine::new(0.1, 12_000)?, 9_000, 1_000, 0.05)?;
 /// assert_eq!(rates.rate(10_000), 0.05);
 /// # Ok::<(), regimen::BoxError>(())

@@ -3,8 +3,8 @@
 use super::{Schedule, between, checked_length, checked_rate, fraction, half_cosine};
 use crate::BoxError;
 
-/// Cosine annealing from a rate to a minimum, where it stays: `minimum + (rate - minimum) * (1 +
-/// cos(pi * min(t, length) / length)) / 2`.
+/// Cosine annealing from a rate to a minimum, where it stays:
+/// `minimum + (rate - minimum) * (1 + cos(pi * min(t, length) / length)) / 2`.
 ///
 /// This is PyTorch's `CosineAnnealingLR(T_max = length, eta_min = minimum)` up to `length`. After
 /// that, PyTorch's schedule rises again; this one does not.

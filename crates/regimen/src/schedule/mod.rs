@@ -20,9 +20,12 @@
 mod anneal_to;
 mod constant;
 mod cosine;
-mod decay;
+mod exponential;
+mod linear;
+mod multi_step;
 mod one_cycle;
-mod ramp;
+mod polynomial;
+mod step_decay;
 mod warm_up;
 
 use std::f64::consts::PI;
@@ -34,9 +37,12 @@ pub use regimen_core::schedule::*;
 pub use self::anneal_to::AnnealTo;
 pub use self::constant::Constant;
 pub use self::cosine::Cosine;
-pub use self::decay::{Exponential, MultiStep, StepDecay};
+pub use self::exponential::Exponential;
+pub use self::linear::Linear;
+pub use self::multi_step::MultiStep;
 pub use self::one_cycle::{Anneal, OneCycle};
-pub use self::ramp::{Linear, Polynomial};
+pub use self::polynomial::Polynomial;
+pub use self::step_decay::StepDecay;
 pub use self::warm_up::{ScheduleExt, WarmUp};
 
 fn checked_rate(what: &str, rate: f64) -> Result<f64, BoxError> {

@@ -13,8 +13,8 @@ pub trait ScheduleExt: Schedule + Sized {
 
 impl<S: Schedule> ScheduleExt for S {}
 
-/// A linear warm-up to the first rate of another schedule, then that schedule: `schedule(0) * (t +
-/// 1) / (length + 1)` below `length`, `schedule(t - length)` after it.
+/// A linear warm-up to the first rate of another schedule, then that schedule:
+/// `schedule(0) * (t + 1) / (length + 1)` below `length`, `schedule(t - length)` from there.
 ///
 /// The first update has a rate above 0, so it is not wasted, and the rate is continuous at the end.
 /// In PyTorch: `SequentialLR` of `LinearLR(start_factor = 1 / (length + 1), total_iters = length)`

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use regimen_core::state::StopHandle;
+use regimen_core::state::PauseHandle;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use signal_hook::iterator::{Handle, Signals};
@@ -25,27 +25,27 @@ pub(super) struct Watch {
     /// Tells the thread to end.
     handle: Handle,
     thread: Option<JoinHandle<()>>,
-    _seat: Seat,
+    _alive: Alive,
 }
 
 impl Watch {
-    pub(super) fn start(run: StopHandle) -> io::Result<Self> {
-        let seat = Seat::take()?;
+    pub(super) fn start(run: PauseHandle) -> io::Result<Self> {
+        let alive = Alive::register()?;
         let mut signals = Signals::new(SIGNALS)?;
         let handle = signals.handle();
         let watch = move || {
             let mut heard = Heard::default();
             for signal in signals.forever() {
-                match heard.what_to_do(signal, Instant::now()) {
-                    Do::Pause => run.stop(signal_name(signal).unwrap_or("signal")),
-                    Do::Nothing => {}
+                match heard.action(signal, Instant::now()) {
+                    Action::Pause => run.pause(signal_name(signal).unwrap_or("signal")),
+                    Action::Nothing => {}
                     // This thread waits for nothing but signals, so it works while the run hangs.
-                    Do::Exit => exit(INTERRUPTED),
+                    Action::Exit => exit(INTERRUPTED),
                 }
             }
         };
         let thread = thread::Builder::new().name("regimen-signals".to_owned()).spawn(watch)?;
-        Ok(Watch { handle, thread: Some(thread), _seat: seat })
+        Ok(Watch { handle, thread: Some(thread), _alive: alive })
     }
 }
 
@@ -63,56 +63,56 @@ struct Heard(BTreeMap<i32, Instant>);
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Do {
+enum Action {
     Pause,
     Nothing,
     Exit,
 }
 
 impl Heard {
-    fn what_to_do(&mut self, signal: i32, now: Instant) -> Do {
+    fn action(&mut self, signal: i32, now: Instant) -> Action {
         let before = self.0.get(&signal).copied();
         if before.is_some_and(|before| now.saturating_duration_since(before) < ECHO) {
-            return Do::Nothing;
+            return Action::Nothing;
         }
         self.0.insert(signal, now);
-        if signal == SIGINT && before.is_some() { Do::Exit } else { Do::Pause }
+        if signal == SIGINT && before.is_some() { Action::Exit } else { Action::Pause }
     }
 }
 
 /// One watch among those alive. While there is none, the signals do what they do by default:
 /// an unregistered handler alone would leave them without any effect.
 #[derive(Debug)]
-struct Seat;
+struct Alive;
 
-struct Seats {
-    taken: usize,
+struct Watches {
+    alive: usize,
     registered: bool,
 }
 
-static SEATS: Mutex<Seats> = Mutex::new(Seats { taken: 0, registered: false });
+static WATCHES: Mutex<Watches> = Mutex::new(Watches { alive: 0, registered: false });
 static IDLE: AtomicBool = AtomicBool::new(true);
 
-impl Seat {
-    fn take() -> io::Result<Self> {
-        let mut seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seats.registered {
+impl Alive {
+    fn register() -> io::Result<Self> {
+        let mut watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
+        if !watches.registered {
             for signal in SIGNALS {
                 flag::register_conditional_default(signal, &IDLE)?;
             }
-            seats.registered = true;
+            watches.registered = true;
         }
-        seats.taken += 1;
+        watches.alive += 1;
         IDLE.store(false, Ordering::SeqCst);
-        Ok(Seat)
+        Ok(Alive)
     }
 }
 
-impl Drop for Seat {
+impl Drop for Alive {
     fn drop(&mut self) {
-        let mut seats = SEATS.lock().unwrap_or_else(PoisonError::into_inner);
-        seats.taken -= 1;
-        IDLE.store(seats.taken == 0, Ordering::SeqCst);
+        let mut watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.alive -= 1;
+        IDLE.store(watches.alive == 0, Ordering::SeqCst);
     }
 }
 
@@ -121,17 +121,17 @@ mod tests {
     use super::*;
 
     /// Checks what is done at each of `signals`, which come at so many milliseconds.
-    fn check(signals: &[(i32, u64, Do)]) {
+    fn check(signals: &[(i32, u64, Action)]) {
         let (mut heard, start) = (Heard::default(), Instant::now());
         for &(signal, at, expected) in signals {
-            let done = heard.what_to_do(signal, start + Duration::from_millis(at));
+            let done = heard.action(signal, start + Duration::from_millis(at));
             assert_eq!(done, expected, "{signal} at {at} of {signals:?}");
         }
     }
 
     #[test]
     fn a_signal_within_half_a_second_is_an_echo_and_a_later_interrupt_is_the_second() {
-        use Do::*;
+        use Action::*;
         check(&[(SIGINT, 0, Pause), (SIGINT, 0, Nothing), (SIGINT, 499, Nothing), (SIGINT, 500, Exit)]);
         check(&[(SIGINT, 7, Pause), (SIGINT, 60_007, Exit)]);
         // What is held down is not put off for ever.

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use regimen::checkpoint::{CheckpointError, Entry, Keep, NewFile, Opened, SimDisk, Store, Which, Writer};
+use regimen::checkpoint::{
+    CheckpointError, Keep, NewFile, OpenFile, SimDisk, Store, StoreEntry, Which, Writer,
+};
 
 use crate::common::*;
 
@@ -60,7 +62,7 @@ fn check(disk: &SimDisk, acknowledged: &[u64]) -> Result<(), String> {
     if acknowledged.contains(&POST_MORTEM) && !saves.any(|save| save == POST_MORTEM) {
         return Err("the save after an error was acknowledged, and is gone".to_owned());
     }
-    let found = checkpoints(disk).load(Which::Newest).map_err(|error| error.to_string())?;
+    let found = checkpoints(disk).load(Which::Latest).map_err(|error| error.to_string())?;
     let save = found.as_ref().map_or(0, |found| found.checkpoint.manifest().save);
     let last = acknowledged.iter().rfind(|&&save| save != POST_MORTEM).copied().unwrap_or(0);
     if save < last {
@@ -135,7 +137,7 @@ impl WithoutSync {
 }
 
 impl Store for WithoutSync {
-    fn list(&self, dir: &Path) -> std::io::Result<Vec<Entry>> {
+    fn list(&self, dir: &Path) -> std::io::Result<Vec<StoreEntry>> {
         self.disk.list(dir)
     }
 
@@ -147,7 +149,7 @@ impl Store for WithoutSync {
         Ok(Box::new(FileWithoutSync { file: self.disk.create(file)?, store: self.clone() }))
     }
 
-    fn open(&self, file: &Path) -> std::io::Result<Opened> {
+    fn open(&self, file: &Path) -> std::io::Result<OpenFile> {
         self.disk.open(file)
     }
 

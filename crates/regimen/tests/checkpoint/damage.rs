@@ -47,7 +47,7 @@ fn every_damage_is_found_and_the_newest_older_good_one_is_loaded() {
             damage(&disk, &file, &mut random);
             expected.push(file);
         }
-        let found = checkpoints(&disk).load(Which::Newest).unwrap().unwrap();
+        let found = checkpoints(&disk).load(Which::Latest).unwrap().unwrap();
         let save = found.checkpoint.manifest().save;
         assert_eq!(save, 3 - broken, "case {case}");
         assert_eq!(found.content, parts(save), "case {case}");
@@ -65,7 +65,7 @@ fn where_none_is_whole_the_error_names_every_file() {
     let doomed: Vec<PathBuf> =
         (1..=3).flat_map(|n| files(&disk, &format!("step-{:09}", 10 * n)).pop()).collect();
     doomed.iter().for_each(|file| damage(&disk, file, &mut random));
-    let error = checkpoints(&disk).load(Which::Newest).unwrap_err().to_string();
+    let error = checkpoints(&disk).load(Which::Latest).unwrap_err().to_string();
     for file in doomed {
         assert!(error.contains(&file.display().to_string()), "{error}");
     }
@@ -73,7 +73,8 @@ fn where_none_is_whole_the_error_names_every_file() {
 
 /// Checks that the newest checkpoint is skipped for `reason`.
 fn check_skipped(disk: &SimDisk, reason: &str) {
-    let found = checkpoints(disk).first(Which::Newest, |checkpoint| checkpoint.verify()).unwrap().unwrap();
+    let found =
+        checkpoints(disk).load_with(Which::Latest, |checkpoint| checkpoint.verify()).unwrap().unwrap();
     assert_eq!(found.checkpoint.manifest().step, 20);
     assert!(found.skipped[0].to_string().contains(reason), "{}", found.skipped[0]);
 }

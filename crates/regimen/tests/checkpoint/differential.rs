@@ -1,14 +1,14 @@
 //! Our reader of safetensors takes what the `safetensors` crate takes, and refuses what that refuses.
 
 use proptest::prelude::*;
-use regimen::checkpoint::safetensors::read;
+use regimen::checkpoint::safetensors::decode;
 
 use crate::safetensors::{any_dict, ours, theirs};
 
 /// Whether both readers take the file `bytes`, and as the same arrays.
 fn compare(bytes: &[u8]) -> Result<(), String> {
     let shown = || String::from_utf8_lossy(bytes).into_owned();
-    match (read(&mut &*bytes, bytes.len() as u64), theirs(bytes)) {
+    match (decode(&mut &*bytes, bytes.len() as u64), theirs(bytes)) {
         (Ok(ours), Ok(theirs)) if ours == theirs => Ok(()),
         (Ok(ours), Ok(theirs)) => Err(format!("{ours:?} and {theirs:?} of {}", shown())),
         (Err(_), Err(_)) => Ok(()),

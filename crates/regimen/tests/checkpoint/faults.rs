@@ -36,7 +36,7 @@ fn scenario(disk: &SimDisk) -> Vec<CheckpointError> {
         if before < errors.len() && 0 < last {
             let cut = (0..OUTCOMES).map(|seed| disk.after_power_cut(seed));
             for disk in cut.chain([disk.clone()]) {
-                let found = checkpoints(&disk).load(Which::Newest).unwrap().unwrap();
+                let found = checkpoints(&disk).load(Which::Latest).unwrap().unwrap();
                 let step = found.checkpoint.manifest().step;
                 assert!(last <= step, "step {last} was acknowledged, {step} was found");
                 assert_eq!(found.content, parts(step));
@@ -98,7 +98,7 @@ fn a_power_cut_soon_after_a_failure_takes_nothing_that_was_acknowledged() {
             disk.cut_power_at(cut);
             let acknowledged = keep_on_saving(&disk);
             for seed in (0..OUTCOMES).filter(|_| 0 < acknowledged) {
-                let found = checkpoints(&disk.after_power_cut(seed)).load(Which::Newest).unwrap();
+                let found = checkpoints(&disk.after_power_cut(seed)).load(Which::Latest).unwrap();
                 let step = found.map_or(0, |found| found.checkpoint.manifest().step);
                 assert!(acknowledged <= step, "failure at {n}, cut at {cut}: {acknowledged}, {step} found");
             }
@@ -114,7 +114,7 @@ fn a_failure_of_any_operation_of_a_load_falls_back_or_names_the_file() {
     let load = |fail_at: Option<u64>| {
         let disk = disk.after_power_cut(0);
         fail_at.inspect(|&n| disk.fail_at(n, ErrorKind::Other));
-        (checkpoints(&disk).load(Which::Newest), disk.operations())
+        (checkpoints(&disk).load(Which::Latest), disk.operations())
     };
     let (_, operations) = load(None);
     for n in 0..operations {

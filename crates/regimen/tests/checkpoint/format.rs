@@ -35,7 +35,7 @@ fn version_1() -> Snapshot {
 
 #[test]
 fn a_checkpoint_of_format_1_is_read() {
-    let found = Checkpoints::in_dir(data()).load(Which::Newest).unwrap().unwrap();
+    let found = Checkpoints::in_dir(data()).load(Which::Latest).unwrap().unwrap();
     let (manifest, expected) = (found.checkpoint.manifest(), version_1());
     assert_eq!((&*manifest.run, manifest.save), ("run-of-format-1", 1));
     assert_eq!((manifest.step, manifest.epoch, manifest.resumable), (3, 1, true));

@@ -16,7 +16,7 @@ fn check(saved: Snapshot, refusal: Option<&str>) {
     let mut writer = writer(&disk);
     writer.save(&snapshot(0, 0)).unwrap();
     let result = writer.save(&Snapshot { step: 1, ..saved.clone() });
-    let found = checkpoints(&disk).load(Which::Newest).unwrap().unwrap();
+    let found = checkpoints(&disk).load(Which::Latest).unwrap().unwrap();
     match (result, refusal) {
         (Ok(_), None) => {
             assert!(found.skipped.is_empty(), "{}", found.skipped[0]);
@@ -78,7 +78,7 @@ fn a_metric_may_have_any_name() {
     // It is found under its name.
     let disk = SimDisk::new();
     writer(&disk).save(&Snapshot { metrics, ..snapshot(7, 7) }).unwrap();
-    let best = checkpoints(&disk).load(Which::Best("eval/acc/cat\r", Goal::Max)).unwrap().unwrap();
+    let best = checkpoints(&disk).best_by("eval/acc/cat\r", Goal::Max).load(Which::Best).unwrap().unwrap();
     assert_eq!(best.content, parts(7));
 }
 
@@ -100,12 +100,12 @@ fn counts_that_no_run_comes_to_are_errors_however_well_signed() {
             let disk = SimDisk::new();
             writer(&disk).save(&snapshot(1, 1)).unwrap();
             forge(&disk, &format!("{field} {value}\n"), &format!("{field} {count}\n"));
-            let error = checkpoints(&disk).load(Which::Newest).unwrap_err().to_string();
+            let error = checkpoints(&disk).load(Which::Latest).unwrap_err().to_string();
             let expected = format!("{field} {count} is more than {MAX_COUNT}, which no run comes to");
             assert!(error.contains(&expected), "{error}");
             // Nor do they stand in the way of a save.
             writer(&disk).save(&snapshot(1, 2)).unwrap();
-            assert_eq!(checkpoints(&disk).load(Which::Newest).unwrap().unwrap().content, parts(2));
+            assert_eq!(checkpoints(&disk).load(Which::Latest).unwrap().unwrap().content, parts(2));
         }
     }
 }

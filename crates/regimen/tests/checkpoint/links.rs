@@ -40,11 +40,11 @@ fn a_checkpoint_that_is_a_link_is_listed_and_restored() {
     move_away(dir.path(), 2, far.path());
     let checkpoints = Checkpoints::in_dir(dir.path());
     assert_eq!(steps(&checkpoints.list().unwrap()), (vec![2, 1], 0));
-    assert_eq!(checkpoints.load(Which::Newest).unwrap().unwrap().content, parts(2));
+    assert_eq!(checkpoints.load(Which::Latest).unwrap().unwrap().content, parts(2));
     // So is one in a run directory that is a link.
     let link = far.path().join("run");
     symlink(dir.path(), &link).unwrap();
-    assert_eq!(Checkpoints::in_dir(&link).load(Which::Newest).unwrap().unwrap().content, parts(2));
+    assert_eq!(Checkpoints::in_dir(&link).load(Which::Latest).unwrap().unwrap().content, parts(2));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn what_has_the_name_of_a_checkpoint_and_cannot_be_opened_is_named() {
     fs::write(path(dir.path(), 2), "not a directory").unwrap();
     let checkpoints = Checkpoints::in_dir(dir.path());
     assert_eq!(steps(&checkpoints.list().unwrap()), (vec![], 2));
-    let error = checkpoints.load(Which::Newest).unwrap_err().to_string();
+    let error = checkpoints.load(Which::Latest).unwrap_err().to_string();
     for step in [1, 2] {
         assert!(error.contains(&path(dir.path(), step).join("MANIFEST").display().to_string()), "{error}");
     }

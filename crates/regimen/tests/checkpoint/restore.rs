@@ -21,23 +21,25 @@ fn disk(saves: &[(u64, bool, Option<f64>)]) -> SimDisk {
     disk
 }
 
-/// Checks the number of the save that is found, 0 for none.
+/// Checks the number of the save that is found, 0 for none; the best is that of the least loss.
 fn check(disk: &SimDisk, which: Which<'_>, save: u64) {
-    let found = checkpoints(disk).load(which).unwrap();
+    check_by(disk, ("eval/loss", Goal::Min), which, save);
+}
+
+fn check_by(disk: &SimDisk, (metric, goal): (&str, Goal), which: Which<'_>, save: u64) {
+    let found = checkpoints(disk).best_by(metric, goal).load(which).unwrap();
     let found_save = found.as_ref().map_or(0, |found| found.checkpoint.manifest().save);
     assert_eq!(found_save, save, "{which:?}");
     assert!(found.is_none_or(|found| found.content == parts(save) && found.skipped.is_empty()));
 }
 
-const BEST: Which<'_> = Which::Best("eval/loss", Goal::Min);
-
 #[test]
 fn newest_is_the_one_saved_last_even_after_going_back_to_an_earlier_step() {
     let disk = disk(&[(10, false, None), (20, false, None), (5, false, None)]);
-    check(&disk, Which::Newest, 3);
+    check(&disk, Which::Latest, 3);
     check(&disk, Which::Step(20), 2);
     check(&disk, Which::Step(15), 0);
-    check(&disk, BEST, 0);
+    check(&disk, Which::Best, 0);
 }
 
 #[test]
@@ -49,7 +51,7 @@ fn a_step_saved_again_is_found_as_it_was_saved_last() {
     writer.save(&snapshot(10, 3)).unwrap();
     writer.prune(&Keep::all());
     assert_eq!(names(&disk), ["step-000000010-3"]);
-    check(&disk, Which::Newest, 3);
+    check(&disk, Which::Latest, 3);
 }
 
 #[test]
@@ -57,9 +59,9 @@ fn a_post_mortem_is_listed_but_never_restored() {
     let disk = disk(&[(10, false, Some(1.0)), (12, true, Some(0.0))]);
     assert_eq!(names(&disk), ["post-mortem-000000012", "step-000000010"]);
     assert_eq!(checkpoints(&disk).list().unwrap().checkpoints.len(), 2);
-    check(&disk, Which::Newest, 1);
+    check(&disk, Which::Latest, 1);
     check(&disk, Which::Step(12), 0);
-    check(&disk, BEST, 1);
+    check(&disk, Which::Best, 1);
     let opened = Checkpoint::open_on(Arc::new(disk.clone()), format!("{DIR}/post-mortem-000000012")).unwrap();
     assert_eq!(opened.read_all().unwrap(), parts(2));
 }
@@ -68,16 +70,16 @@ fn a_post_mortem_is_listed_but_never_restored() {
 fn best_takes_zero_for_a_value_and_no_nan_and_the_first_of_equals() {
     let loss = [Some(f64::NAN), Some(0.5), None, Some(0.0), Some(-0.0), Some(f64::NEG_INFINITY)];
     let saves: Vec<_> = loss.iter().zip(1..).map(|(&loss, step)| (step, false, loss)).collect();
-    check(&disk(&saves), BEST, 4);
-    check(&disk(&saves), Which::Best("eval/loss", Goal::Max), 2);
-    check(&disk(&saves), Which::Best("eval/accuracy", Goal::Max), 0);
-    check(&disk(&saves[..1]), BEST, 0);
+    check(&disk(&saves), Which::Best, 4);
+    check_by(&disk(&saves), ("eval/loss", Goal::Max), Which::Best, 2);
+    check_by(&disk(&saves), ("eval/accuracy", Goal::Max), Which::Best, 0);
+    check(&disk(&saves[..1]), Which::Best, 0);
 }
 
 #[test]
 fn a_directory_that_is_not_there_holds_nothing() {
-    assert!(Checkpoints::on(Arc::new(SimDisk::new()), "/nowhere").load(Which::Newest).unwrap().is_none());
-    assert!(Checkpoints::in_dir("/nowhere/at/all").load(Which::Newest).unwrap().is_none());
+    assert!(Checkpoints::on(Arc::new(SimDisk::new()), "/nowhere").load(Which::Latest).unwrap().is_none());
+    assert!(Checkpoints::in_dir("/nowhere/at/all").load(Which::Latest).unwrap().is_none());
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn what_is_not_a_checkpoint_is_not_looked_at() {
         disk.create_dir(&Path::new(DIR).join(name)).unwrap();
     }
     put(&disk, &Path::new(DIR).join("notes"), b"a file");
-    check(&disk, Which::Newest, 1);
+    check(&disk, Which::Latest, 1);
 }
 
 #[test]
@@ -95,8 +97,8 @@ fn checkpoints_of_another_run_are_skipped_where_a_run_is_named() {
     let disk = disk(&[(10, false, None)]);
     let mut other = Writer::open_on(Arc::new(disk.clone()), DIR, "run-2").unwrap();
     other.save(&snapshot(20, 2)).unwrap();
-    check(&disk, Which::Newest, 2);
-    let found = checkpoints(&disk).of_run(RUN).load(Which::Newest).unwrap().unwrap();
+    check(&disk, Which::Latest, 2);
+    let found = checkpoints(&disk).of_run(RUN).load(Which::Latest).unwrap().unwrap();
     assert_eq!(found.checkpoint.manifest().save, 1);
     assert!(found.skipped[0].to_string().ends_with("it belongs to the run run-2"));
 }
@@ -113,7 +115,7 @@ fn a_copy_under_another_name_can_be_opened_by_its_path() {
 #[test]
 fn one_part_is_read_without_the_others() {
     let disk = disk(&[(10, false, None)]);
-    let checkpoint = checkpoints(&disk).first(Which::Newest, |c| Ok(c.clone())).unwrap().unwrap().content;
+    let checkpoint = checkpoints(&disk).load_with(Which::Latest, |c| Ok(c.clone())).unwrap().unwrap().content;
     put(&disk, &checkpoint.path().join("run.safetensors"), b"damaged");
     assert_eq!(checkpoint.read("module").unwrap(), parts(1)["module"]);
     assert!(checkpoint.verify().unwrap_err().path().ends_with("run.safetensors"));
@@ -152,5 +154,5 @@ fn a_snapshot_without_parts_and_parts_without_arrays_can_be_saved() {
     assert!(found.content.is_empty());
     let empty = BTreeMap::from([("nothing".to_owned(), StateDict::new())]);
     writer.save(&Snapshot { parts: empty.clone(), ..Snapshot::default() }).unwrap();
-    assert_eq!(checkpoints(&disk).load(Which::Newest).unwrap().unwrap().content, empty);
+    assert_eq!(checkpoints(&disk).load(Which::Latest).unwrap().unwrap().content, empty);
 }

@@ -40,7 +40,7 @@ impl Rules {
         keep = self.last.map_or(keep.clone(), |n| keep.last(n));
         keep = self.lowest_loss.map_or(keep.clone(), |n| keep.best(n, LOSS, Goal::Min));
         keep = self.highest_score.map_or(keep.clone(), |n| keep.best(n, SCORE, Goal::Max));
-        self.every.map_or(keep.clone(), |n| keep.every(n))
+        self.every.map_or(keep.clone(), |n| keep.every_steps(n))
     }
 
     /// Whether `one` of `all` is kept, straight from the words of the documentation.
@@ -154,7 +154,7 @@ fn check_sequence(seed: u64) {
         }
         let newest = acknowledged.iter().filter(|(_, resumable)| *resumable).map(|(save, _)| *save).max();
         if let Some(newest) = newest.filter(|_| action != 7 || writer.is_none()) {
-            let found = checkpoints(&disk).first(Which::Newest, |c| c.verify()).unwrap().unwrap();
+            let found = checkpoints(&disk).load_with(Which::Latest, |c| c.verify()).unwrap().unwrap();
             assert!(newest <= found.checkpoint.manifest().save, "seed {seed}");
         }
     }
@@ -194,9 +194,9 @@ fn rules_add_up_and_the_newest_always_stays() {
     check_left(&Keep::all().last(0), &losses, &[6]);
     check_left(&min(2), &losses, &[2, 5, 6]);
     check_left(&Keep::all().best(1, LOSS, Goal::Max), &losses, &[4, 6]);
-    check_left(&Keep::all().every(2), &losses, &[2, 4, 6]);
-    check_left(&Keep::all().every(0), &losses, &[6]);
-    check_left(&min(1).last(2).every(3), &losses, &[3, 5, 6]);
+    check_left(&Keep::all().every_steps(2), &losses, &[2, 4, 6]);
+    check_left(&Keep::all().every_steps(0), &losses, &[6]);
+    check_left(&min(1).last(2).every_steps(3), &losses, &[3, 5, 6]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use ::safetensors::SafeTensors;
 use ::safetensors::tensor::{Dtype as TheirDtype, TensorView};
 use proptest::prelude::*;
-use regimen::checkpoint::safetensors::{read, write};
+use regimen::checkpoint::safetensors::{decode, encode};
 use regimen::saved::{Array, Dtype, StateDict};
 
 pub(crate) const DTYPES: [(Dtype, TheirDtype); 13] = [
@@ -24,7 +24,7 @@ pub(crate) const DTYPES: [(Dtype, TheirDtype); 13] = [
 
 pub(crate) fn ours(dict: &StateDict) -> Vec<u8> {
     let mut bytes = Vec::new();
-    write(dict, &mut bytes).unwrap();
+    encode(dict, &mut bytes).unwrap();
     bytes
 }
 
@@ -59,7 +59,7 @@ proptest! {
     #[test]
     fn what_we_write_both_read(dict in any_dict()) {
         let bytes = ours(&dict);
-        prop_assert_eq!(&read(&mut &*bytes, bytes.len() as u64).unwrap(), &dict);
+        prop_assert_eq!(&decode(&mut &*bytes, bytes.len() as u64).unwrap(), &dict);
         prop_assert_eq!(&theirs(&bytes).unwrap(), &dict);
     }
 
@@ -75,7 +75,7 @@ proptest! {
         });
         let metadata = [("format".to_owned(), "pt".to_owned())].into();
         let bytes = ::safetensors::serialize(views, Some(metadata)).unwrap();
-        prop_assert_eq!(read(&mut &*bytes, bytes.len() as u64).unwrap(), dict);
+        prop_assert_eq!(decode(&mut &*bytes, bytes.len() as u64).unwrap(), dict);
     }
 
     #[test]
@@ -93,7 +93,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        if let Ok(dict) = read(&mut &*bytes, bytes.len() as u64) {
+        if let Ok(dict) = decode(&mut &*bytes, bytes.len() as u64) {
             prop_assert_eq!(theirs(&bytes).unwrap(), dict);
         }
     }
@@ -124,7 +124,7 @@ fn check_refused(header: &str, data: usize, message: &str) {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(header.as_bytes());
     bytes.resize(bytes.len() + data, 0);
-    let error = read(&mut &*bytes, bytes.len() as u64).unwrap_err().to_string();
+    let error = decode(&mut &*bytes, bytes.len() as u64).unwrap_err().to_string();
     assert!(error.contains(message), "{error}");
 }
 
@@ -146,10 +146,10 @@ fn a_file_that_breaks_a_rule_is_refused() {
     check_refused(r#"{"__metadata__":{"a":1}}"#, 0, "expected a string");
     check_refused("[]", 0, "expected arrays by name");
     let truncated = u64::MAX.to_le_bytes();
-    assert!(read(&mut &truncated[..], 8).unwrap_err().to_string().contains("in a file of 8"));
-    assert!(read(&mut &truncated[..3], 3).is_err());
+    assert!(decode(&mut &truncated[..], 8).unwrap_err().to_string().contains("in a file of 8"));
+    assert!(decode(&mut &truncated[..3], 3).is_err());
     let mut reserved = StateDict::new();
     reserved.insert("__metadata__", 1_u8).unwrap();
-    let error = write(&reserved, &mut Vec::new()).unwrap_err().to_string();
+    let error = encode(&reserved, &mut Vec::new()).unwrap_err().to_string();
     assert!(error.contains("cannot be named `__metadata__`"), "{error}");
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use regimen::callback::{Event, Every};
-use regimen::checkpoint::{Checkpointer, Goal, SimDisk};
+use regimen::checkpoint::{Checkpointer, SimDisk};
 use regimen::run::{Ended, Evaluate, Train, Which};
 use regimen::{Fit, Run, State};
 
@@ -19,12 +19,12 @@ fn a_save_that_failed_right_before_an_error_is_made_up_for() {
         let broken = disk.clone();
         let mut run = Run::new(&mut unit)
             .on(Event::TrainStepEnd, move |state: &mut State, _: &mut Walk| {
-                if state.train().steps == 2 {
+                if state.train_progress().steps == 2 {
                     broken.fail_at(broken.operations() + 1, ErrorKind::StorageFull);
                 }
             })
             .on(Event::TrainStepStart, move |state: &mut State, _: &mut Walk| {
-                match state.train().steps == 2 && !std::mem::replace(&mut failed, true) {
+                match state.train_progress().steps == 2 && !std::mem::replace(&mut failed, true) {
                     true => Err("once".into()),
                     false => Ok(()),
                 }
@@ -50,7 +50,7 @@ fn a_report_names_no_post_mortem_as_where_the_run_is_saved() {
 #[test]
 fn the_best_put_back_at_the_end_leaves_out_what_a_restore_does_and_is_not_saved_over_the_end() {
     let disk = SimDisk::new();
-    let best = |saver: Checkpointer| saver.keep_best(1, &EVAL_LOSS, Goal::Min).restore_best_at_end();
+    let best = |saver: Checkpointer| saver.keep_min(1, EVAL_LOSS).restore_best_at_end();
     let mut unit = Walk { losses: vec![2.0, 1.0, 3.0], ..Walk::new() };
     let saver = best(saver(&disk)).restore_without("momentum");
     let mut run = Run::new(&mut unit).saver(saver);
@@ -71,7 +71,7 @@ fn a_run_restored_from_another_directory_is_saved_in_its_own() {
     let from = newest(&disk).checkpoint.path().to_owned();
     let there = Checkpointer::new("/runs/other").store(std::sync::Arc::new(disk.clone()));
     let mut run = Run::new(&mut unit).saver(there);
-    run.restore(&Which::Path(from)).unwrap().unwrap();
+    run.restore(Which::Path(&from)).unwrap();
     let report = run.train(&[1; 9], Train::steps(2)).unwrap();
     assert_eq!(report.saved.as_deref(), Some("/runs/other/step-000000002"));
 }

@@ -1,89 +1,51 @@
-//! One save at a time, off the loop's thread, and none that nobody waits for.
+//! The background writer: at most one save in flight, and none is lost when the run is dropped.
 
-use std::io;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
-use regimen::checkpoint::{Checkpointer, Checkpoints, Entry, NewFile, Opened, SimDisk, Store};
+use regimen::checkpoint::{Checkpointer, Checkpoints, SimDisk};
 use regimen::run::Train;
 use regimen::saved::{AppState, Parts, StateDict, Stateful};
 use regimen::unit::TrainUnit;
-use regimen::{BoxError, Fit, Run, State};
+use regimen::{BoxError, Callback, Error, Fit, Run, State};
 
 use crate::common::*;
 
-/// A disk that begins a save only when it is told to, by a word for each.
-#[derive(Debug)]
-struct Gate {
-    disk: SimDisk,
-    words: Mutex<Receiver<()>>,
-    waiting: Arc<AtomicU64>,
-}
-
-impl Store for Gate {
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.disk.list(dir)
-    }
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        if dir.to_string_lossy().contains(".tmp-") {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            // Without anyone to give the word the gate is open.
-            let _ = self.words.lock().unwrap().recv();
-        }
-        self.disk.create_dir(dir)
-    }
-    fn create(&self, file: &Path) -> io::Result<Box<dyn NewFile>> {
-        self.disk.create(file)
-    }
-    fn open(&self, file: &Path) -> io::Result<Opened> {
-        self.disk.open(file)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-    fn remove_file(&self, file: &Path) -> io::Result<()> {
-        self.disk.remove_file(file)
-    }
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.remove_dir(dir)
-    }
-}
-
-/// Trains 6 steps with a save each, the first of which begins to be written after step
-/// `word_after`. Returns what was acknowledged after each step, and at the end.
-fn train(word_after: u64, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> (Vec<u64>, Vec<String>, u64) {
-    let (word, words) = channel();
+/// Trains 6 steps with a save each, on a disk that is paused from the end of the first step to the
+/// beginning of the one after `paused_to`. Returns the number acknowledged before each step, all that
+/// were acknowledged, and the number skipped.
+fn train(
+    paused_to: Option<u64>,
+    saver: impl FnOnce(Checkpointer) -> Checkpointer,
+) -> (Vec<u64>, Vec<String>, u64) {
     let disk = SimDisk::new();
-    let gate = Gate { disk: disk.clone(), words: Mutex::new(words), waiting: Arc::default() };
     let acknowledged = Acknowledged::default();
-    let saver = saver(Checkpointer::new(DIR).store(Arc::new(gate)).every(Every::steps(1)));
+    let saver = saver(crate::common::saver(&disk).every(Every::steps(1)));
     let saver = acknowledged.by(|checkpoint| name(checkpoint.path()), saver);
-    let (saves, so_far) = (saver.saves(), Arc::new(Mutex::new(Vec::new())));
-    let (told, list) = (saves.clone(), so_far.clone());
-    let mut word = Some(word);
+    let (stats, so_far) = (saver.stats(), Arc::new(Mutex::new(Vec::new())));
+    let (told, list, paused, resumed) = (stats.clone(), so_far.clone(), disk.clone(), disk.clone());
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit)
         .on(Event::TrainStepStart, move |state: &mut State, _: &mut Walk| {
             list.lock().unwrap().push(told.saved());
-            if state.train().steps == word_after {
-                word.take();
+            if Some(state.train_progress().steps) == paused_to {
+                resumed.resume();
+            }
+        })
+        .on(Event::TrainStepEnd, move |state: &mut State, _: &mut Walk| {
+            if paused_to.is_some() && state.train_progress().steps == 1 {
+                paused.pause();
             }
         })
         .saver(saver);
     run.train(&[1; 6], Train::steps(6)).unwrap();
     let so_far = so_far.lock().unwrap().clone();
-    (so_far, acknowledged.list(), saves.skipped())
+    (so_far, acknowledged.list(), stats.skipped())
 }
 
 #[test]
 fn training_goes_on_while_a_save_is_written_and_the_next_one_is_skipped_if_asked_to() {
-    let (so_far, acknowledged, skipped) = train(5, Checkpointer::skip_while_busy);
+    let (so_far, acknowledged, skipped) = train(Some(5), Checkpointer::skip_while_busy);
     assert_eq!(so_far, [0; 6]);
     assert_eq!(acknowledged.first().map(String::as_str), Some("1"));
     assert_eq!(acknowledged.last().map(String::as_str), Some("6"));
@@ -93,39 +55,42 @@ fn training_goes_on_while_a_save_is_written_and_the_next_one_is_skipped_if_asked
 
 #[test]
 fn the_next_save_waits_where_skipping_was_not_asked_for() {
-    let (_, acknowledged, skipped) = train(1, |saver| saver);
+    let (_, acknowledged, skipped) = train(Some(1), |saver| saver);
     assert_eq!((acknowledged.join(" "), skipped), ("1 2 3 4 5 6".to_owned(), 0));
 }
 
 #[test]
 fn in_the_foreground_a_save_is_acknowledged_before_the_next_step() {
-    let (so_far, ..) = train(0, Checkpointer::in_foreground);
+    let (so_far, ..) = train(None, Checkpointer::in_foreground);
     assert_eq!(so_far, [0, 1, 2, 3, 4, 5]);
+}
+
+/// Lets a disk go on when the call has failed.
+struct ResumeOnError(SimDisk);
+
+impl<U: ?Sized> Callback<U> for ResumeOnError {
+    fn on_error(&mut self, _: &State, _: &mut U, _: &Error) {
+        self.0.resume();
+    }
 }
 
 #[test]
 fn no_save_is_lost_and_no_thread_left_when_the_run_is_dropped() {
-    let (word, words) = channel();
     let disk = SimDisk::new();
-    let gate = Gate { disk: disk.clone(), words: Mutex::new(words), waiting: Arc::default() };
-    let (waiting, gate) = (gate.waiting.clone(), Arc::new(gate));
-    let weak = Arc::downgrade(&gate);
-    let saver = Checkpointer::new(DIR).store(gate).every(Every::steps(1)).without_post_mortem();
-    let saves = saver.saves();
+    let store = Arc::new(disk.clone());
+    let weak = Arc::downgrade(&store);
+    let saver = Checkpointer::new(DIR).store(store).every(Every::steps(1)).without_post_mortem();
+    let (stats, paused) = (saver.stats(), disk.clone());
     let mut unit = Walk { fail_after: Some(2), ..Walk::new() };
-    let mut run = Run::new(&mut unit).saver(saver);
-    let opener = std::thread::spawn(move || {
-        while waiting.load(Ordering::SeqCst) == 0 {
-            std::thread::yield_now();
-        }
-        drop(word);
-    });
+    let mut run = Run::new(&mut unit)
+        .on(Event::TrainStepEnd, move |_: &mut State, _: &mut Walk| paused.pause())
+        .callback(ResumeOnError(disk.clone()))
+        .saver(saver);
     run.fit(&[1; 5], &[1; 2], Fit::epochs(1)).unwrap_err();
     drop(run);
-    assert_eq!((saves.saved(), on_disk(&disk)), (1, "1".to_owned()));
-    drop(saves);
+    assert_eq!((stats.saved(), on_disk(&disk)), (1, "1".to_owned()));
+    drop(stats);
     assert!(weak.upgrade().is_none(), "something still holds the disk");
-    opener.join().unwrap();
 }
 
 #[test]
@@ -134,11 +99,11 @@ fn a_panic_while_saving_is_a_failure_and_the_next_save_is_written() {
     let saver = saver(&disk).every(Every::steps(1)).on_saved(|checkpoint| {
         assert_ne!(checkpoint.manifest().step, 2, "told to panic");
     });
-    let saves = saver.saves();
+    let stats = saver.stats();
     let mut unit = Walk::new();
     Run::new(&mut unit).saver(saver).train(&[1; 4], Train::steps(4)).unwrap();
-    assert_eq!((saves.saved(), saves.failures(), on_disk(&disk)), (4, 1, "4 3 2 1".to_owned()));
-    let failure = saves.last_failure().unwrap();
+    assert_eq!((stats.saved(), stats.failures(), on_disk(&disk)), (4, 1, "4 3 2 1".to_owned()));
+    let failure = stats.last_failure().unwrap();
     assert!(failure.starts_with("the thread that saves panicked: ") && failure.contains("told to panic"));
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use regimen::checkpoint::{Checkpoint, Checkpointer, Checkpoints, Found, SimDisk, Which};
+use regimen::checkpoint::{Checkpoint, Checkpointer, Checkpoints, LoadedCheckpoint, SimDisk, Which};
 use regimen::metric::Key;
 use regimen::random::Random;
 use regimen::saved::AppState;
@@ -43,7 +43,7 @@ impl Walk {
     fn call(&mut self, state: &mut State) -> Result<(), BoxError> {
         self.calls += 1;
         if self.stop_after == Some(self.calls) {
-            state.stop("told to stop");
+            state.pause("told to stop");
         }
         if self.fail_after == Some(self.calls) { Err("told to fail".into()) } else { Ok(()) }
     }
@@ -69,7 +69,7 @@ impl EvalUnit for Walk {
 
     fn eval_step(&mut self, state: &mut State, batch: u64) -> Result<(), BoxError> {
         self.call(state)?;
-        let given = self.losses.get(state.eval().epochs as usize).copied();
+        let given = self.losses.get(state.eval_progress().epochs as usize).copied();
         let loss = given.unwrap_or(self.weights[1] * batch as f64);
         if loss != NOTHING {
             state.log(EVAL_LOSS, loss, 1.0 + batch as f64);
@@ -87,8 +87,8 @@ pub(crate) fn checkpoints(disk: &SimDisk) -> Checkpoints {
     Checkpoints::on(Arc::new(disk.clone()), DIR)
 }
 
-pub(crate) fn newest(disk: &SimDisk) -> Found {
-    checkpoints(disk).load(Which::Newest).unwrap().unwrap()
+pub(crate) fn newest(disk: &SimDisk) -> LoadedCheckpoint {
+    checkpoints(disk).load(Which::Latest).unwrap().unwrap()
 }
 
 /// The names of the checkpoints on `disk`, the newest first.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Checkpoints, SimDisk, Which};
-use regimen::error::Kind;
+use regimen::error;
 use regimen::run::Train;
 use regimen::{Error, Run, State};
 
@@ -25,7 +25,7 @@ fn train(disk: &SimDisk, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> Ca
     let acknowledged = Acknowledged::default();
     let saver = saver(crate::common::saver(disk).every(Every::steps(1)).keep_last(2));
     let saver = acknowledged.by(|checkpoint| checkpoint.manifest().step.to_string(), saver);
-    let (saves, notices) = (saver.saves(), Arc::new(Mutex::new(Vec::new())));
+    let (stats, notices) = (saver.stats(), Arc::new(Mutex::new(Vec::new())));
     let told = notices.clone();
     let mut unit = Walk::new();
     let mut run =
@@ -33,17 +33,17 @@ fn train(disk: &SimDisk, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> Ca
             told.lock().unwrap().extend_from_slice(state.notices());
         });
     let result = run.train(&[1; 5], Train::steps(5)).map(drop);
-    let steps = run.state().train().steps;
+    let steps = run.state().train_progress().steps;
     // What came up after the last step is told when the next call begins.
     let _ = run.train(&[1; 5], Train::steps(steps));
     drop(run);
     let notices = notices.lock().unwrap().clone();
-    Came { result, steps, acknowledged: acknowledged.list(), notices, failures: saves.failures() }
+    Came { result, steps, acknowledged: acknowledged.list(), notices, failures: stats.failures() }
 }
 
 /// The step of the newest whole checkpoint on `disk`.
 fn newest_step(disk: &SimDisk) -> Option<u64> {
-    let found = Checkpoints::on(Arc::new(disk.clone()), DIR).load(Which::Newest).unwrap();
+    let found = Checkpoints::on(Arc::new(disk.clone()), DIR).load(Which::Latest).unwrap();
     found.map(|found| found.checkpoint.manifest().step)
 }
 
@@ -73,7 +73,11 @@ fn training_goes_on_when_a_save_fails_and_says_so() {
                 }
                 Err(error) => {
                     // The run directory could not be opened.
-                    assert_eq!((error.kind(), came.steps), (Kind::State, 0), "operation {n}: {error}");
+                    assert_eq!(
+                        (error.kind(), came.steps),
+                        (&error::ErrorKind::State, 0),
+                        "operation {n}: {error:#}"
+                    );
                 }
             }
         }
@@ -88,8 +92,8 @@ fn a_failure_is_an_error_where_asked_and_the_run_can_go_on_from_there() {
     let fail = disk.clone();
     let mut run =
         Run::new(&mut unit).saver(saver).on(Event::TrainStepEnd, move |state: &mut State, _: &mut Walk| {
-            if state.train().steps == 4 {
-                fail.fail_at(fail.operations() + 3, ErrorKind::PermissionDenied);
+            if state.train_progress().steps == 4 {
+                fail.fail_at(fail.operations(), ErrorKind::PermissionDenied);
             }
         });
     let error = run.train(&[1; 5], Train::epochs(2)).unwrap_err();
@@ -99,7 +103,7 @@ fn a_failure_is_an_error_where_asked_and_the_run_can_go_on_from_there() {
             .starts_with("state failed in train at epoch 0 step 4: a checkpoint was not saved: cannot "),
         "{error}"
     );
-    assert_eq!((run.state().train().steps, on_disk(&disk)), (4, "2".to_owned()));
+    assert_eq!((run.state().train_progress().steps, on_disk(&disk)), (4, "2".to_owned()));
     run.train(&[1; 5], Train::epochs(2)).unwrap();
     drop(run);
     assert_eq!(on_disk(&disk), "10 8 6 2");
@@ -125,7 +129,7 @@ fn the_save_at_the_end_of_a_call_is_an_error_where_it_fails_and_can_be_made_up_f
     for n in 0..operations {
         let disk = SimDisk::new();
         let (result, _) = train(&disk, Some(n));
-        let error = result.unwrap_err().to_string();
+        let error = result.map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.starts_with("state failed in train at epoch 0 step 3: cannot "), "{n}: {error}");
         assert_eq!(newest_step(&disk), Some(3));
     }

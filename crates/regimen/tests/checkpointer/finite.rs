@@ -34,7 +34,8 @@ fn train(disk: &SimDisk, poisoned: u64, policy: NonFinite) -> Result<Report, Err
     let mut vars = ToyVars::new();
     let w = vars.parameter("w", &[1], 1.0);
     let engine = ToyEngine::new(vars, w, ToyOptimizer::sgd(0.0));
-    let poison = move |engine: &mut Engine, state: &mut State| match state.train().steps == poisoned {
+    let poison = move |engine: &mut Engine, state: &mut State| match state.train_progress().steps == poisoned
+    {
         true => engine.scale_gradients(f64::NAN),
         false => Ok(()),
     };
@@ -106,7 +107,7 @@ fn only_what_says_that_it_holds_weights_is_looked_at_and_only_if_it_is_wanted() 
         let mut unit = ByHand { weights: Weights(0.0), lowest: f64::NAN };
         let saver = set(Checkpointer::new(DIR).store(Arc::new(disk.clone())));
         let trained = Run::new(&mut unit).saver(saver).train(&[batch], Train::epochs(1));
-        trained.map_err(|error| error.to_string()).map(|report| report.ended)
+        trained.map_err(|error| format!("{error:#}")).map(|report| report.ended)
     };
     assert_eq!(train(1.0, |saver| saver), Ok(Ended::Complete));
     assert_eq!(train(f64::NAN, Checkpointer::allow_not_finite), Ok(Ended::Complete));
@@ -127,7 +128,7 @@ fn add(disk: &SimDisk, batches: &[f64], steps: u64) -> (Result<Ended, String>, S
     run.restore_latest().unwrap();
     let trained = run.train(batches, Train::steps(steps));
     drop(run);
-    (trained.map(|report| report.ended).map_err(|error| error.to_string()), on_disk(disk))
+    (trained.map(|report| report.ended).map_err(|error| format!("{error:#}")), on_disk(disk))
 }
 
 #[test]

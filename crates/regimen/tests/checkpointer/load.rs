@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use regimen::checkpoint::{Checkpointer, Load, Loaded, load_parts_from};
+use regimen::checkpoint::{Checkpointer, Load, LoadReport, load_parts_from};
 use regimen::run::Train;
 use regimen::saved::{AppState, Array, StateDict, Stateful};
 use regimen::{BoxError, Run};
@@ -71,9 +71,9 @@ fn the_parts_that_are_named_are_loaded_and_the_others_stay() {
         let module =
             Module::new(&[("encoder.bias", &[0.0]), ("encoder.weight", &[0.0; 2]), ("head", &[0.0; 3])]);
         let mut unit = Model { module, optimizer: 0 };
-        let loaded = load_parts_from(&path, &mut unit, &["module"]).unwrap();
-        assert_eq!((loaded.step, loaded.from), (1, run.join("step-000000001")));
-        assert_eq!(loaded.taken, ["module/encoder.bias", "module/encoder.weight", "module/head"]);
+        let report = load_parts_from(&path, &mut unit, &["module"]).unwrap();
+        assert_eq!((report.step, report.from), (1, run.join("step-000000001")));
+        assert_eq!(report.loaded, ["module/encoder.bias", "module/encoder.weight", "module/head"]);
         assert_eq!(unit.module.0.array("head").unwrap().to_vec::<f32>().unwrap(), [4.0; 3]);
         assert_eq!(unit.optimizer, 0);
         Load::from(&path).into_unit(&mut unit).unwrap();
@@ -81,7 +81,7 @@ fn the_parts_that_are_named_are_loaded_and_the_others_stay() {
     }
 }
 
-/// The arrays that were taken, are missing, are unknown and are different.
+/// The arrays loaded, missing, unexpected and mismatched.
 type Lists =
     (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
@@ -92,15 +92,15 @@ fn check(load: impl FnOnce(Load) -> Load, arrays: &[(&str, &[f32])], expected: R
     let mut unit = Model { module: Module::new(arrays), optimizer: 0 };
     let before = unit.clone();
     match (load(Load::from(run)).into_unit(&mut unit), expected) {
-        (Ok(loaded), Ok((taken, missing, unknown, different))) => {
-            let Loaded { taken: t, missing: m, unknown: u, different: d, .. } = loaded;
+        (Ok(report), Ok((loaded, missing, unexpected, mismatched))) => {
+            let LoadReport { loaded: l, missing: m, unexpected: u, mismatched: d, .. } = report;
             assert_eq!(
-                (&*t, &*m, &*u, &*d),
-                (&*own(taken), &*own(missing), &*own(unknown), &*own(different))
+                (&*l, &*m, &*u, &*d),
+                (&*own(loaded), &*own(missing), &*own(unexpected), &*own(mismatched))
             );
         }
         (Err(error), Err(expected)) => {
-            assert!(error.to_string().contains(expected), "{error}");
+            assert!(format!("{error:#}").contains(expected), "{error}");
             assert_eq!(unit, before);
         }
         (came, expected) => panic!("{came:?} in place of {expected:?}"),
@@ -142,6 +142,8 @@ fn what_does_not_fit_is_an_error_or_is_left_and_listed() {
 #[test]
 fn a_path_without_a_checkpoint_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let error = load_parts_from(dir.path(), &mut Walk::new(), &["weights"]).unwrap_err().to_string();
+    let error = load_parts_from(dir.path(), &mut Walk::new(), &["weights"])
+        .map_err(|error| format!("{error:#}"))
+        .unwrap_err();
     assert_eq!(error, format!("`{}` is no checkpoint, and holds none that is whole", dir.path().display()));
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
-use regimen::checkpoint::{Checkpointer, Goal, SimDisk, Store};
+use regimen::checkpoint::{Checkpointer, SimDisk, Store};
 use regimen::run::{Train, Which};
 use regimen::saved::{AppState, Parts, StateDict, Stateful};
 use regimen::unit::TrainUnit;
@@ -25,7 +25,7 @@ fn four() -> SimDisk {
 }
 
 fn best(disk: &SimDisk) -> Checkpointer {
-    saver(disk).every(Every::epochs(1)).keep_best(1, &EVAL_LOSS, Goal::Min)
+    saver(disk).every(Every::epochs(1)).keep_min(1, EVAL_LOSS)
 }
 
 /// Flips a bit in the middle of a file.
@@ -43,14 +43,18 @@ fn damage(disk: &SimDisk, file: &str) {
 
 /// What a restore came to: the step, or the error; and what it passed over.
 #[track_caller]
-fn check(disk: &SimDisk, which: Which, expected: Result<Option<u64>, &str>, skipped: &[&str]) {
+fn check(disk: &SimDisk, which: Which<'_>, expected: Result<Option<u64>, &str>, skipped: &[&str]) {
     let mut unit = Walk::new();
     let before = unit.clone();
     let mut run = Run::new(&mut unit).saver(best(disk));
-    match (run.restore(&which), expected) {
+    let restored = match which {
+        Which::Latest => run.restore_latest(),
+        which => run.restore(which).map(Some),
+    };
+    match (restored, expected) {
         (Ok(None), Ok(None)) => assert_eq!(*run.unit(), before),
         (Ok(Some(restored)), Ok(Some(step))) => {
-            assert_eq!((restored.step, run.state().train().steps), (step, step));
+            assert_eq!((restored.step, run.state().train_progress().steps), (step, step));
             assert_eq!(restored.skipped.len(), skipped.len(), "{:?}", restored.skipped);
             for (found, expected) in restored.skipped.iter().zip(skipped) {
                 assert!(found.contains(expected), "{found}");
@@ -58,9 +62,9 @@ fn check(disk: &SimDisk, which: Which, expected: Result<Option<u64>, &str>, skip
             assert_ne!(*run.unit(), before);
         }
         (Err(error), Err(expected)) => {
-            let error = error.to_string();
+            let error = format!("{error:#}");
             assert!(error.contains(expected), "{error}");
-            assert_eq!((run.state().train().steps, run.unit()), (0, &before));
+            assert_eq!((run.state().train_progress().steps, run.unit()), (0, &before));
         }
         (came, expected) => panic!("{came:?} in place of {expected:?}"),
     }
@@ -73,21 +77,22 @@ fn the_checkpoint_that_was_asked_for_is_restored() {
     check(&disk, Which::Best, Ok(Some(10)), &[]);
     check(&disk, Which::Step(15), Ok(Some(15)), &[]);
     check(&disk, Which::Step(7), Err("has no checkpoint of step 7"), &[]);
-    check(&disk, Which::Path(Path::new(DIR).join("step-000000005")), Ok(Some(5)), &[]);
-    check(&disk, Which::Path("/runs/other".into()), Err("/runs/other"), &[]);
+    check(&disk, Which::Path(&Path::new(DIR).join("step-000000005")), Ok(Some(5)), &[]);
+    check(&disk, Which::Path(Path::new("/runs/other")), Err("/runs/other"), &[]);
 }
 
 #[test]
 fn a_directory_without_checkpoints_is_a_new_run() {
     check(&SimDisk::new(), Which::Latest, Ok(None), &[]);
-    check(&SimDisk::new(), Which::Best, Ok(None), &[]);
+    let none = "no checkpoint in `/runs/walk` has a value of `eval/loss`";
+    check(&SimDisk::new(), Which::Best, Err(none), &[]);
     let disk = SimDisk::new();
     let mut unit = Walk { fail_after: Some(2), ..Walk::new() };
     Run::new(&mut unit).saver(saver(&disk)).train(&[1; 5], Train::epochs(1)).unwrap_err();
     assert_eq!(on_disk(&disk), "post-mortem-1");
     check(&disk, Which::Latest, Ok(None), &[]);
     let path = Path::new(DIR).join("post-mortem-000000001");
-    check(&disk, Which::Path(path), Err("for the post-mortem only"), &[]);
+    check(&disk, Which::Path(&path), Err("for the post-mortem only"), &[]);
 }
 
 #[test]
@@ -159,9 +164,9 @@ fn a_restore_that_fails_leaves_unit_and_run_as_they_were() {
     for fault in [Fault::Check, Fault::Load] {
         let mut unit = Fragile { before: 7, bad: BadState::new(8, fault), after: vec![9.0] };
         let mut run = Run::new(&mut unit).seed(3).saver(saver(&disk));
-        let error = run.restore_latest().unwrap_err().to_string();
+        let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains("step-000000003`: part `bad`: told to fail"), "{error}");
-        assert_eq!((run.state().train().steps, run.state().seed()), (0, 3));
+        assert_eq!((run.state().train_progress().steps, run.state().seed()), (0, 3));
         drop(run);
         assert_eq!((unit.before, unit.bad.value, &*unit.after), (7, 8, &[9.0][..]), "{fault:?}");
     }
@@ -197,9 +202,9 @@ fn a_callback_that_cannot_be_restored_leaves_the_unit_as_it_was() {
     Run::new(&mut unit).callback(Picky(1)).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
     let (mut other, fresh) = (Walk::new(), Walk::new());
     let mut run = Run::new(&mut other).callback(Picky(0)).saver(saver(&disk));
-    let error = run.restore_latest().unwrap_err().to_string();
+    let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains("callback Picky: told to fail"), "{error}");
-    assert_eq!((run.state().train().steps, run.unit()), (0, &fresh));
+    assert_eq!((run.state().train_progress().steps, run.unit()), (0, &fresh));
 }
 
 #[test]
@@ -207,7 +212,11 @@ fn another_units_checkpoint_is_refused_in_words() {
     let (disk, mut unit) = (SimDisk::new(), Walk::new());
     Run::new(&mut unit).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
     let mut other = Fragile { before: 0, bad: BadState { value: 0, fault: None }, after: Vec::new() };
-    let error = Run::new(&mut other).saver(saver(&disk)).restore_latest().unwrap_err().to_string();
+    let error = Run::new(&mut other)
+        .saver(saver(&disk))
+        .restore_latest()
+        .map_err(|error| format!("{error:#}"))
+        .unwrap_err();
     assert!(error.contains("part `before` was not saved"), "{error}");
 }
 
@@ -216,13 +225,13 @@ fn a_run_that_was_not_restored_does_not_mix_with_the_one_that_is_there() {
     let disk = four();
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit).saver(saver(&disk));
-    let error = run.train(&[1; 5], Train::steps(1)).unwrap_err().to_string();
+    let error = run.train(&[1; 5], Train::steps(1)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(
         error.contains("`/runs/walk` holds checkpoints of another run, the newest of step 20"),
         "{error}"
     );
-    assert_eq!(run.state().train().steps, 0);
-    run.restore(&Which::Step(10)).unwrap();
+    assert_eq!(run.state().train_progress().steps, 0);
+    run.restore(Which::Step(10)).unwrap();
     run.train(&[1; 5], Train::steps(12)).unwrap();
     drop(run);
     assert_eq!(on_disk(&disk), "12 20 15 10 5");
@@ -239,7 +248,7 @@ fn two_runs_cannot_write_to_one_directory() {
     run.train(&[1; 5], Train::steps(1)).unwrap();
     let mut other = Run::new(&mut second).saver(saver());
     other.restore_latest().unwrap();
-    let error = other.train(&[1; 5], Train::steps(2)).unwrap_err().to_string();
+    let error = other.train(&[1; 5], Train::steps(2)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains(&format!("process {} on ", std::process::id())), "{error}");
     drop(run);
     other.train(&[1; 5], Train::steps(2)).unwrap();
@@ -252,23 +261,23 @@ fn the_best_is_put_back_when_a_training_is_over_but_not_when_it_is_paused() {
         let (disk, mut unit) = (SimDisk::new(), Walk { losses: losses.clone(), ..Walk::new() });
         let mut run = Run::new(&mut unit)
             .on(Event::EvalEnd, move |state: &mut State, _: &mut Walk| {
-                if state.eval().epochs == 3 {
+                if state.eval_progress().epochs == 3 {
                     stop(state)
                 }
             })
             .saver(best(&disk).restore_best_at_end());
         run.fit(&[1; 5], &[1; 2], Fit::epochs(4)).unwrap();
-        let steps = run.state().train().steps;
+        let steps = run.state().train_progress().steps;
         drop(run);
         let of = |step| {
-            let found = checkpoints(&disk).load(regimen::checkpoint::Which::Step(step)).unwrap();
+            let found = checkpoints(&disk).load(Which::Step(step)).unwrap();
             found.is_some_and(|found| found.content["weights"] == unit.weights.state_dict().unwrap())
         };
         (steps, of(steps), of(10))
     };
     assert_eq!(fit(|_| {}), (20, false, true));
     assert_eq!(fit(|state| state.finish("early")), (15, false, true));
-    assert_eq!(fit(|state| state.stop("later")), (15, true, false));
+    assert_eq!(fit(|state| state.pause("later")), (15, true, false));
 }
 
 #[test]
@@ -288,7 +297,7 @@ fn hyper_parameters_are_saved_and_compared() {
                 told.lock().unwrap().extend_from_slice(state.notices());
             })
             .saver(saver);
-        let restored = run.restore_latest().map_err(|error| error.to_string());
+        let restored = run.restore_latest().map_err(|error| format!("{error:#}"));
         restored.map(|_| {
             run.train(&[1; 5], Train::steps(3)).unwrap();
             notices.lock().unwrap().join("\n")
@@ -311,4 +320,22 @@ fn hyper_parameters_are_saved_and_compared() {
     run.train(&[1; 5], Train::steps(4)).unwrap();
     drop(run);
     assert!(newest(&disk).content["run"].contains("hyper_parameters.layers"));
+}
+
+#[test]
+fn the_best_is_restored_by_a_call_of_its_own_and_must_be_there() {
+    let mut unit = Walk::new();
+    let disk = four();
+    let mut run = Run::new(&mut unit).saver(best(&disk));
+    assert_eq!(run.restore_best().unwrap().step, 10);
+    let mut unit = Walk::new();
+    let error = Run::new(&mut unit).saver(best(&SimDisk::new())).restore_best().unwrap_err().to_string();
+    assert!(error.contains("no checkpoint in `/runs/walk` has a value of `eval/loss`"), "{error}");
+    let error = Run::new(&mut unit).saver(saver(&disk)).restore_best().unwrap_err().to_string();
+    assert!(
+        error.contains("the best by what? say it with `Checkpointer::keep_min`, `keep_max` or"),
+        "{error}"
+    );
+    let error = Run::new(&mut unit).saver(saver(&SimDisk::new())).restore(Which::Latest).unwrap_err();
+    assert!(error.to_string().contains("`restore`: the saver has nothing to restore"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use regimen::callback::Every;
 use regimen::checkpoint::{Checkpointer, SimDisk};
+use regimen::run::Moment;
 use regimen::saved::StateDict;
 use regimen::{Fit, Run};
 use regimen_test::{Recorder, Transcript};
@@ -39,8 +40,8 @@ fn fit(stops: &[u64], seed: u64) -> BTreeMap<String, StateDict> {
 fn every_step_is_one_to_stop_at() {
     let whole = fit(&[], 7);
     assert_ne!(whole, fit(&[], 8));
-    let calls = whole["run"].get::<u64>("run.train.progress.steps").unwrap()
-        + whole["run"].get::<u64>("run.eval.progress.steps").unwrap();
+    let state = Moment::saved_state(&whole["run"]).unwrap();
+    let calls = state.train_progress().steps + state.eval_progress().steps;
     assert_eq!(calls, 18 + 16);
     for k in 1..=calls {
         assert_eq!(fit(&[k], 7), whole, "stopped after {k}");

@@ -32,7 +32,7 @@ fn train_in_a_child_process() {
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit)
         .on(Event::TrainStepEnd, move |state: &mut State, _: &mut Walk| {
-            say(&format!("step {}", state.train().steps));
+            say(&format!("step {}", state.train_progress().steps));
             for _ in 0..std::mem::take(&mut raise) {
                 signal_hook::low_level::raise(signal_hook::consts::SIGINT).unwrap();
                 // So that the system does not deliver two as one.
@@ -42,7 +42,7 @@ fn train_in_a_child_process() {
         })
         .saver(Checkpointer::new(dir).every(Every::steps(10)).keep_last(2));
     run.restore_latest().unwrap();
-    let signals = Signals::pause(&run.stop_handle()).unwrap();
+    let signals = Signals::pause(&run.pause_handle()).unwrap();
     let report = run.train(&[1; 100], Train::until_stopped()).unwrap();
     say(&format!("{}, {} steps", report.ended, report.train.steps));
     if std::env::var(LIVE_ON).is_ok() {
@@ -96,7 +96,7 @@ impl Training {
 
 /// The step of the newest whole checkpoint.
 fn newest(dir: &Path) -> u64 {
-    let found = Checkpoints::in_dir(dir).load(Which::Newest).unwrap();
+    let found = Checkpoints::in_dir(dir).load(Which::Latest).unwrap();
     found.map_or(0, |found| found.checkpoint.manifest().step)
 }
 

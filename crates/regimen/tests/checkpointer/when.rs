@@ -1,8 +1,8 @@
 //! When it saves, and what it keeps.
 
 use regimen::callback::Every;
-use regimen::checkpoint::{Checkpoint, Checkpointer, Goal, SimDisk};
-use regimen::run::Evaluate;
+use regimen::checkpoint::{Checkpoint, Checkpointer, SimDisk};
+use regimen::run::{Evaluate, Moment};
 use regimen::{Fit, Run, State};
 
 use crate::common::*;
@@ -13,8 +13,8 @@ fn saved(config: Fit, unit: Walk, saver: impl FnOnce(Checkpointer) -> Checkpoint
     let (disk, acknowledged) = (SimDisk::new(), Acknowledged::default());
     let evals = |checkpoint: &Checkpoint| {
         let run = checkpoint.read("run").unwrap();
-        let evals = run.get::<u64>("run.eval.progress.epochs").unwrap();
-        format!("{}/{evals}", name(checkpoint.path()))
+        let evals = Moment::saved_state(&run).unwrap().eval_progress();
+        format!("{}/{}", name(checkpoint.path()), evals.epochs)
     };
     let saver = acknowledged.by(evals, saver(crate::common::saver(&disk)));
     let mut unit = unit;
@@ -44,7 +44,7 @@ fn a_save_comes_at_every_cadence_and_at_the_end() {
 fn a_save_comes_when_enough_time_has_passed() {
     let (disk, mut unit) = (SimDisk::new(), Walk::new());
     let slow = |state: &mut State, _: &mut Walk| {
-        if state.train().steps == 2 {
+        if state.train_progress().steps == 2 {
             std::thread::sleep(std::time::Duration::from_millis(1001));
         }
     };
@@ -109,8 +109,8 @@ fn a_final_stop_is_saved_even_where_nothing_else_changed() {
     run.fit(&[1; 5], &[1; 2], Fit::epochs(2)).unwrap();
     drop(run);
     assert_eq!(on_disk(&disk), "5-2");
-    let run = &newest(&disk).content["run"];
-    assert_eq!(run.array("run.final_stop").unwrap().to_text().unwrap(), "enough");
+    let state = Moment::saved_state(&newest(&disk).content["run"]).unwrap();
+    assert_eq!(state.stopping(), Some(&regimen::state::Stop::Finish("enough".into())));
 }
 
 #[test]
@@ -137,18 +137,18 @@ fn check_kept(losses: &[f64], saver: impl FnOnce(Checkpointer) -> Checkpointer, 
 
 #[test]
 fn the_best_are_those_of_the_evaluation_just_done() {
-    let best = |n, goal| move |saver: Checkpointer| saver.keep_best(n, &EVAL_LOSS, goal);
-    check_kept(&[3.0, 1.0, 2.0, 5.0, 0.5], best(2, Goal::Min), "25 10");
-    check_kept(&[3.0, 1.0, 2.0, 5.0], best(2, Goal::Max), "20 5");
+    let min = |n| move |saver: Checkpointer| saver.keep_min(n, EVAL_LOSS);
+    check_kept(&[3.0, 1.0, 2.0, 5.0, 0.5], min(2), "25 10");
+    check_kept(&[3.0, 1.0, 2.0, 5.0], |saver| saver.keep_max(2, EVAL_LOSS), "20 5");
     // A perfect loss is a value, equal ones keep the earlier, and what is no number is no best.
-    check_kept(&[1.0, 0.0, 2.0], best(1, Goal::Min), "15 10");
-    check_kept(&[1.0, 1.0, 1.0], best(1, Goal::Min), "15 5");
-    check_kept(&[1.0, f64::NAN, f64::NEG_INFINITY, 2.0], best(1, Goal::Min), "20 5");
+    check_kept(&[1.0, 0.0, 2.0], min(1), "15 10");
+    check_kept(&[1.0, 1.0, 1.0], min(1), "15 5");
+    check_kept(&[1.0, f64::NAN, f64::NEG_INFINITY, 2.0], min(1), "20 5");
     // What was measured in an earlier evaluation is not what was measured in this one.
-    check_kept(&[2.0, 1.0, NOTHING, 3.0], best(2, Goal::Min), "20 10 5");
-    let both = |saver: Checkpointer| saver.every(Every::steps(1)).keep_best(1, &EVAL_LOSS, Goal::Max);
+    check_kept(&[2.0, 1.0, NOTHING, 3.0], min(2), "20 10 5");
+    let both = |saver: Checkpointer| saver.every(Every::steps(1)).keep_max(1, EVAL_LOSS);
     check_kept(&[1.0, 3.0, 2.0], both, "15 10");
-    let trained = |saver: Checkpointer| saver.keep_best(1, &TRAIN_LOSS, Goal::Max);
+    let trained = |saver: Checkpointer| saver.keep_max(1, TRAIN_LOSS);
     check_kept(&[1.0, 3.0, 2.0], trained, "15 5");
 }
 
@@ -172,12 +172,8 @@ fn the_last_and_every_kth_are_kept_as_asked() {
     let each = |saver: Checkpointer| saver.every(Every::epochs(1));
     check_kept(&[1.0; 5], each, "25 20 15 10 5");
     check_kept(&[1.0; 5], |saver| each(saver).keep_last(2), "25 20");
-    check_kept(&[1.0; 5], |saver| each(saver).keep_every(10), "25 20 10");
-    check_kept(
-        &[2.0, 1.0, 3.0, 4.0, 5.0],
-        |saver| each(saver).keep_last(1).keep_best(1, &EVAL_LOSS, Goal::Min),
-        "25 10",
-    );
+    check_kept(&[1.0; 5], |saver| each(saver).keep_every_steps(10), "25 20 10");
+    check_kept(&[2.0, 1.0, 3.0, 4.0, 5.0], |saver| each(saver).keep_last(1).keep_min(1, EVAL_LOSS), "25 10");
 }
 
 #[test]
@@ -186,9 +182,12 @@ fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
     fn check(saver: impl Fn(Checkpointer) -> Checkpointer, expected: &str) {
         let (disk, mut unit) = (SimDisk::new(), Walk::new());
         let mut run = Run::new(&mut unit).saver(saver(crate::common::saver(&disk)));
-        let error = run.train(&[1; 5], regimen::run::Train::steps(1)).unwrap_err().to_string();
+        let error = run
+            .train(&[1; 5], regimen::run::Train::steps(1))
+            .map_err(|error| format!("{error:#}"))
+            .unwrap_err();
         assert!(error.contains(expected), "{error}");
-        let error = run.restore_latest().unwrap_err().to_string();
+        let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.contains(expected), "{error}");
         drop(run);
         assert_eq!((unit.calls, disk.operations()), (0, 0));
@@ -197,7 +196,7 @@ fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
     check(|saver| saver.every_evaluations(0), "`Checkpointer::every_evaluations`: 0");
     check(|saver| saver.every_seconds(0), "`Checkpointer::every_seconds`: 0");
     check(|saver| saver.keep_last(0), "`Checkpointer::keep_last`");
-    check(|saver| saver.keep_best(0, &EVAL_LOSS, Goal::Min), "`Checkpointer::keep_best`");
-    check(|saver| saver.keep_every(0), "`Checkpointer::keep_every`");
-    check(|saver| saver.restore_best_at_end(), "needs `keep_best`");
+    check(|saver| saver.keep_min(0, EVAL_LOSS), "`Checkpointer::keep_min`");
+    check(|saver| saver.keep_every_steps(0), "`Checkpointer::keep_every_steps`");
+    check(|saver| saver.restore_best_at_end(), "needs `keep_min` or `keep_max`");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::Checkpointer;
 use regimen::data::Rank;
-use regimen::log::{Existing, MetricLog};
+use regimen::log::{ExistingFile, MetricLog};
 use regimen::run::{Ended, Evaluate, Predict, Train};
 use regimen::unit::PredictUnit;
 use regimen::{BoxError, Error, Run, State};
@@ -26,7 +26,7 @@ impl PredictUnit for Walk {
 const TRAIN: [u64; 9] = [1; 9];
 
 /// A run in `dir` whose log is in it as well.
-fn run<'a>(dir: &Path, existing: Existing, unit: &'a mut Walk) -> Run<'a, Walk> {
+fn run<'a>(dir: &Path, existing: ExistingFile, unit: &'a mut Walk) -> Run<'a, Walk> {
     let log = MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1)).existing(existing);
     Run::new(unit).callback(log).saver(Checkpointer::new(dir).every(Every::steps(3)))
 }
@@ -57,23 +57,26 @@ fn files(dir: &Path) -> Vec<(String, String)> {
 #[test]
 fn a_second_run_is_refused_before_it_touches_a_file_and_the_first_goes_on_and_restarts() {
     let alone = tempfile::tempdir().unwrap();
-    run(alone.path(), Existing::Rename, &mut Walk::new()).train(&TRAIN, Train::steps(9)).unwrap();
+    run(alone.path(), ExistingFile::Rename, &mut Walk::new()).train(&TRAIN, Train::steps(9)).unwrap();
 
-    for existing in [Existing::Rename, Existing::Append, Existing::Overwrite] {
+    for existing in [ExistingFile::Rename, ExistingFile::Append, ExistingFile::Overwrite] {
         for call in CALLS {
             let dir = tempfile::tempdir().unwrap();
             let in_first = dir.path().to_owned();
             let disturb = move |_: &mut State, _: &mut Walk| {
                 let before = files(&in_first);
                 let mut other = Walk::new();
-                let refusal = call(&mut run(&in_first, existing, &mut other)).unwrap_err().to_string();
+                let refusal = call(&mut run(&in_first, existing, &mut other))
+                    .map_err(|error| format!("{error:#}"))
+                    .unwrap_err();
                 let process = std::process::id();
                 assert!(refusal.contains(&format!("process {process} on ")), "{refusal}");
                 assert!(refusal.ends_with("a run directory has one writer at a time"), "{refusal}");
                 assert_eq!(files(&in_first), before);
             };
             let mut first = Walk::new();
-            let mut first = run(dir.path(), existing, &mut first).on(Event::TrainStepEnd.every(5), disturb);
+            let mut first =
+                run(dir.path(), existing, &mut first).on(Event::TrainStepEnd.every(Every::steps(5)), disturb);
             assert_eq!(first.train(&TRAIN, Train::steps(7)).unwrap().ended, Ended::Complete);
             drop(first);
 
@@ -108,7 +111,7 @@ fn a_setting_that_cannot_be_used_is_refused_in_every_call() {
         let mut unit = Walk::new();
         let mut run = Run::new(&mut unit).saver(Checkpointer::new(DIR).store(disk).keep_last(0));
         for _ in 0..2 {
-            let error = call(&mut run).unwrap_err().to_string();
+            let error = call(&mut run).map_err(|error| format!("{error:#}")).unwrap_err();
             assert!(error.contains("`Checkpointer::keep_last`: the newest is always kept"), "{error}");
         }
         assert_eq!(run.unit().calls, 0);
@@ -122,7 +125,7 @@ fn where_nothing_can_be_written_a_run_can_be_evaluated_and_not_trained() {
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit).saver(Checkpointer::new("/sys"));
     run.evaluate(&[7], Evaluate::whole()).unwrap();
-    let error = run.train(&TRAIN, Train::steps(9)).unwrap_err().to_string();
+    let error = run.train(&TRAIN, Train::steps(9)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains("cannot open `/sys/LOCK`: "), "{error}");
-    assert_eq!(run.state().train().steps, 0);
+    assert_eq!(run.state().train_progress().steps, 0);
 }

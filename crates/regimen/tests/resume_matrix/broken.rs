@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use regimen::callback::{Event, Events};
 use regimen::checkpoint::Checkpointer;
-use regimen::data::{At, Data};
+use regimen::data::{At, Data, Epoch};
 use regimen::engine::{Mode, Precision};
 use regimen::run::{Moment, Restored, Saver, Which};
 use regimen::saved::{AppState, Array, StateDict, load_parts, save_parts};
@@ -93,7 +93,7 @@ impl ResumeFixture for Broken {
         Unskipped { data, defect: self.defect }
     }
 
-    fn saver<U: AppState>(&self, saver: Checkpointer) -> impl Saver<U> {
+    fn saver(&self, saver: Checkpointer) -> impl Saver {
         Forgetful { saver, defect: self.defect }
     }
 }
@@ -105,12 +105,8 @@ struct Unskipped<D> {
 
 impl<D: Data> Data for Unskipped<D> {
     type Batch = D::Batch;
-    type Epoch<'a>
-        = D::Epoch<'a>
-    where
-        Self: 'a;
 
-    fn epoch(&self, at: At<'_>) -> Result<Self::Epoch<'_>, BoxError> {
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = D::Batch>, BoxError> {
         let beginning = At::epoch(at.epoch, at.seed).rank(at.rank);
         self.data.epoch(if self.defect == Defect::NoSkip { beginning } else { at })
     }
@@ -125,28 +121,24 @@ struct Forgetful {
     defect: Defect,
 }
 
-impl<U: AppState> Saver<U> for Forgetful {
+impl Saver for Forgetful {
     fn events(&self) -> Events {
-        Saver::<U>::events(&self.saver)
+        Saver::events(&self.saver)
     }
 
-    fn begin(&mut self, phase: Phase, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+    fn begin(&mut self, phase: Phase, moment: &mut Moment<'_>) -> Result<(), BoxError> {
         self.saver.begin(phase, moment)
     }
 
-    fn on_event(&mut self, event: Event, moment: &mut Moment<'_, '_, U>) -> Result<(), BoxError> {
+    fn on_event(&mut self, event: Event, moment: &mut Moment<'_>) -> Result<(), BoxError> {
         self.saver.on_event(event, moment)
     }
 
-    fn on_error(&mut self, error: &Error, moment: &mut Moment<'_, '_, U>) {
+    fn on_error(&mut self, error: &Error, moment: &mut Moment<'_>) {
         self.saver.on_error(error, moment);
     }
 
-    fn restore(
-        &mut self,
-        which: &Which,
-        moment: &mut Moment<'_, '_, U>,
-    ) -> Result<Option<Restored>, BoxError> {
+    fn restore(&mut self, which: Which<'_>, moment: &mut Moment<'_>) -> Result<Option<Restored>, BoxError> {
         let new = moment.run_state()?;
         let restored = self.saver.restore(which, moment)?;
         let mut run = moment.run_state()?;
@@ -190,7 +182,7 @@ impl<U: AppState> Saver<U> for Forgetful {
 }
 
 /// Replaces some of what `auto_unit` holds.
-fn reset<U: AppState>(unit: &mut U, arrays: &[(&str, Array)]) -> Result<(), BoxError> {
+fn reset(unit: &mut dyn AppState, arrays: &[(&str, Array)]) -> Result<(), BoxError> {
     let mut parts = save_parts(unit)?;
     let part = parts.get_mut("auto_unit").ok_or("nothing was saved")?;
     for (name, array) in arrays {

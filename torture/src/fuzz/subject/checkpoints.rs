@@ -112,7 +112,7 @@ impl Subject for Checkpoint {
                 let parts = checkpoint.manifest().parts.keys();
                 parts.for_each(|part| drop(checkpoint.read_header(part)));
             }
-            Ok(checkpoints.load(Which::Newest)?)
+            Ok(checkpoints.load(Which::Latest)?)
         })?;
         let found =
             read_all.map_err(|why| Fault::Mismatch(format!("the valid checkpoint is not found: {why}")))?;
@@ -149,7 +149,7 @@ impl Checkpoint {
         if saved.is_err() {
             return Ok(());
         }
-        let found = trial.read(size, || Ok(Checkpoints::on(store, DIR).load(Which::Newest)?))?;
+        let found = trial.read(size, || Ok(Checkpoints::on(store, DIR).load(Which::Latest)?))?;
         let step = found.map(|found| found.map(|found| found.checkpoint.manifest().step));
         demand(step == Ok(Some(3)), || {
             format!("a save of step 3 is acknowledged, and {step:?} is the newest")

@@ -64,7 +64,7 @@ impl Subject for Rows {
         let table = Table::draw(&self.corpus, random, trial)?;
         let read = trial.read(table.size, || {
             let rows = Csv::new(&table.path).without_header().read::<Vec<String>>()?;
-            (0..rows.len()).map(|index| rows.get(index)).collect::<Result<Vec<_>, _>>()
+            (0..rows.len()).map(|index| rows.sample(index)).collect::<Result<Vec<_>, _>>()
         })?;
         if let Ok(rows) = &read {
             sample::offer(&self.sample, &table.text, rows, random)?;
@@ -110,7 +110,7 @@ impl Subject for Columns {
         let table = Table::draw(&self.0, random, trial)?;
         let read = trial.read(table.size, || {
             let flowers = Csv::new(&table.path).read::<Flower>()?;
-            let flower = |index| flowers.get(index).map(|flower| format!("{flower:?}"));
+            let flower = |index| flowers.sample(index).map(|flower| format!("{flower:?}"));
             (0..flowers.len()).map(flower).collect::<Result<Vec<_>, _>>()
         })?;
         same(table.is_whole, read, table.check().and_then(flowers))

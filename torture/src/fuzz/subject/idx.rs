@@ -55,7 +55,7 @@ impl Subject for Values {
                 let _ = idx.arrays::<16>();
                 // A million empty samples prove no more than ten.
                 let indices = 0..idx.len().min(bytes.len() + 10);
-                indices.map(|index| idx.get(index)).collect::<Result<Vec<_>, _>>()
+                indices.map(|index| idx.sample(index)).collect::<Result<Vec<_>, _>>()
             })?;
             let samples = samples.map_err(Fault::Mismatch)?.concat();
             let values = idx.clone().into_values();

@@ -88,7 +88,7 @@ impl Subject for Images {
         }
         trial.write(&format!("images/class/{name}"), &bytes)?;
         let root = trial.folder().join("images");
-        let read = trial.read(bytes.len() + 3 * pixels(&bytes), || ImageFolder::open(root)?.get(0))?;
+        let read = trial.read(bytes.len() + 3 * pixels(&bytes), || ImageFolder::open(root)?.sample(0))?;
         match read {
             Err(why) => demand(!drawn.is_whole, || format!("a valid image is refused: {why}")),
             Ok((image, _)) => {

@@ -1,7 +1,7 @@
 //! Lines of text, from the beginning and from a saved position.
 
 use regimen::BoxError;
-use regimen::data::{Lines, Position, Reader, Stream, StreamAt};
+use regimen::data::{Lines, Position, Stream, StreamAt, StreamReader};
 use regimen::random::Random;
 
 use super::Subject;
@@ -80,7 +80,7 @@ fn follow(
     expected: &[Option<String>],
     mut reached: impl FnMut(usize, Position),
 ) -> Result<Option<String>, BoxError> {
-    let mut reader = lines.open(StreamAt { epoch: 0, seed: 0, position })?;
+    let mut reader = lines.open(StreamAt { epoch: 0, seed: 0, position: position.cloned() })?;
     for (count, expected) in expected.iter().enumerate() {
         let line = match reader.next() {
             None => return Ok(Some(format!("there are {count} lines only"))),

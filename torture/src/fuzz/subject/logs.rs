@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use regimen::callback::Every;
-use regimen::log::{Existing, LogFile, MetricLog};
+use regimen::log::{ExistingFile, LogFile, MetricLog};
 use regimen::random::Random;
 use regimen::run::Train;
 use regimen::saved::StateDict;
@@ -45,7 +45,7 @@ impl Logs {
             let mut unit = Toy::default();
             let mut run = Run::new(&mut unit).callback(log(&path));
             run.train(&DATA, Train::steps(RESTORED))?;
-            let (state, length) = (run.moment().run_state()?, fs::read(&path)?.len());
+            let (state, length) = (run.run_state()?, fs::read(&path)?.len());
             run.train(&DATA, Train::steps(END))?;
             let whole = fs::read(&path)?;
             let rows = whole.strip_prefix(head.as_bytes()).ok_or("a log has another head")?.to_vec();
@@ -72,7 +72,7 @@ fn go_on(path: PathBuf, state: &StateDict) -> Result<(), BoxError> {
     // The weights are not saved with the run; they follow from its steps.
     unit_after(&mut unit, RESTORED)?;
     let mut run = Run::new(&mut unit).callback(log(&path));
-    run.moment().load_run_state(state)?;
+    run.load_run_state(state)?;
     run.train(&DATA, Train::steps(END))?;
     Ok(())
 }
@@ -84,7 +84,9 @@ fn unit_after(unit: &mut Toy, steps: u64) -> Result<(), BoxError> {
 
 fn append(path: PathBuf) -> Result<(), BoxError> {
     let mut unit = Toy::default();
-    Run::new(&mut unit).callback(log(&path).existing(Existing::Append)).train(&DATA, Train::steps(END))?;
+    Run::new(&mut unit)
+        .callback(log(&path).existing(ExistingFile::Append))
+        .train(&DATA, Train::steps(END))?;
     Ok(())
 }
 

@@ -29,7 +29,7 @@ impl Restores {
     pub(super) fn new() -> Result<Self, BoxError> {
         let disk = SimDisk::new();
         fit(&disk, 7)?;
-        let found = Checkpoints::on(Arc::new(disk), DIR).load(Which::Newest)?.ok_or("nothing is saved")?;
+        let found = Checkpoints::on(Arc::new(disk), DIR).load(Which::Latest)?.ok_or("nothing is saved")?;
         let manifest = found.checkpoint.manifest();
         let snapshot = Snapshot {
             step: manifest.step,

@@ -39,7 +39,7 @@ impl Weights {
     pub(super) fn new() -> Result<Self, BoxError> {
         let file = |dict: &StateDict| {
             let mut bytes = Vec::new();
-            regimen::checkpoint::safetensors::write(dict, &mut bytes)?;
+            regimen::checkpoint::safetensors::encode(dict, &mut bytes)?;
             Ok::<_, BoxError>(bytes)
         };
         let mut other = file(&dict()?)?;

@@ -1,128 +1,131 @@
-//! Writing off the loop's thread: one save at a time, and none that nobody waits for.
+//! The background writer: at most one save in flight. Dropping it joins the thread.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::checkpoint::format::finite::Finite;
-use crate::checkpoint::{Checkpoint, CheckpointError, Keep, Saves, Snapshot, Writer};
+use regimen_core::error::panic_text;
 
-/// Told of every checkpoint right after it was acknowledged.
-pub(crate) type OnSaved = Arc<dyn Fn(&Checkpoint) + Send + Sync>;
+use super::finite::Finite;
+use super::save_stats::SaveStats;
+use crate::checkpoint::{Checkpoint, CheckpointError, Keep, Snapshot, Writer};
 
-/// Writes snapshots one after another. Dropping it waits for the one under way.
+/// Called with every checkpoint right after it was acknowledged.
+pub(super) type OnSaved = Arc<dyn Fn(&Checkpoint) + Send + Sync>;
+
+/// Writes snapshots one after another, on a thread or on the caller's. Dropping it waits for the one
+/// under way.
 #[derive(Debug)]
-pub(crate) struct Background {
-    desk: Arc<Mutex<Desk>>,
-    saves: Saves,
-    under_way: Option<UnderWay>,
+pub(super) struct Background {
+    archive: Arc<Mutex<Archive>>,
+    stats: SaveStats,
+    last: Option<Write>,
 }
 
-/// Where a snapshot is written: on a thread, or it has been already.
+/// A write whose result was not asked for yet.
 #[derive(Debug)]
-enum UnderWay {
+enum Write {
     Thread(JoinHandle<Result<(), String>>),
     Done(Result<(), String>),
 }
 
-/// What is needed to write. It goes to the thread for the time of one save.
-pub(crate) struct Desk {
-    pub(crate) writer: Writer,
-    pub(crate) keep: Keep,
-    pub(crate) on_saved: Option<OnSaved>,
-    pub(crate) saves: Saves,
+/// The checkpoints of the run: adds one, and removes those that are no longer kept. It goes to the
+/// thread for the time of one save.
+pub(super) struct Archive {
+    pub(super) writer: Writer,
+    pub(super) keep: Keep,
+    pub(super) on_saved: Option<OnSaved>,
+    pub(super) stats: SaveStats,
 }
 
 impl Background {
-    pub(crate) fn new(desk: Desk) -> Self {
-        let saves = desk.saves.clone();
-        Background { desk: Arc::new(Mutex::new(desk)), saves, under_way: None }
+    pub(super) fn new(archive: Archive) -> Self {
+        let stats = archive.stats.clone();
+        Background { archive: Arc::new(Mutex::new(archive)), stats, last: None }
     }
 
     /// Whether a snapshot is being written.
-    pub(crate) fn is_busy(&self) -> bool {
-        matches!(&self.under_way, Some(UnderWay::Thread(thread)) if !thread.is_finished())
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(&self.last, Some(Write::Thread(thread)) if !thread.is_finished())
     }
 
-    /// What came of the last write, once, when it is over.
-    pub(crate) fn result(&mut self) -> Option<Result<(), String>> {
+    /// The result of the last write, once. Returns `None` while it is being written.
+    pub(super) fn poll(&mut self) -> Option<Result<(), String>> {
         if self.is_busy() { None } else { self.wait() }
     }
 
-    /// Waits for the write that is under way. None where there is none whose result is unknown.
-    pub(crate) fn wait(&mut self) -> Option<Result<(), String>> {
-        let result = match self.under_way.take()? {
-            UnderWay::Done(result) => result,
-            UnderWay::Thread(thread) => thread.join().unwrap_or_else(|payload| Err(panicked(payload))),
+    /// Waits for the last write, and returns its result. Returns `None` if no write is pending.
+    pub(super) fn wait(&mut self) -> Option<Result<(), String>> {
+        let result = match self.last.take()? {
+            Write::Done(result) => result,
+            Write::Thread(thread) => thread.join().unwrap_or_else(|payload| Err(panicked(payload))),
         };
-        Some(result.inspect_err(|why| self.saves.fail(why.clone())))
+        Some(result.inspect_err(|why| self.stats.fail(why.clone())))
     }
 
-    /// Writes `snapshot` on a thread of its own, if what must be finite is. The one before must be over.
-    pub(crate) fn start(&mut self, snapshot: Arc<Snapshot>, finite: Option<Finite>) {
-        let (desk, for_thread) = (Arc::clone(&self.desk), Arc::clone(&snapshot));
-        let finite = Arc::new(finite);
-        let there = Arc::clone(&finite);
-        let thread = thread::Builder::new().name("regimen-save".to_owned());
-        let save = |writer: &mut Writer, snapshot: &Snapshot| writer.save_beside(snapshot);
-        match thread.spawn(move || write(&desk, &for_thread, Option::as_ref(&there), save)) {
-            Ok(thread) => self.under_way = Some(UnderWay::Thread(thread)),
+    /// Writes `snapshot` on a thread of its own, if what must be finite is. No write may be pending.
+    pub(super) fn spawn(&mut self, snapshot: Arc<Snapshot>, finite: Option<Finite>) {
+        let job = Arc::new((Arc::clone(&self.archive), snapshot, finite));
+        let for_thread = Arc::clone(&job);
+        let add = move || {
+            let (archive, snapshot, finite) = &*for_thread;
+            add(archive, snapshot, finite.as_ref(), Writer::save_beside)
+        };
+        match thread::Builder::new().name("regimen-save".to_owned()).spawn(add) {
+            Ok(thread) => self.last = Some(Write::Thread(thread)),
             // A system without threads to give still gets its checkpoint.
-            Err(_) => self.write(&snapshot, Option::as_ref(&finite)),
+            Err(_) => self.run(&job.1, job.2.as_ref()),
         }
     }
 
-    /// Writes `snapshot` on this thread. The one before must be over.
-    pub(crate) fn write(&mut self, snapshot: &Snapshot, finite: Option<&Finite>) {
-        let save = |writer: &mut Writer, snapshot: &Snapshot| writer.save(snapshot);
-        self.under_way = Some(UnderWay::Done(write(&self.desk, snapshot, finite, save)));
+    /// Writes `snapshot` on this thread. No write may be pending.
+    pub(super) fn run(&mut self, snapshot: &Snapshot, finite: Option<&Finite>) {
+        self.last = Some(Write::Done(add(&self.archive, snapshot, finite, Writer::save)));
     }
 }
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // A failure stays where `Saves` can be asked for it: nobody else is left to tell.
+        // A failure stays in `SaveStats`: nobody else is left to report it to.
         self.wait();
     }
 }
 
-/// Saves by `save` what can be gone on from, says so, and only then removes older ones.
-fn write(
-    desk: &Mutex<Desk>,
+/// Saves a snapshot that a run can go on from, acknowledges it, and only then removes older ones.
+fn add(
+    archive: &Mutex<Archive>,
     snapshot: &Snapshot,
     finite: Option<&Finite>,
-    save: impl FnOnce(&mut Writer, &Snapshot) -> Result<Checkpoint, CheckpointError>,
+    save: fn(&mut Writer, &Snapshot) -> Result<Checkpoint, CheckpointError>,
 ) -> Result<(), String> {
-    let desk = &mut *desk.lock().unwrap_or_else(PoisonError::into_inner);
-    let Desk { writer, keep, on_saved, saves } = desk;
+    let Archive { writer, keep, on_saved, stats } =
+        &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
     finite.map_or(Ok(()), |finite| finite.check(snapshot))?;
     let checkpoint = save(writer, snapshot).map_err(|error| error.to_string())?;
-    saves.acknowledge(checkpoint.clone());
+    stats.acknowledge(checkpoint.clone());
     if let Some(on_saved) = on_saved {
         on_saved(&checkpoint);
     }
-    let removed = writer.prune(keep);
-    removed.failures.into_iter().for_each(|failure| saves.fail(failure.to_string()));
+    let pruned = writer.prune(keep);
+    pruned.failures.into_iter().for_each(|failure| stats.fail(failure.to_string()));
     Ok(())
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let text = format!("the thread that saves panicked: {}", text.unwrap_or("its payload is not text"));
+    let text = format!("the thread that saves panicked: {}", panic_text(&*payload));
     // A payload is free to panic when it is dropped.
     std::mem::forget(payload);
     text
 }
 
-impl fmt::Debug for Desk {
+impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Desk { writer, keep, saves, .. } = self;
-        f.debug_struct("Desk")
+        let Archive { writer, keep, stats, .. } = self;
+        f.debug_struct("Archive")
             .field("writer", writer)
             .field("keep", keep)
-            .field("saves", saves)
+            .field("stats", stats)
             .finish_non_exhaustive()
     }
 }
@@ -136,17 +139,17 @@ mod tests {
 
     #[test]
     fn dropping_it_waits_for_the_save_under_way() {
-        let (saves, token) = (Saves::default(), Arc::new(()));
+        let (stats, token) = (SaveStats::default(), Arc::new(()));
         let held = Arc::clone(&token);
         let on_saved: OnSaved = Arc::new(move |_| {
             let _held = &held;
             std::thread::sleep(Duration::from_millis(20));
         });
         let writer = Writer::open_on(Arc::new(SimDisk::new()), "/run", "run-1").unwrap();
-        let desk = Desk { writer, keep: Keep::all(), on_saved: Some(on_saved), saves: saves.clone() };
-        let mut background = Background::new(desk);
-        background.start(Arc::default(), None);
+        let archive = Archive { writer, keep: Keep::all(), on_saved: Some(on_saved), stats: stats.clone() };
+        let mut background = Background::new(archive);
+        background.spawn(Arc::default(), None);
         drop(background);
-        assert_eq!((saves.saved(), Arc::strong_count(&token)), (1, 1));
+        assert_eq!((stats.saved(), Arc::strong_count(&token)), (1, 1));
     }
 }

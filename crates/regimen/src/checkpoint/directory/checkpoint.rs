@@ -1,4 +1,4 @@
-//! One checkpoint on disk, opened to be read.
+//! A checkpoint on disk, opened to be read.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -12,13 +12,13 @@ use regimen_core::text::Count;
 use crate::checkpoint::error::{CheckpointError, failed};
 use crate::checkpoint::format::checksum::Checked;
 use crate::checkpoint::format::limits::MAX_MANIFEST;
-use crate::checkpoint::format::manifest::{Manifest, Part, part_file};
+use crate::checkpoint::format::manifest::{Manifest, PartFile, part_file};
 use crate::checkpoint::format::name::Name;
 use crate::checkpoint::format::safetensors::Header;
 use crate::checkpoint::format::{manifest, safetensors};
 use crate::checkpoint::{Disk, Store};
 
-/// A checkpoint on disk whose manifest holds.
+/// A checkpoint on disk whose manifest was read and checked.
 ///
 /// A part is read when it is asked for, and given only when its length and checksum are those of
 /// the manifest.
@@ -59,7 +59,7 @@ impl Checkpoint {
         &self.path
     }
 
-    /// What it is and holds.
+    /// Its manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
@@ -68,15 +68,15 @@ impl Checkpoint {
     /// reads. The error names the first file that is damaged.
     pub fn verify(&self) -> Result<(), CheckpointError> {
         let drain = |source: &mut dyn Read, length| {
-            safetensors::read_header(source, length)?;
+            safetensors::decode_header(source, length)?;
             Ok(io::copy(source, &mut io::sink()).map(drop)?)
         };
         self.manifest.parts.keys().try_for_each(|name| self.checked(name, drain))
     }
 
-    /// Reads and checks one part. An error where there is none of that name.
+    /// Reads and checks one part. It is an error if there is none of that name.
     pub fn read(&self, name: &str) -> Result<StateDict, CheckpointError> {
-        self.checked(name, safetensors::read)
+        self.checked(name, safetensors::decode)
     }
 
     /// Reads and checks every part.
@@ -88,7 +88,7 @@ impl Checkpoint {
     /// Names, types and shapes of a part's arrays, without reading these: *unchecked*.
     pub fn read_header(&self, name: &str) -> Result<Header, CheckpointError> {
         let (file, part) = self.part(name)?;
-        let read = || safetensors::read_header(&mut *self.open_part(&file, part)?, part.length);
+        let read = || safetensors::decode_header(&mut *self.open_part(&file, part)?, part.length);
         read().map_err(failed("read", &file))
     }
 
@@ -117,13 +117,13 @@ impl Checkpoint {
         read().map_err(failed("read", &file))
     }
 
-    fn part(&self, name: &str) -> Result<(PathBuf, Part), CheckpointError> {
+    fn part(&self, name: &str) -> Result<(PathBuf, PartFile), CheckpointError> {
         let part = self.manifest.parts.get(name).copied();
         let part = part.ok_or_else(|| format!("it has no part `{name}`"));
         Ok((self.path.join(part_file(name)), part.map_err(failed("read", &self.path))?))
     }
 
-    fn open_part(&self, file: &Path, part: Part) -> Result<Box<dyn Read + Send>, BoxError> {
+    fn open_part(&self, file: &Path, part: PartFile) -> Result<Box<dyn Read + Send>, BoxError> {
         let opened = self.store.open(file)?;
         if opened.length != part.length {
             return Err(format!("it is {} long, not {}", Count(opened.length, "byte"), part.length).into());

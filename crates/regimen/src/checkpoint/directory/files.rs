@@ -1,4 +1,4 @@
-//! Writing the files of one checkpoint.
+//! The files of one checkpoint, as they are written.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,12 +14,12 @@ use crate::checkpoint::Store;
 use crate::checkpoint::error::{CheckpointError, failed};
 use crate::checkpoint::format::checksum::Checked;
 use crate::checkpoint::format::limits::check_part;
-use crate::checkpoint::format::manifest::{Manifest, Part, part_file};
+use crate::checkpoint::format::manifest::{Manifest, PartFile, part_file};
 use crate::checkpoint::format::{manifest, safetensors};
 
-/// Makes the directory `dir` with a file for each of `parts` and the manifest, to which it adds the
+/// Creates the directory `dir` with a file for each of `parts` and the manifest, to which it adds the
 /// parts, and syncs everything but the directory's own name.
-pub(crate) fn write_files(
+pub(crate) fn write_checkpoint(
     store: &dyn Store,
     dir: &Path,
     parts: &BTreeMap<String, StateDict>,
@@ -31,31 +31,31 @@ pub(crate) fn write_files(
     manifest.parts = write_parts(store, dir, parts, threads)?;
     let file = dir.join(manifest::FILE);
     let text = manifest.render().map_err(failed("write", &file))?;
-    write(store, &file, |out| Ok(out.write_all(text.as_bytes())?))?;
+    write_file(store, &file, |out| Ok(out.write_all(text.as_bytes())?))?;
     store.sync_dir(dir).map_err(failed("sync", dir))
 }
 
-/// Makes the files of all parts, so many of them at a time as there are threads.
+/// Writes the files of all parts, as many at a time as there are threads.
 fn write_parts(
     store: &dyn Store,
     dir: &Path,
     parts: &BTreeMap<String, StateDict>,
     threads: usize,
-) -> Result<BTreeMap<String, Part>, CheckpointError> {
+) -> Result<BTreeMap<String, PartFile>, CheckpointError> {
     let mut largest_first: Vec<_> = parts.iter().collect();
     largest_first
         .sort_by_cached_key(|(_, dict)| Reverse(dict.iter().map(|(_, a)| a.bytes().len()).sum::<usize>()));
     let (count, queue) = (parts.len(), Mutex::new(largest_first.into_iter()));
-    let take = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
         let one = |(name, dict): (&String, &StateDict)| {
-            let part = write(store, &dir.join(part_file(name)), |out| safetensors::write(dict, out))?;
+            let part = write_part(store, &dir.join(part_file(name)), dict)?;
             Ok((name.clone(), part))
         };
-        std::iter::from_fn(take).map(one).collect::<Result<Vec<_>, CheckpointError>>()
+        std::iter::from_fn(next).map(one).collect::<Result<Vec<_>, CheckpointError>>()
     };
     thread::scope(|scope| {
-        // Where there are no more threads to be had, this one does it all.
+        // If the system has no more threads, this one does it all.
         let spawn = |_| thread::Builder::new().spawn_scoped(scope, work).ok();
         let helpers: Vec<_> = (1..threads.min(count)).filter_map(spawn).collect();
         let mut written = work()?;
@@ -68,12 +68,17 @@ fn write_parts(
     })
 }
 
-/// Makes one file, and syncs it.
-fn write(
+/// Writes the file of one part, and syncs it.
+fn write_part(store: &dyn Store, file: &Path, dict: &StateDict) -> Result<PartFile, CheckpointError> {
+    write_file(store, file, |out| safetensors::encode(dict, out))
+}
+
+/// Writes one file, and syncs it.
+fn write_file(
     store: &dyn Store,
     file: &Path,
     content: impl FnOnce(&mut dyn Write) -> Result<(), BoxError>,
-) -> Result<Part, CheckpointError> {
+) -> Result<PartFile, CheckpointError> {
     let new = store.create(file).map_err(failed("create", file))?;
     // Large arrays pass the buffer by; it gathers the header and the many small ones.
     let mut out = BufWriter::with_capacity(64 * 1024, Checked::new(new));
@@ -81,7 +86,7 @@ fn write(
     let checked = out.into_inner().map_err(|error| failed("write", file)(error.into_error()))?;
     let (new, length, checksum) = checked.finish();
     new.sync().map_err(failed("sync", file))?;
-    Ok(Part { length, checksum })
+    Ok(PartFile { length, checksum })
 }
 
 #[cfg(test)]
@@ -91,7 +96,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::SimDisk;
 
-    fn write(disk: &SimDisk, threads: usize) -> Result<BTreeMap<String, Part>, CheckpointError> {
+    fn write(disk: &SimDisk, threads: usize) -> Result<BTreeMap<String, PartFile>, CheckpointError> {
         let mut parts = BTreeMap::new();
         for part in 0..5_u64 {
             let mut dict = StateDict::new();

@@ -1,14 +1,14 @@
-//! Which checkpoints to keep: a pure function of what their manifests say.
+//! Retention: which checkpoints are kept, as a pure function of their manifests.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeSet;
 
 use crate::checkpoint::{Goal, Manifest};
 
-/// Which checkpoints of a run to keep. By default all of them.
+/// The retention rules of a run directory. By default every checkpoint is kept.
 ///
-/// What any of the rules asks for is kept, and always the newest. The rules are about the newest
-/// save of each step: where a step was saved again, the earlier save goes.
+/// A checkpoint is kept if any rule asks for it, and the newest always is. The rules see the newest
+/// save of each step: if a step was saved again, the earlier save is removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
     last: Option<usize>,
@@ -38,14 +38,14 @@ impl Keep {
     }
 
     /// Keeps every step that is a multiple of `steps` for ever. 0 keeps none.
-    pub fn every(mut self, steps: u64) -> Self {
+    pub fn every_steps(mut self, steps: u64) -> Self {
         self.every = Some(steps);
         self
     }
 
     /// The indices of those to remove, of all that one run has on disk, in any order.
     ///
-    /// Of those that are not resumable the newest is kept, or all where there are no rules.
+    /// Of those that are not resumable the newest is kept, or all if there are no rules.
     pub fn surplus(&self, saved: &[&Manifest]) -> Vec<usize> {
         let mut newest_first: Vec<usize> = (0..saved.len()).collect();
         newest_first.sort_by_key(|&i| Reverse((saved[i].save, i)));
@@ -82,7 +82,7 @@ impl Keep {
     }
 }
 
-/// The value of `metric`, where there is one that can be among the best.
+/// The value of `metric`, if there is one that can be among the best.
 pub(crate) fn value(manifest: &Manifest, metric: &str) -> Option<f64> {
     manifest.metrics.get(metric).copied().filter(|value| value.is_finite())
 }

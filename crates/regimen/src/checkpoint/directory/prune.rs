@@ -1,4 +1,4 @@
-//! Removing checkpoints: those that are not kept, and what a dead process left.
+//! The removal of checkpoints that are not kept, and of the leftovers of a dead process.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,21 +10,21 @@ use crate::checkpoint::format::manifest::part_file;
 use crate::checkpoint::format::name::{DELETED, Name, is_leftover};
 use crate::checkpoint::{Checkpoint, Keep, Store};
 
-/// What was removed from a run directory, and what could not be.
+/// The directories removed from a run directory, and those that could not be.
 ///
 /// A failure hurts nothing but the disk's free space: the directory in question is tried again by
 /// the next [`prune`](crate::checkpoint::Writer::prune) or [`sweep`](crate::checkpoint::Writer::sweep).
 #[derive(Debug, Default)]
-pub struct Removed {
-    /// The directories that are gone, by the names they had.
+pub struct PruneReport {
+    /// The directories removed, by the names they had.
     pub removed: Vec<PathBuf>,
-    /// Why others are not.
+    /// Why others could not be removed.
     pub failures: Vec<CheckpointError>,
 }
 
 /// Removes those of `saved` that `keep` does not ask for, from the disk and from the list.
-pub(crate) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, keep: &Keep) -> Removed {
-    let mut result = Removed::default();
+pub(crate) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, keep: &Keep) -> PruneReport {
+    let mut result = PruneReport::default();
     let manifests: Vec<_> = saved.iter().map(Checkpoint::manifest).collect();
     let mut doomed = Vec::new();
     for i in keep.surplus(&manifests).into_iter().rev() {
@@ -34,7 +34,7 @@ pub(crate) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, 
                 match aside {
                     Aside::Moved(to) => doomed.push(to),
                     Aside::Gone => {}
-                    // What lies elsewhere is not ours to remove, nor is the way to it.
+                    // The target of a link is not ours to remove, nor is the link.
                     Aside::Link => continue,
                 }
                 result.removed.push(checkpoint.path().to_owned());
@@ -55,8 +55,8 @@ pub(crate) fn prune(store: &dyn Store, dir: &Path, saved: &mut Vec<Checkpoint>, 
 }
 
 /// Removes the leftovers in `dir` of a process that died.
-pub(crate) fn sweep(store: &dyn Store, dir: &Path) -> Removed {
-    let mut result = Removed::default();
+pub(crate) fn sweep(store: &dyn Store, dir: &Path) -> PruneReport {
+    let mut result = PruneReport::default();
     let entries = match store.list(dir) {
         Ok(entries) => entries,
         Err(error) => {
@@ -74,27 +74,27 @@ pub(crate) fn sweep(store: &dyn Store, dir: &Path) -> Removed {
     result
 }
 
-/// Removes what was written of a checkpoint that failed, where that can be done: an error here
+/// Removes the files of a checkpoint that failed, if that can be done: an error here
 /// would hide the one that matters, and the next sweep tries again.
 pub(crate) fn abandon(store: &dyn Store, path: &Path) {
     let _ = remove(store, path);
 }
 
-/// What became of a checkpoint that is not kept.
+/// The new place of a checkpoint that is not kept.
 enum Aside {
     /// It has this name now.
     Moved(PathBuf),
-    /// It was not there any more.
+    /// It did not exist any more.
     Gone,
-    /// Its name is a link to somewhere else, and stays.
+    /// Its name is a link, and stays.
     Link,
 }
 
 /// Gives a checkpoint a name under which nobody looks for one.
 fn set_aside(store: &dyn Store, dir: &Path, checkpoint: &Checkpoint) -> Result<Aside, CheckpointError> {
     let (path, manifest) = (checkpoint.path(), checkpoint.manifest());
-    let taken = store.list(dir).map_err(failed("list", dir))?;
-    match taken.iter().find(|entry| path.file_name() == Some(entry.name.as_ref())) {
+    let entries = store.list(dir).map_err(failed("list", dir))?;
+    match entries.iter().find(|entry| path.file_name() == Some(entry.name.as_ref())) {
         None => return Ok(Aside::Gone),
         Some(entry) if !entry.is_dir => return Ok(Aside::Link),
         Some(_) => {}
@@ -107,13 +107,13 @@ fn set_aside(store: &dyn Store, dir: &Path, checkpoint: &Checkpoint) -> Result<A
     if let Some(other) = files.iter().find(|file| file.name != manifest::FILE && !ours.contains(&file.name)) {
         return Err(CheckpointError::new("remove", &path.join(&other.name), "it is not of the checkpoint"));
     }
-    let name = Name::free(&taken, DELETED, manifest.step, !manifest.resumable);
+    let name = Name::free(&entries, DELETED, manifest.step, !manifest.resumable);
     let aside = dir.join(format!("{DELETED}{name}"));
     store.rename(path, &aside).map_err(failed("rename", path))?;
     Ok(Aside::Moved(aside))
 }
 
-/// Removes a directory of ours with its files. Whatever else is in it stays, and it with it.
+/// Removes a directory of ours with its files. If anything else is in it, that stays, and the directory with it.
 fn remove(store: &dyn Store, path: &Path) -> Result<(), CheckpointError> {
     for file in store.list(path).map_err(failed("list", path))? {
         if file.name == manifest::FILE || file.name.ends_with(".safetensors") {

@@ -1,19 +1,18 @@
-//! Writing checkpoints to a run directory, each whole and durable before it is acknowledged.
+//! The writer of a run directory. A checkpoint is whole and durable before it is acknowledged.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use regimen_core::saved::StateDict;
-
-use super::files::write_files;
+use super::files::write_checkpoint;
 use super::prune;
 use crate::checkpoint::error::{CheckpointError, failed};
 use crate::checkpoint::format::limits::check_run;
 use crate::checkpoint::format::manifest::Manifest;
 use crate::checkpoint::format::name::{Name, TEMPORARY};
 use crate::checkpoint::store::create_dirs;
-use crate::checkpoint::{Checkpoint, Checkpoints, Disk, Keep, Lock, Removed, Store};
+use crate::checkpoint::{Checkpoint, Checkpoints, Disk, Keep, LockFile, PruneReport, Snapshot, Store};
 
 /// The one writer of a run directory.
 ///
@@ -45,47 +44,32 @@ pub struct Writer {
     run: String,
     /// The number of the last save in this directory.
     saves: u64,
-    /// What this run has on disk.
+    /// The checkpoints of this run on disk.
     saved: Vec<Checkpoint>,
     /// Whether all of these are durable.
     durable: bool,
     /// How many parts are written at a time.
     threads: usize,
-    _lock: Option<Arc<Lock>>,
-}
-
-/// What one checkpoint is to hold. By default a resumable one of step 0 without parts.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Completed steps of training.
-    pub step: u64,
-    /// Completed epochs of training.
-    pub epoch: u64,
-    /// Whether it was taken after an error, and must not be resumed from.
-    pub post_mortem: bool,
-    /// What was measured at this very step, by the metric's name: what [`Keep::best`] goes by.
-    pub metrics: BTreeMap<String, f64>,
-    /// The parts by name; each becomes a file of that name.
-    pub parts: BTreeMap<String, StateDict>,
+    lock: Option<Arc<LockFile>>,
 }
 
 impl Writer {
-    /// The writer of `dir` for the run called `run`: makes the directory where it is not there,
-    /// and takes its [`Lock`].
+    /// The writer of `dir` for the run called `run`. Creates the directory if it does not exist, and
+    /// acquires its [`LockFile`].
     pub fn open(dir: impl Into<PathBuf>, run: impl Into<String>) -> Result<Self, CheckpointError> {
         let dir = dir.into();
         let lock = lock_dir(&dir)?;
         Writer::under(Arc::new(lock), dir, run)
     }
 
-    /// The same under the directory's `lock`, which was taken before.
+    /// The same under the directory's `lock`, which was acquired before.
     pub(crate) fn under(
-        lock: Arc<Lock>,
+        lock: Arc<LockFile>,
         dir: impl Into<PathBuf>,
         run: impl Into<String>,
     ) -> Result<Self, CheckpointError> {
         // Two, so that one syncs while the other writes.
-        Ok(Writer { _lock: Some(lock), threads: 2, ..Writer::open_on(Arc::new(Disk), dir, run)? })
+        Ok(Writer { lock: Some(lock), threads: 2, ..Writer::open_on(Arc::new(Disk), dir, run)? })
     }
 
     /// The same in another store. There is no lock: that there is one writer is up to the caller.
@@ -101,7 +85,7 @@ impl Writer {
         let mut saved = Checkpoints::on(store.clone(), &dir).list()?.checkpoints;
         let saves = saved.iter().map(|checkpoint| checkpoint.manifest().save).max().unwrap_or(0);
         saved.retain(|checkpoint| checkpoint.manifest().run == run);
-        Ok(Writer { store, dir, run, saves, saved, durable: false, threads: 1, _lock: None })
+        Ok(Writer { store, dir, run, saves, saved, durable: false, threads: 1, lock: None })
     }
 
     /// Its directory.
@@ -111,14 +95,14 @@ impl Writer {
 
     /// Removes what a process that died left half-written or half-removed. Call it before the
     /// first save: what it left may be what fills the disk.
-    pub fn sweep(&self) -> Removed {
+    pub fn sweep(&self) -> PruneReport {
         prune::sweep(&*self.store, &self.dir)
     }
 
     /// Saves `snapshot`. When this returns without an error, the checkpoint is durable.
     ///
     /// After an error the earlier checkpoints are as they were; what was written of the new one is
-    /// removed where that can be done. A step that was saved before is saved beside the earlier
+    /// removed if that can be done. A step that was saved before is saved beside the earlier
     /// save, and [`prune`](Writer::prune) then removes that.
     pub fn save(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
         self.save_on(self.threads, snapshot)
@@ -132,8 +116,12 @@ impl Writer {
 
     fn save_on(&mut self, threads: usize, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
         let (dir, store) = (&self.dir, &*self.store);
-        let taken = store.list(dir).map_err(failed("list", dir))?;
-        let free = |prefix| Name::free(&taken, prefix, snapshot.step, snapshot.post_mortem);
+        let entries = store.list(dir).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => failed("write to", dir)(REMOVED),
+            _ => failed("list", dir)(error),
+        })?;
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.renew())?;
+        let free = |prefix| Name::free(&entries, prefix, snapshot.step, snapshot.post_mortem);
         let temporary = dir.join(format!("{TEMPORARY}{}", free(TEMPORARY)));
         let path = dir.join(free("").to_string());
         let mut manifest = Manifest {
@@ -147,7 +135,7 @@ impl Writer {
         };
         // A failed sync is the end of the whole directory: it is removed, and the next save
         // writes new files.
-        let written = write_files(store, &temporary, &snapshot.parts, &mut manifest, threads)
+        let written = write_checkpoint(store, &temporary, &snapshot.parts, &mut manifest, threads)
             .and_then(|()| store.rename(&temporary, &path).map_err(failed("rename", &temporary)));
         if let Err(error) = written {
             prune::abandon(store, &temporary);
@@ -163,19 +151,22 @@ impl Writer {
 
     /// Removes what `keep` does not ask for, of the checkpoints of this run.
     ///
-    /// What it cannot remove it leaves, and says so. Does nothing before the first save, nor after
+    /// A checkpoint that cannot be removed is left, and reported. Does nothing before the first save, nor after
     /// one whose last sync failed: the newest checkpoint may then not survive a power cut. A checkpoint
     /// that is a link counts among the others, and is never removed, nor what it leads to.
-    pub fn prune(&mut self, keep: &Keep) -> Removed {
+    pub fn prune(&mut self, keep: &Keep) -> PruneReport {
         if !self.durable {
-            return Removed::default();
+            return PruneReport::default();
         }
         prune::prune(&*self.store, &self.dir, &mut self.saved, keep)
     }
 }
 
-/// Makes `dir` where it is not there, and takes its lock.
-pub(crate) fn lock_dir(dir: &Path) -> Result<Lock, CheckpointError> {
+const REMOVED: &str = "the run directory was removed or renamed while the run was under way; create it again, \
+                       or move it back, and the next save is written to it";
+
+/// Makes `dir` if it does not exist, and acquires its lock.
+pub(crate) fn lock_dir(dir: &Path) -> Result<LockFile, CheckpointError> {
     create_dirs(&Disk, dir).map_err(failed("create", dir))?;
-    Lock::take(dir)
+    LockFile::acquire(dir)
 }

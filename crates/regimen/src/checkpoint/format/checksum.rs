@@ -1,11 +1,11 @@
-//! Checksums taken while bytes pass by.
+//! A reader and writer adaptor that computes length and checksum.
 
 use std::io::{self, Read, Write};
 
 /// At most this many bytes pass at once, so that they are still in the cache for the second look.
 const PIECE: usize = 256 * 1024;
 
-/// A reader or writer that counts the bytes that pass and takes their CRC-32.
+/// An adaptor of a reader or writer that counts the bytes and computes their CRC-32.
 ///
 /// CRC-32 because it finds every burst of up to 32 damaged bits, can be checked with nothing but
 /// Python's `zlib`, and takes half the time of BLAKE3 on one core. It is no defence against forgery.
@@ -20,7 +20,7 @@ impl<T> Checked<T> {
         Checked { inner, hasher: crc32fast::Hasher::new(), length: 0 }
     }
 
-    /// What was wrapped, with the length and the checksum of what has passed.
+    /// The reader or writer, with the length and the checksum of the bytes that have passed.
     pub(crate) fn finish(self) -> (T, u64, u32) {
         (self.inner, self.length, self.hasher.finalize())
     }

@@ -1,5 +1,5 @@
-//! What a checkpoint may hold: the same where it is written and where it is read, so that nothing is
-//! acknowledged that cannot be restored.
+//! Limits of names, counts and sizes. Writer and reader have the same, so that every checkpoint that is
+//! acknowledged can be restored.
 
 use regimen_core::BoxError;
 use regimen_core::saved::MAX_COUNT;
@@ -9,7 +9,7 @@ pub(crate) const MAX_MANIFEST: u64 = 16 << 20;
 /// As large a header of a safetensors file as other readers take.
 pub(crate) const MAX_HEADER: u64 = 100_000_000;
 
-/// An error where `name` cannot be the name of a part's file.
+/// Returns an error if `name` cannot be the name of a part's file.
 pub(crate) fn check_part(name: &str) -> Result<(), BoxError> {
     if is_plain(name) && name.len() <= 200 {
         return Ok(());
@@ -18,7 +18,7 @@ pub(crate) fn check_part(name: &str) -> Result<(), BoxError> {
     Err(format!("the part {name:?} cannot be the name of a file: {may}").into())
 }
 
-/// An error where `count` is more than any run comes to: what is added to it must not overflow.
+/// Returns an error if `count` is more than any run comes to: later additions must not overflow.
 pub(crate) fn check_count(name: &str, count: u64) -> Result<(), BoxError> {
     if MAX_COUNT < count {
         return Err(format!("{name} {count} is more than {MAX_COUNT}, which no run comes to").into());
@@ -26,7 +26,7 @@ pub(crate) fn check_count(name: &str, count: u64) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// An error where `run` cannot identify a run.
+/// Returns an error if `run` cannot identify a run.
 pub(crate) fn check_run(run: &str) -> Result<(), BoxError> {
     if is_plain(run) && run.len() <= 100 {
         return Ok(());

@@ -7,7 +7,7 @@ use regimen_core::BoxError;
 
 use super::limits::{MAX_MANIFEST, check_count, check_part, check_run};
 
-/// What a checkpoint is and holds, as its `MANIFEST` says.
+/// The content of a checkpoint's `MANIFEST`: its run, counts, metrics and parts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// The run that wrote it.
@@ -21,15 +21,15 @@ pub struct Manifest {
     pub epoch: u64,
     /// Whether a run may go on from it. One that was saved on an error is for the post-mortem only.
     pub resumable: bool,
-    /// What was measured at this very step, by the metric's name.
+    /// The values measured at this very step, by the metric's name.
     pub metrics: BTreeMap<String, f64>,
     /// Its parts by name.
-    pub parts: BTreeMap<String, Part>,
+    pub parts: BTreeMap<String, PartFile>,
 }
 
-/// A part of a checkpoint: one file.
+/// The file of one part of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct PartFile {
     /// The file's length in bytes.
     pub length: u64,
     /// The CRC-32 of its bytes.
@@ -40,12 +40,12 @@ pub struct Part {
 pub(crate) const FILE: &str = "MANIFEST";
 /// The newest format that is written and read.
 const FORMAT: &str = "1";
-/// What comes before a metric's value, and what where its name is written as JSON.
+/// The words before a metric's value: for a plain name, and for one that is written as JSON.
 const METRIC: &str = "metric";
 const METRIC_JSON: &str = "metric-json";
 
 impl Manifest {
-    /// The file's text. An error where [`parse`](Manifest::parse) would not read it.
+    /// The file's text. It is an error if [`parse`](Manifest::parse) would not read it.
     pub(crate) fn render(&self) -> Result<String, BoxError> {
         let Manifest { run, save, step, epoch, .. } = self;
         check_run(run)?;
@@ -59,7 +59,7 @@ impl Manifest {
                 true => writeln!(text, "{METRIC_JSON} {value:?} {}", in_one_line(name)?)?,
             }
         }
-        for (name, Part { length, checksum }) in &self.parts {
+        for (name, PartFile { length, checksum }) in &self.parts {
             check_part(name)?;
             writeln!(text, "part {length} {checksum:08x} {name}")?;
         }
@@ -119,7 +119,7 @@ impl Manifest {
             } else {
                 let (checksum, name) = rest.split_once(' ')?;
                 let checksum = u32::from_str_radix(checksum, 16).ok()?;
-                manifest.parts.insert(name.to_owned(), Part { length: first.parse().ok()?, checksum });
+                manifest.parts.insert(name.to_owned(), PartFile { length: first.parse().ok()?, checksum });
             }
         }
         Some(manifest)
@@ -164,7 +164,10 @@ mod tests {
         assert_eq!((&*manifest.run, manifest.save, manifest.step), ("r-1", 2, 30));
         assert_eq!((manifest.epoch, manifest.resumable), (4, false));
         assert_eq!(manifest.metrics, [("eval/loss".to_owned(), 0.25)].into());
-        assert_eq!(manifest.parts, [("module".to_owned(), Part { length: 16, checksum: 0xc0ffee })].into());
+        assert_eq!(
+            manifest.parts,
+            [("module".to_owned(), PartFile { length: 16, checksum: 0xc0ffee })].into()
+        );
     }
 
     /// Checks that the manifest is refused when `from` is `to`, rightly signed or not at all.
@@ -252,7 +255,7 @@ mod tests {
             numbers in [0..=MAX_COUNT, 0..=MAX_COUNT, 0..=MAX_COUNT],
             resumable in any::<bool>(),
         ) {
-            let part = |(name, (length, checksum))| (name, Part { length, checksum });
+            let part = |(name, (length, checksum))| (name, PartFile { length, checksum });
             let [save, step, epoch] = numbers;
             let parts = parts.into_iter().map(part).collect();
             let manifest = Manifest { run: "r".to_owned(), save, step, epoch, resumable, metrics, parts };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::checkpoint::store::Entry;
+use crate::checkpoint::store::StoreEntry;
 
 /// Before the name of a checkpoint that is being written.
 pub(crate) const TEMPORARY: &str = ".tmp-";
@@ -25,7 +25,7 @@ const STEP: &str = "step-";
 const POST_MORTEM: &str = "post-mortem-";
 
 impl Name {
-    /// The checkpoint that `text` names. None where it is not such a name.
+    /// The checkpoint that `text` names. Returns `None` if it is not such a name.
     pub(crate) fn parse(text: &str) -> Option<Name> {
         let post_mortem = text.starts_with(POST_MORTEM);
         let rest = text.strip_prefix(if post_mortem { POST_MORTEM } else { STEP })?;
@@ -35,9 +35,9 @@ impl Name {
         (name.to_string() == text).then_some(name)
     }
 
-    /// The first name for `step` that, after `prefix`, is not `taken`.
-    pub(crate) fn free(taken: &[Entry], prefix: &str, step: u64, post_mortem: bool) -> Name {
-        let copies = taken.iter().filter_map(|entry| Name::parse(entry.name.strip_prefix(prefix)?));
+    /// The first name for `step` that, after `prefix`, no entry has.
+    pub(crate) fn free(entries: &[StoreEntry], prefix: &str, step: u64, post_mortem: bool) -> Name {
+        let copies = entries.iter().filter_map(|entry| Name::parse(entry.name.strip_prefix(prefix)?));
         let same = copies.filter(|name| (name.step, name.post_mortem) == (step, post_mortem));
         let copy = same.map(|name| name.copy).max().unwrap_or(0).saturating_add(1);
         Name { step, post_mortem, copy }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_step_saved_again_gets_the_next_name() {
-        let entry = |name: &str| Entry { name: name.to_owned(), is_dir: true };
+        let entry = |name: &str| StoreEntry { name: name.to_owned(), is_dir: true };
         let taken =
             ["step-000000005", "step-000000005-3", "step-000000006", ".tmp-step-000000005"].map(entry);
         let free = |prefix, step, post_mortem| Name::free(&taken, prefix, step, post_mortem).to_string();

@@ -4,14 +4,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Entry, NewFile, Opened, Store};
+use super::{NewFile, OpenFile, Store, StoreEntry};
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disk;
 
 impl Store for Disk {
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, dir: &Path) -> io::Result<Vec<StoreEntry>> {
         list(dir)
     }
 
@@ -23,9 +23,9 @@ impl Store for Disk {
         Ok(Box::new(DiskFile(OpenOptions::new().write(true).create_new(true).open(file)?)))
     }
 
-    fn open(&self, file: &Path) -> io::Result<Opened> {
+    fn open(&self, file: &Path) -> io::Result<OpenFile> {
         let file = File::open(file)?;
-        Ok(Opened { length: file.metadata()?.len(), bytes: Box::new(file) })
+        Ok(OpenFile { length: file.metadata()?.len(), bytes: Box::new(file) })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -66,7 +66,7 @@ impl NewFile for DiskFile {
 
 /// Not by [`fs::read_dir`]: what that returns panics when it is dropped and the close fails.
 #[cfg(unix)]
-fn list(dir: &Path) -> io::Result<Vec<Entry>> {
+fn list(dir: &Path) -> io::Result<Vec<StoreEntry>> {
     use rustix::fs::FileType;
 
     let mut entries = Vec::new();
@@ -78,18 +78,18 @@ fn list(dir: &Path) -> io::Result<Vec<Entry>> {
             kind => kind == FileType::Directory,
         };
         if name != "." && name != ".." {
-            entries.push(Entry { name, is_dir });
+            entries.push(StoreEntry { name, is_dir });
         }
     }
     Ok(entries)
 }
 
 #[cfg(not(unix))]
-fn list(dir: &Path) -> io::Result<Vec<Entry>> {
+fn list(dir: &Path) -> io::Result<Vec<StoreEntry>> {
     let entry = |entry: io::Result<fs::DirEntry>| {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        Ok(Entry { name, is_dir: entry.file_type()?.is_dir() })
+        Ok(StoreEntry { name, is_dir: entry.file_type()?.is_dir() })
     };
     fs::read_dir(dir)?.map(entry).collect()
 }

@@ -1,4 +1,4 @@
-//! The seam between checkpoints and the disk: eight operations and nothing else.
+//! The trait between checkpoints and the disk: eight operations.
 
 mod disk;
 mod sim_disk;
@@ -10,24 +10,24 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-/// Where checkpoints are kept: [`Disk`](super::Disk), or [`SimDisk`](super::SimDisk) in tests.
+/// A place for checkpoints: [`Disk`](super::Disk), or [`SimDisk`](super::SimDisk) in tests.
 ///
 /// Nothing is durable until it was synced, and each sync is a call of its own: what a file holds
 /// by [`NewFile::sync`], which names a directory holds by [`sync_dir`](Store::sync_dir).
 pub trait Store: fmt::Debug + Send + Sync {
-    /// What `dir` holds, in no particular order.
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
+    /// Lists the entries of `dir`, in no particular order.
+    fn list(&self, dir: &Path) -> io::Result<Vec<StoreEntry>>;
 
-    /// Makes the directory `dir`. [`AlreadyExists`](io::ErrorKind::AlreadyExists) where it is,
-    /// [`NotFound`](io::ErrorKind::NotFound) where its parent is not.
+    /// Creates the directory `dir`. Fails with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if it
+    /// exists, and with [`NotFound`](io::ErrorKind::NotFound) if its parent does not.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Makes the file `file`, to be written from its beginning.
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where it is.
+    /// Creates the file `file`, to be written from its beginning. Fails with
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if it exists.
     fn create(&self, file: &Path) -> io::Result<Box<dyn NewFile>>;
 
     /// Opens `file` to read it from its beginning.
-    fn open(&self, file: &Path) -> io::Result<Opened>;
+    fn open(&self, file: &Path) -> io::Result<OpenFile>;
 
     /// Gives `from` the name `to`, in one step. A directory that is not empty is not replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -51,9 +51,9 @@ pub trait NewFile: Write + Send {
     fn sync(self: Box<Self>) -> io::Result<()>;
 }
 
-/// A name in a directory.
+/// An entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct StoreEntry {
     /// The name, without the directory.
     pub name: String,
     /// Whether it is a directory; a link to one is none.
@@ -61,20 +61,20 @@ pub struct Entry {
 }
 
 /// A file that is being read.
-pub struct Opened {
+pub struct OpenFile {
     /// Its length in bytes when it was opened.
     pub length: u64,
     /// Its bytes.
     pub bytes: Box<dyn Read + Send>,
 }
 
-impl fmt::Debug for Opened {
+impl fmt::Debug for OpenFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened").field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("OpenFile").field("length", &self.length).finish_non_exhaustive()
     }
 }
 
-/// Makes `dir` and those above it that are not there, each of them durable.
+/// Creates `dir` and its parents, as far as they do not exist, and makes each of them durable.
 pub(crate) fn create_dirs(store: &dyn Store, dir: &Path) -> io::Result<()> {
     match store.create_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return sync_found(store, dir),

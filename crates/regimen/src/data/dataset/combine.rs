@@ -1,4 +1,4 @@
-//! Datasets made of other datasets.
+//! Combinators: datasets made of other datasets.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use regimen_core::BoxError;
 use regimen_core::text::Count;
 
-use super::{Dataset, beyond, place};
+use super::Dataset;
+use crate::data::fault::{SampleError, out_of_range};
 
 /// Made by [`Dataset::map`].
 #[derive(Clone, Debug)]
@@ -22,8 +23,8 @@ impl<D: Dataset, T, F: Fn(D::Item) -> T + Send + Sync> Dataset for Mapped<D, F> 
         self.dataset.len()
     }
 
-    fn get(&self, index: usize) -> Result<T, BoxError> {
-        Ok((self.f)(self.dataset.get(index)?))
+    fn sample(&self, index: usize) -> Result<T, BoxError> {
+        Ok((self.f)(self.dataset.sample(index)?))
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -49,8 +50,8 @@ where
         self.dataset.len()
     }
 
-    fn get(&self, index: usize) -> Result<T, BoxError> {
-        (self.f)(self.dataset.get(index)?)
+    fn sample(&self, index: usize) -> Result<T, BoxError> {
+        (self.f)(self.dataset.sample(index)?)
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -58,48 +59,14 @@ where
     }
 }
 
-/// Made by [`Dataset::named`].
-#[derive(Clone, Debug)]
-pub struct Named<D> {
-    dataset: D,
-    name: String,
-}
-
-impl<D> Named<D> {
-    pub(crate) fn new(dataset: D, name: String) -> Self {
-        Named { dataset, name }
-    }
-
-    /// The dataset without the name.
-    pub fn into_inner(self) -> D {
-        self.dataset
-    }
-}
-
-impl<D: Dataset> Dataset for Named<D> {
-    type Item = D::Item;
-
-    fn len(&self) -> usize {
-        self.dataset.len()
-    }
-
-    fn get(&self, index: usize) -> Result<D::Item, BoxError> {
-        self.dataset.get(index)
-    }
-
-    fn name(&self) -> Cow<'_, str> {
-        Cow::Borrowed(&self.name)
-    }
-}
-
 /// Made by [`Dataset::zip`].
 #[derive(Clone, Debug)]
-pub struct Zip<A, B> {
+pub struct Zipped<A, B> {
     a: A,
     b: B,
 }
 
-impl<A: Dataset, B: Dataset> Zip<A, B> {
+impl<A: Dataset, B: Dataset> Zipped<A, B> {
     pub(crate) fn new(a: A, b: B) -> Result<Self, BoxError> {
         if a.len() != b.len() {
             return Err(format!(
@@ -111,19 +78,19 @@ impl<A: Dataset, B: Dataset> Zip<A, B> {
             )
             .into());
         }
-        Ok(Zip { a, b })
+        Ok(Zipped { a, b })
     }
 }
 
-impl<A: Dataset, B: Dataset> Dataset for Zip<A, B> {
+impl<A: Dataset, B: Dataset> Dataset for Zipped<A, B> {
     type Item = (A::Item, B::Item);
 
     fn len(&self) -> usize {
         self.a.len()
     }
 
-    fn get(&self, index: usize) -> Result<Self::Item, BoxError> {
-        Ok((self.a.get(index)?, self.b.get(index)?))
+    fn sample(&self, index: usize) -> Result<Self::Item, BoxError> {
+        Ok((self.a.sample(index)?, self.b.sample(index)?))
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -131,38 +98,38 @@ impl<A: Dataset, B: Dataset> Dataset for Zip<A, B> {
     }
 }
 
-/// The samples of all `datasets`, one dataset after another.
-pub fn concat<D: Dataset>(datasets: impl IntoIterator<Item = D>) -> Concat<D> {
-    let datasets: Vec<D> = datasets.into_iter().collect();
-    let ends = datasets.iter().scan(0, |end, dataset| {
-        *end += dataset.len();
-        Some(*end)
-    });
-    Concat { ends: ends.collect(), datasets }
-}
-
-/// A dataset made by [`concat`](fn@concat).
+/// Made by [`Dataset::concat_with`].
 #[derive(Clone, Debug)]
-pub struct Concat<D> {
+pub struct Concatenated<D> {
     datasets: Vec<D>,
     /// How many samples there are up to the end of each dataset.
     ends: Vec<usize>,
 }
 
-impl<D: Dataset> Dataset for Concat<D> {
+impl<D: Dataset> Concatenated<D> {
+    pub(crate) fn new(datasets: Vec<D>) -> Self {
+        let ends = datasets.iter().scan(0, |end, dataset| {
+            *end += dataset.len();
+            Some(*end)
+        });
+        Concatenated { ends: ends.collect(), datasets }
+    }
+}
+
+impl<D: Dataset> Dataset for Concatenated<D> {
     type Item = D::Item;
 
     fn len(&self) -> usize {
         self.ends.last().copied().unwrap_or_default()
     }
 
-    fn get(&self, index: usize) -> Result<D::Item, BoxError> {
+    fn sample(&self, index: usize) -> Result<D::Item, BoxError> {
         let part = self.ends.partition_point(|&end| end <= index);
-        let dataset = self.datasets.as_slice().get(part).ok_or_else(|| beyond(self.len()))?;
+        let dataset = self.datasets.get(part).ok_or_else(|| out_of_range(self.len()))?;
         let start = if part == 0 { 0 } else { self.ends[part - 1] };
         dataset
-            .get(index - start)
-            .map_err(|error| format!("{}: {error}", place(dataset, index - start)).into())
+            .sample(index - start)
+            .map_err(|error| SampleError::new(dataset.name(), index - start, error).into())
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -174,8 +141,7 @@ impl<D: Dataset> Dataset for Concat<D> {
 ///
 /// Reading a sample that is kept takes no lock. Two threads may both have a sample for the first
 /// time; one of the two is kept.
-#[derive(Debug)]
-pub struct Cached<D: Dataset> {
+pub(crate) struct Cached<D: Dataset> {
     dataset: D,
     samples: Vec<OnceLock<D::Item>>,
 }
@@ -197,12 +163,12 @@ where
         self.dataset.len()
     }
 
-    fn get(&self, index: usize) -> Result<D::Item, BoxError> {
-        let sample = self.samples.as_slice().get(index).ok_or_else(|| beyond(self.len()))?;
+    fn sample(&self, index: usize) -> Result<D::Item, BoxError> {
+        let sample = self.samples.get(index).ok_or_else(|| out_of_range(self.len()))?;
         if let Some(sample) = sample.get() {
             return Ok(sample.clone());
         }
-        let fresh = self.dataset.get(index)?;
+        let fresh = self.dataset.sample(index)?;
         Ok(sample.get_or_init(|| fresh).clone())
     }
 
@@ -219,26 +185,28 @@ mod tests {
     use super::*;
 
     fn all<D: Dataset>(dataset: &D) -> Vec<D::Item> {
-        (0..dataset.len()).map(|index| dataset.get(index).unwrap()).collect()
+        (0..dataset.len()).map(|index| dataset.sample(index).unwrap()).collect()
     }
 
     #[test]
     fn samples_of_all_datasets_come_one_after_another() {
-        assert_eq!(all(&concat([vec![0, 1], vec![], vec![7, 8]])), [0, 1, 7, 8]);
-        assert!(concat::<Vec<u8>>([]).is_empty());
+        assert_eq!(all(&vec![0, 1].concat_with([vec![], vec![7, 8]])), [0, 1, 7, 8]);
+        assert_eq!(all(&vec![0, 1].concat_with([])), [0, 1]);
     }
 
     #[test]
     fn an_error_names_the_part_that_failed() {
-        let part = indices(3).try_map(|index| if index == 1 { Err("torn".into()) } else { Ok(index) });
-        let error = concat([part.clone().named("a"), part.named("b")]).get(4).unwrap_err();
+        let part = |name| {
+            indices(3).try_map(|index| if index == 1 { Err("torn".into()) } else { Ok(index) }).named(name)
+        };
+        let error = part("a").concat_with([part("b")]).sample(4).unwrap_err();
         assert_eq!(error.to_string(), "dataset `b` sample 1: torn");
     }
 
     #[test]
     fn datasets_of_two_lengths_make_no_pairs() {
         assert_eq!(all(&indices(2).zip(vec!['a', 'b']).unwrap()), [(0, 'a'), (1, 'b')]);
-        let error = indices(2).named("x").zip(vec!['a'].named("y")).unwrap_err();
+        let error = indices(2).named("x").zip(vec!['a'].named("y")).err().unwrap();
         assert_eq!(error.to_string(), "dataset `x` of 2 samples and dataset `y` of 1 make no pairs");
     }
 
@@ -251,8 +219,8 @@ mod tests {
                 _ => Ok(index),
             })
             .cache();
-        assert!(cached.get(1).is_err());
-        assert_eq!((cached.get(1).unwrap(), cached.get(1).unwrap()), (1, 1));
+        assert!(cached.sample(1).is_err());
+        assert_eq!((cached.sample(1).unwrap(), cached.sample(1).unwrap()), (1, 1));
         assert_eq!(calls.load(Ordering::Relaxed), 2);
     }
 }

@@ -1,15 +1,17 @@
-//! Datasets: samples that can be had by their index.
+//! Datasets: samples by their index.
 
 mod combine;
 pub(super) mod files;
+mod named;
 mod subset;
 
-pub use combine::{Cached, Concat, Mapped, Named, TryMapped, Zip, concat};
+pub use combine::{Concatenated, Mapped, TryMapped, Zipped};
 #[cfg(feature = "images")]
 pub use files::ImageFolder;
 pub use files::{Csv, Idx};
 #[cfg(feature = "mmap")]
-pub use files::{TokenFile, TokenWidth, Windows};
+pub use files::{TokenFile, TokenWidth, TokenWindows};
+pub use named::Named;
 pub use subset::Subset;
 
 use std::borrow::Cow;
@@ -17,29 +19,31 @@ use std::sync::Arc;
 
 use regimen_core::BoxError;
 use regimen_core::random::{Random, keyed};
-use regimen_core::text::Count;
 
-/// Samples that can be had by their index, from several threads at once.
+use self::combine::Cached;
+use super::fault::out_of_range;
+
+/// Samples by their index, from several threads at once.
 ///
 /// `Vec` and slices are datasets, and so is a `Box` or `Arc` of one. A [`Loader`](super::Loader)
 /// makes batches of it.
 ///
-/// Where this trait is in scope, `vec.get(i)` is the dataset's; `vec.as_slice().get(i)` the slice's.
+/// No method has the name of a method of `Vec` or of slices, except `len` and `is_empty`, which say
+/// the same.
 pub trait Dataset: Send + Sync {
     /// One sample.
     type Item;
 
-    /// How many samples there are. It does not change while a run uses the dataset.
+    /// The number of samples. It does not change while a run uses the dataset.
     fn len(&self) -> usize;
 
     /// The sample at `index`, which is below [`len`](Self::len).
     ///
     /// Asked twice it gives the same sample. Random changes belong into
-    /// [`Loader::transform`](super::Loader::transform), which has a generator that makes them
-    /// repeatable.
-    fn get(&self, index: usize) -> Result<Self::Item, BoxError>;
+    /// [`Samples::transform`](super::Samples::transform), whose generator makes them repeatable.
+    fn sample(&self, index: usize) -> Result<Self::Item, BoxError>;
 
-    /// What errors call it: by default its type.
+    /// Its name in errors. Default: its type.
     fn name(&self) -> Cow<'_, str> {
         let full = std::any::type_name::<Self>();
         let path = full.split('<').next().unwrap_or(full);
@@ -68,16 +72,24 @@ pub trait Dataset: Send + Sync {
         TryMapped { dataset: self, f }
     }
 
-    /// Pairs of a sample of this and the one of `other` at the same index. Fails where the two
-    /// are not of one length.
-    fn zip<B: Dataset>(self, other: B) -> Result<Zip<Self, B>, BoxError>
+    /// Pairs of a sample of this and the one of `other` at the same index. Fails if their lengths
+    /// differ.
+    fn zip<B: Dataset>(self, other: B) -> Result<Zipped<Self, B>, BoxError>
     where
         Self: Sized,
     {
-        Zip::new(self, other)
+        Zipped::new(self, other)
     }
 
-    /// The samples at `indices`, in that order, as often as they are named. Fails where an index
+    /// The samples of this and then those of `others`, one dataset after another.
+    fn concat_with(self, others: impl IntoIterator<Item = Self>) -> Concatenated<Self>
+    where
+        Self: Sized,
+    {
+        Concatenated::new(std::iter::once(self).chain(others).collect())
+    }
+
+    /// The samples at `indices`, in that order, as often as they are named. Fails if an index
     /// does not exist.
     fn subset(self, indices: impl Into<Vec<usize>>) -> Result<Subset<Self>, BoxError>
     where
@@ -86,7 +98,7 @@ pub trait Dataset: Send + Sync {
         Subset::new(self, indices.into())
     }
 
-    /// Parts of the given lengths, which share no sample, drawn at random by `seed`. Fails where
+    /// Parts of the given lengths, which share no sample, drawn at random by `seed`. Fails if
     /// the lengths do not sum to that of the dataset.
     ///
     /// ```
@@ -107,8 +119,8 @@ pub trait Dataset: Send + Sync {
         Subset::split(self, lengths, seed)
     }
 
-    /// The same samples, each kept in memory once it was had.
-    fn cache(self) -> Cached<Self>
+    /// The same samples, each kept in memory once it was read.
+    fn cache(self) -> impl Dataset<Item = Self::Item>
     where
         Self: Sized,
         Self::Item: Clone + Send + Sync,
@@ -125,16 +137,6 @@ pub trait Dataset: Send + Sync {
     }
 }
 
-/// `dataset` and the name of a sample of it, as errors begin.
-pub(crate) fn place(dataset: &(impl Dataset + ?Sized), index: usize) -> String {
-    format!("dataset `{}` sample {index}", dataset.name())
-}
-
-/// The error of an index that does not exist.
-pub(crate) fn beyond(len: usize) -> BoxError {
-    format!("it has {} only", Count(len as u64, "sample")).into()
-}
-
 impl<T: Clone + Send + Sync> Dataset for [T] {
     type Item = T;
 
@@ -142,8 +144,8 @@ impl<T: Clone + Send + Sync> Dataset for [T] {
         self.len()
     }
 
-    fn get(&self, index: usize) -> Result<T, BoxError> {
-        <[T]>::get(self, index).cloned().ok_or_else(|| beyond(self.len()))
+    fn sample(&self, index: usize) -> Result<T, BoxError> {
+        self.get(index).cloned().ok_or_else(|| out_of_range(self.len()))
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -158,8 +160,8 @@ impl<T: Clone + Send + Sync> Dataset for Vec<T> {
         self.as_slice().len()
     }
 
-    fn get(&self, index: usize) -> Result<T, BoxError> {
-        Dataset::get(self.as_slice(), index)
+    fn sample(&self, index: usize) -> Result<T, BoxError> {
+        self.as_slice().sample(index)
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -169,15 +171,14 @@ impl<T: Clone + Send + Sync> Dataset for Vec<T> {
 
 /// The numbers from 0 to below `len`, each its own sample.
 ///
-/// For what reads samples by their index straight into a batch: see
+/// For loaders that read samples by their index straight into a batch: see
 /// [`Loader::collate_into`](super::Loader::collate_into).
-pub fn indices(len: usize) -> Indices {
+pub fn indices(len: usize) -> impl Dataset<Item = usize> + Clone + Copy + std::fmt::Debug {
     Indices { len }
 }
 
-/// A dataset made by [`indices`].
 #[derive(Clone, Copy, Debug)]
-pub struct Indices {
+struct Indices {
     len: usize,
 }
 
@@ -188,8 +189,8 @@ impl Dataset for Indices {
         self.len
     }
 
-    fn get(&self, index: usize) -> Result<usize, BoxError> {
-        if index < self.len { Ok(index) } else { Err(beyond(self.len)) }
+    fn sample(&self, index: usize) -> Result<usize, BoxError> {
+        if index < self.len { Ok(index) } else { Err(out_of_range(self.len)) }
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -206,8 +207,8 @@ macro_rules! pointers {
                 <$target as Dataset>::len(self)
             }
 
-            fn get(&self, index: usize) -> Result<Self::Item, BoxError> {
-                <$target as Dataset>::get(self, index)
+            fn sample(&self, index: usize) -> Result<Self::Item, BoxError> {
+                <$target as Dataset>::sample(self, index)
             }
 
             fn name(&self) -> Cow<'_, str> {
@@ -229,15 +230,13 @@ pointers! {
 /// ```
 /// use regimen::data::{Dataset, synthetic};
 /// let noise = synthetic(100, |random| [random.normal(), random.normal()]);
-/// assert_eq!(noise.get(17).unwrap(), noise.get(17).unwrap());
+/// assert_eq!(noise.sample(17).unwrap(), noise.sample(17).unwrap());
 /// ```
-pub fn synthetic<T, F: Fn(&mut Random) -> T + Send + Sync>(len: usize, make: F) -> Synthetic<F> {
+pub fn synthetic<T, F: Fn(&mut Random) -> T + Send + Sync>(len: usize, make: F) -> impl Dataset<Item = T> {
     Synthetic { len, make }
 }
 
-/// A dataset made by [`synthetic`].
-#[derive(Clone, Debug)]
-pub struct Synthetic<F> {
+struct Synthetic<F> {
     len: usize,
     make: F,
 }
@@ -249,7 +248,7 @@ impl<T, F: Fn(&mut Random) -> T + Send + Sync> Dataset for Synthetic<F> {
         self.len
     }
 
-    fn get(&self, index: usize) -> Result<T, BoxError> {
+    fn sample(&self, index: usize) -> Result<T, BoxError> {
         Ok((self.make)(&mut Random::new(keyed(0, "synthetic", 0, index as u64))))
     }
 
@@ -265,7 +264,7 @@ mod tests {
     #[test]
     fn an_index_beyond_the_end_is_an_error() {
         fn check(dataset: impl Dataset) {
-            let error = dataset.get(3).err().unwrap();
+            let error = dataset.sample(3).err().unwrap();
             assert_eq!(error.to_string(), "it has 3 samples only");
         }
         check(vec![1, 2, 3]);
@@ -275,7 +274,7 @@ mod tests {
 
     #[test]
     fn errors_name_a_dataset_by_its_type_or_as_told() {
-        assert_eq!(place(&synthetic(9, |_| 0), 3), "dataset `synthetic` sample 3");
-        assert_eq!(place(&vec![1].named("mnist"), 0), "dataset `mnist` sample 0");
+        assert_eq!(synthetic(9, |_| 0).name(), "synthetic");
+        assert_eq!(vec![1].named("mnist").name(), "mnist");
     }
 }

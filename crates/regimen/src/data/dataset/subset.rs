@@ -6,8 +6,9 @@ use std::sync::Arc;
 use regimen_core::BoxError;
 use regimen_core::text::Count;
 
-use super::{Dataset, beyond};
-use crate::data::Permutation;
+use super::Dataset;
+use crate::data::fault::out_of_range;
+use crate::data::permutation::Permutation;
 
 /// Some samples of a dataset: made by [`Dataset::subset`] and [`Dataset::random_split`].
 #[derive(Clone, Debug)]
@@ -30,10 +31,12 @@ enum Chosen {
 impl<D: Dataset> Subset<D> {
     pub(crate) fn new(dataset: D, indices: Vec<usize>) -> Result<Self, BoxError> {
         match indices.iter().find(|&&index| index >= dataset.len()) {
-            Some(index) => {
-                Err(format!("sample {index} of dataset `{}`: {}", dataset.name(), beyond(dataset.len()))
-                    .into())
-            }
+            Some(index) => Err(format!(
+                "sample {index} of dataset `{}`: {}",
+                dataset.name(),
+                out_of_range(dataset.len())
+            )
+            .into()),
             None => Ok(Subset { dataset, indices: Chosen::Listed(indices) }),
         }
     }
@@ -73,15 +76,15 @@ impl<D: Dataset> Dataset for Subset<D> {
         }
     }
 
-    fn get(&self, index: usize) -> Result<D::Item, BoxError> {
+    fn sample(&self, index: usize) -> Result<D::Item, BoxError> {
         if index >= self.len() {
-            return Err(beyond(self.len()));
+            return Err(out_of_range(self.len()));
         }
         let index = match &self.indices {
             Chosen::Listed(indices) => indices[index],
             Chosen::Drawn { order, start, .. } => order.index((start + index) as u64) as usize,
         };
-        self.dataset.get(index)
+        self.dataset.sample(index)
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -95,7 +98,7 @@ mod tests {
     use super::*;
 
     fn all(dataset: &impl Dataset<Item = usize>) -> Vec<usize> {
-        (0..dataset.len()).map(|index| dataset.get(index).unwrap()).collect()
+        (0..dataset.len()).map(|index| dataset.sample(index).unwrap()).collect()
     }
 
     #[test]
@@ -119,7 +122,10 @@ mod tests {
     fn lengths_that_do_not_sum_are_refused() {
         for lengths in [[1, 1], [usize::MAX, 4]] {
             let error = indices(3).random_split(lengths, 42).unwrap_err().to_string();
-            assert!(error.ends_with("do not sum to the 3 samples of dataset `indices`"), "{error}");
+            assert_eq!(
+                error,
+                format!("lengths {lengths:?} do not sum to the 3 samples of dataset `indices`")
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One epoch of a loader under way: batches in order, made here or by workers.
+//! One epoch of a loader: batches in order, made here or by workers.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use regimen_core::BoxError;
 use regimen_core::data::{Epoch, Fetched};
 
-use super::plan::{Assemble, Made};
-use super::worker::{Desk, Missing, Worker};
+use super::assemble::{Assemble, Made, make};
+use super::plan::Plan;
+use super::worker::{Missing, Signals, Worker};
 
 /// One epoch of a [`Loader`](crate::data::Loader).
 ///
-/// Dropping it ends its workers, after the sample in hand, and waits for them.
-pub struct LoaderEpoch<B> {
-    dataset: String,
+/// Dropping it ends its workers, after the sample in hand, and joins them.
+pub(crate) struct LoaderEpoch<B> {
+    plan: Arc<Plan>,
     makers: Makers<B>,
     numbers: Range<u64>,
     slow: Duration,
@@ -24,7 +25,7 @@ pub struct LoaderEpoch<B> {
 }
 
 enum Makers<B> {
-    Here(Arc<dyn Assemble<B>>, Desk),
+    Here(Arc<dyn Assemble<B>>, Signals),
     /// Worker `w` of `n` makes every n-th batch from the `w`-th on. Each has a queue of its own,
     /// so keeping the order costs nothing and no two workers wait for one lock.
     Workers {
@@ -36,25 +37,26 @@ enum Makers<B> {
 impl<B: Send + 'static> LoaderEpoch<B> {
     /// The batches of `numbers` by `workers` threads, of which `prefetch` finished ones may wait.
     pub(crate) fn new(
-        dataset: String,
-        plan: Arc<dyn Assemble<B>>,
-        numbers: Range<u64>,
+        assemble: Arc<dyn Assemble<B>>,
+        plan: Plan,
         workers: usize,
         prefetch: usize,
         slow: Duration,
     ) -> Result<Self, BoxError> {
+        let numbers = plan.shard.numbers();
+        let plan = Arc::new(plan);
         let count = workers.min(usize::try_from(numbers.end - numbers.start).unwrap_or(usize::MAX));
         let makers = if count == 0 {
-            Makers::Here(plan, Desk::default())
+            Makers::Here(assemble, Signals::default())
         } else {
             let workers = (0..count)
                 .map(|worker| {
-                    let plan = plan.clone();
+                    let (assemble, plan) = (assemble.clone(), plan.clone());
                     let numbers = numbers.clone().skip(worker).step_by(count);
                     let queued = prefetch / count + usize::from(worker < prefetch % count);
                     Worker::spawn(format!("data-{worker}"), queued, move |outlet| {
                         for number in numbers {
-                            let made = plan.assemble(number, outlet.desk());
+                            let made = make(&*assemble, &plan, number, outlet.signals());
                             if !made.is_some_and(|made| outlet.put(made)) {
                                 return;
                             }
@@ -64,7 +66,7 @@ impl<B: Send + 'static> LoaderEpoch<B> {
                 .collect::<Result<_, _>>()?;
             Makers::Workers { workers, turn: 0 }
         };
-        Ok(LoaderEpoch { dataset, makers, numbers, slow, notices: VecDeque::new(), skipped: 0 })
+        Ok(LoaderEpoch { plan, makers, numbers, slow, notices: VecDeque::new(), skipped: 0 })
     }
 
     pub(crate) fn notify(&mut self, notice: String) {
@@ -72,11 +74,12 @@ impl<B: Send + 'static> LoaderEpoch<B> {
     }
 
     fn make(&mut self, number: u64) -> Result<Made<B>, BoxError> {
-        let LoaderEpoch { dataset, makers, slow, notices, .. } = self;
+        let LoaderEpoch { plan, makers, slow, notices, .. } = self;
+        let dataset = &plan.dataset;
         match makers {
-            Makers::Here(plan, desk) => {
+            Makers::Here(assemble, signals) => {
                 let start = Instant::now();
-                let made = plan.assemble(number, desk);
+                let made = make(&**assemble, plan, number, signals);
                 let took = start.elapsed();
                 if took > *slow {
                     notices.push_back(format!("dataset `{dataset}` batch {number} took {took:.1?}"));
@@ -135,15 +138,5 @@ impl<B> Drop for LoaderEpoch<B> {
         if let Makers::Workers { workers, .. } = &mut self.makers {
             workers.iter_mut().for_each(Worker::stop);
         }
-    }
-}
-
-impl<B> std::fmt::Debug for LoaderEpoch<B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let workers = match &self.makers {
-            Makers::Here(..) => 0,
-            Makers::Workers { workers, .. } => workers.len(),
-        };
-        f.debug_struct("LoaderEpoch").field("numbers", &self.numbers).field("workers", &workers).finish()
     }
 }

@@ -1,4 +1,4 @@
-//! How fast a loader is.
+//! Throughput of loaders.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ pub fn profile_loader<D: Data>(
     Ok(profile)
 }
 
-/// What [`profile_loader`] measured. Shows itself as a small table.
+/// The measurements of [`profile_loader`]. Displays as a small table.
 #[derive(Clone, Debug)]
 pub struct LoaderProfile {
     opening: Duration,
@@ -61,31 +61,30 @@ impl LoaderProfile {
         self.samples
     }
 
-    /// How long it took to begin the epoch.
+    /// The time to begin the epoch.
     pub fn opening(&self) -> Duration {
         self.opening
     }
 
-    /// How long batches were waited for, all together.
+    /// The waiting for all batches together.
     pub fn waiting(&self) -> Duration {
         self.waits.iter().sum()
     }
 
-    /// How long one batch was waited for: `percent` of the batches came as fast or faster. Zero
-    /// where there was no batch.
+    /// The waiting for one batch: `percent` of the batches came as fast or faster. Zero
+    /// if there was no batch.
     pub fn wait(&self, percent: f64) -> Duration {
         let place = (percent / 100.0 * self.waits.len() as f64).ceil() as usize;
         self.waits.get(place.clamp(1, self.waits.len().max(1)) - 1).copied().unwrap_or_default()
     }
 
-    /// Samples a second, work included.
+    /// Samples per second, work included.
     pub fn samples_per_second(&self) -> f64 {
         let seconds = (self.waiting() + self.working).as_secs_f64();
         if seconds > 0.0 { self.samples as f64 / seconds } else { 0.0 }
     }
 
-    /// The part of the time that went into waiting, from 0 to 1: near 1, the data is what holds
-    /// the run up.
+    /// The share of the time spent waiting, from 0 to 1. Near 1, the data holds the run up.
     pub fn waiting_share(&self) -> f64 {
         let whole = (self.waiting() + self.working).as_secs_f64();
         if whole > 0.0 { self.waiting().as_secs_f64() / whole } else { 0.0 }

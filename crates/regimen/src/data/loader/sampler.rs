@@ -1,4 +1,4 @@
-//! Which sample comes at which position of an epoch.
+//! Samplers: the order of samples in an epoch.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use regimen_core::BoxError;
 use regimen_core::random::{Random, keyed};
 use regimen_core::text::Count;
 
-use crate::data::Permutation;
+use crate::data::permutation::Permutation;
 
-/// Which samples an epoch takes, and in what order.
+/// The samples of an epoch, and their order.
 ///
 /// The index at a position is a pure function of (seed, epoch, position): no sampler has state,
 /// and each is entered anywhere in constant time (the weighted one: in the logarithm of the
@@ -164,8 +164,8 @@ impl Order {
         }
     }
 
-    /// What the randomness of the sample at `position` is keyed by: its index, so that it does not
-    /// depend on the order, or the position where one index may come twice.
+    /// The key of the randomness of the sample at `position`: its index, so that it does not depend on
+    /// the order, or the position if one index may come twice.
     pub(crate) fn key(&self, position: u64, index: usize) -> u64 {
         match self {
             Order::Sequential | Order::Shuffled(_) => index as u64,

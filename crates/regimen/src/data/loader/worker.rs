@@ -1,7 +1,6 @@
-//! A thread that makes things in order and hands them over through a bounded queue.
+//! Worker thread: makes items in order and sends them through a bounded queue.
 //!
-//! Whoever owns a [`Worker`] owns its thread: dropping it ends the thread, after the item in hand,
-//! and waits for that.
+//! Dropping a [`Worker`] ends its thread, after the item in hand, and joins it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,48 +13,48 @@ use regimen_core::BoxError;
 /// A thread at work.
 #[derive(Debug)]
 pub(crate) struct Worker<T> {
-    desk: Arc<Desk>,
+    signals: Arc<Signals>,
     /// Taken before the thread is waited for: a thread that stands at a full queue wakes then.
     queue: Option<Receiver<T>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a worker and its owner both see.
+/// The state that a worker shares with its owner.
 // Aligned so that two workers, which write to theirs at every sample, share no cache line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Desk {
+pub(crate) struct Signals {
     stop: AtomicBool,
     sample: AtomicU64,
 }
 
-impl Desk {
+impl Signals {
     /// Whether the worker is to end.
-    pub(crate) fn stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Says which sample is in hand.
-    pub(crate) fn take_up(&self, sample: usize) {
+    /// Publishes the index of the sample in hand.
+    pub(crate) fn set_sample(&self, sample: usize) {
         self.sample.store(sample as u64, Ordering::Relaxed);
     }
 }
 
-/// The end of a queue that a worker puts things into.
+/// The sending end of a worker's queue.
 #[derive(Debug)]
 pub(crate) struct Outlet<T> {
     queue: SyncSender<T>,
-    desk: Arc<Desk>,
+    signals: Arc<Signals>,
 }
 
 impl<T> Outlet<T> {
-    /// Hands `thing` over, waiting while the queue is full. False when nobody wants more.
+    /// Sends `thing`, waiting while the queue is full. Returns `false` if the receiver is gone.
     pub(crate) fn put(&self, thing: T) -> bool {
         self.queue.send(thing).is_ok()
     }
 
-    pub(crate) fn desk(&self) -> &Desk {
-        &self.desk
+    pub(crate) fn signals(&self) -> &Signals {
+        &self.signals
     }
 }
 
@@ -76,13 +75,13 @@ impl<T: Send + 'static> Worker<T> {
         work: impl FnOnce(&Outlet<T>) + Send + 'static,
     ) -> Result<Self, BoxError> {
         let (sender, receiver) = sync_channel(queued);
-        let desk = Arc::new(Desk::default());
-        let outlet = Outlet { queue: sender, desk: desk.clone() };
+        let signals = Arc::new(Signals::default());
+        let outlet = Outlet { queue: sender, signals: signals.clone() };
         let thread = Builder::new()
             .name(name.clone())
             .spawn(move || work(&outlet))
             .map_err(|error| format!("cannot start the thread `{name}`: {error}"))?;
-        Ok(Worker { desk, queue: Some(receiver), thread: Some(thread) })
+        Ok(Worker { signals, queue: Some(receiver), thread: Some(thread) })
     }
 
     /// The next thing, waiting for it.
@@ -94,7 +93,9 @@ impl<T: Send + 'static> Worker<T> {
     pub(crate) fn receive_within(&self, bound: Duration) -> Result<T, Missing> {
         let Some(queue) = &self.queue else { return Err(Missing::Ended) };
         queue.recv_timeout(bound).map_err(|error| match error {
-            RecvTimeoutError::Timeout => Missing::Late { sample: self.desk.sample.load(Ordering::Relaxed) },
+            RecvTimeoutError::Timeout => {
+                Missing::Late { sample: self.signals.sample.load(Ordering::Relaxed) }
+            }
             RecvTimeoutError::Disconnected => Missing::Ended,
         })
     }
@@ -103,7 +104,7 @@ impl<T: Send + 'static> Worker<T> {
 impl<T> Worker<T> {
     /// Tells the thread to end, without waiting for it.
     pub(crate) fn stop(&mut self) {
-        self.desk.stop.store(true, Ordering::Relaxed);
+        self.signals.stop.store(true, Ordering::Relaxed);
         self.queue = None;
     }
 }

@@ -1,4 +1,4 @@
-//! Several sources as one, a batch of each of them at a time.
+//! Batches of several sources at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use regimen_core::BoxError;
 use regimen_core::data::{At, Data, DynData, Epoch, Fetched};
 
-use super::Stopping;
 use super::length::{at_once, shorter};
-use super::source::{Exhausted, Source, Sources, opened};
+use super::sources::{Exhausted, Source, Sources, opened};
+use super::stopping::Stopping;
 use crate::data::position::{Decoder, Encoder};
 
 /// One batch of each source, by its name.
@@ -17,7 +17,7 @@ pub type BatchOfEach<B> = BTreeMap<Arc<str>, B>;
 /// A batch of every source at once, by name: [`Data`] for a run.
 ///
 /// Under [`Stopping::AllExhausted`] an exhausted source is missing from the map from then on. When
-/// the epoch ends, what was drawn for an incomplete map is dropped.
+/// the epoch ends, batches drawn for an incomplete map are dropped.
 pub struct AllBatches<B> {
     sources: Vec<Source<B>>,
     stopping: Stopping,
@@ -60,17 +60,13 @@ impl<B> Default for AllBatches<B> {
 
 impl<B> Data for AllBatches<B> {
     type Batch = BatchOfEach<B>;
-    type Epoch<'a>
-        = AllBatchesEpoch<'a, B>
-    where
-        B: 'a;
 
-    fn epoch(&self, at: At<'_>) -> Result<AllBatchesEpoch<'_, B>, BoxError> {
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = BatchOfEach<B>>, BoxError> {
         if self.sources.is_empty() {
             return Err("batches of no source".into());
         }
-        let mut sources = opened(&self.sources, at, self.stopping, self.allow_empty)?;
-        if let Some(position) = at.position {
+        let mut sources = opened(&self.sources, &at, self.stopping, self.allow_empty)?;
+        if let Some(position) = &at.position {
             let mut position = Decoder::new(position);
             sources.restore(&mut position)?;
             position.end()?;
@@ -96,8 +92,7 @@ impl<B> std::fmt::Debug for AllBatches<B> {
     }
 }
 
-/// One epoch of [`AllBatches`].
-pub struct AllBatchesEpoch<'a, B> {
+struct AllBatchesEpoch<'a, B> {
     sources: Sources<'a, B>,
     stopping: Stopping,
 }
@@ -106,14 +101,14 @@ impl<B> AllBatchesEpoch<'_, B> {
     fn draw(&mut self) -> Result<Option<Fetched<BatchOfEach<B>>>, BoxError> {
         let mut batches = BTreeMap::new();
         let mut samples = 0;
-        for place in 0..self.sources.len() {
-            while self.sources.in_play(place) {
-                if let Some(fetched) = self.sources.next(place)? {
+        for index in 0..self.sources.len() {
+            while self.sources.in_play(index) {
+                if let Some(fetched) = self.sources.next(index)? {
                     samples += fetched.samples;
-                    batches.insert(self.sources.name(place).clone(), fetched.batch);
+                    batches.insert(self.sources.name(index).clone(), fetched.batch);
                     break;
                 }
-                if self.sources.exhausted(place) == Exhausted::Stop {
+                if self.sources.exhausted(index) == Exhausted::Stop {
                     return Ok(None);
                 }
             }
@@ -139,11 +134,5 @@ impl<B> Epoch for AllBatchesEpoch<'_, B> {
 
     fn notice(&mut self) -> Option<String> {
         self.sources.notice()
-    }
-}
-
-impl<B> std::fmt::Debug for AllBatchesEpoch<'_, B> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AllBatchesEpoch").field("sources", &self.sources.len()).finish()
     }
 }

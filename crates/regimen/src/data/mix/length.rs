@@ -1,15 +1,15 @@
-//! How many batches a mix has, by how many its sources have.
+//! The number of batches of a mix, from the numbers of its sources.
 
 use regimen_core::BoxError;
 
-use super::Stopping;
+use super::stopping::Stopping;
 
-/// How many batches a source has.
+/// The number of batches of a source.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Length {
     /// In a whole pass.
     pub(crate) whole: u64,
-    /// In what is left of the pass it is in.
+    /// In the rest of the pass under way.
     pub(crate) left: u64,
     /// It was exhausted at least once.
     pub(crate) exhausted: bool,
@@ -22,24 +22,24 @@ impl Length {
     }
 }
 
-/// Batches left from turn `turn` on where each source is given to its end in its turn.
+/// Batches left from turn `turn` on if each source is read to its end in its turn.
 pub(crate) fn one_by_one(lengths: &[Length], turns: &[usize], turn: u64) -> Option<u64> {
     let mut turns = turns.iter().skip(usize::try_from(turn).ok()?);
-    let first = turns.next().map_or(0, |&place| lengths[place].left);
-    Some(first + turns.map(|&place| lengths[place].whole).sum::<u64>())
+    let first = turns.next().map_or(0, |&index| lengths[index].left);
+    Some(first + turns.map(|&index| lengths[index].whole).sum::<u64>())
 }
 
-/// Batches left from turn `turn` on where each source has a batch in its turn.
+/// Batches left from turn `turn` on if each source gives one batch in its turn.
 pub(crate) fn in_turn(lengths: &[Length], turns: &[usize], turn: u64, stopping: Stopping) -> Option<u64> {
     if stopping == Stopping::AllExhausted {
         return at_random(lengths, turns, stopping);
     }
-    if !once(turns) {
+    if !each_has_one_turn(turns) {
         return None;
     }
     let next = (turn % turns.len() as u64) as usize;
     let round: Vec<Length> = (turns[next..].iter().chain(&turns[..next]))
-        .map(|&place| lengths[place])
+        .map(|&index| lengths[index])
         .filter(|length| length.whole > 0)
         .collect();
     // A source with `n` batches left is found exhausted in its turn of round `n`, counted from 0.
@@ -53,13 +53,14 @@ pub(crate) fn in_turn(lengths: &[Length], turns: &[usize], turn: u64, stopping: 
     Some(left.unwrap_or(0))
 }
 
-/// Batches left where the source of each is drawn.
+/// Batches left if the source of each is drawn at random.
 pub(crate) fn at_random(lengths: &[Length], turns: &[usize], stopping: Stopping) -> Option<u64> {
     let fresh = lengths.iter().filter(|length| length.fresh());
-    (stopping == Stopping::AllExhausted && once(turns)).then(|| fresh.map(|length| length.left).sum())
+    (stopping == Stopping::AllExhausted && each_has_one_turn(turns))
+        .then(|| fresh.map(|length| length.left).sum())
 }
 
-/// Batches left where each holds one of every source.
+/// Batches left if each holds one of every source.
 pub(crate) fn at_once(lengths: &[Length], stopping: Stopping) -> Option<u64> {
     let fresh = lengths.iter().filter(|length| length.fresh()).map(|length| length.left);
     let left = match stopping {
@@ -70,12 +71,12 @@ pub(crate) fn at_once(lengths: &[Length], stopping: Stopping) -> Option<u64> {
     Some(left.unwrap_or(0))
 }
 
-/// The error of sources that are over before the place where they are to go on.
+/// The error of sources that are over before the point at which they are to go on.
 pub(crate) fn shorter(consumed: u64, batches: u64) -> BoxError {
     let given = format!("an epoch whose sources give {batches} now");
     format!("{consumed} batches were consumed of {given}: the data became shorter").into()
 }
 
-fn once(turns: &[usize]) -> bool {
-    turns.iter().enumerate().all(|(number, place)| !turns[..number].contains(place))
+fn each_has_one_turn(turns: &[usize]) -> bool {
+    turns.iter().enumerate().all(|(number, index)| !turns[..number].contains(index))
 }

@@ -1,40 +1,27 @@
-//! Several sources as one, a batch of one of them at a time.
+//! Mixes: several sources as one, a batch of one of them at a time.
 
 mod all;
-mod epoch;
 mod length;
-mod source;
+mod sources;
+mod stopping;
 
-pub use all::{AllBatches, AllBatchesEpoch, BatchOfEach};
-pub use epoch::MixEpoch;
+pub use all::{AllBatches, BatchOfEach};
+pub use stopping::Stopping;
 
 use std::sync::Arc;
 
 use regimen_core::BoxError;
-use regimen_core::data::{At, Data, DynData};
+use regimen_core::data::{At, Data, DynData, Epoch, Fetched, Position};
+use regimen_core::random::{Random, keyed};
 
-use self::length::{Length, at_random, in_turn, one_by_one};
-use self::source::Source;
-
-/// When an epoch over several sources ends. A source is exhausted when it is asked for a batch
-/// and has none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stopping {
-    /// When all are exhausted. One that is exhausted earlier is passed over from then on.
-    #[default]
-    AllExhausted,
-    /// When one is exhausted.
-    SmallestExhausted,
-    /// When all were exhausted once. One that is exhausted earlier begins anew.
-    RestartUntilAllExhausted,
-    /// Never: every source begins anew. The run needs a limit.
-    WrapAround,
-}
+use self::length::{Length, at_random, in_turn, one_by_one, shorter};
+use self::sources::{Exhausted, Source, Sources, opened};
+use super::position::{Decoder, Encoder};
 
 /// Batches of several sources of one batch type, one at a time: [`Data`] for a run.
 ///
 /// Which source is next is a pure function of (seed, epoch, batches given), the same on every
-/// rank; where each source stands travels with each batch.
+/// rank; the position of each source travels with each batch.
 ///
 /// ```
 /// use regimen::data::{Mix, Stopping};
@@ -46,15 +33,15 @@ pub enum Stopping {
 /// A source that begins anew inside an epoch is given another epoch number, so it shuffles anew.
 /// Settings that cannot be used are an error of the first epoch.
 pub struct Mix<B> {
-    pub(crate) strategy: Strategy,
-    pub(crate) sources: Vec<Source<B>>,
+    strategy: Strategy,
+    sources: Vec<Source<B>>,
     order: Option<Vec<String>>,
-    pub(crate) stopping: Stopping,
-    pub(crate) allow_empty: bool,
+    stopping: Stopping,
+    allow_empty: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Strategy {
+enum Strategy {
     RoundRobin,
     InOrder,
     Random,
@@ -116,25 +103,26 @@ impl<B> Mix<B> {
         self
     }
 
-    /// The turns as places of sources.
+    /// The turns, as indices of sources.
     fn turns(&self) -> Result<Vec<usize>, BoxError> {
         let Some(order) = &self.order else { return Ok((0..self.sources.len()).collect()) };
         let turns = order.iter().map(|name| {
-            let place = self.sources.iter().position(|source| *source.name == **name);
-            place.ok_or_else(|| format!("there is no source `{name}` to have a turn").into())
+            let index = self.sources.iter().position(|source| *source.name == **name);
+            index.ok_or_else(|| format!("there is no source `{name}` to have a turn").into())
         });
         let turns: Vec<usize> = turns.collect::<Result<_, BoxError>>()?;
-        match (0..self.sources.len()).find(|place| !turns.contains(place)) {
-            Some(place) => {
-                let name = &self.sources[place].name;
+        match (0..self.sources.len()).find(|index| !turns.contains(index)) {
+            Some(index) => {
+                let name = &self.sources[index].name;
                 Err(format!("source `{name}` has no turn; name it in the order, or do not add it").into())
             }
             None => Ok(turns),
         }
     }
 
-    /// How many batches are left from turn `turn` on, where that follows from those of the sources.
-    pub(crate) fn length(&self, turns: &[usize], turn: u64, lengths: &[Length]) -> Option<u64> {
+    /// The batches left from turn `turn` on. Returns `None` if they do not follow from those of the
+    /// sources.
+    fn length(&self, turns: &[usize], turn: u64, lengths: &[Length]) -> Option<u64> {
         match self.strategy {
             Strategy::InOrder => one_by_one(lengths, turns, turn),
             Strategy::RoundRobin => in_turn(lengths, turns, turn, self.stopping),
@@ -168,15 +156,11 @@ impl<B> Mix<B> {
 
 impl<B> Data for Mix<B> {
     type Batch = B;
-    type Epoch<'a>
-        = MixEpoch<'a, B>
-    where
-        B: 'a;
 
-    fn epoch(&self, at: At<'_>) -> Result<MixEpoch<'_, B>, BoxError> {
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = B>, BoxError> {
         let turns = self.turns()?;
         self.check(&turns)?;
-        MixEpoch::new(self, turns, at)
+        MixEpoch::new(self, turns, &at)
     }
 
     fn batches(&self) -> Option<u64> {
@@ -194,5 +178,96 @@ impl<B> std::fmt::Debug for Mix<B> {
             .field("sources", &names)
             .field("stopping", &self.stopping)
             .finish_non_exhaustive()
+    }
+}
+
+/// One epoch of a mix.
+struct MixEpoch<'a, B> {
+    mix: &'a Mix<B>,
+    sources: Sources<'a, B>,
+    turns: Vec<usize>,
+    /// Turns had: by batches given or sources passed over.
+    turn: u64,
+    key: u64,
+}
+
+impl<'a, B> MixEpoch<'a, B> {
+    /// The epoch that `at` names, or the rest of it.
+    fn new(mix: &'a Mix<B>, turns: Vec<usize>, at: &At) -> Result<Self, BoxError> {
+        let sources = opened(&mix.sources, at, mix.stopping, mix.allow_empty)?;
+        let key = keyed(at.seed, "mix", at.epoch, 0);
+        let mut epoch = MixEpoch { mix, sources, turns, turn: 0, key };
+        if let Some(position) = &at.position {
+            let mut position = Decoder::new(position);
+            epoch.turn = position.number()?;
+            epoch.sources.restore(&mut position)?;
+            position.end()?;
+        } else {
+            for number in 0..at.skip {
+                epoch.draw()?.ok_or_else(|| shorter(at.skip, number))?;
+            }
+        }
+        Ok(epoch)
+    }
+
+    fn draw(&mut self) -> Result<Option<Fetched<B>>, BoxError> {
+        while let Some(index) = self.next_source() {
+            if let Some(fetched) = self.sources.next(index)? {
+                self.turn += u64::from(self.mix.strategy != Strategy::InOrder);
+                return Ok(Some(fetched));
+            }
+            match (self.mix.strategy, self.sources.exhausted(index)) {
+                (Strategy::InOrder, _) => self.turn += 1,
+                (_, Exhausted::Stop) => break,
+                (_, Exhausted::GoOn) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The source whose turn it is, or `None` at the end.
+    fn next_source(&mut self) -> Option<usize> {
+        let turns = self.turns.len() as u64;
+        match self.mix.strategy {
+            Strategy::InOrder => self.turns.get(usize::try_from(self.turn).ok()?).copied(),
+            Strategy::RoundRobin => {
+                let turn = (self.turn..self.turn + turns)
+                    .find(|turn| self.sources.in_play(self.turns[(turn % turns) as usize]))?;
+                self.turn = turn;
+                Some(self.turns[(turn % turns) as usize])
+            }
+            Strategy::Random => {
+                let in_play = || self.turns.iter().copied().filter(|&index| self.sources.in_play(index));
+                let total: f64 = in_play().map(|index| self.sources.weight(index)).sum();
+                let mut drawn = Random::new(keyed(self.key, "draw", 0, self.turn)).uniform() * total;
+                let drawn = in_play().find(|&index| {
+                    drawn -= self.sources.weight(index);
+                    drawn < 0.0
+                });
+                // Rounding may leave a rest, which is the last one's.
+                drawn.or_else(|| in_play().next_back())
+            }
+        }
+    }
+
+    fn position(&self) -> Position {
+        self.sources.save(Encoder::default().number(self.turn)).finish()
+    }
+}
+
+impl<B> Epoch for MixEpoch<'_, B> {
+    type Batch = B;
+
+    fn next(&mut self) -> Option<Result<Fetched<B>, BoxError>> {
+        let fetched = self.draw().transpose()?;
+        Some(fetched.map(|fetched| Fetched { position: Some(self.position()), ..fetched }))
+    }
+
+    fn batches_left(&self) -> Option<u64> {
+        self.mix.length(&self.turns, self.turn, &self.sources.lengths()?)
+    }
+
+    fn notice(&mut self) -> Option<String> {
+        self.sources.notice()
     }
 }

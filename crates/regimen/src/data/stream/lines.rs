@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use regimen_core::BoxError;
 use regimen_core::data::Position;
 
-use crate::data::dataset::files::{about, file_name};
+use crate::data::dataset::files::file_name;
+use crate::data::fault::file_error;
 use crate::data::position::{Decoder, Encoder};
-use crate::data::stream::{Reader, Stream, StreamAt};
+use crate::data::stream::{Stream, StreamAt, StreamReader};
 
 /// The lines of a UTF-8 text file as a [`Stream`], without their line ends and without the byte
 /// order mark that a file may begin with. Its position is a place in the file: any is found again
@@ -27,21 +28,20 @@ impl Lines {
     }
 }
 
-/// What some programs write first, to say that a text is UTF-8.
+/// The bytes at the beginning of some UTF-8 files, which are no part of the text.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Stream for Lines {
     type Item = String;
-    type Reader<'a> = LinesReader;
 
-    fn open(&self, at: StreamAt<'_>) -> Result<LinesReader, BoxError> {
+    fn open(&self, at: StreamAt) -> Result<impl StreamReader<Item = String>, BoxError> {
         let (mut line, mut byte) = (0, 0);
-        if let Some(position) = at.position {
+        if let Some(position) = &at.position {
             let mut position = Decoder::new(position);
             (line, byte) = (position.number()?, position.number()?);
             position.end()?;
         }
-        let failed = |error| about(&self.path, error);
+        let failed = |error| file_error(&self.path, error);
         let file = File::open(&self.path).map_err(failed)?;
         let mut file = BufReader::new(file);
         if byte > 0 {
@@ -49,7 +49,7 @@ impl Stream for Lines {
             if byte > has {
                 let what =
                     format!("{byte} bytes were read of a file that has {has} now: the data became shorter");
-                return Err(about(&self.path, what));
+                return Err(file_error(&self.path, what));
             }
             file.seek(SeekFrom::Start(byte)).map_err(failed)?;
         } else if file.fill_buf().map_err(failed)?.starts_with(BYTE_ORDER_MARK) {
@@ -64,9 +64,7 @@ impl Stream for Lines {
     }
 }
 
-/// A text file that is being read.
-#[derive(Debug)]
-pub struct LinesReader {
+struct LinesReader {
     path: PathBuf,
     file: BufReader<File>,
     /// Lines and bytes that were read.
@@ -74,7 +72,7 @@ pub struct LinesReader {
     byte: u64,
 }
 
-impl Reader for LinesReader {
+impl StreamReader for LinesReader {
     type Item = String;
 
     fn next(&mut self) -> Option<Result<String, BoxError>> {
@@ -82,7 +80,7 @@ impl Reader for LinesReader {
         let read = match self.file.read_until(b'\n', &mut bytes) {
             Ok(0) => return None,
             Ok(read) => read,
-            Err(error) => return Some(Err(about(&self.path, error))),
+            Err(error) => return Some(Err(file_error(&self.path, error))),
         };
         self.byte += read as u64;
         self.line += 1;
@@ -94,7 +92,7 @@ impl Reader for LinesReader {
         }
         Some(
             String::from_utf8(bytes)
-                .map_err(|error| about(&self.path, format!("line {}: {error}", self.line))),
+                .map_err(|error| file_error(&self.path, format!("line {}: {error}", self.line))),
         )
     }
 
@@ -108,7 +106,7 @@ mod tests {
     use super::*;
 
     fn rest(lines: &Lines, position: Option<&Position>) -> Vec<(Result<String, String>, Position)> {
-        let mut reader = lines.open(StreamAt { epoch: 0, seed: 0, position }).unwrap();
+        let mut reader = lines.open(StreamAt { epoch: 0, seed: 0, position: position.cloned() }).unwrap();
         std::iter::from_fn(|| {
             let line = reader.next()?.map_err(|error| error.to_string());
             Some((line, reader.position()))

@@ -1,4 +1,4 @@
-//! Streams whose samples are changed on the way.
+//! Streams with changed samples.
 
 use std::borrow::Cow;
 
@@ -6,28 +6,23 @@ use regimen_core::BoxError;
 use regimen_core::data::Position;
 use regimen_core::random::{Random, keyed};
 
-use super::{Reader, Stream, StreamAt};
+use super::{Stream, StreamAt, StreamReader};
 use crate::data::position::{Decoder, Encoder};
 
 /// Made by [`Stream::try_map`].
-#[derive(Clone, Debug)]
-pub struct StreamMap<S, F> {
+pub(crate) struct MapStream<S, F> {
     pub(crate) stream: S,
     pub(crate) f: F,
 }
 
-impl<S, T, F> Stream for StreamMap<S, F>
+impl<S, T, F> Stream for MapStream<S, F>
 where
     S: Stream,
     F: Fn(S::Item) -> Result<T, BoxError> + Send + Sync,
 {
     type Item = T;
-    type Reader<'a>
-        = MapReader<'a, S::Reader<'a>, F>
-    where
-        Self: 'a;
 
-    fn open(&self, at: StreamAt<'_>) -> Result<Self::Reader<'_>, BoxError> {
+    fn open(&self, at: StreamAt) -> Result<impl StreamReader<Item = T>, BoxError> {
         Ok(MapReader { reader: self.stream.open(at)?, f: &self.f })
     }
 
@@ -36,14 +31,12 @@ where
     }
 }
 
-/// A [`StreamMap`] while it is read.
-#[derive(Debug)]
-pub struct MapReader<'a, R, F> {
+struct MapReader<'a, R, F> {
     reader: R,
     f: &'a F,
 }
 
-impl<R: Reader, T, F: Fn(R::Item) -> Result<T, BoxError>> Reader for MapReader<'_, R, F> {
+impl<R: StreamReader, T, F: Fn(R::Item) -> Result<T, BoxError>> StreamReader for MapReader<'_, R, F> {
     type Item = T;
 
     fn next(&mut self) -> Option<Result<T, BoxError>> {
@@ -56,32 +49,28 @@ impl<R: Reader, T, F: Fn(R::Item) -> Result<T, BoxError>> Reader for MapReader<'
 }
 
 /// Made by [`Stream::transform`].
-#[derive(Clone, Debug)]
-pub struct StreamTransform<S, F> {
+pub(crate) struct TransformStream<S, F> {
     pub(crate) stream: S,
     pub(crate) f: F,
 }
 
-impl<S, T, F> Stream for StreamTransform<S, F>
+impl<S, T, F> Stream for TransformStream<S, F>
 where
     S: Stream,
     F: Fn(S::Item, &mut Random) -> T + Send + Sync,
 {
     type Item = T;
-    type Reader<'a>
-        = TransformReader<'a, S::Reader<'a>, F>
-    where
-        Self: 'a;
 
-    fn open(&self, at: StreamAt<'_>) -> Result<Self::Reader<'_>, BoxError> {
+    fn open(&self, at: StreamAt) -> Result<impl StreamReader<Item = T>, BoxError> {
         let (mut given, mut inner) = (0, None);
-        if let Some(position) = at.position {
+        if let Some(position) = &at.position {
             let mut position = Decoder::new(position);
             (given, inner) = (position.number()?, Some(position.position()?));
             position.end()?;
         }
-        let reader = self.stream.open(StreamAt { position: inner.as_ref(), ..at })?;
-        Ok(TransformReader { reader, f: &self.f, seed: at.seed, epoch: at.epoch, given })
+        let StreamAt { epoch, seed, .. } = at;
+        let reader = self.stream.open(StreamAt { epoch, seed, position: inner })?;
+        Ok(TransformReader { reader, f: &self.f, seed, epoch, given })
     }
 
     fn name(&self) -> Cow<'_, str> {
@@ -89,9 +78,7 @@ where
     }
 }
 
-/// A [`StreamTransform`] while it is read.
-#[derive(Debug)]
-pub struct TransformReader<'a, R, F> {
+struct TransformReader<'a, R, F> {
     reader: R,
     f: &'a F,
     seed: u64,
@@ -100,7 +87,7 @@ pub struct TransformReader<'a, R, F> {
     given: u64,
 }
 
-impl<R: Reader, T, F: Fn(R::Item, &mut Random) -> T> Reader for TransformReader<'_, R, F> {
+impl<R: StreamReader, T, F: Fn(R::Item, &mut Random) -> T> StreamReader for TransformReader<'_, R, F> {
     type Item = T;
 
     fn next(&mut self) -> Option<Result<T, BoxError>> {

@@ -1,4 +1,4 @@
-//! Shuffling a stream within blocks, so that any point of it can be found again.
+//! Shuffling of streams within blocks, so that any point can be found again.
 //!
 //! A buffer from which random samples leave one at a time could only be found again by saving what
 //! is in it. A block is named by where it began: it is read again, and its order is keyed.
@@ -10,33 +10,29 @@ use regimen_core::data::Position;
 use regimen_core::random::{Random, keyed};
 use regimen_core::text::Count;
 
-use super::{FAILURES_IN_A_ROW, Reader, Stream, StreamAt};
-use crate::data::Permutation;
+use super::{Stream, StreamAt, StreamReader};
+use crate::data::fault::FAILURES_IN_A_ROW;
+use crate::data::permutation::Permutation;
 use crate::data::position::{Decoder, Encoder};
 
 /// A stream shuffled in blocks: made by [`Stream::shuffle`].
-#[derive(Clone, Debug)]
-pub struct Shuffle<S> {
+pub(crate) struct ShuffleStream<S> {
     stream: S,
     buffer: u64,
 }
 
-impl<S: Stream> Shuffle<S> {
+impl<S: Stream> ShuffleStream<S> {
     pub(crate) fn new(stream: S, buffer: usize) -> Self {
-        Shuffle { stream, buffer: buffer.max(1) as u64 }
+        ShuffleStream { stream, buffer: buffer.max(1) as u64 }
     }
 }
 
-impl<S: Stream> Stream for Shuffle<S> {
+impl<S: Stream> Stream for ShuffleStream<S> {
     type Item = S::Item;
-    type Reader<'a>
-        = ShuffleReader<S::Reader<'a>>
-    where
-        S: 'a;
 
-    fn open(&self, at: StreamAt<'_>) -> Result<Self::Reader<'_>, BoxError> {
+    fn open(&self, at: StreamAt) -> Result<impl StreamReader<Item = S::Item>, BoxError> {
         let StreamAt { epoch, seed, .. } = at;
-        let Some(position) = at.position else {
+        let Some(position) = &at.position else {
             let reader = self.stream.open(at)?;
             return Ok(ShuffleReader::new(reader, self.buffer, seed, epoch, 0));
         };
@@ -44,7 +40,7 @@ impl<S: Stream> Stream for Shuffle<S> {
         let (number, length, given) = (position.number()?, position.number()?, position.number()?);
         let start = position.position()?;
         position.end()?;
-        let reader = self.stream.open(StreamAt { position: Some(&start), ..at })?;
+        let reader = self.stream.open(StreamAt { epoch, seed, position: Some(start) })?;
         let mut reader = ShuffleReader::new(reader, self.buffer, seed, epoch, number);
         // What failed in this block was told when it was read for the first time.
         let mut failures = length.saturating_add(1).saturating_mul(FAILURES_IN_A_ROW);
@@ -72,9 +68,7 @@ impl<S: Stream> Stream for Shuffle<S> {
     }
 }
 
-/// A [`Shuffle`] while it is read.
-#[derive(Debug)]
-pub struct ShuffleReader<R: Reader> {
+struct ShuffleReader<R: StreamReader> {
     reader: R,
     buffer: u64,
     seed: u64,
@@ -89,7 +83,7 @@ pub struct ShuffleReader<R: Reader> {
     order: Option<Permutation>,
 }
 
-impl<R: Reader> ShuffleReader<R> {
+impl<R: StreamReader> ShuffleReader<R> {
     fn new(reader: R, buffer: u64, seed: u64, epoch: u64, number: u64) -> Self {
         let start = reader.position();
         ShuffleReader { reader, buffer, seed, epoch, number, start, block: vec![], given: 0, order: None }
@@ -122,7 +116,7 @@ impl<R: Reader> ShuffleReader<R> {
     }
 }
 
-impl<R: Reader> Reader for ShuffleReader<R> {
+impl<R: StreamReader> StreamReader for ShuffleReader<R> {
     type Item = R::Item;
 
     fn next(&mut self) -> Option<Result<R::Item, BoxError>> {
@@ -163,7 +157,7 @@ mod tests {
         epoch: u64,
         position: Option<&Position>,
     ) -> Vec<(u64, Position)> {
-        let mut reader = stream.open(StreamAt { epoch, seed: 42, position }).unwrap();
+        let mut reader = stream.open(StreamAt { epoch, seed: 42, position: position.cloned() }).unwrap();
         std::iter::from_fn(|| Some((reader.next()?.unwrap(), reader.position()))).collect()
     }
 
@@ -200,7 +194,7 @@ mod tests {
     fn a_source_that_has_changed_is_refused() {
         let reads = |samples: u64| stream(move |_| 0..samples).shuffle(8);
         let (_, position) = rest(&reads(20), 0, None).swap_remove(18);
-        let at = StreamAt { epoch: 0, seed: 42, position: Some(&position) };
+        let at = StreamAt { epoch: 0, seed: 42, position: Some(position) };
         let error = reads(19).open(at).err().unwrap().to_string();
         assert!(error.starts_with("`stream` has changed: "), "{error}");
     }

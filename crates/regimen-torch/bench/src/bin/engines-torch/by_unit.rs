@@ -3,7 +3,7 @@
 use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen::auto_unit::TRAIN_LOSS;
 use regimen::run::Train;
-use regimen::data::from_fn;
+use regimen::data::each_epoch;
 use regimen_torch::tch::{Device, Tensor};
 use regimen_torch::{Torch, initialize};
 
@@ -19,8 +19,8 @@ pub(crate) fn contestant<N: Network>(size: usize) -> Result<Contestant, BoxError
     let mut unit = AutoUnit::new(engine, Learn).learning_rate(LEARNING_RATE);
     Ok(Box::new(move |steps| {
         let mut run = Run::new(&mut unit).seed(SEED);
-        run.train(&from_fn(|_| (0..steps).map(|_| batch.share())), Train::epochs(1))?;
-        let loss = run.state().metric(&TRAIN_LOSS).and_then(|metric| metric.epoch());
+        run.train(&each_epoch(|_| (0..steps).map(|_| batch.share())), Train::epochs(1))?;
+        let loss = run.state().value(TRAIN_LOSS);
         loss.ok_or_else(|| "no step was made".into())
     }))
 }

@@ -9,13 +9,13 @@ use regimen_core::BoxError;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::header::{DTYPES, Layout, METADATA};
+use super::layout::{DTYPES, Layout, METADATA};
 
-/// Where each array of a file lies.
-pub(crate) struct Arrays(pub(super) BTreeMap<String, Place>);
+/// The span of each array of a file.
+pub(crate) struct Arrays(pub(super) BTreeMap<String, Span>);
 
-/// What one array is, and from which byte to which it goes.
-pub(crate) struct Place {
+/// The layout of one array, and its first and last byte.
+pub(crate) struct Span {
     pub(crate) layout: Layout,
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -40,7 +40,7 @@ impl<'de> Visitor<'de> for ArraysVisitor {
         let (mut arrays, mut metadata) = (BTreeMap::new(), None);
         while let Some(name) = map.next_key::<String>()? {
             if name == METADATA {
-                once(&mut metadata, METADATA, map.next_value::<Option<Metadata>>()?)?;
+                set_once(&mut metadata, METADATA, map.next_value::<Option<Metadata>>()?)?;
                 continue;
             }
             match arrays.entry(name) {
@@ -49,7 +49,7 @@ impl<'de> Visitor<'de> for ArraysVisitor {
                 }
                 Entry::Vacant(entry) => {
                     let info: Info = map.next_value()?;
-                    let place = info.place();
+                    let place = info.span();
                     entry.insert(place.map_err(M::Error::custom)?);
                 }
             }
@@ -58,12 +58,12 @@ impl<'de> Visitor<'de> for ArraysVisitor {
     }
 }
 
-/// Fills `place`. An error where that was done before.
-fn once<T, E: Error>(place: &mut Option<T>, name: &'static str, value: T) -> Result<(), E> {
+/// Fills `place`. It is an error if that was done before.
+fn set_once<T, E: Error>(place: &mut Option<T>, name: &'static str, value: T) -> Result<(), E> {
     place.replace(value).map_or(Ok(()), |_| Err(E::duplicate_field(name)))
 }
 
-/// What the header says of one array, by name or, as of any struct in JSON, in this order.
+/// The fields of one array in the header, by name or, as of any struct in JSON, in this order.
 struct Info {
     dtype: String,
     shape: Vec<usize>,
@@ -73,12 +73,12 @@ struct Info {
 const FIELDS: [&str; 3] = ["dtype", "shape", "data_offsets"];
 
 impl Info {
-    fn place(self) -> Result<Place, BoxError> {
+    fn span(self) -> Result<Span, BoxError> {
         let Info { dtype, shape, data_offsets: (start, end) } = self;
         let listed = DTYPES.iter().find(|(_, name)| *name == dtype);
         let &(dtype, _) = listed.ok_or_else(|| format!("arrays of type `{dtype}` cannot be read"))?;
         let bytes = dtype.bytes_of(&shape).ok_or_else(|| format!("shape {shape:?} is too large"))?;
-        Ok(Place { layout: Layout { dtype, shape, bytes }, start, end })
+        Ok(Span { layout: Layout { dtype, shape, bytes }, start, end })
     }
 }
 
@@ -101,9 +101,9 @@ impl<'de> Visitor<'de> for InfoVisitor {
         let (mut dtype, mut shape, mut data_offsets) = (None, None, None);
         while let Some(name) = map.next_key::<Cow<'_, str>>()? {
             match &*name {
-                "dtype" => once(&mut dtype, FIELDS[0], map.next_value()?)?,
-                "shape" => once(&mut shape, FIELDS[1], map.next_value()?)?,
-                "data_offsets" => once(&mut data_offsets, FIELDS[2], map.next_value()?)?,
+                "dtype" => set_once(&mut dtype, FIELDS[0], map.next_value()?)?,
+                "shape" => set_once(&mut shape, FIELDS[1], map.next_value()?)?,
+                "data_offsets" => set_once(&mut data_offsets, FIELDS[2], map.next_value()?)?,
                 _ => {
                     map.next_value::<Passed>()?;
                 }

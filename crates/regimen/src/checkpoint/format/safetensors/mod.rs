@@ -2,17 +2,19 @@
 //!
 //! The reader and writer are our own because of what the `safetensors` crate does not give: a
 //! writer to any destination without a second copy, a reader that allocates no more than a
-//! multiple of the file, and an error where two arrays have one name. But for that, and for types
+//! multiple of the file, and an error if two arrays have one name. But for that, and for types
 //! that [`Dtype`](regimen_core::saved::Dtype) lacks, it takes what that crate takes and refuses what that
 //! refuses. The tests hold both to the crate and to the Python package.
 
+mod decode;
+mod encode;
 mod file;
 mod header;
 mod json;
-mod read;
-mod write;
+mod layout;
 
+pub use decode::{decode, decode_header};
+pub use encode::encode;
 pub use file::{load_file, save_file};
-pub use header::{Header, Layout};
-pub use read::{read, read_header};
-pub use write::write;
+pub use header::Header;
+pub use layout::Layout;

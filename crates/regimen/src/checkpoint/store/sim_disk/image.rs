@@ -1,11 +1,11 @@
-//! What a simulated disk holds: for a running system, and for one that lost its power.
+//! The content of a simulated disk: for a running system, and for one that lost its power.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
 
 use super::survival::Survival;
-use crate::checkpoint::Entry;
+use crate::checkpoint::StoreEntry;
 
 /// Files and directories by number; the root is number 0. None is ever reused, so that an open
 /// file keeps its number when its name is gone.
@@ -50,8 +50,8 @@ impl Default for Image {
 }
 
 impl Image {
-    pub(crate) fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        let entry = |(name, &node): (&String, &usize)| Entry {
+    pub(crate) fn list(&self, dir: &Path) -> io::Result<Vec<StoreEntry>> {
+        let entry = |(name, &node): (&String, &usize)| StoreEntry {
             name: name.clone(),
             is_dir: matches!(self.nodes[node], Node::Dir(_)),
         };

@@ -6,10 +6,10 @@ mod survival;
 use std::fmt;
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use self::image::Image;
-use crate::checkpoint::{Entry, NewFile, Opened, Store};
+use crate::checkpoint::{NewFile, OpenFile, Store, StoreEntry};
 
 /// A disk in memory that keeps two images: what a running system sees, and what is durable.
 ///
@@ -31,10 +31,16 @@ use crate::checkpoint::{Entry, NewFile, Opened, Store};
 /// ```
 ///
 /// It is harsher than file systems are. Each change of a directory that was not synced survives
-/// or not, whatever became of those before it; a file that was not synced is empty, cut off, in
+/// or not, independently of those before it; a file that was not synced is empty, cut off, in
 /// pieces, or as it was. Only a rename within a directory is never half done.
 #[derive(Clone, Default)]
-pub struct SimDisk(Arc<Mutex<Inner>>);
+pub struct SimDisk(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    inner: Mutex<Inner>,
+    resumed: Condvar,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -42,15 +48,16 @@ struct Inner {
     operations: u64,
     cut_at: Option<u64>,
     failure: Option<(u64, ErrorKind)>,
+    is_paused: bool,
 }
 
 impl SimDisk {
-    /// An empty one.
+    /// An empty disk.
     pub fn new() -> Self {
         SimDisk::default()
     }
 
-    /// How many operations there have been.
+    /// The number of operations so far.
     pub fn operations(&self) -> u64 {
         self.lock().operations
     }
@@ -66,20 +73,34 @@ impl SimDisk {
         self.lock().failure = Some((n, kind));
     }
 
-    /// What may be found when the power comes back: of what was not synced, `seed` says what
-    /// survived. 0 is nothing, 1 everything, any other number something in between.
+    /// Makes every operation wait until [`resume`](SimDisk::resume) is called, on another thread.
+    pub fn pause(&self) {
+        self.lock().is_paused = true;
+    }
+
+    /// Lets the operations that wait go on.
+    pub fn resume(&self) {
+        self.lock().is_paused = false;
+        self.0.resumed.notify_all();
+    }
+
+    /// The disk as it may be found when the power comes back. `seed` decides which unsynced changes
+    /// survived: 0 is nothing, 1 everything, any other number something in between.
     pub fn after_power_cut(&self, seed: u64) -> SimDisk {
         let image = self.lock().image.after_power_cut(seed);
-        SimDisk(Arc::new(Mutex::new(Inner { image, ..Inner::default() })))
+        let inner = Mutex::new(Inner { image, ..Inner::default() });
+        SimDisk(Arc::new(Shared { inner, ..Shared::default() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an operation and does it, unless it is to fail.
     fn operate<T>(&self, operation: impl FnOnce(&mut Image) -> io::Result<T>) -> io::Result<T> {
-        let mut inner = self.lock();
+        let paused = |inner: &mut Inner| inner.is_paused;
+        let resumed = self.0.resumed.wait_while(self.lock(), paused);
+        let mut inner = resumed.unwrap_or_else(PoisonError::into_inner);
         inner.count()?;
         operation(&mut inner.image)
     }
@@ -100,7 +121,7 @@ impl Inner {
 }
 
 impl Store for SimDisk {
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+    fn list(&self, dir: &Path) -> io::Result<Vec<StoreEntry>> {
         self.operate(|image| image.list(dir))
     }
 
@@ -113,11 +134,11 @@ impl Store for SimDisk {
         Ok(Box::new(SimFile { disk: self.clone(), node }))
     }
 
-    fn open(&self, file: &Path) -> io::Result<Opened> {
+    fn open(&self, file: &Path) -> io::Result<OpenFile> {
         let content = self.operate(|image| image.read(file))?;
         let length = content.len() as u64;
         let reader = SimReader { disk: self.clone(), content: Cursor::new(content) };
-        Ok(Opened { length, bytes: Box::new(reader) })
+        Ok(OpenFile { length, bytes: Box::new(reader) })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

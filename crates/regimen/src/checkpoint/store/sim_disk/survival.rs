@@ -1,4 +1,4 @@
-//! What of the things that were not synced survives a power cut.
+//! The survival of unsynced changes in a power cut.
 
 /// Decides by a seed. 0 lets nothing survive and 1 everything.
 pub(crate) struct Survival {
@@ -23,7 +23,7 @@ impl Survival {
         }
     }
 
-    /// What a file holds that was `synced` and then written to until it was `live`.
+    /// The content of a file that was `synced` and then written to until it was `live`.
     pub(crate) fn of_file(&mut self, live: &[u8], synced: &[u8]) -> Vec<u8> {
         let choice = if self.seed < 2 { self.seed } else { self.below(4) };
         match choice {

@@ -1,10 +1,10 @@
-//! Unpacking gzip.
+//! Reader of gzip files.
 
 use std::io::{BufRead, Read, Result};
 
 use flate2::bufread::GzDecoder;
 
-/// What a gzip file holds: all members of it one after another. Zeros between and behind them are
+/// The content of a gzip file: all its members one after another. Zeros between and behind them are
 /// padding, as tapes and block devices leave it; anything else there is an error.
 pub(crate) struct Unpacked<R> {
     /// The member that is being read; none behind the last one.

@@ -7,11 +7,11 @@ use std::path::Path;
 use regimen_core::BoxError;
 use regimen_core::text::Count;
 
-use super::{about, file_name, open_unpacked};
+use super::{file_name, open_unpacked};
 use crate::data::Dataset;
-use crate::data::dataset::beyond;
+use crate::data::fault::{file_error, out_of_range};
 
-/// What an IDX file of unsigned bytes holds, in memory; packed by gzip or not.
+/// An IDX file of unsigned bytes in memory, packed by gzip or not.
 ///
 /// As a dataset its samples are `Vec<u8>`. [`arrays`](Self::arrays) gives samples that need no
 /// allocation, [`into_values`](Self::into_values) the labels of a file with one dimension: both
@@ -38,7 +38,7 @@ impl Idx {
     /// Reads the file at `path`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BoxError> {
         let path = path.as_ref();
-        let (shape, width, values) = parse(open_unpacked(path)?).map_err(|error| about(path, error))?;
+        let (shape, width, values) = parse(open_unpacked(path)?).map_err(|error| file_error(path, error))?;
         Ok(Idx { name: file_name(path), shape, width, values })
     }
 
@@ -52,7 +52,7 @@ impl Idx {
         self.values
     }
 
-    /// The samples as arrays of `N` values each. Fails where they have another number.
+    /// The samples as arrays of `N` values each. Fails if they have another number.
     pub fn arrays<const N: usize>(&self) -> Result<Vec<[u8; N]>, BoxError> {
         match self.values.as_chunks() {
             (arrays, []) if self.width == N => Ok(arrays.to_vec()),
@@ -71,9 +71,9 @@ impl Dataset for Idx {
         self.shape[0]
     }
 
-    fn get(&self, index: usize) -> Result<Vec<u8>, BoxError> {
+    fn sample(&self, index: usize) -> Result<Vec<u8>, BoxError> {
         if index >= self.len() {
-            return Err(beyond(self.len()));
+            return Err(out_of_range(self.len()));
         }
         Ok(self.values[index * self.width..][..self.width].to_vec())
     }
@@ -142,11 +142,12 @@ mod tests {
         encoder.write_all(TWO_BY_THREE).unwrap();
         encoder.finish().unwrap();
         for path in [plain, packed] {
-            let idx = Idx::open(path).unwrap();
+            let idx = Idx::open(&path).unwrap();
             assert_eq!((idx.shape(), idx.len()), ([2, 3].as_slice(), 2));
-            assert_eq!(idx.get(1).unwrap(), [4, 5, 6]);
+            assert_eq!(idx.sample(1).unwrap(), [4, 5, 6]);
             assert_eq!(idx.arrays::<3>().unwrap(), [[1, 2, 3], [4, 5, 6]]);
-            assert!(idx.arrays::<2>().unwrap_err().to_string().ends_with("have 3 values, not 2"));
+            let error = idx.arrays::<2>().unwrap_err().to_string();
+            assert_eq!(error, format!("samples of `{}` have 3 values, not 2", file_name(&path)));
         }
     }
 

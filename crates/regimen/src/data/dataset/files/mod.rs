@@ -1,4 +1,4 @@
-//! Files that hold samples.
+//! Datasets in files.
 
 mod csv;
 mod gzip;
@@ -14,22 +14,19 @@ use std::path::Path;
 
 use regimen_core::BoxError;
 
+use crate::data::fault::file_error;
+
 pub use self::csv::Csv;
 use self::gzip::Unpacked;
 pub use self::idx::Idx;
 #[cfg(feature = "images")]
 pub use self::images::ImageFolder;
 #[cfg(feature = "mmap")]
-pub use self::tokens::{TokenFile, TokenWidth, Windows};
+pub use self::tokens::{TokenFile, TokenWidth, TokenWindows};
 
-/// An error about the file at `path`.
-pub(crate) fn about(path: &Path, cause: impl std::fmt::Display) -> BoxError {
-    format!("file `{}`: {cause}", path.display()).into()
-}
-
-/// The bytes of the file at `path`, unpacked where it is called `.gz`.
+/// The bytes of the file at `path`, unpacked if its name ends in `.gz`.
 fn open_unpacked(path: &Path) -> Result<Box<dyn Read>, BoxError> {
-    let file = BufReader::new(File::open(path).map_err(|error| about(path, error))?);
+    let file = BufReader::new(File::open(path).map_err(|error| file_error(path, error))?);
     let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
     Ok(if packed { Box::new(Unpacked::new(file)) } else { Box::new(file) })
 }

@@ -11,13 +11,14 @@ use memmap2::Mmap;
 use regimen_core::BoxError;
 use regimen_core::text::Count;
 
-use super::{about, file_name};
+use super::file_name;
 use crate::data::Dataset;
-use crate::data::dataset::beyond;
+use crate::data::fault::{file_error, out_of_range};
 
 /// A file of token numbers in little-endian order, one after another, mapped into memory.
 ///
-/// Any size of file takes no memory of the process; what is read stays in the system's cache.
+/// A file of any size takes no memory of the process; pages that were read stay in the system's
+/// cache.
 /// The file must not be changed while it is open: see [`open`](Self::open).
 #[derive(Debug)]
 pub struct TokenFile {
@@ -44,7 +45,7 @@ impl TokenWidth {
     }
 }
 
-/// How files begin that are taken for raw tokens by mistake, and what to do about them.
+/// The first bytes of files that are taken for raw tokens by mistake, with the remedy.
 const OTHER_FORMATS: &[(&[u8], &str)] = &[
     (b"\x93NUMPY", "a .npy file, not raw tokens; write the array with `tofile`"),
     (b"PK\x03\x04", "a zip file (or .npz), not raw tokens; unpack it first"),
@@ -59,21 +60,21 @@ impl TokenFile {
     /// Maps the file at `path`. One of another format whose first bytes give it away (`.npy`,
     /// gzip) is an error, since its header would be read as tokens.
     ///
-    /// While it is open nobody may cut the file short, or the process is ended by the system at
+    /// The file must not be cut short while it is open, or the process is ended by the system at
     /// the next read of a token that is gone. One that is written over gives the new tokens.
     pub fn open(path: impl AsRef<Path>, width: TokenWidth) -> Result<Self, BoxError> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| about(path, error))?;
+        let file = File::open(path).map_err(|error| file_error(path, error))?;
         // SAFETY: the mapping is only ever read byte by byte and copied from, so a file that is
         // written over meanwhile cannot break a promise of the type of what is read; that it is
         // not cut short is what the documentation asks of the caller.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(|error| about(path, error))?;
+        let bytes = unsafe { Mmap::map(&file) }.map_err(|error| file_error(path, error))?;
         if let Some((_, what)) = OTHER_FORMATS.iter().find(|(head, _)| bytes.starts_with(head)) {
-            return Err(about(path, what));
+            return Err(file_error(path, what));
         }
         if bytes.len() % width.bytes() != 0 {
             let (length, width) = (bytes.len(), width.bytes());
-            return Err(about(
+            return Err(file_error(
                 path,
                 format!("{} cannot be tokens of {width} bytes each", Count(length as u64, "byte")),
             ));
@@ -86,7 +87,7 @@ impl TokenFile {
         self.bytes.len() / self.width.bytes()
     }
 
-    /// Appends the tokens from `start` on, `count` of them, to `tokens`. Fails where there are
+    /// Appends the tokens from `start` on, `count` of them, to `tokens`. Fails if there are
     /// not so many.
     pub fn read_into(&self, start: usize, count: usize, tokens: &mut Vec<u32>) -> Result<(), BoxError> {
         let end = start.checked_add(count).filter(|&end| end <= self.tokens());
@@ -105,10 +106,10 @@ impl TokenFile {
         Ok(())
     }
 
-    /// Windows of `length` tokens as a dataset, each beginning `stride` tokens after the one
+    /// TokenWindows of `length` tokens as a dataset, each beginning `stride` tokens after the one
     /// before it. For a model that predicts the next of `n` tokens, `windows(n + 1, n)` uses
     /// every token once. Zeros are an error.
-    pub fn windows(self, length: usize, stride: usize) -> Result<Windows, BoxError> {
+    pub fn windows(self, length: usize, stride: usize) -> Result<TokenWindows, BoxError> {
         if length == 0 || stride == 0 {
             let name = &self.name;
             return Err(format!(
@@ -117,28 +118,28 @@ impl TokenFile {
             )
             .into());
         }
-        Ok(Windows { file: self, length, stride })
+        Ok(TokenWindows { file: self, length, stride })
     }
 }
 
-/// A dataset of windows over a [`TokenFile`]. What is left at the end is not used.
+/// A dataset of windows over a [`TokenFile`]. A rest at the end is not used.
 #[derive(Debug)]
-pub struct Windows {
+pub struct TokenWindows {
     file: TokenFile,
     length: usize,
     stride: usize,
 }
 
-impl Dataset for Windows {
+impl Dataset for TokenWindows {
     type Item = Vec<u32>;
 
     fn len(&self) -> usize {
         self.file.tokens().checked_sub(self.length).map_or(0, |rest| rest / self.stride + 1)
     }
 
-    fn get(&self, index: usize) -> Result<Vec<u32>, BoxError> {
+    fn sample(&self, index: usize) -> Result<Vec<u32>, BoxError> {
         if index >= self.len() {
-            return Err(beyond(self.len()));
+            return Err(out_of_range(self.len()));
         }
         let mut tokens = Vec::with_capacity(self.length);
         self.file.read_into(index * self.stride, self.length, &mut tokens)?;
@@ -164,7 +165,7 @@ mod tests {
     fn windows(count: u16, length: usize, stride: usize) -> Vec<Vec<u32>> {
         let bytes: Vec<u8> = (0..count).flat_map(|token| (token + 500).to_le_bytes()).collect();
         let windows = file(&bytes, TokenWidth::U16).unwrap().windows(length, stride).unwrap();
-        (0..windows.len()).map(|index| windows.get(index).unwrap()).collect()
+        (0..windows.len()).map(|index| windows.sample(index).unwrap()).collect()
     }
 
     #[test]
@@ -178,7 +179,7 @@ mod tests {
     #[test]
     fn wide_tokens_are_read_whole() {
         let tokens = file(&70_000_u32.to_le_bytes(), TokenWidth::U32).unwrap();
-        assert_eq!(tokens.windows(1, 1).unwrap().get(0).unwrap(), [70_000]);
+        assert_eq!(tokens.windows(1, 1).unwrap().sample(0).unwrap(), [70_000]);
     }
 
     #[test]

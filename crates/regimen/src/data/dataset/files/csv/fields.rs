@@ -36,7 +36,7 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Those in the first record of a table. One that is not UTF-8 is nobody's to ask for.
+    /// Those in the first record of a table. A name that is not UTF-8 matches no column.
     pub(crate) fn new(record: &ByteRecord) -> Result<Self, Error> {
         let names: Vec<_> = record.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         if let Some(name) =

@@ -12,8 +12,9 @@ use regimen_core::BoxError;
 use serde::de::DeserializeOwned;
 
 use self::fields::Names;
-use super::{about, file_name, open_unpacked};
-use crate::data::Named;
+use super::{file_name, open_unpacked};
+use crate::data::dataset::named::Named;
+use crate::data::fault::file_error;
 
 /// How to read a CSV file, packed by gzip (and called `.gz`) or not.
 ///
@@ -24,12 +25,12 @@ use crate::data::Named;
 /// # let path = folder.path().join("iris.csv");
 /// std::fs::write(&path, "length,width,species\n5.1,3.5,setosa\n")?;
 /// let flowers = Csv::new(&path).read::<(f32, f32, String)>()?;
-/// assert_eq!(flowers.get(0)?, (5.1, 3.5, "setosa".into()));
+/// assert_eq!(flowers.sample(0)?, (5.1, 3.5, "setosa".into()));
 /// # Ok(()) }
 /// ```
 ///
-/// Fields with commas, line ends or quotes in them stand in double quotes, where a quote is
-/// doubled. Empty lines are passed over. What else a file may have is an option:
+/// Fields with commas, line ends or quotes in them stand in double quotes, in which a quote is
+/// doubled. Empty lines are passed over. Everything else is an option:
 ///
 /// ```
 /// # use regimen::data::{Csv, Dataset};
@@ -39,7 +40,7 @@ use crate::data::Named;
 /// std::fs::write(&path, b"# in cm\nl\xe4nge; breite\n5,1 ; 3,5\n4,9 ; NA\n")?;
 /// let table = Csv::new(&path).delimiter(b';').comment(b'#').trimmed().latin1().decimal_comma();
 /// let sizes = table.missing(["NA"]).read::<(f32, Option<f32>)>()?;
-/// assert_eq!((sizes.get(0)?, sizes.get(1)?), ((5.1, Some(3.5)), (4.9, None)));
+/// assert_eq!((sizes.sample(0)?, sizes.sample(1)?), ((5.1, Some(3.5)), (4.9, None)));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -74,7 +75,7 @@ impl Csv {
         Csv { header: false, ..self }
     }
 
-    /// What stands between fields, where it is not a comma. An ASCII character.
+    /// The delimiter of fields, an ASCII character. Default: a comma.
     pub fn delimiter(self, delimiter: u8) -> Self {
         Csv { delimiter, ..self }
     }
@@ -91,7 +92,7 @@ impl Csv {
     }
 
     /// The file is Latin-1 (ISO 8859-1), not UTF-8. A byte that is no letter there, such as the
-    /// euro sign of Windows-1252, is an error.
+    /// euro sign of TokenWindows-1252, is an error.
     pub fn latin1(self) -> Self {
         Csv { latin1: true, ..self }
     }
@@ -114,13 +115,14 @@ impl Csv {
     /// left), or a struct whose fields are named as they are. Of a struct's record other columns
     /// are passed over, and an `Option` whose column is not there is `None`.
     ///
-    /// What cannot be read whole, is no text or has no line of names is an error, and never an
+    /// A file that cannot be read whole, is no text or has no line of names is an error, and never an
     /// empty dataset. So is, with its line, a record that is longer or shorter than the others, that
     /// does not fit `T` or has more fields than `T` has places, and a quote that never closes.
     pub fn read<T: DeserializeOwned + Clone + Send + Sync>(&self) -> Result<Named<Vec<T>>, BoxError> {
         let mut bytes = Vec::new();
         let read = open_unpacked(&self.path)?.read_to_end(&mut bytes).map_err(BoxError::from);
-        let records = read.and_then(|_| self.records(bytes)).map_err(|error| about(&self.path, error))?;
+        let records =
+            read.and_then(|_| self.records(bytes)).map_err(|error| file_error(&self.path, error))?;
         Ok(Named::new(records, file_name(&self.path)))
     }
 

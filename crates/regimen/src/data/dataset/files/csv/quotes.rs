@@ -1,4 +1,4 @@
-//! Whether the quotes of a table close.
+//! Check that the quotes of a table close.
 
 use super::Csv;
 
@@ -49,17 +49,17 @@ pub(crate) fn checked(mut text: Vec<u8>, csv: &Csv) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// What the next byte belongs to.
+/// The part of a record that the next byte belongs to.
 #[derive(Clone, Copy)]
 enum At {
     /// The beginning of a record, or of a comment.
     Record,
     /// The beginning of a field.
     Field,
-    /// A field without quotes, or what is left of it.
+    /// A field without quotes, or the rest of it.
     Text,
     Quoted,
-    /// What is behind a quote that closes a field, or is the first of two.
+    /// After a quote that closes a field, or is the first of two.
     Closed,
     /// Spaces between a closing quote and the end of its field.
     Behind,

@@ -1,9 +1,9 @@
-//! What must hold of the bytes of a table before its fields are looked at.
+//! Checks of the bytes of a table, before its fields are read.
 
 use regimen_core::BoxError;
 
-/// The text of a table without its byte order mark, as UTF-8 where it is Latin-1. Refuses what is
-/// no text. In UTF-8 it is each field that is checked, since one that nobody asks for may be wrong.
+/// The text of a table without its byte order mark, as UTF-8 if it is Latin-1. Refuses bytes that
+/// are no text. In UTF-8 each field is checked by itself, since one that is not read may be wrong.
 pub(crate) fn decoded(bytes: Vec<u8>, latin1: bool) -> Result<Vec<u8>, BoxError> {
     let line = |at: usize| 1 + bytes[..at].iter().filter(|&&byte| byte == b'\n').count();
     if bytes.starts_with(b"\x1f\x8b") {
@@ -25,8 +25,10 @@ pub(crate) fn decoded(bytes: Vec<u8>, latin1: bool) -> Result<Vec<u8>, BoxError>
         (None, true) => match bytes.iter().position(|byte| matches!(byte, 0x80..=0x9f)) {
             Some(at) => {
                 let (line, byte) = (line(at), bytes[at]);
-                Err(format!("line {line}: byte {byte:#04x} is no letter of Latin-1; is it Windows-1252?")
-                    .into())
+                Err(format!(
+                    "line {line}: byte {byte:#04x} is no letter of Latin-1; is it TokenWindows-1252?"
+                )
+                .into())
             }
             None => Ok(bytes.iter().map(|&byte| char::from(byte)).collect::<String>().into_bytes()),
         },

@@ -1,4 +1,4 @@
-//! The fields of one record as what a type asks for.
+//! Deserialization of the fields of one record.
 //!
 //! As in the crate `csv`, parts of tuples take one field after another, however they are nested.
 //! Beyond it, types decide what a comma in a number means and which fields are missing, each part
@@ -132,7 +132,7 @@ impl<'r> Deserializer<'r> for &mut Fields<'r> {
         visitor.visit_unit()
     }
 
-    /// What a field looks like, for types that cannot say what they want.
+    /// The type that a field looks like, for types that accept any.
     fn deserialize_any<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Error> {
         let text = self.text()?;
         if let Ok(value) = text.parse() {
@@ -160,7 +160,7 @@ impl<'r> Deserializer<'r> for &mut Fields<'r> {
         self.deserialize_bytes(visitor)
     }
 
-    /// Units stand for columns that nobody wants.
+    /// Units stand for columns that are not wanted.
     fn deserialize_unit<V: Visitor<'r>>(self, visitor: V) -> Result<V::Value, Error> {
         self.deserialize_ignored_any(visitor)
     }

@@ -23,7 +23,7 @@ impl Default for Decode {
 }
 
 impl Decode {
-    /// The image that `bytes` hold, whatever their file is called.
+    /// The image in `bytes`. The name of the file plays no part.
     pub(crate) fn decode(&self, bytes: Vec<u8>) -> Result<RgbImage, BoxError> {
         let (mut image, orientation) = match image::guess_format(&bytes) {
             Ok(ImageFormat::Png) => self.png(&bytes)?,

@@ -1,4 +1,4 @@
-//! JPEG images that are whole.
+//! Checks that a JPEG image is whole.
 //!
 //! `image` shows what it can of a torn file and paints the rest in one colour, as a browser does.
 //! Here its decoder is asked to be strict. That is not all: it says nothing where data are cut off
@@ -46,7 +46,7 @@ pub(crate) fn decode(
 /// How many bytes of data the decoder has in hand at most, and as many again.
 const READ_AHEAD: usize = 16;
 
-/// Where an image ends.
+/// The end of an image.
 struct End {
     at: usize,
     /// What it ends is the last data of an image that has each pixel once. In a progressive one

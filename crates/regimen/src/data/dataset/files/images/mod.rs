@@ -12,9 +12,9 @@ use regimen_core::BoxError;
 
 use self::classes::Image;
 use self::decode::Decode;
-use super::{about, file_name};
+use super::file_name;
 use crate::data::Dataset;
-use crate::data::dataset::beyond;
+use crate::data::fault::{file_error, out_of_range};
 
 /// Images in folders named after their classes: `root/cat/1.png`, `root/dog/7.jpg`.
 ///
@@ -23,7 +23,7 @@ use crate::data::dataset::beyond;
 /// bits are made eight, and PNG and JPEG can be read, told by what is in a file. A torn or damaged
 /// image is an error.
 ///
-/// An image is listed where its name ends as those of images do (`.png`, `.jpg`, `.webp`), or has
+/// An image is listed if its name ends as those of images do (`.png`, `.jpg`, `.webp`), or has
 /// no ending and the first bytes of one. Other files, and files and folders whose names begin with
 /// a dot, are passed over.
 ///
@@ -37,7 +37,7 @@ use crate::data::dataset::beyond;
 /// RgbImage::new(32, 24).save(root.join("cat/1.png"))?;
 ///
 /// let images = ImageFolder::open(root)?.upright().max_pixels(1_000_000);
-/// let (image, class) = images.get(0)?;
+/// let (image, class) = images.sample(0)?;
 /// assert_eq!((image.dimensions(), images.classes()[class].as_str()), ((32, 24), "cat"));
 /// # Ok(()) }
 /// ```
@@ -87,10 +87,10 @@ impl Dataset for ImageFolder {
         self.images.len()
     }
 
-    fn get(&self, index: usize) -> Result<Self::Item, BoxError> {
-        let (path, class) = self.images.as_slice().get(index).ok_or_else(|| beyond(self.len()))?;
-        let bytes = std::fs::read(path).map_err(|error| about(path, error))?;
-        let image = self.decode.decode(bytes).map_err(|error| about(path, error))?;
+    fn sample(&self, index: usize) -> Result<Self::Item, BoxError> {
+        let (path, class) = self.images.get(index).ok_or_else(|| out_of_range(self.len()))?;
+        let bytes = std::fs::read(path).map_err(|error| file_error(path, error))?;
+        let image = self.decode.decode(bytes).map_err(|error| file_error(path, error))?;
         Ok((image, *class))
     }
 

@@ -1,0 +1,81 @@
+//! The key of a metric.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// The name of a metric and how its values within an epoch become one.
+///
+/// Declare it once and use it everywhere a metric is logged, watched or shown:
+///
+/// ```
+/// use regimen_core::metric::Key;
+/// const EVAL_LOSS: Key = Key::mean("eval/loss");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    name: Cow<'static, str>,
+    reduction: Reduction,
+}
+
+/// How the values logged within an epoch become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// The mean, weighted by the weights given.
+    Mean,
+    /// The sum of value times weight.
+    Sum,
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// The newest.
+    Last,
+}
+
+impl Key {
+    /// The weighted mean over the epoch.
+    pub const fn mean(name: &'static str) -> Self {
+        Key { name: Cow::Borrowed(name), reduction: Reduction::Mean }
+    }
+
+    /// The sum over the epoch of value times weight.
+    pub const fn sum(name: &'static str) -> Self {
+        Key { name: Cow::Borrowed(name), reduction: Reduction::Sum }
+    }
+
+    /// The smallest value of the epoch.
+    pub const fn min(name: &'static str) -> Self {
+        Key { name: Cow::Borrowed(name), reduction: Reduction::Min }
+    }
+
+    /// The largest value of the epoch.
+    pub const fn max(name: &'static str) -> Self {
+        Key { name: Cow::Borrowed(name), reduction: Reduction::Max }
+    }
+
+    /// The newest value of the epoch.
+    pub const fn last(name: &'static str) -> Self {
+        Key { name: Cow::Borrowed(name), reduction: Reduction::Last }
+    }
+
+    /// A key whose name is made at run time: one a class, one a layer.
+    pub fn named(name: impl Into<String>, reduction: Reduction) -> Self {
+        Key { name: Cow::Owned(name.into()), reduction }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How values become one.
+    pub fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}

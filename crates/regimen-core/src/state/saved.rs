@@ -1,0 +1,60 @@
+//! What a checkpoint holds of a state.
+
+use super::phase_state::ByHand;
+use super::{Cycle, EntryPoint, PhaseState, State, Stop};
+use crate::BoxError;
+use crate::saved::{Array, StateDict, Stateful};
+
+/// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, where
+/// a cycle stands, and a final stop. A pause is not saved: a restarted run goes on.
+impl Stateful for State {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert_all("train", self.train.state_dict()?)?;
+        dict.insert_all("eval", self.eval.state_dict()?)?;
+        dict.insert_all("evaluate", self.evaluate.state_dict()?)?;
+        dict.insert_all("predict", self.predict.state_dict()?)?;
+        dict.insert("seed", self.seed)?;
+        dict.insert("cycle", self.cycle as u8)?;
+        dict.insert("eval_due", u8::from(self.eval_due))?;
+        dict.insert("other_weights", self.other_weights)?;
+        if let Some(stop) = [&self.stop, &self.aside].into_iter().flatten().find(|stop| stop.is_final()) {
+            dict.insert("final_stop", Array::from_text(stop.reason()))?;
+        }
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let [mut train, mut eval]: [PhaseState; 2] = Default::default();
+        train.load_state_dict(&dict.under("train"))?;
+        eval.load_state_dict(&dict.under("eval"))?;
+        let [mut evaluate, mut predict]: [ByHand; 2] = Default::default();
+        evaluate.load_state_dict(&dict.under("evaluate"))?;
+        predict.load_state_dict(&dict.under("predict"))?;
+        let seed = dict.get("seed")?;
+        let cycle = match dict.get::<u8>("cycle")? {
+            0 => Cycle::Closed,
+            1 => Cycle::Open,
+            2 => Cycle::Trained,
+            other => return Err(format!("`cycle`: {other} is not known here").into()),
+        };
+        let eval_due = dict.get::<u8>("eval_due")? != 0;
+        // Older checkpoints do not count them.
+        let other_weights = if dict.contains("other_weights") { dict.count("other_weights")? } else { 0 };
+        // Older checkpoints may hold a pass by hand in its place.
+        if eval.epoch_open && !eval_due {
+            eval.drop_epoch();
+        }
+        let stop = match dict.contains("final_stop") {
+            true => Some(Stop::Finish(dict.array("final_stop")?.to_text()?.into())),
+            false => None,
+        };
+        if self.seed_is_chosen && self.seed != seed {
+            self.notify(format!("the run goes on with the seed {seed}, as saved, not with {}", self.seed));
+        }
+        (self.train, self.eval, self.evaluate, self.predict) = (train, eval, evaluate, predict);
+        (self.seed, self.cycle, self.eval_due, self.stop) = (seed, cycle, eval_due, stop);
+        (self.entry, self.other_weights) = (EntryPoint::Train, other_weights);
+        Ok(())
+    }
+}

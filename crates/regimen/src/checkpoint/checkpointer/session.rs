@@ -1,0 +1,297 @@
+//! One run of a checkpointer: its lock, its background writer, and what it holds between two events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error as _;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use regimen_core::BoxError;
+use regimen_core::callback::Event;
+use regimen_core::metric::Best;
+use regimen_core::run::{Moment, Which};
+use regimen_core::saved::{weight_parts, with_spares};
+use regimen_core::state::Phase;
+
+use super::background::{Archive, Background};
+use super::cadences::Due;
+use super::capture::{RUN, capture, goes_on_alike, measured};
+use super::finite::{Finite, infinite};
+use super::settings::Settings;
+use crate::checkpoint::directory::writer::lock_dir;
+use crate::checkpoint::{CheckpointError, LockFile, Snapshot, Writer};
+
+/// The part of a checkpointer that changes while a run is under way.
+#[derive(Default)]
+pub(super) struct Session {
+    /// Identifies the run over all its restarts. `None` before the first save or restore.
+    pub(super) run: Option<String>,
+    /// The lock file of the run directory, from the first call on.
+    lock: Option<Arc<LockFile>>,
+    pub(super) background: Option<Background>,
+    /// Whether a call of `train` or `fit` is under way.
+    pub(super) is_training: bool,
+    due: Due,
+    /// The values measured since the last step, by the metric's name.
+    pub(super) measured: BTreeMap<String, f64>,
+    /// The hyper-parameters of the checkpoint restored, saved again if the settings give none.
+    pub(super) hyper_parameters: BTreeMap<String, String>,
+    /// The newest snapshot, as long as no step was made since.
+    pub(super) recent: Option<Arc<Snapshot>>,
+    /// A snapshot that is needed only for its memory, which the next one takes.
+    spent: Option<Arc<Snapshot>>,
+    /// Whether the unit holds the best weights instead of those of the run's end.
+    pub(super) holds_best: bool,
+    /// The arrays that held infinity when the run began, or was restored.
+    pub(super) infinite: Option<Arc<BTreeSet<String>>>,
+}
+
+impl Session {
+    /// Opens the run directory for writing, unless it is open.
+    pub(super) fn open(&mut self, settings: &Settings) -> Result<&mut Background, BoxError> {
+        let background = match self.background.take() {
+            Some(background) => background,
+            None => Background::new(self.open_archive(settings)?),
+        };
+        Ok(self.background.insert(background))
+    }
+
+    fn open_archive(&mut self, settings: &Settings) -> Result<Archive, BoxError> {
+        let lock = self.lock(settings)?;
+        let run = self.run.get_or_insert_with(new_run).clone();
+        let writer = match lock {
+            Some(lock) => Writer::under(lock, &settings.dir, run.clone())?,
+            None => Writer::open_on(settings.store(), &settings.dir, run.clone())?,
+        };
+        let listing = settings.checkpoints().list()?;
+        let mut manifests = listing.checkpoints.iter().map(|checkpoint| checkpoint.manifest());
+        if let Some(other) = manifests.find(|other| other.resumable && other.run != run) {
+            let dir = settings.dir.display();
+            return Err(format!(
+                "`{dir}` holds checkpoints of another run, the newest of step {}: restore it to go on with \
+                 it, or give another directory",
+                other.step
+            )
+            .into());
+        }
+        let stats = settings.stats.clone();
+        for failure in writer.sweep().failures {
+            stats.fail(failure.to_string());
+        }
+        Ok(Archive { writer, keep: settings.keep.clone(), on_saved: settings.on_saved.clone(), stats })
+    }
+
+    /// Takes the lock file of the run directory, which is then held until the checkpointer is dropped.
+    /// Returns `None` for another store than this machine's disk.
+    fn lock(&mut self, settings: &Settings) -> Result<Option<Arc<LockFile>>, CheckpointError> {
+        if self.lock.is_none() && settings.store.is_none() {
+            self.lock = Some(Arc::new(lock_dir(&settings.dir)?));
+        }
+        Ok(self.lock.clone())
+    }
+
+    /// Takes the lock file for a call that may save nothing. A directory that this process may not
+    /// write to needs no lock.
+    pub(super) fn lock_if_writable(&mut self, settings: &Settings) -> Result<(), BoxError> {
+        match self.lock(settings) {
+            Err(error) if is_not_writable(&error) => Ok(()),
+            locked => Ok(locked.map(drop)?),
+        }
+    }
+
+    /// A call of `train` or `fit` begins.
+    pub(super) fn start(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<(), BoxError> {
+        (self.is_training, self.holds_best) = (true, false);
+        // A copy is made only for weights that will be looked at.
+        let looks = !settings.saves_not_finite && !weight_parts(moment.unit())?.is_empty();
+        if looks && self.infinite.is_none() {
+            let snapshot = self.capture(settings, moment)?;
+            self.infinite = Some(Arc::new(infinite(&snapshot)));
+            self.spent = Some(Arc::new(snapshot));
+        }
+        self.due.begin();
+        self.report_last_save(settings, moment)
+    }
+
+    /// A step, an epoch or an evaluation of a training ended.
+    pub(super) fn during(
+        &mut self,
+        settings: &Settings,
+        event: Event,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), BoxError> {
+        self.report_last_save(settings, moment)?;
+        let measured_best = self.measure(settings, event, moment);
+        if self.due.now(&settings.cadences, event, moment.state(), measured_best) {
+            self.save_midway(settings, moment)?;
+        }
+        Ok(())
+    }
+
+    /// A call of `train` or `fit` ended without an error.
+    pub(super) fn end(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<(), BoxError> {
+        self.is_training = false;
+        self.save_and_wait(settings, moment)?;
+        self.spent = None;
+        Ok(())
+    }
+
+    /// Waits for the save under way, in a call that failed. It is counted; the run has ended with an
+    /// error already.
+    pub(super) fn settle(&mut self) {
+        self.is_training = false;
+        if let Some(Err(_)) = self.background.as_mut().and_then(Background::wait) {
+            // The next save is made, since this one was not.
+            self.recent = None;
+        }
+    }
+
+    /// Saves in the midst of a training.
+    fn save_midway(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<(), BoxError> {
+        let background = self.open(settings)?;
+        if background.is_busy() && settings.skips {
+            settings.stats.skip();
+            return Ok(());
+        }
+        if let Some(Err(why)) = background.wait() {
+            self.failed(settings, why, moment)?;
+        }
+        self.retire();
+        let snapshot = Arc::new(self.capture(settings, moment)?);
+        let finite = self.finite(settings, moment)?;
+        self.recent = Some(Arc::clone(&snapshot));
+        let background = self.open(settings)?;
+        if settings.in_background {
+            background.spawn(snapshot, finite)
+        } else {
+            background.run(&snapshot, finite.as_ref())
+        }
+        self.report_last_save(settings, moment)
+    }
+
+    /// Saves unless nothing happened since the last save, and waits until that is durable.
+    pub(super) fn save_and_wait(
+        &mut self,
+        settings: &Settings,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), BoxError> {
+        settings.check()?;
+        if let Some(Err(why)) = self.open(settings)?.wait() {
+            self.failed(settings, why, moment)?;
+        }
+        let snapshot = self.capture(settings, moment)?;
+        if self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot)) {
+            return Ok(());
+        }
+        let finite = self.finite(settings, moment)?;
+        let background = self.open(settings)?;
+        background.run(&snapshot, finite.as_ref());
+        background.wait().unwrap_or(Ok(()))?;
+        self.recent = Some(Arc::new(snapshot));
+        Ok(())
+    }
+
+    /// Saves a call that failed: not to be restored, only to be looked at.
+    pub(super) fn save_post_mortem(
+        &mut self,
+        settings: &Settings,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), BoxError> {
+        settings.check()?;
+        let snapshot = self.capture(settings, moment)?;
+        let background = self.open(settings)?;
+        background.run(&Snapshot { post_mortem: true, ..snapshot }, None);
+        // A failure is counted where it is found.
+        let _ = background.wait();
+        Ok(())
+    }
+
+    /// Copies everything that is saved, into the memory of the last copy if that is no longer needed.
+    fn capture(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<Snapshot, BoxError> {
+        let spent = self.spent.take().and_then(Arc::into_inner).unwrap_or_default();
+        let given = &settings.hyper_parameters;
+        let hyper_parameters = if given.is_empty() { &self.hyper_parameters } else { given };
+        with_spares(spent.parts.into_values(), || capture(moment, &self.measured, hyper_parameters))
+    }
+
+    /// The newest snapshot is no longer needed but for its memory.
+    fn retire(&mut self) {
+        self.spent = self.recent.take().or(self.spent.take());
+    }
+
+    /// The arrays that must be finite to be saved.
+    fn finite(&self, settings: &Settings, moment: &mut Moment<'_>) -> Result<Option<Finite>, BoxError> {
+        if settings.saves_not_finite {
+            return Ok(None);
+        }
+        let infinite = self.infinite.clone().unwrap_or_default();
+        Ok(Some(Finite { weights: weight_parts(moment.unit())?, infinite }))
+    }
+
+    /// Notes the values measured in an epoch that ended at `event`. Returns whether the metric of the
+    /// best is among them.
+    fn measure(&mut self, settings: &Settings, event: Event, moment: &Moment<'_>) -> bool {
+        let phase = match event {
+            Event::TrainStepEnd => {
+                // What is saved from here on is no longer what was measured.
+                self.measured.clear();
+                self.retire();
+                return false;
+            }
+            Event::TrainEpochEnd => Phase::Train,
+            Event::EvalEpochEnd => Phase::Eval,
+            _ => return false,
+        };
+        let state = moment.state();
+        let now: Vec<_> = measured(state.metrics(phase), state.progress_of(phase)).collect();
+        let best = settings.best.as_ref().map(|(key, _)| key.name());
+        let measured_best = now.iter().any(|(name, _)| Some(&**name) == best);
+        self.measured.extend(now);
+        measured_best
+    }
+
+    /// Reports the failure of a save that is over.
+    fn report_last_save(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<(), BoxError> {
+        match self.background.as_mut().and_then(Background::poll) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(why)) => self.failed(settings, why, moment),
+        }
+    }
+
+    fn failed(&mut self, settings: &Settings, why: String, moment: &mut Moment<'_>) -> Result<(), BoxError> {
+        self.recent = None;
+        let text = format!("a checkpoint was not saved: {why}");
+        if settings.stops_on_failure {
+            return Err(text.into());
+        }
+        moment.state_mut().notify(text);
+        Ok(())
+    }
+}
+
+/// The best value on disk, with its checkpoint. Returns `None` if it cannot be read: that is no reason
+/// for a call to fail that is done.
+pub(super) fn best_on_disk(settings: &Settings) -> Option<Best> {
+    let (key, goal) = settings.best.clone()?;
+    let found = settings.checkpoints().load_with(Which::Best, |best| best.read(RUN)).ok()??;
+    let manifest = found.checkpoint.manifest();
+    let value = *manifest.metrics.get(key.name())?;
+    let is_within_epoch =
+        Moment::saved_state(&found.content).is_ok_and(|state| state.train_progress().steps_in_epoch != 0);
+    let (epoch, train_step) = (manifest.epoch + u64::from(is_within_epoch), manifest.step);
+    let checkpoint = Some(found.checkpoint.path().display().to_string());
+    Some(Best { key, goal, value, epoch, train_step, checkpoint })
+}
+
+fn is_not_writable(error: &CheckpointError) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| {
+        matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+    })
+}
+
+/// A name for a run that no other has: 128 random bits.
+fn new_run() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let random = || RandomState::new().hash_one(std::time::SystemTime::now());
+    format!("{:016x}{:016x}", random(), random())
+}

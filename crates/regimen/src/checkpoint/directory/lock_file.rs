@@ -1,0 +1,111 @@
+//! The lock file: one writer per run directory.
+
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use regimen_core::BoxError;
+
+use crate::checkpoint::error::{CheckpointError, failed};
+
+/// The right to write to a run directory, until it is dropped.
+///
+/// It is a lock of the operating system on the file `LOCK`. The system releases it when the process
+/// ends, however it ends, so a dead process leaves no lock behind. The file stays: removing it could
+/// take it from a third process.
+///
+/// If somebody removes the file while it is held, a second process can acquire a lock of its own. So each
+/// save checks that the file is still the one that is locked. If it is not, the lock is acquired anew,
+/// or the save fails because another process holds it.
+#[derive(Debug)]
+pub struct LockFile {
+    dir: PathBuf,
+    file: Mutex<File>,
+}
+
+impl LockFile {
+    /// Acquires the lock of the directory `dir`, which must exist, and does not wait for it.
+    ///
+    /// If another process holds it, or another part of this one, the error says which.
+    pub fn acquire(dir: &Path) -> Result<Self, CheckpointError> {
+        Ok(LockFile { dir: dir.to_owned(), file: Mutex::new(acquire(dir)?) })
+    }
+
+    /// Acquires the lock anew if the file that is locked is no longer in the directory.
+    pub(crate) fn renew(&self) -> Result<(), CheckpointError> {
+        let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = std::fs::metadata(self.dir.join(LOCK));
+        let is_held = match (&found, held.metadata()) {
+            (Ok(found), Ok(held)) => is_same(found, &held),
+            (Err(error), _) => error.kind() != ErrorKind::NotFound,
+            (_, Err(_)) => true,
+        };
+        if !is_held {
+            *held = acquire(&self.dir)?;
+        }
+        Ok(())
+    }
+}
+
+const LOCK: &str = "LOCK";
+
+fn acquire(dir: &Path) -> Result<File, CheckpointError> {
+    let path = dir.join(LOCK);
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = match options {
+        // It belongs to another user, who may hold it now: that can be asked all the same.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => File::open(&path).map_err(|_| error),
+        opened => opened,
+    };
+    let mut file = file.map_err(failed("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(CheckpointError::new("write to", dir, refusal(&mut file)));
+        }
+        Err(TryLockError::Error(error)) => return Err(CheckpointError::new("lock", &path, error)),
+    }
+    // On a disk that is full it stays unsigned: what fills it may be removed under this very lock.
+    let _ = sign(&mut file);
+    Ok(file)
+}
+
+/// Whether both are of one file.
+#[cfg(unix)]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Elsewhere a file that is open and locked cannot be removed.
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
+/// Says in the file who holds the lock.
+fn sign(file: &mut File) -> Result<(), BoxError> {
+    file.set_len(0)?;
+    Ok(writeln!(file, "process {} on {}", std::process::id(), host())?)
+}
+
+fn refusal(file: &mut File) -> String {
+    let mut holder = String::new();
+    if file.read_to_string(&mut holder).is_err() || holder.is_empty() {
+        // It was acquired a moment ago and is not signed yet.
+        holder = "another process".to_owned();
+    }
+    let since = file.metadata().and_then(|metadata| metadata.modified()).ok();
+    let since = since.and_then(|taken| taken.elapsed().ok());
+    let since = since.map(|age| format!(" since {} s", age.as_secs())).unwrap_or_default();
+    format!("{} writes to it{since}; a run directory has one writer at a time", holder.trim_end())
+}
+
+/// The name of this machine.
+fn host() -> String {
+    let read = |file: &PathBuf| std::fs::read_to_string(file).ok();
+    let name = ["/proc/sys/kernel/hostname", "/etc/hostname"].map(PathBuf::from).iter().find_map(read);
+    let name = name.or_else(|| std::env::var("COMPUTERNAME").ok());
+    name.map_or_else(|| "an unnamed host".to_owned(), |name| name.trim().to_owned())
+}

@@ -1,0 +1,21 @@
+//! A snapshot: the content of one checkpoint, in memory.
+
+use std::collections::BTreeMap;
+
+use regimen_core::saved::StateDict;
+
+/// The content of one checkpoint, in memory. By default resumable, of step 0, without parts.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Completed steps of training.
+    pub step: u64,
+    /// Completed epochs of training.
+    pub epoch: u64,
+    /// Whether it was made after an error, and must not be resumed from.
+    pub post_mortem: bool,
+    /// The values measured at this very step, by the metric's name: [`Keep::best`](super::Keep::best)
+    /// goes by them.
+    pub metrics: BTreeMap<String, f64>,
+    /// The parts by name; each becomes a file of that name.
+    pub parts: BTreeMap<String, StateDict>,
+}

@@ -1,0 +1,16 @@
+//! When an epoch over several sources ends.
+
+/// When an epoch over several sources ends. A source is exhausted when it is asked for a batch
+/// and has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stopping {
+    /// When all are exhausted. One that is exhausted earlier is passed over from then on.
+    #[default]
+    AllExhausted,
+    /// When one is exhausted.
+    SmallestExhausted,
+    /// When all were exhausted once. One that is exhausted earlier begins anew.
+    RestartUntilAllExhausted,
+    /// Never: every source begins anew. The run needs a limit.
+    WrapAround,
+}

@@ -1,0 +1,29 @@
+//! The handling of a log file that exists.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// The handling of an earlier run's log by a run that begins anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExistingFile {
+    /// Keeps it under the next free name (`metrics.csv.1`, then `.2`), and begins a new file.
+    #[default]
+    Rename,
+    /// Writes after its end. A last row that a power cut has torn is no record: it is cut off, and
+    /// told as a notice.
+    Append,
+    /// Empties it.
+    Overwrite,
+}
+
+/// Renames `path` to the first of `path.1`, `path.2` ... that is free.
+pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+    let numbered = |n: u64| {
+        let mut name = OsString::from(path);
+        name.push(format!(".{n}"));
+        PathBuf::from(name)
+    };
+    let free = (1..).map(numbered).find(|name| fs::symlink_metadata(name).is_err());
+    free.map_or(Ok(()), |name| fs::rename(path, name))
+}
