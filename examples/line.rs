@@ -1,11 +1,11 @@
-//! Fits y = ax + b to points, without any tensor library: a unit is whatever has a `train_step`.
+//! Fits y = ax + b to points, without a tensor library. A unit is any type with a `train_step`.
 
 use regimen::callback::{Event, Every};
 use regimen::run::Train;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Run, State};
 
-/// A line, and how fast it learns.
+/// A line and its learning rate.
 struct Line {
     a: f64,
     b: f64,

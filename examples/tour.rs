@@ -1,5 +1,5 @@
-//! The four things one writes, side by side: a `Task` that `AutoUnit` trains, a plain unit that
-//! does everything itself, a callback, and a closure. Both units learn the same thing, a parabola.
+//! The four kinds of user code: a `Task` that `AutoUnit` trains, a plain unit with a hand-written
+//! step, a callback and a closure. Both units fit the same parabola.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use regimen_burn::burn::tensor::activation::tanh;
 use regimen_burn::burn::tensor::{Device, Tensor};
 use regimen_burn::{Burn, burn, initialize};
 
-/// A network for Burn, as one would write it anywhere.
+/// An ordinary Burn network.
 #[derive(Module, Debug)]
 struct Network {
     hidden: Linear,
@@ -30,8 +30,8 @@ impl Network {
     }
 }
 
-/// A task says how a batch becomes a loss. Devices, gradients, accumulation, clipping, schedules,
-/// seeding and the update are `AutoUnit`'s.
+/// A task computes the loss of a batch. `AutoUnit` handles devices, gradients, accumulation,
+/// clipping, schedules, seeding and updates.
 struct Regression;
 
 impl Task<Burn<Network>> for Regression {
@@ -50,7 +50,7 @@ impl Task<Burn<Network>> for Regression {
     }
 }
 
-/// A plain unit does its step itself: here by hand, for the coefficients of y = a x^2 + b x + c.
+/// A plain unit makes its own step: here by hand, for the coefficients of y = a x^2 + b x + c.
 struct Parabola([f64; 3]);
 
 const ERROR: Key = Key::mean("eval/error");
@@ -78,7 +78,7 @@ impl EvalUnit for Parabola {
     }
 }
 
-/// A callback watches a run, of any unit.
+/// A callback observes runs of any unit.
 struct Stopwatch(Instant);
 
 impl<U> Callback<U> for Stopwatch {
@@ -92,7 +92,7 @@ impl<U> Callback<U> for Stopwatch {
     }
 }
 
-/// Fits any unit that has both steps. The closure is called after every 20th epoch.
+/// Fits any unit with both steps. The closure runs after every 20th epoch.
 fn show<U, B: Clone>(unit: &mut U, key: &Key, data: &[B]) -> Result<(), BoxError>
 where
     U: TrainUnit<Batch = B> + EvalUnit<Batch = B>,

@@ -1,7 +1,7 @@
-"""Milliseconds of torch.save with a sync, as `cargo xtask bench checkpoint --peers` reads it.
+"""Milliseconds of torch.save with a sync, for `cargo xtask bench checkpoint --peers`.
 
-Into the folder given: the state of a network with Adam of that many megabytes, to one file, synced;
-the median after one that is not kept.
+Usage: `checkpoint.py FOLDER`. Writes the state of a network under Adam, of several sizes, to one file
+and syncs it. Each figure is the median after a warm-up.
 """
 
 import os
@@ -14,7 +14,7 @@ import torch
 
 
 def state(megabytes):
-    """A third of it weights, and two numbers more for each of them."""
+    """One third weights and two thirds optimizer state."""
 
     def part(size):
         return {f"layer{layer}.weight": torch.rand(size // 16) for layer in range(4)}

@@ -1,8 +1,8 @@
-"""Milliseconds a training step of PyTorch and TorchTNT, when `cargo xtask bench engines --peers` asks.
+"""Milliseconds per training step of PyTorch and TorchTNT, for `cargo xtask bench engines --peers`.
 
-Called with the number of threads. Answers every line `MODEL BATCH TRAINER STEPS` with one number; a
-contestant is built and warmed up when it is first asked for, and trained further from then on. The
-networks are those of the programs `engines` and `engines-torch`.
+Usage: `engines.py THREADS`. Answers every line `MODEL BATCH TRAINER STEPS` with one number. A contestant
+is built and warmed up on its first request, and trained further by later lines. The networks are those of
+the programs `engines` and `engines-torch`.
 """
 
 import logging
@@ -110,7 +110,7 @@ MODELS = {
 
 
 def plain(**settings):
-    """The loop as one writes it without a trainer."""
+    """A training loop written by hand, without a trainer."""
 
     def make(network, batch, algorithm):
         optimizer = algorithm(network.parameters(), lr=RATE, **settings)

@@ -1,7 +1,7 @@
-"""Samples a second of PyTorch's DataLoader, as `cargo xtask bench loader --peers` reads it.
+"""Throughput of PyTorch's DataLoader in samples per second, for `cargo xtask bench loader --peers`.
 
-Over the files in the folder given: shuffled, padded by 2, cropped at random, normalised, batches
-of 64. One thread, the median of 5 passes after one that is not kept.
+Usage: `loader.py FOLDER`. Shuffled, padded by 2, randomly cropped, normalised, in batches of 64. One
+thread; the median of 5 passes after a warm-up.
 """
 
 import gzip

@@ -1,7 +1,7 @@
-"""What Python trainers add to a step, as `cargo xtask bench overhead --peers` reads it.
+"""Overhead of Python trainers per step, for `cargo xtask bench overhead --peers`.
 
-Each figure is the difference between a long and a short run over the difference in steps, so that
-what a run costs once cancels. One thread, CPU, the median of 5.
+Each figure is the difference between a long and a short run, divided by the difference in steps: the fixed
+cost of a run cancels. One thread on the CPU; the median of 5.
 """
 
 import logging

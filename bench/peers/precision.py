@@ -1,8 +1,8 @@
-"""A training step of PyTorch in one precision, when `cargo xtask bench precision --peers` asks.
+"""A training step of PyTorch in one precision, for `cargo xtask bench precision --peers`.
 
-Called as the programs `precision` and `precision-torch` are, and prints what they print: the median of
-the milliseconds of a step, and the most MiB in memory above those before the first. The networks are
-those of `engines.py`, with a fused Adam.
+Takes the arguments of the programs `precision` and `precision-torch`, and prints the same: the median step
+time in milliseconds, and the peak memory in MiB above the initial memory. The networks are those of
+`engines.py`, with a fused Adam.
 """
 
 import argparse
@@ -28,7 +28,7 @@ class Recomputed(nn.Module):
 
 
 def recompute(model, network):
-    """The same blocks as there: hidden layers, convolutions, layers of the transformer."""
+    """The blocks of the Rust programs: hidden layers, convolutions, transformer layers."""
     if model == "mlp":
         layers = network.layers
         network.layers = nn.Sequential(Recomputed(*layers[:2]), Recomputed(*layers[2:4]), layers[4])
@@ -71,14 +71,14 @@ def main():
     def step():
         with torch.autocast(device.type, dtype=half, enabled=half is not None):
             loss = network(batch)
-        # As the unit does: it looks at every loss.
+        # Like the unit, which reads every loss.
         loss.item()
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad()
 
-    # Resets the highest mark.
+    # Resets the peak.
     Path("/proc/self/clear_refs").write_text("5")
     before, ends = memory("VmRSS:"), []
     for _ in range(WARM_UP + args.steps):

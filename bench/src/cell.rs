@@ -1,4 +1,4 @@
-//! One cell of the tables of `cargo xtask bench precision`: what a program is told, and what it prints.
+//! One cell of the tables of `cargo xtask bench precision`: the command line and output of a program.
 
 use std::fs;
 use std::io::{self, Write};
@@ -13,28 +13,28 @@ use regimen::{BoxError, Run, State};
 
 const USAGE: &str = "usage: NETWORK BATCH PRECISION --steps N [--checkpoint] [--device NAME]";
 
-/// What is trained, and how.
+/// The settings of a measurement.
 #[derive(Debug, PartialEq)]
 pub struct Cell {
     /// The name of the network.
     pub network: String,
-    /// Samples of a batch.
+    /// Samples per batch.
     pub batch: usize,
-    /// What the network computes in.
+    /// Precision of the computation.
     pub precision: Precision,
-    /// Whether its blocks are computed again in the backward pass: `--checkpoint`.
+    /// Whether activations are recomputed in the backward pass: `--checkpoint`.
     pub recomputes: bool,
-    /// Where: `cpu`, if `--device` says nothing else.
+    /// Device; `cpu` unless `--device` is given.
     pub device: String,
-    /// Steps that are timed.
+    /// Timed steps.
     steps: usize,
 }
 
-/// Steps that are made before any is timed.
+/// Untimed warm-up steps.
 const WARM_UP: usize = 3;
 
 impl Cell {
-    /// The cell that the command line says.
+    /// Parses the command line.
     pub fn from_args() -> Result<Self, BoxError> {
         let args: Vec<String> = std::env::args().skip(1).collect();
         Cell::parse(&args.iter().map(String::as_str).collect::<Vec<_>>())
@@ -63,12 +63,12 @@ impl Cell {
         })
     }
 
-    /// Trains `unit` on what `batch` gives, and prints two numbers in one line: the median of the
-    /// milliseconds of a step, and the most MiB that were in memory above those before the first.
+    /// Trains `unit` on the batches of `batch`, and prints two numbers in one line: the median step
+    /// time in milliseconds, and the peak memory in MiB above the initial memory.
     ///
-    /// Memory is the host's: with another device it is NaN.
+    /// Memory is that of the host; on other devices it is NaN.
     pub fn measure<U: TrainUnit>(&self, unit: &mut U, batch: impl Fn() -> U::Batch) -> Result<(), BoxError> {
-        // Resets the highest mark.
+        // Resets the peak.
         fs::write("/proc/self/clear_refs", "5")?;
         let before = memory("VmRSS:")?;
         let mut ends = Vec::with_capacity(WARM_UP + self.steps);
@@ -89,11 +89,11 @@ impl Cell {
     }
 }
 
-/// In MiB: a line of what the system knows about this process.
+/// A line of the system's memory statistics of this process, in MiB.
 fn memory(name: &str) -> Result<f64, BoxError> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let line = line.ok_or_else(|| format!("the system does not say `{name}`"))?;
+    let line = line.ok_or_else(|| format!("the system does not report `{name}`"))?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
 }
 

@@ -1,14 +1,14 @@
-//! The empty step: all that is left of a run is the loop itself.
+//! The empty step: a run whose cost is the loop itself.
 
 use regimen::run::Train;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Callback, Error, Run, State};
 
-/// How many callbacks the cases have. Not more than 30.
+/// Numbers of callbacks in the cases. At most 30.
 pub const CALLBACKS: [usize; 4] = [0, 1, 10, 30];
 
-/// Trains a unit that does nothing for `steps` steps of one epoch, watched by `callbacks`
-/// callbacks. Each is of a type of its own, overrides the step's end, and writes to its own field.
+/// Trains a unit that does nothing for `steps` steps of one epoch, with `callbacks` callbacks. Each
+/// has a distinct type, overrides the step's end, and writes to its own field.
 pub fn empty_run(callbacks: usize, steps: usize) -> Result<(), Error> {
     let mut unit = Empty;
     let mut run = Run::new(&mut unit);
@@ -40,7 +40,7 @@ struct Watch<const I: usize> {
 
 impl<const I: usize> Callback<Empty> for Watch<I> {
     fn on_train_step_end(&mut self, _state: &mut State, _unit: &mut Empty) -> Result<(), BoxError> {
-        // The run calls it as `dyn Callback`, so the compiler cannot see that nobody reads this.
+        // The run calls it as `dyn Callback`, so the compiler cannot remove this.
         self.steps += 1;
         Ok(())
     }

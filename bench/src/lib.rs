@@ -1,5 +1,5 @@
-//! What the measuring programs share: counted allocations, rounds that take turns in one program and
-//! in several, cells that have a process of their own, and the lines that `cargo xtask bench` reads.
+//! Shared parts of the benchmarks: allocation counts, rounds in one program and over several, cells
+//! in separate processes, and the output lines that `cargo xtask bench` parses.
 
 mod allocations;
 mod cell;
@@ -20,7 +20,7 @@ pub fn line(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
 }
 
-/// Prints one figure as `cargo xtask bench` reads it: four cells with tabs between.
+/// Prints one figure for `cargo xtask bench`: four cells separated by tabs.
 pub fn figure(case: &str, metric: &str, value: f64, unit: &str) -> io::Result<()> {
     line(&format!("{case}\t{metric}\t{value}\t{unit}"))
 }

@@ -1,7 +1,7 @@
-//! Measuring in turns, so that a machine that grows slower slows all contestants alike.
+//! Measurement in rounds: contestants take turns, so that a slowdown of the machine affects all alike.
 
-/// What each of `contestants` measures in each of `n` rounds, after one that is not kept: as many
-/// lists as contestants, of `n` values each. In a round they run one after another.
+/// Runs `n` rounds after a warm-up round. Returns one list of `n` values per contestant. Within a
+/// round, contestants run one after another.
 pub fn rounds<E>(
     n: usize,
     contestants: &mut [&mut dyn FnMut() -> Result<f64, E>],
@@ -18,8 +18,8 @@ pub fn rounds<E>(
     Ok(measured)
 }
 
-/// The middle value; of an even number, the upper of the two in the middle. Not a number if there
-/// is none.
+/// Returns the median, which of an even number of values is the upper middle one. Returns NaN if
+/// there are no values.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -1,4 +1,4 @@
-//! Measuring when asked to, so that contestants in several programs take turns.
+//! Measurement on request, so that contestants in several programs take turns.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use regimen::BoxError;
 
-/// Makes as many training steps as it is told, and returns the mean of their losses.
+/// Makes the given number of training steps, and returns the mean loss.
 pub type Contestant = Box<dyn FnMut(usize) -> Result<f64, BoxError>>;
 
-/// Answers every line `MODEL BATCH TRAINER STEPS` of the input with the milliseconds of a step, until
-/// the input ends.
+/// Answers every input line `MODEL BATCH TRAINER STEPS` with the milliseconds per step, until the
+/// input ends.
 ///
-/// `make` is given the first three and builds the contestant when it is first asked for. It is
-/// warmed up, kept, and trained further by the lines that follow.
+/// `make` receives the first three and builds the contestant on its first request. The contestant
+/// is warmed up, kept, and trained further by later lines.
 pub fn serve(make: impl Fn(&str, usize, &str) -> Result<Contestant, BoxError>) -> Result<(), BoxError> {
     let mut contestants = BTreeMap::new();
     for line in io::stdin().lines() {
@@ -31,7 +31,7 @@ fn answer(
 ) -> Result<f64, BoxError> {
     let words: Vec<&str> = line.split(' ').collect();
     let [model, batch, trainer, steps] = words[..] else {
-        return Err(format!("`{line}` is not understood; write MODEL BATCH TRAINER STEPS").into());
+        return Err(format!("`{line}`: expected MODEL BATCH TRAINER STEPS").into());
     };
     let (name, steps) = (format!("{model} {batch} {trainer}"), steps.parse()?);
     if !contestants.contains_key(&name) {
@@ -39,7 +39,7 @@ fn answer(
         contestant(WARM_UP)?;
         contestants.insert(name.clone(), contestant);
     }
-    let contestant = contestants.get_mut(&name).ok_or("a contestant is lost")?;
+    let contestant = contestants.get_mut(&name).ok_or("a contestant is missing")?;
     let begun = Instant::now();
     contestant(steps)?;
     Ok(begun.elapsed().as_secs_f64() * 1e3 / steps as f64)
@@ -69,6 +69,6 @@ mod tests {
         }
         assert_eq!(*seen.borrow(), " mlp/8/hand 3 20 mlp/8/unit 3 30 40");
         let error = answer("mlp 8", &mut contestants, make).unwrap_err().to_string();
-        assert_eq!(error, "`mlp 8` is not understood; write MODEL BATCH TRAINER STEPS");
+        assert_eq!(error, "`mlp 8`: expected MODEL BATCH TRAINER STEPS");
     }
 }

@@ -1,4 +1,4 @@
-//! The loop asks for no memory in a step. One test alone: the counter is the whole program's.
+//! A step allocates nothing. This is the file's only test, as the counter is global.
 
 use regimen_bench::{CALLBACKS, Counting, allocations, empty_run};
 
@@ -14,7 +14,7 @@ fn a_step_allocates_nothing_however_many_callbacks_watch_it() {
     };
     for callbacks in CALLBACKS {
         let short = allocated(callbacks, 10);
-        assert_ne!(short, 0, "a run allocates, so a counter that stands still counts nothing");
+        assert_ne!(short, 0, "a run allocates, so a count of 0 means a broken counter");
         assert_eq!(allocated(callbacks, 1_000), short, "{callbacks} callbacks");
     }
 }

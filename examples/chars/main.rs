@@ -1,10 +1,10 @@
-//! Learns a text, character by character, with a small transformer on Burn: prints samples of its
-//! own while it learns, and at the end how well it predicts the tenth it has never seen.
+//! Character-level language model: a small transformer on Burn. Prints samples while it trains, and
+//! at the end its bits per character on the held-out tenth of the text.
 //!
-//! `cargo run --release --example chars` reaches 2.82 bits per character on the bundled text, for
-//! three minutes of processor time: 4:22 on two cores that had other work too, in the dev profile.
+//! `cargo run --release --example chars` reaches 2.82 bits per character on the bundled text, in
+//! three minutes of processor time (4:22 on two busy cores in the dev profile).
 //!
-//! With `--out DIR` it can be stopped at any moment and started again: it goes on from the newest
+//! With `--out DIR` it can be stopped at any moment and started again. It resumes from the newest
 //! checkpoint in the folder.
 
 mod args;
@@ -37,13 +37,13 @@ use sample::sample;
 use task::{BITS, PredictNext, eval_loader, train_loader};
 use text::{Alphabet, Text};
 
-/// What is trained.
+/// The trained unit.
 type Unit = AutoUnit<Burn<Transformer>, PredictNext>;
 
-/// What a shell expects of a program that Ctrl-C ended.
+/// Exit status that a shell expects after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Characters of a sample.
+/// Characters per sample.
 const SAMPLE: usize = 160;
 
 fn main() -> ExitCode {
@@ -80,7 +80,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
             .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
             .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_min(1, BITS));
         if let Some(restored) = run.restore_latest()? {
-            println!("going on from step {} ({})", restored.step, restored.from);
+            println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }
     let _signals = Signals::pause(&run.pause_handle())?;
@@ -92,7 +92,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     }
     match report.metric(BITS) {
         _ if matches!(report.ended, Ended::Paused(_)) => Ok(ExitCode::from(INTERRUPTED)),
-        None => Err("the evaluation measured nothing".into()),
+        None => Err("no evaluation was made".into()),
         Some(bits) => {
             println!("held-out bits per character: {bits:.4}");
             Ok(ExitCode::SUCCESS)
@@ -100,7 +100,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     }
 }
 
-/// Prints what the network writes when an evaluation ends; the same text for the same seed and step.
+/// Prints a sample at the end of each evaluation. The same seed and step give the same text.
 fn writer(
     alphabet: Alphabet,
     context: usize,
@@ -122,7 +122,7 @@ fn writer(
     }
 }
 
-/// Rises for a twentieth of the steps, then falls to 0.
+/// Warm-up over a twentieth of the steps, then cosine annealing to 0.
 fn learning_rate(args: &Args) -> Result<WarmUp<Cosine>, BoxError> {
     let rise = args.steps / 20;
     Ok(Cosine::new(args.lr, args.steps - rise)?.warm_up(rise))

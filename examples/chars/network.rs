@@ -1,4 +1,4 @@
-//! The network: a transformer that sees no character before it has predicted it.
+//! The network: a causal transformer.
 
 use regimen::BoxError;
 use regimen_burn::burn;
@@ -15,7 +15,7 @@ use regimen_burn::burn::tensor::{Device, Int, Tensor};
 const HEADS: usize = 4;
 const DROPOUT: f64 = 0.1;
 
-/// A transformer of blocks that normalize first, over embedded characters and positions.
+/// A pre-norm transformer over embedded characters and positions.
 #[derive(Module, Debug)]
 pub(crate) struct Transformer {
     pub(crate) characters: Embedding,
@@ -26,21 +26,21 @@ pub(crate) struct Transformer {
     pub(crate) head: Linear,
 }
 
-/// What sets the size of a [`Transformer`].
+/// Dimensions of a [`Transformer`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
-    /// Different characters.
+    /// Number of distinct characters.
     pub(crate) alphabet: usize,
-    /// Characters it looks back at, the newest included.
+    /// Context length, including the newest character.
     pub(crate) context: usize,
-    /// Numbers that stand for one character inside.
+    /// Embedding size.
     pub(crate) width: usize,
-    /// Blocks of attention and feed-forward.
+    /// Transformer blocks.
     pub(crate) layers: usize,
 }
 
 impl Size {
-    /// Refuses a width that cannot be shared out among the heads of attention.
+    /// Returns an error unless the width is a multiple of the number of attention heads.
     pub(crate) fn check(self) -> Result<Self, BoxError> {
         match self.width.is_multiple_of(HEADS) {
             true => Ok(self),
@@ -67,8 +67,8 @@ impl Transformer {
         }
     }
 
-    /// Characters of shape [batch, length] to logits of the next one of each, of shape
-    /// [batch, length, alphabet]; `length` is at most the context.
+    /// Characters `[batch, length]` to logits of the next characters `[batch, length, alphabet]`.
+    /// `length` is at most the context length.
     pub(crate) fn forward(&self, characters: Tensor<2, Int>) -> Tensor<3> {
         let [batch, length] = characters.dims();
         let device = characters.device();

@@ -1,4 +1,4 @@
-//! Text that a network makes up, one character after the other.
+//! Text generation, one character at a time.
 
 use regimen::BoxError;
 use regimen::random::Random;
@@ -6,10 +6,10 @@ use regimen_burn::burn::tensor::{Device, Int, Tensor};
 
 use crate::network::Transformer;
 
-/// Below 1 likely characters become likelier still: fewer words that are none.
+/// Softmax temperature. Below 1, likely characters become likelier, which makes fewer misspelt words.
 const TEMPERATURE: f64 = 0.8;
 
-/// So many characters as `network` might go on from character 0, a line's end in most texts.
+/// Generates `length` characters with `network`, from character 0, a line end in most texts.
 pub(crate) fn sample(
     network: &Transformer,
     (length, context): (usize, usize),
@@ -28,7 +28,7 @@ pub(crate) fn sample(
     Ok(characters.into_iter().skip(1).map(|character| character as u32).collect())
 }
 
-/// Draws an index with the probability that softmax gives its logit.
+/// Draws an index from the softmax distribution of the logits.
 fn draw(logits: &[f64], random: &mut Random) -> usize {
     let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = logits.iter().map(|logit| ((logit - largest) / TEMPERATURE).exp()).collect();
@@ -37,7 +37,7 @@ fn draw(logits: &[f64], random: &mut Random) -> usize {
         left -= weight;
         left < 0.0
     };
-    // Rounding may leave a little at the end.
+    // Rounding may leave a remainder at the end.
     weights.iter().position(reached).unwrap_or(logits.len().saturating_sub(1))
 }
 
@@ -52,7 +52,7 @@ mod tests {
         let mut counts = [0_u32; 4];
         (0..80_000).for_each(|_| counts[draw(&logits, &mut random)] += 1);
         for (count, expected) in counts.into_iter().zip([10_000.0_f64, 20_000.0, 50_000.0, 0.0]) {
-            // Five deviations of a count.
+            // Five standard deviations of a count.
             assert!((f64::from(count) - expected).abs() <= 5.0 * expected.sqrt(), "{counts:?}");
         }
     }

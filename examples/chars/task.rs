@@ -1,4 +1,4 @@
-//! Predicting characters as a task, and its loaders.
+//! Next-character prediction as a task, and its loaders.
 
 use std::f64::consts::LN_2;
 
@@ -14,13 +14,13 @@ use crate::args::Args;
 use crate::network::Transformer;
 use crate::text::Windows;
 
-/// Windows of shape [batch, context + 1].
+/// Windows `[batch, context + 1]`.
 type Batch = Tensor<2, Int>;
 
-/// What it takes to write down a character of the evaluated text: its mean surprise.
+/// Mean bits per character of the evaluated text.
 pub(crate) const BITS: Key = Key::mean("eval/bits_per_character");
 
-/// Cross-entropy of the network's logits with the character that comes next, in nats.
+/// Cross-entropy of the network's logits with the next character, in nats.
 pub(crate) struct PredictNext {
     cross_entropy: CrossEntropyLoss,
 }
@@ -60,17 +60,17 @@ impl Task<Burn<Transformer>> for PredictNext {
     }
 }
 
-/// The windows in a new order each epoch.
+/// The windows in a new order per epoch.
 pub(crate) fn train_loader(windows: Windows, args: &Args) -> Loader<Batch> {
     Loader::collate(windows, batch).batch_size(args.batch_size).shuffle().workers(args.workers)
 }
 
-/// The windows in their own order.
+/// The windows in text order.
 pub(crate) fn eval_loader(windows: Windows, args: &Args) -> Loader<Batch> {
     Loader::collate(windows, batch).batch_size(args.batch_size).workers(args.workers)
 }
 
-/// A batch in host memory; `AutoUnit` moves it to the device.
+/// Creates a batch in host memory; `AutoUnit` moves it to the device.
 fn batch(windows: Vec<Vec<u32>>) -> Result<Batch, BoxError> {
     let shape = [windows.len(), windows.first().map_or(0, Vec::len)];
     let characters: Vec<i64> = windows.into_iter().flatten().map(i64::from).collect();

@@ -1,4 +1,4 @@
-//! A text as numbers: the alphabet of its characters, and the windows a network learns from.
+//! Text as numbers: the alphabet, and the windows that a network trains on.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -10,21 +10,21 @@ use regimen::BoxError;
 use regimen::data::Dataset;
 use regimen::text::Count;
 
-/// A text, of which the last tenth is held out.
+/// A text with its last tenth held out.
 #[derive(Debug)]
 pub(crate) struct Text {
-    /// Its characters.
+    /// The distinct characters of the text.
     pub(crate) alphabet: Alphabet,
     /// Every window of the first nine tenths.
     pub(crate) train: Windows,
-    /// The last tenth in windows that meet: each character is predicted once, except those of a
-    /// rest too short for a window.
+    /// Adjacent windows of the last tenth. Each character is predicted once, except those of a
+    /// remainder shorter than a window.
     pub(crate) held_out: Windows,
 }
 
 impl Text {
-    /// The text in the file at `path`, or the one that lies beside this program, with windows that
-    /// predict `context` characters. An error where it is not UTF-8, or too short for a window.
+    /// Reads the file at `path`, or the bundled text, in windows that predict `context` characters.
+    /// Returns an error if the text is not UTF-8 or is shorter than a window.
     pub(crate) fn open(path: Option<&Path>, context: usize) -> Result<Self, BoxError> {
         let Some(path) = path else {
             let mut bytes = Vec::new();
@@ -64,10 +64,10 @@ impl Text {
     }
 }
 
-/// The characters of a text, each of which has a number.
+/// The distinct characters of a text, numbered.
 #[derive(Clone, Debug)]
 pub(crate) struct Alphabet {
-    /// Sorted, so that the same text gives the same numbers.
+    /// Sorted, so that the numbers depend on the text only.
     characters: Vec<char>,
 }
 
@@ -79,27 +79,27 @@ impl Alphabet {
         Alphabet { characters }
     }
 
-    /// How many characters there are.
+    /// Number of characters.
     pub(crate) fn len(&self) -> usize {
         self.characters.len()
     }
 
-    /// The number of each character. One that is not of this alphabet is an error.
+    /// Returns the number of each character, or an error if one is not in this alphabet.
     pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, BoxError> {
         let number = |(at, character)| match self.characters.binary_search(&character) {
             Ok(number) => Ok(number as u32),
-            Err(_) => Err(format!("{character:?} at byte {at} is none of the characters learnt").into()),
+            Err(_) => Err(format!("{character:?} at byte {at} is not in the alphabet of the text").into()),
         };
         text.char_indices().map(number).collect()
     }
 
-    /// The text of `numbers`; those of no character are left out.
+    /// Returns the text of `numbers`, without those that are out of range.
     pub(crate) fn decode(&self, numbers: &[u32]) -> String {
         numbers.iter().filter_map(|&number| self.characters.get(number as usize)).collect()
     }
 }
 
-/// Stretches of `length` characters, each `stride` characters behind the one before it.
+/// Windows of `length` characters, `stride` characters apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Windows {
     characters: Arc<[u32]>,
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn an_unknown_character_is_an_error_that_says_where() {
         let error = Alphabet::of("a\u{e9}").encode("\u{e9}az").unwrap_err().to_string();
-        assert_eq!(error, "'z' at byte 3 is none of the characters learnt");
+        assert_eq!(error, "'z' at byte 3 is not in the alphabet of the text");
     }
 
     #[test]

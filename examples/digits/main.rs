@@ -1,7 +1,7 @@
-//! Learns handwritten digits with a small convolutional network on Burn, and prints how well it
-//! reads digits it has never seen.
+//! Handwritten digit classification: a small convolutional network on Burn. Prints its accuracy on
+//! held-out digits.
 //!
-//! With `--out DIR` it can be stopped at any moment and started again: it goes on from the newest
+//! With `--out DIR` it can be stopped at any moment and started again. It resumes from the newest
 //! checkpoint in the folder.
 
 mod task;
@@ -24,7 +24,7 @@ use regimen_examples::network::ConvNet;
 
 use task::{ReadDigits, eval_loader, inputs, train_loader};
 
-/// What a shell expects of a program that Ctrl-C ended.
+/// Exit status that a shell expects after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
@@ -67,7 +67,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
             .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
             .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_min(1, EVAL_LOSS));
         if let Some(restored) = run.restore_latest()? {
-            println!("going on from step {} ({})", restored.step, restored.from);
+            println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }
     let _signals = Signals::pause(&run.pause_handle())?;

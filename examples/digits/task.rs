@@ -1,4 +1,4 @@
-//! Reading digits as a task, and its loaders.
+//! Digit classification as a task, and its loaders.
 
 use regimen::auto_unit::{PredictTask, StepResults};
 use regimen::data::{Data, DataExt, Loader, Samples};
@@ -11,10 +11,10 @@ use regimen_examples::args::Args;
 use regimen_examples::digits::{Image, shifted};
 use regimen_examples::network::ConvNet;
 
-/// Images of shape [batch, side, side] and their digits.
+/// Images `[batch, side, side]` and their digits `[batch]`.
 type Batch = (Tensor<3>, Tensor<1, Int>);
 
-/// The share of the evaluated digits that is read right.
+/// Accuracy on the evaluated digits.
 const EVAL_ACCURACY: Key = Key::mean("eval/accuracy");
 
 /// Cross-entropy of the network's logits with the digits.
@@ -30,7 +30,7 @@ impl ReadDigits {
 
 impl Task<Burn<ConvNet>> for ReadDigits {
     type Batch = Batch;
-    /// The logits, of shape [batch, 10].
+    /// The logits `[batch, 10]`.
     type Output = Tensor<2>;
 
     fn compute_loss(
@@ -67,12 +67,12 @@ impl PredictTask<Burn<ConvNet>> for ReadDigits {
     }
 }
 
-/// The class with the largest logit in each row.
+/// The class with the largest logit per row.
 fn read(logits: Tensor<2>) -> Tensor<1, Int> {
     logits.argmax(1).flatten(0, 1)
 }
 
-/// The training digits in a new order each epoch, shifted if the flags say so.
+/// The training digits in a new order per epoch, randomly shifted with `--augment`.
 pub(crate) fn train_loader(images: Vec<Image>, side: usize, args: &Args) -> Loader<Batch> {
     let augment = args.augment;
     let images = images.transform(move |(pixels, digit), random| match augment {
@@ -88,7 +88,7 @@ pub(crate) fn train_loader(images: Vec<Image>, side: usize, args: &Args) -> Load
         .workers(args.workers)
 }
 
-/// Digits in their own order.
+/// Digits in the order of the source.
 pub(crate) fn eval_loader(images: Vec<Image>, side: usize, args: &Args) -> Loader<Batch> {
     Loader::collate(images, move |images| Ok(batch(images, side)))
         .batch_size(args.batch_size)
@@ -100,7 +100,7 @@ pub(crate) fn inputs(data: impl Data<Batch = Batch>) -> impl Data<Batch = Tensor
     data.map_batches(|(images, _)| images)
 }
 
-/// A batch in host memory; `AutoUnit` moves it to the device.
+/// Creates a batch in host memory; `AutoUnit` moves it to the device.
 fn batch(images: Vec<Image>, side: usize) -> Batch {
     let (pixels, digits): (Vec<Vec<f32>>, Vec<i64>) = images.into_iter().unzip();
     let device = Device::flex();

@@ -1,4 +1,4 @@
-//! The flags of the examples that learn digits.
+//! Command line flags of the digit examples.
 
 use std::path::PathBuf;
 
@@ -9,14 +9,14 @@ use regimen::engine::Precision;
 use regimen::schedule::OneCycle;
 use regimen::text::Count;
 
-/// Learns handwritten digits, and prints how well it reads some it has never seen.
+/// Trains a digit classifier, and prints its accuracy on held-out digits.
 #[derive(Debug, Parser)]
 pub struct Args {
-    /// Passes over the training digits.
+    /// Training epochs.
     #[arg(long, default_value_t = 40)]
     pub epochs: u64,
 
-    /// Digits in a batch.
+    /// Digits per batch.
     #[arg(long, default_value_t = 64, value_parser = at_least_one::<usize>)]
     pub batch_size: usize,
 
@@ -24,23 +24,23 @@ pub struct Args {
     #[arg(long, default_value_t = 4e-3)]
     pub lr: f64,
 
-    /// Sets initial weights, order of the data, augmentation and dropout.
+    /// Seed of initial weights, data order, augmentation and dropout.
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
 
-    /// Batches whose gradients make one update.
+    /// Batches per update (gradient accumulation).
     #[arg(long, default_value_t = 1, value_parser = at_least_one::<u64>)]
     pub accumulate: u64,
 
-    /// Largest norm of the gradient; not clipped where absent.
+    /// Maximum gradient norm; no clipping by default.
     #[arg(long)]
     pub clip: Option<f64>,
 
-    /// In what to compute: `fp32`, `bf16` or `fp16`, and `tf32` with libtorch on CUDA.
+    /// Precision: `fp32`, `bf16`, `fp16`, or `tf32` with libtorch on CUDA.
     #[arg(long, default_value_t = Precision::F32)]
     pub precision: Precision,
 
-    /// Evaluates and predicts with an exponential moving average of the weights, of this decay.
+    /// Decay of an exponential moving average of the weights, which evaluation and prediction use.
     #[arg(long)]
     pub ema: Option<f64>,
 
@@ -48,29 +48,29 @@ pub struct Args {
     #[arg(long, default_value_t = 12, value_parser = at_least_one::<u64>)]
     pub patience: u64,
 
-    /// Threads that prepare batches; none by default.
+    /// Threads that prepare batches; 0 prepares them in the training thread.
     #[arg(long, default_value_t = 0)]
     pub workers: usize,
 
-    /// Shifts each training digit by up to a pixel, anew in every epoch.
+    /// Shifts each training digit by up to one pixel, anew in every epoch.
     #[arg(long)]
     pub augment: bool,
 
-    /// Where to compute: `cpu`, and what else this build has (`cuda`, and on Burn `wgpu`).
+    /// Device: `cpu`, or another one that this build supports (`cuda`, and on Burn `wgpu`).
     #[arg(long, default_value = "cpu")]
     pub device: String,
 
-    /// Folder for checkpoints and metric logs, from which a stopped run goes on.
+    /// Folder for checkpoints and metric logs; a stopped run resumes from it.
     #[arg(long)]
     pub out: Option<PathBuf>,
 
-    /// Folder with MNIST files in IDX format, packed or not, in place of the bundled digits.
+    /// Folder with MNIST files in IDX format, optionally gzipped, instead of the bundled digits.
     #[arg(long)]
     pub data: Option<PathBuf>,
 }
 
 impl Args {
-    /// The digits the flags ask for.
+    /// The digits that the flags select.
     pub fn digits(&self) -> Result<Digits, BoxError> {
         match &self.data {
             None => Digits::bundled(),
@@ -78,12 +78,12 @@ impl Args {
         }
     }
 
-    /// The one-cycle schedule over all updates that `samples` digits make. Its length is computed, so an
-    /// error names the flags it comes of.
+    /// The one-cycle schedule over all updates for `samples` digits. An error names the flags from
+    /// which the length is computed.
     pub fn one_cycle(&self, samples: usize) -> Result<OneCycle, BoxError> {
         let &Args { epochs, batch_size, accumulate, lr, .. } = self;
         let batches = samples.div_ceil(batch_size) as u64;
-        // With no epoch to train nobody asks for a rate.
+        // Without an epoch no rate is requested.
         let updates = batches.div_ceil(accumulate).saturating_mul(epochs.max(1));
         OneCycle::new(lr, updates).map_err(|cause| {
             let (updates, samples) = (Count(updates, "update"), Count(samples as u64, "digit"));
@@ -123,7 +123,7 @@ mod tests {
                      --accumulate 2, up to --lr 0.004";
         assert_eq!(one_cycle(&flags), Err(error.to_owned()));
         assert_eq!(one_cycle(&[]), OneCycle::new(4e-3, 23 * 40).map_err(|error| error.to_string()));
-        // No epoch is a run that is over, and no mistake.
+        // No epoch is an empty run, not an error.
         assert!(one_cycle(&["--epochs", "0"]).is_ok());
     }
 }

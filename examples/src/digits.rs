@@ -1,4 +1,4 @@
-//! Handwritten digits: the 1,797 of scikit-learn, which lie beside this crate, or MNIST's.
+//! Handwritten digits: the 1,797 of scikit-learn, bundled with this crate, or MNIST.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,31 +9,31 @@ use regimen::data::Idx;
 use regimen::metric::ConfusionMatrix;
 use regimen::text::Count;
 
-/// Grey images with the digit each one shows.
+/// Grey images with their digits.
 #[derive(Clone, Debug)]
 pub struct Digits {
-    /// Pixels of one side; images are square.
+    /// Side length in pixels; images are square.
     pub side: usize,
-    /// Each image with its digit, in the order of the source.
+    /// Images with their digits, in the order of the source.
     pub images: Vec<Image>,
 }
 
-/// A grey image: its pixels from 0 to 1, row by row, and its digit.
+/// A grey image, row by row with values from 0 to 1, and its digit.
 pub type Image = (Vec<f32>, i64);
 
-/// The three sets a run needs, split by row so that everyone has the same.
+/// Training, validation and test set, split by row so that the sets are always the same.
 #[derive(Clone, Debug)]
 pub struct Split {
-    /// To learn from.
+    /// For training.
     pub train: Vec<Image>,
-    /// To decide when to stop.
+    /// For early stopping.
     pub validation: Vec<Image>,
     /// Held out until the end.
     pub test: Vec<Image>,
 }
 
 impl Digits {
-    /// The digits that ship with scikit-learn: 8 by 8 pixels with values from 0 to 16.
+    /// The digits of scikit-learn: 8x8 pixels with values from 0 to 16.
     pub fn bundled() -> Result<Self, BoxError> {
         let mut text = String::new();
         GzDecoder::new(&include_bytes!("../data/digits.csv.gz")[..]).read_to_string(&mut text)?;
@@ -53,8 +53,8 @@ impl Digits {
         Ok(Digits { side: 8, images: text.lines().map(image).collect::<Result<_, _>>()? })
     }
 
-    /// The digits in a folder of MNIST's files, each packed by gzip or not: `train-images-idx3-ubyte`
-    /// with `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` with `t10k-labels-idx1-ubyte`, or
+    /// Reads the MNIST files in a folder, each gzipped or not: `train-images-idx3-ubyte` with
+    /// `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` with `t10k-labels-idx1-ubyte`, or only
     /// one of the pairs.
     pub fn mnist(folder: &Path) -> Result<Self, BoxError> {
         let mut digits = Digits { side: 28, images: Vec::new() };
@@ -94,8 +94,8 @@ impl Digits {
         Ok(())
     }
 
-    /// Image i goes to the test set if i mod 5 is 4, to the validation set if it is 3, and is
-    /// learnt from otherwise.
+    /// Splits by index: image i goes to the test set if i mod 5 is 4, to the validation set if it
+    /// is 3, and to the training set otherwise.
     pub fn split(self) -> Split {
         let mut split = Split { train: Vec::new(), validation: Vec::new(), test: Vec::new() };
         for (i, image) in self.images.into_iter().enumerate() {
@@ -110,12 +110,12 @@ impl Digits {
     }
 }
 
-/// The file called `name` in `folder`, or its packed form, whichever is there.
+/// The file `name` in `folder`, or its gzipped form if that exists.
 fn either(folder: &Path, name: &str) -> Option<PathBuf> {
     [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.exists())
 }
 
-/// An image moved by so many pixels; what comes in from beyond the edge is black.
+/// Shifts an image by some pixels. Pixels from beyond the edge are black.
 pub fn shifted(image: &[f32], side: usize, down: isize, right: isize) -> Vec<f32> {
     let pixel = |i: usize| {
         let row = (i / side).checked_add_signed(-down).filter(|&row| row < side)?;
@@ -125,7 +125,7 @@ pub fn shifted(image: &[f32], side: usize, down: isize, right: isize) -> Vec<f32
     (0..image.len()).map(|i| pixel(i).unwrap_or(0.0)).collect()
 }
 
-/// An image as text: two characters a pixel, darker for larger values.
+/// An image as text: two characters per pixel, darker for larger values.
 pub fn drawing(image: &[f32], side: usize) -> String {
     const SHADES: [&str; 5] = ["  ", "..", "::", "##", "@@"];
     let shade = |pixel: &f32| SHADES[((pixel.clamp(0.0, 1.0) * 4.0).round()) as usize];
@@ -133,7 +133,7 @@ pub fn drawing(image: &[f32], side: usize) -> String {
     rows.map(|row| row.trim_end().to_owned() + "\n").collect()
 }
 
-/// Prints the confusion matrix, three digits that were misread, and the share read right.
+/// Prints the confusion matrix, three misread digits and the accuracy.
 pub fn show(test: &[Image], predicted: &[usize], side: usize) -> Result<(), BoxError> {
     let targets: Vec<usize> = test.iter().map(|(_, digit)| *digit as usize).collect();
     let mut confusion = ConfusionMatrix::new(10)?;
@@ -156,7 +156,7 @@ mod tests {
         let digits = Digits::bundled().unwrap();
         let mut classes = [0; 10];
         digits.images.iter().for_each(|(_, digit)| classes[*digit as usize] += 1);
-        // As `sklearn.datasets.load_digits` describes them.
+        // From the description of `sklearn.datasets.load_digits`.
         assert_eq!(classes, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
         let Split { train, validation, test } = digits.split();
         assert_eq!((train.len(), validation.len(), test.len()), (1079, 359, 359));

@@ -1,4 +1,4 @@
-//! What the examples share: the handwritten digits, the flags of those that learn them, and networks.
+//! Shared parts of the examples: the handwritten digits, their command line flags, and the networks.
 #![forbid(unsafe_code)]
 
 pub mod args;

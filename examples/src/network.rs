@@ -8,7 +8,7 @@ use regimen_burn::burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig, Paddi
 use regimen_burn::burn::tensor::{Device, Tensor};
 
 /// Two convolutions, each followed by a max-pooling that halves the side, and two dense layers with
-/// dropout: 22,602 parameters for images of 8 by 8 pixels.
+/// dropout. 22,602 parameters for images of 8x8 pixels.
 #[derive(Module, Debug)]
 pub struct ConvNet {
     conv1: Conv2d,
@@ -20,7 +20,7 @@ pub struct ConvNet {
 }
 
 impl ConvNet {
-    /// For images of `side` by `side` pixels, which is at least 4, and 10 classes.
+    /// Creates a network for images of `side` by `side` pixels and 10 classes. `side` is at least 4.
     pub fn new(side: usize, device: &Device) -> Self {
         let conv = |from, to| {
             Conv2dConfig::new([from, to], [3, 3])
@@ -37,7 +37,7 @@ impl ConvNet {
         }
     }
 
-    /// Images of shape [batch, side, side] to logits of shape [batch, 10].
+    /// Images `[batch, side, side]` to logits `[batch, 10]`.
     pub fn forward(&self, images: Tensor<3>) -> Tensor<2> {
         let relu = Relu::new();
         let x = images.unsqueeze_dim::<4>(1);

@@ -1,10 +1,10 @@
-//! `digits` as a person meets it: wrong flags, bad files, Ctrl-C, and starting again.
+//! `digits` from the user's side: wrong flags, bad files, Ctrl-C and resume.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The example that cargo built beside this test.
+/// The example, which cargo built next to this test.
 fn digits() -> Command {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
@@ -22,7 +22,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs with flags that cannot work: exit code, and what must be in the message.
+/// Runs with invalid flags, and checks the exit code and a part of the message.
 #[track_caller]
 fn check_refused(args: &[&str], code: i32, message: &str) {
     let Output { status, stderr, .. } = digits().args(args).output().unwrap();
@@ -66,7 +66,7 @@ fn a_full_disk_under_the_logs_is_an_error_that_names_the_file() {
     let out = folder.to_str().unwrap();
     let Output { status, stderr, .. } = digits().args(["--epochs", "1", "--out", out]).output().unwrap();
     let stderr = text(&stderr);
-    // A log never writes over what is there: a file that was there is moved aside or refused.
+    // A log never overwrites an existing file: it is moved aside or the run is refused.
     if !status.success() {
         assert!(stderr.contains("metrics.csv"), "{stderr}");
         assert_eq!(status.code(), Some(1));
@@ -80,7 +80,7 @@ fn ctrl_c_ends_at_a_step_and_the_same_command_goes_on_from_there() {
     let out = folder.to_str().unwrap();
     let args = ["--epochs", "3", "--out", out, "--augment", "--workers", "2"];
     let mut running = digits().args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // It is training once a metric was logged.
+    // A logged metric shows that it is training.
     let log = folder.join("metrics.jsonl");
     while std::fs::metadata(&log).map_or(0, |log| log.len()) == 0 {
         assert!(running.try_wait().unwrap().is_none(), "it ended before it could be interrupted");
@@ -95,11 +95,11 @@ fn ctrl_c_ends_at_a_step_and_the_same_command_goes_on_from_there() {
     let Output { status, stdout, stderr } = digits().args(args).output().unwrap();
     let stdout = text(&stdout);
     assert!(status.success(), "{}", text(&stderr));
-    assert!(stdout.starts_with("going on from step "), "{stdout}");
+    assert!(stdout.starts_with("resuming from step "), "{stdout}");
     let last = stdout.lines().last().unwrap();
     assert!(last.starts_with("held-out accuracy: 0."), "{last}");
 
-    // The logs are those of a run that was never interrupted, and so is what it learnt.
+    // The logs and the result are those of an uninterrupted run.
     let whole = self::folder("whole");
     let args = ["--epochs", "3", "--out", whole.to_str().unwrap(), "--augment"];
     let uninterrupted = digits().args(args).output().unwrap();

@@ -1,4 +1,4 @@
-//! Power cuts at random moments of a training that saves at every step.
+//! Power cuts at random moments of a training run that saves at every step.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::train::{How, Training};
 use crate::volume::Volume;
 use crate::witness::Witness;
 
-/// The power is cut after so many milliseconds at least, and as many more at random: before the
-/// file system would write anything out by itself.
+/// Minimum uptime before a cut; up to as much again is added at random. This is shorter than the
+/// file system's own write-back interval.
 const UPTIME_MS: u64 = 50;
 const UPTIME_MORE_MS: u64 = 400;
 
@@ -51,14 +51,15 @@ fn cut(
     Ok(witness.hear(&over).and_then(|()| witness.check().map(drop)))
 }
 
-/// A training that never syncs must lose what it acknowledged: a cut that it survives cuts nothing.
+/// Control: a training run that never syncs must lose acknowledged checkpoints. If it loses none,
+/// the cuts do nothing.
 fn control(volume: &Volume, random: &mut Random) -> Result<Result<(), String>, BoxError> {
     let training = Training { how: How::Unsynced, ..Training::new(volume.root().join("control")) };
     let mut witness = Witness::new(&training.dir);
     let outcome = cut(volume, &training, &mut witness, random)?;
     Ok(match (outcome, witness.acknowledged()) {
         (Err(_), _) => Ok(()),
-        (Ok(()), 0) => Err("the control acknowledged no save: it shows nothing".into()),
-        (Ok(()), _) => Err("a training that never syncs lost nothing: the cuts cut nothing".into()),
+        (Ok(()), 0) => Err("the control acknowledged no save and proves nothing".into()),
+        (Ok(()), _) => Err("a training run that never syncs lost nothing: the cuts have no effect".into()),
     })
 }

@@ -1,5 +1,5 @@
-//! Every call of the system that a resume, a save and a prune make, killed once and failed once with
-//! each of the errors that disks have.
+//! System call faults: each call of a resume, a save and a prune is killed once, and fails once
+//! with each common disk error.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,12 +20,12 @@ const INJECTED: [(&str, &str); 4] = [
     ("calls failed with EROFS", "error=EROFS"),
 ];
 
-/// Calls about files and directories; those about memory and programs are left out.
+/// System calls on files and directories. Calls on memory and processes are left out.
 const TRACED: &str = "%file,%desc";
 const LEFT_OUT: [&str; 4] = ["execve", "mmap", "exit_group", "munmap"];
 
-/// What a disturbed training begins with, and how far it is to come: it resumes, and saves and
-/// prunes twice, so that one can fail and the other be seen to go on.
+/// The step at which a disturbed run resumes, and its last step. It saves and prunes twice, so that
+/// one attempt can fail and the next be seen to succeed.
 const BEGINS: u64 = 2;
 const ENDS: u64 = 4;
 
@@ -41,20 +41,20 @@ pub(crate) fn faults() -> Result<Vec<Tally>, BoxError> {
     Ok(tallies)
 }
 
-/// Does `inject` to each call in turn; on one thread, where every call is met alone, and as usual.
+/// Applies `inject` to each call in turn: on one thread, one call at a time, and then as usual.
 fn injected(mut tally: Tally, inject: &str) -> Result<Tally, BoxError> {
     let (mut met, mut named) = (0, 0);
     for how in [How::OnOneThread, How::AsUsual] {
         let stage = Stage::new(how)?;
         let calls = stage.calls()?;
         if calls.is_empty() {
-            return Ok(tally.not_run("strace saw no call: may it trace processes here?"));
+            return Ok(tally.not_run("strace saw no call: is tracing permitted here?"));
         }
         named = calls.len();
         for (call, numbers) in calls {
             for number in numbers {
                 let outcome = stage.disturb(&call, &format!("{inject}:when={number}"))?;
-                // Threads may share the work out in another way this time.
+                // Threads may divide the calls differently this time.
                 if let Some(outcome) = outcome {
                     met += 1;
                     tally.count(outcome.map_err(|why| format!("{call} {number}, {how:?}: {why}")));
@@ -67,7 +67,7 @@ fn injected(mut tally: Tally, inject: &str) -> Result<Tally, BoxError> {
     Ok(tally)
 }
 
-/// A run directory that is put back before each fault.
+/// A run directory that is restored before each fault.
 struct Stage {
     folder: PathBuf,
     training: Training,
@@ -75,7 +75,7 @@ struct Stage {
 
 impl Stage {
     fn new(how: How) -> Result<Self, BoxError> {
-        // In memory where that can be: the faults come from strace, and a disk would only be slow.
+        // In memory if possible: strace injects the faults, and a disk would only be slow.
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory } else { Path::new(".") };
         let folder = base.join(format!("regimen-faults-{}-{how:?}", std::process::id()));
@@ -104,14 +104,14 @@ impl Stage {
         Ok(calls)
     }
 
-    /// Disturbs `call`, checks what is left, and goes on. None where the call was not met.
+    /// Disturbs `call`, checks the run directory and resumes. Returns `None` if the call did not occur.
     fn disturb(&self, call: &str, inject: &str) -> Result<Option<Result<(), String>>, BoxError> {
         self.put_back()?;
         let mut command = strace::traced(&self.training, &self.log(), call, Some(inject))?;
         let over = Trainer::start(&mut command)?.end()?;
         let log = fs::read_to_string(self.log())?;
         let was_met = log.contains("INJECTED") || log.contains("killed by SIGKILL");
-        // A number that is met in the training of one thread may be met at the start of another.
+        // A call number seen in single-threaded training may occur at start-up here.
         let has_begun = over.lines.iter().any(|line| line == "begin");
         if !was_met || !has_begun {
             return Ok(None);
@@ -140,12 +140,12 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // What cannot be removed is left to the system's own tidying.
+        // Anything that cannot be removed is left to the system's temporary-file cleanup.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Copies a folder with all it holds.
+/// Copies a folder recursively.
 fn copy(from: &Path, to: &Path) -> Result<(), BoxError> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {

@@ -1,4 +1,4 @@
-//! Flipped bits and cut files in the checkpoints of a real training.
+//! Bit flips and truncations in the checkpoints of a real training run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::walk::Expected;
 
 const DIR: &str = "flips";
 
-/// How many checkpoints there are, of the steps 1 to this.
+/// Number of checkpoints, for steps 1 to this.
 const CHECKPOINTS: u64 = 3;
 
 pub(crate) fn flips(n: u64) -> Result<Tally, BoxError> {
@@ -23,7 +23,7 @@ pub(crate) fn flips(n: u64) -> Result<Tally, BoxError> {
         .success()?;
     let (mut random, mut expected) = (Random::new(3), Expected::new());
     for _ in 0..n {
-        // The newest is damaged, and half the time the one before as well.
+        // The newest is damaged, and half the time the one before it.
         let broken = 1 + random.below(2);
         let mut originals = Vec::new();
         for step in CHECKPOINTS - broken + 1..=CHECKPOINTS {
@@ -41,10 +41,10 @@ pub(crate) fn flips(n: u64) -> Result<Tally, BoxError> {
     Ok(tally)
 }
 
-/// The checkpoint of `step` must be loaded, and each of `broken` be named, the newest first.
+/// Asserts that the checkpoint of `step` is loaded and each of `broken` is reported, newest first.
 fn check(step: u64, broken: Vec<PathBuf>, expected: &mut Expected) -> Result<(), BoxError> {
     let found = Checkpoints::in_dir(DIR).load(Which::Latest)?;
-    let found = found.ok_or_else(|| format!("nothing is found beside {broken:?}"))?;
+    let found = found.ok_or_else(|| format!("no checkpoint is found besides {broken:?}"))?;
     let loaded = found.checkpoint.manifest().step;
     if loaded != step {
         return Err(format!("step {loaded} is loaded, not {step}, with {broken:?} damaged").into());
@@ -56,7 +56,7 @@ fn check(step: u64, broken: Vec<PathBuf>, expected: &mut Expected) -> Result<(),
         return Err(format!("{named:?} are named, not {broken:?}").into());
     }
     let is_as_saved = expected.at(step)?.iter().all(|(name, dict)| found.content.get(name) == Some(dict));
-    if is_as_saved { Ok(()) } else { Err(format!("step {step} is not what was saved").into()) }
+    if is_as_saved { Ok(()) } else { Err(format!("step {step} differs from the saved one").into()) }
 }
 
 fn any_file(step: u64, random: &mut Random) -> Result<PathBuf, BoxError> {
@@ -67,7 +67,7 @@ fn any_file(step: u64, random: &mut Random) -> Result<PathBuf, BoxError> {
     Ok(files.swap_remove(random.below(files.len() as u64) as usize))
 }
 
-/// `bytes` with a bit flipped, or, one time in four, cut short.
+/// Returns `bytes` with one bit flipped or, one time in four, truncated.
 fn damaged(bytes: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     if random.below(4) == 0 {

@@ -1,4 +1,4 @@
-//! SIGKILL at random moments of a training that saves at every step.
+//! SIGKILL at random moments of a training run that saves at every step.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::tally::Tally;
 use crate::train::Training;
 use crate::witness::Witness;
 
-/// A process lives up to so many milliseconds: long enough for some saves, short enough that it
-/// often dies while it starts or restores.
+/// Maximum lifetime of a process: long enough for some saves, short enough to die often at start-up
+/// or in a restore.
 const LIFETIME_MS: u64 = 100;
 
 pub(crate) fn kills(n: u64) -> Result<Tally, BoxError> {
@@ -30,7 +30,7 @@ pub(crate) fn kills(n: u64) -> Result<Tally, BoxError> {
     Ok(tally)
 }
 
-/// Whether the training can be continued from what it left, for two more steps.
+/// Resumes the training for two more steps.
 pub(crate) fn goes_on(training: &Training, witness: &mut Witness) -> Result<Result<(), String>, BoxError> {
     let steps = match witness.check() {
         Ok(newest) => newest + 2,

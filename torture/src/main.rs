@@ -1,7 +1,7 @@
-//! Tortures real training processes, and checks what they leave on the disk; and disturbs runs in
-//! memory at random.
+//! Torture tests: real training processes, checked by their run directories, and in-memory runs
+//! under random failures.
 //!
-//! Run by `cargo xtask torture`, in an empty folder. Exits 1 where a promise is broken, and 2 where
+//! Run by `cargo xtask torture`, in an empty folder. Exits 1 if a promise is broken, and 2 if
 //! something could not be run.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
 
@@ -28,11 +28,11 @@ use regimen::BoxError;
 
 use tally::Tally;
 
-/// Counted for the fuzz, which bounds what a reader may hold.
+/// Counts allocations for the fuzz, which limits the memory of a reader.
 #[global_allocator]
 static ALLOCATOR: fuzz::Counting = fuzz::Counting;
 
-/// How much of each torture to run.
+/// Number of cases per kind of torture.
 #[derive(Debug)]
 struct Options {
     kills: u64,
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         ["--random", _, "--seed", seed] => {
             number("--seed", seed).map(|seed| show_alone(&random::again(seed)))
         }
-        // By themselves: what trainings leave on the disk takes a quarter of an hour.
+        // Separate from the disk tortures, which take a quarter of an hour.
         ["--fuzz", _] => {
             Options::parse(&args).and_then(|options| fuzz::fuzz(options.fuzz)).map(|tally| show_alone(&tally))
         }
@@ -129,7 +129,7 @@ impl Options {
                 "--signals" => &mut options.signals,
                 "--fuzz" => &mut options.fuzz,
                 "--random" => &mut options.random,
-                _ => return Err(format!("`{name}` is not understood").into()),
+                _ => return Err(format!("`{name}`: unknown option").into()),
             };
             *count = number(name, n)?;
             args = rest;

@@ -1,4 +1,4 @@
-//! Signals at random moments of a training: it stops within a step, and what it saves is whole.
+//! Signals at random moments of a training run: it stops within one step, and its checkpoint is complete.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,10 +15,10 @@ use crate::witness::Witness;
 
 const SIGNALS: [&str; 3] = ["TERM", "INT", "USR1"];
 
-/// A step takes so long that it is not the scheduling of a busy machine that is measured.
+/// Step time, long enough that scheduling delays of a busy machine do not matter.
 const STEP_MS: u64 = 40;
 
-/// What is saved is mostly due to the signal, and not to the cadence.
+/// Save interval in steps, long enough that most saves are due to the signal.
 const EVERY: u64 = 5;
 
 pub(crate) fn signals(n: u64) -> Result<Tally, BoxError> {
@@ -44,8 +44,8 @@ pub(crate) fn signals(n: u64) -> Result<Tally, BoxError> {
     Ok(tally)
 }
 
-/// Sends the signal, and returns when it had been sent. Twice is what `timeout` and launchers do, who
-/// send it to a process and to its group.
+/// Sends the signal and returns the time after it. `timeout` and launchers send it twice, to a
+/// process and to its group.
 fn send(signal: &str, process: u32, twice: bool) -> Result<u128, BoxError> {
     let process = process.to_string();
     let again = twice.then_some(&process);
@@ -53,7 +53,7 @@ fn send(signal: &str, process: u32, twice: bool) -> Result<u128, BoxError> {
     if status.success() { Ok(now()) } else { Err(format!("`kill` ended with {status}").into()) }
 }
 
-/// At most one step may begin after the signal, and all steps that were made must be saved.
+/// At most one step may begin after the signal, and all completed steps must be saved.
 fn stopped(over: &Over, sent: u128, before: u64, newest: u64) -> Result<(), String> {
     let begun = |words: &Vec<&str>| words.get(1).and_then(|time| time.parse::<u128>().ok());
     let late = over.words("step").filter_map(|words| begun(&words)).filter(|time| sent < *time).count();

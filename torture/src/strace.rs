@@ -1,4 +1,4 @@
-//! strace: which calls of the system a training makes, and how one of them is made to fail.
+//! strace: lists the system calls of a training run, and makes one of them fail.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -9,19 +9,18 @@ use regimen::BoxError;
 
 use crate::train::Training;
 
-/// The calls of one name that a training makes between its beginning and its end, counted in each
-/// thread from the start of that thread, as strace counts.
+/// System calls by name between the beginning and the end of training. They are numbered per thread
+/// from its start, as strace numbers them.
 pub(crate) type Calls = BTreeMap<String, RangeInclusive<u64>>;
 
-/// Whether strace can be called.
+/// Returns `true` if strace is installed.
 pub(crate) fn is_here() -> bool {
     let mut strace = Command::new("strace");
     let status = strace.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-/// `training` under strace, which writes to `log` what it sees of the calls `traced`, and does to
-/// them what `inject` says.
+/// Wraps `training` in strace, which logs the calls `traced` to `log` and applies `inject`.
 pub(crate) fn traced(
     training: &Training,
     log: &Path,
@@ -41,7 +40,7 @@ pub(crate) fn traced(
     Ok(strace)
 }
 
-/// The calls in a log of strace's, from the line that says `begin` to that which says `end`.
+/// Parses the calls in an strace log between the lines `begin` and `end`.
 pub(crate) fn calls(log: &str) -> Calls {
     let mut calls = Calls::new();
     let mut made: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -49,7 +48,7 @@ pub(crate) fn calls(log: &str) -> Calls {
     for line in log.lines() {
         let Some((thread, call)) = line.split_once(' ') else { continue };
         let Some((name, _)) = call.trim_start().split_once('(') else { continue };
-        // What is resumed was counted when it began, and `+++` is no call.
+        // A resumed call was counted when it began, and `+++` is no call.
         if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             continue;
         }

@@ -1,37 +1,37 @@
-//! What came of one kind of torture.
+//! The result of one kind of torture.
 
 use std::fmt;
 
-/// Counts of one kind of torture, and every promise that was broken.
+/// The counts of one kind of torture, and every violation.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     name: &'static str,
     wanted: u64,
     done: u64,
-    /// What else was counted.
+    /// Further counts, as text.
     pub(crate) detail: String,
     violations: Vec<String>,
     not_run: Option<String>,
 }
 
 impl Tally {
-    /// One that is to come to `wanted`.
+    /// Creates a tally that expects `wanted` cases.
     pub(crate) fn new(name: &'static str, wanted: u64) -> Self {
         Tally { name, wanted, ..Tally::default() }
     }
 
-    /// Nothing could be run, and why.
+    /// Marks the torture as not run, with the reason.
     pub(crate) fn not_run(self, why: impl fmt::Display) -> Self {
         Tally { not_run: Some(why.to_string()), ..self }
     }
 
-    /// Notes one more, and what it broke.
+    /// Counts one case and records its violation.
     pub(crate) fn count(&mut self, outcome: Result<(), String>) {
         self.done += 1;
         self.note(outcome);
     }
 
-    /// Notes what a check beside the counted ones found.
+    /// Records the outcome of a check that is not counted as a case.
     pub(crate) fn note(&mut self, outcome: Result<(), String>) {
         if let Err(violation) = outcome {
             println!("{} {}: VIOLATION: {violation}", self.name, self.done);
@@ -39,12 +39,13 @@ impl Tally {
         }
     }
 
-    /// Says how many it is to come to, where that is known only later.
+    /// Sets the expected number of cases if it is known only later.
     pub(crate) fn expect(&mut self, wanted: u64) {
         self.wanted = wanted;
     }
 
-    /// 0 where all was run and every promise kept, 1 where one was broken, 2 where not all was run.
+    /// Exit status: 0 if everything ran and every promise was kept, 1 if one was broken, 2 if
+    /// something did not run.
     pub(crate) fn status(&self) -> u8 {
         if !self.violations.is_empty() {
             return 1;

@@ -1,11 +1,11 @@
-//! The process that is tortured: an ordinary training, which tells what it does on its output.
+//! The tortured process: an ordinary training run that reports its progress on its output.
 //!
 //! ```text
 //! begin           before anything is read or written
-//! from 12         where it goes on, 0 for a new run; signals are handled from here on
+//! from 12         the first step, 0 for a new run; signals are handled from here on
 //! step 13 NANOS   a step begins, at this time
 //! saved 13        a checkpoint was acknowledged
-//! end 20          the run is over, after so many steps
+//! end 20          the run is over, after this many steps
 //! ```
 
 use std::fmt;
@@ -22,16 +22,16 @@ use regimen::{BoxError, Run};
 use crate::unsynced::Unsynced;
 use crate::walk::Walk;
 
-/// What a training is told.
+/// The settings of a training process.
 #[derive(Clone, Debug)]
 pub(crate) struct Training {
     pub(crate) dir: PathBuf,
-    /// Steps in all.
+    /// Total steps.
     pub(crate) steps: u64,
     /// Steps between two saves.
     pub(crate) every: u64,
     pub(crate) keep_last: usize,
-    /// How long a step takes, in milliseconds.
+    /// Step time in milliseconds.
     pub(crate) step_ms: u64,
     pub(crate) how: How,
 }
@@ -39,21 +39,21 @@ pub(crate) struct Training {
 /// How checkpoints are written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum How {
-    /// As for everyone: under a lock, in the background, two parts at a time.
+    /// The defaults: with a lock, in the background, two parts at a time.
     AsUsual,
-    /// All on one thread, in the same order each time, and without a lock.
+    /// On one thread, in the same order each time, and without a lock.
     OnOneThread,
-    /// On one thread, and with no sync: what a test of power cuts must find out.
+    /// On one thread and without any sync. A test of power cuts must detect it.
     Unsynced,
 }
 
 impl Training {
-    /// One of `dir` without end, that saves at every step and keeps two checkpoints.
+    /// Creates an endless training run in `dir` that saves at every step and keeps two checkpoints.
     pub(crate) fn new(dir: impl Into<PathBuf>) -> Self {
         Training { dir: dir.into(), steps: u64::MAX, every: 1, keep_last: 2, step_ms: 0, how: How::AsUsual }
     }
 
-    /// The arguments that [`train`] reads.
+    /// The arguments that [`train`] parses.
     pub(crate) fn args(&self) -> Vec<String> {
         let Training { dir, steps, every, keep_last, step_ms, how } = self;
         let numbers = [*steps, *every, *keep_last as u64, *step_ms].map(|number| number.to_string());
@@ -78,7 +78,7 @@ impl Training {
     }
 }
 
-/// Trains as `args` say, and goes on from the newest checkpoint if there is one.
+/// Trains as `args` say, from the newest checkpoint if there is one.
 pub(crate) fn train(args: &[&str]) -> Result<(), BoxError> {
     let training = Training::parse(args)?;
     say(format_args!("begin"));
@@ -102,8 +102,8 @@ pub(crate) fn train(args: &[&str]) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Prints a line at once. Whether it can is not what is tested.
+/// Prints a line and ignores errors: output is not under test.
 pub(crate) fn say(line: fmt::Arguments<'_>) {
-    // One call of the system for the whole line: a kill must not tear it.
+    // One write call per line, so that a kill cannot tear it.
     let _ = io::stdout().lock().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,4 +1,4 @@
-//! The other side of a training process: starts it, and hears what it tells.
+//! The parent of a training process: starts it and reads its reports.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -7,7 +7,7 @@ use regimen::BoxError;
 
 use crate::train::Training;
 
-/// A training process that runs.
+/// A running training process.
 #[derive(Debug)]
 pub(crate) struct Trainer {
     child: Child,
@@ -15,22 +15,22 @@ pub(crate) struct Trainer {
     heard: String,
 }
 
-/// A training process that has ended.
+/// A finished training process.
 #[derive(Debug)]
 pub(crate) struct Over {
     pub(crate) status: ExitStatus,
-    /// The lines it told.
+    /// The lines of its output.
     pub(crate) lines: Vec<String>,
     pub(crate) errors: String,
 }
 
 impl Training {
-    /// Starts it as a process of its own.
+    /// Starts the process.
     pub(crate) fn start(&self) -> Result<Trainer, BoxError> {
         Trainer::start(Command::new(std::env::current_exe()?).args(self.args()))
     }
 
-    /// Runs it to its end.
+    /// Runs the process to its end.
     pub(crate) fn run(&self) -> Result<Over, BoxError> {
         self.start()?.end()
     }
@@ -48,7 +48,7 @@ impl Trainer {
         self.child.id()
     }
 
-    /// Waits until it tells a line that begins with `word`.
+    /// Waits for a line that begins with `word`.
     pub(crate) fn wait_for(&mut self, word: &str) -> Result<(), BoxError> {
         let mut line = String::new();
         while !line.starts_with(word) {
@@ -61,13 +61,13 @@ impl Trainer {
         Ok(())
     }
 
-    /// Kills it with SIGKILL.
+    /// Kills the process with SIGKILL.
     pub(crate) fn kill(mut self) -> Result<Over, BoxError> {
         self.child.kill()?;
         self.end()
     }
 
-    /// Waits until it has ended.
+    /// Waits for the end of the process.
     pub(crate) fn end(mut self) -> Result<Over, BoxError> {
         let mut errors = String::new();
         self.output.read_to_string(&mut self.heard)?;
@@ -85,7 +85,7 @@ impl Over {
         self.words(word).filter_map(|words| words.first()?.parse().ok())
     }
 
-    /// What follows `word` in every line that begins with it.
+    /// The words after `word` in every line that begins with it.
     pub(crate) fn words(&self, word: &str) -> impl Iterator<Item = Vec<&str>> {
         self.lines.iter().filter_map(move |line| {
             let mut words = line.split(' ');
@@ -93,11 +93,11 @@ impl Over {
         })
     }
 
-    /// An error where it did not end with success.
+    /// Returns an error unless the process ended with success.
     pub(crate) fn success(&self) -> Result<(), String> {
         if self.status.success() {
             return Ok(());
         }
-        Err(format!("a training that nobody disturbed ended with {}: {}", self.status, self.errors.trim()))
+        Err(format!("an undisturbed training ended with {}: {}", self.status, self.errors.trim()))
     }
 }

@@ -1,11 +1,11 @@
-//! A disk that takes every sync for done: the control of the power cuts.
+//! A store that ignores every sync: the control of the power cuts.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use regimen::checkpoint::{Disk, NewFile, OpenFile, Store, StoreEntry};
 
-/// This machine's disk, without a single sync.
+/// The local disk, without any sync.
 #[derive(Debug)]
 pub(crate) struct Unsynced;
 

@@ -1,4 +1,4 @@
-//! A file system of its own that can lose its power: ext4 in a file, on a loop device.
+//! A file system that can lose power: ext4 in a file, on a loop device.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use regimen::BoxError;
 /// Large enough for the checkpoints of a run and the journal.
 const BYTES: u64 = 64 << 20;
 
-/// A file system in a file, mounted as long as the value lives.
+/// A file system in a file, mounted until the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Volume {
     image: PathBuf,
@@ -17,7 +17,7 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
-    /// Makes one in the folder `dir`. Needs root, a loop device and `mkfs.ext4`.
+    /// Creates one in the folder `dir`. Requires root, a loop device and `mkfs.ext4`.
     pub(crate) fn new(dir: &Path) -> Result<Self, BoxError> {
         let (image, root) = (dir.join("image"), dir.join("root"));
         fs::create_dir_all(&root)?;
@@ -27,17 +27,17 @@ impl Volume {
         Ok(Volume { image, root })
     }
 
-    /// The folder where it is mounted.
+    /// The mount point.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Drops all that is not on the disk yet; whoever uses the file system gets errors from here on.
+    /// Drops all data that is not on disk yet. All later calls to the file system return errors.
     pub(crate) fn cut(&self) -> Result<(), BoxError> {
         shut_down(&self.root)
     }
 
-    /// Mounts it anew, which recovers it from its journal.
+    /// Mounts it again, which replays the journal.
     pub(crate) fn remount(&self) -> Result<(), BoxError> {
         run(Command::new("umount").arg(&self.root))?;
         mount(&self.image, &self.root)
@@ -46,7 +46,7 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        // What stays mounted is said by umount itself.
+        // umount itself reports a failure.
         let _ = Command::new("umount").arg(&self.root).status();
     }
 }
@@ -69,7 +69,7 @@ fn run(command: &mut Command) -> Result<(), BoxError> {
 fn shut_down(root: &Path) -> Result<(), BoxError> {
     use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
     const EXT4_IOC_SHUTDOWN: Opcode = opcode::read::<u32>(b'X', 125);
-    /// The journal is not written out either.
+    /// The journal is not flushed either.
     const NO_LOG_FLUSH: u32 = 2;
     let root = File::open(root)?;
     // SAFETY: the kernel reads one `u32` of flags for this number, and keeps no pointer to it.

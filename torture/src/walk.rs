@@ -1,4 +1,4 @@
-//! The unit that is trained: what it holds after a step follows from the number of the step.
+//! The trained unit, whose state after a step follows from the number of the step.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use regimen::{BoxError, State};
 
 use crate::train::say;
 
-/// Numbers in each of the two parts: 64 KiB of state, all of which every step changes.
+/// Numbers per part. The two parts are 64 KiB of state, all of which changes at every step.
 const NUMBERS: usize = 4096;
 
-/// A walk through numbers, by exact arithmetic.
+/// A sequence of numbers by exact arithmetic.
 #[derive(AppState, Clone, Debug, PartialEq)]
 pub(crate) struct Walk {
     weights: Vec<u64>,
     momentum: Vec<u64>,
-    /// How long a step takes beyond its arithmetic, in milliseconds.
+    /// Additional time per step, in milliseconds.
     #[app_state(skip)]
     step_ms: u64,
 }
 
 impl Walk {
-    /// The walk before its first step, whose steps take `step_ms` milliseconds.
+    /// Creates the unit before its first step, with steps of `step_ms` milliseconds.
     pub(crate) fn new(step_ms: u64) -> Self {
         let weights = (0..NUMBERS as u64).collect();
         Walk { weights, momentum: vec![1; NUMBERS], step_ms }
@@ -53,7 +53,7 @@ pub(crate) fn now() -> u128 {
     since.map_or(0, |since| since.as_nanos())
 }
 
-/// What a checkpoint of any step must hold.
+/// The contents that a checkpoint of any step must have.
 #[derive(Debug)]
 pub(crate) struct Expected {
     step: u64,
@@ -65,7 +65,7 @@ impl Expected {
         Expected { step: 0, walk: Walk::new(0) }
     }
 
-    /// The parts of the unit after `step` steps. Steps that only grow cost little.
+    /// The parts of the unit after `step` steps. Increasing steps are cheap.
     pub(crate) fn at(&mut self, step: u64) -> Result<BTreeMap<String, StateDict>, BoxError> {
         if step < self.step {
             *self = Expected::new();

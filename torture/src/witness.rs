@@ -1,4 +1,4 @@
-//! Who remembers what was acknowledged, and checks a run directory against it.
+//! The witness: remembers acknowledged checkpoints and checks a run directory against them.
 
 use std::path::PathBuf;
 
@@ -8,34 +8,34 @@ use regimen::checkpoint::{Checkpoints, Which};
 use crate::trainer::Over;
 use crate::walk::Expected;
 
-/// What must hold of a run directory, whatever was done to the processes that wrote it.
+/// The invariants of a run directory, for any fate of the processes that wrote it.
 #[derive(Debug)]
 pub(crate) struct Witness {
     dir: PathBuf,
-    /// The newest step whose checkpoint was acknowledged; 0 for none.
+    /// The newest acknowledged step; 0 for none.
     newest: u64,
-    /// How many were acknowledged.
+    /// Number of acknowledged checkpoints.
     acknowledged: u64,
     expected: Expected,
 }
 
 impl Witness {
-    /// Of the run directory `dir`, which is empty or not there yet.
+    /// Creates a witness of the run directory `dir`, which is empty or does not exist.
     pub(crate) fn new(dir: impl Into<PathBuf>) -> Self {
         Witness::of(dir, 0)
     }
 
-    /// Of the run directory `dir`, whose checkpoint of the step `newest` was acknowledged.
+    /// Creates a witness of the run directory `dir`, whose checkpoint of step `newest` was acknowledged.
     pub(crate) fn of(dir: impl Into<PathBuf>, newest: u64) -> Self {
         Witness { dir: dir.into(), newest, acknowledged: 0, expected: Expected::new() }
     }
 
-    /// How many checkpoints were acknowledged.
+    /// Number of acknowledged checkpoints.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
 
-    /// Takes what a process told: it must have gone on from what was acknowledged.
+    /// Reads the output of a process, which must have resumed from the acknowledged checkpoint.
     pub(crate) fn hear(&mut self, over: &Over) -> Result<(), String> {
         let before = self.newest;
         self.hear_disturbed(over)?;
@@ -47,8 +47,8 @@ impl Witness {
         }
     }
 
-    /// As [`hear`](Witness::hear), of a process that may have been unable to read the newest
-    /// checkpoint, and may then go on from an older one.
+    /// Like [`hear`](Witness::hear), for a process that may have failed to read the newest
+    /// checkpoint. It may resume from an older one.
     pub(crate) fn hear_disturbed(&mut self, over: &Over) -> Result<(), String> {
         for step in over.told("saved") {
             self.acknowledged += 1;
@@ -60,8 +60,8 @@ impl Witness {
         Ok(())
     }
 
-    /// Loads the newest checkpoint, and returns its step, 0 for none. It must not be older than what
-    /// was acknowledged, it must hold what its step has, and nothing in the directory may be broken.
+    /// Loads the newest checkpoint, and returns its step, or 0 if there is none. Returns an error if it is
+    /// older than the acknowledged one, has wrong contents, or anything in the directory is broken.
     pub(crate) fn check(&mut self) -> Result<u64, String> {
         self.look().map_err(|error| error.to_string())
     }
@@ -85,7 +85,7 @@ impl Witness {
         let expected = self.expected.at(step)?;
         match expected.iter().find(|(name, dict)| found.content.get(*name) != Some(dict)) {
             None => Ok(step),
-            Some((name, _)) => Err(format!("part `{name}` of step {step} is not what was saved").into()),
+            Some((name, _)) => Err(format!("part `{name}` of step {step} differs from the saved one").into()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Two processes on one run directory: the second is refused, and told which the first is.
+//! Two processes on one run directory: the second is refused with a message that names the first.
 
 use regimen::BoxError;
 
@@ -9,7 +9,7 @@ pub(crate) fn writers() -> Result<Tally, BoxError> {
     let mut tally = Tally::new("second writers refused", 1);
     let training = Training { step_ms: 10, ..Training::new("writers") };
     let mut first = training.start()?;
-    // The lock is taken when training begins: the first save shows that it has.
+    // Training takes the lock at its start, so the first save shows that it is held.
     first.wait_for("saved ")?;
     let second = training.run()?;
     let name = format!("process {} on ", first.id());

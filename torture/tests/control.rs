@@ -1,11 +1,11 @@
-//! The fuzz finds readers that break a promise, each by its own column of the table.
+//! The fuzz detects every control reader, each by its own column of the table.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::Command;
 
-/// How often each promise was broken, in the order of the columns: panics, hangs, crashes,
+/// Whether each promise was broken, in the order of the columns: panics, hangs, crashes,
 /// mismatches, over memory.
 fn broken(table: &str, reader: &str) -> [bool; 5] {
     let row = table.lines().find_map(|line| line.strip_prefix(reader)).unwrap();

@@ -1,33 +1,33 @@
-//! `cargo xtask ci`: runs every step, and ends with a table of what ran, what did not, and why.
+//! `cargo xtask ci`: runs every step, and prints a table of results.
 
 use std::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
 use crate::{BoxError, steps, table};
 
-/// One thing that is checked, in the workspace `W`.
+/// A check in the workspace `W`.
 #[derive(Debug)]
 pub(crate) struct Step<W = Workspace> {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&W) -> Result<End, BoxError>,
-    /// Where a gate fails, the steps after it are not run.
+    /// If a gate fails, later steps do not run.
     pub(crate) is_gate: bool,
 }
 
-/// How a step ended.
+/// The end of a step.
 #[derive(Debug, PartialEq)]
 pub(crate) enum End {
-    /// It ran: how much of it there was.
+    /// It ran; with a summary.
     Ran(String),
-    /// It cannot be run here: why.
+    /// It cannot run here; with the reason.
     NotRun(String),
-    /// What it checks does not hold: what is wrong.
+    /// The check failed; with the reason.
     Failed(String),
 }
 
-/// Runs every step, after a failure too, so that one call tells everything that is wrong.
+/// Runs every step, even after a failure, so that one call reports all failures.
 ///
-/// Where [all is required](crate::requires_all), a step that cannot be run counts as failed.
+/// If [all is required](crate::requires_all), a step that cannot run counts as failed.
 pub(crate) fn run() -> Result<(), BoxError> {
     let workspace = Workspace::open()?;
     println!("building in {}", workspace.target.display());

@@ -1,23 +1,23 @@
-//! The steps about the features of `regimen`: all, none, each by itself.
+//! The steps about the features of `regimen`: all features, none, and each alone.
 
 use crate::BoxError;
 use crate::ci::End;
 use crate::steps::count_tests;
 use crate::workspace::{Workspace, run};
 
-/// The tests and doctests of `regimen`, as who asks for everything compiles it.
+/// The tests and doctests of `regimen` with all features.
 pub(crate) fn all(workspace: &Workspace) -> Result<End, BoxError> {
     count_tests(&mut workspace.cargo(&["test", "--package", "regimen", "--all-features", "--no-fail-fast"]))
 }
 
-/// The same without any: what needs a feature is left out of the tests.
+/// The tests without any feature; tests that need one are left out.
 pub(crate) fn none(workspace: &Workspace) -> Result<End, BoxError> {
     let mut cargo =
         workspace.cargo(&["test", "--package", "regimen", "--no-default-features", "--no-fail-fast"]);
     count_tests(&mut cargo)
 }
 
-/// Each feature of `regimen` by itself, and none, is linted; the tests run with each.
+/// Lints each feature of `regimen` alone, and none; runs the tests with each.
 pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
     let features = of_package(workspace, "regimen")?;
     for feature in features.iter().map(String::as_str).chain([""]) {
@@ -37,11 +37,11 @@ pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
     Ok(End::Ran(ran.join(", ")))
 }
 
-/// The features of a package, but for the one that is the default.
+/// The features of a package, except the default one.
 fn of_package(workspace: &Workspace, package: &str) -> Result<Vec<String>, BoxError> {
     let metadata = workspace.metadata()?;
     let mut packages = metadata["packages"].as_array().into_iter().flatten();
-    let package = packages.find(|found| found["name"] == package).ok_or("there is no such package")?;
+    let package = packages.find(|found| found["name"] == package).ok_or("unknown package")?;
     let features = package["features"].as_object().into_iter().flatten();
     Ok(features.map(|(name, _)| name.clone()).filter(|name| name != "default").collect())
 }

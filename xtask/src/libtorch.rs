@@ -1,7 +1,7 @@
 //! `cargo xtask libtorch`: finds the libtorch that `regimen-torch` is built on, or installs it.
 //!
-//! In this order: the folder that `LIBTORCH` names, the torch of the active Python environment, the
-//! install of an earlier call, and a new install in the user's cache folder.
+//! The search order is: the folder in `LIBTORCH`, the torch of the active Python environment, the
+//! installation of an earlier call, and a new installation in the user's cache folder.
 
 mod install;
 mod version;
@@ -15,17 +15,17 @@ use crate::BoxError;
 use crate::workspace::{cache_folder, set};
 use version::Version;
 
-/// The libtorch that tch 0.24 is made for. A later patch of it serves as well.
+/// The libtorch version of tch 0.24. Later patch releases are compatible.
 const WANTED: Version = Version { major: 2, minor: 11, patch: 0 };
 
-/// A folder with libtorch in it, checked.
+/// A verified folder with libtorch.
 #[derive(Debug)]
 pub(crate) struct Libtorch {
     folder: PathBuf,
     version: Version,
 }
 
-/// Prints what a shell must be told, and nothing else, to standard output:
+/// Prints shell commands that set the environment, and nothing else, to standard output:
 /// `eval "$(cargo xtask libtorch)"`.
 pub(crate) fn libtorch() -> Result<(), BoxError> {
     let libtorch = Libtorch::get()?;
@@ -35,7 +35,7 @@ pub(crate) fn libtorch() -> Result<(), BoxError> {
 }
 
 impl Libtorch {
-    /// Finds libtorch or installs it, and tells on standard error what is passed over and downloaded.
+    /// Finds libtorch or installs it. Reports skipped candidates and downloads on standard error.
     pub(crate) fn get() -> Result<Self, BoxError> {
         if let Some(folder) = set("LIBTORCH") {
             return named(&folder);
@@ -43,11 +43,11 @@ impl Libtorch {
         if let Some(folder) = python_folder() {
             match Libtorch::open(&folder) {
                 Ok(libtorch) => return Ok(libtorch),
-                Err(why) => eprintln!("the active Python is passed over: {why}"),
+                Err(why) => eprintln!("the active Python is skipped: {why}"),
             }
         }
         let folder = install_folder()?;
-        // An empty folder is one that was made for this.
+        // An empty folder was created for the installation.
         if fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_none()) || !folder.exists() {
             install::into(&folder)?;
         }
@@ -57,7 +57,7 @@ impl Libtorch {
         })
     }
 
-    /// What cargo and the programs it builds need in their environment.
+    /// Environment variables for cargo and the programs it builds.
     pub(crate) fn environment(&self) -> Result<Vec<(&'static str, OsString)>, BoxError> {
         let mut paths = vec![self.folder.join("lib")];
         paths.extend(set("LD_LIBRARY_PATH").iter().flat_map(std::env::split_paths));
@@ -71,17 +71,17 @@ impl Libtorch {
         Ok(all)
     }
 
-    /// The same for a shell.
+    /// The same as shell commands.
     fn exports(&self) -> Result<String, BoxError> {
         let folder = self.folder.to_str().filter(|path| !path.contains([':', '\'']));
         let folder = folder.ok_or_else(|| {
             format!(
-                "the path {} cannot be written for a shell: have libtorch in a plainer one",
+                "the path {} cannot be quoted for a shell: move libtorch to a plainer path",
                 self.folder.display()
             )
         })?;
         let mut text = format!("export LIBTORCH='{folder}'\n");
-        // A path that ends in a colon would mean the current folder too.
+        // A trailing colon would add the current folder to the path.
         text +=
             &format!("export LD_LIBRARY_PATH='{folder}/lib'\"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\"\n");
         if self.version != WANTED {
@@ -90,7 +90,7 @@ impl Libtorch {
         Ok(text)
     }
 
-    /// The libtorch in `folder`, if it is there and of the right version.
+    /// Opens the libtorch in `folder` if it exists with the right version.
     fn open(folder: &Path) -> Result<Self, String> {
         let library = folder.join("lib/libtorch_cpu.so");
         if !library.exists() {
@@ -111,7 +111,7 @@ impl fmt::Display for Libtorch {
     }
 }
 
-/// The libtorch that the user has named. Another one is not looked for: it would be a surprise.
+/// The libtorch in `LIBTORCH`. If it is unusable, that is an error: a silent substitute would surprise.
 fn named(folder: &Path) -> Result<Libtorch, BoxError> {
     let open =
         std::path::absolute(folder).map_err(|error| error.to_string()).and_then(|it| Libtorch::open(&it));
@@ -125,9 +125,9 @@ fn named(folder: &Path) -> Result<Libtorch, BoxError> {
     })
 }
 
-/// Where the torch of the active Python environment is, if there is one.
+/// The torch folder of the active Python environment, if there is one.
 fn python_folder() -> Option<PathBuf> {
-    // Found and not imported: an import takes seconds, and the headers tell the version.
+    // Located without an import, which takes seconds. The headers state the version.
     const FIND: &str =
         "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])";
     let python = set("VIRTUAL_ENV").or_else(|| set("CONDA_PREFIX"))?.join("bin/python");
@@ -136,11 +136,10 @@ fn python_folder() -> Option<PathBuf> {
     output.status.success().then(|| folder.trim_end().into())
 }
 
-/// Where libtorch is installed: not where things are built, for `cargo clean` would remove it there.
+/// The installation folder. It is outside the build folder, which `cargo clean` removes.
 fn install_folder() -> Result<PathBuf, BoxError> {
     let folder = set("REGIMEN_LIBTORCH").or_else(|| Some(cache_folder()?.join(format!("libtorch-{WANTED}"))));
-    let folder =
-        folder.ok_or("there is no cache folder for libtorch: set HOME, or REGIMEN_LIBTORCH to a folder")?;
+    let folder = folder.ok_or("no cache folder for libtorch: set HOME, or REGIMEN_LIBTORCH to a folder")?;
     Ok(std::path::absolute(folder)?)
 }
 
@@ -148,9 +147,9 @@ fn install_folder() -> Result<PathBuf, BoxError> {
 mod tests {
     use super::{Libtorch, Version, WANTED};
 
-    fn check(folder: &str, version: Version, told: &str) {
+    fn check(folder: &str, version: Version, expected: &str) {
         let exports = Libtorch { folder: folder.into(), version }.exports();
-        assert_eq!(exports.unwrap_or_else(|error| error.to_string()), told);
+        assert_eq!(exports.unwrap_or_else(|error| error.to_string()), expected);
     }
 
     #[test]
@@ -164,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_path_that_a_shell_would_misread_is_refused() {
-        let told = "the path /opt/a:b cannot be written for a shell: have libtorch in a plainer one";
-        check("/opt/a:b", WANTED, told);
+        let expected = "the path /opt/a:b cannot be quoted for a shell: move libtorch to a plainer path";
+        check("/opt/a:b", WANTED, expected);
     }
 }

@@ -1,8 +1,8 @@
-//! Everything a developer of regimen runs.
+//! Developer tasks of regimen.
 //!
-//! `cargo xtask ci` is the one gate, the same at home and elsewhere; `cargo xtask bench NAME`
-//! measures, `cargo xtask torture` kills, cuts off and damages real trainings, and `cargo xtask libtorch`
-//! finds or installs what `regimen-torch` is built on.
+//! `cargo xtask ci` runs every check, at home and in CI alike. `cargo xtask bench NAME` runs a
+//! benchmark, `cargo xtask torture` runs the torture tests, and `cargo xtask libtorch` finds or
+//! installs the libtorch for `regimen-torch`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
 
 mod bench;
@@ -18,7 +18,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-/// Why a task could not be done, in words for a developer.
+/// The reason for a failed task, for a developer.
 type BoxError = Box<dyn std::error::Error>;
 
 const USAGE: &str = "\
@@ -29,19 +29,18 @@ usage: cargo xtask ci
        cargo xtask torture --fuzz SECONDS [--seed N]
        cargo xtask torture --random CASES [--seed N]
 
-ci       every check of the project; ends with a table of what ran, what did not, and why
-bench    measures one thing: checkpoint, engines, loader, overhead, precision
-libtorch finds libtorch 2.11, where LIBTORCH says or in the active Python, or downloads it (545 MB),
-         and prints what a shell must be told to build on it: eval \"$(cargo xtask libtorch)\"
-torture  checks what trainings leave on the disk that are killed at random and at every call of the
-         system, that lose their power, that are damaged, that are sent signals; exits 1 where a
-         promise is broken, 2 where something could not be run. With --fuzz first, only gives readers
-         files that were changed at random, for so many seconds, or the one case of a seed. With --random
-         first, only sees whether runs that are disturbed at random end as those left alone
+ci       runs every check, and prints a table of results
+bench    runs a benchmark: checkpoint, engines, loader, overhead, precision
+libtorch finds libtorch 2.11 in LIBTORCH or the active Python, or downloads it (545 MB), and
+         prints the environment to build on it: eval \"$(cargo xtask libtorch)\"
+torture  runs the torture tests: kills at random and at every system call, power cuts, damaged files,
+         signals; exits 1 if a promise is broken, 2 if something could not be run. With --fuzz first,
+         only fuzzes the readers of files, for a number of seconds, or one case by its seed. With
+         --random first, only compares runs under random failures with undisturbed runs
 
-REGIMEN_TARGET=DIR      where to build; the user's cache folder by default
-REGIMEN_LIBTORCH=DIR    where libtorch is installed; the user's cache folder by default
-REGIMEN_REQUIRE=all     what could not be run is a failure";
+REGIMEN_TARGET=DIR      build folder; default: in the user's cache folder
+REGIMEN_LIBTORCH=DIR    installation of libtorch; default: in the user's cache folder
+REGIMEN_REQUIRE=all     a check that cannot run is a failure";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -62,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether what cannot be run is a failure: `REGIMEN_REQUIRE=all` in the environment.
+/// Returns `true` if a step that cannot run is a failure: `REGIMEN_REQUIRE=all` in the environment.
 fn requires_all() -> bool {
     std::env::var_os("REGIMEN_REQUIRE").is_some_and(|value| value == "all")
 }

@@ -1,4 +1,4 @@
-//! The Pythons that regimen is compared with: virtual environments with what their requirements say.
+//! Python virtual environments of the frameworks that regimen is compared with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,43 +6,42 @@ use std::path::{Path, PathBuf};
 use crate::BoxError;
 use crate::workspace::{Workspace, run};
 
-/// The Python of the peers, in `.peers` at the root. To make it takes minutes: PyTorch is among its
-/// requirements.
+/// The Python of the peers, in `.peers` at the root. Creating it takes minutes, as it includes PyTorch.
 pub(crate) fn python(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     environment(workspace, &workspace.root.join(".peers"), PEERS)
 }
 
 const PEERS: &str = "bench/peers/requirements.txt";
 
-/// The same, if it has been made already.
+/// The same, if it already exists.
 pub(crate) fn made(workspace: &Workspace) -> Option<PathBuf> {
     let folder = workspace.root.join(".peers");
     let wanted = fs::read_to_string(workspace.root.join(PEERS)).ok()?;
     is_made(&folder, &wanted).then(|| folder.join("bin/python"))
 }
 
-/// The Python that reads what the tests write.
+/// The Python that reads files written by the tests.
 pub(crate) fn reader(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     let requirements = "crates/regimen/tests/reference/requirements.txt";
     environment(workspace, &workspace.target.join("python"), requirements)
 }
 
-/// The Python of an environment in `folder` with all of the file `requirements` in it. It is made
-/// anew when that file has changed.
+/// The Python of the environment in `folder`, with the packages in the file `requirements`. It is
+/// created again if that file has changed.
 fn environment(workspace: &Workspace, folder: &Path, requirements: &str) -> Result<PathBuf, BoxError> {
     let python = folder.join("bin/python");
     let wanted = fs::read_to_string(workspace.root.join(requirements))?;
     if is_made(folder, &wanted) {
         return Ok(python);
     }
-    println!("making a Python environment in {}", folder.display());
+    println!("creating a Python environment in {}", folder.display());
     run(workspace.program("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
     run(workspace.program(&python).args(["-m", "pip", "install", "--quiet", "-r", requirements]))?;
     fs::write(folder.join(STAMP), wanted)?;
     Ok(python)
 }
 
-/// Written last: an environment that was left half made does not have it.
+/// Written last, so that an incomplete environment does not have it.
 const STAMP: &str = "requirements.txt";
 
 fn is_made(folder: &Path, wanted: &str) -> bool {

@@ -1,8 +1,8 @@
-//! The steps of `cargo xtask ci`, in their order. A new one is a line in [`STEPS`].
+//! The steps of `cargo xtask ci`, in order. A new step is a line in [`STEPS`].
 //!
-//! Nearly all of them select the whole workspace with its tests and examples: only then does cargo
-//! resolve the same features each time, and compile the dependencies once. The steps about the
-//! features of `regimen` select that crate alone, whose dependencies are few.
+//! Most steps select the whole workspace with its tests and examples. Only then does cargo resolve the
+//! same features each time, and compile the dependencies once. The steps about the features of
+//! `regimen` select that crate alone, which has few dependencies.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -26,7 +26,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "python", run: python, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
     Step { name: "fuzz", run: torture::fuzz, is_gate: false },
-    // The last ones, so that their gate shuts no other: `regimen-torch` is a workspace of its own.
+    // The last ones, so that their gate shuts no other: `regimen-torch` is a separate workspace.
     Step { name: "libtorch", run: libtorch, is_gate: false },
     Step { name: "torch build", run: |workspace| torch(workspace, build), is_gate: true },
     Step { name: "torch lint", run: |workspace| torch(workspace, lint), is_gate: false },
@@ -36,7 +36,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "torch examples", run: |workspace| torch(workspace, torch_examples), is_gate: false },
 ];
 
-/// Each example with the arguments that make it short. One that is missing here fails the step.
+/// Arguments that make each example short. An example without an entry fails the step.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("chars", &["--steps", "5", "--batch-size", "4", "--context", "16", "--width", "16", "--layers", "1"]),
     ("digits", &["--epochs", "1"]),
@@ -92,19 +92,17 @@ fn tests_and_doctests(workspace: &Workspace) -> Result<End, BoxError> {
     ]))
 }
 
-/// In the names of tests that ask a real PyTorch, and check nothing without it; in no other's.
+/// Prefix in the names of tests that need a real PyTorch, and check nothing without it.
 const WITH_PYTORCH: &str = "python_";
 
 fn torch_peers(workspace: &Workspace) -> Result<End, BoxError> {
     match peers::made(workspace) {
         Some(python) => with_pytorch(workspace, &python),
-        None => {
-            Ok(End::NotRun("there is no PyTorch: `cargo xtask bench engines --peers` installs it".into()))
-        }
+        None => Ok(End::NotRun("PyTorch is missing: `cargo xtask bench engines --peers` installs it".into())),
     }
 }
 
-/// The tests of `regimen-torch` that ask the PyTorch of `python`.
+/// The tests of `regimen-torch` that compare with the PyTorch of `python`.
 pub(crate) fn with_pytorch(torch: &Workspace, python: &Path) -> Result<End, BoxError> {
     let mut cargo = torch.cargo(&["test", "--workspace", "--tests", "--", WITH_PYTORCH]);
     count_tests(cargo.env("REGIMEN_PEERS_PYTHON", python))
@@ -129,21 +127,21 @@ fn run_examples(workspace: &Workspace, examples: &[(&str, &[&str])]) -> Result<E
     let names = example_names(workspace)?;
     let unknown = names.iter().find(|name| !examples.iter().any(|(known, _)| known == name));
     if let Some(name) = unknown {
-        return Err(format!("example `{name}` is not run: give it a line in {}", file!()).into());
+        return Err(format!("example `{name}` has no entry in {}", file!()).into());
     }
     for (name, args) in examples {
         let begun = Instant::now();
         let program =
             workspace.target.join("debug/examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-        // Examples write where they are called: not into the clone.
+        // Examples write to the current folder, which must not be the clone.
         run(workspace.program(program).args(*args).current_dir(workspace.scratch(name)?))?;
         println!("-- {name} {}: {:.1} s", args.join(" "), begun.elapsed().as_secs_f64());
     }
     Ok(End::Ran(format!("{} programs", examples.len())))
 }
 
-/// The tests that let Python read what was written. Without Python they pass and check nothing, so
-/// they are counted here and not among the others.
+/// The tests in which Python reads written files. Without Python they pass and check nothing, so
+/// they are counted separately.
 fn python(workspace: &Workspace) -> Result<End, BoxError> {
     match peers::reader(workspace) {
         Ok(python) => {
@@ -169,7 +167,7 @@ fn torch(workspace: &Workspace, step: fn(&Workspace) -> Result<End, BoxError>) -
     }
 }
 
-/// Runs `cargo test ...`, shows what it prints, and counts. No test at all is a failure.
+/// Runs `cargo test ...`, shows its output, and counts the tests. Returns an error if none ran.
 pub(crate) fn count_tests(command: &mut Command) -> Result<End, BoxError> {
     let (mut passed, mut ignored) = (0, 0);
     run_lines(command.stdout(Stdio::piped()), |line| {
@@ -184,7 +182,7 @@ pub(crate) fn count_tests(command: &mut Command) -> Result<End, BoxError> {
     }
 }
 
-/// The number before `what` in the line that ends a test program: `test result: ok. 3 passed; ...`.
+/// The number before `what` in the summary line of a test program: `test result: ok. 3 passed; ...`.
 fn count(line: &str, what: &str) -> u64 {
     let Some(result) = line.strip_prefix("test result: ") else { return 0 };
     let mut words = result.split([' ', ';']).collect::<Vec<_>>().into_iter().rev();

@@ -1,6 +1,6 @@
-//! Text in columns.
+//! Text tables.
 
-/// Lays out `rows` in columns as wide as their widest cell; `right` says which are numbers.
+/// Lays out `rows` in columns as wide as their widest cell. Columns with `right` are aligned to the right.
 pub(crate) fn columns<const N: usize>(right: [bool; N], rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);

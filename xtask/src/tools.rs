@@ -1,16 +1,16 @@
-//! Programs of the system that a task needs: looked for, and installed where that is possible.
+//! System programs that a task needs, installed if possible.
 
 use std::process::{Command, Stdio};
 
 use crate::workspace::run;
 
-/// Makes sure that valgrind can be called, or says why it cannot.
+/// Ensures that valgrind is installed. Returns an error with the reason if it is not.
 pub(crate) fn valgrind() -> Result<(), String> {
     have("valgrind", "--version", "valgrind")
 }
 
-/// Makes sure that `program` can be called, which answers to `arg`, or says why it cannot. Where it
-/// is missing and the user may install packages, the `package` that holds it is installed.
+/// Ensures that `program`, which responds to `arg`, is installed. If it is missing and the user may
+/// install packages, installs `package`.
 pub(crate) fn have(program: &str, arg: &str, package: &str) -> Result<(), String> {
     if answers(program, arg) {
         return Ok(());
@@ -25,12 +25,12 @@ pub(crate) fn have(program: &str, arg: &str, package: &str) -> Result<(), String
         |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
     let install = ["install", "--yes", "--no-install-recommends", package];
     apt(&install)
-        // The list of packages may be older than the packages.
+        // The package list may be outdated.
         .or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
         .map_err(|error| format!("{package} cannot be installed: {error}"))
 }
 
-/// Whether `program` exists and can be run.
+/// Returns `true` if `program` exists and runs.
 pub(crate) fn answers(program: &str, arg: &str) -> bool {
     let mut command = Command::new(program);
     let status = command.arg(arg).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -1,6 +1,6 @@
-//! `cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]`: what the `torture` program
-//! does to real training processes, with what that needs installed first; with `--fuzz SECONDS` what
-//! it does to the readers of files, and with `--random CASES` to runs in memory.
+//! `cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]`: runs the `torture`
+//! program on real training processes and installs its tools first. `--fuzz SECONDS` fuzzes the
+//! readers of files, `--random CASES` disturbs runs in memory.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -8,18 +8,18 @@ use crate::ci::End;
 use crate::workspace::{Workspace, run};
 use crate::{BoxError, tools};
 
-/// What `ci` runs of it; the rest is run whole. The fuzz is a step of its own.
+/// The short torture of `ci`. The fuzz is a separate step.
 const SHORT: &[&str] =
     &["--kills", "20", "--cuts", "5", "--flips", "500", "--signals", "20", "--random", "2000", "--fuzz", "0"];
 
-/// How long `ci` fuzzes, in seconds.
+/// The short fuzz of `ci`, in seconds.
 const SHORT_FUZZ: &[&str] = &["--fuzz", "10"];
 
-/// The exit status of the program where something could not be run.
+/// Exit status of the program if something could not be run.
 const NOT_RUN: i32 = 2;
 
-/// Tortures as `args` say. The exit status is the program's: 1 where a promise is broken, 2 where
-/// something could not be run.
+/// Runs the torture program with `args`, and returns its exit status: 1 if a promise is broken, 2
+/// if something could not be run.
 pub(crate) fn torture(args: &[&str]) -> Result<ExitCode, BoxError> {
     let workspace = Workspace::open()?;
     run(&mut workspace.cargo(&["build", "--package", "regimen-torture"]))?;
@@ -27,17 +27,17 @@ pub(crate) fn torture(args: &[&str]) -> Result<ExitCode, BoxError> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// The step of `ci` about trainings.
+/// The step of `ci` for training processes.
 pub(crate) fn step(workspace: &Workspace) -> Result<End, BoxError> {
     ended(workspace, SHORT, &|line| !line.is_empty())
 }
 
-/// The step of `ci` about readers of files.
+/// The step of `ci` for readers of files.
 pub(crate) fn fuzz(workspace: &Workspace) -> Result<End, BoxError> {
     ended(workspace, SHORT_FUZZ, &|line| line.starts_with("fuzz ") || line.starts_with("tables "))
 }
 
-/// Runs the program, and says how it ended by the lines that are `of_result`.
+/// Runs the program, and summarizes it by the lines that satisfy `of_result`.
 fn ended(workspace: &Workspace, args: &[&str], of_result: &dyn Fn(&str) -> bool) -> Result<End, BoxError> {
     run(&mut workspace.cargo(&["build", "--workspace", "--examples", "--bin", "torture"]))?;
     let output = program(workspace, args)?.stderr(Stdio::inherit()).output()?;
@@ -53,8 +53,8 @@ fn ended(workspace: &Workspace, args: &[&str], of_result: &dyn Fn(&str) -> bool)
     })
 }
 
-/// The program in an empty folder. What it needs is installed where that is possible; what is
-/// missing then, it says itself.
+/// The program's command, in an empty folder, after an attempt to install its tools. The program
+/// reports tools that are missing.
 fn program(workspace: &Workspace, args: &[&str]) -> Result<Command, BoxError> {
     for (name, version, package) in [("strace", "--version", "strace"), ("mkfs.ext4", "-V", "e2fsprogs")] {
         if let Err(why) = tools::have(name, version, package) {

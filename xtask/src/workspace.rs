@@ -1,4 +1,4 @@
-//! The two workspaces: where they lie, where they are built, and how programs are run in them.
+//! The two workspaces: their folders, their build folder, and commands in them.
 
 use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
@@ -11,22 +11,22 @@ use std::rc::Rc;
 use crate::BoxError;
 use crate::libtorch::Libtorch;
 
-/// The workspace this program was compiled in, held for as long as the value lives: two tasks at
-/// once would build over one another. [`torch`](Workspace::torch) is the other one.
+/// The workspace of this program, locked while the value lives: two tasks would overwrite each
+/// other's builds. [`torch`](Workspace::torch) is the other workspace.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {
     /// The root of the clone.
     pub(crate) root: PathBuf,
     pub(crate) target: PathBuf,
-    /// Where programs are run, and what is added to their environment.
+    /// The working folder of programs, and additions to their environment.
     folder: PathBuf,
     environment: Vec<(&'static str, OsString)>,
     libtorch: Rc<OnceCell<Result<Libtorch, String>>>,
     _lock: Rc<File>,
 }
 
-/// The workspace of `regimen-torch`, which has a lock file of its own: its torch-sys and the one that
-/// Burn names cannot be in one.
+/// The workspace of `regimen-torch`. It has a separate lock file, as its torch-sys and that of Burn
+/// conflict.
 const TORCH: &str = "crates/regimen-torch";
 
 impl Workspace {
@@ -52,24 +52,24 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// What builds `regimen-torch`: found or installed when it is asked for first, since a failure
-    /// takes its time too.
+    /// The libtorch for `regimen-torch`, found or installed on the first call. A failure is kept
+    /// too, as it also takes time.
     pub(crate) fn libtorch(&self) -> Result<&Libtorch, String> {
         let got = self.libtorch.get_or_init(|| Libtorch::get().map_err(|error| error.to_string()));
         got.as_ref().map_err(String::clone)
     }
 
-    /// The workspace of `regimen-torch`, built in the same place. Its programs are run with libtorch.
+    /// The workspace of `regimen-torch`, in the same build folder. Its programs run with libtorch.
     pub(crate) fn torch(&self) -> Result<Self, BoxError> {
         let environment = self.libtorch()?.environment()?;
         let torch = Workspace { environment, ..self.torch_without_libtorch() };
-        // Not before: who builds nothing there need not have what it depends on. The crates of the
-        // other workspace among those were forgotten with it, by their names.
+        // Only now, as other tasks do not need its dependencies. Crates of the main workspace were
+        // already removed under their names.
         torch.take_over("clone-torch")?;
         Ok(torch)
     }
 
-    /// The same for what compiles nothing.
+    /// The same for commands that compile nothing.
     pub(crate) fn torch_without_libtorch(&self) -> Self {
         Workspace { folder: self.root.join(TORCH), ..self.clone() }
     }
@@ -81,7 +81,7 @@ impl Workspace {
         command
     }
 
-    /// `program` at the root of the workspace, told where things are built.
+    /// `program` at the root of the workspace, with the build folder in its environment.
     pub(crate) fn program(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.folder).env("CARGO_TARGET_DIR", &self.target);
@@ -89,13 +89,13 @@ impl Workspace {
         command
     }
 
-    /// The packages of the workspace, as cargo describes them.
+    /// The packages of the workspace, from `cargo metadata`.
     pub(crate) fn metadata(&self) -> Result<serde_json::Value, BoxError> {
         let output = self.cargo(&["metadata", "--no-deps", "--format-version", "1"]).output()?;
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// An empty folder for what a program writes.
+    /// An empty folder for the output of a program.
     pub(crate) fn scratch(&self, name: &str) -> Result<PathBuf, BoxError> {
         let scratch = self.target.join("scratch").join(name);
         if scratch.exists() {
@@ -105,12 +105,12 @@ impl Workspace {
         Ok(scratch)
     }
 
-    /// Forgets what another clone built of this workspace's own crates. Cargo tells old from new by
-    /// modification times only: a source that this clone checked out before the other one built
-    /// would count as built. The dependencies, which take the time, are kept: cargo goes by the
-    /// names of targets, so no test or example may have the name of a dependency.
+    /// Removes builds of this workspace's crates from another clone. Cargo compares modification times
+    /// only, so a source checked out before the other clone's build would count as built. Dependencies
+    /// are kept, as they take most of the time. Targets are removed by name, so no test or example may
+    /// have the name of a dependency.
     ///
-    /// `stamp` is the file that holds which clone was the last.
+    /// The file `stamp` holds the path of the last clone.
     fn take_over(&self, stamp: &str) -> Result<(), BoxError> {
         let stamp = self.target.join(stamp);
         let here = self.root.to_string_lossy().into_owned();
@@ -123,12 +123,12 @@ impl Workspace {
     }
 }
 
-/// Runs `command` to its end; anything but success is an error.
+/// Runs `command` to its end. Returns an error unless it succeeds.
 pub(crate) fn run(command: &mut Command) -> Result<(), BoxError> {
     run_lines(command.stdout(Stdio::inherit()), |_| ())
 }
 
-/// As [`run`], and shows `each` every line the command prints to its output, if that is piped.
+/// Like [`run`], but passes every line of the command's output to `each`, if that is piped.
 pub(crate) fn run_lines(command: &mut Command, mut each: impl FnMut(&str)) -> Result<(), BoxError> {
     let name =
         Path::new(command.get_program()).file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -142,20 +142,20 @@ pub(crate) fn run_lines(command: &mut Command, mut each: impl FnMut(&str)) -> Re
     if status.success() { Ok(()) } else { Err(format!("`{line}` ended with {status}").into()) }
 }
 
-/// Where to build: outside the clone, so that the next clone finds the dependencies compiled.
+/// The build folder. It is outside the clone, so that a new clone reuses compiled dependencies.
 fn target_dir(root: &Path) -> Result<PathBuf, BoxError> {
     let target = set("CARGO_TARGET_DIR").or_else(|| set("REGIMEN_TARGET"));
     let target = target.or_else(|| Some(cache_folder()?.join("target")));
     Ok(std::path::absolute(target.unwrap_or_else(|| root.join("target")))?)
 }
 
-/// The project's part of the user's cache folder: what all clones share.
+/// The project's folder in the user's cache folder, shared by all clones.
 pub(crate) fn cache_folder() -> Option<PathBuf> {
     let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
     Some(cache?.join("regimen"))
 }
 
-/// A path in the environment; an empty one is none.
+/// A path from the environment; `None` if empty.
 pub(crate) fn set(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

@@ -1,7 +1,7 @@
 //! Nanoseconds and allocations of an empty step, with callbacks and without.
 //!
-//! Both are the difference between a long and a short run, over the difference in steps: what a
-//! run costs once cancels.
+//! Both are the difference between a long and a short run, divided by the difference in steps. The
+//! fixed cost of a run cancels.
 
 use std::time::Instant;
 

@@ -1,8 +1,9 @@
-//! Samples a second of the loader: pad 2, random crop, normalise to `f32`, batch 64, shuffled.
+//! Throughput of the loader in samples per second: pad 2, random crop, normalise to `f32`, batch
+//! 64, shuffled.
 //!
-//! Called with the folder of MNIST's files, or `generate FOLDER` to make files of that shape. The
-//! memory that a sample moves, over what copying moves in that time, is how near the loader comes
-//! to the machine's limit.
+//! Usage: `loader FOLDER` with the MNIST files, or `loader generate FOLDER` to create files of that
+//! shape. The memory moved per second, divided by the machine's copy bandwidth, shows how near the
+//! loader comes to the limit.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -20,7 +21,7 @@ const PADDED: usize = SIDE + 4;
 const ROUNDS: usize = 7;
 const WORKERS: [usize; 3] = [0, 1, 2];
 
-/// What one sample moves: its bytes are read, its numbers written.
+/// Memory moved per sample: its bytes are read and its numbers written.
 const BYTES_PER_SAMPLE: usize = PIXELS + PIXELS * size_of::<f32>();
 
 fn main() -> Result<(), BoxError> {
@@ -33,7 +34,7 @@ fn main() -> Result<(), BoxError> {
     }
 }
 
-/// Writes files of the shape of MNIST's training images and labels, of random bytes.
+/// Writes files of random bytes with the shape of MNIST's training images and labels.
 fn generate(folder: &Path) -> Result<(), BoxError> {
     let count = 60_000_u32;
     let mut random = Random::new(42);
@@ -68,7 +69,7 @@ fn measure(folder: &Path) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The file in `folder` whose name ends so, packed or not.
+/// The file in `folder` whose name ends in `ending`, compressed or not.
 fn found(folder: &Path, ending: &str) -> Result<std::path::PathBuf, BoxError> {
     let mut files = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     files.sort_by_key(|file| file.file_name());
@@ -82,7 +83,7 @@ struct Digits {
     labels: Vec<u8>,
 }
 
-/// The samples are read where they lie and written where they belong.
+/// A loader without copies: samples are read in place and written to the batch.
 fn loader(digits: Arc<(Vec<[u8; PIXELS]>, Vec<u8>)>, workers: usize) -> Loader<Digits> {
     Loader::collate_into(
         indices(digits.0.len()),
@@ -102,7 +103,7 @@ fn loader(digits: Arc<(Vec<[u8; PIXELS]>, Vec<u8>)>, workers: usize) -> Loader<D
     .workers(workers)
 }
 
-/// Appends `image`, padded by 2 on each side, cropped to its size at random, normalised.
+/// Appends `image`, padded by 2 on each side, randomly cropped to its size, and normalised.
 fn cropped(image: &[u8; PIXELS], random: &mut Random, images: &mut Vec<f32>) {
     let mut padded = [[0; PADDED]; PADDED];
     for (row, pixels) in padded[2..].iter_mut().zip(image.as_chunks::<SIDE>().0) {
@@ -131,7 +132,7 @@ fn samples_per_second(data: &impl Data<Batch = Digits>) -> Result<f64, BoxError>
     Ok(samples as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// Bytes read and written a second by `threads` that copy memory too large for their caches.
+/// Bytes read and written per second by `threads` that copy buffers larger than their caches.
 fn copied_per_second(threads: usize) -> f64 {
     const BYTES: usize = 256 << 20;
     let copy = || {
@@ -151,7 +152,7 @@ fn copied_per_second(threads: usize) -> f64 {
     })
 }
 
-/// Seconds to begin a shuffled epoch at batch `number` and to have that batch.
+/// Seconds to start a shuffled epoch at batch `number` and to return that batch.
 fn seek(number: u64) -> Result<f64, BoxError> {
     let loader = Loader::new(indices(100_000_000_000)).batch_size(64).shuffle();
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! `regimen diff`: which arrays of two checkpoints differ, and by how much.
+//! `regimen diff`: the arrays that differ between two checkpoints, and the largest difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,7 +20,7 @@ struct Diff {
     a: String,
     b: String,
     equal: bool,
-    /// How many arrays have the same bytes in both.
+    /// Number of arrays with identical bytes.
     same: usize,
     different: Vec<Different>,
 }
@@ -45,12 +45,12 @@ enum How {
     Values {
         elements: usize,
         of: usize,
-        /// The largest distance between two elements; NaN if one of them is no number.
+        /// The largest absolute difference of two elements. NaN if one of them is NaN.
         largest: Number,
     },
 }
 
-/// Compares the checkpoints that `a` and `b` mean.
+/// Compares the checkpoints at `a` and `b`.
 pub(crate) fn diff(a: &Path, b: &Path, exit_code: bool, json: bool) -> Result<ExitCode, BoxError> {
     let (a, b) = (select::one(a)?, select::one(b)?);
     let (in_a, in_b) = (a.read_all()?, b.read_all()?);
@@ -68,7 +68,7 @@ pub(crate) fn diff(a: &Path, b: &Path, exit_code: bool, json: bool) -> Result<Ex
     Ok(if exit_code && !equal { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The names of all arrays, with that of their part.
+/// The names of all arrays, each with the name of its part.
 fn names(parts: &BTreeMap<String, StateDict>) -> impl Iterator<Item = (&str, &str)> {
     parts.iter().flat_map(|(part, dict)| dict.iter().map(move |(array, _)| (&**part, array)))
 }
@@ -95,12 +95,12 @@ fn compare(a: Option<Array>, b: Option<Array>) -> Result<Option<How>, BoxError> 
     Ok(Some(How::Values { elements, of: of_a.len(), largest: Number(largest) }))
 }
 
-/// NaN if one is no number, unless both are the same one.
+/// The absolute difference. NaN if one of them is NaN, unless both have the same bits.
 fn distance(a: f64, b: f64) -> f64 {
     if a == b || a.to_bits() == b.to_bits() { 0.0 } else { (a - b).abs() }
 }
 
-/// The elements as numbers; the largest whole ones lose their last digits.
+/// The elements as `f64`. Large integers lose their last digits.
 fn numbers(array: &Array) -> Result<Vec<f64>, BoxError> {
     fn of<T: Element>(array: &Array, number: impl Fn(T) -> f64) -> Result<Vec<f64>, BoxError> {
         Ok(array.to_vec::<T>()?.into_iter().map(number).collect())

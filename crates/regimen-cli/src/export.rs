@@ -1,4 +1,4 @@
-//! `regimen export`: the weights of a checkpoint as one file that other programs read.
+//! `regimen export`: the weights of a checkpoint as one safetensors file.
 
 use std::fmt;
 use std::path::Path;
@@ -19,7 +19,7 @@ struct Export {
     arrays: usize,
 }
 
-/// Writes the arrays of `parts` of the checkpoint that `dir` means to the new file `file`.
+/// Writes the arrays of `parts` of the checkpoint at `dir` to the new file `file`.
 pub(crate) fn export(dir: &Path, file: &Path, parts: &[String], json: bool) -> Result<ExitCode, BoxError> {
     let checkpoint = select::one(dir)?;
     let mut arrays = StateDict::new();

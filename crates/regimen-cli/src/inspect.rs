@@ -1,4 +1,4 @@
-//! `regimen inspect`: lists checkpoints and their content.
+//! `regimen inspect`: the checkpoints of a run directory and their contents.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::{output, select};
 
 #[derive(Serialize)]
 struct Inspection {
-    /// The newest first.
+    /// Newest first.
     checkpoints: Vec<Entry>,
     damaged: Vec<Damaged>,
 }
@@ -56,7 +56,7 @@ struct Damaged {
     reason: String,
 }
 
-/// Shows the checkpoints of `dir`, and the parts of the newest one.
+/// Lists the checkpoints of `dir`, and the parts of the newest one.
 pub(crate) fn inspect(dir: &Path, json: bool) -> Result<ExitCode, BoxError> {
     let Listing { checkpoints, skipped } = select::all(dir)?;
     let damaged = |path: &Path, reason: &CheckpointError| Damaged {

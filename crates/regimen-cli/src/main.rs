@@ -1,7 +1,6 @@
-//! The `regimen` program: looks at checkpoints, verifies, compares and exports them.
+//! The `regimen` program: inspects, verifies, compares and exports checkpoints.
 //!
-//! It exits with 0, with 1 and a line on stderr if something failed, and with 2 if the
-//! arguments are wrong.
+//! Exits with 0 on success, with 1 and a line on stderr on failure, and with 2 on a usage error.
 #![forbid(unsafe_code)]
 
 mod diff;
@@ -19,11 +18,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use regimen::BoxError;
 
-/// Looks at the checkpoints of regimen.
+/// Inspects, verifies, compares and exports checkpoints of regimen.
 #[derive(Debug, Parser)]
 #[command(name = "regimen", version)]
 struct Arguments {
-    /// Writes JSON instead of tables.
+    /// Print JSON instead of tables.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -32,33 +31,33 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Lists the checkpoints, and the content of the newest one.
+    /// List the checkpoints, and the contents of the newest.
     Inspect {
-        /// A run directory, or a checkpoint in it.
+        /// A run directory or a checkpoint.
         dir: PathBuf,
     },
-    /// Reads every byte of every checkpoint; fails if one is damaged.
+    /// Read every byte of every checkpoint; fail if one is damaged.
     Verify {
-        /// A run directory, or a checkpoint in it.
+        /// A run directory or a checkpoint.
         dir: PathBuf,
     },
-    /// Lists the arrays that differ between two checkpoints, and by how much.
+    /// Show the arrays that differ between two checkpoints, and the largest difference.
     Diff {
-        /// A checkpoint, or a run directory of which the newest whole one is used.
+        /// A checkpoint, or a run directory for its newest undamaged one.
         a: PathBuf,
-        /// The one to compare with.
+        /// The checkpoint to compare with, likewise.
         b: PathBuf,
-        /// Exits with 1 if they differ.
+        /// Exit with 1 if they differ.
         #[arg(long)]
         exit_code: bool,
     },
-    /// Writes the weights of a checkpoint to one safetensors file.
+    /// Write the weights of a checkpoint to one safetensors file.
     Export {
-        /// A checkpoint, or a run directory of which the newest whole one is used.
+        /// A checkpoint, or a run directory for its newest undamaged one.
         dir: PathBuf,
-        /// The file to write, which must not exist.
+        /// The file to write; it must not exist.
         file: PathBuf,
-        /// The part to export. Given several times, arrays are named `part.array`.
+        /// The part to export. If given several times, arrays are named `part.array`.
         #[arg(long = "part", default_value = "module")]
         parts: Vec<String>,
     },
@@ -68,7 +67,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // There is no one left to tell when this cannot be written.
+            // A failure to write to stderr cannot be reported.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }

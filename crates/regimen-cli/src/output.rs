@@ -1,4 +1,4 @@
-//! Output on stdout: all at once, as text or as JSON.
+//! Output to stdout: written at once, as text or as JSON.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use regimen::BoxError;
 use serde::{Serialize, Serializer};
 
-/// Writes `result` as text, or as JSON. That nobody reads it to its end is no failure.
+/// Writes `result` as text or as JSON. A closed pipe is no error.
 pub(crate) fn write(result: &(impl Display + Serialize), json: bool) -> Result<(), BoxError> {
     let text = match json {
         true => serde_json::to_string_pretty(result)? + "\n",
@@ -19,8 +19,8 @@ pub(crate) fn write(result: &(impl Display + Serialize), json: bool) -> Result<(
     }
 }
 
-/// `text` with its control characters as escapes, but for those to `keep`: names of arrays and metrics
-/// may hold any, and a terminal obeys them.
+/// Escapes the control characters in `text` except those in `keep`. Names of arrays and metrics may
+/// contain them, and a terminal would execute them.
 pub(crate) fn escape(text: &str, keep: &[char]) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {
@@ -32,7 +32,7 @@ pub(crate) fn escape(text: &str, keep: &[char]) -> String {
     escaped
 }
 
-/// A number that is text in JSON if it is not finite: JSON has no word for such.
+/// A number that serializes to a string in JSON if it is not finite, as JSON cannot express it.
 #[derive(Clone, Copy)]
 pub(crate) struct Number(pub(crate) f64);
 

@@ -1,21 +1,21 @@
-//! The checkpoints that a path on the command line means.
+//! The checkpoints that a command line path names.
 
 use std::path::Path;
 
 use regimen::BoxError;
 use regimen::checkpoint::{Checkpoint, Checkpoints, Listing, Which};
 
-/// Whether `path` is a checkpoint, and not a directory of them.
+/// Returns `true` if `path` is a checkpoint and not a directory of checkpoints.
 fn is_checkpoint(path: &Path) -> bool {
     path.join("MANIFEST").exists()
 }
 
-/// The checkpoint `path`, or all of the run directory `path`, the newest first.
+/// The checkpoint `path`, or all checkpoints of the run directory `path`, newest first.
 pub(crate) fn all(path: &Path) -> Result<Listing, BoxError> {
     if is_checkpoint(path) {
         return Ok(Listing { checkpoints: vec![Checkpoint::open(path)?], skipped: Vec::new() });
     }
-    // A directory that is not there has no checkpoints either, but that is a typing mistake here.
+    // A missing directory has no checkpoints either, but here it is a typing error.
     std::fs::metadata(path).map_err(|cause| format!("cannot read `{}`: {cause}", path.display()))?;
     let listing = Checkpoints::in_dir(path).list()?;
     match listing.checkpoints.is_empty() && listing.skipped.is_empty() {
@@ -24,7 +24,7 @@ pub(crate) fn all(path: &Path) -> Result<Listing, BoxError> {
     }
 }
 
-/// The checkpoint `path`, or the newest whole one of the run directory `path`.
+/// The checkpoint `path`, or the newest undamaged one of the run directory `path`.
 pub(crate) fn one(path: &Path) -> Result<Checkpoint, BoxError> {
     if is_checkpoint(path) {
         return Ok(Checkpoint::open(path)?);
@@ -34,10 +34,10 @@ pub(crate) fn one(path: &Path) -> Result<Checkpoint, BoxError> {
 }
 
 fn none(path: &Path) -> BoxError {
-    format!("`{}` is no checkpoint, and holds none", path.display()).into()
+    format!("`{}` is neither a checkpoint nor a run directory with one", path.display()).into()
 }
 
-/// The name of a checkpoint's directory.
+/// The directory name of a checkpoint.
 pub(crate) fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -1,24 +1,23 @@
-//! Text in columns.
+//! Text tables.
 
 use std::fmt;
 
 use crate::output::escape;
 
-/// Rows of equally many cells, the first row being the heads. The columns named last are
-/// aligned to the right.
+/// Rows of cells, the first of which is the header. The last columns are aligned to the right.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
     numbers: usize,
 }
 
 impl Table {
-    /// An empty table whose last `numbers` columns hold numbers.
+    /// Creates an empty table whose last `numbers` columns hold numbers.
     pub(crate) fn new(heads: &[&str], numbers: usize) -> Self {
         let heads = heads.iter().map(|head| (*head).to_owned()).collect();
         Table { rows: vec![heads], numbers }
     }
 
-    /// Adds a row. What a name may hold and a line may not is shown as escapes.
+    /// Adds a row. Control characters are escaped.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().map(|cell| escape(&cell, &[])).collect());
     }

@@ -1,4 +1,4 @@
-//! `regimen verify`: whether every byte is the one that was written.
+//! `regimen verify`: verifies the checksum of every file of every checkpoint.
 
 use std::fmt;
 use std::path::Path;
@@ -21,11 +21,11 @@ struct Verification {
 struct Verified {
     name: String,
     whole: bool,
-    /// The damage.
+    /// The damage, if any.
     reason: Option<String>,
 }
 
-/// Verifies the checkpoints of `dir`. It is an error if one is damaged.
+/// Verifies the checkpoints of `dir`. Returns an error if one is damaged.
 pub(crate) fn verify(dir: &Path, json: bool) -> Result<ExitCode, BoxError> {
     let Listing { checkpoints, skipped } = select::all(dir)?;
     let verified = |path: &Path, reason: Option<String>| Verified {

@@ -1,4 +1,4 @@
-//! The program as people and other programs call it.
+//! Command line tests of the program, for people and for other programs.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use regimen::saved::{Array, Dtype, StateDict};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A run directory with checkpoints of the steps 5 and 10, and one for the post-mortem.
+/// A run directory with checkpoints of the steps 5 and 10, and a post-mortem.
 fn run_directory() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("digits");
@@ -49,7 +49,7 @@ fn regimen(arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_regimen")).args(arguments).output().unwrap()
 }
 
-/// What the program writes to stdout, where it exits with `code`.
+/// The output of the program on stdout; asserts that it exits with `code`.
 #[track_caller]
 fn stdout(code: i32, arguments: &[&dyn AsRef<std::ffi::OsStr>]) -> String {
     let output = regimen(arguments);
@@ -144,7 +144,7 @@ fn diff_says_which_arrays_differ_and_by_how_much() {
     assert_eq!((&value["different"], value["same"].as_u64()), (&expected, Some(1)));
     let text = stdout(0, &[&"diff", &five, &ten]);
     assert!(text.contains("arrays: 1 the same, 4 different"), "{text}");
-    // A run directory stands for its newest checkpoint to resume from.
+    // A run directory selects its newest resumable checkpoint.
     assert_eq!(json(0, &[&"diff", &ten, &run])["equal"], true);
     assert_eq!(regimen(&[&"diff", &"--exit-code", &five, &ten]).status.code(), Some(1));
     assert_eq!(regimen(&[&"diff", &"--exit-code", &ten, &run]).status.code(), Some(0));
@@ -182,8 +182,12 @@ fn export_writes_weights_that_other_readers_read() {
 fn mistakes_go_to_stderr_with_their_exit_code() {
     let (dir, _run) = run_directory();
     check_error(1, &[&"inspect", &dir.path().join("nothing")], "No such file or directory");
-    check_error(1, &[&"inspect", &dir.path()], "is no checkpoint, and holds none");
-    check_error(1, &[&"diff", &dir.path(), &dir.path()], "is no checkpoint, and holds none");
+    check_error(1, &[&"inspect", &dir.path()], "is neither a checkpoint nor a run directory with one");
+    check_error(
+        1,
+        &[&"diff", &dir.path(), &dir.path()],
+        "is neither a checkpoint nor a run directory with one",
+    );
     check_error(2, &[&"inspect"], "required arguments");
     check_error(2, &[&"look"], "unrecognized subcommand");
     assert_eq!(regimen(&[&"--help"]).status.code(), Some(0));
@@ -234,7 +238,7 @@ fn names_with_control_characters_are_shown_as_escapes_and_given_as_they_are_in_j
     let checkpoint = &json(0, &[&"inspect", &a])["checkpoints"][0];
     assert_eq!(checkpoint["metrics"]["acc/cat\r\u{1b}[31m"], 0.5);
     assert_eq!(checkpoint["parts"][0]["arrays"][0]["name"], "two\nlines\u{7}");
-    // What the path on the command line holds is shown alike.
+    // Control characters in a command line path are escaped as well.
     let gone = regimen(&[&"inspect", &dir.path().join("c\r\u{1b}[2J")]);
     let error = String::from_utf8(gone.stderr).unwrap();
     assert!(plain(&error) && error.contains(r"c\r\u{1b}[2J"), "{error:?}");

@@ -1,4 +1,4 @@
-//! What the derive writes: one call of `Parts::part` for every field that is not skipped.
+//! Derive of `AppState`: one call of `Parts::part` per field that is not skipped.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -8,17 +8,17 @@ use syn::{
     Data, DeriveInput, Error, Field, Fields, LitStr, Member, Path, Result, WherePredicate, parse_quote,
 };
 
-/// The implementation of `AppState` for `input`, or what is wrong with it.
+/// The implementation of `AppState` for `input`, or a compile error.
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let Data::Struct(data) = &input.data else {
-        let text = "`AppState` lists the parts of a struct; implement it by hand for enums and unions";
+        let text = "`AppState` can be derived for structs; implement it by hand for enums and unions";
         return Err(Error::new_spanned(&input.ident, text));
     };
     let parts = parts(&data.fields)?;
 
     let calls = parts.iter().map(|Part { field, member, name, with }| match with {
         Some(with) => quote_spanned! { with.span() => parts.part(#name, &mut #with(&mut self.#member))?; },
-        // The span is that of the type, where the compiler then says that it is not `Stateful`.
+        // The span of the type, at which the compiler reports a missing `Stateful`.
         None => quote_spanned! { field.ty.span() => parts.part(#name, &mut self.#member)?; },
     });
     let mut generics = input.generics.clone();
@@ -50,7 +50,7 @@ struct Part<'a> {
     field: &'a Field,
     member: Member,
     name: String,
-    /// What the field is saved through.
+    /// The wrapper through which the field is saved.
     with: Option<Path>,
 }
 
@@ -75,7 +75,7 @@ fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
     Ok(parts)
 }
 
-/// What `#[app_state(...)]` on a field says.
+/// The options in `#[app_state(...)]` on a field.
 #[derive(Default)]
 struct Settings {
     skip: bool,
@@ -102,22 +102,22 @@ impl Settings {
         }
         match &settings {
             Settings { skip: true, rename: Some(name), .. } => {
-                Err(Error::new(name.span(), "a skipped field has no name"))
+                Err(Error::new(name.span(), "a skipped field takes no `rename`"))
             }
             Settings { skip: true, with: Some(with), .. } => {
-                Err(Error::new(with.span(), "a skipped field is saved through nothing"))
+                Err(Error::new(with.span(), "a skipped field takes no `with`"))
             }
             _ => Ok(settings),
         }
     }
 }
 
-/// A part's name becomes that of a file, so what a checkpoint would refuse is refused here.
+/// Rejects part names that a checkpoint would reject, as a part's name becomes a file name.
 fn check_name(name: &LitStr) -> Result<()> {
     let text = name.value();
     let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
     if text == "run" {
-        return Err(Error::new(name.span(), "the part `run` is the run's own; rename this one"));
+        return Err(Error::new(name.span(), "the part name `run` is reserved; rename this part"));
     }
     if !plain || text.is_empty() || text.starts_with('.') || 200 < text.len() {
         let may = "at most 200 letters, digits, `_`, `-` and `.`, and no `.` at the beginning";

@@ -1,12 +1,12 @@
-//! What the derive writes: every field that is not skipped is moved, in the order of the fields.
+//! Derive of `ToDevice`: moves every field that is not skipped, in field order.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Field, Fields, Result, Variant, WherePredicate, parse_quote};
 
-/// The implementation of `ToDevice` for `input`, for every device that all fields can be moved to, or
-/// what is wrong with it.
+/// The implementation of `ToDevice` for `input`, for every device to which all fields can be moved,
+/// or a compile error.
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let mut moved = Vec::new();
     let name = &input.ident;
@@ -20,7 +20,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             arms.collect::<Result<_>>()?
         }
         Data::Union(_) => {
-            let text = "`ToDevice` moves the fields of a struct or an enum; of a union it cannot know which are there";
+            let text = "`ToDevice` can be derived for structs and enums, not for unions";
             return Err(Error::new_spanned(name, text));
         }
     };
@@ -29,7 +29,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     generics.params.push(parse_quote!(__Device));
     let bounds = moved.iter().map(|field| -> WherePredicate {
         let ty = &field.ty;
-        // The span is that of the type, where the compiler then says that it cannot be moved.
+        // The span of the type, at which the compiler reports that it cannot be moved.
         let bound = quote_spanned!(ty.span() => #ty: ::regimen::engine::ToDevice<__Device>);
         parse_quote!(#bound)
     });
@@ -50,12 +50,12 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// The arm that takes a value of the struct or variant at `path` apart and puts it together again; the
-/// fields that it moves are added to `moved`.
+/// The match arm that takes a value of the struct or variant at `path` apart and rebuilds it. The
+/// moved fields are appended to `moved`.
 fn arm<'a>(path: &TokenStream, fields: &'a Fields, moved: &mut Vec<&'a Field>) -> Result<TokenStream> {
     let (mut takes, mut gives) = (Vec::new(), Vec::new());
     for (i, (field, member)) in fields.iter().zip(fields.members()).enumerate() {
-        // Names that no constant of the user's can have.
+        // Hygienic names, which no user constant can shadow.
         let part = format_ident!("part_{i}", span = Span::mixed_site());
         takes.push(quote!(#member: #part));
         if is_skipped(field)? {
@@ -68,7 +68,7 @@ fn arm<'a>(path: &TokenStream, fields: &'a Fields, moved: &mut Vec<&'a Field>) -
     Ok(quote!(#path { #(#takes),* } => ::core::result::Result::Ok(#path { #(#gives),* }),))
 }
 
-/// Whether `#[to_device(skip)]` is on the field.
+/// Returns `true` if the field is marked `#[to_device(skip)]`.
 fn is_skipped(field: &Field) -> Result<bool> {
     let mut skipped = false;
     for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("to_device")) {

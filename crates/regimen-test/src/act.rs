@@ -1,8 +1,8 @@
-//! What a double does when its time has come.
+//! Scripted actions of test doubles.
 
 use regimen_core::{BoxError, State};
 
-/// Something a double does at the n-th call of a hook, after it has written the call down.
+/// An action of a test double at the n-th call of a hook, after the call is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Act {
@@ -12,9 +12,9 @@ pub enum Act {
     Panic,
     /// Pauses the run: `told to stop`.
     Stop,
-    /// Ends the run for good: `told to finish`.
+    /// Finishes the run: `told to finish`.
     Finish,
-    /// Gives a notice: `told to notify`.
+    /// Leaves a notice: `told to notify`.
     Notify,
 }
 
@@ -31,12 +31,12 @@ impl Act {
     }
 }
 
-#[expect(clippy::panic, reason = "to panic is what the double was told")]
+#[expect(clippy::panic, reason = "the double is scripted to panic")]
 pub(crate) fn panics() -> ! {
     panic!("told to panic")
 }
 
-/// Acts by the call they are due at: what was called, and for the how many-th time, from 1.
+/// Actions by the call at which they are due: the hook and its ordinal, from 1.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan<C> {
     acts: Vec<(C, u64, Act)>,
@@ -53,7 +53,7 @@ impl<C: Copy + PartialEq> Plan<C> {
         self.acts.push((call, n, act));
     }
 
-    /// Counts `call`, and does what is due at it.
+    /// Counts `call`, and performs the action due at it, if any.
     pub(crate) fn perform(&mut self, call: C, state: &mut State) -> Result<(), BoxError> {
         if !self.calls.iter().any(|(known, _)| *known == call) {
             self.calls.push((call, 0));

@@ -1,4 +1,4 @@
-//! Data that fails, panics, dawdles or lies.
+//! Data that fails, panics, delays or misreports its length.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use regimen_core::data::{At, Data, Epoch, Fetched};
 
 use crate::act::panics;
 
-/// Data around other data that misbehaves when told to.
+/// An adaptor that makes data fail on request.
 ///
-/// Fetches are counted from 1 over all epochs, and each fault happens once, so that a run that is
-/// called again goes on. A fetch that fails has taken no batch.
+/// Fetches are counted from 1 over all epochs. Each fault happens once, so a run that is called
+/// again continues. A failed fetch consumes no batch.
 ///
 /// ```
 /// use regimen_core::run::{Train, train};
@@ -35,7 +35,7 @@ pub struct BadData<D> {
 }
 
 impl<D> BadData<D> {
-    /// `data`, which behaves until told otherwise.
+    /// Wraps `data`, without any fault.
     pub fn new(data: D) -> Self {
         BadData {
             data,
@@ -50,37 +50,37 @@ impl<D> BadData<D> {
         }
     }
 
-    /// The `n`-th fetch is an error: `told to fail`.
+    /// Makes the `n`-th fetch an error: `told to fail`.
     pub fn fail_at(self, n: u64) -> Self {
         BadData { fail_at: Some(n), ..self }
     }
 
-    /// The `n`-th fetch panics: `told to panic`.
+    /// Makes the `n`-th fetch panic: `told to panic`.
     pub fn panic_at(self, n: u64) -> Self {
         BadData { panic_at: Some(n), ..self }
     }
 
-    /// The `n`-th fetch leaves a notice: `told to notify`.
+    /// Makes the `n`-th fetch leave a notice: `told to notify`.
     pub fn notify_at(self, n: u64) -> Self {
         BadData { notify_at: Some(n), ..self }
     }
 
-    /// The `n`-th epoch asked for, continued ones included, is an error: `told to fail`.
+    /// Makes the `n`-th request for an epoch an error: `told to fail`. Continued epochs count.
     pub fn fail_epoch_at(self, n: u64) -> Self {
         BadData { fail_epoch_at: Some(n), ..self }
     }
 
-    /// Says that an epoch has `batches` batches, or that it does not know.
+    /// Reports `batches` as the length of an epoch, or `None` for an unknown length.
     pub fn claim(self, batches: Option<u64>) -> Self {
         BadData { claim: Some(batches), ..self }
     }
 
-    /// Sleeps this long at each fetch.
+    /// Sleeps for `delay` at each fetch.
     pub fn delay(self, delay: Duration) -> Self {
         BadData { delay, ..self }
     }
 
-    /// How many fetches there were, those that found the end of an epoch included.
+    /// Number of fetches, including those that found the end of an epoch.
     pub fn fetches(&self) -> u64 {
         self.fetches.load(Ordering::Relaxed)
     }
@@ -127,7 +127,7 @@ impl<D, E: Epoch> Epoch for BadEpoch<'_, D, E> {
     }
 
     fn batches_left(&self) -> Option<u64> {
-        // What is claimed is a lie of the data, which its epoch must not put right.
+        // The epoch must not correct the length that the data misreports.
         if self.data.claim.is_some() { None } else { self.epoch.batches_left() }
     }
 

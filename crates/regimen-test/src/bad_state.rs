@@ -1,30 +1,30 @@
-//! State that cannot be saved, or not be loaded.
+//! State that fails to save, check or load.
 
 use regimen_core::BoxError;
 use regimen_core::saved::{StateDict, Stateful};
 
-/// A number whose saving, checking or loading fails as `fault` says, with `told to fail`.
+/// A number whose `fault` fails with the error `told to fail`.
 #[derive(Clone, Debug)]
 pub struct BadState {
-    /// What a working save saves.
+    /// The saved value.
     pub value: u64,
-    /// What fails; none behaves like a plain `u64`.
+    /// The operation that fails; with `None` it behaves like a plain `u64`.
     pub fault: Option<Fault>,
 }
 
-/// What a [`BadState`] fails at.
+/// The failing operation of a [`BadState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// [`Stateful::state_dict`].
     Save,
-    /// [`Stateful::check_state_dict`]: the mistake is seen before anything is changed.
+    /// [`Stateful::check_state_dict`]: the error comes before any change.
     Check,
-    /// [`Stateful::load_state_dict`]: the mistake is seen too late.
+    /// [`Stateful::load_state_dict`]: the error comes too late.
     Load,
 }
 
 impl BadState {
-    /// `value`, which fails at `fault`.
+    /// Creates a state with `value` that fails at `fault`.
     pub fn new(value: u64, fault: Fault) -> Self {
         BadState { value, fault: Some(fault) }
     }

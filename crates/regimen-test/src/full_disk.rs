@@ -1,10 +1,9 @@
-//! A writer whose disk is full.
+//! A writer to a full disk.
 
 use std::io::{self, ErrorKind, Write};
 
-/// Writes to `W` until a number of bytes is used up, then fails as a full disk does: the write
-/// that crosses the limit is short, and each one after it is an error of kind
-/// [`StorageFull`](ErrorKind::StorageFull).
+/// A writer to `W` that fails like a full disk after a number of bytes. The write that crosses the limit is
+/// short, and each later one returns an error of kind [`StorageFull`](ErrorKind::StorageFull).
 ///
 /// ```
 /// use std::io::Write;
@@ -19,12 +18,12 @@ pub struct FullDisk<W> {
 }
 
 impl<W> FullDisk<W> {
-    /// `inner`, with room for `bytes` bytes.
+    /// Wraps `inner` with room for `bytes` bytes.
     pub fn new(inner: W, bytes: usize) -> Self {
         FullDisk { inner, left: bytes }
     }
 
-    /// What was written to.
+    /// Returns the underlying writer.
     pub fn into_inner(self) -> W {
         self.inner
     }

@@ -1,16 +1,16 @@
-//! Test doubles for regimen: for tests of your own units, callbacks, data and engines.
+//! Test doubles for regimen: test your own units, callbacks, data and engines.
 //!
-//! * [`Transcript`], [`Recorder`] and [`RecordingUnit`] write down what a run tells them, so that
-//!   a test is a run and the text that came of it.
-//! * [`Act`] makes either of them fail, panic, stop, finish or notify at the n-th call;
-//!   [`BadData`], [`BadState`] and [`FullDisk`] fail in the places where those cannot.
-//! * [`toy`] is a small tensor library with an [`Engine`](regimen_core::engine::Engine), to run
-//!   [`AutoUnit`](regimen_core::AutoUnit) and tasks without a real one.
-//! * [`engine_suite`] holds any engine to the contract of the seam.
-//! * `resume_matrix`, with the feature `resume-matrix`, pauses runs on it everywhere and finishes
-//!   them in new processes.
+//! * [`Transcript`], [`Recorder`] and [`RecordingUnit`] record the calls of a run, so that a test
+//!   compares a run with a text.
+//! * [`Act`] makes a recorder or a recording unit fail, panic, stop, finish or notify at the n-th
+//!   call; [`BadData`], [`BadState`] and [`FullDisk`] fail elsewhere.
+//! * [`toy`] is a small tensor library with an [`Engine`](regimen_core::engine::Engine), for tests
+//!   of [`AutoUnit`](regimen_core::AutoUnit) and tasks.
+//! * [`engine_suite`] is the conformance suite of the trait `Engine`.
+//! * `resume_matrix`, with the feature `resume-matrix`, is the conformance suite of exact resume: it
+//!   pauses runs after every step and finishes them in new processes.
 //!
-//! Everything here panics where a test should fail, and is meant for tests only.
+//! Everything here panics if a test should fail, and is meant for tests only.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A callback that writes down every event.
+//! Recording callback.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,11 +9,10 @@ use regimen_core::{BoxError, Callback, Error, State};
 use crate::act::Plan;
 use crate::{Act, Transcript};
 
-/// A callback for any unit that writes every event into a [`Transcript`], and can be told to act
-/// at some.
+/// A callback for any unit that records every event in a [`Transcript`], and can act at some.
 ///
-/// The event `train step end` is the word `cb.train_step_end`; a failure is `cb.error(Unit)`, with the
-/// [kind](regimen_core::error::ErrorKind) alone, or `Panic` of any kind.
+/// The event `train step end` is recorded as `cb.train_step_end`. A failure is `cb.error(Unit)`, with the
+/// [kind](regimen_core::error::ErrorKind) of the error, or `cb.error(Panic)` for a panic of any kind.
 ///
 /// ```
 /// use regimen_core::callback::{Event, Events};
@@ -47,23 +46,23 @@ pub struct Recorder {
 type Show = Box<dyn Fn(&State) -> String + Send>;
 
 impl Recorder {
-    /// One that writes as `cb`, all events.
+    /// Creates a recorder of all events, with the name `cb`.
     pub fn new(transcript: &Transcript) -> Self {
         let (transcript, plan) = (transcript.clone(), Plan::new());
         Recorder { name: Cow::Borrowed("cb"), transcript, events: Events::ALL, plan, show: None }
     }
 
-    /// Writes as `name`, which is also the callback's name in errors.
+    /// Sets the name in the transcript and of the callback in errors.
     pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
         Recorder { name: name.into(), ..self }
     }
 
-    /// Is sent `events` only.
+    /// Subscribes to `events` only.
     pub fn events(self, events: Events) -> Self {
         Recorder { events, ..self }
     }
 
-    /// Does `act` at the `n`-th `event`, from 1, once.
+    /// Performs `act` once, at the `n`-th `event`, counted from 1.
     ///
     /// # Panics
     ///
@@ -73,7 +72,7 @@ impl Recorder {
         self
     }
 
-    /// Adds what `show` returns to every event's word, in brackets: `cb.train_step_end(2/7)`.
+    /// Appends the result of `show` to every word, in parentheses: `cb.train_step_end(2/7)`.
     pub fn showing(self, show: impl Fn(&State) -> String + Send + 'static) -> Self {
         Recorder { show: Some(Box::new(show)), ..self }
     }

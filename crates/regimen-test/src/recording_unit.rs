@@ -1,4 +1,4 @@
-//! A unit that writes down every call.
+//! Recording unit.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -11,13 +11,13 @@ use regimen_core::{BoxError, State};
 use crate::act::Plan;
 use crate::{Act, Transcript};
 
-/// A unit for training, evaluation and prediction that writes every call into a [`Transcript`],
-/// and can be told to act at some. Its batches are anything that can be shown.
+/// A unit for training, evaluation and prediction that records every call in a [`Transcript`], and
+/// can act at some. Its batches are any type that implements `Debug`.
 ///
-/// The hook `on_train_start` is the word `unit.train_start`; a step on the batch 3 is
+/// The hook `on_train_start` is recorded as `unit.train_start`, and a step on the batch 3 as
 /// `unit.train_step(3)`. A prediction is the batch itself.
 ///
-/// What it saves, as the part `steps`, is how many steps of any kind it was asked for.
+/// Its saved state, the part `steps`, is the number of calls of its steps.
 ///
 /// ```
 /// use regimen_core::Fit;
@@ -47,11 +47,11 @@ macro_rules! calls {
         /// A method of a unit, for [`RecordingUnit::at`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Call {
-            $(#[doc = concat!("Written as `", $name, "`.")] $call,)*
+            $(#[doc = concat!("Recorded as `", $name, "`.")] $call,)*
         }
 
         impl Call {
-            /// What it is in the transcript.
+            /// Name in the transcript.
             pub const fn name(self) -> &'static str {
                 match self { $(Call::$call => $name,)* }
             }
@@ -77,18 +77,18 @@ calls! {
 }
 
 impl<B: Debug> RecordingUnit<B> {
-    /// One that writes as `unit`.
+    /// Creates a unit with the name `unit`.
     pub fn new(transcript: &Transcript) -> Self {
         let (transcript, plan) = (transcript.clone(), Plan::new());
         RecordingUnit { name: Cow::Borrowed("unit"), transcript, plan, steps: 0, batch: PhantomData }
     }
 
-    /// Writes as `name`.
+    /// Sets the name in the transcript.
     pub fn named(self, name: impl Into<Cow<'static, str>>) -> Self {
         RecordingUnit { name: name.into(), ..self }
     }
 
-    /// Does `act` at the `n`-th `call`, from 1, once.
+    /// Performs `act` once, at the `n`-th `call`, counted from 1.
     ///
     /// # Panics
     ///

@@ -1,43 +1,41 @@
-//! What happened, as text.
+//! Transcript of a run, as text.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The words that recording doubles write, in the order in which they were written. Clones write
-/// into the same transcript.
+/// The record of a run: the words that recording doubles wrote, in order. Clones share the transcript.
 ///
-/// A word is `who.what`, or `who.what(of_what)`:
+/// A word is `source.event`, or `source.event(argument)`:
 ///
 /// ```text
 /// unit.train_start cb.train_start ... unit.train_step(3) cb.train_step_end ... cb.error(Unit)
 /// ```
 ///
-/// Your own doubles and closures can [`write`](Transcript::write) too.
+/// Custom doubles and closures can [`write`](Transcript::write) too.
 #[derive(Clone, Default)]
 pub struct Transcript(Arc<Mutex<Vec<String>>>);
 
 impl Transcript {
-    /// An empty one.
+    /// Creates an empty transcript.
     pub fn new() -> Self {
         Transcript::default()
     }
 
-    /// Adds a word.
+    /// Appends a word.
     pub fn write(&self, word: impl Into<String>) {
         self.words().push(word.into());
     }
 
-    /// All words with a space between them; the transcript is empty afterwards.
+    /// Takes all words, separated by spaces, and empties the transcript.
     pub fn take(&self) -> String {
         std::mem::take(&mut *self.words()).join(" ")
     }
 
-    /// Compares all words with `expected`, in which any white space parts words, and empties the
-    /// transcript.
+    /// Compares all words with `expected`, which is split at white space, and empties the transcript.
     ///
     /// # Panics
     ///
-    /// If they differ; the message shows both from the first difference on.
+    /// If they differ. The message shows both from the first difference.
     #[track_caller]
     pub fn assert_reads(&self, expected: &str) {
         let found = self.take();
@@ -53,7 +51,7 @@ impl Transcript {
         );
     }
 
-    /// A double that panicked while it wrote has still written whole words.
+    /// Ignores poisoning: a double that panicked has still written whole words.
     fn words(&self) -> MutexGuard<'_, Vec<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! The doubles do what they were told, once, and write what they saw.
+//! The doubles perform their scripted actions once, and record their calls.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,8 +11,8 @@ use regimen_core::saved::{AppState, Parts, load_parts, save_parts};
 use regimen_core::{BoxError, Run, State};
 use regimen_test::{Act, BadData, BadState, Call, Fault, Recorder, RecordingUnit, Transcript};
 
-/// Trains twice over three batches, told to `act` at the second step end, and compares how each
-/// call ended: the cause of the error, and whether it was a panic, or the report's end.
+/// Trains twice over three batches with `act` at the second step end. Compares the end of each
+/// call: the cause of the error and whether it was a panic, or the report's end.
 #[track_caller]
 fn check(act: Act, expected: [&str; 2], failure: Option<bool>) {
     let transcript = Transcript::new();
@@ -96,7 +96,7 @@ fn a_transcript_that_differs_says_from_where() {
     assert_eq!(transcript.take(), "");
 }
 
-/// Trains on `data`, which goes wrong; then again, when all three batches must have been seen.
+/// Trains on `data`, which fails; then again, after which all three batches must have been seen.
 #[track_caller]
 fn check_bad(data: BadData<[i32; 3]>, is_panic: bool, step: u64) {
     let transcript = Transcript::new();

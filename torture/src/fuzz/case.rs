@@ -1,4 +1,4 @@
-//! The process that runs the cases, one after another, and tells what came of each on its output.
+//! The worker process: runs cases one after another and reports each outcome on its output.
 //!
 //! ```text
 //! begin SEED READER                                 a case begins
@@ -18,8 +18,8 @@ use super::child::{READERS, Verdict};
 use super::subject::{all, controls};
 use super::trial::{FLOOR, Fault, Trial, note_panics};
 
-/// Runs the cases that `args` say: of what, a folder, the first seed, the distance to the next, the seed
-/// they end before, for how many milliseconds. One is always run.
+/// Runs the cases that `args` describe: subject, folder, first seed, stride, end seed (exclusive)
+/// and time limit in milliseconds. At least one case is run.
 pub(crate) fn run(args: &[&str]) -> Result<(), BoxError> {
     let [of, folder, first, stride, before, milliseconds] = args else {
         return Err("usage: torture fuzz readers|controls FOLDER FIRST STRIDE BEFORE MILLISECONDS".into());
@@ -32,7 +32,7 @@ pub(crate) fn run(args: &[&str]) -> Result<(), BoxError> {
     let mut next = Some(first);
     let mut out = io::stdout().lock();
     while let Some(seed) = next {
-        // Seeds that follow one another are to have nothing in common.
+        // Hashed twice, so that consecutive seeds are unrelated.
         let mut random = Random::new(Random::new(seed).bits());
         let subject = &subjects[random.below(subjects.len() as u64) as usize];
         writeln!(out, "begin\t{seed}\t{}", subject.name())?;
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &[&str]) -> Result<(), BoxError> {
         }
         let (size, peak) = (trial.size, trial.peak);
         let read = if trial.is_read { "read" } else { "refused" };
-        // A sentence is enough, and it must be one line.
+        // Truncated to one line.
         let text: String = text.chars().take(600).map(|c| if c.is_control() { ' ' } else { c }).collect();
         writeln!(out, "end\t{verdict:?}\t{size}\t{peak}\t{read}\t{text}")?;
         next = seed.checked_add(stride).filter(|&next| next < before && Instant::now() < end);

@@ -1,5 +1,4 @@
-//! The other side of a process that runs cases: starts it, hears it, and starts it again where it has
-//! died or says nothing any more.
+//! The parent of a worker process: starts it, reads its reports, and restarts it if it dies or hangs.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use regimen::BoxError;
 
-/// What is fuzzed, and how long a case may take.
+/// The readers under fuzz and the time limit per case.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fuzzed {
     pub(super) of: &'static str,
@@ -22,25 +21,25 @@ pub(super) struct Fuzzed {
 pub(super) const READERS: Fuzzed = Fuzzed { of: "readers", patience: Duration::from_secs(10) };
 pub(super) const CONTROLS: Fuzzed = Fuzzed { of: "controls", patience: Duration::from_secs(3) };
 
-/// What came of a case.
+/// The verdict on a case.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Verdict {
     Held,
     Panic,
     Hang,
-    /// The process has ended: an abort, a stack that overflowed, memory that there is not.
+    /// The process ended: an abort, a stack overflow or an allocation failure.
     Crash,
     Mismatch,
     Memory,
 }
 
-/// A case that is over.
+/// The outcome of a finished case.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) seed: u64,
     pub(super) reader: String,
     pub(super) verdict: Verdict,
-    /// The size of what was read, and the most memory that took, in bytes.
+    /// Size of the input and peak memory, in bytes.
     pub(super) size: usize,
     pub(super) peak: usize,
     pub(super) is_read: bool,
@@ -48,7 +47,7 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// What was broken, with the seed that breaks it again.
+    /// Returns an error if a promise was broken, with the seed that reproduces it.
     pub(super) fn verdict(&self) -> Result<(), String> {
         let Outcome { seed, reader, verdict, size, peak, text, .. } = self;
         let what = match verdict {
@@ -63,8 +62,7 @@ impl Outcome {
     }
 }
 
-/// Has the cases of the `seeds` run, each `stride` after the one before it, until `end`, and sends what
-/// came of each.
+/// Runs the cases of `seeds` in steps of `stride` until `end`, and sends the outcome of each.
 pub(super) fn watch(
     fuzzed: Fuzzed,
     folder: &Path,
@@ -85,11 +83,11 @@ pub(super) fn watch(
     Ok(())
 }
 
-/// A process that runs cases.
+/// A worker process.
 struct Watched {
     child: Child,
     lines: Receiver<String>,
-    /// The case that is under way: its seed and reader.
+    /// The case under way: seed and reader.
     open: Option<(u64, String)>,
 }
 
@@ -118,8 +116,8 @@ impl Watched {
         Ok(Watched { child, lines, open: None })
     }
 
-    /// Hears it to its end. Returns the seed of the case that ended it; none where it has done what
-    /// it was told.
+    /// Reads reports until the process ends. Returns the seed of the case that ended it, or `None`
+    /// if it finished its work.
     fn end(mut self, fuzzed: Fuzzed, outcomes: &Sender<Outcome>) -> Result<Option<u64>, BoxError> {
         let verdict = loop {
             match self.lines.recv_timeout(fuzzed.patience) {

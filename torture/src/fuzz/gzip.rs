@@ -1,4 +1,4 @@
-//! Files packed by gzip: made, and unpacked by a second reader.
+//! Gzip files: compression, and decompression by a second reader.
 
 use std::io::{BufRead, Read, Write};
 
@@ -10,22 +10,22 @@ use regimen::random::Random;
 
 use super::corpus::{Corpus, Drawn};
 
-/// What is unpacked of one file.
+/// The decompressed contents of one file.
 #[derive(Debug)]
 pub(super) struct Unpacked {
     pub(super) bytes: Vec<u8>,
-    /// It was whole to its end. Zeros behind it are none of its business: tapes and disks leave them.
+    /// The file is complete. Trailing zeros are allowed, as tapes and disks leave them.
     pub(super) is_whole: bool,
 }
 
-/// A packed file of a plain one that is drawn from `corpus`: changed before it is packed, or after.
+/// Draws a file from `corpus` and compresses it. The mutation comes before or after compression.
 pub(super) fn draw(corpus: &Corpus, random: &mut Random) -> Result<Drawn, BoxError> {
     let plain = corpus.draw(random);
     let mut packed = pack(&plain.bytes)?;
     Ok(match random.below(4) {
         0 | 1 => Drawn { bytes: packed, ..plain },
         2 => {
-            // Members one after another, with zeros behind, are whole.
+            // Concatenated members with trailing zeros are valid.
             packed.extend(pack(b"")?);
             packed.resize(packed.len() + random.below(600) as usize, 0);
             Drawn { bytes: packed, ..plain }
@@ -40,7 +40,7 @@ pub(super) fn pack(bytes: &[u8]) -> Result<Vec<u8>, BoxError> {
     Ok(encoder.finish()?)
 }
 
-/// Unpacks `packed` member by member.
+/// Decompresses `packed` member by member.
 pub(super) fn unpack(mut packed: &[u8]) -> Unpacked {
     let mut bytes = Vec::new();
     loop {
@@ -49,7 +49,7 @@ pub(super) fn unpack(mut packed: &[u8]) -> Unpacked {
             return Unpacked { bytes, is_whole: false };
         }
         packed = member.into_inner();
-        // Nothing can fail here: it is a slice.
+        // Reading from a slice cannot fail.
         let rest = packed.fill_buf().unwrap_or_default();
         if rest.iter().all(|&byte| byte == 0) {
             return Unpacked { bytes, is_whole: true };

@@ -1,20 +1,21 @@
-//! An allocator that counts what is held, and refuses what no file can be worth.
+//! Counting allocator: measures peak memory, and refuses requests beyond a limit.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// More than any case may take. A call for more fails, which ends the process and not the machine.
+/// Memory limit per case. An allocation beyond it fails, which ends the process instead of
+/// exhausting the machine.
 const MOST: usize = 2 << 30;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// The system's allocator, with a count of what is held.
+/// The system allocator with a count of allocated bytes.
 #[derive(Debug)]
 pub(crate) struct Counting;
 
-/// The most bytes that were held at a time while `call` ran, beyond those held before.
+/// Runs `call` and returns its result with the peak of bytes allocated, relative to the start.
 pub(super) fn peak<T>(call: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.load(Relaxed);
     PEAK.store(before, Relaxed);
@@ -22,7 +23,7 @@ pub(super) fn peak<T>(call: impl FnOnce() -> T) -> (T, usize) {
     (value, PEAK.load(Relaxed).saturating_sub(before))
 }
 
-/// Counts `bytes` as held, unless they are too many.
+/// Counts `bytes` as allocated, or returns `false` if they exceed the limit.
 fn take(bytes: usize) -> bool {
     let held = HELD.fetch_add(bytes, Relaxed) + bytes;
     if MOST < held {
@@ -33,8 +34,8 @@ fn take(bytes: usize) -> bool {
     true
 }
 
-// SAFETY: every call goes on to `System` as it came, or is answered with the null that says that
-// there is no memory; counting neither allocates nor panics.
+// SAFETY: every call is forwarded to `System` unchanged or answered with null, which means that
+// memory is exhausted. Counting neither allocates nor panics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !take(layout.size()) {
@@ -48,15 +49,15 @@ unsafe impl GlobalAlloc for Counting {
         if !take(layout.size()) {
             return null_mut();
         }
-        // SAFETY: as above. Asked for as such, zeroed pages cost nothing before they are written.
+        // SAFETY: as above. Zeroed pages from the system cost nothing until they are written.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above; `block` came from `System`, because every call goes on to it.
+        // SAFETY: as above; `block` came from `System`, because every call is forwarded to it.
         unsafe { System.dealloc(block, layout) }
     }
 
-    // Growing is counted as the default does it: old and new are there at once.
+    // `realloc` uses the default implementation: the old and the new block count at the same time.
 }

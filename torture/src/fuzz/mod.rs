@@ -1,12 +1,11 @@
-//! A mutation fuzz of everything that takes a file from outside.
+//! Mutation fuzzing of every reader of external files.
 //!
-//! A case is a function of its seed: a reader, a whole file, a few changes of it. What is legal: any
-//! error. What is not:
+//! A case is a function of its seed: a reader, a valid file and a few mutations. Any error is
+//! allowed. Violations are:
 //!
-//! - a panic, also one that a guard made an error of; an end of the process; ten seconds without an
-//!   answer;
-//! - more memory than a multiple of the file, which each reader states, beside what all may hold;
-//! - values that a second reader does not find, and a whole file that is refused.
+//! - a panic (caught ones included), an end of the process, or ten seconds without a result;
+//! - more memory than a multiple of the file, which each reader states, plus a common allowance;
+//! - values that differ from those of a second reader, or a valid file that is refused.
 
 mod case;
 mod child;
@@ -35,25 +34,25 @@ use crate::tally::Tally;
 
 const DIR: &str = "fuzz";
 
-/// So many violations of one kind are told of each reader; all are counted.
-const TOLD: u64 = 3;
+/// Violations of one kind that are printed per reader; all are counted.
+const SHOWN: u64 = 3;
 
-/// Fuzzes for so many seconds, with as many processes as there are cores.
+/// Fuzzes for this many seconds, with one process per core.
 pub(crate) fn fuzz(seconds: u64) -> Result<Tally, BoxError> {
     let mut tally = fuzz_all(READERS, u64::MAX, Duration::from_secs(seconds))?;
     let folders: Vec<PathBuf> =
         (0..processes()?).map(|process| folder(process).join(sample::FOLDER)).collect();
     match compare(&folders) {
-        Compared::NotRun(why) => tally = tally.not_run(format!("tables beside Python's csv: {why}")),
+        Compared::NotRun(why) => tally = tally.not_run(format!("tables compared with Python's csv: {why}")),
         Compared::Read(alike, others) => {
-            println!("tables that Python's csv reads alike: {alike}, otherwise: {}", others.len());
+            println!("tables that Python's csv reads alike: {alike}, differently: {}", others.len());
             others.into_iter().for_each(|other| tally.note(Err(other)));
         }
     }
     Ok(tally)
 }
 
-/// Fuzzes readers that break a promise each, by so many seeds that each has its turn.
+/// Fuzzes the control readers, each of which breaks one promise, with enough seeds for each to run.
 pub(crate) fn control() -> Result<Tally, BoxError> {
     fuzz_all(CONTROLS, 24, Duration::from_secs(600))
 }
@@ -62,7 +61,7 @@ fn processes() -> Result<u64, BoxError> {
     Ok(std::thread::available_parallelism()?.get() as u64)
 }
 
-/// What one of the processes writes to.
+/// The output folder of a process.
 fn folder(process: u64) -> PathBuf {
     Path::new(DIR).join(process.to_string())
 }
@@ -83,11 +82,11 @@ fn fuzz_all(fuzzed: Fuzzed, before: u64, time: Duration) -> Result<Tally, BoxErr
         .collect();
     drop(outcomes);
     for outcome in heard {
-        let told = table.count(&outcome) <= TOLD;
-        tally.count(if told { outcome.verdict() } else { Ok(()) });
+        let is_shown = table.count(&outcome) <= SHOWN;
+        tally.count(if is_shown { outcome.verdict() } else { Ok(()) });
     }
     for watcher in watchers {
-        watcher.join().map_err(|_| "what watches the fuzz panicked")??;
+        watcher.join().map_err(|_| "a watcher thread of the fuzz panicked")??;
     }
     println!("{table}");
     tally.expect(table.cases());
@@ -95,7 +94,7 @@ fn fuzz_all(fuzzed: Fuzzed, before: u64, time: Duration) -> Result<Tally, BoxErr
     Ok(tally)
 }
 
-/// Runs the case of one seed once more, and says what came of it. Its files stay.
+/// Runs the case of one seed again and prints the outcome. Its files are kept.
 pub(crate) fn repeat(seed: &str) -> Result<u8, BoxError> {
     let seed: u64 = seed.parse().map_err(|_| format!("`--seed {seed}`: not a number"))?;
     let (outcomes, heard) = mpsc::channel();
@@ -115,7 +114,7 @@ pub(crate) fn repeat(seed: &str) -> Result<u8, BoxError> {
         "case {seed}: {}, {read}, {} bytes of memory for {}",
         outcome.reader, outcome.peak, outcome.size
     );
-    println!("what it wrote to the disk is in {}", std::path::absolute(folder)?.display());
+    println!("its files are in {}", std::path::absolute(folder)?.display());
     match outcome.verdict() {
         Ok(()) => println!("no violation"),
         Err(violation) => println!("VIOLATION: {violation}"),

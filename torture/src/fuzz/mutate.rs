@@ -1,17 +1,17 @@
-//! How a file is changed: a few changes of the kinds that damage and malice make.
+//! Mutations of a file: a few changes of the kinds that damage or malice makes.
 
 use regimen::random::Random;
 
-/// No file grows beyond this.
+/// Size limit of a mutated file, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// A place where files are zeroed in nature: what a power cut leaves of a page.
+/// Size of a zeroed range, as a power cut leaves part of a page.
 const PAGE: usize = 512;
 
-/// Bytes that readers treat in a way of their own.
+/// Bytes with a special meaning for some reader.
 const BYTES: &[u8] = &[0, 1, 2, 8, 0x7F, 0x80, 0xFE, 0xFF, b'\n', b'\r', b'"', b',', b'0', b'9', b'-', b' '];
 
-/// Numbers at whose ends arithmetic breaks.
+/// Numbers at the boundaries of arithmetic.
 pub(super) const NUMBERS: [u64; 12] = [
     0,
     1,
@@ -27,11 +27,11 @@ pub(super) const NUMBERS: [u64; 12] = [
     u64::MAX,
 ];
 
-/// `bytes` with one to four changes; `other` is a file of the same kind to take parts of, `words` is
-/// text that means something in it.
+/// Returns `bytes` with one to four mutations. `other` is a file of the same format to splice from,
+/// and `words` is the dictionary of the format.
 pub(super) fn mutated(bytes: &[u8], other: &[u8], words: &[&[u8]], random: &mut Random) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
-    // Fewer are more likely: what is changed often is refused at the first change.
+    // Few are more likely: a file with many is refused at the first.
     for _ in 0..=random.below(4).min(random.below(4)) {
         mutate(&mut bytes, other, words, random);
         bytes.truncate(LONGEST);
@@ -68,7 +68,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]], random: &mut Rando
             write(bytes, from, word);
         }
         8 => {
-            // The beginning of one file with the end of another.
+            // Splice: the beginning of one file with the end of another.
             let (cut, _) = stretch(other.len(), random);
             bytes.truncate(from);
             bytes.extend_from_slice(&other[cut..]);
@@ -85,7 +85,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]], random: &mut Rando
             write(bytes, from, if random.below(2) == 0 { &little[..width] } else { &big[8 - width..] });
         }
         11 => {
-            // Many times the same: what is little memory once is much then.
+            // Repeats a range many times, so that small costs add up.
             let times = random.below(2_000) as usize;
             let part: Vec<_> =
                 bytes[from..to].iter().copied().cycle().take(LONGEST.min(times * (to - from))).collect();
@@ -95,7 +95,7 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], words: &[&[u8]], random: &mut Rando
     }
 }
 
-/// Puts another number in the place of the first one that is written in digits behind `from`.
+/// Replaces the first decimal number after `from`.
 fn number(bytes: &mut Vec<u8>, from: usize, random: &mut Random) {
     let digit = |byte: &u8| byte.is_ascii_digit();
     let Some(start) = bytes[from..].iter().position(digit).map(|at| from + at) else { return };
@@ -104,7 +104,7 @@ fn number(bytes: &mut Vec<u8>, from: usize, random: &mut Random) {
     bytes.splice(start..start + length, number.to_string().into_bytes());
 }
 
-/// Any stretch of `length` bytes, short ones more often.
+/// A random range of `length` bytes, usually short.
 fn stretch(length: usize, random: &mut Random) -> (usize, usize) {
     let from = random.below(length as u64 + 1) as usize;
     let most = if random.below(2) == 0 { 16 } else { u64::MAX };

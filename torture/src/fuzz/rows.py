@@ -1,4 +1,4 @@
-"""Reads every table of the folders named, and says which are not what was read of them before."""
+"""Reads every table in the given folders, and prints those whose rows differ from the saved ones."""
 
 import csv
 import pathlib

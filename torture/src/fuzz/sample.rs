@@ -1,4 +1,4 @@
-//! A sample of tables, kept for Python's csv to read.
+//! A sample of tables, compared with Python's csv module.
 
 use std::fs;
 use std::path::Path;
@@ -9,14 +9,14 @@ use regimen::random::Random;
 
 use super::trial::Fault;
 
-/// The folder of the sample, in the one of the process that reads.
+/// The folder of the sample, inside that of the worker process.
 pub(super) const FOLDER: &str = "sample";
 
-/// One table in so many is kept, and so many tables at most.
+/// One table in this many is kept, up to a limit.
 const ONE_IN: u64 = 8;
 const MOST: u64 = 1_000;
 
-/// Keeps the table `text`, which was read as `rows`, if its turn has come.
+/// Keeps the table `text`, read as `rows`, if its turn has come.
 pub(super) fn offer(
     folder: &Path,
     text: &[u8],
@@ -27,7 +27,7 @@ pub(super) fn offer(
     if MOST <= number {
         return Ok(());
     }
-    // Python writes the same: a text that holds a comma or a line end is still one word.
+    // Hexadecimal, as in the Python script: a field with a comma or a line end is still one word.
     let word = |field: &String| field.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     let line = |row: &Vec<String>| row.iter().map(word).collect::<Vec<_>>().join(",") + "\n";
     let write = || {
@@ -38,16 +38,16 @@ pub(super) fn offer(
     Ok(write().map_err(BoxError::from)?)
 }
 
-/// What Python has found.
+/// The result of the comparison with Python.
 #[derive(Debug)]
 pub(super) enum Compared {
-    /// So many tables are alike, and these are not.
+    /// Number of tables that are alike, and a description of each other one.
     Read(u64, Vec<String>),
-    /// There is no Python.
+    /// Python is not available.
     NotRun(String),
 }
 
-/// Lets Python read the samples in `folders`.
+/// Compares the samples in `folders` with Python.
 pub(super) fn compare(folders: &[std::path::PathBuf]) -> Compared {
     const PROGRAM: &str = include_str!("rows.py");
     let output = match Command::new("python3").args(["-c", PROGRAM]).args(folders).output() {

@@ -1,4 +1,4 @@
-//! What came of the fuzz, reader by reader.
+//! Fuzz results per reader.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use super::child::{Outcome, Verdict};
 use super::trial::FLOOR;
 
-/// Counts by reader.
+/// Counts per reader.
 #[derive(Debug, Default)]
 pub(super) struct Table(BTreeMap<String, Row>);
 
@@ -15,14 +15,14 @@ struct Row {
     cases: u64,
     read: u64,
     broken: BTreeMap<Verdict, u64>,
-    /// The most bytes held at a time.
+    /// Peak memory, in bytes.
     peak: usize,
-    /// The most by which these, beyond what all may hold, were a multiple of what was read.
+    /// Largest ratio of memory beyond the common allowance to input size.
     multiple: f64,
 }
 
 impl Table {
-    /// Counts `outcome`, and says how many of its verdict there are of its reader.
+    /// Counts `outcome`, and returns the number of its verdict for its reader so far.
     pub(super) fn count(&mut self, outcome: &Outcome) -> u64 {
         let row = self.0.entry(outcome.reader.clone()).or_default();
         row.cases += 1;
@@ -42,7 +42,7 @@ impl Table {
         self.0.values().map(|row| row.cases).sum()
     }
 
-    /// How many cases broke a promise, in words.
+    /// The number of cases that broke a promise, as text.
     pub(super) fn broken(&self) -> String {
         let broken: u64 = self.0.values().flat_map(|row| row.broken.values()).sum();
         format!("{broken} cases broke a promise, {} readers", self.0.len())

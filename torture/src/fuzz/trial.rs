@@ -1,4 +1,4 @@
-//! One case while it is run: what was read, what it took, and what was broken.
+//! One case while it runs: its input, its memory and its violation.
 
 use std::fmt::Display;
 use std::fs;
@@ -11,15 +11,15 @@ use regimen::BoxError;
 
 use super::memory::peak;
 
-/// What every reader may hold beside a multiple of its file: buffers, and tables of decoders.
+/// Memory allowed to every reader in addition to a multiple of its file: buffers and decoder tables.
 pub(super) const FLOOR: usize = 256 * 1024;
 
-/// A promise that was broken.
+/// A broken promise.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The reader panicked.
     Panic(String),
-    /// What was read is not what the second reader found.
+    /// The result differs from that of the second reader.
     Mismatch(String),
     /// The case itself cannot be run.
     Broken(String),
@@ -35,34 +35,34 @@ impl From<BoxError> for Fault {
 #[derive(Debug)]
 pub(super) struct Trial {
     folder: PathBuf,
-    /// The size of what was read: of the file, or of what is in it.
+    /// Input size in bytes: of the file, or of its uncompressed contents.
     pub(super) size: usize,
-    /// The most bytes the reader held at a time.
+    /// Peak memory of the reader, in bytes.
     pub(super) peak: usize,
-    /// The reader took the file.
+    /// The reader accepted the file.
     pub(super) is_read: bool,
 }
 
 impl Trial {
-    /// One that writes its files to `folder`.
+    /// Creates a trial that writes its files to `folder`.
     pub(super) fn new(folder: &Path) -> Self {
         Trial { folder: folder.to_owned(), size: 0, peak: 0, is_read: false }
     }
 
-    /// Where its files are.
+    /// The folder of its files.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Writes `bytes` to the file called `name`, and returns its path.
+    /// Writes `bytes` to the file `name`, and returns its path.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, BoxError> {
         let path = self.folder.join(name);
         fs::write(&path, bytes)?;
         Ok(path)
     }
 
-    /// Lets a reader of ours read what is `size` bytes large. What it refuses, and why, is the inner
-    /// error; a panic is a fault.
+    /// Runs a reader on an input of `size` bytes. The inner error is the reader's refusal; a panic
+    /// is a fault.
     pub(super) fn read<T>(
         &mut self,
         size: usize,
@@ -71,7 +71,7 @@ impl Trial {
         let before = PANICS.load(Relaxed);
         let (outcome, peak) = peak(|| catch_unwind(AssertUnwindSafe(read)));
         (self.size, self.peak) = (self.size.max(size), self.peak.max(peak));
-        // Also one that a guard has made an error of: nothing of ours may panic.
+        // Caught panics count too: no reader may panic.
         let outcome = outcome.ok().filter(|_| PANICS.load(Relaxed) == before);
         let outcome = outcome.ok_or_else(|| Fault::Panic(last_panic()))?;
         self.is_read |= outcome.is_ok();
@@ -79,13 +79,13 @@ impl Trial {
     }
 }
 
-/// A mismatch, unless `holds`.
+/// Returns a mismatch unless `holds`.
 pub(super) fn demand(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Fault> {
     if holds { Ok(()) } else { Err(Fault::Mismatch(otherwise())) }
 }
 
-/// What `read` has given must be what `second` has: a whole file is read, and what a second reader
-/// refuses is not.
+/// Compares `read` with `second`: a valid file must be read, and a file that the second reader
+/// refuses must not.
 pub(super) fn same<T: PartialEq + std::fmt::Debug>(
     is_whole: bool,
     read: Result<T, String>,
@@ -94,14 +94,14 @@ pub(super) fn same<T: PartialEq + std::fmt::Debug>(
     match (read, second) {
         (Ok(read), Ok(second)) => demand(read == second, || format!("{read:?}, and {second:?} is there")),
         (Ok(read), Err(why)) => Err(Fault::Mismatch(format!("{read:?} is read, and {why}"))),
-        (Err(why), _) => demand(!is_whole, || format!("a whole file is refused: {why}")),
+        (Err(why), _) => demand(!is_whole, || format!("a valid file is refused: {why}")),
     }
 }
 
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
-/// Notes what panics say, in place of printing it.
+/// Records panic messages instead of printing them.
 pub(super) fn note_panics() {
     std::panic::set_hook(Box::new(|panic| {
         PANICS.fetch_add(1, Relaxed);

@@ -1,4 +1,4 @@
-//! An `AutoUnit` on the toy engine, with every one of its hooks a point that can fail.
+//! An `AutoUnit` on the toy engine. Each of its hooks is a point that can fail.
 
 use regimen::auto_unit::{GradientScaler, NonFinite, PredictTask, StepResults};
 use regimen::engine::{Mode, Precision};
@@ -15,7 +15,7 @@ use super::world::{Place, Shared};
 
 pub(super) type Auto = AutoUnit<ToyEngine<Net>, Learner>;
 
-/// A new unit as the settings of `case` say.
+/// Creates a unit with the settings of `case`.
 pub(super) fn auto(case: &Case, shared: &Shared) -> Result<Auto, BoxError> {
     let settings = &case.settings;
     manual_seed(case.seed);
@@ -70,7 +70,7 @@ fn hook<E>(
     move |_, state| shared.visit_with(Place::Unit(name), Some(state))
 }
 
-/// A perceptron in whose backward pass something can go wrong, when some gradients were added.
+/// A perceptron whose backward pass can fail after some gradients were accumulated.
 pub(super) struct Net {
     hidden: ToyLinear,
     centre: Option<ToyCentre>,
@@ -87,7 +87,7 @@ impl Net {
         let shared = self.shared.clone();
         let hidden = hidden.on_backward(move || match shared.visit(Place::Unit("backward")) {
             Ok(()) => {}
-            // The toy library can only panic here.
+            // The toy library can only report this by a panic.
             Err(error) => panic!("{error}"),
         });
         self.output.forward(&self.dropout.forward(&hidden))
@@ -97,7 +97,7 @@ impl Net {
 /// Learns a sine.
 pub(super) struct Learner {
     shared: Shared,
-    /// The weight of the window under way.
+    /// Weight of the current accumulation window.
     window: f64,
 }
 
@@ -107,7 +107,7 @@ impl Learner {
     }
 }
 
-/// Hooks that log `name` and may fail behind it.
+/// Hooks that log `name` and may then fail.
 macro_rules! hooks {
     ($($hook:ident $name:literal)*) => {$(
         fn $hook(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -117,7 +117,7 @@ macro_rules! hooks {
     )*};
 }
 
-/// Hooks that only may fail.
+/// Hooks that may fail.
 macro_rules! quiet_hooks {
     ($($hook:ident)*) => {$(
         fn $hook(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -153,9 +153,9 @@ impl Task<ToyEngine<Net>> for Learner {
     ) -> Result<(), BoxError> {
         state.log(Key::max("train/largest"), results.loss, results.weight);
         self.window += results.weight;
-        // The weights are not saved, so this is looked at where nothing is restarted.
+        // The window's weight is not saved, so it is checked only in runs without restarts.
         if results.updated && self.window == 0.0 && self.shared.is_left_alone() {
-            self.shared.lock().wrong.push("a window that weighs nothing made an update".into());
+            self.shared.lock().wrong.push("a window of weight zero made an update".into());
         }
         if results.updated || results.skipped || state.last_in_epoch() {
             self.window = 0.0;

@@ -1,4 +1,4 @@
-//! What is drawn from a seed: a run, and what disturbs it.
+//! A random case: a run and its disturbances, drawn from a seed.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use regimen::auto_unit::{Averaging, Plateau, Thaw};
 use regimen::callback::Every;
 use regimen::run::{Evaluate, Train};
 
-/// A run, and what disturbs it.
+/// A run and its disturbances.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) seed: u64,
@@ -15,28 +15,28 @@ pub(super) struct Case {
     pub(super) train: Vec<Item>,
     pub(super) eval: Vec<Item>,
     pub(super) calls: Vec<Call>,
-    /// What is done before each call, and behind the last.
+    /// Actions before each call and after the last.
     pub(super) between: Vec<Vec<Between>>,
     pub(super) strikes: Vec<Strike>,
-    /// After how many events the run is saved in mid-call, again and again.
+    /// Number of events between saves in the middle of a call.
     pub(super) save_every: u64,
-    /// Accumulation windows are lost at a restart: never drawn.
+    /// Restarts lose accumulation windows. Never drawn; for a control test.
     pub(super) forgetful: bool,
 }
 
-/// A batch: its number, what the loss is of, and the weight of the loss.
+/// A batch: its number, its value and the weight of its loss.
 pub(super) type Item = (u64, f64, f64);
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// A unit written by hand in place of `AutoUnit`.
+    /// A hand-written unit instead of `AutoUnit`.
     pub(super) plain: bool,
     pub(super) accumulate: u64,
     pub(super) clip_norm: Option<f64>,
     pub(super) clip_value: Option<f64>,
-    /// `NonFinite::Skip` in place of `NonFinite::Error`.
+    /// `NonFinite::Skip` instead of `NonFinite::Error`.
     pub(super) skip: bool,
-    /// Half precision, with a scale of losses.
+    /// Half precision with loss scaling.
     pub(super) half: bool,
     /// The module has running statistics.
     pub(super) statistics: bool,
@@ -44,7 +44,7 @@ pub(super) struct Settings {
     pub(super) plateau: Option<Plateau>,
     pub(super) freeze: Option<Thaw>,
     pub(super) rate: Rate,
-    /// The patience of early stopping on a loss that never improves enough.
+    /// Patience of early stopping on a loss that never improves enough.
     pub(super) early_stopping: Option<u64>,
     pub(super) eval_every: Every,
     pub(super) steps_per_epoch: Option<u64>,
@@ -59,14 +59,14 @@ pub(super) enum Rate {
     ByEpoch,
 }
 
-/// How data tells where it is.
+/// How data reports its length and position.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Reading {
-    /// It says how many batches it has.
+    /// Reports its number of batches.
     Counted,
-    /// It does not.
+    /// Does not report it.
     Uncounted,
-    /// It does not, and cannot seek but to a position it has given.
+    /// Does not report it, and seeks only to positions that it returned.
     Positioned,
 }
 
@@ -83,13 +83,13 @@ pub(super) enum Limit {
     Samples(u64),
 }
 
-/// Something that goes wrong.
+/// A failure.
 #[derive(Clone, Debug)]
 pub(super) struct Strike {
-    /// After how many points of the run since the one before.
+    /// Number of points since the previous failure.
     pub(super) after: u64,
     pub(super) act: Act,
-    /// What is done when the call has ended.
+    /// Actions after the call has ended.
     pub(super) then: Vec<Between>,
 }
 
@@ -100,28 +100,28 @@ pub(super) enum Act {
     Stop,
 }
 
-/// What is done between two calls.
+/// An action between two calls.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Between {
-    /// So many steps of the call that comes next.
+    /// A number of steps of the next call.
     Part(u64),
-    /// An evaluation by hand, on so many batches of other data; it may be one to be gone on with.
+    /// A manual evaluation on some batches of other data, optionally resumable.
     Evaluate(u64, Resumable),
-    /// A prediction by hand, likewise.
+    /// A manual prediction, likewise.
     Predict(u64, Resumable),
-    /// Goes on with the pass by hand that was begun last, if that was said of it.
+    /// Resumes the last manual pass if it is resumable.
     Resume,
-    /// A new unit and a new run take up what this one has come to.
+    /// A new unit and a new run restored from the current state.
     Restart,
-    /// They take up what was last saved in the middle of a call.
+    /// The same from the last save in the middle of a call.
     RestartFromSaved,
 }
 
 pub(super) type Resumable = bool;
 
 impl Case {
-    /// The same case with other values in the batches that have no weight; none where there are no
-    /// such batches, or where the module keeps statistics of all it sees.
+    /// The same case with other values in the batches of weight zero. Returns `None` if there are
+    /// no such batches or the module keeps statistics of all its inputs.
     pub(super) fn twin(&self) -> Option<Case> {
         let mut twin = self.clone();
         let items = twin.train.iter_mut().chain(&mut twin.eval);
@@ -140,7 +140,7 @@ impl Case {
 }
 
 impl Call {
-    /// The call as one of `fit`, if it is one, that makes at most `steps` in all.
+    /// The call as a `fit` of at most `steps` steps in total, if it is one.
     pub(super) fn fit(self, settings: &Settings, steps: Option<u64>) -> Option<Fit> {
         let Call::Fit(limit) = self else { return None };
         let mut fit = match limit {
@@ -160,7 +160,7 @@ impl Call {
         Some(fit.eval_every(settings.eval_every))
     }
 
-    /// The call as one of `train` that makes at most `steps` in all.
+    /// The call as a `train` of at most `steps` steps in total.
     pub(super) fn train(self, settings: &Settings, steps: Option<u64>) -> Train {
         let (Call::Train(limit) | Call::Fit(limit)) = self;
         let mut train = match limit {
@@ -178,12 +178,12 @@ impl Call {
     }
 }
 
-/// The `n`-th pass by hand, which goes on with what was made of it.
+/// The `n`-th manual pass, resumable by its name.
 pub(super) fn resumable(n: usize) -> Evaluate {
     Evaluate::whole().resume(NAMES[n % NAMES.len()])
 }
 
-/// More than a case makes passes by hand.
+/// More names than a case has manual passes.
 const NAMES: [&str; 32] = [
     "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18",
     "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29", "30", "31",

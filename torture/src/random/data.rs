@@ -6,11 +6,11 @@ use regimen::data::{At, Data, Epoch, Fetched, Position};
 use super::case::{Item, Reading};
 use super::world::{Place, Shared};
 
-/// Batches whose order is another in every epoch, but for those of passes by hand.
+/// Batches in a new order per epoch, except in manual passes.
 pub(super) struct Batches<'c> {
     pub(super) items: &'c [Item],
     pub(super) reading: Reading,
-    /// By how much the order moves from epoch to epoch.
+    /// Shift of the order per epoch.
     pub(super) turn: u64,
     pub(super) shared: Shared,
 }

@@ -1,4 +1,4 @@
-//! How a case is drawn from its seed.
+//! Random generation of a case from its seed.
 
 use regimen::auto_unit::{Averaging, EVAL_LOSS, Plateau, TRAIN_LOSS, Thaw};
 use regimen::callback::Every;
@@ -8,7 +8,7 @@ use regimen::state::Phase;
 use super::case::{Act, Between, Call, Case, Item, Limit, Rate, Reading, Settings, Strike};
 
 impl Case {
-    /// The case of `seed`.
+    /// Draws the case of `seed`.
     pub(super) fn draw(seed: u64) -> Case {
         let draw = &mut Draw(Random::new(keyed(seed, "case", 0, 0)));
         let settings = Settings::draw(draw);
@@ -16,8 +16,7 @@ impl Case {
         let (batches, evaluated) = (2 + draw.below(4), 1 + draw.below(3));
         let mut train: Vec<Item> = (0..batches).map(|id| draw.item(id, nan)).collect();
         let mut eval: Vec<Item> = (0..evaluated).map(|id| draw.item(50 + id, nan)).collect();
-        // A rate that follows a metric needs one in every epoch, and no two weights of zero in a row
-        // see to that.
+        // A schedule that follows a metric needs a value per epoch: no two weights of zero in a row.
         let needed = settings.plateau.is_some() || settings.early_stopping.is_some();
         for items in [&mut train, &mut eval] {
             for (n, item) in items.iter_mut().enumerate() {
@@ -103,7 +102,7 @@ impl Settings {
     }
 }
 
-/// Draws from a seed.
+/// A generator of case parts.
 struct Draw(Random);
 
 impl Draw {
@@ -123,13 +122,13 @@ impl Draw {
         all[self.below(all.len() as u64) as usize].clone()
     }
 
-    /// A batch; some have no weight, and of those some a value that is no number.
+    /// A batch. Some have weight zero, and of those some have the value NaN.
     fn item(&mut self, id: u64, nan: bool) -> Item {
         let (x, weight) = ((self.0.uniform() * 64.0).round() / 16.0 - 2.0, self.below(5) as f64);
         if weight == 0.0 && nan && self.one_in(2) { (id, f64::NAN, 0.0) } else { (id, x, weight) }
     }
 
-    /// What is done between calls that nothing has disturbed.
+    /// Actions between undisturbed calls.
     fn quiet_between(&mut self) -> Vec<Between> {
         let mut all = Vec::new();
         if self.one_in(4) {

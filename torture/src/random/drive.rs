@@ -1,5 +1,5 @@
-//! Makes the run of a case, in as many processes as its restarts ask for: a process is a unit and a
-//! run that know nothing of the ones before but what was saved.
+//! Executes a case in as many processes as it has restarts. A process is a unit and a run, and
+//! inherits only saved state.
 
 use std::collections::BTreeMap;
 
@@ -19,10 +19,10 @@ use super::plain::Plain;
 use super::recorder::{MemorySaver, Recorder, Trouble};
 use super::world::{At, Place, Saved, Shared};
 
-/// More calls than any case makes that comes to its end.
+/// More calls than a terminating case makes.
 const CALLS: usize = 200;
 
-/// What the unit of a case can do.
+/// The trait of units under test.
 pub(super) trait Subject:
     TrainUnit<Batch = Item> + EvalUnit<Batch = Item> + PredictUnit<Batch = Item, Output = u64> + AppState
 {
@@ -33,14 +33,14 @@ impl<U> Subject for U where
 {
 }
 
-/// How a process ended.
+/// The end of a process.
 enum End {
     Done(Outcome),
-    /// A new one takes up what was saved, or begins from nothing.
+    /// A restart, from a saved state or from the beginning.
     Restart(Option<Saved>),
 }
 
-/// Makes the run of `case`, left alone or disturbed.
+/// Executes `case`, undisturbed or disturbed.
 pub(super) fn drive(case: &Case, disturbed: bool) -> Result<Outcome, String> {
     let shared = Shared::new(case, disturbed);
     let mut from = None;
@@ -65,7 +65,7 @@ fn process<U: Subject>(
 ) -> Result<End, String> {
     let mut run = Run::new(unit).seed(case.seed % 3);
     if let Some(patience) = case.settings.early_stopping {
-        // No loss ever falls that far.
+        // No loss decreases by this much.
         run = run.callback(EarlyStopping::min(EVAL_LOSS, patience).min_delta(1e9));
     }
     let saver = MemorySaver { shared: shared.clone(), every: case.save_every, events: 0 };
@@ -75,7 +75,7 @@ fn process<U: Subject>(
     process.calls()
 }
 
-/// A unit and a run, from a restart to the next.
+/// A unit and a run between two restarts.
 pub(super) struct Process<'c, 'u, U> {
     pub(super) run: Run<'u, U>,
     case: &'c Case,
@@ -135,7 +135,7 @@ impl<U: Subject> Process<'_, '_, U> {
         Err("it does not come to its end".into())
     }
 
-    /// What is to be done before `call`, if anything is.
+    /// The next action before `call`, if any.
     fn between(&self, call: usize) -> Option<Between> {
         let mut world = self.shared.lock();
         if world.between == call {
@@ -162,8 +162,7 @@ impl<U: Subject> Process<'_, '_, U> {
         Batches { items, reading: self.case.settings.reading, turn, shared: self.shared.clone() }
     }
 
-    /// Makes a call of `fit` or `train`, with at most `steps` steps in all; says whether it came to its
-    /// end.
+    /// Calls `fit` or `train` for at most `steps` steps in total. Returns `true` if the call ended.
     fn call(&mut self, call: Call, steps: Option<u64>) -> Result<bool, String> {
         let settings = &self.case.settings;
         let train = self.data(&self.case.train, 1);
@@ -178,17 +177,17 @@ impl<U: Subject> Process<'_, '_, U> {
         for epoch in &report.epochs {
             let bits = epoch.values.iter().map(|(key, value)| (key.name().to_owned(), value.to_bits()));
             if world.seen.epochs.get(&(epoch.phase, epoch.epoch)) != Some(&bits.collect()) {
-                return Err(format!("the report says {epoch:?}, and callbacks were told otherwise"));
+                return Err(format!("the report says {epoch:?}, but callbacks saw another value"));
             }
         }
-        // How a part of a call ends is no end.
+        // The end of a partial call is not compared.
         if steps.is_none() {
             world.at.ended = report.ended.to_string();
         }
         Ok(true)
     }
 
-    /// Notes that a call begins; says whether a request to stop is waiting.
+    /// Records the start of a call. Returns `true` if a pause is already requested.
     pub(super) fn before(&self, by_hand: bool) -> bool {
         let mut world = self.shared.lock();
         world.by_hand = by_hand;
@@ -196,8 +195,8 @@ impl<U: Subject> Process<'_, '_, U> {
         self.run.pause_handle().is_asked()
     }
 
-    /// The report of a call that came to its end. An error where a call ended otherwise than by what
-    /// happened in it.
+    /// Returns the report of a call that ended. Returns an error if it ended for a reason that did
+    /// not occur.
     pub(super) fn after(
         &self,
         result: Result<Report, Error>,
@@ -206,21 +205,21 @@ impl<U: Subject> Process<'_, '_, U> {
     ) -> Result<Option<Report>, String> {
         let world = self.shared.lock();
         let failed = world.struck.iter().find(|(_, act)| *act != Act::Stop);
-        // A stop where nothing comes behind it changes nothing.
+        // A request after the last hook has no effect.
         stopped |= world.struck.iter().any(|(place, act)| *act == Act::Stop && !place.is_last(phase));
         match result {
             Err(error) if failed.is_none() => Err(format!("a call failed by itself: {error:#}")),
             Err(_) => Ok(None),
             Ok(report) => match (&report.ended, failed) {
-                // What fails while it is read ahead is told when it is due.
+                // An error in read-ahead is reported when its batch is due.
                 (ended, Some((place, _))) if !matches!(place, Place::Data("next")) => {
-                    Err(format!("what failed at {place} was lost: {ended}"))
+                    Err(format!("the failure at {place} was lost: {ended}"))
                 }
                 (Ended::Paused(_), _) if stopped => Ok(None),
                 (Ended::Paused(_), _) => {
                     let places: Vec<String> =
                         world.struck.iter().map(|(place, _)| place.to_string()).collect();
-                    Err(format!("a call was paused, and not by more than a stop at its end: {places:?}"))
+                    Err(format!("a call was paused only by a stop at its end: {places:?}"))
                 }
                 _ => Ok(Some(report)),
             },
@@ -228,7 +227,7 @@ impl<U: Subject> Process<'_, '_, U> {
     }
 }
 
-/// An error where the events of cycles do not alternate.
+/// Returns an error unless the events of cycles alternate.
 fn paired(cycles: &[Event]) -> Result<(), String> {
     let turns = [Event::CycleStart, Event::CycleEnd].into_iter().cycle();
     let alternate = turns.zip(cycles).all(|(expected, event)| expected == *event);

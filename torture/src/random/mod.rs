@@ -1,5 +1,5 @@
-//! Runs on the toy engine that are disturbed at random: each must end with the bytes of the same run
-//! left alone. A case is a pure function of its seed.
+//! Random failures of runs on the toy engine. Each run must end with the same bytes as the
+//! undisturbed run. A case is a pure function of its seed.
 
 mod auto;
 mod case;
@@ -22,10 +22,10 @@ use regimen::error::panic_text;
 
 use crate::tally::Tally;
 
-/// With so many failures it is known that something is wrong, and no further case is begun.
+/// Number of failures after which no further case starts.
 const ENOUGH: usize = 10;
 
-/// Tries the cases of the seeds from 0 on.
+/// Runs the cases of the seeds from 0.
 pub(crate) fn random(cases: u64) -> Tally {
     silence();
     let (next, failures) = (AtomicU64::new(0), Mutex::new(Vec::new()));
@@ -56,7 +56,7 @@ pub(crate) fn random(cases: u64) -> Tally {
     tally
 }
 
-/// Tries the case of one seed, and shows it.
+/// Runs the case of one seed, and prints it.
 pub(crate) fn again(seed: u64) -> Tally {
     silence();
     let case = Case::draw(seed);
@@ -66,13 +66,13 @@ pub(crate) fn again(seed: u64) -> Tally {
     tally
 }
 
-/// As [`check`]; a panic that nothing else has caught is wrong too.
+/// Like [`check`], but an uncaught panic is a failure as well.
 fn check_or_panic(case: &Case) -> Result<(), String> {
     panic::catch_unwind(panic::AssertUnwindSafe(|| check(case)))
         .unwrap_or_else(|payload| Err(format!("it panicked: {:?}", panic_text(&*payload))))
 }
 
-/// What is wrong with `case`, if anything is.
+/// Returns an error that describes the violation in `case`, if any.
 fn check(case: &Case) -> Result<(), String> {
     let whole = drive(case, false).map_err(|wrong| format!("the run left alone: {wrong}"))?;
     if let Some(twin) = case.twin() {
@@ -82,7 +82,7 @@ fn check(case: &Case) -> Result<(), String> {
     drive(case, true)?.check(&whole)
 }
 
-/// Keeps the panics that are part of a case from being printed; others are, as ever.
+/// Silences the panics that a case raises; others are printed as usual.
 fn silence() {
     let others = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -114,7 +114,7 @@ mod tests {
         }
     }
 
-    /// A control: what is lost at a restart is noticed.
+    /// A control: state lost in a restart is noticed.
     #[test]
     fn a_restart_that_forgets_the_window_is_caught() {
         silence();

@@ -1,4 +1,4 @@
-//! What a run of a case has come to, and in what it differs from another.
+//! The outcome of a case, and its differences from another.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -7,11 +7,11 @@ use regimen::saved::{Array, StateDict};
 
 use super::world::Seen;
 
-/// What belongs to the run in what is saved beside its unit. The rest is of passes by hand.
+/// The keys of the run's state that are compared. The others belong to manual passes.
 const OF_THE_RUN: [&str; 7] =
     ["run.train.", "run.eval.", "run.cycle", "run.eval_due", "run.final_stop", "run.seed", "callbacks."];
 
-/// All that is compared.
+/// The compared state.
 #[derive(Debug)]
 pub(super) struct Outcome {
     arrays: BTreeMap<String, Array>,
@@ -37,13 +37,13 @@ impl Outcome {
         }
         for name in ["run.train.progress.steps", "run.eval.progress.steps", "run.cycle", "run.eval_due"] {
             if !arrays.contains_key(name) {
-                return Err(format!("`{name}` is not saved any more: what is compared?"));
+                return Err(format!("`{name}` is no longer saved: update the list of compared keys"));
             }
         }
         Ok(Outcome { arrays, seen, ended })
     }
 
-    /// An error that names all that is not, to the bit, as in `whole`.
+    /// Returns an error that lists every difference from `whole`, bit by bit.
     pub(super) fn check(&self, whole: &Outcome) -> Result<(), String> {
         let mut wrong = differences(&self.arrays, &whole.arrays);
         wrong.extend(differences(&self.seen.losses, &whole.seen.losses));
@@ -63,7 +63,7 @@ impl Outcome {
     }
 }
 
-/// What only one of the two has, and what they both have and differs.
+/// Entries that only one of the two has, or whose values differ.
 fn differences<K: Ord + Debug, V: PartialEq>(
     found: &BTreeMap<K, V>,
     expected: &BTreeMap<K, V>,

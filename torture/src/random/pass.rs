@@ -1,4 +1,4 @@
-//! The passes by hand of a case, each of which must be over its own data from its beginning.
+//! Manual passes of a case. Each must see its own data from the beginning.
 
 use regimen::auto_unit::EVAL_LOSS;
 use regimen::run::Evaluate;
@@ -9,7 +9,7 @@ use super::drive::{Process, Subject};
 use super::world::{Pass, Place};
 
 impl<U: Subject> Process<'_, '_, U> {
-    /// Begins a pass by hand.
+    /// Starts a manual pass.
     pub(super) fn begin(&mut self, predicts: bool, batches: u64, resumable: bool) -> Result<(), String> {
         let mut world = self.shared.lock();
         let resumable = resumable.then_some(world.passes);
@@ -20,14 +20,13 @@ impl<U: Subject> Process<'_, '_, U> {
         self.pass()
     }
 
-    /// Goes on with the last pass by hand, if that was said of it. Nothing comes of it where the pass is
-    /// finished.
+    /// Resumes the last manual pass if it is resumable. Does nothing if the pass is finished.
     pub(super) fn resume(&mut self) -> Result<(), String> {
         let resumable = self.shared.lock().at.pass.as_ref().and_then(|pass| pass.resumable);
         if resumable.is_some() { self.pass() } else { Ok(()) }
     }
 
-    /// Makes the pass that was begun, or the rest of it.
+    /// Runs the pass, or the rest of it.
     fn pass(&mut self) -> Result<(), String> {
         let trained = self.run.state().train_progress().steps;
         if let Some(pass) = self.shared.lock().at.pass.as_mut().filter(|pass| pass.trained != trained) {
@@ -57,7 +56,7 @@ impl<U: Subject> Process<'_, '_, U> {
         let (Some(pass), Some(report)) = (pass, report) else { return Ok(()) };
         let ids: Vec<u64> = pass.steps.iter().map(|(id, ..)| *id).collect();
         if ids != items.iter().map(|(id, ..)| *id).collect::<Vec<_>>() {
-            return Err(format!("a pass by hand over {batches} batches, from 100 on, was {ids:?}"));
+            return Err(format!("a manual pass over {batches} batches, from 100 on, was {ids:?}"));
         }
         let weighed = |f: fn(f64, f64) -> f64| {
             let weighed = pass.steps.iter().map(|(_, x, w)| f(f64::from_bits(*x), f64::from_bits(*w)));
@@ -66,7 +65,7 @@ impl<U: Subject> Process<'_, '_, U> {
         let mean = weighed(|loss, weight| loss * weight) / weighed(|_, weight| weight);
         match report.metric(EVAL_LOSS) {
             Some(told) if !predicts && told.to_bits() != mean.to_bits() => {
-                Err(format!("an evaluation by hand says {told}, and the mean of its steps is {mean}"))
+                Err(format!("a manual evaluation returned {told}, but the mean of its steps is {mean}"))
             }
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! A unit written by hand, whose steps change nothing before they have happened.
+//! A hand-written unit whose steps change no state before they succeed.
 
 use regimen::auto_unit::{EVAL_LOSS, TRAIN_LOSS};
 use regimen::metric::Key;
@@ -11,7 +11,7 @@ use regimen::{BoxError, State};
 use super::case::Item;
 use super::world::{Place, Shared};
 
-/// Two numbers that follow the batches with some noise.
+/// Two numbers that follow the batches with noise.
 #[derive(AppState)]
 pub(super) struct Plain {
     weights: Vec<f64>,
@@ -35,7 +35,7 @@ impl Plain {
     }
 }
 
-/// Logs `value` by every reduction.
+/// Logs `value` with every reduction.
 fn log(state: &mut State, first: Key, value: f64, weight: f64) {
     let others = [Key::sum("sum"), Key::min("min"), Key::max("max"), Key::last("last")];
     std::iter::once(first).chain(others).for_each(|key| state.log(key, value, weight));
@@ -64,7 +64,7 @@ impl TrainUnit for Plain {
             self.weights[1] -= 0.05 * loss.sqrt();
         }
         if (state.train_progress().steps + 1).is_multiple_of(self.accumulate) {
-            // From here on the step has happened.
+            // From here on the step counts as done.
             state.count_update();
             self.point("end of an update", state)?;
         }

@@ -1,4 +1,4 @@
-//! What watches the run of a case: the first callback notes, the last one fails, the saver saves.
+//! Callbacks and the saver of a case: the first callback records, the last one fails.
 
 use regimen::callback::{Event, Events};
 use regimen::run::{Moment, Restored, Saver, Which};
@@ -8,7 +8,7 @@ use regimen::{BoxError, Callback, State};
 
 use super::world::{Place, Saved, Shared};
 
-/// Notes what is compared.
+/// Records everything that is compared.
 pub(super) struct Recorder(pub(super) Shared);
 
 impl<U> Callback<U> for Recorder {
@@ -41,7 +41,7 @@ impl<U> Callback<U> for Recorder {
     }
 }
 
-/// The last callback, so that what fails in it has been told to all others.
+/// The last callback, so that all others have seen the event in which it fails.
 pub(super) struct Trouble(pub(super) Shared);
 
 impl<U> Callback<U> for Trouble {

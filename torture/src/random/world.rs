@@ -1,4 +1,4 @@
-//! What outlives the processes of a case: what is still to go wrong, and what was seen.
+//! State shared by the processes of a case: pending failures and observations.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -11,82 +11,82 @@ use regimen::{BoxError, State};
 
 use super::case::{Act, Between, Case, Strike};
 
-/// What the text of every drawn error and panic begins with.
+/// Prefix of the message of every drawn error and panic.
 pub(super) const DRAWN: &str = "drawn";
 
-/// A [`World`] that unit, callbacks, data and sink all hold.
+/// A [`World`] shared by unit, callbacks, data and sink.
 #[derive(Clone, Debug)]
 pub(super) struct Shared(Arc<Mutex<World>>);
 
-/// What outlives the processes of a case.
+/// State that outlives the processes of a case.
 #[derive(Debug, Default)]
 pub(super) struct World {
     strikes: VecDeque<Strike>,
-    /// Points since the last strike.
+    /// Points since the last failure.
     visited: u64,
-    /// What went wrong in the call under way.
+    /// Failures in the current call.
     pub(super) struck: Vec<(Place, Act)>,
-    /// What is to be done before the next call.
+    /// Actions before the next call.
     pub(super) queue: VecDeque<Between>,
-    /// How many of the lists of what is done before each call were taken up.
+    /// Number of action lists already queued.
     pub(super) between: usize,
     pub(super) handle: Option<PauseHandle>,
-    /// How many passes by hand were begun.
+    /// Number of manual passes started.
     pub(super) passes: usize,
-    /// Several steps make an update.
+    /// Several steps make one update.
     accumulates: bool,
     pub(super) at: At,
-    /// The call under way is one by hand.
+    /// The current call is a manual pass.
     pub(super) by_hand: bool,
-    /// Number, loss and weight of the last batch, the latter two as bits.
+    /// The last batch.
     pub(super) last: Loss,
-    /// What was last saved in the middle of a call.
+    /// The last state saved in the middle of a call.
     pub(super) saved: Option<Saved>,
     pub(super) seen: Seen,
-    /// The events of cycles in their order.
+    /// The events of cycles, in order.
     pub(super) cycles: Vec<Event>,
-    /// Rules that were broken.
+    /// Broken rules.
     pub(super) wrong: Vec<String>,
 }
 
-/// Number, loss and weight of a batch, the latter two as bits; the loss is 0 where there is no weight.
+/// Number, loss and weight of a batch, the last two as bits. The loss is 0 if the weight is 0.
 pub(super) type Loss = (u64, u64, u64);
 
-/// What was seen of a run. What is done again is seen again, at the same place.
+/// Observations of a run. Repeated steps overwrite their earlier entries.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Seen {
     /// By phase and step.
     pub(super) losses: BTreeMap<(Phase, u64), Loss>,
     /// Metrics as bits, by phase and epoch.
     pub(super) epochs: BTreeMap<(Phase, u64), Vec<(String, u64)>>,
-    /// Events of cycles, with the training epochs that were complete.
+    /// Events of cycles, with the number of completed training epochs.
     pub(super) cycles: BTreeSet<(u64, String)>,
 }
 
-/// How far the program of calls has come.
+/// Progress through the calls of a case.
 #[derive(Clone, Debug, Default)]
 pub(super) struct At {
     pub(super) call: usize,
-    /// How the last complete call ended.
+    /// The end of the last complete call.
     pub(super) ended: String,
     pub(super) pass: Option<Pass>,
 }
 
-/// A pass by hand.
+/// A manual pass.
 #[derive(Clone, Debug)]
 pub(super) struct Pass {
     pub(super) predicts: bool,
-    /// Which one it is, if it can be gone on with.
+    /// Its number, if it is resumable.
     pub(super) resumable: Option<usize>,
     pub(super) batches: u64,
-    /// Of each completed step.
+    /// The batches of completed steps.
     pub(super) steps: Vec<Loss>,
     pub(super) done: bool,
-    /// Training steps when it was begun: under other weights it begins anew.
+    /// Training steps at its start. Under other weights it starts again.
     pub(super) trained: u64,
 }
 
-/// What a restart takes up.
+/// The state that a restart restores.
 #[derive(Clone, Debug)]
 pub(super) struct Saved {
     pub(super) parts: BTreeMap<String, StateDict>,
@@ -94,7 +94,7 @@ pub(super) struct Saved {
     pub(super) at: At,
 }
 
-/// A point of a run at which something can go wrong.
+/// A point of a run that can fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Place {
     /// A method of the unit or the task, or a hook.
@@ -106,9 +106,8 @@ pub(super) enum Place {
 }
 
 impl Place {
-    /// Whether only a stop can be undone here. A backward pass that fails takes the gradients with it
-    /// that a window held before; behind an epoch's end hook that fails, those who come later are not
-    /// told of the end.
+    /// Returns `true` if only a stop can be recovered from here. A failed backward pass loses the gradients
+    /// accumulated in the window. After a failed epoch end hook, later receivers do not see the end.
     fn must_not_fail(self, accumulates: bool) -> bool {
         match self {
             Place::Unit("backward") => accumulates,
@@ -117,7 +116,7 @@ impl Place {
         }
     }
 
-    /// Whether nothing of a call of `phase` is done behind it.
+    /// Returns `true` if a call of `phase` does nothing after this point.
     pub(super) fn is_last(self, phase: Phase) -> bool {
         let (hook, event) = match phase {
             Phase::Train => ("on_train_end", Event::TrainEnd),
@@ -140,18 +139,18 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the run is made without what disturbs it.
+    /// Returns `true` if the run is undisturbed.
     pub(super) fn is_left_alone(&self) -> bool {
         self.lock().between == usize::MAX
     }
 
-    /// Comes to a point at which the run cannot be reached but by its handle.
+    /// Visits a point without access to the state.
     pub(super) fn visit(&self, place: Place) -> Result<(), BoxError> {
         self.visit_with(place, None)
     }
 
-    /// Comes to a point, at which something may go wrong.
-    #[expect(clippy::panic, reason = "a case may be told to panic")]
+    /// Visits a point, which may fail.
+    #[expect(clippy::panic, reason = "a case may ask for a panic")]
     pub(super) fn visit_with(&self, place: Place, state: Option<&mut State>) -> Result<(), BoxError> {
         let mut world = self.lock();
         let Some(act) = world.due(place) else { return Ok(()) };
@@ -166,7 +165,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Notes the loss of a batch in the step after `index` steps of `phase`.
+    /// Records the loss of a batch in the step after `index` steps of `phase`.
     pub(super) fn saw(&self, phase: Phase, index: u64, id: u64, loss: f64, weight: f64) {
         let mut world = self.lock();
         let loss = (id, if weight == 0.0 { 0 } else { loss.to_bits() }, weight.to_bits());

@@ -1,12 +1,11 @@
-//! Instructions, counted by callgrind: the same on a busy machine as on a quiet one.
+//! Instruction counts by callgrind: the same on a busy machine as on an idle one.
 
 use std::process::Command;
 
 use crate::BoxError;
 
-/// The instructions that a program needs for one step: what `long` steps need beyond `short`
-/// ones, so that the start and the end of the program cancel. `program` makes the command for a
-/// number of steps.
+/// Instructions per step: the difference between `long` and `short` steps, in which start-up and
+/// exit cancel. `program` returns the command for a number of steps.
 pub(crate) fn instructions_per_step(
     [short, long]: [u64; 2],
     program: impl Fn(u64) -> Command,
@@ -25,7 +24,7 @@ fn instructions(command: &Command) -> Result<u64, BoxError> {
     if !output.status.success() {
         return Err(format!("{command:?} under callgrind ended with {}:\n{text}", output.status).into());
     }
-    collected(&text).ok_or_else(|| format!("callgrind did not say what it collected:\n{text}").into())
+    collected(&text).ok_or_else(|| format!("callgrind printed no instruction count:\n{text}").into())
 }
 
 /// The number in callgrind's line `==1234== Collected : 56789`.

@@ -1,4 +1,4 @@
-//! `cargo xtask bench checkpoint`: what saving and restoring cost, and what `torch.save` does.
+//! `cargo xtask bench checkpoint`: time of saving and restoring, compared with `torch.save`.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ pub(crate) fn checkpoint(
 ) -> Result<(), BoxError> {
     let programs = Programs::build(workspace)?;
     let folder = workspace.scratch("checkpoint")?;
-    // What was built is written down by now, and not while saves are timed. Without `sync` it may be.
+    // Flushes the build outputs, so that they are not written while saves are timed. `sync` is optional.
     let _ = Command::new("sync").status();
     measure(programs.command("checkpoint").arg(&folder), figures)?;
     if options.peers {

@@ -1,7 +1,7 @@
-//! `cargo xtask bench engines`: milliseconds a training step of the same networks on libtorch and on
-//! Burn, with `AutoUnit` and without, and beside them what Python makes of it.
+//! `cargo xtask bench engines`: milliseconds per training step of the same networks on libtorch and
+//! on Burn, with and without `AutoUnit`, and on PyTorch.
 //!
-//! The programs run all the while, and take turns: a machine that grows slower slows all alike.
+//! All programs stay alive and take turns: a slowdown of the machine affects all alike.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -15,7 +15,7 @@ use super::server::Server;
 use crate::workspace::Workspace;
 use crate::{BoxError, peers};
 
-/// Network, samples of a batch, and the steps of one turn: a fifth of a second or so.
+/// Network, batch size, and steps per turn, for about a fifth of a second.
 const CASES: [(&str, usize, usize); 7] = [
     ("mlp", 8, 200),
     ("mlp", 64, 120),
@@ -29,18 +29,18 @@ const CASES: [(&str, usize, usize); 7] = [
 const THREADS: [usize; 2] = [1, 2];
 const ROUNDS: usize = 9;
 
-/// The threads of libtorch wait for work for some milliseconds before they sleep. Nobody is measured
-/// while those of another do.
+/// Pause between turns. Idle threads of libtorch spin for some milliseconds before they sleep, and
+/// would disturb the next measurement.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What is held against the others, and those others.
+/// The trainer that is compared with the others.
 const OURS: &str = "regimen-torch";
 const OTHERS: [&str; 4] = ["hand-tch", "pytorch", "pytorch-fused", "torchtnt"];
 
-/// A program, by its command for so many threads, and the trainers in it.
+/// A program: its command for a number of threads, and its trainers.
 type Program<'a> = (Box<dyn Fn(usize) -> Command + 'a>, &'static [&'static str]);
 
-/// What each trainer took in each round.
+/// Times per trainer, one value per round.
 type Times = BTreeMap<&'static str, Vec<f64>>;
 
 pub(crate) fn engines(
@@ -112,7 +112,7 @@ fn measure(programs: &[Program<'_>], figures: &mut Figures) -> Result<(), BoxErr
     Ok(())
 }
 
-/// All contestants, one after another, in each round. The first is not kept: it warms up.
+/// Measures all contestants in each round, one after another. The first round is a warm-up.
 fn rounds(
     contestants: &mut [(Server, &'static [&'static str])],
     question: impl Fn(&str) -> String,
@@ -132,7 +132,7 @@ fn rounds(
     Ok(times)
 }
 
-/// The median of what the rounds say. None where one of both was not measured.
+/// The median of the ratios of the rounds. Returns `None` if one of the two was not measured.
 fn ratio(times: &Times, of: &str, over: &str) -> Option<f64> {
     let (of, over) = (times.get(of)?, times.get(over)?);
     Some(median(&of.iter().zip(over).map(|(of, over)| of / over).collect::<Vec<_>>()))

@@ -1,4 +1,4 @@
-//! Figures: what a benchmark has measured, and what it could not.
+//! Figures: the results of a benchmark, and its missing measurements.
 
 use std::io;
 
@@ -6,13 +6,13 @@ use serde_json::json;
 
 use crate::{BoxError, table};
 
-/// What a benchmark has measured so far.
+/// The results of a benchmark so far.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     measured: Vec<Figure>,
-    /// What could not be measured, and why.
+    /// Missing measurements, each with its reason.
     missing: Vec<String>,
-    /// Tables that show what was measured better than a list does.
+    /// Tables to print instead of the list.
     shown: String,
 }
 
@@ -25,8 +25,8 @@ pub(crate) struct Figure {
     pub(crate) unit: String,
 }
 
-/// The middle value; of an even number, the upper of the two in the middle. Not a number if there is
-/// none.
+/// Returns the median, which of an even number of values is the upper middle one. Returns NaN if
+/// there are no values.
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
@@ -34,8 +34,8 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 }
 
 impl Figure {
-    /// A figure as the programs of `bench` print it: case, metric, value and unit with tabs between.
-    /// None where a line is something else.
+    /// Parses a figure as `bench` programs print it: case, metric, value and unit, separated by
+    /// tabs. Returns `None` for any other line.
     fn parse(line: &str) -> Option<Self> {
         let mut cells = line.split('\t').map(str::to_owned);
         let (case, metric) = (cells.next()?, cells.next()?);
@@ -49,7 +49,7 @@ impl Figures {
         self.measured.push(figure);
     }
 
-    /// Takes a line that a measuring program printed: a figure, or something to be shown.
+    /// Reads a line of a measuring program: records a figure, prints anything else.
     pub(crate) fn read(&mut self, line: &str) {
         match Figure::parse(line) {
             Some(figure) => self.push(figure),
@@ -57,13 +57,13 @@ impl Figures {
         }
     }
 
-    /// Notes that `what` could not be measured.
+    /// Records that `what` could not be measured.
     pub(crate) fn miss(&mut self, what: &str, why: impl std::fmt::Display) {
         println!("NOT RUN: {what}: {why}");
         self.missing.push(format!("{what}: {why}"));
     }
 
-    /// Has `table` shown, in place of the list of all figures.
+    /// Appends `table` to the output, which replaces the list of figures.
     pub(crate) fn show(&mut self, table: &str) {
         self.shown += table;
     }
@@ -91,7 +91,7 @@ impl Figures {
         Ok(to.flush()?)
     }
 
-    /// An error where something could not be measured and `REGIMEN_REQUIRE=all` asks for all.
+    /// Returns an error if a measurement is missing and `REGIMEN_REQUIRE=all` is set.
     pub(crate) fn verdict(&self) -> Result<(), BoxError> {
         if self.missing.is_empty() || !crate::requires_all() {
             return Ok(());

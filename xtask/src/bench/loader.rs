@@ -1,4 +1,4 @@
-//! `cargo xtask bench loader`: samples a second of the loader, and of PyTorch's over the same files.
+//! `cargo xtask bench loader`: throughput of the loader and of PyTorch's, in samples per second.
 
 use super::Options;
 use super::figures::Figures;

@@ -1,5 +1,5 @@
-//! `cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]`: measures, prints a table, and
-//! writes it as JSON where that is asked for.
+//! `cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]`: runs a benchmark, prints a
+//! table, and optionally writes it as JSON.
 
 mod callgrind;
 mod checkpoint;
@@ -18,14 +18,14 @@ use crate::workspace::Workspace;
 use crate::{BoxError, USAGE};
 use figures::Figures;
 
-/// What a benchmark is told.
+/// Command line options of a benchmark.
 #[derive(Debug, Default)]
 pub(crate) struct Options {
-    /// Where the figures are written, beside the table.
+    /// The JSON file to write in addition to the table.
     json: Option<PathBuf>,
-    /// Whether the peers are measured too.
+    /// Measures the peers too.
     peers: bool,
-    /// The folder of real data, for what is measured over data; generated where there is none.
+    /// The folder of real data. Default: generated data.
     data: Option<PathBuf>,
 }
 
@@ -36,10 +36,10 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
         "loader" => loader::loader,
         "overhead" => overhead::overhead,
         "precision" => precision::precision,
-        _ => return Err(format!("no benchmark is called `{name}`\n{USAGE}").into()),
+        _ => return Err(format!("unknown benchmark `{name}`\n{USAGE}").into()),
     };
     let options = Options::parse(args)?;
-    // A file that cannot be written is found now, not after the measuring.
+    // An unwritable file is an error now, not after the measurements.
     let json = options.json.as_ref().map(fs::File::create).transpose()?;
     let mut figures = Figures::default();
     bench(&Workspace::open()?, &options, &mut figures)?;
@@ -65,11 +65,11 @@ impl Options {
                     rest
                 }
                 ["--json", file, rest @ ..] => {
-                    // Cargo was called in the folder that the path is meant from.
+                    // The path is relative to the folder in which cargo was called.
                     options.json = Some(std::path::absolute(file)?);
                     rest
                 }
-                [other, ..] => return Err(format!("`{other}` is not understood\n{USAGE}").into()),
+                [other, ..] => return Err(format!("unknown option `{other}`\n{USAGE}").into()),
             }
         }
     }

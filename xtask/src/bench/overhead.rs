@@ -1,6 +1,6 @@
-//! `cargo xtask bench overhead`: what the loop and `AutoUnit` add to a step.
+//! `cargo xtask bench overhead`: overhead of the loop and of `AutoUnit` per step.
 //!
-//! What is measured, and against what, is said in the programs of the `bench` package.
+//! The programs of the `bench` package document the measurements and their baselines.
 
 use super::Options;
 use super::callgrind::instructions_per_step;
@@ -9,8 +9,8 @@ use super::programs::{Programs, measure};
 use crate::workspace::Workspace;
 use crate::{BoxError, peers, tools};
 
-/// Steps of the two runs whose instructions are compared: whole epochs, so that their ends weigh
-/// in both what they weigh in training.
+/// Steps of the two runs whose instructions are compared. Whole epochs, so that the ends of epochs
+/// count in proportion.
 const STEPS: [u64; 2] = [20, 60];
 
 pub(crate) fn overhead(
@@ -34,7 +34,7 @@ pub(crate) fn overhead(
     Ok(())
 }
 
-/// `AutoUnit` over the same work by hand, for every case that the program lists.
+/// Ratio of `AutoUnit` to the same work by hand, for every case that the program lists.
 fn instruction_ratios(programs: &Programs<'_>, figures: &mut Figures) -> Result<(), BoxError> {
     let listed = programs.command("autounit").arg("list").output()?;
     for case in String::from_utf8(listed.stdout)?.lines() {

@@ -1,9 +1,8 @@
-//! `cargo xtask bench precision`: milliseconds and memory of a training step in single and in half
-//! precision, with activations kept and computed again, by `AutoUnit` on both engines, and beside them
-//! what PyTorch makes of it.
+//! `cargo xtask bench precision`: time and memory of a training step in single and half precision,
+//! with activations kept or recomputed, by `AutoUnit` on both engines and by PyTorch.
 //!
-//! What a process had in memory at most is of the process: each cell has one of its own, and rounds go
-//! over all of them, so that a machine that grows slower slows all alike.
+//! Peak memory is a property of a process, so each cell has a separate process. Rounds go over all
+//! cells: a slowdown of the machine affects all alike.
 
 use std::process::{Command, Stdio};
 
@@ -13,7 +12,7 @@ use super::programs::Programs;
 use crate::workspace::{Workspace, run_lines};
 use crate::{BoxError, peers, table};
 
-/// Network, samples of a batch, and the steps of one process.
+/// Network, batch size, and steps per process.
 const NETWORKS: [(&str, usize, usize); 3] = [("mlp", 512, 30), ("cnn", 64, 10), ("chars", 16, 6)];
 const PRECISIONS: [&str; 3] = ["fp32", "bf16", "fp16"];
 
@@ -21,21 +20,21 @@ const PRECISIONS: [&str; 3] = ["fp32", "bf16", "fp16"];
 const ON_CUDA: (&str, usize, usize) = ("cnn", 512, 200);
 const PRECISIONS_ON_CUDA: [&str; 4] = ["fp32", "tf32", "bf16", "fp16"];
 
-/// Threads of libtorch that wait sleep at once: else one that waits takes the place of one that works,
-/// wherever the machine does other work beside, and steps take ten times as long.
+/// Waiting threads of libtorch sleep at once. Spinning ones would take the cores of working ones on
+/// a busy machine, and steps would take ten times as long.
 const SETTINGS: [(&str, &str); 3] =
     [("OMP_NUM_THREADS", THREADS), ("OMP_WAIT_POLICY", "passive"), ("RAYON_NUM_THREADS", THREADS)];
 const THREADS: &str = "2";
 const ROUNDS: usize = 3;
 
-/// What all are held against in the table of their engine: those of the same network.
+/// The baseline of the table of an engine, per network.
 const BASE: (&str, bool) = ("fp32", false);
 
-/// The numbers of a cell, as [`Contestant::numbers`] has them.
+/// Metrics and units, in the order of [`Contestant::numbers`].
 const METRICS: [(&str, &str); 4] =
     [("ms_per_step", "ms"), ("ms_over_fp32", "ratio"), ("peak_memory", "MiB"), ("memory_over_fp32", "ratio")];
 
-/// What is trained, and how.
+/// The settings of a measurement.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     network: &'static str,
@@ -46,12 +45,12 @@ struct Cell {
     device: &'static str,
 }
 
-/// A cell of an engine, by its program and that program's name.
+/// A cell of an engine, with its program and the program's name.
 struct Contestant {
     engine: &'static str,
     cell: Cell,
     command: Command,
-    /// Milliseconds and MiB of every round; None once it could not be measured.
+    /// Milliseconds and MiB per round; `None` once a measurement has failed.
     measured: Option<Vec<(f64, f64)>>,
 }
 
@@ -122,14 +121,14 @@ fn on_cuda() -> impl Iterator<Item = Cell> {
     PRECISIONS_ON_CUDA.into_iter().map(|precision| Cell::new(ON_CUDA, precision, false, "cuda:0"))
 }
 
-/// Whether the program knows a CUDA device.
+/// Returns `true` if the program finds a CUDA device.
 fn has_cuda(mut program: Command) -> Result<bool, BoxError> {
     let mut found = false;
     run_lines(program.arg("devices").stdout(Stdio::piped()), |line| found |= line.contains("cuda"))?;
     Ok(found)
 }
 
-/// One after another, in each round.
+/// Measures all cells one after another, in each round.
 fn measure(contestants: &mut [Contestant], figures: &mut Figures) {
     for round in 1..=ROUNDS {
         println!("round {round} of {ROUNDS}");
@@ -146,7 +145,7 @@ fn measure(contestants: &mut [Contestant], figures: &mut Figures) {
     }
 }
 
-/// The two numbers that the program prints.
+/// Runs the program, and returns the two numbers that it prints.
 fn ask(command: &mut Command) -> Result<(f64, f64), BoxError> {
     let mut last = String::new();
     run_lines(command.stdout(Stdio::piped()), |line| line.clone_into(&mut last))?;
@@ -158,7 +157,7 @@ fn pair(line: &str) -> Option<(f64, f64)> {
     Some((time.parse().ok()?, memory.parse().ok()?))
 }
 
-/// A table for each engine, and each cell among the figures.
+/// Shows a table per engine, and records each cell as figures.
 fn show(contestants: &[Contestant], figures: &mut Figures) {
     let mut engines: Vec<_> = contestants.iter().map(|contestant| contestant.engine).collect();
     engines.sort_unstable();
@@ -194,7 +193,7 @@ fn show(contestants: &[Contestant], figures: &mut Figures) {
     }
 }
 
-/// A number in the table.
+/// A number as a table cell.
 fn cell(value: f64, digits: usize) -> String {
     if value.is_finite() { format!("{value:.digits$}") } else { "-".into() }
 }
@@ -209,7 +208,7 @@ impl Cell {
         Cell { network, batch, steps, precision, recomputes, device }
     }
 
-    /// What the programs are told.
+    /// The command line arguments of the programs.
     fn args(&self) -> Vec<String> {
         let Cell { network, batch, steps, precision, recomputes, device } = *self;
         let mut args = vec![network.into(), batch.to_string(), precision.into()];
@@ -238,7 +237,7 @@ impl Contestant {
         (self.cell.precision, self.cell.recomputes) == BASE && self.cell.network == other.cell.network
     }
 
-    /// The medians of the rounds: milliseconds, MiB, and behind each its ratio to `base`.
+    /// The medians of the rounds: milliseconds and MiB, each followed by its ratio to `base`.
     fn numbers(&self, base: Option<&[(f64, f64)]>) -> [f64; 4] {
         let measured = self.measured.as_deref().unwrap_or_default();
         let base = base.unwrap_or_default();
@@ -263,10 +262,10 @@ mod tests {
 
     #[test]
     fn a_cell_is_told_as_the_programs_read_it() {
-        let told = |cell: Cell| cell.args().join(" ");
-        assert_eq!(told(Cell::new(("mlp", 8, 20), "bf16", false, "cpu")), "mlp 8 bf16 --steps 20");
+        let args = |cell: Cell| cell.args().join(" ");
+        assert_eq!(args(Cell::new(("mlp", 8, 20), "bf16", false, "cpu")), "mlp 8 bf16 --steps 20");
         let cell = Cell::new(ON_CUDA, "tf32", true, "cuda:0");
-        assert_eq!(told(cell), "cnn 512 tf32 --steps 200 --checkpoint --device cuda:0");
+        assert_eq!(args(cell), "cnn 512 tf32 --steps 200 --checkpoint --device cuda:0");
         assert_eq!((on_cpu().count(), on_cuda().count()), (18, 4));
     }
 

@@ -1,15 +1,15 @@
-//! A program that measures when it is asked to, over its standard input and output.
+//! A program that measures on request, over its standard input and output.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::BoxError;
 
-/// A running program that answers every line with a number. It ends, and is waited for, with this.
+/// A running program that answers every line with a number. Dropping it ends the program and waits for it.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    /// None once it is to end.
+    /// Standard input; `None` while the program ends.
     questions: Option<ChildStdin>,
     answers: Lines<BufReader<ChildStdout>>,
 }
@@ -23,9 +23,9 @@ impl Server {
         Ok(Server { child, questions, answers: BufReader::new(answers).lines() })
     }
 
-    /// The answer to one line. What it prints to its error output is seen on the terminal.
+    /// Returns the answer to one line. Error output goes to the terminal.
     pub(crate) fn ask(&mut self, question: &str) -> Result<f64, BoxError> {
-        // One that has ended takes no question either: that it gives no answer says as much.
+        // A program that has ended fails to answer, which is reported below.
         if let Some(questions) = &mut self.questions {
             let _ = writeln!(questions, "{question}");
         }
@@ -37,7 +37,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.questions = None;
-        // How it ends is of no interest any more.
+        // The exit status does not matter.
         let _ = self.child.wait();
     }
 }

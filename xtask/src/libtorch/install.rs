@@ -1,4 +1,4 @@
-//! Installing libtorch from the wheels for Python: what a program on the CPU needs of them.
+//! Installation of libtorch from its Python wheels, without the parts for GPUs.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,18 +8,17 @@ use std::process::Command;
 use crate::BoxError;
 use crate::workspace::run_lines;
 
-/// Torch, and the two libraries of CUDA that its part for the CPU is linked to: those that this wheel
-/// of torch asks for.
+/// Torch, and the two CUDA libraries that its CPU library links to, in the versions that this wheel
+/// requires.
 const WHEELS: [&str; 3] = ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"];
 
-/// The libraries that are kept, by how their names begin: half a gigabyte is for GPUs only.
+/// Name prefixes of the kept libraries. The others, half a gigabyte, are for GPUs only.
 const KEPT: [&str; 5] = ["libtorch_cpu.so", "libc10.so", "libgomp", "libcudart.so", "libcupti.so"];
 
-/// Torch's own `libtorch.so` holds no code and wants the libraries for GPUs; this does what is left
-/// of it, for whoever links to it.
+/// Linker script that replaces `libtorch.so`. The original contains no code and requires the GPU libraries.
 const LIBTORCH_SO: &str = "/* Stands for a library that needs more than the CPU. */\nINPUT(-ltorch_cpu)\n";
 
-/// Makes `folder` a libtorch: all of it, or nothing.
+/// Installs libtorch in `folder`, completely or not at all.
 pub(crate) fn into(folder: &Path) -> Result<(), BoxError> {
     const ARCHIVE: &str =
         "set LIBTORCH to where you have unpacked the archive of libtorch 2.11.0 from pytorch.org";
@@ -36,7 +35,7 @@ pub(crate) fn into(folder: &Path) -> Result<(), BoxError> {
     })
 }
 
-/// Installs while no other process does.
+/// Installs under a lock, so that no other process does at the same time.
 fn locked(folder: &Path) -> Result<(), BoxError> {
     let part = folder.with_added_extension("part");
     fs::create_dir_all(folder.parent().unwrap_or(folder))?;
@@ -51,10 +50,10 @@ fn locked(folder: &Path) -> Result<(), BoxError> {
     fs::create_dir(&part)?;
     let done = download(&part.join("wheels")).and_then(|()| {
         keep(&part.join("wheels"), &part.join("libtorch"))?;
-        // The last thing that is done: what was interrupted has not this name.
+        // The last step: an interrupted installation never has this name.
         Ok(fs::rename(part.join("libtorch"), folder)?)
     });
-    // Also where it has failed: it is large, and would be of no use.
+    // Also after a failure: the files are large and useless.
     let removed = fs::remove_dir_all(&part);
     done.and(removed.map_err(BoxError::from))
 }
@@ -66,12 +65,12 @@ fn download(wheels: &Path) -> Result<(), BoxError> {
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--no-user", "--no-deps", "--no-compile", "--only-binary", ":all:"]);
     pip.arg("--target").arg(wheels).args(WHEELS);
-    // The system's folder for such files may be too small, and what pip says is not for the shell
-    // that evaluates our output.
+    // The system's temporary folder may be too small. The output of pip must not reach the shell
+    // that evaluates ours.
     run_lines(pip.env("TMPDIR", &temporary).stdout(io::stderr()), |_| ())
 }
 
-/// Moves what is needed of the unpacked `wheels` to `folder`.
+/// Moves the needed files of the unpacked `wheels` to `folder`.
 fn keep(wheels: &Path, folder: &Path) -> Result<(), BoxError> {
     let lib = folder.join("lib");
     fs::create_dir_all(&lib)?;

@@ -1,9 +1,9 @@
-//! Which libtorch a folder holds.
+//! The version of libtorch in a folder.
 
 use std::path::Path;
 use std::{fmt, fs};
 
-/// The version of a libtorch. What stands behind the patch, such as `+cpu`, makes no difference.
+/// The version of a libtorch. A suffix of the patch, such as `+cpu`, is ignored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Version {
     pub(crate) major: u32,
@@ -11,13 +11,13 @@ pub(crate) struct Version {
     pub(crate) patch: u32,
 }
 
-/// The headers that have told it, the newest first.
+/// Headers that define the version, in newer releases first.
 const HEADERS: [&str; 2] =
     ["include/torch/headeronly/version.h", "include/torch/csrc/api/include/torch/version.h"];
 
 impl Version {
-    /// What the libtorch in `folder` says: in its archive's `build-version`, else in its headers, which
-    /// the wheels for Python have too.
+    /// Reads the version of the libtorch in `folder`: from the archive's `build-version`, or from
+    /// the headers, which Python wheels have too.
     pub(crate) fn of(folder: &Path) -> Result<Self, String> {
         if let Ok(text) = fs::read_to_string(folder.join("build-version")) {
             return Version::of_archive(&text)

@@ -1,4 +1,4 @@
-//! Which crate of the project may depend on which: arrows point towards the core.
+//! Dependencies between the crates of the project: arrows point towards the core.
 
 use std::process::Command;
 
@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use crate::project::root;
 
-/// The crates of the project that a crate may need to be used. Programs that people or
-/// developers run ([`PROGRAMS`]) may need any.
+/// The project's crates that each crate may depend on. Programs ([`PROGRAMS`]) may depend on any.
 const ARROWS: &[(&str, &[&str])] = &[
     ("regimen-core", &[]),
     ("regimen-derive", &[]),
@@ -22,7 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const PROGRAMS: &[&str] = &["regimen-bench", "regimen-examples", "regimen-torch-bench", "regimen-torture"];
 
-/// What tests need beyond that, and the examples that a crate has itself.
+/// Additional dependencies of tests and of examples inside a crate.
 const FOR_TESTS: &[(&str, &[&str])] = &[
     ("regimen-core", &["regimen-test"]),
     ("regimen", &["regimen-test"]),
@@ -65,12 +64,12 @@ fn every_crate_has_its_arrows_listed() {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
-    /// To be used or built.
+    /// A normal or build dependency.
     Use,
     Test,
 }
 
-/// Who depends on whom, and for what.
+/// All dependencies: package, dependency and kind.
 fn dependencies() -> Vec<(String, String, Kind)> {
     let mut all = Vec::new();
     for package in packages() {

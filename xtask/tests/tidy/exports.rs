@@ -1,4 +1,4 @@
-//! What crates export side by side: a program may import everything of two of them.
+//! Names exported by the crates: a program may glob-import two of them.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn an_engine_exports_nothing_under_a_name_of_regimens() {
     }
 }
 
-/// The names that the root of a crate makes public.
+/// The public names at the root of a crate.
 fn exports(package: &str) -> BTreeSet<String> {
     names(&files(&format!("crates/{package}/src"), &["/src/lib.rs"])[0])
 }

@@ -1,5 +1,5 @@
-//! The shape of the project: which crate may know which, what no source may hold, and what the
-//! papers must name. Most of these rules are absences.
+//! Tidy tests: dependencies between crates, forbidden words in sources, and the contents of the
+//! documents. Most of these rules are absences.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod arrows;

@@ -1,14 +1,14 @@
-//! What the papers must name.
+//! Contents of the documents.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use crate::project::{files, root};
 
-/// How long ARCHITECTURE.md may be: a page that is read at once.
+/// Size limit of ARCHITECTURE.md, in bytes.
 const MOST_BYTES: usize = 9_000;
 
-/// How the names of sources end.
+/// File extensions of sources.
 const SOURCES: &[&str] = &[".rs", ".cpp", ".h"];
 
 #[test]
@@ -46,7 +46,7 @@ fn architecture() -> String {
     fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap()
 }
 
-/// The folders that hold sources which are not tests.
+/// The folders with sources other than tests.
 fn folders() -> BTreeSet<String> {
     let sources =
         ["bench", "crates", "examples", "torture", "xtask"].iter().flat_map(|folder| files(folder, SOURCES));
@@ -56,8 +56,8 @@ fn folders() -> BTreeSet<String> {
     folders
 }
 
-/// Whether `folder` is named by its path or by its own name, or holds nothing but programs: the folder of
-/// one of them is named after it.
+/// Returns `true` if the map names `folder` by its path or its last name, or if it holds only
+/// programs, which are named after their folders.
 fn is_named(folder: &str, named: &BTreeSet<&str>) -> bool {
     let own = folder.rsplit('/').next().unwrap_or(folder);
     let is_program = folder.contains("/src/bin") || folder.contains("examples/");

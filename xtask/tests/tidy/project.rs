@@ -1,4 +1,4 @@
-//! The files of the project, as the rules read them.
+//! The files of the project, as read by the rules.
 
 use std::fs;
 use std::path::Path;
@@ -6,24 +6,23 @@ use std::path::Path;
 /// A text file of the project.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// Its path from the root, with slashes.
+    /// Path from the root, with slashes.
     pub(crate) path: String,
     pub(crate) text: String,
 }
 
 impl Source {
-    /// The lines that users of the project can reach, with their numbers: without comments, and
-    /// without what is compiled for tests only.
+    /// The lines that users can reach, with their numbers: without comments and test-only code.
     pub(crate) fn code(&self) -> Vec<(usize, &str)> {
         let mut lines = Vec::new();
         let mut all = self.text.lines().enumerate().peekable();
         while let Some((i, line)) = all.next() {
             if line.starts_with("#![cfg(test)]") {
-                // All of the file is for tests.
+                // The whole file is for tests.
                 break;
             }
             if line.trim_start().starts_with("#[cfg(test)]") {
-                // One item without a body ends with its line; tests with a body end the file.
+                // An item without a body ends with its line; a module of tests ends the file.
                 match all.next() {
                     Some((_, item)) if item.trim_end().ends_with(';') => continue,
                     _ => break,
@@ -42,8 +41,8 @@ pub(crate) fn root() -> &'static Path {
     manifest.parent().unwrap()
 }
 
-/// Every file under `folder` of the root whose name ends in one of `endings`, sorted by path;
-/// what is built, installed or ignored is passed over.
+/// Every file under `folder` whose name ends in one of `endings`, sorted by path. Build outputs and
+/// ignored folders are skipped.
 pub(crate) fn files(folder: &str, endings: &[&str]) -> Vec<Source> {
     let mut files = Vec::new();
     walk(&root().join(folder), &mut |path, text| {
@@ -55,7 +54,7 @@ pub(crate) fn files(folder: &str, endings: &[&str]) -> Vec<Source> {
     files
 }
 
-/// The Rust sources of the library crates, and of the programs among them.
+/// The Rust sources of the library crates and their programs.
 pub(crate) fn crate_sources() -> Vec<Source> {
     let mut sources = files("crates", &[".rs"]);
     sources.retain(|source| source.path.split('/').nth(2) == Some("src"));

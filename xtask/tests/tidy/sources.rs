@@ -1,8 +1,8 @@
-//! What no source may hold.
+//! Forbidden words in sources.
 
 use crate::project::{Source, crate_sources, files};
 
-/// Fails where a line of code in `sources` holds one of `words`.
+/// Panics if a line of code in `sources` contains one of `words`.
 fn refuse(sources: &[Source], words: &[&str], why: &str) {
     let mut found = Vec::new();
     for source in sources {
@@ -15,7 +15,7 @@ fn refuse(sources: &[Source], words: &[&str], why: &str) {
     assert!(found.is_empty(), "{why}:\n{}", found.join("\n"));
 }
 
-/// Whether `word` is in `line`, and not as the end of a longer name.
+/// Returns `true` if `line` contains `word`, and not as a part of a longer name.
 fn holds(line: &str, word: &str) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
@@ -54,7 +54,7 @@ fn the_engine_on_libtorch_is_unsafe_in_its_shim_alone() {
     let mut sources = files("crates/regimen-torch", &[".rs"]);
     assert_ne!(sources.len(), 0, "no source was found: the rule would hold");
     sources.retain(|source| !source.path.starts_with("crates/regimen-torch/src/shim"));
-    refuse(&sources, &["unsafe"], "what crosses to C++ is in src/shim");
+    refuse(&sources, &["unsafe"], "calls to C++ are in src/shim");
 }
 
 #[test]
@@ -72,14 +72,14 @@ fn the_dispatcher_has_one_call_site() {
 
 #[test]
 fn nothing_follows_the_order_of_a_hash() {
-    // A batch of the user's may be a map; its parts are moved, and nothing of it is in any order.
+    // A user's batch may be a map: its parts are moved, and no order matters.
     let others = without(crate_sources(), &["crates/regimen-core/src/engine/to_device.rs"]);
-    refuse(&others, &["HashMap", "HashSet"], "what is saved, summed or logged is in the order of names");
+    refuse(&others, &["HashMap", "HashSet"], "everything saved, summed or logged is in the order of names");
 }
 
 #[test]
 fn no_library_prints_or_panics() {
-    // The suites of regimen-test are tests: they fail by panicking.
+    // The suites of regimen-test are tests, which fail by panicking.
     let sources = without(crate_sources(), &["crates/regimen-test/"]);
     let panics =
         [".unwrap()", ".expect(", ".unwrap_err()", "panic!", "todo!", "unimplemented!", "unreachable!"];
@@ -110,7 +110,7 @@ fn sources_are_ascii() {
 
 #[test]
 fn no_file_knows_the_machine_it_was_written_on() {
-    // Put together here, so that this file does not hold them.
+    // Concatenated, so that this file does not contain them.
     let roots = ["root", "tmp", "work", "home/", "Users/"].map(|folder| format!("/{folder}"));
     let outside = |text: &str, root: &str| {
         text.match_indices(root).any(|(at, _)| {

@@ -1,4 +1,4 @@
-//! The same step as one would write it with Burn alone.
+//! The same training step written by hand with Burn alone.
 
 use regimen::BoxError;
 use regimen::random::keyed;
@@ -12,7 +12,7 @@ use regimen_burn::{device, initialize};
 use crate::network::{Batch, Network, batches};
 use crate::{BATCHES, Case, LEARNING_RATE, MAX_NORM, SEED};
 
-/// Makes `steps` steps, and returns the mean loss of the epoch, or of as much as there is of it.
+/// Makes `steps` steps, and returns the mean loss of the last epoch so far.
 pub(crate) fn train<N: Network>(case: Case, steps: usize) -> Result<f64, BoxError> {
     let cpu = device("cpu")?;
     let device = cpu.clone().autodiff();
@@ -57,7 +57,7 @@ fn on((pixels, classes): Batch, device: &Device) -> Batch {
     (pixels.to_device(device), classes.to_device(device))
 }
 
-/// The mean over a window of `weight` samples, its norm at most `MAX_NORM`.
+/// Averages over a window of `weight` samples and clips the norm to `MAX_NORM`.
 fn clipped<M: Module>(mut gradients: GradientsParams, weight: f64, module: &M) -> GradientsParams {
     module.visit(&mut Scale(&mut gradients, 1.0 / weight));
     let mut squares = Squares(&gradients, Vec::new());

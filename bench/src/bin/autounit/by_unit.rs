@@ -1,4 +1,4 @@
-//! The step as `AutoUnit` makes it.
+//! The training step of `AutoUnit`.
 
 use regimen::auto_unit::TRAIN_LOSS;
 use regimen::run::Train;
@@ -11,7 +11,7 @@ use regimen_burn::{Burn, device, initialize};
 use crate::network::{Batch, Network, batches};
 use crate::{Case, LEARNING_RATE, MAX_NORM, SEED};
 
-/// Makes `steps` steps, and returns the mean loss of the epoch, or of as much as there is of it.
+/// Makes `steps` steps, and returns the mean loss of the last epoch so far.
 pub(crate) fn train<N: Network>(case: Case, steps: usize) -> Result<f64, BoxError> {
     let device = device("cpu")?;
     let engine = Burn::new(initialize(SEED, &device, N::new)?, AdamConfig::new().init(), &device)?;

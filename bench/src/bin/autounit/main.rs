@@ -1,7 +1,7 @@
-//! What `AutoUnit` adds to a training step on Burn, against the same step written by hand.
+//! Overhead of `AutoUnit` per training step on Burn, compared with the same step written by hand.
 //!
-//! `autounit time` measures every case; `autounit list` names them; `autounit steps CASE WHO N`
-//! makes N steps and prints nothing, for those who count instructions.
+//! `autounit time` measures every case; `autounit list` prints their names;
+//! `autounit steps CASE WHO N` makes N steps and prints nothing, for instruction counters.
 
 mod by_hand;
 mod by_unit;
@@ -14,16 +14,16 @@ use regimen::BoxError;
 use regimen_bench::{figure, median, rounds};
 use regimen_examples::network::ConvNet;
 
-/// What is trained, and how.
+/// A benchmark case: network, batch and step.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     network: &'static str,
     batch: usize,
-    /// Two steps make an update, and its gradient is clipped by norm.
+    /// Gradient accumulation over two steps, with clipping by norm.
     accumulated: bool,
     by_hand: fn(Case, usize) -> Result<f64, BoxError>,
     by_unit: fn(Case, usize) -> Result<f64, BoxError>,
-    /// Steps of one measurement of time: a tenth of a second or so.
+    /// Steps per measurement, for about a tenth of a second.
     steps: usize,
 }
 
@@ -40,7 +40,7 @@ const ROUNDS: usize = 9;
 const SEED: u64 = 7;
 const LEARNING_RATE: f64 = 1e-3;
 const MAX_NORM: f64 = 1.0;
-/// Steps of an epoch. Even, so that no window is cut short by its end.
+/// Steps per epoch. Even, so that the epoch ends with a complete window.
 const BATCHES: usize = 20;
 
 fn main() -> Result<(), BoxError> {
@@ -51,7 +51,7 @@ fn main() -> Result<(), BoxError> {
         ["list"] => Ok(CASES.iter().try_for_each(|case| regimen_bench::line(&case.name()))?),
         ["steps", name, who, steps] => {
             let case = CASES.into_iter().find(|case| case.name() == *name);
-            let case = case.ok_or_else(|| format!("there is no case `{name}`"))?;
+            let case = case.ok_or_else(|| format!("unknown case `{name}`"))?;
             let run = if *who == "hand" { case.by_hand } else { case.by_unit };
             run(case, steps.parse()?).map(drop)
         }
@@ -59,7 +59,7 @@ fn main() -> Result<(), BoxError> {
     }
 }
 
-/// Both take turns; the ratio is that of a round, and its median the figure.
+/// Measures both in turns. The result is the median of the ratios of the rounds.
 fn time(case: Case) -> Result<(), BoxError> {
     let seconds = |run: fn(Case, usize) -> Result<f64, BoxError>| {
         let begun = Instant::now();

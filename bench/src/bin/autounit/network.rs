@@ -1,4 +1,4 @@
-//! The networks that are trained, and what they are trained on.
+//! The networks and their batches.
 
 use regimen_burn::burn;
 
@@ -23,7 +23,7 @@ pub(crate) trait Network: Module {
     fn logits(&self, pixels: Tensor<2>) -> Tensor<2>;
 }
 
-/// An epoch of batches. What is in them does not matter here.
+/// An epoch of batches with arbitrary contents.
 pub(crate) fn batches(size: usize, device: &Device) -> Vec<Batch> {
     let batch = |number: usize| {
         let pixels = (0..size * 64).map(|i| ((i * 31 + number * 7) % 17) as f32 / 16.0).collect();
@@ -34,7 +34,7 @@ pub(crate) fn batches(size: usize, device: &Device) -> Vec<Batch> {
     (0..BATCHES).map(batch).collect()
 }
 
-/// 64 to 32 to 10.
+/// A perceptron of 64, 32 and 10 units.
 #[derive(Module, Debug)]
 pub(crate) struct Mlp {
     hidden: Linear,

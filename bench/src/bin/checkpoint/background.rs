@@ -1,4 +1,4 @@
-//! The steps of a training that saves in the background, beside those of one that does not.
+//! Step time of a training run with background saves, compared with one without.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,7 +15,7 @@ const ROUNDS: usize = 15;
 const STEPS: u64 = 300;
 const EVERY: u64 = 10;
 
-/// The weights of a network of 784, 512, 256 and 10 units: 6.4 MB with what Adam keeps.
+/// The weights of a network of 784, 512, 256 and 10 units: 6.4 MB including the state of Adam.
 const WEIGHTS: usize = 784 * 512 + 512 * 256 + 256 * 10;
 const BATCH: usize = 16;
 
@@ -25,11 +25,11 @@ pub(crate) fn measure(folder: &Path) -> Result<(), BoxError> {
     let means =
         rounds(ROUNDS, &mut [&mut || steps(Some(&dir), &mut saving), &mut || steps(None, &mut plain)])?;
     show("background/mean", &means[0], &means[1])?;
-    // The first round is not kept.
+    // The first round is a warm-up.
     show("background/p99", &saving[1..], &plain[1..])
 }
 
-/// Both take turns; the ratio is that of a round, and its median the figure.
+/// Measures both in turns. The result is the median of the ratios of the rounds.
 fn show(case: &str, with: &[f64], without: &[f64]) -> Result<(), BoxError> {
     let ratios = with.iter().zip(without).map(|(with, without)| with / without).collect();
     figure(case, "ms", 1e3 * median(with.to_vec()), "ms")?;
@@ -37,8 +37,8 @@ fn show(case: &str, with: &[f64], without: &[f64]) -> Result<(), BoxError> {
     Ok(figure(case, "ratio", median(ratios), "ratio")?)
 }
 
-/// Trains, and saves to `dir` if there is one. Returns the mean seconds of a step, with all that
-/// happens between two steps; appends the 99th percentile to `slow`.
+/// Trains, and saves to `dir` if there is one. Returns the mean seconds per step, including the
+/// time between steps, and appends the 99th percentile to `slow`.
 fn steps(dir: Option<&Path>, slow: &mut Vec<f64>) -> Result<f64, BoxError> {
     let mut unit = Mlp::new();
     let mut run = Run::new(&mut unit);
@@ -57,7 +57,7 @@ fn steps(dir: Option<&Path>, slow: &mut Vec<f64>) -> Result<f64, BoxError> {
     Ok(took.iter().sum::<f64>() / took.len() as f64)
 }
 
-/// As much arithmetic and state as a perceptron with Adam has.
+/// A unit with the arithmetic and state of a perceptron under Adam.
 #[derive(AppState, Debug)]
 struct Mlp {
     module: Vec<f32>,
@@ -81,7 +81,7 @@ impl TrainUnit for Mlp {
         self.begun.push(Instant::now());
         let moments = self.first.chunks_mut(1024).zip(self.second.chunks_mut(1024));
         for (weights, (first, second)) in self.module.chunks_mut(1024).zip(moments) {
-            // Forward and backward multiply each weight three times for each sample.
+            // Forward and backward passes multiply each weight three times per sample.
             let mut gradients = [0.0; 1024];
             for pass in 0..3 * BATCH {
                 let input = std::hint::black_box(batch + pass as f32);

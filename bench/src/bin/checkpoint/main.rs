@@ -1,7 +1,7 @@
-//! What checkpoints cost: a durable save and a restore beside a plain file of the same bytes, and
-//! the steps of a training that saves in the background beside one that does not.
+//! Cost of checkpoints: a durable save and a restore, compared with a plain file of the same bytes,
+//! and the step time of a training run with background saves, compared with one without.
 //!
-//! Called with a folder on the disk that is to be measured.
+//! Usage: `checkpoint FOLDER`, on the disk under test.
 
 mod background;
 mod restore;
@@ -27,8 +27,8 @@ fn main() -> Result<(), BoxError> {
     restore::measure(folder)
 }
 
-/// A state of `megabytes`, in proportion that of a network with Adam: its weights, and two numbers
-/// more for each of them.
+/// A state of `megabytes` with the proportions of a network under Adam: the weights, and two
+/// numbers per weight.
 fn snapshot(megabytes: usize) -> Result<Snapshot, BoxError> {
     let (mut random, bytes) = (Random::new(42), megabytes << 20);
     let mut part = |bytes: usize| -> Result<StateDict, BoxError> {
@@ -46,8 +46,7 @@ fn snapshot(megabytes: usize) -> Result<Snapshot, BoxError> {
     Ok(Snapshot { parts, ..Snapshot::default() })
 }
 
-/// Writes the same bytes to one file and syncs it: the least that a durable save can do. Returns
-/// the seconds.
+/// Writes the same bytes to one file and syncs it, the lower bound of a durable save. Returns the seconds.
 fn write_plainly(snapshot: &Snapshot, path: &Path) -> Result<f64, BoxError> {
     let begun = Instant::now();
     let mut file = File::create(path)?;

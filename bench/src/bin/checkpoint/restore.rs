@@ -1,5 +1,5 @@
-//! Restoring a checkpoint, with every checksum checked, beside reading a file of the same bytes.
-//! Both are in the memory of the system, so that the disk is not what is compared.
+//! Restore of a checkpoint with every checksum verified, compared with reading a file of the same
+//! bytes. Both are in the page cache, so the disk does not matter.
 
 use std::hint::black_box;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A durable save, beside a plain file of the same bytes that is synced.
+//! A durable save, compared with writing and syncing a plain file of the same bytes.
 
 use std::path::Path;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use regimen_bench::{figure, median, rounds};
 
 use crate::{snapshot, write_plainly};
 
-/// Sizes in megabytes, with the rounds of each.
+/// Sizes in megabytes, each with its number of rounds.
 const SIZES: [(usize, usize); 3] = [(1, 41), (64, 9), (512, 5)];
 
 pub(crate) fn measure(folder: &Path) -> Result<(), BoxError> {

@@ -1,10 +1,10 @@
-//! `AutoUnit` over Burn, a contestant of `cargo xtask bench engines`: answers lines as `serve` says.
+//! `AutoUnit` over Burn, a contestant of `cargo xtask bench engines` that answers lines like `serve`.
 //!
 //! The networks are those of `engines-torch` and of `bench/peers/engines.py`. Burn's threads are set by
 //! `RAYON_NUM_THREADS`.
 
 mod networks;
-// As it is in the example: what is measured is what people run.
+// The file of the example: the benchmark measures the program that people run.
 #[allow(dead_code, reason = "the example refuses sizes that its flags can have")]
 #[path = "../../../../examples/chars/network.rs"]
 mod transformer;
@@ -29,11 +29,11 @@ fn main() -> Result<(), BoxError> {
         ("cnn", "regimen-burn") => contestant::<Cnn>(batch),
         ("chars", "regimen-burn") => contestant::<Transformer>(batch),
         ("linear", "regimen-burn") => contestant::<Linear>(batch),
-        _ => Err(format!("there is no `{trainer}` of `{model}` here").into()),
+        _ => Err(format!("unknown trainer `{trainer}` of `{model}`").into()),
     })
 }
 
-/// Trains with an epoch of one batch over and over.
+/// Trains on epochs of one batch.
 fn contestant<N: Network>(size: usize) -> Result<Contestant, BoxError> {
     let device = device("cpu")?;
     let engine = Burn::new(initialize(SEED, &device, N::new)?, N::optimizer(), &device)?;

@@ -1,4 +1,4 @@
-//! The networks that are trained, each with the one batch it is trained on.
+//! The networks, each with the one batch that it is trained on.
 
 use regimen::Loss;
 use regimen::engine::ToDevice;
@@ -16,18 +16,18 @@ use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 
 use crate::transformer::{Size, Transformer};
 
-/// A network with its batch, its loss and its optimizer.
+/// The trait of benchmarked networks, with their batch, loss and optimizer.
 pub(crate) trait Network: Module + 'static {
     type Batch: ToDevice<BurnDevice> + Clone + 'static;
 
     fn new(device: &Device) -> Self;
 
-    /// `size` samples. What is in them does not matter.
+    /// A batch of `size` samples with arbitrary contents.
     fn batch(size: usize, device: &Device) -> Self::Batch;
 
     fn loss(&self, batch: &Self::Batch) -> Loss<Tensor<1>>;
 
-    /// Adam as PyTorch has it; Burn's own epsilon is another.
+    /// Adam with the epsilon of PyTorch, which differs from Burn's.
     fn optimizer() -> ModuleOptimizer {
         AdamConfig::new().with_epsilon(1e-8).init()
     }
@@ -36,7 +36,7 @@ pub(crate) trait Network: Module + 'static {
 /// Images of 784 pixels `[batch, 784]` and their classes `[batch]`.
 type Digits = (Tensor<2>, Tensor<1, Int>);
 
-/// 784 to 512 to 256 to 10.
+/// A perceptron of 784, 512, 256 and 10 units.
 #[derive(Module, Debug)]
 pub(crate) struct Mlp {
     pub(crate) first: Linear,
@@ -63,7 +63,7 @@ impl Network for Mlp {
     }
 }
 
-/// Two convolutions of 3 by 3, a pooling of 2 by 2, two dense layers.
+/// Two 3x3 convolutions, a 2x2 pooling and two dense layers.
 #[derive(Module, Debug)]
 pub(crate) struct Cnn {
     pub(crate) conv1: Conv2d,
@@ -100,9 +100,9 @@ impl Network for Cnn {
 
 const CHARS: Size = Size { alphabet: 65, context: 64, width: 128, layers: 4 };
 
-/// The network of the example `chars`, larger.
+/// The network of the example `chars`, enlarged.
 impl Network for Transformer {
-    /// Characters and those that follow them, each `[batch, context]`.
+    /// Characters and their successors, each `[batch, context]`.
     type Batch = (Tensor<2, Int>, Tensor<2, Int>);
 
     fn new(device: &Device) -> Self {
@@ -125,7 +125,7 @@ impl Network for Transformer {
     }
 }
 
-/// One number to one number, without a target: all that is left is what a trainer adds.
+/// One number to one number, without a target. The step time is the overhead of the trainer.
 impl Network for Linear {
     type Batch = Tensor<2>;
 

@@ -1,4 +1,4 @@
-//! The networks with the activations of their blocks computed again.
+//! Networks that recompute the activations of their blocks.
 
 use regimen::{BoxError, Loss};
 use regimen_burn::burn::nn::attention::generate_autoregressive_mask;
@@ -9,9 +9,9 @@ use regimen_burn::checkpoint_activations;
 use crate::networks::{Cnn, Mlp, Network, cross_entropy};
 use crate::transformer::Transformer;
 
-/// A network of blocks.
+/// The trait of networks made of blocks.
 pub(crate) trait Blocks: Network {
-    /// The loss of a batch, with nothing of a block kept but what goes into it.
+    /// Loss of a batch. Only the inputs of the blocks are kept; the rest is recomputed.
     fn recomputed_loss(&self, batch: &Self::Batch) -> Result<Loss<Tensor<1>>, BoxError>;
 }
 
@@ -60,7 +60,7 @@ mod tests {
     use regimen_burn::burn::tensor::{Device, Gradients};
     use regimen_burn::device;
 
-    /// Whether the gradients of the parameters are the same in both, and how many there are.
+    /// Compares the gradients of the parameters, and counts them.
     struct Same<'a>(&'a Gradients, &'a Gradients, usize);
 
     impl ModuleVisitor for Same<'_> {
@@ -89,7 +89,7 @@ mod tests {
     fn what_is_computed_again_is_the_same() {
         check::<Mlp>(6);
         check::<Cnn>(8);
-        // In training it has another dropout: so without.
+        // In evaluation mode: dropout differs between two passes.
         let device = device("cpu").unwrap();
         let [kept, again] = losses(&<Transformer as Network>::new(&device), &device);
         assert_eq!(kept.into_data(), again.into_data());

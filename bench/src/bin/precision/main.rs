@@ -1,14 +1,14 @@
-//! `AutoUnit` over Burn in one precision, with activations kept or computed again: a cell of
-//! `cargo xtask bench precision`, printed as `Cell` says.
+//! `AutoUnit` over Burn in one precision, with activations kept or recomputed: a cell of
+//! `cargo xtask bench precision`, printed as by `Cell`.
 //!
 //! The networks are those of `engines`. Burn's threads are set by `RAYON_NUM_THREADS`.
 
 mod blocks;
-// As `engines` has it, which trains one network more.
+// The file of `engines`, which trains one more network.
 #[allow(dead_code, reason = "one network is of `engines` alone")]
 #[path = "../engines/networks.rs"]
 mod networks;
-// As it is in the example: what is measured is what people run.
+// The file of the example: the benchmark measures the program that people run.
 #[allow(dead_code, reason = "the example refuses sizes that its flags can have")]
 #[path = "../../../../examples/chars/network.rs"]
 mod transformer;
@@ -30,7 +30,7 @@ fn main() -> Result<(), BoxError> {
         "mlp" => measure::<Mlp>(&cell),
         "cnn" => measure::<Cnn>(&cell),
         "chars" => measure::<Transformer>(&cell),
-        other => Err(format!("there is no network `{other}`").into()),
+        other => Err(format!("unknown network `{other}`").into()),
     }
 }
 

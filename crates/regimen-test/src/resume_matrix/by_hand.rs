@@ -1,4 +1,4 @@
-//! Passes by hand between the parts of the run, over data that is not the run's.
+//! Manual passes between the parts of the run, over other data.
 
 use std::fs;
 use std::path::Path;
@@ -11,10 +11,10 @@ use super::ResumeFixture;
 use super::crops::{Crop, Crops};
 use super::fit::append;
 
-/// Where predictions are written.
+/// The file of predictions.
 const PREDICTIONS: &str = "predictions";
 
-/// What [`Crops`] predict, in the order of the data.
+/// The predictions of [`Crops`], in the order of the data.
 const EXPECTED: &str = "(0, 5)\n(8, 14)\n(16, 23)\n";
 
 type CropRun<'r, 'f, F> = Run<'r, AutoUnit<<F as crate::engine_suite::EngineFixture>::Engine, Crops<'f, F>>>;
@@ -31,12 +31,12 @@ pub(super) fn pass_by_hand<F: ResumeFixture>(
     Ok(())
 }
 
-/// A prediction that goes on with the one before.
+/// A resumable prediction.
 fn resumed() -> Predict {
     Predict::whole().resume("other data")
 }
 
-/// Begins a prediction into a file, which is paused behind its first output.
+/// Starts a prediction to a file, which is paused after its first output.
 pub(super) fn predict<F: ResumeFixture>(
     run: &mut CropRun<'_, '_, F>,
     data: &impl Data<Batch = (Crop, F::Batch)>,
@@ -50,7 +50,7 @@ pub(super) fn predict<F: ResumeFixture>(
     Ok(())
 }
 
-/// Continues it, twice: the second time there is nothing left to predict.
+/// Continues the prediction twice. The second time nothing is left to predict.
 pub(super) fn continue_prediction<F: ResumeFixture>(
     run: &mut CropRun<'_, '_, F>,
     data: &impl Data<Batch = (Crop, F::Batch)>,

@@ -1,4 +1,4 @@
-//! The cells of the matrix: where the run is paused, and how its data is read.
+//! Cells of the matrix: pauses, loaders and trouble of a run.
 
 use std::fmt;
 
@@ -9,24 +9,24 @@ use super::trouble::Fault;
 /// Workers and prefetched batches of the loaders.
 const LOADERS: [(usize, usize); 4] = [(0, 0), (0, 4), (2, 0), (2, 4)];
 
-/// One way to make the run: in parts, each in a process of its own.
+/// One variant of the run: its parts, each of which runs in a separate process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// The parts in their order; only the last goes to the end.
+    /// The parts in order; only the last runs to the end.
     pub legs: Vec<Leg>,
 }
 
 /// One part of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leg {
-    /// After how many steps from the very first, those of evaluations among them, it is paused; none
-    /// for the last part, which goes to the end.
+    /// Number of steps, including evaluation steps, from the beginning of the run to the pause.
+    /// `None` for the last part, which runs to the end.
     pub stop: Option<u64>,
-    /// Threads that read the data.
+    /// Loader threads.
     pub workers: usize,
-    /// Batches that may be read ahead, where there are workers.
+    /// Batches prefetched if there are workers.
     pub prefetch: usize,
-    /// What else befalls it.
+    /// Additional trouble.
     pub trouble: Trouble,
 }
 
@@ -36,38 +36,38 @@ impl Cell {
         Cell::new(&[], |_| 0)
     }
 
-    /// A pause after every step of training and evaluation, each with one kind of loader or with
-    /// another before and after, by turns.
+    /// A pause after every step of training and evaluation. The kinds of loaders alternate, with
+    /// and without a change at the pause.
     pub fn each_stop() -> Vec<Cell> {
         stops().map(|stop| Cell::new(&[stop], |leg| stop as usize + leg * (stop as usize / 4 % 4))).collect()
     }
 
-    /// All of these: no pause, with every kind of loader; a pause after every step, with every kind
-    /// of loader; with another kind after the pause than before; and two pauses one step apart.
+    /// The full matrix: no pause, with every kind of loader; a pause after every step, with every
+    /// kind of loader and with a change of kind; and two pauses one step apart.
     pub fn all() -> Vec<Cell> {
         let mut cells: Vec<Cell> = (0..LOADERS.len()).map(|loader| Cell::new(&[], |_| loader)).collect();
         for stop in stops() {
             cells.extend((0..LOADERS.len()).map(|loader| Cell::new(&[stop], |_| loader)));
-            // Two further in the list is a loader with another number of workers.
+            // Two entries further is a loader with another number of workers.
             cells.push(Cell::new(&[stop], |leg| stop as usize + 2 * leg));
         }
         cells.extend(stops().skip(1).map(|stop| Cell::new(&[stop - 1, stop], |leg| stop as usize + leg)));
         cells
     }
 
-    /// Some pauses, with passes by hand over other data before and after.
+    /// Some pauses, with manual passes over other data before and after.
     pub fn by_hand() -> Vec<Cell> {
         stops().step_by(5).map(|stop| Cell::new(&[stop], |leg| leg).with(|_| Trouble::ByHand)).collect()
     }
 
-    /// Errors and panics in steps, by turns in all places, after which the run goes on in the same
-    /// process, and after which it goes on from the last checkpoint in another.
+    /// Errors and panics in steps, at each place in turn. The run continues in the same process, or
+    /// from the last checkpoint in another.
     pub fn faults() -> Vec<Cell> {
         let fault = |n: usize, panics| Fault { at: 1 + n as u64 * 5 % 56, place: n % 4, panics };
         let each = (0..16).flat_map(|n| [false, true].map(|panics| fault(n, panics)));
         each.flat_map(|fault| {
             let goes_on = Cell::new(&[], |_| fault.place).with(|_| Trouble::Fails(fault));
-            // A checkpoint is there by then.
+            // By then there is a checkpoint.
             let later = Fault { at: 26 + fault.at % 28, ..fault };
             let stopped = move |leg| if leg == 0 { Trouble::FailsAndEnds(later) } else { Trouble::None };
             [goes_on, Cell::new(&[CALLS], |_| fault.place).with(stopped)]
@@ -75,15 +75,15 @@ impl Cell {
         .collect()
     }
 
-    /// Pauses in the first epoch, which the data would end in the first part, and the cap ends in the
-    /// second.
+    /// Pauses in the first epoch. In the first part the end of the data would end it, in the second
+    /// the cap does.
     pub fn caps() -> Vec<Cell> {
         let uncapped = |leg| if leg == 0 { Trouble::Uncapped } else { Trouble::None };
         (1..=7).map(|stop| Cell::new(&[stop], |_| 0).with(uncapped)).collect()
     }
 
-    /// A run that early stopping ends in the evaluation at the last step of an epoch, with a pause, or
-    /// an error, before that step, behind it, and at each step of the evaluation.
+    /// Early stopping in the evaluation at the last step of an epoch. A pause or an error comes
+    /// before that step, after it, or at each step of the evaluation.
     pub fn final_stops() -> Vec<Cell> {
         let whole = Cell::new(&[], |_| 0).with(|_| Trouble::EndsEarly);
         let pauses = (40..45).map(|stop| Cell::new(&[stop], |_| 0).with(|_| Trouble::EndsEarly));
@@ -91,19 +91,19 @@ impl Cell {
         std::iter::once(whole).chain(pauses).chain(errors).collect()
     }
 
-    /// Some pauses, with a prediction that is paused with the run, continued in the next process, and
-    /// then asked for once more.
+    /// Some pauses, with a prediction that is paused with the run, continued in the next process,
+    /// and requested once more.
     pub fn predictions() -> Vec<Cell> {
         stops().step_by(20).map(|stop| Cell::new(&[stop], |_| 0).with(|_| Trouble::Predicts)).collect()
     }
 
-    /// The same cell with what befalls each part.
+    /// The same cell with `trouble` for each part.
     fn with(mut self, trouble: impl Fn(usize) -> Trouble) -> Cell {
         self.legs.iter_mut().enumerate().for_each(|(n, leg)| leg.trouble = trouble(n));
         self
     }
 
-    /// The run without a pause that this one must end as.
+    /// The uninterrupted run that this one must equal.
     pub(super) fn whole(&self) -> Cell {
         let early = |trouble| matches!(trouble, Trouble::EndsEarly | Trouble::EndsEarlyAndFails(_));
         match self.legs.iter().any(|leg| early(leg.trouble)) {
@@ -112,7 +112,7 @@ impl Cell {
         }
     }
 
-    /// Pauses after `stops`, and for each part the place of its loader in [`LOADERS`].
+    /// Creates a cell with pauses after `stops`. `loader` returns each part's index into [`LOADERS`].
     fn new(stops: &[u64], loader: impl Fn(usize) -> usize) -> Cell {
         let stops = stops.iter().copied().map(Some).chain([None]);
         let leg = |(n, stop)| {
@@ -123,7 +123,7 @@ impl Cell {
     }
 }
 
-/// After the last step there is nothing left to pause.
+/// All steps but the last, after which there is nothing to pause.
 fn stops() -> impl Iterator<Item = u64> {
     1..CALLS
 }

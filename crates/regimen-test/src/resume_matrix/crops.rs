@@ -1,4 +1,4 @@
-//! The task of the run: a fixture's loss of some rows, in which a fault can strike.
+//! The task of the run: a fixture's loss on some rows, with fault injection.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use regimen_core::{BoxError, Loss, State, Step, Task};
 use super::ResumeFixture;
 use super::trouble::{Fault, PLACES};
 
-/// The first row, and the one after the last, of a run of rows.
+/// A range of rows: the first, and the one after the last.
 pub(super) type Crop = (u64, u64);
 
-/// The loss of a fixture as a task that writes down which rows it was given.
+/// A fixture's loss as a task that records its rows.
 pub(super) struct Crops<'f, F> {
     fixture: &'f F,
-    /// Which rows came in which step, a line each.
+    /// The rows of each step, one line per step.
     pub(super) order: String,
-    /// The call under way is one by hand, of which nothing is written down.
+    /// The current call is a manual pass, which is not recorded.
     pub(super) by_hand: bool,
     fault: Armed,
 }
@@ -74,7 +74,7 @@ impl<F: ResumeFixture> PredictTask<F::Engine> for Crops<'_, F> {
     }
 }
 
-/// A fault that strikes once.
+/// A fault that occurs once.
 #[derive(Clone)]
 pub(super) struct Armed {
     fault: Option<Fault>,
@@ -90,8 +90,8 @@ impl Armed {
         self.fault.is_some() && !self.waits.load(Ordering::Relaxed)
     }
 
-    /// Comes to `place`, with so many training steps made.
-    #[expect(clippy::panic, reason = "to panic is what it was told")]
+    /// Fails at `place` if the fault is due after `steps` training steps.
+    #[expect(clippy::panic, reason = "the fault is a panic")]
     fn strike(&self, place: &str, steps: u64) -> Result<(), BoxError> {
         let Some(fault) = self.fault.filter(|fault| PLACES[fault.place] == place && fault.at <= steps) else {
             return Ok(());

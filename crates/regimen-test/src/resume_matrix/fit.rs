@@ -1,4 +1,4 @@
-//! The run itself, or a part of it.
+//! The run, or a part of it.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -30,26 +30,25 @@ const EVALUATIONS: u64 = 9;
 
 const EVAL_STEPS: u64 = 3;
 
-/// How many steps the run has, those of its evaluations among them.
+/// Steps of the run, including evaluation steps.
 pub(super) const CALLS: u64 = STEPS + EVALUATIONS * EVAL_STEPS;
 
-/// Where each part of the run writes down which rows came in which step.
+/// The file in which each part records the rows of each step.
 pub(super) const ORDER: &str = "order.txt";
 
-/// Where each part of the run writes down what was measured in the epochs that ended in it.
+/// The file in which each part records the metrics of its finished epochs.
 pub(super) const EPOCHS: &str = "epochs.txt";
 
-/// Where the checkpoints are.
+/// The directory of checkpoints.
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 
-/// Makes the part `leg` of the run in `dir`: from the beginning where nothing is there, and
-/// otherwise from where the part before it was paused.
+/// Runs the part `leg` in `dir`, from the newest checkpoint or, if there is none, from the beginning.
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
     let fault = Armed::new(leg.trouble.fault());
     let task = Crops::new(fixture, &fault);
     let engine = fixture.regularized();
-    // The last of several groups: with all frozen there is nothing to train.
+    // The last of several groups; with all groups frozen there would be nothing to train.
     let last_group = engine.groups().iter().skip(1).last().cloned();
     let mut unit = AutoUnit::new(engine, task)
         .accumulate(3)
@@ -71,8 +70,8 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .callback(LearningRateMonitor::new())
         .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
         .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))
-        // No loss ever falls that far, so it stops the run at the last evaluation, and only if it
-        // has counted every one before; or at the third.
+        // No loss decreases by this much. So it stops the run at the third evaluation, or at the
+        // last if every earlier one was counted.
         .callback(EarlyStopping::min(EVAL_LOSS, if early { 2 } else { EVALUATIONS - 1 }).min_delta(1e9))
         .saver(fixture.saver(saver));
     if let Some(stop) = leg.stop {
@@ -88,7 +87,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         };
     }
     if run.restore_latest()?.is_some() != begun {
-        return Err("a checkpoint is to be restored in every process but the first".into());
+        return Err("no checkpoint was restored, or one was in the first process".into());
     }
     let (train, eval) = (fixture.data(train_data(fixture, leg)), fixture.data(eval_data(fixture, leg)));
     let config = match leg.trouble {
@@ -128,17 +127,17 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
     let as_told = match (&report.ended, leg.stop) {
         (Ended::Paused(_), stop) => stop == Some(steps),
         (_, Some(_)) => false,
-        // How a part that goes on ends is compared, as all it does.
+        // The end of a continued part is compared with its outcome.
         (ended, None) => begun || matches!(ended, Ended::Finished(_)) && (early || steps == CALLS),
     };
-    if as_told { Ok(()) } else { Err(format!("it ended otherwise than told to: {report:?}").into()) }
+    if as_told { Ok(()) } else { Err(format!("it ended in another way than scripted: {report:?}").into()) }
 }
 
 fn steps(state: &State) -> u64 {
     state.train_progress().steps + state.eval_progress().steps
 }
 
-/// Fails when so many steps are made, once.
+/// Fails once, after `at` steps.
 fn fail_after<U>(at: u64) -> impl FnMut(&mut State, &mut U) -> Result<(), BoxError> + Send + use<U> {
     let mut waits = true;
     move |state, _| match steps(state) == at && std::mem::take(&mut waits) {
@@ -147,7 +146,7 @@ fn fail_after<U>(at: u64) -> impl FnMut(&mut State, &mut U) -> Result<(), BoxErr
     }
 }
 
-/// Asks for a pause when `stop` steps are made.
+/// Requests a pause after `stop` steps.
 fn stop_after<U>(stop: u64, handle: &PauseHandle) -> impl FnMut(&mut State, &mut U) + Send + use<U> {
     let handle = handle.clone();
     move |state, _| {
@@ -157,7 +156,7 @@ fn stop_after<U>(stop: u64, handle: &PauseHandle) -> impl FnMut(&mut State, &mut
     }
 }
 
-/// Ten crops an epoch in another order each time, of two to five rows that are drawn anew.
+/// Ten crops of two to five random rows per epoch, in a new order each time.
 fn train_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
     let crop = |index: usize, random: &mut Random| {
         let rows = 2 + index as u64 % 4;
@@ -169,7 +168,7 @@ fn train_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Cro
     crops.map_batches(|crop| (crop, fixture.batch(crop.0..crop.1)))
 }
 
-/// Three crops, of five to seven rows.
+/// Three crops of five to seven rows.
 fn eval_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
     let crop = |index: usize, _: &mut Random| (8 * index as u64, 9 * index as u64 + 5);
     let crops = Loader::collate(indices(EVAL_STEPS as usize).transform(crop), only);
@@ -182,7 +181,7 @@ fn only(crops: Vec<Crop>) -> Result<Crop, BoxError> {
     crops.first().copied().ok_or_else(|| "a batch without a crop".into())
 }
 
-/// The metrics of every epoch in `report`, a line each, and how the run ended unless it was paused.
+/// The metrics of every epoch in `report`, one line each, and the end of the run unless it was paused.
 fn told(report: &Report) -> String {
     let mut lines: Vec<String> = report.epochs.iter().map(|epoch| format!("{epoch:?}\n")).collect();
     if !matches!(report.ended, Ended::Paused(_)) {

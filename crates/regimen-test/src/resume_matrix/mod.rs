@@ -1,22 +1,23 @@
-//! The promise of exact resume as a matrix that any engine can be held to: a run that is paused
-//! anywhere and finished in a new process leaves the bytes of one that was never interrupted.
+//! Resume matrix: the conformance suite of exact resume, for any engine. A run that is paused anywhere and
+//! finished in a new process must leave the same bytes as one that was never interrupted.
 //!
-//! The run is a fit of 60 steps with dropout and random crops, in epochs of 7 steps by a cap, with
-//! accumulation windows of 3, 3 and 1, an evaluation of 3 steps every 12 steps and every 2 epochs, a
-//! schedule that falls on a plateau, a group that is frozen at first, averaged weights, early
-//! stopping, a CSV and a JSON-lines log, and a [`Checkpointer`]. A [`Cell`] says
-//! after which of its steps it is paused by its [`PauseHandle`](regimen_core::state::PauseHandle), and how
-//! many workers read its data before and after that. Each part of a cell is a process of its own, and
-//! a [`Trouble`] may befall it: passes by hand over other data, a step that fails, another cap, a
-//! final stop at the end of an epoch, a prediction that is paused with it.
+//! The run is a fit of 60 steps with dropout and random crops, in epochs capped at 7 steps, with
+//! accumulation windows of 3, 3 and 1. It has an evaluation of 3 steps every 12 steps and every 2
+//! epochs, a schedule that falls on a plateau, a group that is frozen at first, averaged weights,
+//! early stopping, a CSV and a JSON-lines log, and a [`Checkpointer`].
 //!
-//! Compared with the run in one piece are, to the bit: every part of the last checkpoint
-//! (parameters, running statistics, optimizer, averaged weights, accumulation window, scale of
-//! losses, plateau, progress, metrics, the state of every callback), the metrics of every epoch, the log files, and which rows came in which step.
+//! A [`Cell`] lists the steps after which its [`PauseHandle`](regimen_core::state::PauseHandle) pauses
+//! the run, and the workers that read its data before and after. Each part of a cell is a separate
+//! process and may have a [`Trouble`]: manual passes over other data, a step that fails, another cap,
+//! a final stop at the end of an epoch, or a prediction that is paused with it.
 //!
-//! Write an [`EngineFixture`] for your engine, add `impl ResumeFixture for Mine {}`, and call
-//! [`run_all`] in one test, which is alone in its file where the library has one generator for the
-//! whole process:
+//! The outcome is compared with the uninterrupted run, bit by bit: every part of the last checkpoint
+//! (parameters, running statistics, optimizer, averaged weights, accumulation window, loss scale,
+//! plateau, progress, metrics, the state of every callback), the metrics of every epoch, the log
+//! files, and the rows of each step.
+//!
+//! Write an [`EngineFixture`] for your engine, add `impl ResumeFixture for Mine {}`, and call [`run_all`]
+//! in one test. If the library has one generator per process, that test must be alone in its file:
 //!
 //! ```no_run
 //! use regimen_test::resume_matrix::{Cell, ResumeFixture, run_all};
@@ -52,50 +53,49 @@ use process::{Scratch, run_cell, serve};
 pub use cell::{Cell, Leg};
 pub use trouble::{Fault, PLACES, Trouble};
 
-/// An engine whose runs are to be resumed. Nothing needs to be written beside the fixture: the first
-/// method is for runs in another precision, the others are where the tests of the matrix break
-/// a run, to see that it is noticed.
+/// The trait of engine fixtures whose runs are resumed. All methods have defaults: the first is for runs in
+/// another precision, and the tests of the matrix itself override the others to break a run.
 pub trait ResumeFixture: EngineFixture {
-    /// In what the run computes: single precision.
+    /// Precision of the run. Default: single precision.
     fn precision(&self) -> Precision {
         Precision::F32
     }
 
-    /// What the run reads in place of `data`: `data` itself.
+    /// Replaces the data of the run. Default: `data` itself.
     fn data<D: Data>(&self, data: D) -> impl Data<Batch = D::Batch> {
         data
     }
 
-    /// What saves and restores the run in place of `saver`: `saver` itself.
+    /// Replaces the saver of the run. Default: `saver` itself.
     fn saver(&self, saver: Checkpointer) -> impl Saver {
         saver
     }
 }
 
-/// Runs `cells`, and says on stderr how many there were, also where tests are captured.
+/// Runs `cells`, and prints their number to stderr, even if the output of tests is captured.
 ///
 /// # Panics
 ///
-/// If the run of any of them differs from the one in one piece; the message names the first few.
+/// If any run differs from the uninterrupted one. The message names the first few.
 #[track_caller]
 pub fn run_all<F: ResumeFixture>(fixture: &F, cells: &[Cell]) {
     let failures = failures(fixture, cells);
     let (name, ran, failed) = (fixture.test_name(), cells.len(), failures.len());
-    // What is written to the stream itself is not captured.
+    // Direct writes to the stream are not captured.
     let _ = writeln!(io::stderr(), "resume matrix {name}: {ran} cells, {failed} differ");
     let first: Vec<&str> = failures.iter().take(10).map(String::as_str).collect();
     assert!(first.is_empty(), "{failed} of {ran} cells differ, the first are\n{}", first.join("\n"));
 }
 
-/// Runs `cells` side by side, and says which do not end as the run in one piece, and in what.
+/// Runs `cells` in parallel, and returns a description of each difference from the uninterrupted run.
 ///
-/// In the processes that this starts it makes its part of the run, and does not return.
+/// In a child process it runs the process's part of a cell and does not return.
 pub fn failures<F: ResumeFixture>(fixture: &F, cells: &[Cell]) -> Vec<String> {
     serve(fixture);
     let test = fixture.test_name();
     match Scratch::new().and_then(|scratch| compare_all(test, &scratch, cells)) {
         Ok(failures) => failures,
-        Err(wrong) => vec![format!("the run in one piece: {wrong}")],
+        Err(wrong) => vec![format!("the uninterrupted run: {wrong}")],
     }
 }
 
@@ -109,7 +109,7 @@ fn compare_all(test: &str, scratch: &Scratch, cells: &[Cell]) -> Result<Vec<Stri
     }
     let check = |cell: &Cell, found: Outcome| match wholes.iter().find(|(whole, _)| *whole == cell.whole()) {
         Some((_, whole)) => found.check(whole, cell),
-        None => Err("nothing to compare it with".into()),
+        None => Err("there is no uninterrupted run to compare with".into()),
     };
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
@@ -120,7 +120,7 @@ fn compare_all(test: &str, scratch: &Scratch, cells: &[Cell]) -> Result<Vec<Stri
         }
     };
     thread::scope(|scope| {
-        // The processes wait for the disk most of the time.
+        // The processes mostly wait for the disk.
         let threads = 4 * thread::available_parallelism().map_or(1, usize::from);
         (0..threads).for_each(|_| drop(scope.spawn(work)));
     });

@@ -1,4 +1,4 @@
-//! What a run has left behind, and in what it differs from another.
+//! The outcome of a run, and its differences from another.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,17 +11,17 @@ use regimen_core::saved::Array;
 use super::fit::{CHECKPOINTS, EPOCHS, ORDER};
 use super::{Cell, Trouble};
 
-/// All that is compared.
+/// The compared outcome.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// Logs, and what the parts of the run wrote down, by file name.
+    /// Logs and records of the parts of the run, by file name.
     files: BTreeMap<String, Vec<u8>>,
-    /// The last checkpoint, by the names of a part and of an array of it.
+    /// The arrays of the last checkpoint, by `part/array`.
     arrays: BTreeMap<String, Array>,
 }
 
 impl Outcome {
-    /// What is in `dir`.
+    /// Reads the outcome in `dir`.
     pub(super) fn read(dir: &Path) -> Result<Outcome, BoxError> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(dir)? {
@@ -32,26 +32,26 @@ impl Outcome {
         }
         let newest = Checkpoints::in_dir(dir.join(CHECKPOINTS)).load(Which::Latest)?;
         let mut arrays = BTreeMap::new();
-        for (part, dict) in newest.ok_or("it left no checkpoint behind")?.content {
+        for (part, dict) in newest.ok_or("it left no checkpoint")?.content {
             arrays.extend(dict.iter().map(|(name, array)| (format!("{part}/{name}"), array.clone())));
         }
         Ok(Outcome { files, arrays })
     }
 
-    /// An error that names all that is not, to the bit, as in `whole`, and that `cell` must leave alone.
+    /// Returns an error that lists every difference from `whole` that `cell` does not excuse.
     pub(super) fn check(&self, whole: &Outcome, cell: &Cell) -> Result<(), BoxError> {
         let befalls = |what: &dyn Fn(Trouble) -> bool| cell.legs.iter().any(|leg| what(leg.trouble));
         let by_hand = befalls(&|trouble| matches!(trouble, Trouble::ByHand | Trouble::Predicts));
         let fails = befalls(&|t| t.fault().is_some() || matches!(t, Trouble::EndsEarlyAndFails(_)));
         let callback_fails = befalls(&|trouble| matches!(trouble, Trouble::EndsEarlyAndFails(_)));
         let is_compared = |name: &str| {
-            // Logs write down passes by hand as well, and where these stand is saved beside the run. Where
-            // a callback fails, those called behind it, logs among them, are not told.
+            // Logs also record manual passes, whose position is saved apart from the run. A
+            // callback that fails keeps the event from later ones, logs included.
             let of_passes = name.starts_with("metrics.")
                 || name.contains("callbacks.MetricLog")
                 || name.starts_with("run/run.evaluate")
                 || name.starts_with("run/run.predict");
-            // A call that fails has no report of the epochs that ended in it.
+            // A failed call has no report of the epochs that ended in it.
             !((by_hand || callback_fails) && of_passes || fails && name == EPOCHS)
         };
         let kept = |name: &String| is_compared(name);
@@ -72,7 +72,7 @@ impl Outcome {
     }
 }
 
-/// The lines of `text` without those that came before: a step that failed is made again.
+/// Removes repeated lines of `text`: a failed step runs again.
 fn once_each(text: &[u8]) -> Vec<u8> {
     let mut lines: Vec<&[u8]> = Vec::new();
     for line in text.split_inclusive(|byte| *byte == b'\n') {
@@ -83,7 +83,7 @@ fn once_each(text: &[u8]) -> Vec<u8> {
     lines.concat()
 }
 
-/// What only one of the two has, and what they both have and differs.
+/// Entries that only one of the two has, or whose values differ.
 fn differences<V: PartialEq>(found: &BTreeMap<String, V>, expected: &BTreeMap<String, V>) -> Vec<String> {
     let missing = expected.keys().filter(|name| !found.contains_key(*name));
     let missing = missing.map(|name| format!("{name} is missing"));

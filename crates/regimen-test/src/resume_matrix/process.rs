@@ -1,4 +1,4 @@
-//! One process a part of the run: the test program starts itself again for each.
+//! One process per part of the run: the test program starts itself again for each.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,10 +10,11 @@ use regimen_core::BoxError;
 use super::fit::{ORDER, fit};
 use super::{Cell, Leg, Outcome, ResumeFixture};
 
-/// Tells a child what to do: `STOP WORKERS PREFETCH TROUBLE DIR`, where a stop of 0 is none.
+/// The environment variable with a child's task: `STOP WORKERS PREFETCH TROUBLE DIR`. A stop of 0
+/// means none.
 const VARIABLE: &str = "REGIMEN_RESUME_MATRIX";
 
-/// Where the cells are run, each in a directory of its own; removed when it is dropped.
+/// A directory with one subdirectory per cell, removed on drop.
 pub(super) struct Scratch {
     dir: PathBuf,
     cells: AtomicU64,
@@ -41,7 +42,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Makes the run of `cell`, each part in a new process of `test`, and returns what it left behind.
+/// Runs each part of `cell` in a new process of `test`, and returns the outcome.
 pub(super) fn run_cell(test: &str, scratch: &Scratch, cell: &Cell) -> Result<Outcome, BoxError> {
     let dir = scratch.next()?;
     cell.legs.iter().try_for_each(|leg| run_leg(test, &dir, *leg))?;
@@ -65,7 +66,7 @@ fn run_leg(test: &str, dir: &Path, leg: Leg) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// In a process that [`run_cell`] started, makes its part of the run and ends the process.
+/// In a process that [`run_cell`] started, runs its part and exits.
 #[track_caller]
 pub(super) fn serve<F: ResumeFixture>(fixture: &F) {
     let Ok(order) = env::var(VARIABLE) else { return };
@@ -76,7 +77,7 @@ pub(super) fn serve<F: ResumeFixture>(fixture: &F) {
 
 fn parse(order: &str) -> Result<(Leg, &Path), BoxError> {
     let [stop, workers, prefetch, trouble, dir] = order.splitn(5, ' ').collect::<Vec<_>>()[..] else {
-        return Err(format!("`{order}` is not what a process is told").into());
+        return Err(format!("`{order}` is no task of a child process").into());
     };
     let stop = Some(stop.parse()?).filter(|&stop| stop != 0);
     let (workers, prefetch, trouble) = (workers.parse()?, prefetch.parse()?, trouble.parse()?);

@@ -1,51 +1,50 @@
-//! What befalls a part of the run beside its pause.
+//! Trouble of a part of the run in addition to its pause.
 
 use std::fmt;
 use std::str::FromStr;
 
 use regimen_core::BoxError;
 
-/// What befalls a part of the run beside its pause. None of it may be seen in what the run leaves
-/// behind.
+/// Trouble of a part of the run in addition to its pause. None of it may change the outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trouble {
-    /// Nothing.
+    /// No trouble.
     #[default]
     None,
-    /// Before it, and behind its pause, other data is evaluated and predicted by hand.
+    /// Manual evaluation and prediction of other data before the part and after its pause.
     ByHand,
-    /// A step fails, and the run goes on.
+    /// A step fails, and the run continues.
     Fails(Fault),
-    /// A step fails, and the part is over.
+    /// A step fails, and the part ends.
     FailsAndEnds(Fault),
-    /// Its epochs end by the data, later than by the cap of the others.
+    /// Epochs end with the data, later than by the cap of the other parts.
     Uncapped,
     /// Early stopping ends the run in an evaluation at the last step of an epoch.
     EndsEarly,
-    /// The same, with an error behind so many steps; one step further than there are, behind the whole
-    /// evaluation.
+    /// The same, with an error after this number of steps. One step more than there are means after
+    /// the whole evaluation.
     EndsEarlyAndFails(u64),
-    /// Behind its pause a prediction begins that is paused too; it is continued before the next part.
+    /// A prediction starts after the pause and is paused too. It continues before the next part.
     Predicts,
 }
 
 /// A step that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// After how many training steps: the first time then that the run comes to the place.
+    /// Number of training steps before the fault. It occurs the next time the run reaches the place.
     pub at: u64,
-    /// Where: one of [`PLACES`].
+    /// Index of the place in [`PLACES`].
     pub place: usize,
-    /// Whether it panics, or returns an error.
+    /// Panics if `true`; otherwise returns an error.
     pub panics: bool,
 }
 
-/// Where a step can fail.
+/// The places at which a step can fail.
 pub const PLACES: [&str; 4] = ["loss", "after_backward", "before_update", "on_train_step_end"];
 
 impl Trouble {
-    /// The fault, if it is one.
+    /// Returns the fault, if the trouble is one.
     pub(super) fn fault(self) -> Option<Fault> {
         match self {
             Trouble::Fails(fault) | Trouble::FailsAndEnds(fault) => Some(fault),
@@ -53,13 +52,13 @@ impl Trouble {
         }
     }
 
-    /// Whether the run is one that early stopping ends in mid-way.
+    /// Returns `true` if early stopping ends the run halfway.
     pub(super) fn ends_early(self) -> bool {
         matches!(self, Trouble::EndsEarly | Trouble::EndsEarlyAndFails(_))
     }
 }
 
-/// One word, for the command of a process.
+/// One word, as an argument of a child process.
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, Fault { at, place, panics }) = match *self {
@@ -94,7 +93,7 @@ impl FromStr for Trouble {
             ["ending-early-with-an-error-after", at] => Trouble::EndsEarlyAndFails(at.parse()?),
             ["failing-after", at, how, place] => Trouble::Fails(fault(at, how, place)?),
             ["ended-by-a-failure-after", at, how, place] => Trouble::FailsAndEnds(fault(at, how, place)?),
-            _ => return Err(format!("`{text}` befalls no run").into()),
+            _ => return Err(format!("`{text}` is no trouble").into()),
         })
     }
 }

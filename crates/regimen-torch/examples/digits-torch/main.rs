@@ -78,7 +78,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
                     .hyper_parameter("threads", tch::get_num_threads()),
             );
         if let Some(restored) = run.restore_latest()? {
-            println!("going on from step {} ({})", restored.step, restored.from);
+            println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }
     let _signals = Signals::pause(&run.pause_handle())?;

@@ -89,7 +89,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
                 .hyper_parameter("threads", tch::get_num_threads()),
         );
         if let Some(restored) = run.restore_latest()? {
-            println!("going on from step {} ({})", restored.step, restored.from);
+            println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }
     let _signals = Signals::pause(&run.pause_handle())?;

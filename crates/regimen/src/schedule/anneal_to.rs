@@ -1,15 +1,16 @@
-//! A schedule that leaves another for a rate of its own: the one of stochastic weight averaging.
+//! Annealing to a constant rate, as in stochastic weight averaging.
 
 use super::{Anneal, Schedule, between, checked_length, checked_rate, fraction, half_cosine};
 use crate::BoxError;
 
-/// Another schedule up to a start; from there on it goes from the rate there to a rate of its own,
-/// and stays at it: with `p = min(t - start, length) / length`,
-/// `schedule(start) + (rate - schedule(start)) * (1 - cos(pi * p)) / 2`, or with `p` itself if it is
-/// linear.
+/// Another schedule until `start`, then an annealing from the rate at `start` to a constant rate.
 ///
-/// PyTorch's `SWALR(swa_lr = rate, anneal_epochs = length)`, which TorchTNT steps in place of the
-/// other from the end of the warm-up of its averages on.
+/// With `p = min(t - start, length) / length`, the rate from `start` on is
+/// `schedule(start) + (rate - schedule(start)) * (1 - cos(pi * p)) / 2`, or, if linear,
+/// `schedule(start) + (rate - schedule(start)) * p`.
+///
+/// This is PyTorch's `SWALR(swa_lr = rate, anneal_epochs = length)`. TorchTNT steps that instead of
+/// the other schedule after the warm-up of its averages.
 ///
 /// ```
 /// use regimen::schedule::{AnnealTo, Cosine, Schedule};
@@ -31,14 +32,14 @@ pub struct AnnealTo<S> {
 }
 
 impl<S: Schedule> AnnealTo<S> {
-    /// Leaves `schedule` after `start` counts, and is at `rate` `length` counts later.
+    /// Follows `schedule` for `start` counts, and reaches `rate` after `length` more.
     pub fn new(schedule: S, start: u64, length: u64, rate: f64) -> Result<Self, BoxError> {
         let length = checked_length("annealing schedule: the length", length)?;
         let rate = checked_rate("annealing schedule: the last rate", rate)?;
         Ok(AnnealTo { schedule, start, length, rate, anneal: Anneal::default() })
     }
 
-    /// The curve between the two rates; [`Anneal::Cosine`] by default.
+    /// Sets the curve between the two rates. Default: [`Anneal::Cosine`].
     pub fn anneal(self, anneal: Anneal) -> Self {
         AnnealTo { anneal, ..self }
     }

@@ -1,13 +1,13 @@
-//! Half a cosine from a rate down to a minimum.
+//! Cosine annealing.
 
 use super::{Schedule, between, checked_length, checked_rate, fraction, half_cosine};
 use crate::BoxError;
 
-/// Falls along half a cosine, and then stays at its minimum:
+/// Cosine annealing from a rate to a minimum, where it stays:
 /// `minimum + (rate - minimum) * (1 + cos(pi * min(t, length) / length)) / 2`.
 ///
-/// PyTorch's `CosineAnnealingLR(T_max = length, eta_min = minimum)` up to `length`; after that
-/// PyTorch's rises again, and this one does not.
+/// This is PyTorch's `CosineAnnealingLR(T_max = length, eta_min = minimum)` up to `length`. After
+/// that, PyTorch's schedule rises again; this one does not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cosine {
     rate: f64,
@@ -16,14 +16,14 @@ pub struct Cosine {
 }
 
 impl Cosine {
-    /// Falls from `rate` to 0 over `length` counts.
+    /// Anneals from `rate` to 0 over `length` counts.
     pub fn new(rate: f64, length: u64) -> Result<Self, BoxError> {
         let rate = checked_rate("cosine schedule: the rate", rate)?;
         let length = checked_length("cosine schedule: the length", length)?;
         Ok(Cosine { rate, minimum: 0.0, length })
     }
 
-    /// The rate at its end; 0 by default. A minimum above the rate is an error.
+    /// Sets the final rate. Default: 0. Returns an error if it is above the initial rate.
     pub fn minimum(self, minimum: f64) -> Result<Self, BoxError> {
         let minimum = checked_rate("cosine schedule: the minimum", minimum)?;
         if minimum > self.rate {

@@ -1,9 +1,9 @@
-//! A schedule that falls at every count.
+//! Exponential decay.
 
 use super::{Schedule, checked_rate};
 use crate::BoxError;
 
-/// Multiplies the rate by a factor at every count: `rate * factor^t`. PyTorch's `ExponentialLR`.
+/// Exponential decay, by a factor per count: `rate * factor^t`. PyTorch's `ExponentialLR`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exponential {
     rate: f64,
@@ -11,7 +11,7 @@ pub struct Exponential {
 }
 
 impl Exponential {
-    /// Begins with `rate`, and multiplies it by `factor` at every count.
+    /// Starts at `rate`, and multiplies it by `factor` at every count.
     pub fn new(rate: f64, factor: f64) -> Result<Self, BoxError> {
         let rate = checked_rate("exponential schedule: the rate", rate)?;
         let factor = checked_rate("exponential schedule: the factor", factor)?;

@@ -1,11 +1,11 @@
-//! A schedule along a straight line.
+//! Linear ramp.
 
 use super::{Schedule, between, checked_length, checked_rate, fraction};
 use crate::BoxError;
 
-/// A straight line, and then its end: `from + (to - from) * min(t, length) / length`.
+/// A linear ramp, constant after its end: `from + (to - from) * min(t, length) / length`.
 ///
-/// PyTorch's `LinearLR`, which says `from` and `to` as factors of the optimizer's rate.
+/// This is PyTorch's `LinearLR`, which takes `from` and `to` as factors of the optimizer's rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Linear {
     from: f64,
@@ -14,7 +14,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Goes from `from` to `to`, up or down, over `length` counts.
+    /// Moves from `from` to `to`, up or down, over `length` counts.
     pub fn new(from: f64, to: f64, length: u64) -> Result<Self, BoxError> {
         Ok(Linear {
             from: checked_rate("linear schedule: the first rate", from)?,

@@ -1,11 +1,11 @@
-//! Learning rates as pure functions of how far training has come.
+//! Learning rate schedules: pure functions of a count of updates or epochs.
 //!
-//! A schedule holds no counter: the same count gives the same rate, so a resumed run has the rates
-//! it would have had. The setting of the unit that takes the schedule says whether counts are
-//! updates or epochs; the formulas are those of PyTorch's schedulers, with `t` for the count.
+//! A schedule holds no counter. The same count gives the same rate, so a resumed run has the rates
+//! of an uninterrupted one. The count is chosen where the unit receives the schedule: updates or
+//! epochs. The formulas are those of PyTorch's schedulers, with `t` for the count.
 //!
-//! Constructors refuse what no training can use (a rate below zero or not finite, a length of
-//! zero) with an error that says which argument.
+//! Constructors reject invalid arguments (a rate that is negative or not finite, a length of zero)
+//! with an error that names the argument.
 //!
 //! ```
 //! use regimen::schedule::{Cosine, Schedule, ScheduleExt};
@@ -59,17 +59,17 @@ fn checked_length(what: &str, length: u64) -> Result<u64, BoxError> {
     Err(format!("{what} is 0; give 1 or more").into())
 }
 
-/// How much of `length` is done at `count`, from 0 to 1.
+/// The completed fraction of `length` at `count`, from 0 to 1.
 fn fraction(count: u64, length: u64) -> f64 {
     count.min(length) as f64 / length as f64
 }
 
-/// `part` of the way from one rate to another, along a straight line; exact at both ends.
+/// Linear interpolation between two rates; exact at both ends.
 fn between(from: f64, to: f64, part: f64) -> f64 {
     from * (1.0 - part) + to * part
 }
 
-/// `part` of the way along half a cosine, from 0 to 1.
+/// Cosine interpolation from 0 to 1.
 fn half_cosine(part: f64) -> f64 {
     (1.0 - (PI * part).cos()) / 2.0
 }

@@ -1,9 +1,9 @@
-//! A schedule that falls at milestones.
+//! Multi-step decay.
 
 use super::{Schedule, checked_rate};
 use crate::BoxError;
 
-/// Multiplies the rate by a factor at each milestone:
+/// Multi-step decay, by a factor at each milestone:
 /// `rate * factor^(number of milestones <= t)`. PyTorch's `MultiStepLR`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MultiStep {
@@ -13,8 +13,8 @@ pub struct MultiStep {
 }
 
 impl MultiStep {
-    /// Begins with `rate`, and multiplies it by `factor` at each of `milestones`. Their order does
-    /// not matter; one given twice multiplies twice, and none at all is a constant rate.
+    /// Starts at `rate`, and multiplies it by `factor` at each of `milestones`, in any order. A
+    /// repeated milestone multiplies twice. Without milestones the rate is constant.
     pub fn new(rate: f64, factor: f64, milestones: impl IntoIterator<Item = u64>) -> Result<Self, BoxError> {
         let mut milestones: Vec<u64> = milestones.into_iter().collect();
         milestones.sort_unstable();

@@ -1,15 +1,15 @@
-//! The one-cycle schedule: up to a maximum, then down to almost nothing.
+//! One-cycle schedule.
 
 use super::{Schedule, between, checked_length, checked_rate, half_cosine};
 use crate::BoxError;
 
-/// Rises from `maximum / 25` to `maximum` over the first 30 % of its length, then falls to
-/// `maximum / 25 / 10000`, and stays there.
+/// One cycle: the rate rises from `maximum / 25` to `maximum` over the first 30 % of the length,
+/// falls to `maximum / 25 / 10000`, and stays there.
 ///
-/// PyTorch's `OneCycleLR(max_lr = maximum, total_steps = length)` with its defaults and without
-/// the momentum it cycles too. The highest rate is at `t = 0.3 * length - 1`, the last at
-/// `t = length - 1`; past that PyTorch's gives an error. Between two ends, `p` of the way:
-/// `to + (from - to) * (1 + cos(pi * p)) / 2`, or `from + (to - from) * p` if it is linear.
+/// This is PyTorch's `OneCycleLR(max_lr = maximum, total_steps = length)` with its defaults and without
+/// its cycle of momentum. The highest rate is at `t = 0.3 * length - 1` and the last at `t = length - 1`,
+/// after which PyTorch's returns an error. At the fraction `p` between two rates, the rate is
+/// `to + (from - to) * (1 + cos(pi * p)) / 2`, or, if linear, `from + (to - from) * p`.
 ///
 /// L. N. Smith and N. Topin, "Super-Convergence: Very Fast Training of Neural Networks Using
 /// Large Learning Rates", 2018.
@@ -34,8 +34,8 @@ pub enum Anneal {
 }
 
 impl OneCycle {
-    /// One cycle of `length` counts up to `maximum`. A length whose rise has no room before
-    /// its fall (below 4 for a rise of 0.3) is an error.
+    /// One cycle of `length` counts up to `maximum`. Returns an error if the length is too short
+    /// for the rise (below 4 for a rise of 0.3).
     pub fn new(maximum: f64, length: u64) -> Result<Self, BoxError> {
         let maximum = checked_rate("one-cycle schedule: the maximum", maximum)?;
         let length = checked_length("one-cycle schedule: the length", length)?;
@@ -44,13 +44,13 @@ impl OneCycle {
         OneCycle { maximum, length, rise: 0.3, first_divisor, last_divisor, anneal }.with_room()
     }
 
-    /// The part of the length in which the rate rises; 0.3 by default, between 0 and 1.
+    /// Sets the fraction of the length in which the rate rises, between 0 and 1. Default: 0.3.
     pub fn rise(self, rise: f64) -> Result<Self, BoxError> {
         OneCycle { rise, ..self }.with_room()
     }
 
-    /// The first rate is the maximum divided by `first`, 25 by default; the last is the first
-    /// divided by `last`, 10000 by default. Both must be finite and above 0.
+    /// Sets the divisors: the first rate is the maximum divided by `first`, the last rate is the
+    /// first divided by `last`. Defaults: 25 and 10000. Both must be finite and above 0.
     pub fn divisors(self, first: f64, last: f64) -> Result<Self, BoxError> {
         for divisor in [first, last] {
             if !(divisor.is_finite() && divisor > 0.0) {
@@ -60,12 +60,12 @@ impl OneCycle {
         Ok(OneCycle { first_divisor: first, last_divisor: last, ..self })
     }
 
-    /// The curve between two rates; [`Anneal::Cosine`] by default.
+    /// Sets the curve between two rates. Default: [`Anneal::Cosine`].
     pub fn anneal(self, anneal: Anneal) -> Self {
         OneCycle { anneal, ..self }
     }
 
-    /// The count with the highest rate; it need not be a whole number.
+    /// The count with the highest rate, which may be fractional.
     fn peak(&self) -> f64 {
         self.rise * self.length as f64 - 1.0
     }

@@ -1,9 +1,9 @@
-//! A schedule that falls as a power.
+//! Polynomial decay.
 
 use super::{Schedule, checked_length, checked_rate, fraction};
 use crate::BoxError;
 
-/// Falls to 0 as a power, and stays there: `rate * (1 - min(t, length) / length)^power`.
+/// Polynomial decay to 0, where it stays: `rate * (1 - min(t, length) / length)^power`.
 /// PyTorch's `PolynomialLR`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Polynomial {
@@ -13,8 +13,7 @@ pub struct Polynomial {
 }
 
 impl Polynomial {
-    /// Falls from `rate` to 0 over `length` counts. `power` 1 is a straight line; it must be
-    /// above 0.
+    /// Decays from `rate` to 0 over `length` counts. `power` must be above 0; 1 is linear.
     pub fn new(rate: f64, power: f64, length: u64) -> Result<Self, BoxError> {
         if !(power.is_finite() && power > 0.0) {
             return Err(format!("polynomial schedule: the power is {power}; give one above 0").into());

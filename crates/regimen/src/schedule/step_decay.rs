@@ -1,9 +1,9 @@
-//! A schedule that falls at every n-th count.
+//! Step decay.
 
 use super::{Schedule, checked_length, checked_rate};
 use crate::BoxError;
 
-/// Multiplies the rate by a factor at every n-th count: `rate * factor^floor(t / every)`.
+/// Step decay, by a factor every n counts: `rate * factor^floor(t / every)`.
 /// PyTorch's `StepLR`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepDecay {
@@ -13,7 +13,7 @@ pub struct StepDecay {
 }
 
 impl StepDecay {
-    /// Begins with `rate`, and multiplies it by `factor` whenever the count is a multiple of `every`.
+    /// Starts at `rate`, and multiplies it by `factor` when the count is a multiple of `every`.
     pub fn new(rate: f64, factor: f64, every: u64) -> Result<Self, BoxError> {
         Ok(StepDecay {
             rate: checked_rate("step schedule: the rate", rate)?,

@@ -1,11 +1,11 @@
-//! A linear warm-up before any other schedule.
+//! Linear warm-up before another schedule.
 
 use super::Schedule;
 
-/// What every schedule can be made into.
+/// Adaptor methods of every schedule.
 pub trait ScheduleExt: Schedule + Sized {
-    /// Puts a linear warm-up of `length` counts before this schedule, which then counts from the
-    /// warm-up's end. A length of 0 changes nothing.
+    /// Adds a linear warm-up of `length` counts before this schedule, which counts from the end of
+    /// the warm-up. A length of 0 changes nothing.
     fn warm_up(self, length: u64) -> WarmUp<Self> {
         WarmUp { schedule: self, length }
     }
@@ -13,12 +13,12 @@ pub trait ScheduleExt: Schedule + Sized {
 
 impl<S: Schedule> ScheduleExt for S {}
 
-/// Rises to the first rate of another schedule, then is that schedule:
-/// `schedule(0) * (t + 1) / (length + 1)` below `length`, `schedule(t - length)` from there on.
+/// A linear warm-up to the first rate of another schedule, then that schedule:
+/// `schedule(0) * (t + 1) / (length + 1)` below `length`, `schedule(t - length)` from there.
 ///
-/// The first update has a rate above 0, so it is not wasted, and there is no jump at the end.
+/// The first update has a rate above 0, so it is not wasted, and the rate is continuous at the end.
 /// In PyTorch: `SequentialLR` of `LinearLR(start_factor = 1 / (length + 1), total_iters = length)`
-/// and the other, with the milestone at `length`.
+/// and the other schedule, with the milestone at `length`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WarmUp<S> {
     schedule: S,

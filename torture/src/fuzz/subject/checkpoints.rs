@@ -1,4 +1,4 @@
-//! Checkpoints whose files were changed: damaged, or signed anew so that they seem whole.
+//! Checkpoints with mutated files: damaged, or signed again so that they look valid.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -33,7 +33,7 @@ const WORDS: &[&[u8]] = &[
     b"-",
 ];
 
-/// A run directory with the checkpoints of two steps, of which the newest is changed.
+/// A run directory with checkpoints of two steps, the newest of which is mutated.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
     disk: SimDisk,
@@ -42,7 +42,7 @@ pub(super) struct Checkpoint {
     part: Corpus,
 }
 
-/// What is done to the newest checkpoint.
+/// The mutation of the newest checkpoint.
 #[derive(Clone, Copy, PartialEq)]
 enum Change {
     Damaged,
@@ -70,7 +70,7 @@ impl Checkpoint {
         Ok(Checkpoint { disk, saved: [first?, second?], manifest, part })
     }
 
-    /// A disk with the newest checkpoint changed.
+    /// Returns a disk with the newest checkpoint mutated.
     fn changed(&self, random: &mut Random) -> Result<(SimDisk, Change, bool), BoxError> {
         let disk = self.disk.after_power_cut(1);
         let of_part = random.below(2) == 0;
@@ -101,24 +101,25 @@ impl Subject for Checkpoint {
 
     fn attempt(&self, random: &mut Random, trial: &mut Trial) -> Result<(), Fault> {
         let (disk, change, is_whole) = self.changed(random)?;
-        // Both checkpoints are there, and both of the files of each.
+        // Both checkpoints, with both files of each.
         let size = 2 * (read(&disk, MANIFEST)?.len() + read(&disk, PART)?.len());
         let store: Arc<dyn Store> = Arc::new(disk.clone());
         let checkpoints = Checkpoints::on(store.clone(), DIR);
         let read_all = trial.read(size, || {
             for checkpoint in checkpoints.list()?.checkpoints {
-                // Whether they hold is told by what is loaded.
+                // The loaded result shows whether verification is right.
                 let _ = checkpoint.verify();
                 let parts = checkpoint.manifest().parts.keys();
                 parts.for_each(|part| drop(checkpoint.read_header(part)));
             }
             Ok(checkpoints.load(Which::Latest)?)
         })?;
-        let found = read_all.map_err(|why| Fault::Mismatch(format!("the whole one is not found: {why}")))?;
-        let found = found.ok_or_else(|| Fault::Mismatch("the whole one is not found".into()))?;
+        let found =
+            read_all.map_err(|why| Fault::Mismatch(format!("the valid checkpoint is not found: {why}")))?;
+        let found = found.ok_or_else(|| Fault::Mismatch("the valid checkpoint is not found".into()))?;
         let is_newest = found.checkpoint.path() == Path::new(NEWEST);
         let may_be_newest = is_whole || change != Change::Damaged;
-        demand(is_newest || !is_whole, || format!("a whole one is passed over: {:?}", found.skipped))?;
+        demand(is_newest || !is_whole, || format!("a valid checkpoint is skipped: {:?}", found.skipped))?;
         demand(may_be_newest || !is_newest, || "a damaged checkpoint is loaded".into())?;
         for (name, dict) in &found.content {
             let expected = match (change, &**name) {
@@ -136,7 +137,7 @@ impl Subject for Checkpoint {
 }
 
 impl Checkpoint {
-    /// What is saved after it can be read.
+    /// Checks that a checkpoint saved afterwards can be read.
     fn goes_on(&self, store: Arc<dyn Store>, size: usize, trial: &mut Trial) -> Result<(), Fault> {
         let saved = trial.read(size, || {
             let mut writer = Writer::open_on(store.clone(), DIR, "r")?;
@@ -156,12 +157,12 @@ impl Checkpoint {
     }
 }
 
-/// The line of a manifest about a part with these bytes.
+/// The manifest line of a part with these bytes.
 fn line(part: &[u8]) -> String {
     format!("part {} {:08x} module\n", part.len(), crc32fast::hash(part))
 }
 
-/// A manifest with the right checksum at its end.
+/// Appends the correct checksum to a manifest.
 fn signed(mut text: Vec<u8>) -> Vec<u8> {
     const SIGN: &[u8] = b"checksum ";
     if let Some(at) = text.windows(SIGN.len()).rposition(|window| window == SIGN) {

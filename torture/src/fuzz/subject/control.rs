@@ -1,12 +1,12 @@
-//! Readers that break one promise each: the control of the fuzz, which must find every one.
-#![allow(clippy::panic, reason = "to panic is one of the promises")]
+//! Control readers, each of which breaks one promise. The fuzz must find every violation.
+#![allow(clippy::panic, reason = "a panic is one of the broken promises")]
 
 use regimen::random::Random;
 
 use super::Subject;
 use crate::fuzz::trial::{FLOOR, Fault, Trial, demand};
 
-/// One reader for each way to break a promise, and one that breaks none.
+/// One reader per way to break a promise, and one that keeps all.
 pub(in crate::fuzz) fn controls() -> Vec<Box<dyn Subject>> {
     let breaks: [(&'static str, fn()); 7] = [
         ("keeps all", || ()),
@@ -48,7 +48,7 @@ fn panics() {
     panic!("on purpose");
 }
 
-/// A frame for each call, however well it is compiled.
+/// One stack frame per call, at any optimization level.
 fn deep(n: u64) -> u64 {
     let frame = std::hint::black_box([n; 512]);
     if n == 0 { 0 } else { deep(n - 1) + frame[0] }

@@ -1,4 +1,4 @@
-//! Tables, packed or not, beside what the `csv` crate finds in them, and a sample beside Python.
+//! CSV tables, compressed or plain, compared with the `csv` crate and, for a sample, with Python.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::fuzz::corpus::{Corpus, Drawn};
 use crate::fuzz::trial::{Fault, Trial, same};
 use crate::fuzz::{gzip, sample};
 
-/// A text of two bytes becomes a `String` in a `Vec` that holds room for four, in another one.
+/// A field of two bytes becomes a `String` in a `Vec` with room for four, inside another one.
 const MULTIPLE: usize = 256;
 
 const WORDS: &[&[u8]] = &[
@@ -30,7 +30,7 @@ const WORDS: &[&[u8]] = &[
     b"1e999",
 ];
 
-/// A table as rows of texts.
+/// A table as rows of strings.
 #[derive(Debug)]
 pub(super) struct Rows {
     corpus: Corpus,
@@ -73,7 +73,7 @@ impl Subject for Rows {
     }
 }
 
-/// A table as records whose fields are named, in whatever order the columns are.
+/// A table as records with named fields, in any column order.
 #[derive(Debug)]
 pub(super) struct Columns(Corpus);
 
@@ -117,11 +117,11 @@ impl Subject for Columns {
     }
 }
 
-/// A file on the disk, and the text in it.
+/// A file on disk and its text.
 struct Table {
     path: PathBuf,
     text: Vec<u8>,
-    /// Of the text, or of what it is packed in where that is more.
+    /// Size of the text or of its compressed form, the larger of the two.
     size: usize,
     is_whole: bool,
     is_unpacked: bool,
@@ -141,15 +141,15 @@ impl Table {
         Ok(Table { path, text: unpacked.bytes, size, is_whole, is_unpacked: unpacked.is_whole })
     }
 
-    /// The text, where all of it is there.
+    /// Returns the text if the file is complete.
     fn check(&self) -> Result<&[u8], String> {
         if self.is_unpacked { Ok(&self.text) } else { Err("the gzip file is damaged".into()) }
     }
 }
 
-/// The records of a table. An error where they are not of one length, or end inside of a quote.
+/// The records of a table. Returns an error if their lengths differ or a quote is left open.
 fn records(text: &[u8]) -> Result<Vec<csv::ByteRecord>, String> {
-    // A line behind the end becomes a record of its own, unless a quote is open.
+    // An extra line becomes one more record unless a quote is open.
     const END: &[u8] = b"\nthis is the end";
     let text = [text, END].concat();
     let reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(&*text);
@@ -170,10 +170,10 @@ fn rows(text: &[u8]) -> Result<Vec<Vec<String>>, String> {
     records(text)?.iter().map(|record| record.iter().map(field).collect()).collect()
 }
 
-/// Each flower as its `Debug` shows it, in which NaN equals NaN.
+/// Each flower as its `Debug` output, in which NaN equals NaN.
 fn flowers(text: &[u8]) -> Result<Vec<String>, String> {
     let records = records(text)?;
-    // Where there is nothing to be read, no column is missed.
+    // Without records, no column is required.
     let Some((header, records)) = records.split_first().filter(|(_, records)| !records.is_empty()) else {
         return Ok(Vec::new());
     };

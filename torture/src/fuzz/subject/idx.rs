@@ -1,4 +1,4 @@
-//! IDX files, packed or not.
+//! IDX files, compressed or plain.
 
 use regimen::data::{Dataset, Idx};
 use regimen::random::Random;
@@ -51,9 +51,9 @@ impl Subject for Values {
         let read = trial.read(bytes.len(), || Idx::open(&path))?;
         if let Ok(idx) = &read {
             let samples = trial.read(bytes.len(), || {
-                // Whether they are of this size is no matter: it is asked and answered.
+                // The size may not match: only a panic would be wrong.
                 let _ = idx.arrays::<16>();
-                // A million samples without a value are as good as ten.
+                // A million empty samples prove no more than ten.
                 let indices = 0..idx.len().min(bytes.len() + 10);
                 indices.map(|index| idx.sample(index)).collect::<Result<Vec<_>, _>>()
             })?;
@@ -66,13 +66,13 @@ impl Subject for Values {
     }
 }
 
-/// What the bytes hold, by the description of the format.
+/// Parses the bytes as the format is specified.
 fn values(bytes: &[u8]) -> Result<(Vec<usize>, Vec<u8>), String> {
     let [0, 0, 8, dimensions, rest @ ..] = bytes else { return Err("it is no idx file of bytes".into()) };
     let (extents, values) = rest.split_at_checked(4 * usize::from(*dimensions)).ok_or("it is cut off")?;
     let shape: Vec<usize> =
         extents.as_chunks().0.iter().map(|&extent| u32::from_be_bytes(extent) as usize).collect();
-    // A float holds any such product, and this one exactly where it is as small as a file.
+    // A float holds any such product, and is exact up to the size of a file.
     let size: f64 = shape.iter().map(|&extent| extent as f64).product();
     match size == values.len() as f64 && *dimensions != 0 {
         true => Ok((shape, values.to_vec())),

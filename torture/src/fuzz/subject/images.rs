@@ -1,4 +1,4 @@
-//! Images in a folder, beside what the `image` crate makes of them.
+//! Image folders, compared with the `image` crate.
 
 use std::fs;
 use std::io::Cursor;
@@ -31,7 +31,7 @@ const WORDS: &[&[u8]] = &[
     b"IEND\xAE\x42\x60\x82",
 ];
 
-/// The most pixels that an image may say it has and still cost memory: the bound of the reader.
+/// Most pixels that a header may declare before the reader refuses the image.
 const PIXELS: u64 = 100_000_000;
 
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Subject for Images {
         "images"
     }
 
-    /// An image is decoded with up to four times two bytes a pixel, and kept with three.
+    /// An image is decoded with up to four times two bytes per pixel, and kept with three.
     fn multiple(&self) -> usize {
         8
     }
@@ -82,7 +82,7 @@ impl Subject for Images {
             sign(&mut bytes);
         }
         let name = if bytes.starts_with(PNG) { "1.png" } else { "1.jpg" };
-        // The other name is left from another case.
+        // The other name may be left from an earlier case.
         for name in ["1.png", "1.jpg"] {
             let _ = fs::remove_file(trial.folder().join("images/class").join(name));
         }
@@ -90,7 +90,7 @@ impl Subject for Images {
         let root = trial.folder().join("images");
         let read = trial.read(bytes.len() + 3 * pixels(&bytes), || ImageFolder::open(root)?.sample(0))?;
         match read {
-            Err(why) => demand(!drawn.is_whole, || format!("a whole image is refused: {why}")),
+            Err(why) => demand(!drawn.is_whole, || format!("a valid image is refused: {why}")),
             Ok((image, _)) => {
                 let size = image.dimensions();
                 let second = second(&bytes).map_err(|why| format!("{size:?} pixels are read, and {why}"));
@@ -102,7 +102,7 @@ impl Subject for Images {
     }
 }
 
-/// How many pixels an image says it has; 0 where it is none, or has so many that it must be refused.
+/// The number of pixels that a header declares; 0 if it is no image or must be refused.
 fn pixels(bytes: &[u8]) -> usize {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok();
     let size = reader.and_then(|reader| reader.into_dimensions().ok());
@@ -110,7 +110,8 @@ fn pixels(bytes: &[u8]) -> usize {
     if PIXELS < pixels { 0 } else { pixels as usize }
 }
 
-/// The image. A JPEG that does not come to its end is torn, whatever a decoder makes up for the rest.
+/// Decodes the image by the second reader. A JPEG without an end marker is truncated, even if a
+/// decoder fills in the rest.
 fn second(bytes: &[u8]) -> Result<RgbImage, String> {
     if bytes.starts_with(b"\xFF\xD8") && !bytes.windows(2).any(|pair| pair == b"\xFF\xD9") {
         return Err("the JPEG has no end".into());
@@ -118,7 +119,7 @@ fn second(bytes: &[u8]) -> Result<RgbImage, String> {
     Ok(image::load_from_memory(bytes).map_err(|error| error.to_string())?.into_rgb8())
 }
 
-/// Puts the right checksum behind each chunk of a PNG, so that what comes after it is reached.
+/// Corrects the checksum of each PNG chunk, so that the code behind it is reached.
 fn sign(bytes: &mut [u8]) {
     let mut at = PNG.len();
     while let Some(length) = bytes.get(at..at + 4).and_then(|length| length.first_chunk()) {

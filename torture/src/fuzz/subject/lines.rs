@@ -1,4 +1,4 @@
-//! Lines of text, from the beginning and from a position in the midst of them.
+//! Lines of text, from the beginning and from a saved position.
 
 use regimen::BoxError;
 use regimen::data::{Lines, Position, Stream, StreamAt, StreamReader};
@@ -48,7 +48,7 @@ impl Subject for Text {
             })
         })?;
         match read {
-            Err(why) => demand(expected.contains(&None), || format!("whole text is refused: {why}"))?,
+            Err(why) => demand(expected.contains(&None), || format!("a valid text is refused: {why}"))?,
             Ok(difference) => difference.map_or(Ok(()), |difference| Err(Fault::Mismatch(difference)))?,
         }
         let Some(position) = position else { return Ok(()) };
@@ -62,18 +62,18 @@ impl Subject for Text {
     }
 }
 
-/// The lines of a file; none for one that is no UTF-8.
+/// The lines of a file; `None` for each that is not UTF-8.
 fn lines(bytes: &[u8]) -> Vec<Option<String>> {
     let bytes = bytes.strip_prefix(MARK).unwrap_or(bytes);
     let mut lines: Vec<_> = bytes.split(|&byte| byte == b'\n').collect();
-    // What is behind the last line feed is a line only if it is something.
+    // A trailing line feed starts no further line.
     lines.pop_if(|last| last.is_empty());
     let text = |line: &[u8]| String::from_utf8(line.strip_suffix(b"\r").unwrap_or(line).to_vec()).ok();
     lines.into_iter().map(text).collect()
 }
 
-/// Reads from `position` on, tells `reached` where it stands after each line, and returns how the
-/// lines differ from `expected`.
+/// Reads from `position`, passes the position after each line to `reached`, and returns the first
+/// difference from `expected`.
 fn follow(
     lines: &Lines,
     position: Option<&Position>,

@@ -1,4 +1,4 @@
-//! Log files that a restored run cuts back and writes on, or a new run appends to.
+//! Metric log files that a restored run truncates and continues, or a new run appends to.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::toy::{DATA, Toy};
 use crate::fuzz::corpus::Corpus;
 use crate::fuzz::trial::{Fault, Trial, demand};
 
-/// The step that the runs are restored at, and the one they end at.
+/// The step at which runs are restored, and the last step.
 const RESTORED: u64 = 4;
 const END: u64 = 7;
 
@@ -25,15 +25,15 @@ const WORDS: &[&[u8]] =
 #[derive(Debug)]
 pub(super) struct Logs(Vec<Log>);
 
-/// A log of a run that nobody disturbed.
+/// The log of an undisturbed run.
 #[derive(Debug)]
 struct Log {
     file: &'static str,
     corpus: Corpus,
-    /// Its rows, without what a file begins with.
+    /// Its rows, without the header.
     rows: Vec<u8>,
     whole: Vec<u8>,
-    /// What a checkpoint holds of the run after some steps, and how long the log was.
+    /// The checkpointed state of the log after some steps, and the log's length at that moment.
     state: StateDict,
     length: usize,
 }
@@ -56,7 +56,7 @@ impl Logs {
     }
 }
 
-/// The format goes by the name of the file.
+/// The format follows from the file name.
 fn log(path: &Path) -> MetricLog<LogFile> {
     let log = if path.extension().is_some_and(|extension| extension == "csv") {
         MetricLog::csv(path)
@@ -66,10 +66,10 @@ fn log(path: &Path) -> MetricLog<LogFile> {
     log.every(Every::steps(1))
 }
 
-/// What a restored run makes of the log in `path`.
+/// Continues the log in `path` in a restored run.
 fn go_on(path: PathBuf, state: &StateDict) -> Result<(), BoxError> {
     let mut unit = Toy::default();
-    // The weights are not saved with the run: they are those of its steps.
+    // The weights are not saved with the run; they follow from its steps.
     unit_after(&mut unit, RESTORED)?;
     let mut run = Run::new(&mut unit).callback(log(&path));
     run.load_run_state(state)?;
@@ -107,7 +107,7 @@ impl Subject for Logs {
         let after = fs::read(&path).map_err(BoxError::from)?;
         let show = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if let Err(why) = &read {
-            demand(!drawn.is_whole, || format!("a whole log is refused: {why}"))?;
+            demand(!drawn.is_whole, || format!("a valid log is refused: {why}"))?;
             return demand(after == before, || {
                 format!("a log that is refused has become {:?}", show(&after))
             });
@@ -117,15 +117,14 @@ impl Subject for Logs {
             demand(is_this_log, || format!("the log of another run is written on: {:?}", show(&after)))?;
             return demand(after == log.whole, || format!("the log has become {:?}", show(&after)));
         }
-        // A row that a power cut has torn may be ended or taken away; all others stay.
+        // A row torn by a power cut may be completed or removed; all others stay.
         let kept = end_of_rows(&before, log.file.ends_with("csv"));
         let holds = after.starts_with(&before[..kept]) && after.ends_with(&log.rows);
         demand(holds, || format!("appended to {:?}, the log has become {:?}", show(&before), show(&after)))
     }
 }
 
-/// Where rows end that nobody can take for torn ones: in a table, before a line that opens a quote and
-/// does not close it.
+/// The end of the complete rows. In a table, a line that opens a quote without closing it may be torn.
 fn end_of_rows(bytes: &[u8], is_table: bool) -> usize {
     let quotes = |line: &&[u8]| line.iter().filter(|&&byte| byte == b'"').count();
     let lines = bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n"));

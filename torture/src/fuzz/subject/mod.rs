@@ -1,4 +1,4 @@
-//! What is fuzzed: one reader a file, with the second reader it is held to.
+//! Fuzz subjects: one reader per file, each with a second reader to compare with.
 
 mod checkpoints;
 mod control;
@@ -19,23 +19,23 @@ use regimen::random::Random;
 
 use super::trial::{Fault, Trial};
 
-/// A reader of files that come from outside.
+/// The trait of fuzzed readers of external files.
 pub(super) trait Subject {
-    /// What the table calls it.
+    /// The name in the table.
     fn name(&self) -> &'static str;
 
-    /// How many times the size of its file it may hold in memory.
+    /// Memory limit, as a multiple of the file size.
     fn multiple(&self) -> usize {
         16
     }
 
-    /// Draws a file, has it read, and holds what was read to a second reader.
+    /// Draws a file, reads it, and compares the result with a second reader.
     fn attempt(&self, random: &mut Random, trial: &mut Trial) -> Result<(), Fault>;
 }
 
 pub(super) use self::control::controls;
 
-/// All of them, with `folder` for what they need. Their order is part of what a seed means.
+/// All subjects, with `folder` for their files. A seed selects by position, so the order is fixed.
 pub(super) fn all(folder: &Path) -> Result<Vec<Box<dyn Subject>>, BoxError> {
     Ok(vec![
         Box::new(csv::Rows::new(folder)),

@@ -1,4 +1,4 @@
-//! Runs restored from what somebody has written into a checkpoint, signed as it should be.
+//! Runs restored from forged checkpoints with valid signatures.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::fuzz::trial::{Fault, Trial, demand};
 
 const DIR: &str = "/run";
 
-/// The parts of a checkpoint in the midst of a `fit`.
+/// The parts of a checkpoint taken in the middle of a `fit`.
 #[derive(Debug)]
 pub(super) struct Restores {
     snapshot: Snapshot,
@@ -42,7 +42,7 @@ impl Restores {
 }
 
 impl Restores {
-    /// A disk with a checkpoint of `snapshot` and nothing else, and the size of that.
+    /// Returns a disk with only a checkpoint of `snapshot`, and its size.
     fn saved(&self, snapshot: &Snapshot) -> Result<(SimDisk, usize), BoxError> {
         let disk = SimDisk::new();
         let mut writer = Writer::open_on(Arc::new(disk.clone()), DIR, self.run.clone())?;
@@ -51,7 +51,7 @@ impl Restores {
     }
 }
 
-/// Trains on, to so many steps in all, from what is on the disk.
+/// Continues training from the disk until `steps` in total.
 fn fit(disk: &SimDisk, steps: u64) -> Result<(), BoxError> {
     let mut unit = Toy::default();
     let saver = Checkpointer::new(DIR).store(Arc::new(disk.clone())).in_foreground();
@@ -77,15 +77,15 @@ impl Subject for Restores {
         let (disk, size) = self.saved(&snapshot)?;
         let read = trial.read(size, || fit(&disk, 12))?;
         match read {
-            Err(why) => demand(!is_whole, || format!("a whole checkpoint is refused: {why}")),
+            Err(why) => demand(!is_whole, || format!("a valid checkpoint is refused: {why}")),
             Ok(()) => Ok(()),
         }
     }
 }
 
-/// Changes one array of one part.
+/// Mutates one array of one part.
 fn change(parts: &mut BTreeMap<String, StateDict>, random: &mut Random) -> Result<(), BoxError> {
-    // Most of what a run believes is in its own part.
+    // The run's own part is drawn more often, as it holds most of the state.
     let names: Vec<_> = parts.keys().cloned().chain(["run".to_owned(), "run".to_owned()]).collect();
     let part = parts.get_mut(pick(&names, random)).ok_or("there is no such part")?;
     let names: Vec<_> = part.iter().map(|(name, _)| name.to_owned()).collect();
@@ -100,18 +100,18 @@ fn change(parts: &mut BTreeMap<String, StateDict>, random: &mut Random) -> Resul
     let (dtype, mut shape, bytes) = (array.dtype(), array.shape().to_vec(), array.bytes());
     let mut changed = Corpus::new(vec![bytes.to_vec()], &[]).changed(bytes, random);
     if dtype.size() == 8 && random.below(2) == 0 {
-        // A count, or a number.
+        // An integer or a float.
         changed = bytes.to_vec();
         if let Some(place) = changed.first_chunk_mut() {
             *place = pick(&NUMBERS, random).wrapping_sub(random.below(2)).to_le_bytes();
         }
     } else if shape.len() == 1 {
-        // Texts and vectors may have any length.
+        // Strings and vectors may have any length.
         changed.truncate(changed.len() / dtype.size() * dtype.size());
         shape[0] = changed.len() / dtype.size();
     } else {
         changed.resize(bytes.len(), 0);
     }
-    // What is no number of its type, such as a bool of 7, cannot be made here.
+    // A value that its type cannot hold, such as a bool of 7, cannot be built here.
     part.insert(name.clone(), Array::new(dtype, shape, changed).unwrap_or(array))
 }

@@ -1,4 +1,4 @@
-//! Single safetensors files, beside what the `safetensors` crate makes of them.
+//! Single safetensors files, compared with the `safetensors` crate.
 
 use regimen::BoxError;
 use regimen::checkpoint::safetensors::load_file;
@@ -43,7 +43,7 @@ impl Weights {
             Ok::<_, BoxError>(bytes)
         };
         let mut other = file(&dict()?)?;
-        // What Python writes about its files.
+        // The metadata that Python writes.
         let about = br#"{"__metadata__":{"format":"pt"},"#;
         other.splice(8..9, about.iter().copied());
         let files = vec![file(&dict()?)?, file(&StateDict::new())?, labelled(other)];
@@ -76,13 +76,13 @@ impl Subject for Weights {
         if let (Err(why), Ok(arrays)) = (&read, &second) {
             let is_known = arrays.iter().all(|(_, dtype, ..)| !ELSEWHERE.contains(&&**dtype));
             let is_two = why.contains("two arrays are named");
-            demand(!is_known || is_two, || format!("what the reference reads is refused: {why}"))?;
+            demand(!is_known || is_two, || format!("a file that the reference reads is refused: {why}"))?;
         }
         same(drawn.is_whole, read.map(|dict| ours(&dict)), second)
     }
 }
 
-/// Types of arrays that we do not have.
+/// Array types without an equivalent here.
 const ELSEWHERE: [&str; 8] =
     ["F4", "F6_E2M3", "F6_E3M2", "F8_E4M3", "F8_E5M2", "F8_E8M0", "C64", "F8_E4M3FNUZ"];
 
@@ -99,7 +99,7 @@ pub(super) fn arrays(bytes: &[u8]) -> Result<Arrays, String> {
     Ok(arrays)
 }
 
-/// The same of what we have read.
+/// The same for our reader.
 pub(super) fn ours(dict: &StateDict) -> Arrays {
     let array = |(name, array): (&str, &Array)| {
         let dtype = format!("{:?}", array.dtype()).to_uppercase();
@@ -110,7 +110,7 @@ pub(super) fn ours(dict: &StateDict) -> Arrays {
     arrays
 }
 
-/// Puts the right length before a header that was changed: it ends where the last brace is.
+/// Corrects the length in front of a mutated header, which ends at the last brace.
 fn labelled(mut bytes: Vec<u8>) -> Vec<u8> {
     let end = bytes.iter().rposition(|&byte| byte == b'}').map_or(0, |brace| brace + 1);
     let spaces = bytes.get(end..).map_or(0, |rest| rest.iter().take_while(|&&byte| byte == b' ').count());

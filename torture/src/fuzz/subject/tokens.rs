@@ -1,4 +1,4 @@
-//! Files of token numbers.
+//! Token files.
 
 use regimen::BoxError;
 use regimen::data::{Dataset, TokenFile, TokenWidth};
@@ -8,7 +8,7 @@ use super::Subject;
 use crate::fuzz::corpus::Corpus;
 use crate::fuzz::trial::{Fault, Trial, demand};
 
-/// What a file of numpy's begins with: its header must not be taken for tokens.
+/// Magic bytes of a NumPy file, whose header must not be read as tokens.
 const NUMPY: &[u8] = b"\x93NUMPY";
 
 const WORDS: &[&[u8]] = &[
@@ -21,7 +21,7 @@ const WORDS: &[&[u8]] = &[
 
 #[derive(Debug)]
 pub(super) struct Tokens {
-    /// Read as they are named.
+    /// Files read by their extension.
     plain: Corpus,
     numpy: Corpus,
 }
@@ -54,11 +54,11 @@ impl Subject for Tokens {
             Ok(tokens) => tokens,
             Err(why) => {
                 let is_whole = drawn.is_whole && !is_numpy && bytes.len().is_multiple_of(size);
-                return demand(!is_whole, || format!("a whole file is refused: {why}"));
+                return demand(!is_whole, || format!("a valid file is refused: {why}"));
             }
         };
         let count = tokens.tokens();
-        // Tokens lie at the end: whatever is before them is a header.
+        // The tokens are at the end, after any header.
         let header = bytes.len().checked_sub(count * size);
         let header =
             header.ok_or_else(|| Fault::Mismatch(format!("{count} tokens are more than there are")))?;
@@ -79,7 +79,7 @@ impl Subject for Tokens {
     }
 }
 
-/// The number in little-endian bytes.
+/// Decodes a little-endian integer.
 fn number(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte))
 }

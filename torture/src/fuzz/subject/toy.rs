@@ -1,11 +1,11 @@
-//! A unit small enough to be trained thousands of times a second.
+//! A unit small enough to train thousands of times per second.
 
 use regimen::auto_unit::{EVAL_LOSS, TRAIN_LOSS};
 use regimen::saved::AppState;
 use regimen::unit::{EvalUnit, TrainUnit};
 use regimen::{BoxError, State};
 
-/// A weight that goes to where the batches are.
+/// A weight that moves towards the batches.
 #[derive(AppState, Debug, Default)]
 pub(super) struct Toy {
     weight: f64,
