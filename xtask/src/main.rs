@@ -1,15 +1,18 @@
 //! Everything a developer of regimen runs.
 //!
 //! `cargo xtask ci` is the one gate, the same at home and elsewhere; `cargo xtask bench NAME`
-//! measures, `cargo xtask torture` kills, cuts off and damages real trainings, and `cargo xtask libtorch`
-//! finds or installs what `regimen-torch` is built on.
+//! measures, `cargo xtask torture` kills, cuts off and damages real trainings, `cargo xtask libtorch`
+//! finds or installs what `regimen-torch` is built on, and `cargo xtask new` makes a project to begin with.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
 
 mod bench;
 mod ci;
 mod features;
 mod libtorch;
+mod new;
+mod outside;
 mod peers;
+mod readme;
 mod steps;
 mod table;
 mod tools;
@@ -22,17 +25,19 @@ use std::process::ExitCode;
 type BoxError = Box<dyn std::error::Error>;
 
 const USAGE: &str = "\
-usage: cargo xtask ci
+usage: cargo xtask ci [STEP ...]
        cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]
        cargo xtask libtorch
+       cargo xtask new NAME --engine burn|torch [--path DIR]
        cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
        cargo xtask torture --fuzz SECONDS [--seed N]
        cargo xtask torture --random CASES [--seed N]
 
-ci       every check of the project; ends with a table of what ran, what did not, and why
+ci       every check of the project, or the steps named; ends with a table of what ran, what did not, and why
 bench    measures one thing: checkpoint, engines, loader, overhead, precision
 libtorch finds libtorch 2.11, where LIBTORCH says or in the active Python, or downloads it (545 MB),
          and prints what a shell must be told to build on it: eval \"$(cargo xtask libtorch)\"
+new      makes a project outside of the clone that trains a small network: in DIR, or beside the clone
 torture  checks what trainings leave on the disk that are killed at random and at every call of the
          system, that lose their power, that are damaged, that are sent signals; exits 1 where a
          promise is broken, 2 where something could not be run. With --fuzz first, only gives readers
@@ -47,8 +52,9 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
-        ["ci"] => ci::run().map(|()| ExitCode::SUCCESS),
+        ["ci", steps @ ..] => ci::run(steps).map(|()| ExitCode::SUCCESS),
         ["bench", name, options @ ..] => bench::run(name, options).map(|()| ExitCode::SUCCESS),
+        ["new", args @ ..] => new::new(args).map(|()| ExitCode::SUCCESS),
         ["libtorch"] => libtorch::libtorch().map(|()| ExitCode::SUCCESS),
         ["torture", options @ ..] => torture::torture(options),
         _ => Err(USAGE.into()),

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::ci::{End, Step};
 use crate::workspace::{Workspace, run, run_lines};
-use crate::{BoxError, features, peers, torture};
+use crate::{BoxError, features, outside, peers, torture};
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "format", run: format, is_gate: false },
@@ -23,6 +23,8 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "no features", run: features::none, is_gate: false },
     Step { name: "each feature", run: features::each, is_gate: false },
     Step { name: "examples", run: examples, is_gate: false },
+    Step { name: "new project", run: outside::new_burn, is_gate: false },
+    Step { name: "README program", run: outside::readme_burn, is_gate: false },
     Step { name: "python", run: python, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
     Step { name: "fuzz", run: torture::fuzz, is_gate: false },
@@ -34,6 +36,12 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "torch peers", run: |workspace| torch(workspace, torch_peers), is_gate: false },
     Step { name: "torch docs", run: |workspace| torch(workspace, docs), is_gate: false },
     Step { name: "torch examples", run: |workspace| torch(workspace, torch_examples), is_gate: false },
+    Step { name: "torch new project", run: |workspace| torch(workspace, outside::new_torch), is_gate: false },
+    Step {
+        name: "torch README program",
+        run: |workspace| torch(workspace, outside::readme_torch),
+        is_gate: false,
+    },
 ];
 
 /// Each example with the arguments that make it short. One that is missing here fails the step.
