@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::{BoxError, USAGE};
 
@@ -45,7 +45,8 @@ pub(crate) struct Engine {
 macro_rules! files {
     ($engine:literal) => {
         [
-            ("Cargo.toml", include_str!(concat!("../templates/", $engine, "/Cargo.toml"))),
+            // Of another name there: cargo reads every Cargo.toml of a repository that is depended on by git.
+            ("Cargo.toml", include_str!(concat!("../templates/", $engine, "/manifest.toml"))),
             ("README.md", include_str!(concat!("../templates/", $engine, "/README.md"))),
             (".gitignore", include_str!(concat!("../templates/", $engine, "/.gitignore"))),
             ("src/main.rs", include_str!(concat!("../templates/", $engine, "/src/main.rs"))),
@@ -215,6 +216,8 @@ fn check_name(name: &str) -> Result<(), BoxError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     /// An empty folder of this test's own.
