@@ -34,7 +34,7 @@ usage: cargo xtask ci [STEP ...]
        cargo xtask torture --random CASES [--seed N]
 
 ci       every check of the project, or the steps named; ends with a table of what ran, what did not, and why
-bench    measures one thing: checkpoint, engines, loader, overhead, precision
+bench    measures one thing: checkpoint, engines, learner, loader, overhead, precision
 libtorch finds libtorch 2.11, where LIBTORCH says or in the active Python, or downloads it (545 MB),
          and prints what a shell must be told to build on it: eval \"$(cargo xtask libtorch)\"
 new      makes a project outside of the clone that trains a small network: in DIR, or beside the clone

@@ -1,43 +1,31 @@
-//! Programs of the system that a task needs: looked for, and installed where that is possible.
+//! Programs of the system that a task needs. They are looked for and never installed: that would take
+//! the rights of root, and is for whoever has them to decide.
 
 use std::process::{Command, Stdio};
 
-use crate::workspace::run;
-
-/// Makes sure that valgrind can be called, or says why it cannot.
-pub(crate) fn valgrind() -> Result<(), String> {
-    have("valgrind", "--version", "valgrind")
-}
-
-/// Makes sure that `program` can be called, which answers to `arg`, or says why it cannot. Where it
-/// is missing and the user may install packages, the `package` that holds it is installed.
+/// An error if `program`, which answers to `arg`, cannot be called. It names the `package` that holds the program.
 pub(crate) fn have(program: &str, arg: &str, package: &str) -> Result<(), String> {
     if answers(program, arg) {
         return Ok(());
     }
-    if !(is_root() && answers("apt-get", "--version")) {
-        return Err(format!(
-            "{program} is not installed: install {package} with the system's package manager"
-        ));
-    }
-    println!("{program} is not installed: installing {package} with apt-get");
-    let apt =
-        |args: &[&str]| run(Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive"));
-    let install = ["install", "--yes", "--no-install-recommends", package];
-    apt(&install)
-        // The list of packages may be older than the packages.
-        .or_else(|_| apt(&["update"]).and_then(|()| apt(&install)))
-        .map_err(|error| format!("{package} cannot be installed: {error}"))
+    Err(format!("{program} is not installed: install {package} with the system's package manager"))
 }
 
 /// Whether `program` exists and can be run.
-pub(crate) fn answers(program: &str, arg: &str) -> bool {
+fn answers(program: &str, arg: &str) -> bool {
     let mut command = Command::new(program);
     let status = command.arg(arg).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-fn is_root() -> bool {
-    let output = Command::new("id").arg("-u").output();
-    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+#[cfg(test)]
+mod tests {
+    use super::have;
+
+    #[test]
+    fn a_program_that_is_missing_is_named_with_its_package() {
+        assert_eq!(have("cargo", "--version", "rustup"), Ok(()));
+        let error = "no-such-program is not installed: install no-package with the system's package manager";
+        assert_eq!(have("no-such-program", "-V", "no-package"), Err(error.into()));
+    }
 }

@@ -1,5 +1,5 @@
 //! `cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]`: what the `torture` program
-//! does to real training processes, with what that needs installed first; with `--fuzz SECONDS` what
+//! does to real training processes; with `--fuzz SECONDS` what
 //! it does to the readers of files, and with `--random CASES` to runs in memory.
 
 use std::process::{Command, ExitCode, Stdio};
@@ -53,8 +53,8 @@ fn ended(workspace: &Workspace, args: &[&str], of_result: &dyn Fn(&str) -> bool)
     })
 }
 
-/// The program in an empty folder. What it needs is installed where that is possible; what is
-/// missing then, it says itself.
+/// The program in an empty folder, after a line for each program of the system that it lacks. What
+/// cannot be run without those, it says itself.
 fn program(workspace: &Workspace, args: &[&str]) -> Result<Command, BoxError> {
     for (name, version, package) in [("strace", "--version", "strace"), ("mkfs.ext4", "-V", "e2fsprogs")] {
         if let Err(why) = tools::have(name, version, package) {
