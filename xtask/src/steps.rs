@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::bench::learner;
 use crate::ci::{End, Step};
 use crate::workspace::{Workspace, run, run_lines};
 use crate::{BoxError, features, outside, peers, torture};
@@ -61,6 +62,8 @@ fn format(workspace: &Workspace) -> Result<End, BoxError> {
     for workspace in [workspace, &workspace.torch_without_libtorch()] {
         run(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
     }
+    // Not with the others: `--all` would format what this depends on again.
+    run(workspace.cargo(&["fmt", "--check"]).current_dir(workspace.root.join(learner::FOLDER)))?;
     Ok(End::Ran("rustfmt".into()))
 }
 

@@ -12,9 +12,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::AdamConfig;
 use burn::tensor::Device;
 use burn::train::metric::{AccuracyMetric, LossMetric};
-use burn::train::{
-    ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep,
-};
+use burn::train::{ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep};
 use regimen::BoxError;
 use regimen_examples::digits::Image;
 use regimen_examples::network::ConvNet;
@@ -46,7 +44,8 @@ pub(crate) fn train(images: Images, epochs: usize, out: &Path) -> Result<f64, Bo
 fn accuracy(log: &Path) -> Result<f64, BoxError> {
     let (mut sum, mut samples) = (0.0, 0.0);
     for line in fs::read_to_string(log)?.lines() {
-        let (value, count) = line.split_once(',').ok_or_else(|| format!("`{line}` is in {}", log.display()))?;
+        let (value, count) =
+            line.split_once(',').ok_or_else(|| format!("`{line}` is in {}", log.display()))?;
         let (value, count) = (value.parse::<f64>()?, count.parse::<f64>()?);
         sum += value * count;
         samples += count;
@@ -72,7 +71,8 @@ struct Classifier {
 impl Classifier {
     fn classify(&self, (images, digits): Batch) -> ClassificationOutput {
         let logits = self.network.forward(images);
-        let loss = CrossEntropyLossConfig::new().init(&logits.device()).forward(logits.clone(), digits.clone());
+        let loss =
+            CrossEntropyLossConfig::new().init(&logits.device()).forward(logits.clone(), digits.clone());
         ClassificationOutput::new(loss, logits, digits)
     }
 }

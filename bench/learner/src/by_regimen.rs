@@ -24,13 +24,15 @@ const EVAL_ACCURACY: Key = Key::mean("eval/accuracy");
 /// The last accuracy of an evaluation.
 pub(crate) fn train(images: Images, epochs: usize, out: &Path) -> Result<f64, BoxError> {
     let device = regimen_burn::device("cpu")?;
-    let loader = |images| Loader::new(images).batch_size(BATCH).collate(|images| Ok(batch(images, &Device::flex())));
+    let loader =
+        |images| Loader::new(images).batch_size(BATCH).collate(|images| Ok(batch(images, &Device::flex())));
     let (train, valid) = (loader(images.train).shuffle(), loader(images.valid));
     let network = initialize(SEED, &device, |device| ConvNet::new(SIDE, device))?;
     let engine = Burn::new(network, AdamConfig::new().init(), &device)?;
     let task = Classify { loss: CrossEntropyLossConfig::new().init(&device) };
     let mut unit = AutoUnit::new(engine, task).learning_rate(LEARNING_RATE);
-    let saver = Checkpointer::new(out).every(Every::epochs(1)).keep_last(2).keep_best(1, &EVAL_LOSS, Goal::Min);
+    let saver =
+        Checkpointer::new(out).every(Every::epochs(1)).keep_last(2).keep_best(1, &EVAL_LOSS, Goal::Min);
     let mut run = Run::new(&mut unit)
         .seed(SEED)
         .callback(ProgressBar::new())

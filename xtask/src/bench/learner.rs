@@ -14,6 +14,9 @@ use super::figures::{Figure, Figures, median};
 use crate::BoxError;
 use crate::workspace::{Workspace, run};
 
+/// The workspace of the program, in the clone.
+pub(crate) const FOLDER: &str = "bench/learner";
+
 const TRAINERS: [&str; 2] = ["regimen", "burn-train"];
 const EPOCHS: &str = "3";
 const ROUNDS: usize = 5;
@@ -63,8 +66,8 @@ pub(crate) fn learner(
 
 /// Builds the program, which lies in a workspace of its own.
 fn build(workspace: &Workspace) -> Result<PathBuf, BoxError> {
-    let folder = workspace.root.join("bench/learner");
-    run(workspace.cargo(&["build", "--release", "--locked"]).current_dir(folder))?;
+    let mut cargo = workspace.cargo(&["build", "--release"]);
+    run(cargo.current_dir(workspace.root.join(FOLDER)))?;
     Ok(workspace.target.join("release").join(format!("learner{}", std::env::consts::EXE_SUFFIX)))
 }
 

@@ -5,7 +5,7 @@ mod callgrind;
 mod checkpoint;
 mod engines;
 mod figures;
-mod learner;
+pub(crate) mod learner;
 mod loader;
 mod overhead;
 mod precision;
