@@ -1,20 +1,18 @@
 //! Passes whose weights, sinks, hooks or data change or fail under way: what goes on, and what begins anew.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-mod weighted;
-
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::mem;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use crate::weighted::{Unit, unit, weight};
 use regimen_core::{
     At, BoxError, Callback, Data, EVAL_LOSS, Ended, Epoch, Evaluate, Event, Events, Every, Fetched, Fit, Key,
     Phase, PredictUnit, Run, Sink, State, StateDict, Train, TrainUnit,
 };
 use regimen_test::{Act, Call, Recorder, RecordingUnit, Transcript};
-use weighted::{Unit, unit, weight};
 
 const STEP: [(f64, f64); 1] = [(0.5, 1.0)];
 /// Its loss is twice the weight.

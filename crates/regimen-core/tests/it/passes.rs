@@ -1,16 +1,14 @@
 //! Passes by hand beside the training and the evaluations of `fit`, and steps that fail in any.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-mod weighted;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::weighted::{Unit, unit};
 use regimen_core::{
     BoxError, EVAL_LOSS, Ended, EvalUnit, Evaluate, Event, Every, Fit, Key, LearningRates, Plateau,
     PredictUnit, Run, Sink, State, StateDict, Train, TrainUnit,
 };
-use weighted::{Unit, unit};
 
 #[test]
 fn a_test_set_is_not_mixed_with_a_validation_that_was_paused() {

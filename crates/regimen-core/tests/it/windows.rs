@@ -1,16 +1,14 @@
 //! Accumulation windows: what is in one, what ends one, and what is never in one.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-mod weighted;
-
 use std::mem;
 
+use crate::weighted::{Engine, Unit, moved, unit, weight};
 use regimen_core::{
     AutoUnit, BoxError, Ended, Fit, Loss, NonFinite, Run, State, Step, TRAIN_LOSS, TRAIN_SKIPPED, Task,
     Train, Unreached, load_parts, save_parts,
 };
 use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars};
-use weighted::{Engine, Unit, moved, unit, weight};
 
 /// Trains on `batches` for an epoch with windows of each length, and compares how far that moves the
 /// weight with `expected`.

@@ -1,11 +1,9 @@
 //! Averages of the weights: which are taken, when, what becomes of them, and who sees them.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod one_weight;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use one_weight::{Unit, rows, unit, weight};
+use crate::one_weight::{Unit, rows, unit, weight};
 use regimen_core::{
     Averaging, BoxError, EVAL_LOSS, Evaluate, Every, Fit, NonFinite, Run, State, Train, load_parts,
     load_parts_except, save_parts,
@@ -17,7 +15,7 @@ fn averaged(unit: &mut Unit) -> f64 {
 
 #[test]
 fn averages_are_those_of_torchtnt() {
-    let reference: Vec<_> = rows(include_str!("reference/averages.csv")).collect();
+    let reference: Vec<_> = rows(include_str!("../reference/averages.csv")).collect();
     // PyTorch counts the members of a mean in single precision.
     for (name, averaging, tolerance) in [
         ("ema", Averaging::ema(0.9), 1e-12),

@@ -1,9 +1,7 @@
 //! What is said of numbers that are not finite.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod one_weight;
-
-use one_weight::{Unit, unit, weight};
+use crate::one_weight::{Unit, unit, weight};
 use regimen_core::{Averaging, Engine, NonFinite, Run, Train};
 
 #[track_caller]

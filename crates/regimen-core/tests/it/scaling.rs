@@ -2,12 +2,10 @@
 //! and rates that fall on a plateau.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod one_weight;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use one_weight::{Unit, rows, unit, weight};
+use crate::one_weight::{Unit, rows, unit, weight};
 use regimen_core::{
     EVAL_LOSS, Engine, Every, Fit, GradientScaler, LearningRates, Phase, Plateau, Precision, Run, TRAIN_LOSS,
     Train, load_parts, save_parts,
@@ -38,7 +36,7 @@ fn the_scale_goes_as_pytorchs_does_and_a_skipped_update_moves_nothing() {
         0.125
     });
     let (mut skipped, mut updates) = (0, 0);
-    for (n, row) in rows(include_str!("reference/scaler.csv")).enumerate() {
+    for (n, row) in rows(include_str!("../reference/scaler.csv")).enumerate() {
         let overflow = row[0] == "1";
         overflows.store(overflow, Ordering::Relaxed);
         let before = save_parts(&mut unit).unwrap();
@@ -156,7 +154,7 @@ fn plateaus(phase: Phase) -> [Plateau; 4] {
 
 #[test]
 fn rates_fall_on_a_plateau_as_pytorchs_do() {
-    let reference: Vec<_> = rows(include_str!("reference/plateau.csv")).collect();
+    let reference: Vec<_> = rows(include_str!("../reference/plateau.csv")).collect();
     for (number, plateau) in plateaus(Phase::Eval).into_iter().enumerate() {
         let fresh = || unit(0.0).learning_rate(0.1).reduce_on_plateau(plateau.clone());
         let mut unit = fresh();

@@ -1,13 +1,11 @@
 //! Accumulation windows in which a step, or the update itself, fails: what goes on, and what is dropped.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
-mod weighted;
-
+use crate::weighted::{Engine, Unit, moved, unit, weight};
 use regimen_core::{
     BoxError, Engine as _, Every, Fit, NonFinite, Report, Run, State, StateDict, TRAIN_LOSS, Train,
     TrainUnit, load_parts, save_parts,
 };
-use weighted::{Engine, Unit, moved, unit, weight};
 
 const DATA: [(f64, f64); 4] = [(0.25, 1.0), (0.5, 1.0), (1.0, 1.0), (0.25, 1.0)];
 
