@@ -66,6 +66,6 @@ impl EngineFixture for Toy {
     }
 
     fn test_name(&self) -> &str {
-        "the_toy_engine_passes"
+        "engine_suite::the_toy_engine_passes"
     }
 }

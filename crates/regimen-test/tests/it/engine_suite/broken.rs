@@ -7,7 +7,7 @@ use regimen_core::{Array, BoxError, Bucket, Engine, Loss, Mode, Precision, State
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyWeights, manual_seed};
 
-use crate::toy::Toy;
+use super::toy::Toy;
 
 /// What is wrong with a [`BrokenEngine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ macro_rules! caught {
         $(
             #[test]
             fn $test() {
-                let fixture = Broken { defect: Defect::$defect, test: stringify!($test) };
+                let fixture = Broken { defect: Defect::$defect, test: concat!("engine_suite::", stringify!($test)) };
                 let failures = failures(&fixture);
                 for check in [$(stringify!($check)),+] {
                     let found = failures.iter().any(|(name, _)| *name == check);
@@ -98,7 +98,7 @@ caught! {
 
 #[test]
 fn the_wrapper_itself_is_sound() {
-    run_all(&Broken { defect: Defect::None, test: "the_wrapper_itself_is_sound" });
+    run_all(&Broken { defect: Defect::None, test: "engine_suite::the_wrapper_itself_is_sound" });
 }
 
 #[test]
