@@ -118,7 +118,7 @@ fn a_list_inside_a_struct_does_not_take_the_columns_behind_its_own() {
 #[test]
 fn tables_are_split_as_python_splits_them() {
     type Rows = Vec<Vec<String>>;
-    let cases = include_str!("reference/tables.json");
+    let cases = include_str!("../reference/tables.json");
     let cases: Vec<(String, char, Option<Rows>)> = serde_json::from_str(cases).unwrap();
     let mut compared = 0;
     for (text, delimiter, expected) in cases {

@@ -75,7 +75,7 @@ fn a_torn_image_is_an_error_wherever_it_is_torn() {
     };
     let jpeg = encoded(&noise(24, 20), ImageFormat::Jpeg);
     check(&jpeg);
-    check(include_bytes!("reference/progressive.jpg"));
+    check(include_bytes!("../reference/progressive.jpg"));
     check(&encoded(&noise(12, 10), ImageFormat::Png));
     // A thumbnail has an end of its own.
     let mut thumb = encoded(&noise(8, 8), ImageFormat::Jpeg);

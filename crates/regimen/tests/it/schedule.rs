@@ -6,7 +6,7 @@ use regimen::schedule::*;
 use regimen::{BoxError, Schedule};
 
 /// Written by `reference/schedules.py`: schedule, count, rate.
-const PYTORCH: &str = include_str!("reference/schedules.csv");
+const PYTORCH: &str = include_str!("../reference/schedules.csv");
 
 fn pytorch(name: &str) -> Vec<f64> {
     let rows = PYTORCH.lines().skip(1).map(|row| row.split(',').collect::<Vec<_>>());

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use regimen::checkpoint::{CheckpointError, Entry, Keep, NewFile, Opened, SimDisk, Store, Which, Writer};
 
-use crate::common::*;
+use super::common::*;
 
 /// Outcomes of each power cut.
 const OUTCOMES: u64 = 64;

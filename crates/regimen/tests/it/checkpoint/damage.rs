@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use regimen::checkpoint::{SimDisk, Snapshot, Which};
 
-use crate::common::*;
+use super::common::*;
 
 /// Random flips of a bit, cuts, and appended bytes, each on a file of its own.
 const DAMAGES: u64 = 10_000;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use regimen::checkpoint::safetensors::read;
 
-use crate::safetensors::{any_dict, ours, theirs};
+use super::safetensors::{any_dict, ours, theirs};
 
 /// Whether both readers take the file `bytes`, and as the same arrays.
 fn compare(bytes: &[u8]) -> Result<(), String> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use regimen::checkpoint::{CheckpointError, Keep, SimDisk, Which, Writer};
 
-use crate::common::*;
+use super::common::*;
 
 /// Of a full disk, one with a bad block, and one that the system has made read-only.
 const KINDS: [ErrorKind; 3] = [ErrorKind::StorageFull, ErrorKind::Other, ErrorKind::ReadOnlyFilesystem];
@@ -69,7 +69,7 @@ fn a_failure_of_any_operation_of_a_save_leaves_the_older_ones_whole() {
             assert!(writer.sweep().failures.is_empty());
             writer.save(&snapshot(5, 5)).unwrap();
             assert!(writer.prune(&Keep::all().last(1)).failures.is_empty());
-            assert_eq!(crate::common::names(&disk), ["step-000000005"], "operation {n} failed with {kind}");
+            assert_eq!(super::common::names(&disk), ["step-000000005"], "operation {n} failed with {kind}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use regimen::checkpoint::{Goal, SimDisk, Snapshot, Which};
 use regimen::{MAX_COUNT, StateDict};
 
-use crate::common::*;
+use super::common::*;
 
 /// Saves `saved` as step 1 after a first save, and checks that it can be loaded, or is refused with
 /// `refusal` and leaves nothing behind.

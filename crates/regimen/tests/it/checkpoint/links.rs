@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use regimen::checkpoint::{Checkpoint, Checkpoints, Keep, Listing, Which, Writer};
 
-use crate::common::*;
+use super::common::*;
 
 /// A run directory with checkpoints of steps 1 to `steps`, and a folder elsewhere.
 fn folders(steps: u64) -> (tempfile::TempDir, tempfile::TempDir, Writer) {

@@ -19,7 +19,7 @@ fn hold_the_lock_where_told_to() {
 
 fn first_process(dir: &std::path::Path) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "lock::hold_the_lock_where_told_to", "--nocapture"]).env(DIR, dir);
+    command.args(["--exact", "checkpoint::lock::hold_the_lock_where_told_to", "--nocapture"]).env(DIR, dir);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap() == "locked"));

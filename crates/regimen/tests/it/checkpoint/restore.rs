@@ -7,7 +7,7 @@ use std::sync::Arc;
 use regimen::checkpoint::{Checkpoint, Checkpoints, Goal, Keep, SimDisk, Snapshot, Store, Which, Writer};
 use regimen::{Dtype, StateDict};
 
-use crate::common::*;
+use super::common::*;
 
 /// Saves `saves`: the step, whether after an error, and the loss, none where it is not measured.
 fn disk(saves: &[(u64, bool, Option<f64>)]) -> SimDisk {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use regimen::StateDict;
 use regimen::checkpoint::{Goal, Keep, Manifest, SimDisk, Snapshot, Store, Which, Writer};
 
-use crate::common::*;
+use super::common::*;
 
 const SEQUENCES: u64 = 100_000;
 const LOSS: &str = "eval/loss";
@@ -108,7 +108,7 @@ fn check_sequence(seed: u64) {
     let mut random = Random(seed);
     let rules = Rules::random(&mut random);
     let (mut disk, mut step) = (SimDisk::new(), 0);
-    let mut writer = Some(crate::common::writer(&disk));
+    let mut writer = Some(super::common::writer(&disk));
     // Whether the writer's last save was acknowledged: before that it removes nothing.
     let mut prunes = false;
     let mut acknowledged = BTreeSet::new();
@@ -116,7 +116,7 @@ fn check_sequence(seed: u64) {
         let action = random.below(8);
         let cut = random.below(40);
         let before = on_disk(&disk);
-        let current = writer.get_or_insert_with(|| crate::common::writer(&disk));
+        let current = writer.get_or_insert_with(|| super::common::writer(&disk));
         if action == 7 {
             disk.cut_power_at(disk.operations() + cut);
         }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use regimen::checkpoint::{Checkpointer, Goal, SimDisk};
 use regimen::{Ended, Evaluate, Event, Every, Fit, Run, State, Train, Which};
 
-use crate::common::*;
+use super::common::*;
 
 #[test]
 fn a_save_that_failed_right_before_an_error_is_made_up_for() {

@@ -11,7 +11,7 @@ use regimen::{
     AppState, BoxError, Event, Every, Fit, Parts, Run, State, StateDict, Stateful, Train, TrainUnit,
 };
 
-use crate::common::*;
+use super::common::*;
 
 /// A disk that begins a save only when it is told to, by a word for each.
 #[derive(Debug)]

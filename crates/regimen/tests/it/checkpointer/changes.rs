@@ -3,7 +3,7 @@
 use regimen::checkpoint::{Checkpointer, SimDisk};
 use regimen::{Restored, Run, Train, save_parts};
 
-use crate::common::*;
+use super::common::*;
 
 /// Trains 4 steps, and then 4 more in a run that `configure` sets up otherwise. Returns what was
 /// restored, what the report of the second told, and its unit.

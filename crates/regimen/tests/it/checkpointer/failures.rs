@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use regimen::checkpoint::{Checkpointer, Checkpoints, SimDisk, Which};
 use regimen::{Error, Event, Every, Kind, Run, State, Train};
 
-use crate::common::*;
+use super::common::*;
 
 /// What a run on a disk that fails once came to.
 struct Came {
@@ -20,7 +20,7 @@ struct Came {
 /// Trains 5 steps on `disk` with a save after each.
 fn train(disk: &SimDisk, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> Came {
     let acknowledged = Acknowledged::default();
-    let saver = saver(crate::common::saver(disk).every(Every::steps(1)).keep_last(2));
+    let saver = saver(super::common::saver(disk).every(Every::steps(1)).keep_last(2));
     let saver = acknowledged.by(|checkpoint| checkpoint.manifest().step.to_string(), saver);
     let (saves, notices) = (saver.saves(), Arc::new(Mutex::new(Vec::new())));
     let told = notices.clone();

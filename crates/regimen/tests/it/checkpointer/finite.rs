@@ -9,7 +9,7 @@ use regimen::{
 };
 use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars, manual_seed};
 
-use crate::common::{DIR, on_disk, saver};
+use super::common::{DIR, on_disk, saver};
 
 type Engine = ToyEngine<ToyArray>;
 
@@ -53,7 +53,7 @@ fn a_run_whose_weights_became_nan_goes_on_from_the_last_good_ones() {
         assert_eq!((report.ended, report.train.steps), (Ended::Complete, 20));
         let undisturbed = SimDisk::new();
         train(&undisturbed, 99, policy).unwrap();
-        let module = |disk: &SimDisk| crate::common::newest(disk).content["module"].clone();
+        let module = |disk: &SimDisk| super::common::newest(disk).content["module"].clone();
         assert_eq!(module(&disk), module(&undisturbed));
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use regimen::checkpoint::{Checkpointer, Load, Loaded, load_parts_from};
 use regimen::{AppState, Array, BoxError, Run, StateDict, Stateful, Train};
 
-use crate::common::*;
+use super::common::*;
 
 /// A module of arrays by name, which all must be given when it is loaded.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,7 @@ use regimen::{
 };
 use regimen_test::{BadState, Fault};
 
-use crate::common::*;
+use super::common::*;
 
 /// A disk with checkpoints of the steps 5, 10, 15 and 20, the best of which is 10.
 fn four() -> SimDisk {

@@ -5,7 +5,7 @@ use regimen::{Every, Fit, Run, StateDict};
 use regimen_test::{Recorder, Transcript};
 use std::collections::BTreeMap;
 
-use crate::common::*;
+use super::common::*;
 
 const TRAIN: [u64; 5] = [3, 1, 4, 1, 5];
 const EVAL: [u64; 2] = [2, 7];

@@ -10,7 +10,7 @@ use regimen::checkpoint::{Checkpointer, Checkpoints, Which};
 use regimen::signal::Signals;
 use regimen::{Event, Every, Random, Run, State, Train};
 
-use crate::common::Walk;
+use super::common::Walk;
 
 const DIR: &str = "REGIMEN_TEST_SIGNALS_DIR";
 /// How long each step takes, in milliseconds; 2 by default.
@@ -64,7 +64,9 @@ struct Training {
 impl Training {
     fn start(dir: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "signals::train_in_a_child_process", "--nocapture"]).env(DIR, dir);
+        command
+            .args(["--exact", "checkpointer::signals::train_in_a_child_process", "--nocapture"])
+            .env(DIR, dir);
         let mut child = command
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())

@@ -3,7 +3,7 @@
 use regimen::checkpoint::{Checkpoint, Checkpointer, Goal, SimDisk};
 use regimen::{Evaluate, Every, Fit, Run, State};
 
-use crate::common::*;
+use super::common::*;
 
 /// `fit` over 5 batches of training and 2 of evaluation, with `saver`. Returns each checkpoint as
 /// it was acknowledged: its name and how many evaluations were complete.
@@ -14,7 +14,7 @@ fn saved(config: Fit, unit: Walk, saver: impl FnOnce(Checkpointer) -> Checkpoint
         let evals = run.get::<u64>("run.eval.progress.epochs").unwrap();
         format!("{}/{evals}", name(checkpoint.path()))
     };
-    let saver = acknowledged.by(evals, saver(crate::common::saver(&disk)));
+    let saver = acknowledged.by(evals, saver(super::common::saver(&disk)));
     let mut unit = unit;
     let mut run = Run::new(&mut unit).saver(saver);
     let _ = run.fit(&[1; 5], &[1; 2], config);
@@ -181,7 +181,7 @@ fn settings_that_cannot_be_used_are_returned_when_the_run_starts() {
     #[track_caller]
     fn check(saver: impl Fn(Checkpointer) -> Checkpointer, expected: &str) {
         let (disk, mut unit) = (SimDisk::new(), Walk::new());
-        let mut run = Run::new(&mut unit).saver(saver(crate::common::saver(&disk)));
+        let mut run = Run::new(&mut unit).saver(saver(super::common::saver(&disk)));
         let error = run.train(&[1; 5], regimen::Train::steps(1)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
         let error = run.restore_latest().unwrap_err().to_string();

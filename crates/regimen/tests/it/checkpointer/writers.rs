@@ -10,7 +10,7 @@ use regimen::{
     BoxError, Ended, Error, Evaluate, Event, Every, Predict, PredictUnit, Rank, Run, State, Train,
 };
 
-use crate::common::*;
+use super::common::*;
 
 impl PredictUnit for Walk {
     type Batch = u64;

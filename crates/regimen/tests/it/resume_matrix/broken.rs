@@ -12,7 +12,7 @@ use regimen_test::engine_suite::EngineFixture;
 use regimen_test::resume_matrix::ResumeFixture;
 use regimen_test::toy::{ToyArray, ToyMlp, manual_seed};
 
-use crate::toy::{TOY, Toy};
+use super::toy::{TOY, Toy};
 
 /// What is turned off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,8 @@ fn the_toy_engine_resumes_to_the_bit() {
 
 #[test]
 fn the_toy_engine_in_fp16_resumes_to_the_bit() {
-    let fixture = Toy { test: "the_toy_engine_in_fp16_resumes_to_the_bit", precision: Precision::F16 };
+    let fixture =
+        Toy { test: "resume_matrix::the_toy_engine_in_fp16_resumes_to_the_bit", precision: Precision::F16 };
     run_all(&fixture, &Cell::each_stop());
 }
 
@@ -27,7 +28,7 @@ macro_rules! untouched {
         $(
             #[test]
             fn $test() {
-                run_all(&Toy { test: stringify!($test), precision: Precision::F32 }, &Cell::$cells());
+                run_all(&Toy { test: concat!("resume_matrix::", stringify!($test)), precision: Precision::F32 }, &Cell::$cells());
             }
         )*
     };
@@ -76,7 +77,7 @@ macro_rules! caught {
             #[test]
             fn $test() {
                 let cells = $cells();
-                let failures = failures(&Broken { defect: Defect::$defect, test: stringify!($test) }, &cells);
+                let failures = failures(&Broken { defect: Defect::$defect, test: concat!("resume_matrix::", stringify!($test)) }, &cells);
                 let seen = failures.iter().filter(|wrong| wrong.contains($seen)).count();
                 assert!(cells.len() <= 3 * seen, "{seen} of {} cells: {failures:#?}", cells.len());
             }
@@ -103,7 +104,7 @@ caught! {
 
 #[test]
 fn the_wrapper_itself_is_sound() {
-    let fixture = Broken { defect: Defect::None, test: "the_wrapper_itself_is_sound" };
+    let fixture = Broken { defect: Defect::None, test: "resume_matrix::the_wrapper_itself_is_sound" };
     assert_eq!(failures(&fixture, &some_cells()), [""; 0]);
 }
 

@@ -14,7 +14,8 @@ pub(crate) struct Toy {
 }
 
 /// In single precision.
-pub(crate) const TOY: Toy = Toy { test: "the_toy_engine_resumes_to_the_bit", precision: Precision::F32 };
+pub(crate) const TOY: Toy =
+    Toy { test: "resume_matrix::the_toy_engine_resumes_to_the_bit", precision: Precision::F32 };
 
 impl Toy {
     fn engine(make: impl FnOnce(&mut ToyVars) -> ToyMlp) -> ToyEngine<ToyMlp> {
