@@ -1,4 +1,7 @@
 //! What the core promises, by subject.
+//!
+//! One program, because each is linked by itself. What needs an allocator or a process of its own stands beside
+//! this folder.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anomaly;
