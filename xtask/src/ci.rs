@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: runs every step, and prints a table of results.
+//! `cargo xtask ci [STEP ...]`: runs every step, or the named ones, and prints a table of results.
 
 use std::time::{Duration, Instant};
 
@@ -25,14 +25,19 @@ pub(crate) enum End {
     Failed(String),
 }
 
-/// Runs every step, even after a failure, so that one call reports all failures.
+/// Runs every step, or the `named` ones, even after a failure, so that one call reports all failures.
 ///
 /// If [all is required](crate::requires_all), a step that cannot run counts as failed.
-pub(crate) fn run() -> Result<(), BoxError> {
+pub(crate) fn run(named: &[&str]) -> Result<(), BoxError> {
+    if let Some(unknown) = named.iter().find(|name| steps::STEPS.iter().all(|step| step.name != **name)) {
+        let steps: Vec<_> = steps::STEPS.iter().map(|step| step.name).collect();
+        return Err(format!("no step is called `{unknown}`: the steps are {}", steps.join(", ")).into());
+    }
+    let chosen = steps::STEPS.iter().filter(|step| named.is_empty() || named.contains(&step.name));
     let workspace = Workspace::open()?;
     println!("building in {}", workspace.target.display());
-    let ends = run_steps(steps::STEPS, &workspace);
-    print!("\n{}", show(&ends));
+    let ends = run_steps(chosen, &workspace);
+    print!("\n{}\n{}", show(&ends), slowest(&ends));
     verdict(&ends, crate::requires_all())
 }
 
@@ -42,7 +47,7 @@ struct Ended {
     end: End,
 }
 
-fn run_steps<W>(steps: &[Step<W>], workspace: &W) -> Vec<Ended> {
+fn run_steps<'s, W: 's>(steps: impl IntoIterator<Item = &'s Step<W>>, workspace: &W) -> Vec<Ended> {
     let mut ends = Vec::new();
     let mut shut = None;
     for step in steps {
@@ -73,6 +78,21 @@ fn show(ends: &[Ended]) -> String {
     };
     let rows: Vec<_> = std::iter::once(head).chain(ends.iter().map(row)).collect();
     table::columns([false, false, true, false], &rows)
+}
+
+/// The three steps that took longest, and how long all took.
+fn slowest(ends: &[Ended]) -> String {
+    let mut by_time: Vec<&Ended> = ends.iter().collect();
+    by_time.sort_by_key(|ended| std::cmp::Reverse(ended.took));
+    let longest = by_time.iter().take(3).map(|ended| format!("{} {}", ended.step, minutes(ended.took)));
+    let all = ends.iter().map(|ended| ended.took).sum();
+    format!("all took {}; longest: {}\n", minutes(all), longest.collect::<Vec<_>>().join(", "))
+}
+
+/// Minutes and seconds, as `2:05`.
+fn minutes(took: Duration) -> String {
+    let seconds = took.as_secs_f64().round() as u64;
+    format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
 fn verdict(ends: &[Ended], require_all: bool) -> Result<(), BoxError> {
@@ -112,6 +132,17 @@ mod tests {
             "fails  FAILED  0.0 s  bad\nruns   ran     0.0 s  3 tests",
             "not passed: fails",
         );
+    }
+
+    #[test]
+    fn the_three_longest_steps_are_told_and_the_time_of_all() {
+        let times = [("build", 100.4), ("lint", 65.6), ("tests", 200.0), ("docs", 0.2)];
+        let ends = times.map(|(step, seconds)| Ended {
+            step,
+            took: Duration::from_secs_f64(seconds),
+            end: End::Ran(String::new()),
+        });
+        assert_eq!(slowest(&ends), "all took 6:06; longest: tests 3:20, build 1:40, lint 1:06\n");
     }
 
     #[test]

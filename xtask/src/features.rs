@@ -5,36 +5,37 @@ use crate::ci::End;
 use crate::steps::count_tests;
 use crate::workspace::{Workspace, run};
 
-/// The tests and doctests of `regimen` with all features.
+/// Checks of `regimen` with all features.
 pub(crate) fn all(workspace: &Workspace) -> Result<End, BoxError> {
-    count_tests(&mut workspace.cargo(&["test", "--package", "regimen", "--all-features", "--no-fail-fast"]))
+    check(workspace, &["--all-features"], &[])
 }
 
-/// The tests without any feature; tests that need one are left out.
+/// Checks of `regimen` without any feature.
 pub(crate) fn none(workspace: &Workspace) -> Result<End, BoxError> {
-    let mut cargo =
-        workspace.cargo(&["test", "--package", "regimen", "--no-default-features", "--no-fail-fast"]);
-    count_tests(&mut cargo)
+    check(workspace, &["--no-default-features"], &[])
 }
 
-/// Lints each feature of `regimen` alone, and none; runs the tests with each.
+/// Checks of `regimen` with each feature alone, without doctests.
 pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
-    let features = of_package(workspace, "regimen")?;
-    for feature in features.iter().map(String::as_str).chain([""]) {
-        let select = ["clippy", "--package", "regimen", "--all-targets", "--no-default-features"];
-        let with = ["--features", feature, "--", "--deny", "warnings"];
-        run(&mut workspace.cargo(&[&select[..], &with].concat()))?;
-    }
     let mut ran = Vec::new();
-    for feature in &features {
-        let select = ["test", "--package", "regimen", "--no-default-features", "--features", feature];
-        let tests = ["--lib", "--tests", "--no-fail-fast"];
-        match count_tests(&mut workspace.cargo(&[&select[..], &tests].concat()))? {
+    for feature in of_package(workspace, "regimen")? {
+        let select = ["--no-default-features", "--features", &feature];
+        match check(workspace, &select, &["--lib", "--tests"])? {
             End::Ran(text) => ran.push(format!("{feature} {text}")),
             other => return Ok(other),
         }
     }
     Ok(End::Ran(ran.join(", ")))
+}
+
+/// Lints, documents and tests `regimen` with the selected features.
+fn check(workspace: &Workspace, features: &[&str], tests: &[&str]) -> Result<End, BoxError> {
+    let cargo = |args: &[&str], rest: &[&str]| {
+        workspace.cargo(&[args, &["--package", "regimen"], features, rest].concat())
+    };
+    run(&mut cargo(&["clippy", "--all-targets"], &["--", "--deny", "warnings"]))?;
+    run(cargo(&["doc", "--no-deps", "--lib"], &[]).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    count_tests(&mut cargo(&["test", "--no-fail-fast"], tests))
 }
 
 /// The features of a package, except the default one.

@@ -1,15 +1,18 @@
 //! Developer tasks of regimen.
 //!
 //! `cargo xtask ci` runs every check, at home and in CI alike. `cargo xtask bench NAME` runs a
-//! benchmark, `cargo xtask torture` runs the torture tests, and `cargo xtask libtorch` finds or
-//! installs the libtorch for `regimen-torch`.
+//! benchmark, `cargo xtask torture` runs the torture tests, `cargo xtask libtorch` finds or installs
+//! the libtorch for `regimen-torch`, and `cargo xtask new` makes a project that trains a network.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
 
 mod bench;
 mod ci;
 mod features;
 mod libtorch;
+mod new;
+mod outside;
 mod peers;
+mod readme;
 mod steps;
 mod table;
 mod tools;
@@ -22,17 +25,19 @@ use std::process::ExitCode;
 type BoxError = Box<dyn std::error::Error>;
 
 const USAGE: &str = "\
-usage: cargo xtask ci
+usage: cargo xtask ci [STEP ...]
        cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]
        cargo xtask libtorch
+       cargo xtask new NAME --engine burn|torch [--path DIR]
        cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
        cargo xtask torture --fuzz SECONDS [--seed N]
        cargo xtask torture --random CASES [--seed N]
 
-ci       runs every check, and prints a table of results
-bench    runs a benchmark: checkpoint, engines, loader, overhead, precision
+ci       runs every check, or the named steps, and prints a table of results
+bench    runs a benchmark: checkpoint, engines, learner, loader, overhead, precision
 libtorch finds libtorch 2.11 in LIBTORCH or the active Python, or downloads it (545 MB), and
          prints the environment to build on it: eval \"$(cargo xtask libtorch)\"
+new      makes a project outside of the clone that trains a small network: in DIR, or beside the clone
 torture  runs the torture tests: kills at random and at every system call, power cuts, damaged files,
          signals; exits 1 if a promise is broken, 2 if something could not be run. With --fuzz first,
          only fuzzes the readers of files, for a number of seconds, or one case by its seed. With
@@ -46,8 +51,9 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
-        ["ci"] => ci::run().map(|()| ExitCode::SUCCESS),
+        ["ci", steps @ ..] => ci::run(steps).map(|()| ExitCode::SUCCESS),
         ["bench", name, options @ ..] => bench::run(name, options).map(|()| ExitCode::SUCCESS),
+        ["new", args @ ..] => new::new(args).map(|()| ExitCode::SUCCESS),
         ["libtorch"] => libtorch::libtorch().map(|()| ExitCode::SUCCESS),
         ["torture", options @ ..] => torture::torture(options),
         _ => Err(USAGE.into()),

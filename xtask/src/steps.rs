@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use crate::bench::learner;
 use crate::ci::{End, Step};
 use crate::workspace::{Workspace, run, run_lines};
-use crate::{BoxError, features, peers, torture};
+use crate::{BoxError, features, outside, peers, torture};
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "format", run: format, is_gate: false },
@@ -23,6 +24,8 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "no features", run: features::none, is_gate: false },
     Step { name: "each feature", run: features::each, is_gate: false },
     Step { name: "examples", run: examples, is_gate: false },
+    Step { name: "new project", run: outside::new_burn, is_gate: false },
+    Step { name: "README program", run: outside::readme_burn, is_gate: false },
     Step { name: "python", run: python, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
     Step { name: "fuzz", run: torture::fuzz, is_gate: false },
@@ -34,6 +37,12 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "torch peers", run: |workspace| torch(workspace, torch_peers), is_gate: false },
     Step { name: "torch docs", run: |workspace| torch(workspace, docs), is_gate: false },
     Step { name: "torch examples", run: |workspace| torch(workspace, torch_examples), is_gate: false },
+    Step { name: "torch new project", run: |workspace| torch(workspace, outside::new_torch), is_gate: false },
+    Step {
+        name: "torch README program",
+        run: |workspace| torch(workspace, outside::readme_torch),
+        is_gate: false,
+    },
 ];
 
 /// Arguments that make each example short. An example without an entry fails the step.
@@ -53,6 +62,8 @@ fn format(workspace: &Workspace) -> Result<End, BoxError> {
     for workspace in [workspace, &workspace.torch_without_libtorch()] {
         run(&mut workspace.cargo(&["fmt", "--all", "--check"]))?;
     }
+    // Not with the others: `--all` would format what this depends on again.
+    run(workspace.cargo(&["fmt", "--check"]).current_dir(workspace.root.join(learner::FOLDER)))?;
     Ok(End::Ran("rustfmt".into()))
 }
 

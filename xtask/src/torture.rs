@@ -1,6 +1,6 @@
 //! `cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]`: runs the `torture`
-//! program on real training processes and installs its tools first. `--fuzz SECONDS` fuzzes the
-//! readers of files, `--random CASES` disturbs runs in memory.
+//! program on real training processes. `--fuzz SECONDS` fuzzes the readers of files, `--random CASES`
+//! disturbs runs in memory.
 
 use std::process::{Command, ExitCode, Stdio};
 
@@ -53,8 +53,8 @@ fn ended(workspace: &Workspace, args: &[&str], of_result: &dyn Fn(&str) -> bool)
     })
 }
 
-/// The program's command, in an empty folder, after an attempt to install its tools. The program
-/// reports tools that are missing.
+/// The program's command, in an empty folder, after a line per missing system program. The program
+/// reports the tests that it cannot run.
 fn program(workspace: &Workspace, args: &[&str]) -> Result<Command, BoxError> {
     for (name, version, package) in [("strace", "--version", "strace"), ("mkfs.ext4", "-V", "e2fsprogs")] {
         if let Err(why) = tools::have(name, version, package) {

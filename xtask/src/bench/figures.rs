@@ -12,6 +12,8 @@ pub(crate) struct Figures {
     measured: Vec<Figure>,
     /// Missing measurements, each with its reason.
     missing: Vec<String>,
+    /// Lines below the figures.
+    notes: String,
     /// Tables to print instead of the list.
     shown: String,
 }
@@ -63,6 +65,12 @@ impl Figures {
         self.missing.push(format!("{what}: {why}"));
     }
 
+    /// Appends a line below the figures.
+    pub(crate) fn note(&mut self, line: &str) {
+        self.notes += line;
+        self.notes.push('\n');
+    }
+
     /// Appends `table` to the output, which replaces the list of figures.
     pub(crate) fn show(&mut self, table: &str) {
         self.shown += table;
@@ -70,7 +78,8 @@ impl Figures {
 
     pub(crate) fn table(&self) -> String {
         let missing = self.missing.iter().map(|what| format!("NOT RUN: {what}\n")).collect::<String>();
-        if self.shown.is_empty() { self.list() + &missing } else { format!("{}{missing}", self.shown) }
+        let shown = if self.shown.is_empty() { self.list() } else { self.shown.clone() };
+        shown + &self.notes + &missing
     }
 
     fn list(&self) -> String {

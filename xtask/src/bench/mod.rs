@@ -5,6 +5,7 @@ mod callgrind;
 mod checkpoint;
 mod engines;
 mod figures;
+pub(crate) mod learner;
 mod loader;
 mod overhead;
 mod precision;
@@ -33,6 +34,7 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
     let bench = match name {
         "checkpoint" => checkpoint::checkpoint,
         "engines" => engines::engines,
+        "learner" => learner::learner,
         "loader" => loader::loader,
         "overhead" => overhead::overhead,
         "precision" => precision::precision,

@@ -21,7 +21,7 @@ pub(crate) fn overhead(
     let programs = Programs::build(workspace)?;
     measure(&mut programs.command("empty_step"), figures)?;
     measure(programs.command("autounit").arg("time"), figures)?;
-    match tools::valgrind() {
+    match tools::have("valgrind", "--version", "valgrind") {
         Ok(()) => instruction_ratios(&programs, figures)?,
         Err(why) => figures.miss("instruction counts", why),
     }

@@ -19,7 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-const PROGRAMS: &[&str] = &["regimen-bench", "regimen-examples", "regimen-torch-bench", "regimen-torture"];
+const PROGRAMS: &[&str] =
+    &["regimen-bench", "regimen-bench-learner", "regimen-examples", "regimen-torch-bench", "regimen-torture"];
 
 /// Additional dependencies of tests and of examples inside a crate.
 const FOR_TESTS: &[(&str, &[&str])] = &[
@@ -88,10 +89,10 @@ fn is_ours(package: &str) -> bool {
     package == "regimen" || package == "xtask" || package.starts_with("regimen-")
 }
 
-/// The packages of both workspaces.
+/// The packages of all workspaces.
 fn packages() -> Vec<Value> {
     let mut all = Vec::new();
-    for workspace in ["", "crates/regimen-torch"] {
+    for workspace in ["", "bench/learner", "crates/regimen-torch"] {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root().join(workspace));
         let metadata: Value = serde_json::from_slice(&cargo.output().unwrap().stdout).unwrap();

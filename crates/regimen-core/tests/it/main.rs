@@ -1,0 +1,23 @@
+//! What the core promises, by subject.
+//!
+//! One program, because each is linked by itself. What needs an allocator or a process of its own stands beside
+//! this folder.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod anomaly;
+mod auto_unit;
+mod averaging;
+mod callbacks;
+mod entry_points;
+mod errors;
+mod groups;
+mod one_weight;
+mod pass_faults;
+mod passes;
+mod report;
+mod scaling;
+mod statistics;
+mod stops;
+mod weighted;
+mod window_faults;
+mod windows;

@@ -1,0 +1,417 @@
+//! The toy engine with one habit broken.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use regimen_core::engine::{Bucket, Engine, Mode, Precision};
+use regimen_core::saved::{Array, StateDict};
+use regimen_core::{BoxError, Loss};
+use regimen_test::engine_suite::EngineFixture;
+use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyWeights, manual_seed};
+
+use super::toy::Toy;
+
+/// What is wrong with a [`BrokenEngine`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defect {
+    None,
+    IgnoresTheSeed,
+    SeedsAlike,
+    SeedsByProcess,
+    IgnoresTheFactor,
+    ForgetsHeldGradients,
+    ScalesSlightlyOff,
+    NormOmitsAParameter,
+    ClampsFromAbove,
+    OverlooksNan,
+    KeepsGradientsNotGiven,
+    SetsNoGradients,
+    DiscardsNothing,
+    IgnoresTheBucketSize,
+    ReversesBuckets,
+    IgnoresTheExchange,
+    LosesGradientsInExchange,
+    StepKeepsGradients,
+    UsesOneRate,
+    TakesAnyRates,
+    MovesAtNan,
+    EvaluatesInTraining,
+    RecordsEvaluation,
+    StaysInEvaluation,
+    ChecksNothing,
+    LoadsHalf,
+    SavesNoOptimizer,
+    LoadsNoOptimizer,
+    SavesNoBuffers,
+    LosesGradientsInPanic,
+    IgnoresThePrecision,
+    KeepsThePrecision,
+    FreezesNothing,
+    FreezesByRateAlone,
+    BlendsTooFar,
+    BlendsNoBuffers,
+    SwapsNothing,
+    SwapsOneWay,
+    HidesGradients,
+    CallsHeldReached,
+    NamesTheFrozen,
+    ReachesByExchange,
+    ReachesAllAtOnce,
+}
+
+/// The fixture of an engine with a defect.
+pub(crate) struct Broken {
+    pub(crate) defect: Defect,
+    pub(crate) test: &'static str,
+}
+
+impl EngineFixture for Broken {
+    type Engine = BrokenEngine;
+    type Batch = <Toy as EngineFixture>::Batch;
+
+    fn plain(&self) -> BrokenEngine {
+        BrokenEngine::new(Toy.plain(), self.defect)
+    }
+
+    fn regularized(&self) -> BrokenEngine {
+        BrokenEngine::new(Toy.regularized(), self.defect)
+    }
+
+    fn with_unused_part(&self) -> Option<(BrokenEngine, Vec<&'static str>)> {
+        let (engine, unused) = Toy.with_unused_part()?;
+        Some((BrokenEngine::new(engine, self.defect), unused))
+    }
+
+    fn batch(&self, rows: Range<u64>) -> Self::Batch {
+        Toy.batch(rows)
+    }
+
+    fn misshapen(&self) -> Self::Batch {
+        Toy.misshapen()
+    }
+
+    fn loss(&self, mode: Mode, mlp: &ToyMlp, batch: &Self::Batch) -> Result<Loss<ToyArray>, BoxError> {
+        Toy.loss(mode, mlp, batch)
+    }
+
+    fn tolerance(&self) -> f64 {
+        Toy.tolerance()
+    }
+
+    fn test_name(&self) -> &str {
+        self.test
+    }
+}
+
+/// The toy engine with a defect.
+pub(crate) struct BrokenEngine {
+    engine: ToyEngine<ToyMlp>,
+    defect: Defect,
+    /// What was unreached and is frozen since.
+    frozen: Vec<String>,
+}
+
+impl BrokenEngine {
+    fn new(engine: ToyEngine<ToyMlp>, defect: Defect) -> Self {
+        BrokenEngine { engine, defect, frozen: Vec::new() }
+    }
+
+    fn has(&self, defect: Defect) -> bool {
+        self.defect == defect
+    }
+
+    /// Halves every parameter and buffer.
+    fn halve(&mut self) -> Result<(), BoxError> {
+        let mut halved = StateDict::new();
+        for (name, array) in self.engine.module_state()? {
+            let numbers: Vec<f64> = array.to_vec()?.into_iter().map(|number: f64| number / 2.0).collect();
+            let bytes = Array::from_slice(&numbers).into_bytes();
+            halved.insert(name, Array::new(array.dtype(), array.shape().to_vec(), bytes)?)?;
+        }
+        self.engine.load_module(&halved)
+    }
+}
+
+impl Engine for BrokenEngine {
+    type Module = ToyMlp;
+    type Scalar = ToyArray;
+    type Device = ToyDevice;
+    type Weights = ToyWeights;
+
+    fn module(&self) -> &ToyMlp {
+        self.engine.module()
+    }
+
+    fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&ToyMlp) -> R) -> R {
+        match self.defect {
+            Defect::EvaluatesInTraining => self.engine.with_module(Mode::Train, f),
+            Defect::RecordsEvaluation => {
+                let before = self.engine.vars().set_training(mode == Mode::Train);
+                let result = catch_unwind(AssertUnwindSafe(|| f(self.engine.module())));
+                self.engine.vars().set_training(before);
+                result.unwrap_or_else(|panic| resume_unwind(panic))
+            }
+            Defect::StaysInEvaluation => {
+                let result = self.engine.with_module(mode, f);
+                self.engine.vars().set_training(mode == Mode::Train);
+                result
+            }
+            Defect::LosesGradientsInPanic => {
+                let result = catch_unwind(AssertUnwindSafe(|| self.engine.with_module(mode, f)));
+                result.unwrap_or_else(|panic| {
+                    self.engine.discard_gradients();
+                    resume_unwind(panic)
+                })
+            }
+            _ => self.engine.with_module(mode, f),
+        }
+    }
+
+    fn device(&self, mode: Mode) -> ToyDevice {
+        self.engine.device(mode)
+    }
+
+    fn set_precision(&mut self, precision: Precision) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::IgnoresThePrecision => Ok(()),
+            Defect::KeepsThePrecision if precision == Precision::F32 => Ok(()),
+            _ => self.engine.set_precision(precision),
+        }
+    }
+
+    fn seed(&mut self, seed: u64) {
+        match self.defect {
+            Defect::IgnoresTheSeed => {}
+            Defect::SeedsAlike => manual_seed(0),
+            Defect::SeedsByProcess => manual_seed(seed ^ u64::from(std::process::id())),
+            _ => self.engine.seed(seed),
+        }
+    }
+
+    fn value(&self, scalar: &ToyArray) -> Result<f64, BoxError> {
+        self.engine.value(scalar)
+    }
+
+    fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {
+        if self.has(Defect::ForgetsHeldGradients) {
+            self.engine.discard_gradients();
+        }
+        let factor = if self.has(Defect::IgnoresTheFactor) { None } else { factor };
+        self.engine.backward(loss, factor)
+    }
+
+    fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError> {
+        let off = if self.has(Defect::ScalesSlightlyOff) { 1.0 + 1e-9 } else { 1.0 };
+        self.engine.scale_gradients(factor * off)
+    }
+
+    fn gradient_norm(&mut self) -> Result<f64, BoxError> {
+        if self.has(Defect::NormOmitsAParameter) {
+            let held = self.engine.gradients()?;
+            let mut part = held.clone();
+            if let Some((name, _)) = held.iter().last() {
+                part.remove(name)?;
+            }
+            self.engine.set_gradients(&part)?;
+            let norm = self.engine.gradient_norm();
+            self.engine.set_gradients(&held)?;
+            return norm;
+        }
+        self.engine.gradient_norm()
+    }
+
+    fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
+        if self.has(Defect::ClampsFromAbove) {
+            return self.engine.exchange_gradients(usize::MAX, &mut |bucket| {
+                if let Bucket::F64(elements) = bucket {
+                    elements.iter_mut().for_each(|element| *element = element.min(limit));
+                }
+                Ok(())
+            });
+        }
+        self.engine.clip_gradient_values(limit)
+    }
+
+    fn gradients_are_finite(&mut self) -> Result<bool, BoxError> {
+        let finite = self.engine.gradients_are_finite()?;
+        if self.has(Defect::MovesAtNan) && !finite {
+            self.halve()?;
+        }
+        Ok(finite || self.has(Defect::OverlooksNan))
+    }
+
+    fn gradients(&self) -> Result<StateDict, BoxError> {
+        if self.has(Defect::HidesGradients) { Ok(StateDict::new()) } else { self.engine.gradients() }
+    }
+
+    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::SetsNoGradients => Ok(()),
+            Defect::KeepsGradientsNotGiven => {
+                let mut all = gradients.clone();
+                for (name, array) in self.engine.gradients()? {
+                    if !all.contains(&name) {
+                        all.insert(name, array)?;
+                    }
+                }
+                self.engine.set_gradients(&all)
+            }
+            _ => self.engine.set_gradients(gradients),
+        }
+    }
+
+    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {
+        if self.has(Defect::ChecksNothing) { Ok(()) } else { self.engine.check_gradients(gradients) }
+    }
+
+    fn unreached(&self) -> Result<Vec<String>, BoxError> {
+        let all = || self.engine.vars().parameters().keys().cloned();
+        let held = self.engine.gradients()?;
+        let unreached = self.engine.unreached()?;
+        Ok(match self.defect {
+            Defect::CallsHeldReached => all().filter(|name| !held.contains(name)).collect(),
+            Defect::ReachesByExchange => unreached.into_iter().filter(|name| !held.contains(name)).collect(),
+            Defect::ReachesAllAtOnce if unreached.len() < all().count() => Vec::new(),
+            Defect::NamesTheFrozen if !held.is_empty() => self.frozen.clone(),
+            _ => unreached,
+        })
+    }
+
+    fn discard_gradients(&mut self) {
+        if !self.has(Defect::DiscardsNothing) {
+            self.engine.discard_gradients();
+        }
+    }
+
+    fn exchange_gradients(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let held = self.engine.gradients()?;
+        match self.defect {
+            Defect::IgnoresTheBucketSize => self.engine.exchange_gradients(usize::MAX, exchange),
+            Defect::ReversesBuckets => self.engine.exchange_gradients(bytes, &mut |bucket| {
+                let Bucket::F64(elements) = bucket else { return Err("not of the toy engine".into()) };
+                elements.reverse();
+                let result = exchange(Bucket::F64(elements));
+                elements.reverse();
+                result
+            }),
+            Defect::IgnoresTheExchange => {
+                self.engine.exchange_gradients(bytes, exchange)?;
+                self.engine.set_gradients(&held)
+            }
+            Defect::LosesGradientsInExchange => {
+                let result = self.engine.exchange_gradients(bytes, exchange);
+                if result.is_err() {
+                    self.engine.discard_gradients();
+                }
+                result
+            }
+            _ => self.engine.exchange_gradients(bytes, exchange),
+        }
+    }
+
+    fn groups(&self) -> &[String] {
+        self.engine.groups()
+    }
+
+    fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::FreezesNothing if frozen.len() == self.engine.groups().len() => Ok(()),
+            // The gradients that are held go, and the next backward pass brings them back.
+            Defect::FreezesByRateAlone => {
+                self.engine.freeze(frozen)?;
+                self.engine.freeze(&vec![false; frozen.len()])
+            }
+            Defect::NamesTheFrozen => {
+                self.frozen = self.engine.unreached()?;
+                self.engine.freeze(frozen)?;
+                let others = self.engine.unreached()?;
+                self.frozen.retain(|name| !others.contains(name));
+                Ok(())
+            }
+            _ => self.engine.freeze(frozen),
+        }
+    }
+
+    fn weights(&self) -> Result<ToyWeights, BoxError> {
+        self.engine.weights()
+    }
+
+    fn blend(&self, weights: &mut ToyWeights, share: f64, buffer_share: f64) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::BlendsTooFar => self.engine.blend(weights, (share * 1.0001).min(1.0), buffer_share),
+            Defect::BlendsNoBuffers => self.engine.blend(weights, share, 0.0),
+            _ => self.engine.blend(weights, share, buffer_share),
+        }
+    }
+
+    fn swap_weights(&mut self, weights: &mut ToyWeights) {
+        match self.defect {
+            Defect::SwapsNothing => {}
+            Defect::SwapsOneWay => self.engine.swap_weights(&mut weights.clone()),
+            _ => self.engine.swap_weights(weights),
+        }
+    }
+
+    fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
+        let (held, groups) = (self.engine.gradients()?, self.engine.groups().len());
+        match self.defect {
+            Defect::StepKeepsGradients => {
+                self.engine.step(rates)?;
+                self.engine.set_gradients(&held)
+            }
+            Defect::UsesOneRate if rates.len() == groups => self.engine.step(&vec![rates[0]; groups]),
+            Defect::TakesAnyRates => {
+                let mut rates = rates.to_vec();
+                rates.resize(groups, 0.01);
+                self.engine.step(&rates)
+            }
+            _ => self.engine.step(rates),
+        }
+    }
+
+    fn module_state(&self) -> Result<StateDict, BoxError> {
+        let mut dict = self.engine.module_state()?;
+        if self.has(Defect::SavesNoBuffers) && dict.contains("centre.running_mean") {
+            dict.remove("centre.running_mean")?;
+        }
+        Ok(dict)
+    }
+
+    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError> {
+        if self.has(Defect::ChecksNothing) { Ok(()) } else { self.module_state()?.check_same_layout(dict) }
+    }
+
+    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let mut whole = self.engine.module_state()?;
+        let result = self.module_state()?.check_same_layout(dict);
+        if result.is_err() && !self.has(Defect::LoadsHalf) {
+            return result;
+        }
+        for (name, array) in self.engine.module_state()? {
+            if let Ok(new) = dict.array(&name)
+                && (new.dtype(), new.shape()) == (array.dtype(), array.shape())
+            {
+                whole.remove(&name)?;
+                whole.insert(name, new.clone())?;
+            }
+        }
+        self.engine.load_module(&whole)?;
+        result
+    }
+
+    fn optimizer_state(&self) -> Result<StateDict, BoxError> {
+        if self.has(Defect::SavesNoOptimizer) { Ok(StateDict::new()) } else { self.engine.optimizer_state() }
+    }
+
+    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
+        if self.has(Defect::ChecksNothing) { Ok(()) } else { self.engine.check_optimizer(dict) }
+    }
+
+    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        if self.has(Defect::LoadsNoOptimizer) { Ok(()) } else { self.engine.load_optimizer(dict) }
+    }
+}

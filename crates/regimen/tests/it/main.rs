@@ -1,0 +1,30 @@
+//! What `regimen` promises, by subject.
+//!
+//! One program, because each is linked by itself. What needs an allocator or a process of its own stands beside
+//! this folder.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
+
+mod app_state;
+mod callback_early_stopping;
+mod callback_learning_rate_monitor;
+mod checkpoint;
+mod checkpointer;
+mod counts;
+mod data_csv;
+mod data_faults;
+mod data_files;
+mod data_images;
+mod data_mix;
+mod data_names;
+mod data_order;
+mod data_resume;
+mod data_stream;
+mod log_by_hand;
+mod metric;
+mod metric_log;
+mod metric_log_changed;
+mod output_file;
+mod report;
+mod resume_matrix;
+mod schedule;
+mod to_device;

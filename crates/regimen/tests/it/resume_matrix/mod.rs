@@ -1,0 +1,116 @@
+//! A run on the toy engine that is paused anywhere and finished in new processes ends with the same
+//! bytes; and each thing this stands on is seen to matter.
+#![allow(clippy::panic, clippy::unwrap_used)]
+
+mod broken;
+mod toy;
+
+use broken::{Broken, Defect};
+use regimen::engine::Precision;
+use regimen_test::resume_matrix::{Cell, failures, run_all};
+use toy::{TOY, Toy};
+
+#[test]
+fn the_toy_engine_resumes_to_the_bit() {
+    run_all(&TOY, &Cell::all());
+}
+
+#[test]
+fn the_toy_engine_in_fp16_resumes_to_the_bit() {
+    let fixture =
+        Toy { test: "resume_matrix::the_toy_engine_in_fp16_resumes_to_the_bit", precision: Precision::F16 };
+    run_all(&fixture, &Cell::each_stop());
+}
+
+/// What befalls a run beside a pause, one test for each kind.
+macro_rules! untouched {
+    ($($test:ident: $cells:ident;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                run_all(&Toy { test: concat!("resume_matrix::", stringify!($test)), precision: Precision::F32 }, &Cell::$cells());
+            }
+        )*
+    };
+}
+
+untouched! {
+    passes_by_hand_touch_nothing: by_hand;
+    a_step_that_fails_happens_or_does_not: faults;
+    a_window_ends_with_its_epoch_under_another_cap: caps;
+    a_final_stop_at_the_end_of_an_epoch_is_exact: final_stops;
+    a_prediction_is_continued_and_stays_finished: predictions;
+}
+
+/// Every fourth stop.
+fn some_cells() -> Vec<Cell> {
+    Cell::each_stop().into_iter().step_by(4).collect()
+}
+
+fn by_hand() -> Vec<Cell> {
+    Cell::by_hand().into_iter().step_by(4).collect()
+}
+
+fn caps() -> Vec<Cell> {
+    Cell::caps()
+}
+
+fn predictions() -> Vec<Cell> {
+    Cell::predictions()
+}
+
+/// Failures behind which another process goes on.
+fn failures_and_restarts() -> Vec<Cell> {
+    Cell::faults().into_iter().filter(|cell| cell.legs.len() == 2).step_by(3).collect()
+}
+
+fn final_pauses() -> Vec<Cell> {
+    Cell::final_stops().into_iter().filter(|cell| cell.legs.len() == 2).collect()
+}
+
+/// One test for each defect, because the matrix starts the test it is in again and again. Each
+/// must be seen in what is named, after a third of the stops or more: a window, for one, is under
+/// way at half of them.
+macro_rules! caught {
+    ($($test:ident: $defect:ident in $cells:ident => $seen:literal;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                let cells = $cells();
+                let failures = failures(&Broken { defect: Defect::$defect, test: concat!("resume_matrix::", stringify!($test)) }, &cells);
+                let seen = failures.iter().filter(|wrong| wrong.contains($seen)).count();
+                assert!(cells.len() <= 3 * seen, "{seen} of {} cells: {failures:#?}", cells.len());
+            }
+        )*
+    };
+}
+
+caught! {
+    no_seeding_of_steps: NoSeeding in some_cells => "module/hidden.weight differs";
+    held_gradients_that_are_lost: NoGradients in some_cells => "optimizer/hidden.weight.first_moment differs";
+    data_that_is_not_skipped: NoSkip in some_cells => "order.txt differs";
+    metrics_in_flight_that_are_lost: NoMetrics in some_cells => "epochs.txt differs";
+    logs_that_begin_anew: NoCallbacks in some_cells => "metrics.csv differs";
+    a_scale_that_begins_anew: NoScale in some_cells => "auto_unit/skipped differs";
+    averages_that_begin_anew: NoAverage in some_cells => "averaged_module/hidden.weight differs";
+    a_plateau_that_begins_anew: NoPlateau in some_cells => "auto_unit/plateau.scale differs";
+    early_stopping_that_begins_anew: NoCallbacks in some_cells => "callbacks.EarlyStopping(min eval/loss in eval).state.waited differs";
+    passes_by_hand_without_the_metrics_in_flight: NoMetrics in by_hand => "epochs.txt differs";
+    a_step_that_fails_without_the_window: NoGradients in failures_and_restarts => "optimizer/hidden.weight.first_moment differs";
+    another_cap_without_the_window: NoGradients in caps => "optimizer/hidden.weight.first_moment differs";
+    a_final_stop_without_what_decides_it: NoCallbacks in final_pauses => "epochs.txt differs";
+    predictions_that_begin_anew: NoPasses in predictions => "the predictions are";
+}
+
+#[test]
+fn the_wrapper_itself_is_sound() {
+    let fixture = Broken { defect: Defect::None, test: "resume_matrix::the_wrapper_itself_is_sound" };
+    assert_eq!(failures(&fixture, &some_cells()), [""; 0]);
+}
+
+#[test]
+fn a_misnamed_test_is_told() {
+    let failures = failures(&Broken { defect: Defect::None, test: "no_test_of_this_name" }, &[]);
+    let [wrong] = &failures[..] else { panic!("{failures:?}") };
+    assert!(wrong.contains("`no_test_of_this_name`"), "{wrong}");
+}
