@@ -202,7 +202,7 @@ fn a_file_of_an_earlier_run_is_never_lost() {
     assert_eq!(text(&path), first);
 
     fs::write(&path, "time,loss\n1,2\n").unwrap();
-    let error = fit(log(ExistingFile::Append), 1).unwrap_err().to_string();
+    let error = fit(log(ExistingFile::Append), 1).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(
         error.contains("it does not begin with `step,phase,name,value,epoch`; log to another path"),
         "{error}"

@@ -117,7 +117,8 @@ fn a_last_line_that_is_no_record_is_an_error_and_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics");
         fs::write(&path, content).unwrap();
-        let error = train(make, &path, ExistingFile::Append, 1).unwrap_err().to_string();
+        let error =
+            train(make, &path, ExistingFile::Append, 1).map_err(|error| format!("{error:#}")).unwrap_err();
         assert!(error.ends_with("its last line is no record: \"notes\"; log to another path"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
@@ -133,7 +134,7 @@ fn check_changed(change: impl Fn(&Path) + Send + 'static, expected: &str) {
     let mut run = Run::new(&mut unit)
         .callback(MetricLog::csv(&path).every(Every::steps(1)))
         .on(Event::TrainStepEnd.every(Every::steps(2)), move |_: &mut State, _: &mut Sum| change(&changed));
-    let error = run.train(&DATA, Train::steps(4)).unwrap_err().to_string();
+    let error = run.train(&DATA, Train::steps(4)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert!(error.contains(&format!("the log {} was changed under the run: ", path.display())), "{error}");
     assert!(error.contains(expected), "{error}");
     assert_eq!(run.state().train_progress().steps, 2);

@@ -98,10 +98,9 @@ fn a_failure_is_an_error_where_asked_and_the_run_can_go_on_from_there() {
         });
     let error = run.train(&[1; 5], Train::epochs(2)).unwrap_err();
     assert!(
-        error
-            .to_string()
+        format!("{error:#}")
             .starts_with("state failed in train at epoch 0 step 4: a checkpoint was not saved: cannot "),
-        "{error}"
+        "{error:#}"
     );
     assert_eq!((run.state().train_progress().steps, on_disk(&disk)), (4, "2".to_owned()));
     run.train(&[1; 5], Train::epochs(2)).unwrap();

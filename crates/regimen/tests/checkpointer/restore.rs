@@ -329,10 +329,18 @@ fn the_best_is_restored_by_a_call_of_its_own_and_must_be_there() {
     let mut run = Run::new(&mut unit).saver(best(&disk));
     assert_eq!(run.restore_best().unwrap().step, 10);
     let mut unit = Walk::new();
-    let error = Run::new(&mut unit).saver(best(&SimDisk::new())).restore_best().unwrap_err().to_string();
+    let error = Run::new(&mut unit)
+        .saver(best(&SimDisk::new()))
+        .restore_best()
+        .map_err(|error| format!("{error:#}"))
+        .unwrap_err();
     assert!(error.contains("no checkpoint in `/runs/walk` has a value of `eval/loss`"), "{error}");
-    let error = Run::new(&mut unit).saver(saver(&disk)).restore_best().unwrap_err().to_string();
+    let error = Run::new(&mut unit)
+        .saver(saver(&disk))
+        .restore_best()
+        .map_err(|error| format!("{error:#}"))
+        .unwrap_err();
     assert!(error.contains("the best by what? say it with `Checkpointer::keep_best`"), "{error}");
     let error = Run::new(&mut unit).saver(saver(&SimDisk::new())).restore(Which::Latest).unwrap_err();
-    assert!(error.to_string().contains("`restore`: the saver has nothing to restore"), "{error}");
+    assert!(format!("{error:#}").contains("`restore`: the saver has nothing to restore"), "{error}");
 }
