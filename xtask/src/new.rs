@@ -34,7 +34,7 @@ pub(crate) fn new(args: &[&str]) -> Result<(), BoxError> {
 pub(crate) struct Engine {
     pub(crate) name: &'static str,
     library: &'static str,
-    /// What must be called before a project is built.
+    /// The command to run before a project is built.
     before: &'static str,
     /// The folder of its workspace in the clone: with the lock file of that one, a project has the
     /// dependencies that the clone is tested with.

@@ -30,9 +30,9 @@ pub(crate) fn readme_torch(torch: &Workspace) -> Result<End, BoxError> {
     readme_program(torch, &TORCH, 1, "readme-torch")
 }
 
-/// What is added to a manifest: dependencies that nothing calls. Cargo joins the features that are asked
-/// for of one crate, and so it has the features that the tests of the workspace switch on. Without them
-/// all would run as well, and the tensor library would be compiled once more.
+/// Dependencies that are added to a manifest but never called. Cargo unifies the features of a crate, so
+/// the project has those that the tests of the workspace enable. Without them everything would still run,
+/// but the tensor library would be compiled again.
 const ALIKE: [(&Engine, &[&str], &str); 2] = [
     (
         &BURN,

@@ -1,4 +1,4 @@
-//! What a training costs, as the system counts it.
+//! Cost of a training run, as the system counts it.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -26,7 +26,7 @@ const MAX_LOAD: f64 = 0.8;
 /// How long is waited for the load to fall, which our own compiling has raised.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a training costs, by the names of its figures.
+/// Costs of a training run, by the names of their figures.
 const COSTS: [(&str, &str); 4] =
     [("wall_s_per_epoch", "s"), ("cpu_s_per_epoch", "s"), ("peak_mib", "MiB"), ("accuracy", "")];
 
