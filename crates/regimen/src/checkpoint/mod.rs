@@ -10,7 +10,8 @@
 //! * [`safetensors`] is the format of each part.
 //!
 //! A checkpoint is a directory such as `step-000000500` with a safetensors file a part and a
-//! `MANIFEST` of text. The layout is described in `docs/checkpoint-format.md`.
+//! `MANIFEST` of text. [The checkpoint format](crate::guide::checkpoint_format) describes
+//! the layout.
 //!
 //! What is saved of a unit are the parts of its [`AppState`](regimen_core::AppState). The derive
 //! lists every field, so that none can be forgotten; the name of a field is that of its part, and
@@ -86,8 +87,3 @@ pub use saves::Saves;
 pub use sim_disk::SimDisk;
 pub use store::{Entry, NewFile, Opened, Store};
 pub use writer::{Snapshot, Writer};
-
-/// The program of the guide's page on stopping and going on is a test.
-#[cfg(doctest)]
-#[doc = include_str!("../../../../docs/resume.md")]
-struct Guide;

@@ -57,8 +57,3 @@ pub use stream_map::{MapReader, StreamMap, StreamTransform, TransformReader};
 pub use subset::Subset;
 pub use transform::{Samples, Transformed, TryTransformed};
 pub use wrap::{Map, MapEpoch, Take, TakeEpoch, Timed, TimedEpoch, Waiting, map, take, timed};
-
-/// The programs of the guide's page on data are tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../../docs/data.md")]
-struct Guide;

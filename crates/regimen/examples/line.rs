@@ -1,4 +1,5 @@
-//! Fits y = ax + b to points, without any tensor library: a unit is whatever has a `train_step`.
+//! Fits y = ax + b to points, without a tensor library: any type with a `train_step` is a unit.
+#![allow(clippy::print_stdout, reason = "a program talks to a terminal")]
 
 use regimen::{BoxError, Event, Run, State, Train, TrainUnit};
 
