@@ -1,5 +1,5 @@
 //! Fine-tuning: a network that has learned to read the digits 0 to 4 learns 5 to 9. Its hidden layer
-//! is taken from a checkpoint and frozen for two epochs; its output layer begins anew.
+//! is taken from a checkpoint and frozen for five epochs; its output layer begins anew.
 
 use regimen::checkpoint::{Checkpointer, Load};
 use regimen::{AutoUnit, BoxError, Fit, Run, Thaw};
@@ -26,13 +26,13 @@ fn main() -> Result<(), BoxError> {
     let mut unit = AutoUnit::new(engine, ReadDigits)
         .learning_rate(5e-3)
         .scale_learning_rate("backbone", 0.1)
-        .freeze("backbone", Thaw::AtEpoch(2));
+        .freeze("backbone", Thaw::AtEpoch(5));
     let loaded =
         Load::from("pretrained").part("module").rename("output.", "old.").lenient().into_unit(&mut unit)?;
     println!("taken: {}; new: {}", loaded.taken.join(", "), loaded.missing.join(", "));
 
     let mut run = Run::new(&mut unit);
-    let report = run.fit(&loader(half(&train, false)), &loader(half(&validation, false)), Fit::epochs(25))?;
+    let report = run.fit(&loader(half(&train, false)), &loader(half(&validation, false)), Fit::epochs(40))?;
     let accuracy = report.metric(&EVAL_ACCURACY).ok_or("the accuracy was not measured")?;
     println!("accuracy on 5 to 9 after fine-tuning: {accuracy:.4}");
     if accuracy > 0.9 { Ok(()) } else { Err("the network has not learned to read".into()) }

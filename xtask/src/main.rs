@@ -10,6 +10,7 @@ mod ci;
 mod features;
 mod libtorch;
 mod peers;
+mod pictures;
 mod steps;
 mod table;
 mod tools;
@@ -25,6 +26,7 @@ const USAGE: &str = "\
 usage: cargo xtask ci
        cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]
        cargo xtask libtorch
+       cargo xtask pictures
        cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
        cargo xtask torture --fuzz SECONDS [--seed N]
        cargo xtask torture --random CASES [--seed N]
@@ -33,6 +35,7 @@ ci       every check of the project; ends with a table of what ran, what did not
 bench    measures one thing: checkpoint, engines, loader, overhead, precision
 libtorch finds libtorch 2.11, where LIBTORCH says or in the active Python, or downloads it (545 MB),
          and prints what a shell must be told to build on it: eval \"$(cargo xtask libtorch)\"
+pictures runs the example digits and draws the pictures of the README: docs/pictures/*.svg
 torture  checks what trainings leave on the disk that are killed at random and at every call of the
          system, that lose their power, that are damaged, that are sent signals; exits 1 where a
          promise is broken, 2 where something could not be run. With --fuzz first, only gives readers
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run().map(|()| ExitCode::SUCCESS),
         ["bench", name, options @ ..] => bench::run(name, options).map(|()| ExitCode::SUCCESS),
         ["libtorch"] => libtorch::libtorch().map(|()| ExitCode::SUCCESS),
+        ["pictures"] => pictures::pictures().map(|()| ExitCode::SUCCESS),
         ["torture", options @ ..] => torture::torture(options),
         _ => Err(USAGE.into()),
     };

@@ -1,8 +1,12 @@
-//! regimen's engine on [Burn](burn): any module, any optimizer, the CPU by default.
+// Links of the README are those of GitHub; the first definition of each counts.
+#![doc = include_str!("../guide/links.txt")]
+#![doc = include_str!("../README.md")]
+//!
+//! # The parts
 //!
 //! [`Burn`] is the [`Engine`](regimen_core::Engine) for an [`AutoUnit`]. A plain unit, which calls
 //! Burn by itself, gets the same from the parts: [`initialize`], [`place`], [`seed_step`],
-//! [`ModuleState`] and [`OptimizerState`]. The guide is [`guide::burn`].
+//! [`ModuleState`] and [`OptimizerState`].
 //!
 //! Burn on the CPU has one generator for the whole process. Two trainings in two threads of one
 //! process draw from each other's numbers, so neither can be repeated: give each a process.
@@ -26,7 +30,11 @@ mod values;
 mod watch;
 mod weights;
 
-pub mod guide;
+// The pages of the guide. Their links work twice: on GitHub by the definitions at the end of each page, here
+// by those of `links.txt`, which come first and so count.
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/burn.md")]
+pub mod training_on_burn {}
 
 pub use burn;
 

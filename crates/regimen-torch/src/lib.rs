@@ -1,4 +1,8 @@
-//! regimen's engine on libtorch: PyTorch's kernels, its optimizers, its model files.
+// Links of the README are those of GitHub; the first definition of each counts.
+#![doc = include_str!("../guide/links.txt")]
+#![doc = include_str!("../README.md")]
+//!
+//! # The parts
 //!
 //! [`Torch`] is the [`Engine`](regimen_core::Engine) for an [`AutoUnit`], over any model that keeps
 //! its parameters in a [`VarStore`](tch::nn::VarStore). A plain unit, which calls tch by itself, gets
@@ -11,8 +15,6 @@
 //! libtorch has one generator for each device of the process. Two trainings in two threads of one
 //! process draw from each other's numbers, so neither can be repeated: give each a process. The
 //! number of threads changes the last bits of sums: resume with as many as before.
-//!
-//! The guide is [`guide::libtorch`], with whole programs.
 //!
 //! [`AutoUnit`]: regimen_core::AutoUnit
 
@@ -34,7 +36,14 @@ mod unreached;
 mod watch;
 mod weights;
 
-pub mod guide;
+// The pages of the guide. Their links work twice: on GitHub by the definitions at the end of each page, here
+// by those of `links.txt`, which come first and so count.
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/libtorch.md")]
+pub mod training_on_libtorch {}
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/torchscript.md")]
+pub mod models_from_python {}
 
 pub use tch;
 

@@ -16,7 +16,7 @@
 //! | [Compiled steps][compiled-steps] | fusion, autotune, freezing |
 //! | [The checkpoint format][checkpoint-format] | files, manifest, order of writes |
 //!
-//! [Training on Burn][burn] and [Training on libtorch][libtorch] are guides of the engine crates.
+//! [Training on Burn][burn] and [Training on libtorch][libtorch] are pages of the engine crates.
 #![doc = include_str!("../guide/links.txt")]
 
 // The pages are files of the crate, so a packaged crate has them. Their links work twice: on GitHub by
@@ -73,3 +73,9 @@ pub mod compiled_steps {}
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/checkpoint-format.md")]
 pub mod checkpoint_format {}
+
+/// The programs of the other crates' READMEs are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../regimen-core/README.md")]
+#[doc = include_str!("../../regimen-test/README.md")]
+mod readmes {}
