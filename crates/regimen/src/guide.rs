@@ -17,6 +17,7 @@
 //! | [The checkpoint format][checkpoint-format] | files, manifest, order of writes |
 //!
 //! [Training on Burn][burn] and [Training on libtorch][libtorch] are pages of the engine crates.
+//!
 #![doc = include_str!("../guide/links.txt")]
 
 // The pages are files of the crate, so a packaged crate has them. Their links work twice: on GitHub by
