@@ -9,10 +9,10 @@ struct StopBelow(f64);
 
 impl<U> Callback<U> for StopBelow {
     fn on_train_epoch_end(&mut self, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
-        let loss = state.metric(&TRAIN_LOSS).and_then(Metric::epoch);
-        Ok(if loss.is_some_and(|loss| loss < self.0) {
-            state.finish("the loss is low enough")
-        })
+        if state.metric(&TRAIN_LOSS).and_then(Metric::epoch).is_some_and(|loss| loss < self.0) {
+            state.finish("the loss is low enough");
+        }
+        Ok(())
     }
 }
 

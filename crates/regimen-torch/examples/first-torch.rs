@@ -29,7 +29,7 @@ fn main() -> Result<(), BoxError> {
     let data = Loader::new(points).batch_size(32).shuffle();
     let data = data.collate(|xs| Ok(Tensor::from_slice(&xs).view([-1, 1])));
     let mut run = Run::new(&mut unit).callback(ProgressBar::new()).saver(Checkpointer::new("runs/first"));
-    run.restore_latest()?; // goes on where an earlier start was stopped
+    run.restore_latest()?; // goes on from the newest checkpoint, if there is one
     let _signals = Signals::pause(&run.stop_handle())?;
     run.fit(&data, &data, Fit::epochs(20))?;
     Ok(())
