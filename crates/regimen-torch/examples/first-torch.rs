@@ -20,9 +20,11 @@ impl Task<Torch<Net>> for Sine {
 
 fn main() -> Result<(), BoxError> {
     keep_memory();
-    let layer = |name, inputs, outputs| nn::linear(name, inputs, outputs, Default::default());
     let (vars, net) = initialize(7, device("cpu")?, |root| {
-        nn::seq().add(layer(root / "0", 1, 64)).add_fn(|x| x.tanh()).add(layer(root / "2", 64, 1))
+        nn::seq()
+            .add(nn::linear(root / "0", 1, 64, Default::default()))
+            .add_fn(|x| x.tanh())
+            .add(nn::linear(root / "2", 64, 1, Default::default()))
     });
     let mut unit = AutoUnit::new(Torch::new(vars, net, Adam::new())?, Sine).learning_rate(0.01);
     let points: Vec<f32> = (-300..300).map(|i| i as f32 / 100.0).collect();
