@@ -21,10 +21,8 @@ impl Task<Torch<Net>> for Sine {
 fn main() -> Result<(), BoxError> {
     keep_memory();
     let (vars, net) = initialize(7, device("cpu")?, |root| {
-        nn::seq()
-            .add(nn::linear(root / "0", 1, 64, Default::default()))
-            .add_fn(|x| x.tanh())
-            .add(nn::linear(root / "2", 64, 1, Default::default()))
+        let layer = |name: &str, from, to| nn::linear(root / name, from, to, Default::default());
+        nn::seq().add(layer("0", 1, 64)).add_fn(|x| x.tanh()).add(layer("2", 64, 1))
     });
     let mut unit = AutoUnit::new(Torch::new(vars, net, Adam::new())?, Sine).learning_rate(0.01);
     let points: Vec<f32> = (-300..300).map(|i| i as f32 / 100.0).collect();
