@@ -1,3 +1,4 @@
+//! A network learns the sine, on Burn.
 use regimen::callback::ProgressBar;
 use regimen::checkpoint::Checkpointer;
 use regimen::data::Loader;
