@@ -5,3 +5,5 @@ pub mod args;
 pub mod digits;
 #[cfg(feature = "burn")]
 pub mod network;
+#[cfg(feature = "burn")]
+pub mod reading;

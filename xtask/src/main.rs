@@ -12,6 +12,7 @@ mod libtorch;
 mod new;
 mod outside;
 mod peers;
+mod pictures;
 mod readme;
 mod steps;
 mod table;
@@ -29,6 +30,7 @@ usage: cargo xtask ci [STEP ...]
        cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]
        cargo xtask libtorch
        cargo xtask new NAME --engine burn|torch [--path DIR]
+       cargo xtask pictures
        cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
        cargo xtask torture --fuzz SECONDS [--seed N]
        cargo xtask torture --random CASES [--seed N]
@@ -38,6 +40,7 @@ bench    runs a benchmark: checkpoint, engines, learner, loader, overhead, preci
 libtorch finds libtorch 2.11 in LIBTORCH or the active Python, or downloads it (545 MB), and
          prints the environment to build on it: eval \"$(cargo xtask libtorch)\"
 new      makes a project outside of the clone that trains a small network: in DIR, or beside the clone
+pictures runs the example digits and draws the pictures of the README: docs/pictures/*.svg
 torture  runs the torture tests: kills at random and at every system call, power cuts, damaged files,
          signals; exits 1 if a promise is broken, 2 if something could not be run. With --fuzz first,
          only fuzzes the readers of files, for a number of seconds, or one case by its seed. With
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         ["bench", name, options @ ..] => bench::run(name, options).map(|()| ExitCode::SUCCESS),
         ["new", args @ ..] => new::new(args).map(|()| ExitCode::SUCCESS),
         ["libtorch"] => libtorch::libtorch().map(|()| ExitCode::SUCCESS),
+        ["pictures"] => pictures::pictures().map(|()| ExitCode::SUCCESS),
         ["torture", options @ ..] => torture::torture(options),
         _ => Err(USAGE.into()),
     };

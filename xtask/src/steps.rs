@@ -47,16 +47,29 @@ pub(crate) const STEPS: &[Step] = &[
 
 /// Arguments that make each example short. An example without an entry fails the step.
 const EXAMPLES: &[(&str, &[&str])] = &[
+    ("callback", &[]),
     ("chars", &["--steps", "5", "--batch-size", "4", "--context", "16", "--width", "16", "--layers", "1"]),
+    ("cross-validation", &[]),
     ("digits", &["--epochs", "1"]),
+    ("fine-tune", &[]),
+    ("first", &[]),
+    ("from-pytorch", &[]),
     ("gan", &[]),
     ("line", &[]),
-    ("readme", &[]),
+    ("logger", &[]),
+    ("normalise", &[]),
+    ("reinforce", &[]),
+    ("resume-best", &[]),
+    ("summary", &[]),
     ("tour", &[]),
+    ("two-losses", &[]),
 ];
 
-const TORCH_EXAMPLES: &[(&str, &[&str])] =
-    &[("digits-torch", &["--epochs", "1"]), ("torchscript", &["--epochs", "1", "--out", "."])];
+const TORCH_EXAMPLES: &[(&str, &[&str])] = &[
+    ("digits-torch", &["--epochs", "1"]),
+    ("first-torch", &[]),
+    ("torchscript", &["--epochs", "1", "--out", "."]),
+];
 
 fn format(workspace: &Workspace) -> Result<End, BoxError> {
     for workspace in [workspace, &workspace.torch_without_libtorch()] {

@@ -1,7 +1,7 @@
 //! Tensors as arrays of a state, and back.
 
-use regimen_core::saved::{Array, Dtype};
 use regimen_core::BoxError;
+use regimen_core::saved::{Array, Dtype};
 use tch::{Device, Kind, Tensor};
 
 use crate::failure::failure;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use regimen_core::saved::{Array, Dtype, StateDict};
 use regimen_core::BoxError;
+use regimen_core::saved::{Array, Dtype, StateDict};
 use tch::Tensor;
 use tch::nn::VarStore;
 
@@ -123,7 +123,7 @@ fn address(tensor: &Tensor) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use tch::nn::{Init, self};
+    use tch::nn::{self, Init};
     use tch::{Device, Kind};
 
     use super::*;

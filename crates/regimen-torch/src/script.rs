@@ -1,7 +1,7 @@
 //! Modules that Python has written and scripted.
 
 use std::ffi::OsString;
-use std::fs::{File, self};
+use std::fs::{self, File};
 use std::path::Path;
 
 use regimen_core::BoxError;

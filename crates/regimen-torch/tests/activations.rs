@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
+use regimen::data::each_epoch;
 use regimen::engine::Precision;
 use regimen::run::Train;
-use regimen::data::each_epoch;
-use regimen_torch::tch::nn::{Module, ModuleT, Path, VarStore, self};
-use regimen_torch::tch::{Device, Kind, Tensor, self, set_num_threads};
+use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
+use regimen_torch::tch::nn::{self, Module, ModuleT, Path, VarStore};
+use regimen_torch::tch::{self, Device, Kind, Tensor, set_num_threads};
 use regimen_torch::{Adam, Recomputed, Torch, checkpoint_activations, initialize};
 
 /// libtorch's generator is one for the whole process, and the number of threads changes sums.

@@ -7,7 +7,7 @@
 
 use std::fs;
 
-use regimen_torch::tch::nn::{Module, self};
+use regimen_torch::tch::nn::{self, Module};
 use regimen_torch::tch::{Device, Kind, Tensor};
 use regimen_torch::{Recomputed, initialize};
 

@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
-use regimen::error::ErrorKind;
-use regimen::engine::ToDevice;
-use regimen::run::Train;
 use regimen::data::each_epoch;
-use regimen_torch::tch::nn::{Init, Module, self};
-use regimen_torch::tch::{Device, Tensor, self};
+use regimen::engine::ToDevice;
+use regimen::error::ErrorKind;
+use regimen::run::Train;
+use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
+use regimen_torch::tch::nn::{self, Init, Module};
+use regimen_torch::tch::{self, Device, Tensor};
 use regimen_torch::{Sgd, Torch, TorchDevice, device, failure, initialize};
 
 /// What the task does in its third step.

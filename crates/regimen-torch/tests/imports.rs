@@ -7,7 +7,12 @@ mod both {
     pub(crate) use regimen_torch::*;
 }
 
-use both::{Adam, Algorithm, FrozenScript, ModuleState, Optim, Recomputed, RmsProp, ScriptModule, Sgd, Torch, TorchDevice, TorchWeights, callback, checkpoint, checkpoint_activations, data, device, devices, failure, initialize, keep_memory, log, metric, place, schedule, seed_step, signal, tch, use_deterministic_algorithms, watch};
+use both::{
+    Adam, Algorithm, FrozenScript, ModuleState, Optim, Recomputed, RmsProp, ScriptModule, Sgd, Torch,
+    TorchDevice, TorchWeights, callback, checkpoint, checkpoint_activations, data, device, devices, failure,
+    initialize, keep_memory, log, metric, place, schedule, seed_step, signal, tch,
+    use_deterministic_algorithms, watch,
+};
 
 #[test]
 fn a_name_of_both_crates_would_not_compile() {

@@ -5,11 +5,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use regimen::saved::{AppState, load_parts, save_parts};
-use regimen::{BoxError, Run, State};
 use regimen::run::Train;
+use regimen::saved::{AppState, load_parts, save_parts};
 use regimen::unit::TrainUnit;
-use regimen_torch::tch::nn::{Module, VarStore, self};
+use regimen::{BoxError, Run, State};
+use regimen_torch::tch::nn::{self, Module, VarStore};
 use regimen_torch::tch::{Device, Kind, Tensor, set_num_threads};
 use regimen_torch::{ModuleState, Optim, Sgd, initialize, place, seed_step};
 

@@ -4,9 +4,9 @@
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_core::engine::{Engine, Mode, Precision};
 use regimen_core::run::Train;
+use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_torch::tch::nn::{Init, Path};
 use regimen_torch::tch::{Device, Kind, Tensor};
 use regimen_torch::{Sgd, Torch, initialize, watch};

@@ -9,10 +9,10 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use regimen::checkpoint::safetensors::save_file;
-use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_core::engine::Engine;
 use regimen_core::run::Train;
 use regimen_core::saved::{load_parts, save_parts};
+use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_torch::tch::nn::VarStore;
 use regimen_torch::tch::{Device, Kind, Tensor, no_grad, set_num_threads};
 use regimen_torch::{Adam, ScriptModule, Torch};

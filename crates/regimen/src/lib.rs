@@ -1,4 +1,7 @@
-//! The training loop for Rust.
+// Links of the README are those of GitHub; the first definition of each counts, and is the guide's page.
+#![doc = include_str!("../guide/links.txt")]
+// Its program needs Burn. It is the example `first`, which is compiled and run there; a test compares the two.
+#![cfg_attr(not(doctest), doc = include_str!("../README.md"))]
 #![cfg_attr(not(feature = "mmap"), forbid(unsafe_code))]
 #![deny(unsafe_code)]
 
@@ -11,6 +14,7 @@ pub mod callback;
 pub mod checkpoint;
 pub mod data;
 pub mod engine;
+pub mod guide;
 pub mod log;
 pub mod metric;
 pub mod saved;

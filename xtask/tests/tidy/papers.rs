@@ -35,11 +35,53 @@ fn the_map_names_no_folder_that_is_gone() {
 }
 
 #[test]
-fn the_program_of_the_readme_is_the_example_of_that_name() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let program = fs::read_to_string(root().join("examples/readme.rs")).unwrap();
-    let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next());
-    assert_eq!(shown, Some(&*program));
+fn the_programs_of_the_readmes_are_the_examples_of_that_name() {
+    let burn = read("examples/first.rs");
+    let torch = read("crates/regimen-torch/examples/first-torch.rs");
+    assert_eq!(programs("README.md"), [&*burn, &*torch]);
+    assert_eq!(programs("crates/regimen/README.md"), [&*burn]);
+    assert_eq!(programs("crates/regimen-burn/README.md"), [&*burn]);
+    assert_eq!(programs("crates/regimen-torch/README.md"), [&*torch]);
+    assert!(burn.lines().count() <= 35, "the first program has more than 35 lines");
+}
+
+#[test]
+fn no_block_of_the_documentation_is_passed_over() {
+    // Put together here, so that this file does not hold them.
+    let marks = ["rust,", "", "no_run,"].map(|before| format!("```{before}{}", "ignore"));
+    for source in files("", &[".rs", ".md"]) {
+        for mark in &marks {
+            assert!(!source.text.contains(mark), "{} has a block that is not compiled", source.path);
+        }
+    }
+}
+
+#[test]
+fn every_link_to_a_file_leads_to_one() {
+    let mut dead = Vec::new();
+    for source in files("", &[".md"]) {
+        let inline = source.text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+        let defined = source.text.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: "));
+        let folder = root().join(&source.path).parent().unwrap().to_owned();
+        for target in inline.chain(defined.map(|(_, target)| target)) {
+            let file = target.split('#').next().unwrap();
+            if !file.is_empty() && !file.contains("://") && !folder.join(file).exists() {
+                dead.push(format!("{}: {target}", source.path));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "these links lead nowhere:\n{}", dead.join("\n"));
+}
+
+/// The blocks of Rust in a file of the root.
+fn programs(path: &str) -> Vec<String> {
+    let text = read(path);
+    let blocks = text.split("```rust").skip(1).filter_map(|rest| rest.split_once('\n'));
+    blocks.map(|(_, rest)| rest.split("```").next().unwrap_or_default().to_owned()).collect()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
 }
 
 fn architecture() -> String {

@@ -1,7 +1,7 @@
 //! Digits as tensors of libtorch, and their loaders. The example `torchscript` has them too.
 
-use regimen::data::{Data, DataExt, Loader, Samples};
 use regimen::BoxError;
+use regimen::data::{Data, DataExt, Loader, Samples};
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Image, shifted};
 use regimen_torch::failure;

@@ -12,13 +12,13 @@ mod task;
 use std::process::ExitCode;
 
 use clap::Parser;
+use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ProgressBar};
 use regimen::checkpoint::Checkpointer;
 use regimen::log::MetricLog;
+use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
-use regimen::auto_unit::{Averaging, EVAL_LOSS};
-use regimen::run::{Ended, Predict};
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
 use regimen_torch::{Adam, Torch, initialize, keep_memory, tch};

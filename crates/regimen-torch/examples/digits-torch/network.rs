@@ -1,7 +1,7 @@
 //! The network of `digits`, on tch.
 
 use regimen_torch::tch::Tensor;
-use regimen_torch::tch::nn::{Module, Path, self};
+use regimen_torch::tch::nn::{self, Module, Path};
 
 /// Two convolutions, each followed by a max-pooling that halves the side, and two dense layers with
 /// dropout: 22,602 parameters for images of 8 by 8 pixels.

@@ -1,8 +1,8 @@
 //! Reading digits as a task.
 
-use regimen::{BoxError, Loss, State, Step, Task};
-use regimen::metric::Key;
 use regimen::auto_unit::{PredictTask, StepResults};
+use regimen::metric::Key;
+use regimen::{BoxError, Loss, State, Step, Task};
 use regimen_torch::tch::{Kind, Tensor};
 use regimen_torch::{Torch, failure};
 

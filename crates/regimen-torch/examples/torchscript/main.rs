@@ -15,19 +15,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use regimen::auto_unit::EVAL_LOSS;
 use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ProgressBar};
 use regimen::checkpoint::Checkpointer;
 use regimen::checkpoint::safetensors::save_file;
 use regimen::log::MetricLog;
-use regimen::signal::Signals;
-use regimen::{AutoUnit, BoxError, Fit, Run};
-use regimen::auto_unit::EVAL_LOSS;
 use regimen::run::{Ended, Predict};
 use regimen::saved::Stateful;
+use regimen::signal::Signals;
+use regimen::{AutoUnit, BoxError, Fit, Run};
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
 use regimen_torch::tch::nn::VarStore;
-use regimen_torch::tch::{Tensor, no_grad, self};
+use regimen_torch::tch::{self, Tensor, no_grad};
 use regimen_torch::{Adam, ModuleState, ScriptModule, Torch, failure, keep_memory};
 
 use loaders::{eval_loader, images, inputs, train_loader};

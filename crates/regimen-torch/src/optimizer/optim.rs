@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use regimen_core::saved::{Array, Dtype, StateDict, Stateful};
 use regimen_core::BoxError;
+use regimen_core::saved::{Array, Dtype, StateDict, Stateful};
 use tch::Tensor;
 use tch::nn::VarStore;
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt;
-use std::ptr::{NonNull, self};
+use std::ptr::{self, NonNull};
 
 use regimen_core::BoxError;
 use tch::{Device, Tensor};

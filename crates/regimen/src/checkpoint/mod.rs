@@ -10,7 +10,8 @@
 //! * [`safetensors`] is the format of each part.
 //!
 //! A checkpoint is a directory such as `step-000000500` with a safetensors file a part and a
-//! `MANIFEST` of text. The layout is described in `docs/checkpoint-format.md`.
+//! `MANIFEST` of text. [The checkpoint format](crate::guide::checkpoint_format) describes
+//! the layout.
 //!
 //! A checkpoint holds the parts of a unit that its [`AppState`](regimen_core::saved::AppState) lists. The
 //! derive lists every field, so that none can be forgotten. The name of a field is that of its part, and
@@ -60,8 +61,3 @@ pub use load::{Load, LoadReport, load_parts_from};
 pub use regimen_core::metric::Goal;
 pub use regimen_core::run::Which;
 pub use store::{Disk, NewFile, OpenFile, SimDisk, Store, StoreEntry};
-
-/// The program of the guide's page on stopping and going on is a test.
-#[cfg(doctest)]
-#[doc = include_str!("../../../../docs/resume.md")]
-struct Guide;

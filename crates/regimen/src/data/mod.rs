@@ -30,8 +30,3 @@ pub use mix::{AllBatches, BatchOfEach, Mix, Stopping};
 pub use normalise::Normalise;
 pub use permutation::Permutation;
 pub use stream::{Lines, Stream, StreamAt, StreamLoader, StreamReader, stream};
-
-/// The programs of the guide's page on data are tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../../../docs/data.md")]
-struct Guide;

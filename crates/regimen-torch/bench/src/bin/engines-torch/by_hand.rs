@@ -1,9 +1,9 @@
 //! The step as one writes it with tch alone, and the optimizer of `regimen-torch`.
 
 use regimen::BoxError;
-use regimen::state::Phase;
 use regimen::random::keyed;
-use regimen_torch::tch::{Device, self};
+use regimen::state::Phase;
+use regimen_torch::tch::{self, Device};
 use regimen_torch::{Optim, initialize};
 
 use crate::networks::Network;

@@ -1,9 +1,9 @@
 //! The step as `AutoUnit` makes it.
 
-use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen::auto_unit::TRAIN_LOSS;
-use regimen::run::Train;
 use regimen::data::each_epoch;
+use regimen::run::Train;
+use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_torch::tch::{Device, Tensor};
 use regimen_torch::{Torch, initialize};
 

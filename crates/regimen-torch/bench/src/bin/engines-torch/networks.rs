@@ -2,7 +2,7 @@
 
 use regimen::Loss;
 use regimen::engine::ToDevice;
-use regimen_torch::tch::nn::{Module, Path, self};
+use regimen_torch::tch::nn::{self, Module, Path};
 use regimen_torch::tch::{Device, Kind, Reduction, Tensor};
 use regimen_torch::{Adam, Algorithm, Sgd, TorchDevice};
 

@@ -1,7 +1,7 @@
 //! The network of the example `chars` on libtorch, larger.
 
 use regimen::Loss;
-use regimen_torch::tch::nn::{Module, Path, self};
+use regimen_torch::tch::nn::{self, Module, Path};
 use regimen_torch::tch::{Device, Kind, Tensor};
 
 use crate::networks::{Network, cross_entropy, linear};

@@ -16,7 +16,7 @@ mod networks;
 #[path = "../engines-torch/transformer.rs"]
 mod transformer;
 
-use std::io::{Write, self};
+use std::io::{self, Write};
 
 use blocks::Blocks;
 use cell::Cell;

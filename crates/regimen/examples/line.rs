@@ -1,4 +1,5 @@
-//! Fits y = ax + b to points, without a tensor library. A unit is any type with a `train_step`.
+//! Fits y = ax + b to points, without a tensor library: any type with a `train_step` is a unit.
+#![allow(clippy::print_stdout, reason = "a program talks to a terminal")]
 
 use regimen::callback::{Event, Every};
 use regimen::run::Train;

@@ -1,0 +1,159 @@
+//! Draws the pictures of the README: `pictures DIGITS FOLDER`. `cargo xtask pictures` calls it.
+//!
+//! DIGITS is the example `digits`. It is run in a terminal, stopped and started again; FOLDER gets the
+//! terminal while it goes on, and the curves of the whole run.
+#![allow(clippy::print_stdout, reason = "a program talks to a terminal")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use plotters::prelude::*;
+use regimen::BoxError;
+
+const ROWS: u16 = 24;
+const COLUMNS: u16 = 110;
+/// Batches small enough that the bar of an epoch is seen.
+const FLAGS: &str = "--epochs 12 --batch-size 16 --out runs/digits";
+/// The two characters of a bar.
+const FULL: char = '\u{2588}';
+const EMPTY: char = '\u{2591}';
+
+fn main() -> Result<(), BoxError> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [digits, folder] = args.as_slice() else { return Err("usage: pictures DIGITS FOLDER".into()) };
+    let folder = Path::new(folder);
+    fs::write(folder.join("terminal.svg"), terminal(&record(digits)?))?;
+    curves(&fs::read_to_string("runs/digits/metrics.csv")?, &folder.join("curves.svg"))?;
+    println!("terminal.svg and curves.svg are in {}", folder.display());
+    Ok(())
+}
+
+/// The rows of a terminal in which the example is stopped by Ctrl-C and goes on, while it does.
+fn record(digits: &str) -> Result<Vec<String>, BoxError> {
+    let typed = format!("echo '$ cargo run --example digits -- {FLAGS}'");
+    let run = format!("{digits} {FLAGS}");
+    let script = format!("trap : INT; stty rows {ROWS} cols {COLUMNS}; {typed}; {run}; {typed}; {run}");
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--flush", "--return", "--command", &script, "typescript"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut output = BufReader::new(child.stdout.take().ok_or("`script` has no output")?);
+    let mut keyboard = child.stdin.take();
+    let (mut parser, mut rows) = (vt100::Parser::new(ROWS, COLUMNS, 0), None);
+    let mut bytes = Vec::new();
+    while output.read_until(b'h', &mut bytes)? != 0 {
+        parser.process(&bytes);
+        // The end of a bar.
+        let drawn = bytes.ends_with(b"\x1b[?7h");
+        bytes.clear();
+        if !drawn {
+            continue;
+        }
+        let shown: Vec<String> = parser.screen().rows(0, COLUMNS).collect();
+        // Ctrl-C in the second epoch.
+        if shown.iter().any(|row| row.starts_with("train epoch 2/") && is_bar(row))
+            && let Some(mut keyboard) = keyboard.take()
+        {
+            keyboard.write_all(b"\x03")?;
+        }
+        // The second run has completed an epoch, and is in the middle of another.
+        let mut again = shown.iter().skip_while(|row| !row.starts_with("going on from"));
+        if rows.is_none() && again.nth(4).is_some() && again.any(|row| is_bar(row)) {
+            rows = Some(shown);
+        }
+    }
+    if !child.wait()?.success() {
+        return Err(format!("`{script}` failed").into());
+    }
+    Ok(rows.ok_or("the bar was not seen: is the example too fast for the time it is given?")?)
+}
+
+/// Whether a row is a bar that is drawn to its end, begun and not full.
+fn is_bar(row: &str) -> bool {
+    row.contains(FULL) && row.contains(EMPTY) && row.contains("loss")
+}
+
+/// A picture of a terminal that shows `rows`.
+fn terminal(rows: &[String]) -> String {
+    let (wide, high) = (8.4, 19.0);
+    let rows: Vec<&str> = rows.iter().map(|row| row.trim_end()).collect();
+    let last = rows.iter().rposition(|row| !row.is_empty()).unwrap_or(0);
+    let (width, height) = (f64::from(COLUMNS) * wide + 32.0, (last + 1) as f64 * high + 60.0);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\">\n\
+         <rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"#1d1f28\" stroke=\"#6c7086\"/>\n"
+    );
+    for (i, colour) in ["#ff5f57", "#febc2e", "#28c840"].into_iter().enumerate() {
+        let _ = writeln!(svg, "<circle cx=\"{}\" cy=\"18\" r=\"6\" fill=\"{colour}\"/>", 20 + 20 * i);
+    }
+    svg.push_str(
+        "<g font-family=\"ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace\" font-size=\"14\">\n",
+    );
+    for (i, row) in rows[..=last].iter().enumerate().filter(|(_, row)| !row.is_empty()) {
+        let colour = match row {
+            row if row.starts_with('$') => "#a6e3a1",
+            row if is_bar(row) => "#89b4fa",
+            _ => "#cdd6f4",
+        };
+        let (y, length) = (50.0 + i as f64 * high, row.chars().count() as f64 * wide);
+        let text = row.replace('&', "&amp;").replace('<', "&lt;");
+        let _ = writeln!(
+            svg,
+            "<text x=\"16\" y=\"{y}\" textLength=\"{length:.1}\" lengthAdjust=\"spacingAndGlyphs\" \
+             fill=\"{colour}\" xml:space=\"preserve\">{text}</text>"
+        );
+    }
+    svg + "</g>\n</svg>\n"
+}
+
+/// Draws the losses and the accuracy per epoch, of a log as `MetricLog::csv` writes it.
+fn curves(log: &str, path: &Path) -> Result<(), BoxError> {
+    let mut epochs: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+    for row in log.lines().skip(1) {
+        if let [_, _, name, value, epoch] = row.split(',').collect::<Vec<_>>()[..]
+            && !epoch.is_empty()
+        {
+            epochs.entry(name).or_default().push((epoch.parse()?, value.parse()?));
+        }
+    }
+    let root = SVGBackend::new(path, (956, 330)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let (left, right) = root.split_horizontally(478);
+    let last = epochs.get("eval/loss").and_then(|points| points.last()).ok_or("no loss was logged")?.0;
+    let panels: [(_, &str, f64, &[(&str, RGBColor)]); 2] = [
+        (left, "loss", 2.5, &[("train/loss", BLUE), ("eval/loss", RED)]),
+        (right, "accuracy", 1.0, &[("eval/accuracy", RED)]),
+    ];
+    for (area, title, top, lines) in panels {
+        let mut chart = ChartBuilder::on(&area)
+            .caption(title, ("sans-serif", 17))
+            .margin(12)
+            .x_label_area_size(38)
+            .y_label_area_size(38)
+            .build_cartesian_2d(1.0..last, 0.0..top)?;
+        chart
+            .configure_mesh()
+            .x_desc("epoch")
+            .x_label_formatter(&|epoch| format!("{epoch:.0}"))
+            .axis_style(BLACK.mix(0.5))
+            .light_line_style(TRANSPARENT)
+            .label_style(("sans-serif", 13))
+            .draw()?;
+        for (name, colour) in lines {
+            let points = epochs.get(name).ok_or_else(|| format!("`{name}` was not logged"))?;
+            let colour = *colour;
+            chart
+                .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?
+                .label(*name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        }
+        let corner =
+            if title == "loss" { SeriesLabelPosition::UpperRight } else { SeriesLabelPosition::LowerRight };
+        chart.configure_series_labels().position(corner).label_font(("sans-serif", 13)).draw()?;
+    }
+    root.present()?;
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! The guide, in the order in which people meet things.
+//!
+//! | page | subject |
+//! |---|---|
+//! | [Installation][install] | engines, devices, features, libtorch |
+//! | [The first model][first-model] | tasks, units, runs, the four entry points |
+//! | [Data][data] | datasets, loaders, streams, order and randomness |
+//! | [Callbacks and logs][callbacks] | bars, logs, metrics, the report, callbacks of your own |
+//! | [Checkpoints and resume][resume] | exact resume, and its limits |
+//! | [Precision][precision] | half precision, activation checkpointing |
+//! | [Groups and averages][averages] | parameter groups, learning rates, EMA and SWA |
+//! | [Several optimizers][optimizers] | GANs and other plain units |
+//! | [Errors and debugging][errors] | steps that fail, NaN, notices |
+//! | [Writing an engine][engine] | the contract, and the suite that checks it |
+//! | [Recipes][recipes] | a program per task |
+//! | [Compiled steps][compiled-steps] | fusion, autotune, freezing |
+//! | [The checkpoint format][checkpoint-format] | files, manifest, order of writes |
+//!
+//! [Training on Burn][burn] and [Training on libtorch][libtorch] are pages of the engine crates.
+//!
+#![doc = include_str!("../guide/links.txt")]
+
+// The pages are files of the crate, so a packaged crate has them. Their links work twice: on GitHub by
+// the definitions at the end of each page, here by those of `links.txt`, which come first and so count.
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/install.md")]
+pub mod install {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/first-model.md")]
+pub mod first_model {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/data.md")]
+pub mod data {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/callbacks.md")]
+pub mod callbacks {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/resume.md")]
+pub mod resume {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/precision.md")]
+pub mod precision {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/averages.md")]
+pub mod averages {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/optimizers.md")]
+pub mod optimizers {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/errors.md")]
+pub mod errors {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/engine.md")]
+pub mod engine {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/recipes.md")]
+pub mod recipes {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/compiled-steps.md")]
+pub mod compiled_steps {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/checkpoint-format.md")]
+pub mod checkpoint_format {}
+
+/// The programs of the other crates' READMEs are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../regimen-core/README.md")]
+#[doc = include_str!("../../regimen-test/README.md")]
+mod readmes {}
