@@ -6,7 +6,7 @@ use std::path::Path;
 
 use regimen::BoxError;
 use regimen::checkpoint::safetensors::load_file;
-use regimen::engine::Engine;
+use regimen::engine::{Engine, Part};
 use regimen::saved::{Array, StateDict};
 use regimen_burn::burn::module::Module;
 use regimen_burn::burn::nn::{Linear, LinearConfig, Relu};
@@ -46,7 +46,7 @@ fn main() -> Result<(), BoxError> {
     let network = initialize(7, &cpu, |_| Network { hidden: layer(3, 2), output: layer(2, 1) })?;
     let mut engine = Burn::new(network, SgdConfig::new().init(), &cpu)?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/pytorch.safetensors");
-    engine.load_module(&translated(&load_file(file)?)?)?;
+    engine.load_state(Part::Module, &translated(&load_file(file)?)?)?;
 
     // It can be trained from here on; this program compares it with what PyTorch computed.
     let network = engine.into_module().valid();

@@ -1,22 +1,23 @@
-//! A generative adversarial network on a toy distribution: a plain unit with two modules and two
-//! optimizers, which no `AutoUnit` could hold.
+//! A generative adversarial network on a toy distribution: a plain unit with two engines, which
+//! no `AutoUnit` could hold.
 //!
 //! The generator learns to turn uniform noise into points on a ring. Their mean distance from it is
 //! printed while it learns.
 
 use regimen::callback::{Event, Every};
 use regimen::data::each_epoch;
+use regimen::engine::Engine;
 use regimen::metric::Key;
 use regimen::run::Train;
-use regimen::saved::{AppState, Parts};
+use regimen::saved::AppState;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Run, State};
 use regimen_burn::burn::module::Module;
 use regimen_burn::burn::nn::{Linear, LinearConfig, Relu};
-use regimen_burn::burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use regimen_burn::burn::optim::AdamConfig;
 use regimen_burn::burn::tensor::activation::{softplus, tanh};
 use regimen_burn::burn::tensor::{Device, Distribution, Tensor};
-use regimen_burn::{ModuleState, OptimizerState, burn, initialize, place, seed_step};
+use regimen_burn::{Burn, burn, initialize, place, seed_step};
 
 const NOISE: usize = 2;
 const BATCH: usize = 128;
@@ -42,26 +43,13 @@ impl Player {
     }
 }
 
-/// A player with what trains it.
-struct Trained {
-    player: Player,
-    optimizer: ModuleOptimizer,
-}
-
-impl Trained {
-    fn new(player: Player) -> Self {
-        Trained { player, optimizer: AdamConfig::new().with_beta_1(0.5).init() }
-    }
-
-    fn learn(&mut self, loss: Tensor<1>) {
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.player);
-        self.player = self.optimizer.step(3e-4, self.player.clone(), gradients);
-    }
-}
-
+#[derive(AppState)]
 struct Gan {
-    generator: Trained,
-    discriminator: Trained,
+    #[app_state(nested)]
+    generator: Burn<Player>,
+    #[app_state(nested)]
+    discriminator: Burn<Player>,
+    #[app_state(skip)]
     device: Device,
 }
 
@@ -69,19 +57,21 @@ impl TrainUnit for Gan {
     type Batch = Tensor<2>;
 
     fn train_step(&mut self, state: &mut State, real: Tensor<2>) -> Result<(), BoxError> {
-        seed_step(state, &self.device);
-        let real = place(real, &self.device)?;
-        let noise = Tensor::random([BATCH, NOISE], Distribution::Uniform(-1.0, 1.0), &self.device);
-        let fake = self.generator.player.forward(noise);
+        let Gan { generator, discriminator, device } = self;
+        seed_step(state, device);
+        let noise = Tensor::random([BATCH, NOISE], Distribution::Uniform(-1.0, 1.0), &*device);
+        let (real, fake) = (place(real, device)?, generator.module().forward(noise));
 
         // softplus(-x) is the cross-entropy of a logit x with "real", softplus(x) with "fake".
-        let judge = &self.discriminator.player;
-        let loss = softplus(-judge.forward(real), 1.0).mean()
-            + softplus(judge.forward(fake.clone().detach()), 1.0).mean();
-        self.discriminator.learn(loss);
+        let judge = discriminator.module();
+        let real = softplus(-judge.forward(real), 1.0).mean();
+        let loss = real + softplus(judge.forward(fake.clone().detach()), 1.0).mean();
+        discriminator.backward(&loss, None)?;
+        discriminator.step(&[3e-4])?;
 
-        let loss = softplus(-self.discriminator.player.forward(fake.clone()), 1.0).mean();
-        self.generator.learn(loss);
+        let loss = softplus(-discriminator.module().forward(fake.clone()), 1.0).mean();
+        generator.backward(&loss, None)?;
+        generator.step(&[3e-4])?;
 
         let radius = fake.powi_scalar(2).sum_dim(1).sqrt();
         let off_ring = (radius - 1.0).abs().mean().try_into_scalar::<f64>()?;
@@ -90,25 +80,16 @@ impl TrainUnit for Gan {
     }
 }
 
-/// The parts of a checkpoint: both players, and the state of each optimizer.
-impl AppState for Gan {
-    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
-        for (name, Trained { player, optimizer }) in
-            [("generator", &mut self.generator), ("discriminator", &mut self.discriminator)]
-        {
-            parts.part(name, &mut ModuleState(player))?;
-            parts.part(&format!("{name}_optimizer"), &mut OptimizerState(optimizer, player))?;
-        }
-        Ok(())
-    }
+fn trained(player: Player, device: &Device) -> Result<Burn<Player>, BoxError> {
+    Burn::new(player, AdamConfig::new().with_beta_1(0.5).init(), device)
 }
 
 fn main() -> Result<(), BoxError> {
     let cpu = regimen_burn::device("cpu")?;
     let device = cpu.clone().autodiff();
     let mut gan = Gan {
-        generator: Trained::new(initialize(1, &device, |device| Player::new(NOISE, 2, device))?),
-        discriminator: Trained::new(initialize(2, &device, |device| Player::new(2, 1, device))?),
+        generator: trained(initialize(1, &device, |device| Player::new(NOISE, 2, device))?, &cpu)?,
+        discriminator: trained(initialize(2, &device, |device| Player::new(2, 1, device))?, &cpu)?,
         device,
     };
     let ring = each_epoch(move |_epoch| {

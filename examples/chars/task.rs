@@ -55,7 +55,7 @@ impl Task<Burn<Transformer>> for PredictNext {
         _: &Batch,
         results: StepResults<()>,
     ) -> Result<(), BoxError> {
-        state.log(BITS, results.loss / LN_2, results.weight);
+        state.log(BITS, results.loss()? / LN_2, results.weight);
         Ok(())
     }
 }

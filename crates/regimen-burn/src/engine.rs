@@ -7,11 +7,13 @@ use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, FloatDType, Tensor};
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine, Mode, Precision, group_beside};
-use regimen_core::saved::{Array, StateDict};
+use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Value, group_beside};
+use regimen_core::saved::{AppState, Array, Parts, StateDict};
 
+use crate::device::is_host;
 use crate::gradients::{self, Gradients};
 use crate::parameters::Parameters;
+use crate::reads::note_host_read;
 use crate::unreached::Unreached;
 use crate::values::Values;
 use crate::{BurnDevice, BurnWeights, freeze, module_state, optimizer_state, precision};
@@ -56,6 +58,8 @@ pub struct Burn<M: Module> {
     buffers: Values,
     /// What the module computes in, where that is half precision.
     half: Option<FloatDType>,
+    /// Whether losses stay on the device.
+    reads_later: bool,
 }
 
 impl<M: Module> Burn<M> {
@@ -80,6 +84,7 @@ impl<M: Module> Burn<M> {
             members: Vec::new(),
             buffers: Values::default(),
             half: None,
+            reads_later: !is_host(device),
         })
     }
 
@@ -110,6 +115,16 @@ impl<M: Module> Burn<M> {
         self.groups.push(name);
         self.members.push(members);
         Ok(self)
+    }
+
+    /// Whether losses stay on the device until somebody looks at them. By default they do on every
+    /// device but the CPU, where there is nothing to wait for.
+    ///
+    /// Burn's optimizers cannot leave out an update on the device. So the loss is read in each training step
+    /// under [`NonFinite::Error`](regimen_core::auto_unit::NonFinite), which is the default: only evaluation and
+    /// `NonFinite::Ignore` read later. Clipping by norm reads the norm.
+    pub fn reads_later(self, reads_later: bool) -> Self {
+        Burn { reads_later, ..self }
     }
 
     /// The module, by value.
@@ -187,8 +202,24 @@ impl<M: Module> Engine for Burn<M> {
         self.device.seed(seed);
     }
 
-    fn value(&self, scalar: &Tensor<1>) -> Result<f64, BoxError> {
-        Ok(scalar.clone().try_into_scalar::<f64>()?)
+    fn detach(&self, scalar: &Tensor<1>) -> Result<Value<Tensor<1>>, BoxError> {
+        match scalar.dims() {
+            [1] if self.reads_later => Ok(Value::Device(scalar.clone().without_autodiff())),
+            _ => {
+                note_host_read();
+                Ok(Value::Host(scalar.clone().try_into_scalar::<f64>()?))
+            }
+        }
+    }
+
+    fn read(scalars: &[Tensor<1>]) -> Result<Vec<f64>, BoxError> {
+        note_host_read();
+        let alike = scalars.iter().all(|scalar| scalar.dtype() == scalars[0].dtype());
+        if !alike {
+            return scalars.iter().map(|scalar| Ok(scalar.clone().try_into_scalar::<f64>()?)).collect();
+        }
+        let read = Tensor::cat(scalars.to_vec(), 0).try_into_data_as::<f64>()?;
+        Ok(read.as_slice::<f64>()?.to_vec())
     }
 
     fn backward(&mut self, loss: &Tensor<1>, factor: Option<f64>) -> Result<(), BoxError> {
@@ -213,6 +244,7 @@ impl<M: Module> Engine for Burn<M> {
     }
 
     fn gradient_norm(&mut self) -> Result<f64, BoxError> {
+        note_host_read();
         self.held.norm(&self.module)
     }
 
@@ -221,22 +253,8 @@ impl<M: Module> Engine for Burn<M> {
         Ok(())
     }
 
-    fn gradients(&self) -> Result<StateDict, BoxError> {
-        self.held.state_dict(&self.module, &self.parameters)
-    }
-
-    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
-        self.held = Gradients::from_state_dict(gradients, &self.module, &self.parameters)?;
-        self.unreached.reach(self.held.inner(), &self.module);
-        Ok(())
-    }
-
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         Ok(self.unreached.paths(&self.module, &self.parameters))
-    }
-
-    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {
-        gradients::check(gradients, &self.parameters)
     }
 
     fn discard_gradients(&mut self) {
@@ -305,22 +323,10 @@ impl<M: Module> Engine for Burn<M> {
     }
 
     fn not_finite_parameter(&self) -> Result<Option<String>, BoxError> {
-        let state = self.module_state()?;
+        let state = self.state(Part::Module)?;
         let finite = |path: &str| state.array(path).is_ok_and(Array::is_finite);
         let mut trained = self.parameters.trained().map(|(path, _)| path);
         Ok(trained.find(|path| !finite(path)).map(str::to_owned))
-    }
-
-    fn module_state(&self) -> Result<StateDict, BoxError> {
-        module_state::state_dict(&self.module)
-    }
-
-    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError> {
-        module_state::check(&self.module, dict)
-    }
-
-    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        module_state::load(&mut self.module, dict)
     }
 
     fn weights(&self) -> Result<BurnWeights<M>, BoxError> {
@@ -336,17 +342,47 @@ impl<M: Module> Engine for Burn<M> {
         weights.swap(&mut self.module);
     }
 
-    fn optimizer_state(&self) -> Result<StateDict, BoxError> {
-        optimizer_state::state_dict(&self.optimizer, &self.parameters)
+    fn state(&self, part: Part) -> Result<StateDict, BoxError> {
+        note_host_read();
+        let Burn { module, optimizer, parameters, held, .. } = self;
+        match part {
+            Part::Module => module_state::state_dict(module),
+            Part::Optimizer => optimizer_state::state_dict(optimizer, parameters),
+            Part::Gradients => held.state_dict(module, parameters),
+        }
     }
 
-    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
-        optimizer_state::loaded(&self.optimizer, &self.module, &self.parameters, dict).map(drop)
+    fn check_state(&self, part: Part, dict: &StateDict) -> Result<(), BoxError> {
+        let Burn { module, optimizer, parameters, .. } = self;
+        match part {
+            Part::Module => module_state::check(module, dict),
+            Part::Optimizer => optimizer_state::loaded(optimizer, module, parameters, dict).map(drop),
+            Part::Gradients => gradients::check(dict, parameters),
+        }
     }
 
-    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.optimizer = optimizer_state::loaded(&self.optimizer, &self.module, &self.parameters, dict)?;
-        self.torn = false;
+    fn load_state(&mut self, part: Part, dict: &StateDict) -> Result<(), BoxError> {
+        let Burn { module, optimizer, parameters, .. } = self;
+        match part {
+            Part::Module => module_state::load(module, dict)?,
+            Part::Optimizer => {
+                *optimizer = optimizer_state::loaded(optimizer, module, parameters, dict)?;
+                self.torn = false;
+            }
+            Part::Gradients => {
+                self.held = Gradients::from_state_dict(dict, module, parameters)?;
+                self.unreached.reach(self.held.inner(), module);
+            }
+        }
         Ok(())
+    }
+}
+
+/// The parts `module`, which holds the weights, and `optimizer`; held gradients are not saved. In a struct
+/// that derives `AppState`, mark the field `#[app_state(nested)]`.
+impl<M: Module> AppState for Burn<M> {
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        parts.part("module", &mut self.part(Part::Module))?;
+        parts.part("optimizer", &mut self.part(Part::Optimizer))
     }
 }

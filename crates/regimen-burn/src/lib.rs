@@ -24,6 +24,7 @@ mod module_state;
 mod optimizer_state;
 mod parameters;
 mod precision;
+mod reads;
 mod seed;
 mod unreached;
 mod values;
@@ -44,6 +45,8 @@ pub use engine::Burn;
 pub use module_state::ModuleState;
 pub use optimizer_state::OptimizerState;
 pub use parameters::named;
+#[doc(hidden)]
+pub use reads::host_reads;
 pub use seed::{initialize, seed_step};
 pub use watch::watch;
 pub use weights::BurnWeights;

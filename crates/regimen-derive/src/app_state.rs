@@ -16,17 +16,23 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     };
     let parts = parts(&data.fields)?;
 
-    let calls = parts.iter().map(|Part { field, member, name, with }| match with {
-        Some(with) => quote_spanned! { with.span() => parts.part(#name, &mut #with(&mut self.#member))?; },
-        // The span of the type, at which the compiler reports a missing `Stateful`.
-        None => quote_spanned! { field.ty.span() => parts.part(#name, &mut self.#member)?; },
+    let calls = parts.iter().map(|Part { field, member, name, saved }| match saved {
+        Saved::With(with) => {
+            quote_spanned! { with.span() => parts.part(#name, &mut #with(&mut self.#member))?; }
+        }
+        // The span is that of the type, where the compiler then says which trait it lacks.
+        Saved::Itself => quote_spanned! { field.ty.span() => parts.part(#name, &mut self.#member)?; },
+        Saved::Nested => quote_spanned! { field.ty.span() => parts.nested(#name, &mut self.#member)?; },
     });
     let mut generics = input.generics.clone();
     if generics.type_params().next().is_some() {
-        let bare = parts.iter().filter(|part| part.with.is_none());
-        let bounds = bare.map(|Part { field, .. }| -> WherePredicate {
+        let bounds = parts.iter().filter_map(|Part { field, saved, .. }| -> Option<WherePredicate> {
             let ty = &field.ty;
-            parse_quote!(#ty: ::regimen::saved::Stateful)
+            match saved {
+                Saved::Itself => Some(parse_quote!(#ty: ::regimen::saved::Stateful)),
+                Saved::Nested => Some(parse_quote!(#ty: ::regimen::saved::AppState)),
+                Saved::With(_) => None,
+            }
         });
         generics.make_where_clause().predicates.extend(bounds);
     }
@@ -50,8 +56,17 @@ struct Part<'a> {
     field: &'a Field,
     member: Member,
     name: String,
-    /// The wrapper through which the field is saved.
-    with: Option<Path>,
+    saved: Saved,
+}
+
+/// How a field is saved.
+enum Saved {
+    /// As one part.
+    Itself,
+    /// As one part, through a wrapper.
+    With(Path),
+    /// As several parts, which it lists itself.
+    Nested,
 }
 
 fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
@@ -70,7 +85,12 @@ fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
         if parts.iter().any(|part| part.name == name.value()) {
             return Err(Error::new(name.span(), format!("two parts are named `{}`", name.value())));
         }
-        parts.push(Part { field, member, name: name.value(), with: settings.with });
+        let saved = match settings.with {
+            Some(with) => Saved::With(with),
+            None if settings.nested => Saved::Nested,
+            None => Saved::Itself,
+        };
+        parts.push(Part { field, member, name: name.value(), saved });
     }
     Ok(parts)
 }
@@ -79,6 +99,7 @@ fn parts(fields: &Fields) -> Result<Vec<Part<'_>>> {
 #[derive(Default)]
 struct Settings {
     skip: bool,
+    nested: bool,
     rename: Option<LitStr>,
     with: Option<Path>,
 }
@@ -90,12 +111,16 @@ impl Settings {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("skip") {
                     settings.skip = true;
+                } else if meta.path.is_ident("nested") {
+                    settings.nested = true;
                 } else if meta.path.is_ident("rename") {
                     settings.rename = Some(meta.value()?.parse()?);
                 } else if meta.path.is_ident("with") {
                     settings.with = Some(meta.value()?.parse()?);
                 } else {
-                    return Err(meta.error("expected `skip`, `rename = \"name\"` or `with = wrapper`"));
+                    return Err(
+                        meta.error("expected `skip`, `nested`, `rename = \"name\"` or `with = wrapper`")
+                    );
                 }
                 Ok(())
             })?;
@@ -107,6 +132,13 @@ impl Settings {
             Settings { skip: true, with: Some(with), .. } => {
                 Err(Error::new(with.span(), "a skipped field takes no `with`"))
             }
+            Settings { skip: true, nested: true, .. } => {
+                Err(Error::new_spanned(&field.ty, "a skipped field has no parts"))
+            }
+            Settings { nested: true, with: Some(with), .. } => Err(Error::new(
+                with.span(),
+                "a field is saved through a wrapper or as its own parts, not both",
+            )),
             _ => Ok(settings),
         }
     }

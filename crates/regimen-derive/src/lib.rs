@@ -18,6 +18,10 @@ use syn::{DeriveInput, parse_macro_input};
 /// `#[app_state(with = wrapper)]` saves a field through a `Stateful` wrapper that is constructed from
 /// `&mut field`. An engine's module is saved this way, with `ModuleState` of `regimen-burn` or `regimen-torch`.
 ///
+/// `#[app_state(nested)]` saves a field that is itself an `AppState` as its own parts, each under the
+/// field's name and a dot. So an engine in the field `engine` is the parts `engine.module` and
+/// `engine.optimizer`.
+///
 /// A part's name becomes a file name: at most 200 letters, digits, `_`, `-` and `.`, with no `.` at
 /// the beginning. The name `run` is reserved.
 #[proc_macro_derive(AppState, attributes(app_state))]

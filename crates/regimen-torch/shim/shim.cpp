@@ -4,8 +4,13 @@
 
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/anomaly_mode.h>
 
+#include <atomic>
+#include <cstring>
+#include <mutex>
+#include <optional>
 #include <vector>
 
 #ifdef __GLIBC__
@@ -71,6 +76,40 @@ struct Work {
   }
 };
 
+std::optional<at::Tensor> skip(const at::Tensor *or_null) {
+  return or_null ? std::optional(*or_null) : std::nullopt;
+}
+
+// Copies of what a step without a fused kernel changes, for a step that may be left out.
+struct Kept {
+  const at::Tensor *skip;
+  Tensors all, before;
+
+  Kept(const at::Tensor *skip, std::initializer_list<Tensors> lists) : skip(skip) {
+    for (auto &list : lists)
+      add(list);
+  }
+
+  void add(const Tensors &list) {
+    if (!skip)
+      return;
+    for (auto &tensor : list) {
+      all.push_back(tensor);
+      before.push_back(tensor.clone());
+    }
+  }
+
+  void put_back() {
+    for (size_t i = 0; i < all.size(); i++)
+      all[i].copy_(at::where(*skip > 0, before[i], all[i]));
+  }
+};
+
+std::atomic<uint64_t> scalar_reads;
+
+// On the CPU the fused Adam reads its counts of steps, which are in the memory of the host.
+thread_local bool reads_steps = false;
+
 } // namespace
 
 rt_error rt_set_gradient(at::Tensor *parameter, at::Tensor *gradient_or_null) {
@@ -111,6 +150,24 @@ rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm)
   });
 }
 
+rt_error rt_clip_gradient_norm(at::Tensor *const *parameters, size_t n, double limit, at::Tensor **norm) {
+  return guarded([&] {
+    auto held = gradients(parameters, n);
+    if (held.empty()) {
+      *norm = new at::Tensor(at::zeros({}));
+      return;
+    }
+    auto found = at::linalg_vector_norm(at::stack(at::_foreach_norm(held, 2)), 2);
+    // As the host divides, where the device can.
+    auto wide = found.is_mps() ? found : found.to(at::kDouble);
+    auto clips = at::isfinite(wide).logical_and(at::gt(wide, limit));
+    auto factor = at::where(clips, limit / wide, at::ones_like(wide));
+    for (auto &gradient : held)
+      gradient.mul_(factor);
+    *norm = new at::Tensor(found);
+  });
+}
+
 rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t n, double share) {
   return guarded([&] {
     auto all = list(averages, n);
@@ -145,7 +202,8 @@ rt_error rt_detecting_backward(at::Tensor *loss) {
   });
 }
 
-rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_adam *with) {
+rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_adam *with,
+                      const at::Tensor *skip_or_null) {
   return guarded([&] {
     Work work(parameters, slots, n);
     auto first = work.slot(0), second = work.slot(1), steps = work.counts(2);
@@ -153,29 +211,40 @@ rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, s
     at::_foreach_add_(steps, 1);
     // By way of their operators, which are not overloaded.
     auto step = with->decoupled ? at::_ops::_fused_adamw_::call : at::_ops::_fused_adam_::call;
+    struct ReadsSteps {
+      ReadsSteps() { reads_steps = true; }
+      ~ReadsSteps() { reads_steps = false; }
+    } reads;
     step(work.parameters, work.gradients, first, second, largest, steps, with->rate, with->beta1, with->beta2,
-         with->weight_decay, with->epsilon, with->amsgrad, with->maximize, {}, {});
+         with->weight_decay, with->epsilon, with->amsgrad, with->maximize, {}, skip(skip_or_null));
+    // As PyTorch does: what was left out is not counted.
+    if (skip_or_null)
+      at::_foreach_sub_(steps, Tensors(n, *skip_or_null));
   });
 }
 
-rt_error rt_step_sgd(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_sgd *with) {
+rt_error rt_step_sgd(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_sgd *with,
+                     const at::Tensor *skip_or_null) {
   return guarded([&] {
     Work work(parameters, slots, n);
     auto momentum = with->momentum != 0.0 ? work.slot(0) : Tensors();
     at::_fused_sgd_(work.parameters, work.gradients, momentum, with->weight_decay, with->momentum, with->rate,
-                    with->dampening, with->nesterov, with->maximize, with->is_first, {}, {});
+                    with->dampening, with->nesterov, with->maximize, with->is_first, {}, skip(skip_or_null));
   });
 }
 
 // There is no fused kernel. The order of operations is that of PyTorch's own implementation.
 rt_error rt_step_rms_prop(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n,
-                          const rt_rms_prop *with) {
+                          const rt_rms_prop *with, const at::Tensor *skip_or_null) {
   return guarded([&] {
     Work work(parameters, slots, n);
     auto square = work.slot(0);
+    Kept kept(skip_or_null, {work.parameters, square});
     size_t next = 1;
     auto momentum = with->momentum > 0.0 ? work.slot(next++) : Tensors();
     auto mean = with->centered ? work.slot(next) : Tensors();
+    kept.add(momentum);
+    kept.add(mean);
     auto gradients = with->maximize ? at::_foreach_neg(work.gradients) : work.gradients;
     if (with->weight_decay != 0.0)
       gradients = at::_foreach_add(gradients, work.parameters, with->weight_decay);
@@ -197,6 +266,7 @@ rt_error rt_step_rms_prop(at::Tensor *const *parameters, at::Tensor *const *slot
     } else {
       at::_foreach_addcdiv_(work.parameters, gradients, average, -with->rate);
     }
+    kept.put_back();
   });
 }
 
@@ -232,6 +302,20 @@ rt_error rt_allow_tf32(bool allow) {
 
 rt_error rt_use_deterministic_algorithms(bool only) {
   return guarded([&] { at::globalContext().setDeterministicAlgorithms(only, false); });
+}
+
+uint64_t rt_scalar_reads(bool count) {
+  static std::once_flag once;
+  if (count)
+    std::call_once(once, [] {
+      at::addGlobalCallback(
+          at::RecordFunctionCallback([](const at::RecordFunction &function) -> std::unique_ptr<at::ObserverContext> {
+            if (!reads_steps && std::strcmp(function.name(), "aten::_local_scalar_dense") == 0)
+              scalar_reads++;
+            return nullptr;
+          }).scopes({at::RecordScope::FUNCTION}));
+    });
+  return scalar_reads;
 }
 
 bool rt_keep_memory(void) {

@@ -19,6 +19,9 @@ rt_error rt_clear_gradients(at::Tensor *const *parameters, size_t n);
 rt_error rt_scale_gradients(at::Tensor *const *parameters, size_t n, double factor);
 rt_error rt_clamp_gradients(at::Tensor *const *parameters, size_t n, double limit);
 rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm);
+// Scales the gradients down to a norm of `limit`, if theirs is larger and finite, without a read of anything.
+// `norm` is a new tensor, which is the caller's.
+rt_error rt_clip_gradient_norm(at::Tensor *const *parameters, size_t n, double limit, at::Tensor **norm);
 
 // Moves each of `averages` towards the tensor of `values` in its place by `share` of the way.
 rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t n, double share);
@@ -27,20 +30,23 @@ rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t
 rt_error rt_detecting_backward(at::Tensor *loss);
 
 // One step of an optimizer over parameters that all hold a gradient. `slots` has the lists of state
-// one after another: what the optimizer calls its first state for each parameter, then its second.
+// one after another: what the optimizer calls its first state for each parameter, then its second. Where
+// `skip_or_null` is 1, and not 0, all stays as it is; it is not read.
 typedef struct {
   double rate, beta1, beta2, epsilon, weight_decay;
   bool amsgrad, maximize, decoupled;
 } rt_adam;
 // exp_avg, exp_avg_sq, step, and max_exp_avg_sq with amsgrad.
-rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_adam *with);
+rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_adam *with,
+                      const at::Tensor *skip_or_null);
 
 typedef struct {
   double rate, momentum, dampening, weight_decay;
   bool nesterov, maximize, is_first;
 } rt_sgd;
 // momentum_buffer with momentum, else nothing.
-rt_error rt_step_sgd(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_sgd *with);
+rt_error rt_step_sgd(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_sgd *with,
+                     const at::Tensor *skip_or_null);
 
 typedef struct {
   double rate, alpha, epsilon, weight_decay, momentum;
@@ -48,7 +54,7 @@ typedef struct {
 } rt_rms_prop;
 // square_avg, then momentum_buffer with momentum, then grad_avg where centered.
 rt_error rt_step_rms_prop(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n,
-                          const rt_rms_prop *with);
+                          const rt_rms_prop *with, const at::Tensor *skip_or_null);
 
 // Autocast of this thread for a kind of device, numbered as in libtorch. `rt_enter_autocast` begins a
 // scope in a type, numbered as in libtorch, and writes down how it was; `rt_leave_autocast` ends the
@@ -63,6 +69,10 @@ void rt_leave_autocast(const rt_autocast *before);
 // The process.
 rt_error rt_allow_tf32(bool allow);
 rt_error rt_use_deterministic_algorithms(bool only);
+// Counts from here on, if `count` says so, how often a scalar is read to the host, in all threads, by the
+// operation that libtorch's profiler shows for it; and returns the count so far. The fused Adam of the CPU reads
+// its own counts of steps, which are on the host, and are not among them.
+uint64_t rt_scalar_reads(bool count);
 // Returns whether the allocator of this system can be told.
 bool rt_keep_memory(void);
 }

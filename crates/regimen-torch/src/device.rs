@@ -14,8 +14,20 @@ pub struct TorchDevice(pub Device);
 impl ToDevice<TorchDevice> for Tensor {
     fn move_to(self, TorchDevice(device): &TorchDevice) -> Result<Self, BoxError> {
         // The same tensor where it is there already.
+        if device.is_cuda()
+            && self.device() == Device::Cpu
+            && let Ok(moved) = queued(&self, *device)
+        {
+            return Ok(moved);
+        }
         self.f_to_device(*device).map_err(failure)
     }
+}
+
+/// A copy on a card for which the host does not wait: any other copy from the host waits until the card has
+/// done all that it was given. libtorch keeps the pinned memory until the copy is made.
+fn queued(tensor: &Tensor, device: Device) -> Result<Tensor, tch::TchError> {
+    tensor.f_pin_memory(device)?.f_to_device_(device, tensor.kind(), true, false)
 }
 
 /// Moves every tensor of a batch to `device`. For plain units; `AutoUnit` does it by itself.

@@ -1,12 +1,13 @@
 //! The engine: a model of tch with its optimizer.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Value};
+use regimen_core::saved::{AppState, Parts, StateDict, Stateful};
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine, Mode, Precision};
-use regimen_core::saved::{StateDict, Stateful};
 use tch::nn::VarStore;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::buffers::Buffers;
 use crate::failure::{failure, recording};
@@ -48,6 +49,10 @@ pub struct Torch<M> {
     /// What autocast computes in, where it is on.
     autocast: Option<Kind>,
     detects_anomaly: bool,
+    /// Whether losses and norms stay on the device.
+    reads_later: bool,
+    /// On the device: 1 if the next step is to be left out, else 0.
+    skip: Option<Tensor>,
 }
 
 impl<M> Torch<M> {
@@ -60,7 +65,18 @@ impl<M> Torch<M> {
         let optim = Optim::new(&vars, algorithm)?;
         let buffers = Buffers::of(optim.parameters(), |i| optim.group_of(i))?;
         let unreached = Unreached::all(optim.parameters());
-        Ok(Torch { module, optim, buffers, vars, unreached, autocast: None, detects_anomaly: false })
+        let reads_later = vars.device() != Device::Cpu;
+        Ok(Torch {
+            module,
+            optim,
+            buffers,
+            vars,
+            unreached,
+            autocast: None,
+            detects_anomaly: false,
+            reads_later,
+            skip: None,
+        })
     }
 
     /// Gives the parameters whose name `members` accepts settings and a learning rate of their
@@ -87,6 +103,13 @@ impl<M> Torch<M> {
         Ok(Torch { optim, buffers, ..self })
     }
 
+    /// Whether losses and gradient norms stay on the device until somebody looks at them, so that a step does
+    /// not wait for it. By default they do on every device but the CPU, where there is nothing to
+    /// wait for.
+    pub fn reads_later(self, reads_later: bool) -> Self {
+        Torch { reads_later, ..self }
+    }
+
     /// The store of the model's variables.
     pub fn vars(&self) -> &VarStore {
         &self.vars
@@ -106,6 +129,17 @@ impl<M> fmt::Debug for Torch<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Torch").field("vars", &self.vars).field("optim", &self.optim).finish_non_exhaustive()
     }
+}
+
+/// How often numbers were read in one piece, in all threads.
+static READS: AtomicU64 = AtomicU64::new(0);
+
+/// How often numbers were read from the device since this was first called, in all threads: what libtorch's
+/// profiler counts as `aten::_local_scalar_dense`, and the pieces of several numbers. The counts of steps
+/// that the fused Adam of the CPU reads are not among them. For tests.
+#[doc(hidden)]
+pub fn host_reads() -> u64 {
+    shim::scalar_reads() + READS.load(Relaxed)
 }
 
 impl<M> Engine for Torch<M> {
@@ -157,8 +191,23 @@ impl<M> Engine for Torch<M> {
         set_seed(seed);
     }
 
-    fn value(&self, scalar: &Tensor) -> Result<f64, BoxError> {
-        scalar.f_double_value(&[]).map_err(failure)
+    fn detach(&self, scalar: &Tensor) -> Result<Value<Tensor>, BoxError> {
+        if !self.reads_later {
+            return scalar.f_double_value(&[]).map(Value::Host).map_err(failure);
+        }
+        match scalar.numel() {
+            1 => scalar.f_detach().map(Value::Device).map_err(failure),
+            _ => Err(format!("a loss of shape {:?} is not a single number", scalar.size()).into()),
+        }
+    }
+
+    fn read(scalars: &[Tensor]) -> Result<Vec<f64>, BoxError> {
+        READS.fetch_add(1, Relaxed);
+        let flat = scalars.iter().map(|scalar| scalar.f_reshape([1])).collect::<Result<Vec<_>, _>>();
+        // In one piece, and wide only on the host: not every device has doubles.
+        let read = Tensor::f_cat(&flat.map_err(failure)?, 0)
+            .and_then(|all| all.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double));
+        Vec::try_from(read.map_err(failure)?).map_err(failure)
     }
 
     fn backward(&mut self, loss: &Tensor, factor: Option<f64>) -> Result<(), BoxError> {
@@ -183,31 +232,41 @@ impl<M> Engine for Torch<M> {
         shim::gradient_norm(self.trained())
     }
 
+    fn clip_gradient_norm(&mut self, limit: f64) -> Result<Value<Tensor>, BoxError> {
+        if self.reads_later {
+            // Without gradients there is none on the device.
+            let norm = shim::clip_gradient_norm(self.trained(), limit)?;
+            return norm.f_to_device(self.vars.device()).map(Value::Device).map_err(failure);
+        }
+        let norm = self.gradient_norm()?;
+        if limit < norm && norm.is_finite() {
+            self.scale_gradients(limit / norm)?;
+        }
+        Ok(Value::Host(norm))
+    }
+
+    fn skip_unless_finite(&mut self, scalar: &Tensor) -> Result<bool, BoxError> {
+        let skip = || scalar.f_isfinite()?.f_logical_not()?.f_reshape([0_i64; 0])?.f_to_kind(Kind::Float);
+        let skip = skip().map_err(failure)?;
+        self.skip = Some(match &self.skip {
+            None => skip,
+            Some(before) => before.f_maximum(&skip).map_err(failure)?,
+        });
+        Ok(true)
+    }
+
     fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
         shim::clamp_gradients(self.trained(), limit)
-    }
-
-    fn gradients(&self) -> Result<StateDict, BoxError> {
-        gradients::state_dict(self.optim.parameters())
-    }
-
-    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
-        gradients::load(self.optim.parameters(), gradients)?;
-        self.unreached.reach(self.optim.parameters());
-        Ok(())
     }
 
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         Ok(self.unreached.names(self.optim.parameters()))
     }
 
-    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {
-        self.optim.parameters().check_gradients(gradients)
-    }
-
     fn discard_gradients(&mut self) {
         // It fails only for what is no tensor.
         let _ = self.optim.clear_gradients();
+        self.skip = None;
     }
 
     fn exchange_gradients(
@@ -227,7 +286,9 @@ impl<M> Engine for Torch<M> {
     }
 
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
-        self.optim.step(rates)
+        self.optim.step_unless(rates, self.skip.as_ref())?;
+        self.skip = None;
+        Ok(())
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -252,18 +313,6 @@ impl<M> Engine for Torch<M> {
         Ok(None)
     }
 
-    fn module_state(&self) -> Result<StateDict, BoxError> {
-        module_state::state_dict(self.optim.parameters())
-    }
-
-    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError> {
-        module_state::check(self.optim.parameters(), dict)
-    }
-
-    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        module_state::load(self.optim.parameters(), dict)
-    }
-
     fn weights(&self) -> Result<TorchWeights, BoxError> {
         TorchWeights::of(self.optim.parameters())
     }
@@ -276,15 +325,40 @@ impl<M> Engine for Torch<M> {
         weights.swap(self.optim.parameters());
     }
 
-    fn optimizer_state(&self) -> Result<StateDict, BoxError> {
-        self.optim.state_dict()
+    fn state(&self, part: Part) -> Result<StateDict, BoxError> {
+        match part {
+            Part::Module => module_state::state_dict(self.optim.parameters()),
+            Part::Optimizer => self.optim.state_dict(),
+            Part::Gradients => gradients::state_dict(self.optim.parameters()),
+        }
     }
 
-    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
-        self.optim.check_state_dict(dict)
+    fn check_state(&self, part: Part, dict: &StateDict) -> Result<(), BoxError> {
+        match part {
+            Part::Module => module_state::check(self.optim.parameters(), dict),
+            Part::Optimizer => self.optim.check_state_dict(dict),
+            Part::Gradients => self.optim.parameters().check_gradients(dict),
+        }
     }
 
-    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.optim.load_state_dict(dict)
+    fn load_state(&mut self, part: Part, dict: &StateDict) -> Result<(), BoxError> {
+        match part {
+            Part::Module => module_state::load(self.optim.parameters(), dict)?,
+            Part::Optimizer => self.optim.load_state_dict(dict)?,
+            Part::Gradients => {
+                gradients::load(self.optim.parameters(), dict)?;
+                self.unreached.reach(self.optim.parameters());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The parts `module`, which holds the weights, and `optimizer`; held gradients are not saved. In a struct
+/// that derives `AppState`, mark the field `#[app_state(nested)]`.
+impl<M> AppState for Torch<M> {
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        parts.part("module", &mut self.part(Part::Module))?;
+        parts.part("optimizer", &mut self.part(Part::Optimizer))
     }
 }

@@ -50,6 +50,8 @@ pub use tch;
 pub use activations::{Recomputed, checkpoint_activations};
 pub use device::{TorchDevice, device, devices, place};
 pub use engine::Torch;
+#[doc(hidden)]
+pub use engine::host_reads;
 pub use failure::failure;
 pub use module_state::ModuleState;
 pub use optimizer::{Adam, Algorithm, Optim, RmsProp, Sgd};

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::saved::{StateDict, Stateful};
 use regimen_torch::tch::nn::VarStore;
 use regimen_torch::tch::{Device, Kind, Tensor, no_grad, set_num_threads};
@@ -74,7 +74,7 @@ fn check_engine(
         alike => alike,
     };
     for step in 0..100 {
-        engine.set_gradients(&gradients(reference, step)).unwrap();
+        engine.load_state(Part::Gradients, &gradients(reference, step)).unwrap();
         engine.step(rates).unwrap();
         if [1, 10, 100].contains(&(step + 1)) {
             let found = engine.vars().variables();
@@ -86,7 +86,7 @@ fn check_engine(
     // The state comes out under PyTorch's names, whole.
     let prefix = format!("{variant}.state.");
     let expected: Vec<&str> = reference.keys().filter_map(|name| name.strip_prefix(&prefix)).collect();
-    let state = engine.optimizer_state().unwrap();
+    let state = engine.state(Part::Optimizer).unwrap();
     assert_eq!(state.iter().map(|(name, _)| name).collect::<Vec<_>>(), expected, "{variant}");
     for (name, array) in state.iter() {
         let shape: Vec<i64> = array.shape().iter().map(|&n| n as i64).collect();

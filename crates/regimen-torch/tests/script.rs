@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use regimen::checkpoint::safetensors::save_file;
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::run::Train;
 use regimen_core::saved::{load_parts, save_parts};
 use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
@@ -96,7 +96,7 @@ fn unit() -> AutoUnit<Torch<ScriptModule>, Shrink> {
 #[test]
 fn variables_have_pythons_names_and_what_is_frozen_there_is_not_trained() {
     let engine = engine();
-    let state = engine.module_state().unwrap();
+    let state = engine.state(Part::Module).unwrap();
     let names: Vec<&str> = state.iter().map(|(name, _)| name).collect();
     let expected = [
         "conv.bias",
@@ -281,7 +281,7 @@ fn python_has_the_same_logits_from_trained_weights_and_from_the_script() {
 
     let [weights, script, io] = ["trained.safetensors", "trained.pt", "trained_io.safetensors"].map(scratch);
     let _ = std::fs::remove_file(&weights);
-    save_file(&engine.module_state().unwrap(), &weights).unwrap();
+    save_file(&engine.state(Part::Module).unwrap(), &weights).unwrap();
     engine.module().save(&script).unwrap();
     Tensor::write_safetensors(&[("images", &images), ("logits", &logits)], &io).unwrap();
 

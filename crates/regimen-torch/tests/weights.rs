@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use regimen::checkpoint::safetensors::{encode, load_file};
-use regimen_core::engine::{Engine, Mode};
-use regimen_torch::tch::nn::{self, Module, ModuleT, RNN, RNNConfig};
+use regimen_core::engine::{Engine, Mode, Part};
+use regimen_torch::tch::nn::{Module, ModuleT, RNN, RNNConfig, self};
 use regimen_torch::tch::{Device, Tensor, no_grad, set_num_threads};
 use regimen_torch::{Sgd, Torch, initialize};
 
@@ -79,12 +79,12 @@ fn pythons_weights_give_pythons_logits() {
     let (mut engine, mut weights) = (engine(), load_file(reference("weights.safetensors")).unwrap());
     let [images, tokens, expected] = inputs_and_logits();
     assert!(apart(&logits(&mut engine, &images, &tokens), &expected) > 0.1);
-    engine.load_module(&weights).unwrap();
+    engine.load_state(Part::Module, &weights).unwrap();
     let apart = apart(&logits(&mut engine, &images, &tokens), &expected);
     assert!(apart <= 1e-6, "the logits are {apart:e} apart");
     // Nothing is lost but the counter that tch has no place for.
     weights.remove("norm.num_batches_tracked").unwrap();
-    assert_eq!(engine.module_state().unwrap(), weights);
+    assert_eq!(engine.state(Part::Module).unwrap(), weights);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn python_loads_trained_weights_and_has_the_same_logits() {
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let [weights, io] = ["weights.safetensors", "weights_io.safetensors"].map(|name| folder.join(name));
-    encode(&engine.module_state().unwrap(), &mut File::create(&weights).unwrap()).unwrap();
+    encode(&engine.state(Part::Module).unwrap(), &mut File::create(&weights).unwrap()).unwrap();
     let named = [("images", &images), ("tokens", &tokens), ("logits", &logits)];
     Tensor::write_safetensors(&named, &io).unwrap();
 

@@ -29,7 +29,11 @@ pub(super) fn auto(case: &Case, shared: &Shared) -> Result<Auto, BoxError> {
     };
     let engine = ToyEngine::new(vars, net, ToyOptimizer::adam_w(0.01));
     let engine = engine.group("output", |name| name.starts_with("output"));
-    let mut unit = AutoUnit::new(engine, Learner { shared: shared.clone(), window: 0.0 })
+    let (engine, asks_every) = match settings.reads_later {
+        true => (engine.reads_later(), 3),
+        false => (engine, 1),
+    };
+    let mut unit = AutoUnit::new(engine, Learner { shared: shared.clone(), window: 0.0, asks_every })
         .accumulate(settings.accumulate)
         .after_backward(hook(shared, "after_backward"))
         .before_update(hook(shared, "before_update"));
@@ -99,6 +103,8 @@ pub(super) struct Learner {
     shared: Shared,
     /// Weight of the current accumulation window.
     window: f64,
+    /// At which steps it asks for the loss.
+    asks_every: u64,
 }
 
 impl Learner {
@@ -151,7 +157,9 @@ impl Task<ToyEngine<Net>> for Learner {
         _: &Item,
         results: StepResults<()>,
     ) -> Result<(), BoxError> {
-        state.log(Key::max("train/largest"), results.loss, results.weight);
+        if state.train_progress().steps.is_multiple_of(self.asks_every) {
+            state.log(Key::max("train/largest"), results.loss()?, results.weight);
+        }
         self.window += results.weight;
         // The window's weight is not saved, so it is checked only in runs without restarts.
         if results.updated && self.window == 0.0 && self.shared.is_left_alone() {
@@ -169,7 +177,9 @@ impl Task<ToyEngine<Net>> for Learner {
         _: &Item,
         results: StepResults<()>,
     ) -> Result<(), BoxError> {
-        state.log(Key::sum("eval/sum"), results.loss, results.weight);
+        if state.eval_progress().steps.is_multiple_of(self.asks_every) {
+            state.log(Key::sum("eval/sum"), results.loss()?, results.weight);
+        }
         self.hook("on_eval_step_end", state)
     }
 

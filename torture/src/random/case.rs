@@ -38,6 +38,8 @@ pub(super) struct Settings {
     pub(super) skip: bool,
     /// Half precision with loss scaling.
     pub(super) half: bool,
+    /// Losses and norms stay on the device until somebody looks.
+    pub(super) reads_later: bool,
     /// The module has running statistics.
     pub(super) statistics: bool,
     pub(super) average: Option<Averaging>,

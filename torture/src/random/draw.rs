@@ -11,7 +11,7 @@ impl Case {
     /// Draws the case of `seed`.
     pub(super) fn draw(seed: u64) -> Case {
         let draw = &mut Draw(Random::new(keyed(seed, "case", 0, 0)));
-        let settings = Settings::draw(draw);
+        let mut settings = Settings::draw(draw);
         let nan = !settings.statistics;
         let (batches, evaluated) = (2 + draw.below(4), 1 + draw.below(3));
         let mut train: Vec<Item> = (0..batches).map(|id| draw.item(id, nan)).collect();
@@ -46,6 +46,8 @@ impl Case {
         });
         let strikes = strikes.collect();
         let save_every = 1 + draw.below(30);
+        // From a stream of its own, so that a seed stays the case that it was.
+        settings.reads_later = Draw(Random::new(keyed(seed, "reads later", 0, 0))).one_in(2);
         Case { seed, settings, train, eval, calls, between, strikes, save_every, forgetful: false }
     }
 }
@@ -88,6 +90,7 @@ impl Settings {
             clip_value: draw.maybe(5, 0.1),
             skip,
             half: draw.one_in(8),
+            reads_later: false,
             statistics: draw.one_in(4),
             average,
             plateau,

@@ -10,7 +10,7 @@ use regimen_burn::burn::nn::LinearConfig;
 use regimen_burn::burn::optim::{AdamConfig, AdamWConfig, ModuleOptimizer, Optimizer, SgdConfig};
 use regimen_burn::burn::tensor::{Device, Tensor};
 use regimen_burn::{Burn, named};
-use regimen_core::engine::{Engine, Mode, any_of};
+use regimen_core::engine::{Engine, Mode, Part, any_of};
 use regimen_core::saved::{Array, StateDict};
 
 #[test]
@@ -18,7 +18,7 @@ fn steps_are_those_of_a_loop_by_hand() -> Outcome {
     let net = Net::new(&device().autodiff());
     let mut engine = engine(AdamConfig::new().init());
     let mut reference = Burn::new(net, AdamConfig::new().init(), &device())?;
-    engine.load_module(&reference.module_state()?)?;
+    engine.load_state(Part::Module, &reference.state(Part::Module)?)?;
     let mut optimizer = AdamConfig::new().init();
     let mut net = reference.module().clone();
     for salt in 0..5 {
@@ -26,7 +26,7 @@ fn steps_are_those_of_a_loop_by_hand() -> Outcome {
         net = by_hand(net, &mut optimizer, salt);
     }
     reference = Burn::new(net, optimizer, &device())?;
-    assert_eq!(engine.module_state()?, reference.module_state()?);
+    assert_eq!(engine.state(Part::Module)?, reference.state(Part::Module)?);
     Ok(())
 }
 
@@ -37,12 +37,12 @@ fn each_group_has_its_own_rate_and_the_later_group_wins() -> Outcome {
         .group("all", ParamGroup::all())?
         .group("bias", ParamGroup::from_path("bias"))?;
     assert_eq!(engine.groups(), ["default", "all", "bias"]);
-    let before = engine.module_state()?;
+    let before = engine.state(Part::Module)?;
     let images = Tensor::<2>::ones([1, 2], engine.device(Mode::Train).device());
     let loss = engine.with_module(Mode::Train, |layer| layer.forward(images).sum());
     engine.backward(&loss, None)?;
     engine.step(&[100.0, 1.0, 0.25])?;
-    let after = engine.module_state()?;
+    let after = engine.state(Part::Module)?;
     for (name, rate) in [("weight", 1.0), ("bias", 0.25)] {
         let (before, after) = (before.array(name)?.to_vec::<f32>()?, after.array(name)?.to_vec::<f32>()?);
         for (before, after) in before.iter().zip(after) {
@@ -61,9 +61,9 @@ fn parameters_are_chosen_by_their_names_for_groups_and_optimizers() -> Outcome {
     let decay = |decay| AdamWConfig::new().with_weight_decay(decay);
     let optimizer = decay(0.25).init().with_group(plain.clone(), decay(0.0).build(), None);
     let mut engine = Burn::new(network, optimizer, &device())?.group("plain", plain)?;
-    let before = engine.module_state()?;
+    let before = engine.state(Part::Module)?;
     step_with(&mut engine, 0.0, 1.0)?;
-    for (name, array) in engine.module_state()?.iter().filter(|(name, _)| !name.contains("running")) {
+    for (name, array) in engine.state(Part::Module)?.iter().filter(|(name, _)| !name.contains("running")) {
         let decays = !name.ends_with("bias") && !name.starts_with("norm");
         let (before, after) = (before.array(name)?.to_vec::<f32>()?, array.to_vec::<f32>()?);
         for (before, after) in before.iter().zip(after) {
@@ -80,12 +80,12 @@ fn parameters_are_chosen_by_their_names_for_groups_and_optimizers() -> Outcome {
 fn step_with(engine: &mut Burn<Net>, gradient: f32, rate: f64) -> Outcome {
     backward(engine, 0);
     let mut gradients = StateDict::new();
-    for (name, array) in engine.gradients()?.iter() {
+    for (name, array) in engine.state(Part::Gradients)?.iter() {
         let count = array.shape().iter().product::<usize>();
         let bytes = gradient.to_le_bytes().repeat(count);
         gradients.insert(name, Array::new(array.dtype(), array.shape().to_vec(), bytes)?)?;
     }
-    engine.set_gradients(&gradients)?;
+    engine.load_state(Part::Gradients, &gradients)?;
     engine.step(&vec![rate; engine.groups().len()])
 }
 
@@ -171,11 +171,11 @@ fn batches_for_training_are_on_autodiff_and_others_are_not() {
 fn a_module_built_without_autodiff_or_evaluated_before_is_trained() -> Outcome {
     for net in [Net::new(&device()), Net::new(&device().autodiff()), Net::new(&device()).valid()] {
         let mut engine = Burn::new(net, SgdConfig::new().init(), &device())?;
-        let before = engine.module_state()?;
+        let before = engine.state(Part::Module)?;
         step(&mut engine, 1);
-        assert_eq!(engine.gradients()?.len(), 0);
+        assert_eq!(engine.state(Part::Gradients)?.len(), 0);
         for name in ["conv.weight", "norm.gamma", "norm.running_mean", "head.weight"] {
-            assert_ne!(engine.module_state()?.array(name)?, before.array(name)?, "{name}");
+            assert_ne!(engine.state(Part::Module)?.array(name)?, before.array(name)?, "{name}");
         }
     }
     Ok(())
@@ -214,7 +214,7 @@ fn a_panic_of_the_optimizer_leaves_the_module_and_is_an_error_until_a_state_is_l
     };
     assert_eq!(message(with(9.0)), "panicked");
     assert_eq!(message(with(1.0)), "the optimizer panicked in an earlier step; load a checkpoint to go on");
-    engine.load_optimizer(&StateDict::new())?;
+    engine.load_state(Part::Optimizer, &StateDict::new())?;
     hold(&mut engine, &[1.0])?;
     engine.step(&[0.5])?;
     assert_eq!(engine.module().values(), [0.0]);

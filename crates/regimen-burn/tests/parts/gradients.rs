@@ -4,7 +4,7 @@ use crate::support::{Net, Outcome, Weights, backward, device, engine, held, hold
 use regimen_burn::Burn;
 use regimen_burn::burn::optim::SgdConfig;
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine, Mode};
+use regimen_core::engine::{Bucket, Engine, Mode, Part};
 use regimen_core::saved::{Array, StateDict};
 
 fn sgd() -> regimen_burn::burn::optim::ModuleOptimizer {
@@ -12,7 +12,7 @@ fn sgd() -> regimen_burn::burn::optim::ModuleOptimizer {
 }
 
 fn numbers(engine: &Burn<Net>) -> Vec<f32> {
-    let gradients = engine.gradients().unwrap();
+    let gradients = engine.state(Part::Gradients).unwrap();
     gradients.iter().flat_map(|(_, array)| array.to_vec::<f32>().unwrap()).collect()
 }
 
@@ -84,26 +84,29 @@ fn gradients_of_several_losses_add_up_by_their_factors() -> Outcome {
         assert!((found - (one + 0.5 * two)).abs() < 1e-6);
     }
     engine.discard_gradients();
-    assert!(engine.gradients()?.is_empty());
+    assert!(engine.state(Part::Gradients)?.is_empty());
     Ok(())
 }
 
 #[test]
 fn gradients_go_out_and_come_in_by_name() -> Outcome {
     let (mut first, mut second) = (engine(sgd()), engine(sgd()));
-    second.load_module(&first.module_state()?)?;
+    second.load_state(Part::Module, &first.state(Part::Module)?)?;
     backward(&mut first, 1);
-    let gradients = first.gradients()?;
-    second.set_gradients(&gradients)?;
-    assert_eq!(second.gradients()?, gradients);
+    let gradients = first.state(Part::Gradients)?;
+    second.load_state(Part::Gradients, &gradients)?;
+    assert_eq!(second.state(Part::Gradients)?, gradients);
     first.step(&[0.1])?;
     second.step(&[0.1])?;
-    assert_eq!(first.module_state()?.array("head.weight")?, second.module_state()?.array("head.weight")?);
+    assert_eq!(
+        first.state(Part::Module)?.array("head.weight")?,
+        second.state(Part::Module)?.array("head.weight")?
+    );
     // A parameter that is not named holds none.
     let mut some = gradients.clone();
     some.remove("conv.weight")?;
-    second.set_gradients(&some)?;
-    assert_eq!(second.gradients()?, some);
+    second.load_state(Part::Gradients, &some)?;
+    assert_eq!(second.state(Part::Gradients)?, some);
     Ok(())
 }
 
@@ -112,12 +115,12 @@ fn gradients_that_do_not_fit_are_refused_by_name_and_change_nothing() -> Outcome
     let check = |name: &str, array: Array, expected: &str| {
         let mut engine = engine(sgd());
         backward(&mut engine, 1);
-        let before = engine.gradients().unwrap();
+        let before = engine.state(Part::Gradients).unwrap();
         let mut dict = StateDict::new();
         dict.insert(name, array).unwrap();
-        assert_eq!(message(engine.check_gradients(&dict)), expected);
-        assert_eq!(message(engine.set_gradients(&dict)), expected);
-        assert_eq!(engine.gradients().unwrap(), before);
+        assert_eq!(message(engine.check_state(Part::Gradients, &dict)), expected);
+        assert_eq!(message(engine.load_state(Part::Gradients, &dict)), expected);
+        assert_eq!(engine.state(Part::Gradients).unwrap(), before);
     };
     let of = |n: usize| Array::from_slice(&vec![1_f32; n]);
     check("tail", of(1), "gradients: `tail` is not known here");
@@ -133,7 +136,7 @@ fn buckets_hold_whole_parameters_in_the_order_of_their_names() -> Outcome {
     let check = |bytes: usize, expected: &[usize]| {
         let mut engine = engine(sgd());
         backward(&mut engine, 1);
-        let (before, order) = (engine.gradients().unwrap(), numbers(&engine));
+        let (before, order) = (engine.state(Part::Gradients).unwrap(), numbers(&engine));
         let (mut lengths, mut seen) = (Vec::new(), Vec::new());
         engine
             .exchange_gradients(bytes, &mut |bucket| {
@@ -147,7 +150,7 @@ fn buckets_hold_whole_parameters_in_the_order_of_their_names() -> Outcome {
         assert_eq!(lengths, expected, "buckets of {bytes} bytes");
         assert_eq!(seen.len(), order.len());
         engine.scale_gradients(0.5).unwrap();
-        assert_eq!(engine.gradients().unwrap(), before);
+        assert_eq!(engine.state(Part::Gradients).unwrap(), before);
     };
     check(1 << 20, &[51]);
     check(80, &[20, 3, 24, 4]);
@@ -165,7 +168,7 @@ fn a_parameter_without_a_gradient_is_a_run_of_zeros_and_holds_what_is_put_there(
         flat.iter_mut().zip(0_u8..).for_each(|(x, i)| *x = i.into());
         Ok(())
     })?;
-    assert_eq!(engine.gradients()?.array("head.bias")?.to_vec::<f32>()?, [20.0, 21.0, 22.0]);
+    assert_eq!(engine.state(Part::Gradients)?.array("head.bias")?.to_vec::<f32>()?, [20.0, 21.0, 22.0]);
     Ok(())
 }
 
@@ -173,7 +176,7 @@ fn a_parameter_without_a_gradient_is_a_run_of_zeros_and_holds_what_is_put_there(
 fn a_failed_exchange_leaves_the_gradients_as_they_were() -> Outcome {
     let mut engine = engine(sgd());
     backward(&mut engine, 1);
-    let before = engine.gradients()?;
+    let before = engine.state(Part::Gradients)?;
     let mut left = 1;
     let failed = engine.exchange_gradients(1, &mut |bucket| {
         let Bucket::F32(flat) = bucket else { panic!("single precision") };
@@ -182,7 +185,7 @@ fn a_failed_exchange_leaves_the_gradients_as_they_were() -> Outcome {
         if left < 0 { Err("the cable is out".into()) } else { Ok(()) }
     });
     assert_eq!(message(failed), "the cable is out");
-    assert_eq!(engine.gradients()?, before);
+    assert_eq!(engine.state(Part::Gradients)?, before);
     Ok(())
 }
 
@@ -192,14 +195,14 @@ fn a_frozen_parameter_takes_part_in_nothing() -> Outcome {
     let net = Net::new(&device()).freeze_group(ParamGroup::from_predicate("conv"));
     let mut engine = Burn::new(net, sgd(), &device())?;
     backward(&mut engine, 1);
-    assert!(engine.gradients()?.under("conv").is_empty());
-    let before = engine.module_state()?.under("conv");
+    assert!(engine.state(Part::Gradients)?.under("conv").is_empty());
+    let before = engine.state(Part::Module)?.under("conv");
     engine.exchange_gradients(usize::MAX, &mut |bucket| match bucket {
         Bucket::F32(flat) if flat.len() == 31 => Ok(()),
         other => Err(format!("{other:?}").into()),
     })?;
     engine.step(&[0.1])?;
-    assert_eq!(engine.module_state()?.under("conv"), before);
+    assert_eq!(engine.state(Part::Module)?.under("conv"), before);
     Ok(())
 }
 
@@ -215,7 +218,7 @@ fn double_precision_stays_double() -> Outcome {
     let mut engine = Burn::new(module, sgd(), &device)?;
     let mut gradients = StateDict::new();
     gradients.insert("weights", Array::from_slice(&[1e-200, 1e-300_f64]))?;
-    engine.set_gradients(&gradients)?;
+    engine.load_state(Part::Gradients, &gradients)?;
     engine.exchange_gradients(8, &mut |bucket| match bucket {
         Bucket::F64(flat) => {
             flat.iter_mut().for_each(|x| *x *= 1e200);
@@ -223,7 +226,7 @@ fn double_precision_stays_double() -> Outcome {
         }
         Bucket::F32(_) => Err("half of it is lost".into()),
     })?;
-    assert_eq!(engine.gradients()?.array("weights")?.to_vec::<f64>()?, [1.0, 1e-300 * 1e200]);
+    assert_eq!(engine.state(Part::Gradients)?.array("weights")?.to_vec::<f64>()?, [1.0, 1e-300 * 1e200]);
     assert_eq!(engine.gradient_norm()?, 1.0);
     Ok(())
 }

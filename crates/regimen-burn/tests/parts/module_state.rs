@@ -6,12 +6,12 @@ use regimen_burn::ModuleState;
 use regimen_burn::burn::module::{Module, ModuleMapper, Param};
 use regimen_burn::burn::optim::SgdConfig;
 use regimen_burn::burn::tensor::{Int, Tensor};
-use regimen_core::engine::{Engine, Mode};
+use regimen_core::engine::{Engine, Mode, Part};
 use regimen_core::saved::{Array, StateDict, Stateful};
 
 #[test]
 fn names_are_paths_and_shapes_are_those_in_memory() -> Outcome {
-    let state = engine(SgdConfig::new().init()).module_state()?;
+    let state = engine(SgdConfig::new().init()).state(Part::Module)?;
     let found: Vec<String> = state.iter().map(|(name, array)| format!("{name} {array:?}")).collect();
     assert_eq!(
         found,
@@ -55,12 +55,12 @@ fn a_loaded_module_computes_the_same_bits_and_goes_on_with_the_same_bits() -> Ou
         step(&mut first, salt);
     }
     step(&mut second, 9);
-    second.load_module(&first.module_state()?)?;
-    assert_eq!(second.module_state()?, first.module_state()?);
+    second.load_state(Part::Module, &first.state(Part::Module)?)?;
+    assert_eq!(second.state(Part::Module)?, first.state(Part::Module)?);
     for salt in 3..6 {
         step(&mut first, salt);
         step(&mut second, salt);
-        assert_eq!(second.module_state()?, first.module_state()?, "after step {salt}");
+        assert_eq!(second.state(Part::Module)?, first.state(Part::Module)?, "after step {salt}");
     }
     let images = images(4, 0, &device());
     let [a, b] = [&mut first, &mut second]
@@ -75,7 +75,7 @@ fn running_statistics_are_saved_with_their_newest_update() -> Outcome {
     let mut engine = engine(SgdConfig::new().init());
     let conv = |engine: &mut regimen_burn::Burn<Net>, salt| -> Vec<f32> {
         let images = images(5, salt, &device());
-        let state = engine.module_state().unwrap();
+        let state = engine.state(Part::Module).unwrap();
         let weight: Vec<f32> = state.array("conv.weight").unwrap().to_vec().unwrap();
         let bias: Vec<f32> = state.array("conv.bias").unwrap().to_vec().unwrap();
         let pixels: Vec<f32> = images.into_data().try_to_vec().unwrap();
@@ -94,7 +94,7 @@ fn running_statistics_are_saved_with_their_newest_update() -> Outcome {
     let (one, two) = (conv(&mut engine, 1), conv(&mut engine, 2));
     backward(&mut engine, 1);
     backward(&mut engine, 2);
-    let saved: Vec<f32> = engine.module_state()?.array("norm.running_mean")?.to_vec()?;
+    let saved: Vec<f32> = engine.state(Part::Module)?.array("norm.running_mean")?.to_vec()?;
     for channel in 0..2 {
         let expected = 0.9 * 0.1 * one[channel] + 0.1 * two[channel];
         assert!((saved[channel] - expected).abs() < 1e-6, "{saved:?}, not {expected} in {channel}");
@@ -106,10 +106,10 @@ fn running_statistics_are_saved_with_their_newest_update() -> Outcome {
 fn loaded_running_statistics_are_not_overwritten_by_a_pending_update() -> Outcome {
     let (mut first, mut second) = (engine(SgdConfig::new().init()), engine(SgdConfig::new().init()));
     step(&mut first, 1);
-    let saved = first.module_state()?;
+    let saved = first.state(Part::Module)?;
     backward(&mut second, 2);
-    second.load_module(&saved)?;
-    assert_eq!(second.module_state()?, saved);
+    second.load_state(Part::Module, &saved)?;
+    assert_eq!(second.state(Part::Module)?, saved);
     Ok(())
 }
 
@@ -117,12 +117,12 @@ fn loaded_running_statistics_are_not_overwritten_by_a_pending_update() -> Outcom
 fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() -> Outcome {
     let check = |change: &dyn Fn(&mut StateDict), expected: &str| {
         let mut engine = engine(SgdConfig::new().init());
-        let before = engine.module_state().unwrap();
+        let before = engine.state(Part::Module).unwrap();
         let mut dict = before.clone();
         change(&mut dict);
-        assert_eq!(message(engine.check_module(&dict)), expected);
-        assert_eq!(message(engine.load_module(&dict)), expected);
-        assert_eq!(engine.module_state().unwrap(), before);
+        assert_eq!(message(engine.check_state(Part::Module, &dict)), expected);
+        assert_eq!(message(engine.load_state(Part::Module, &dict)), expected);
+        assert_eq!(engine.state(Part::Module).unwrap(), before);
     };
     let replace = |dict: &mut StateDict, name: &str, array: Array| {
         dict.remove(name).unwrap();

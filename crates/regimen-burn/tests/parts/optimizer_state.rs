@@ -7,7 +7,7 @@ use regimen_burn::burn::optim::{
     ModuleOptimizer, MuonConfig, RmsPropConfig, SgdConfig, momentum::MomentumConfig,
 };
 use regimen_burn::{Burn, ModuleState, OptimizerState};
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::saved::{Array, StateDict, Stateful};
 
 fn momentum() -> SgdConfig {
@@ -45,17 +45,21 @@ fn every_optimizer_goes_on_with_the_same_bits_in_another_module() -> Outcome {
             (0..steps).for_each(|salt| step(&mut first, salt));
             let mut second = engine(optimizer.clone());
             (0..2).for_each(|salt| step(&mut second, salt + 10));
-            let state = first.optimizer_state()?;
+            let state = first.state(Part::Optimizer)?;
             assert_eq!(state.is_empty(), steps == 0, "{name}");
-            second.check_optimizer(&state)?;
-            second.load_optimizer(&state)?;
-            second.load_module(&first.module_state()?)?;
-            assert_eq!(second.optimizer_state()?, state, "{name} after {steps} steps");
+            second.check_state(Part::Optimizer, &state)?;
+            second.load_state(Part::Optimizer, &state)?;
+            second.load_state(Part::Module, &first.state(Part::Module)?)?;
+            assert_eq!(second.state(Part::Optimizer)?, state, "{name} after {steps} steps");
             for salt in 4..7 {
                 step(&mut first, salt);
                 step(&mut second, salt);
-                assert_eq!(second.module_state()?, first.module_state()?, "{name} from {steps} to {salt}");
-                assert_eq!(second.optimizer_state()?, first.optimizer_state()?, "{name}");
+                assert_eq!(
+                    second.state(Part::Module)?,
+                    first.state(Part::Module)?,
+                    "{name} from {steps} to {salt}"
+                );
+                assert_eq!(second.state(Part::Optimizer)?, first.state(Part::Optimizer)?, "{name}");
             }
         }
     }
@@ -66,7 +70,7 @@ fn every_optimizer_goes_on_with_the_same_bits_in_another_module() -> Outcome {
 fn names_are_paths_with_the_names_of_the_optimizer() -> Outcome {
     let mut engine = engine(AdamConfig::new().init());
     step(&mut engine, 0);
-    let state = engine.optimizer_state()?.under("head.bias");
+    let state = engine.state(Part::Optimizer)?.under("head.bias");
     let found: Vec<String> = state.iter().map(|(name, array)| format!("{name} {array:?}")).collect();
     assert_eq!(
         found,
@@ -81,12 +85,12 @@ fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() -> Outcome
     let check = |change: &dyn Fn(&mut StateDict), expected: &str| {
         let mut engine = engine(AdamConfig::new().init());
         step(&mut engine, 0);
-        let before = engine.optimizer_state().unwrap();
+        let before = engine.state(Part::Optimizer).unwrap();
         let mut dict = before.clone();
         change(&mut dict);
-        assert_eq!(message(engine.check_optimizer(&dict)), expected);
-        assert_eq!(message(engine.load_optimizer(&dict)), expected);
-        assert_eq!(engine.optimizer_state().unwrap(), before);
+        assert_eq!(message(engine.check_state(Part::Optimizer, &dict)), expected);
+        assert_eq!(message(engine.load_state(Part::Optimizer, &dict)), expected);
+        assert_eq!(engine.state(Part::Optimizer).unwrap(), before);
     };
     let moment = "head.bias.momentum.moment_1";
     let replace = |dict: &mut StateDict, name: &str, array: Array| {
@@ -122,7 +126,7 @@ fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() -> Outcome
 fn state_of_another_optimizer_is_refused() -> Outcome {
     let (mut adam, sgd) = (engine(AdamConfig::new().init()), engine(SgdConfig::new().init()));
     step(&mut adam, 0);
-    let refused = message(sgd.check_optimizer(&adam.optimizer_state()?));
+    let refused = message(sgd.check_state(Part::Optimizer, &adam.state(Part::Optimizer)?));
     assert!(refused.starts_with("`conv.bias.momentum.moment_1` is not known to this optimizer"), "{refused}");
     Ok(())
 }
@@ -131,8 +135,8 @@ fn state_of_another_optimizer_is_refused() -> Outcome {
 fn an_empty_state_makes_an_optimizer_new() -> Outcome {
     let mut engine = engine(AdamConfig::new().init());
     step(&mut engine, 0);
-    engine.load_optimizer(&StateDict::new())?;
-    assert!(engine.optimizer_state()?.is_empty());
+    engine.load_state(Part::Optimizer, &StateDict::new())?;
+    assert!(engine.state(Part::Optimizer)?.is_empty());
     Ok(())
 }
 
@@ -141,17 +145,17 @@ fn a_plain_unit_gets_the_same_state_as_the_engine() -> Outcome {
     let mut optimizer = AdamConfig::new().init();
     let mut net = Net::new(&device().autodiff());
     let mut engine = Burn::new(net.clone(), optimizer.clone(), &device())?;
-    engine.load_module(&ModuleState(&mut net).state_dict()?)?;
+    engine.load_state(Part::Module, &ModuleState(&mut net).state_dict()?)?;
     for salt in 0..2 {
         // Batch norm of a clone shares the statistics, so each is stepped for itself.
         step(&mut engine, salt);
     }
-    ModuleState(&mut net).load_state_dict(&engine.module_state()?)?;
-    OptimizerState(&mut optimizer, &net).load_state_dict(&engine.optimizer_state()?)?;
+    ModuleState(&mut net).load_state_dict(&engine.state(Part::Module)?)?;
+    OptimizerState(&mut optimizer, &net).load_state_dict(&engine.state(Part::Optimizer)?)?;
     step(&mut engine, 2);
     net = by_hand(net, &mut optimizer, 2);
-    assert_eq!(ModuleState(&mut net).state_dict()?, engine.module_state()?);
-    assert_eq!(OptimizerState(&mut optimizer, &net).state_dict()?, engine.optimizer_state()?);
+    assert_eq!(ModuleState(&mut net).state_dict()?, engine.state(Part::Module)?);
+    assert_eq!(OptimizerState(&mut optimizer, &net).state_dict()?, engine.state(Part::Optimizer)?);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use regimen_burn::burn::tensor::activation::relu;
 use regimen_burn::burn::tensor::{Device, Tensor, TensorData};
 use regimen_burn::{Burn, burn};
 use regimen_core::BoxError;
-use regimen_core::engine::{Engine, Mode};
+use regimen_core::engine::{Engine, Mode, Part};
 use regimen_core::saved::{Array, StateDict};
 
 pub(crate) type Outcome = Result<(), BoxError>;
@@ -88,11 +88,11 @@ pub(crate) fn holding(weights: &[f32], gradient: &[f32], optimizer: ModuleOptimi
 pub(crate) fn hold(engine: &mut Burn<Weights>, gradient: &[f32]) -> Outcome {
     let mut gradients = StateDict::new();
     gradients.insert("weights", Array::from_slice(gradient))?;
-    engine.set_gradients(&gradients)
+    engine.load_state(Part::Gradients, &gradients)
 }
 
 pub(crate) fn held(engine: &Burn<Weights>) -> Vec<f32> {
-    engine.gradients().unwrap().array("weights").unwrap().to_vec().unwrap()
+    engine.state(Part::Gradients).unwrap().array("weights").unwrap().to_vec().unwrap()
 }
 
 /// One step of Burn's own on the loss of `images`.

@@ -1,23 +1,23 @@
 //! Naming what is not finite.
 
 use crate::BoxError;
-use crate::engine::Engine;
+use crate::engine::{Engine, Part};
 use crate::saved::StateDict;
 
-/// The error of a loss that is not finite. `output` is the first output inside of the module that
-/// was not, where one was seen.
-pub(super) fn of_loss<E: Engine>(engine: &E, value: f64, output: Option<String>) -> BoxError {
+/// The error of a loss that is not finite, which is called `loss`. `output` is the first output inside
+/// of the module that was not, where one was seen.
+pub(super) fn of_loss<E: Engine>(engine: &E, loss: &str, value: f64, output: Option<String>) -> BoxError {
     let from = match output {
         Some(path) => format!("; the first output that was not finite is that of `{path}`"),
         None => String::new(),
     };
-    let parameter = appended(engine.module_state(), "parameter or buffer");
-    format!("the loss is not finite: {value}{from}{parameter}").into()
+    let parameter = appended(engine.state(Part::Module), "parameter or buffer");
+    format!("{loss} is not finite: {value}{from}{parameter}").into()
 }
 
 /// The error of gradients that are not finite. `what` is what was found of them.
 pub(super) fn of_gradients<E: Engine>(engine: &E, what: &str) -> BoxError {
-    format!("{what}{}", appended(engine.gradients(), "gradient")).into()
+    format!("{what}{}", appended(engine.state(Part::Gradients), "gradient")).into()
 }
 
 /// What an error says of `arrays` behind its cause; nothing where all are finite, or cannot be read.
@@ -31,7 +31,7 @@ pub(super) fn check_gradients<E: Engine>(engine: &mut E) -> Result<(), BoxError>
     if engine.gradients_are_finite()? {
         return Ok(());
     }
-    match named(&engine.gradients()?, "gradient") {
+    match named(&engine.state(Part::Gradients)?, "gradient") {
         None => Ok(()),
         Some(named) => Err(format!("after backward, {named}").into()),
     }
@@ -39,7 +39,7 @@ pub(super) fn check_gradients<E: Engine>(engine: &mut E) -> Result<(), BoxError>
 
 /// An error where a parameter or a buffer is not finite.
 pub(super) fn check_parameters<E: Engine>(engine: &E) -> Result<(), BoxError> {
-    match named(&engine.module_state()?, "parameter or buffer") {
+    match named(&engine.state(Part::Module)?, "parameter or buffer") {
         None => Ok(()),
         Some(named) => Err(format!("after the update, {named}").into()),
     }

@@ -1,7 +1,7 @@
 //! Averaging the weights over updates: EMA and SWA.
 
 use crate::BoxError;
-use crate::engine::Engine;
+use crate::engine::{Engine, Part};
 use crate::saved::{StateDict, Stateful};
 
 /// How weights are averaged beside the training; see
@@ -210,7 +210,7 @@ impl<E: Engine> Stateful for AveragePart<'_, E> {
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        if dict.is_empty() { Ok(()) } else { self.engine.check_module(dict) }
+        if dict.is_empty() { Ok(()) } else { self.engine.check_state(Part::Module, dict) }
     }
 
     fn is_weights(&self) -> bool {

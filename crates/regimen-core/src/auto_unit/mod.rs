@@ -3,6 +3,7 @@
 mod anomaly;
 mod averaging;
 mod parts;
+mod pending;
 mod plateau;
 mod scaler;
 mod settings;
@@ -14,12 +15,14 @@ mod window;
 use std::fmt;
 
 use averaging::{Average, with_weights};
+use pending::Unchecked;
 use settings::{Count, Settings};
 use update::rate;
 use window::Window;
 
 use crate::engine::{Engine, Mode, Precision, ToDevice};
 use crate::metric::Key;
+use crate::metric::reading::Readings;
 use crate::schedule::LearningRates;
 use crate::state::Phase;
 use crate::unit::{EvalUnit, PredictUnit};
@@ -49,7 +52,7 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// move the batch to the device
 /// seed the engine from (seed, phase, step, rank)
 /// compute the loss                                   Task::compute_loss
-/// read the loss; is it finite?
+/// is it finite?                                      see NonFinite
 /// add its gradients, times its weight, to those held     in fp16 also times the scale
 /// hook                                               AutoUnit::after_backward
 /// at the end of a window, or of the epoch:
@@ -61,6 +64,12 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// log the loss
 /// hook                                               Task::on_train_step_end
 /// ```
+///
+/// On a device that computes beside the host, a step does not wait for it: losses and the norms of
+/// [`clip_norm`](AutoUnit::clip_norm) stay there, and are read together when somebody looks at one (a
+/// callback at a metric, a hook at [`StepResults::loss`]), when an epoch, a call or a save needs them, and when 64
+/// of them wait. What is logged and saved is the same, whoever looks. [`NonFinite`] says which settings
+/// read in each step.
 ///
 /// A window is [`accumulate`](AutoUnit::accumulate) steps, or what is left of them when the epoch
 /// ends. A limit or a stop does not end it: the held gradients are part of what a checkpoint holds,
@@ -80,6 +89,9 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     task: T,
     settings: Settings<E>,
     window: Window,
+    /// Losses and norms that are still on the device, and those that may not be finite.
+    readings: Readings<E::Scalar>,
+    unchecked: Vec<Unchecked>,
     /// Updates that were skipped because something was not finite: in all, and in a row.
     skipped: u64,
     skipped_in_a_row: u64,
@@ -112,6 +124,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             task,
             settings: Settings::default(),
             window: Window::default(),
+            readings: Readings::new(E::read),
+            unchecked: Vec::new(),
             skipped: 0,
             skipped_in_a_row: 0,
             scaler: GradientScaler::new(),
@@ -182,10 +196,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     ///
     /// ```
     /// # use regimen_core::{AutoUnit, BoxError, Task};
-    /// # use regimen_core::engine::Engine;
+    /// # use regimen_core::engine::{Engine, Part};
     /// # use regimen_core::saved::StateDict;
     /// # fn export<E: Engine, T: Task<E>>(mut unit: AutoUnit<E, T>) -> Result<StateDict, BoxError> {
-    /// let averaged = unit.with_averaged_weights(|engine| engine.module_state())?;
+    /// let averaged = unit.with_averaged_weights(|engine| engine.state(Part::Module))?;
     /// # Ok(averaged)
     /// # }
     /// ```
@@ -241,14 +255,16 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
 
     fn eval_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
         let step = Step::new(state, Mode::Eval);
+        self.read_if_full()?;
         let batch = batch.move_to(&self.engine.device(Mode::Eval))?;
-        let results = self.view(|task, engine| {
+        let (loss, weight, output) = self.view(|task, engine| {
             engine.seed(step.seed);
             let (Loss { mean, weight }, output) =
                 engine.with_module(Mode::Eval, |module| task.compute_loss(&step, module, &batch))?;
-            Ok::<_, BoxError>(StepResults::new(engine.value(&mean)?, checked(weight)?, output))
+            Ok::<_, BoxError>((engine.detach(&mean)?, checked(weight)?, output))
         })?;
-        state.log(EVAL_LOSS, results.loss, results.weight);
+        let results = StepResults::new(self.readings.add(loss), weight, output);
+        state.log_reading(EVAL_LOSS, results.loss.clone(), results.weight);
         self.task.on_eval_step_end(state, &batch, results)
     }
 

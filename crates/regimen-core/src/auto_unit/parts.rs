@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::averaging::{Average, AveragePart};
+use super::pending::{Unchecked, not_finite};
 use super::settings::{Count, Settings};
 use super::window::{Stage, Window};
 use super::{AutoUnit, GradientScaler, Plateau, thaw};
-use crate::engine::Engine;
+use crate::engine::{Engine, Part};
+use crate::metric::reading::Readings;
 use crate::saved::{AppState, Array, Parts, StateDict, Stateful};
 use crate::{BoxError, Task};
 
@@ -22,9 +24,10 @@ use crate::{BoxError, Task};
 impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
         self.close_step()?;
-        parts.part("module", &mut ModulePart(&mut self.engine))?;
-        parts.part("optimizer", &mut OptimizerPart(&mut self.engine))?;
-        let AutoUnit { engine, settings, window, skipped, skipped_in_a_row, frozen, .. } = self;
+        parts.part("module", &mut self.engine.part(Part::Module))?;
+        parts.part("optimizer", &mut self.engine.part(Part::Optimizer))?;
+        let AutoUnit { engine, settings, window, readings, unchecked, .. } = self;
+        let AutoUnit { skipped, skipped_in_a_row, frozen, .. } = self;
         match &mut self.average {
             Some(average) => {
                 parts.optional("averaged_module", Some(&mut AveragePart { engine: &*engine, average }))?;
@@ -38,6 +41,8 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
             engine,
             settings,
             window,
+            readings,
+            unchecked,
             skipped,
             skipped_in_a_row,
             frozen,
@@ -51,46 +56,12 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
     }
 }
 
-struct ModulePart<'e, E>(&'e mut E);
-
-impl<E: Engine> Stateful for ModulePart<'_, E> {
-    fn state_dict(&self) -> Result<StateDict, BoxError> {
-        self.0.module_state()
-    }
-
-    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.0.load_module(dict)
-    }
-
-    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        self.0.check_module(dict)
-    }
-
-    fn is_weights(&self) -> bool {
-        true
-    }
-}
-
-struct OptimizerPart<'e, E>(&'e mut E);
-
-impl<E: Engine> Stateful for OptimizerPart<'_, E> {
-    fn state_dict(&self) -> Result<StateDict, BoxError> {
-        self.0.optimizer_state()
-    }
-
-    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.0.load_optimizer(dict)
-    }
-
-    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        self.0.check_optimizer(dict)
-    }
-}
-
 struct OwnPart<'u, E: Engine> {
     engine: &'u mut E,
     settings: &'u Settings<E>,
     window: &'u mut Window,
+    readings: &'u Readings<E::Scalar>,
+    unchecked: &'u mut Vec<Unchecked>,
     skipped: &'u mut u64,
     skipped_in_a_row: &'u mut u64,
     frozen: &'u mut Vec<bool>,
@@ -194,6 +165,9 @@ impl<E: Engine> OwnPart<'_, E> {
 
 impl<E: Engine> Stateful for OwnPart<'_, E> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
+        // What was not told is not saved: a run would go on from it.
+        self.readings.read()?;
+        not_finite(self.engine, self.unchecked).map_or(Ok(()), Err)?;
         let mut dict = StateDict::new();
         dict.insert("skipped", *self.skipped)?;
         dict.insert("skipped_in_a_row", *self.skipped_in_a_row)?;
@@ -218,7 +192,7 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
             dict.insert_all("window", Window::default().state_dict()?)?;
         } else {
             dict.insert_all("window", self.window.state_dict()?)?;
-            dict.insert_all("gradients", self.engine.gradients()?)?;
+            dict.insert_all("gradients", self.engine.state(Part::Gradients)?)?;
         }
         Ok(dict)
     }
@@ -227,7 +201,11 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         let read = self.read(dict)?;
         // What is frozen there is frozen again by the next step, which knows where the run stands.
         thaw(self.engine, self.frozen)?;
-        self.engine.set_gradients(&dict.under("gradients"))?;
+        let gradients = dict.under("gradients");
+        self.engine.check_state(Part::Gradients, &gradients)?;
+        // With them goes what the device was told of the next update.
+        self.engine.discard_gradients();
+        self.engine.load_state(Part::Gradients, &gradients)?;
         let saved =
             if dict.contains("scaler.scale") { f64::from(dict.get::<f32>("scaler.scale")?) } else { 1.0 };
         let scale = read.scaler.as_ref().map_or(1.0, GradientScaler::scale);
@@ -238,6 +216,7 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         (*self.window, *self.plateau, *self.used) = (read.window, read.plateau, read.used);
         (*self.skipped, *self.skipped_in_a_row) = (read.skipped, read.skipped_in_a_row);
         *self.changes = read.changes;
+        self.unchecked.clear();
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
             **scaler = read;
         }
@@ -250,6 +229,6 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         self.read(dict)?;
-        self.engine.check_gradients(&dict.under("gradients"))
+        self.engine.check_state(Part::Gradients, &dict.under("gradients"))
     }
 }

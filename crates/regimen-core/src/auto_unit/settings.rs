@@ -2,25 +2,35 @@
 
 use super::averaging::Average;
 use super::{AutoUnit, Averaging, GradientScaler, Plateau};
-use crate::engine::{Engine, Precision};
+use crate::engine::{Engine, Precision, Value};
 use crate::schedule::Schedule;
 use crate::{BoxError, State, Task};
 
 /// What to do when a loss or a gradient is not finite.
+///
+/// A device may compute beside the host. Then reading a number waits for all that the device has still to
+/// do, so the engine leaves losses and norms there ([`Engine::detach`]), and each policy says what it reads
+/// in a step. On the CPU they are read at once, which costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonFinite {
     /// The step is an error. The loss is looked at, the norm where clipping takes one, and the weights
     /// when training ends; a gradient alone that is not finite is met in the next step's loss. The
     /// default.
+    ///
+    /// A number that is left on the device is not read for it. If it is not finite, the device leaves out
+    /// the update. The error comes when the number is read, at most 64 steps later, and names its step. Until
+    /// then step and update are counted, running statistics follow the batch, and nothing is saved. The
+    /// error loses the gradients of the window that is under way. If the engine cannot leave out an
+    /// update on the device ([`Engine::skip_unless_finite`]), the number is read in its own step.
     #[default]
     Error,
     /// The window's update is skipped: parameters, optimizer and schedule stay as they are, and the
     /// step is not in the epoch's mean. Skipped updates are counted in [`AutoUnit::skipped`] and logged
     /// as [`TRAIN_SKIPPED`](super::TRAIN_SKIPPED); too many in a row are an error, see
-    /// [`AutoUnit::skip_limit`]. Loss and gradients are looked at; a gradient too large for its norm
-    /// counts as not finite.
+    /// [`AutoUnit::skip_limit`]. Loss and gradients are looked at, so both are read in each step; a
+    /// gradient too large for its norm counts as not finite.
     Skip,
-    /// Nothing is looked at.
+    /// Nothing is looked at, and nothing is read.
     Ignore,
 }
 
@@ -158,7 +168,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// cannot is an error when the run starts. Without this it computes as it did before.
     ///
     /// With [`Precision::F16`] losses are scaled: an update whose gradient overflows is skipped as
-    /// under [`NonFinite::Skip`], whatever the policy is.
+    /// under [`NonFinite::Skip`], whatever the policy is. So each update reads whether its gradient is finite.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.settings.precision = Some(precision);
         self
@@ -177,7 +187,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// in each step. What is found is an error, whatever [`NonFinite`] says; of gradients only where
     /// losses are not scaled. On libtorch the operation whose gradient became NaN is named as well.
     ///
-    /// It copies parameters to the host at each update, so it is for finding a fault. Off by
+    /// It reads the loss and copies parameters to the host at each update, so it is for finding a fault. Off by
     /// default; what fails without it is named too, as far as it can be seen by then.
     pub fn detect_anomaly(mut self, on: bool) -> Self {
         self.settings.detect_anomaly = on;
@@ -303,6 +313,20 @@ impl<E> Settings<E> {
     /// Whether losses are scaled.
     pub(super) fn is_scaling(&self) -> bool {
         self.precision == Some(Precision::F16)
+    }
+
+    /// Whether a number of a step must be read before the step goes on: where the policy acts on it, and the
+    /// device cannot leave the update out by itself.
+    pub(super) fn must_know(&self, engine: &mut E, number: &Value<E::Scalar>) -> Result<bool, BoxError>
+    where
+        E: Engine,
+    {
+        Ok(match (self.non_finite, number) {
+            _ if self.detect_anomaly => true,
+            (NonFinite::Skip, _) => true,
+            (NonFinite::Error, Value::Device(scalar)) => !engine.skip_unless_finite(scalar)?,
+            (NonFinite::Error, Value::Host(_)) | (NonFinite::Ignore, _) => false,
+        })
     }
 
     /// Those that a checkpoint holds, as text by name, to tell what was changed at a restart.

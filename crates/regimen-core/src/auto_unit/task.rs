@@ -1,6 +1,7 @@
 //! What the user of [`AutoUnit`](crate::AutoUnit) writes.
 
 use crate::engine::{Engine, Mode, ToDevice};
+use crate::metric::reading::Reading;
 use crate::{BoxError, State};
 
 /// A training task: how a batch becomes a loss. [`AutoUnit`](crate::AutoUnit) does the rest.
@@ -64,7 +65,7 @@ pub trait Task<E: Engine> {
         Ok(())
     }
 
-    /// The loss of an evaluation batch is known. Of `results`, only loss, weight and output say
+    /// The loss of an evaluation batch is computed. Of `results`, only loss, weight and output say
     /// something here.
     fn on_eval_step_end(
         &mut self,
@@ -154,14 +155,12 @@ impl<S> Loss<S> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StepResults<O> {
-    /// The loss of this batch, not divided by anything.
-    pub loss: f64,
+    pub(crate) loss: Reading,
+    pub(crate) gradient_norm: Option<Reading>,
     /// The weight the task gave it.
     pub weight: f64,
     /// What `compute_loss` gave beside it.
     pub output: O,
-    /// The norm of the window's gradient before clipping, where this step took one.
-    pub gradient_norm: Option<f64>,
     /// Whether this step ended in an optimizer step.
     pub updated: bool,
     /// Whether this step ended its window without one, because something was not finite.
@@ -169,7 +168,19 @@ pub struct StepResults<O> {
 }
 
 impl<O> StepResults<O> {
-    pub(crate) fn new(loss: f64, weight: f64, output: O) -> Self {
+    pub(crate) fn new(loss: Reading, weight: f64, output: O) -> Self {
         StepResults { loss, weight, output, gradient_norm: None, updated: false, skipped: false }
+    }
+
+    /// The loss of this batch, not divided by anything. It is read here if it is still on the device, and
+    /// that waits for the device.
+    pub fn loss(&self) -> Result<f64, BoxError> {
+        self.loss.get()
+    }
+
+    /// The Euclidean norm of the window's gradient before clipping, or `None` if this step took none. It is read
+    /// as the [loss](StepResults::loss) is.
+    pub fn gradient_norm(&self) -> Result<Option<f64>, BoxError> {
+        self.gradient_norm.as_ref().map(Reading::get).transpose()
     }
 }

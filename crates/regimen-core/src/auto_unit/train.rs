@@ -1,11 +1,13 @@
 //! A training step: what becomes of a batch.
 
 use super::averaging::Counted;
+use super::pending::{Unchecked, What};
 use super::settings::Count as Done;
 use super::window::Stage;
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked};
 use crate::engine::watch::watched;
 use crate::engine::{Engine, Mode, ToDevice};
+use crate::metric::reading::Reading;
 use crate::state::Phase;
 use crate::text::Count;
 use crate::unit::TrainUnit;
@@ -30,6 +32,8 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         self.set_precision()?;
         // A scaled gradient may overflow: that is found, and no anomaly.
         self.engine.detect_anomaly(self.settings.detect_anomaly && !self.settings.is_scaling());
+        // Of a call that failed before they were read.
+        self.read_all()?;
         self.count = Done { updates: state.train_progress().updates, epochs: state.train_progress().epochs };
         self.changes.drain(..).for_each(|change| state.notify(change));
         state.set_pending_steps(self.window.steps());
@@ -50,7 +54,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         }
         if self.window.steps() > 0 {
             let steps = Count(self.window.steps(), "step");
-            let updated = self.update(state, &mut StepResults::new(f64::NAN, 0.0, ()));
+            let updated = self.update(state, &mut StepResults::new(f64::NAN.into(), 0.0, ()));
             updated.map_err(|cause| {
                 self.discard();
                 format!("{cause}; the gradients of {steps} are lost")
@@ -59,10 +63,12 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         state.set_pending_steps(0);
         self.add_to_average(Counted::Epoch(self.count.epochs))?;
         let hook = self.task.on_train_epoch_end(state);
-        hook.and(self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Train, state)))
+        hook.and(self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Train, state)))?;
+        self.read_all()
     }
 
     fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.read_all()?;
         if self.settings.non_finite != NonFinite::Ignore
             && let Some(name) = self.engine.not_finite_parameter()?
         {
@@ -80,6 +86,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     fn make_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
         let step = Step::new(state, Mode::Train);
         self.close_step()?;
+        self.read_if_full()?;
         self.drop_foreign_window(self.window.is_foreign(step.index), state);
         self.count = Done { updates: state.train_progress().updates, epochs: step.epoch };
         self.set_frozen()?;
@@ -92,11 +99,20 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             || engine.with_module(Mode::Train, |module| task.compute_loss(&step, module, &batch));
         let (computed, first) = if settings.detect_anomaly { watched(compute) } else { (compute(), None) };
         let (loss, output) = computed?;
-        let (weight, value) = (checked(loss.weight)?, engine.value(&loss.mean)?);
+        let (weight, detached) = (checked(loss.weight)?, engine.detach(&loss.mean)?);
         // A loss of weight 0 is not looked at.
-        let is_finite = weight == 0.0 || value.is_finite();
-        if !is_finite && (settings.detect_anomaly || settings.non_finite == NonFinite::Error) {
-            return Err(anomaly::of_loss(engine, value, first));
+        let must_know = weight > 0.0 && settings.must_know(engine, &detached)?;
+        let value = self.readings.add(detached);
+        let known = if must_know { Some(value.get()?) } else { value.known() };
+        if known.is_none() && weight > 0.0 && settings.non_finite == NonFinite::Error {
+            let (step, number) = (step.index, value.clone());
+            self.unchecked.push(Unchecked { step, what: What::Loss, number });
+        }
+        let is_finite = weight == 0.0 || known.is_none_or(f64::is_finite);
+        if let (false, Some(value)) = (is_finite, known)
+            && (settings.detect_anomaly || settings.non_finite == NonFinite::Error)
+        {
+            return Err(anomaly::of_loss(engine, "the loss", value, first));
         }
         if weight == 0.0 || !is_finite && settings.non_finite == NonFinite::Skip {
             // What counts for nothing leaves no running statistics either.
@@ -104,24 +120,24 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         } else if settings.holds_statistics && frozen.contains(&true) {
             engine.restore_buffers(Some(frozen))?;
         }
-        if self.window.is_torn(step.index, value, weight) {
+        if self.window.is_torn(step.index, &value, weight)? {
             self.drop_window("the step that failed after them was not made again as it was", state);
         }
         if self.window.stage().is_none() {
-            self.hold(step.index, &loss.mean, value, weight, is_finite)?;
+            self.hold(step.index, &loss.mean, value.clone(), weight, is_finite)?;
         }
         if let (Some(Stage::Added), Some(hook)) = (self.window.stage(), &mut self.settings.after_backward)
             && weight > 0.0
         {
             hook(&mut self.engine, state)?;
         }
-        let mut results = StepResults::new(value, weight, output);
+        let mut results = StepResults::new(value.clone(), weight, output);
         if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
             self.update(state, &mut results)?;
         } else {
             self.window.end_step(step.index);
             let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;
-            state.log(TRAIN_LOSS, value, if counts { weight } else { 0.0 });
+            state.log_reading(TRAIN_LOSS, value, if counts { weight } else { 0.0 });
         }
         self.step_is_open = false;
         state.set_pending_steps(self.window.steps());
@@ -134,7 +150,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         &mut self,
         index: u64,
         loss: &E::Scalar,
-        value: f64,
+        value: Reading,
         weight: f64,
         is_finite: bool,
     ) -> Result<(), BoxError> {

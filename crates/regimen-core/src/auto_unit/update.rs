@@ -1,6 +1,7 @@
 //! The end of an accumulation window: its update, or none.
 
 use super::averaging::Counted;
+use super::pending::{Unchecked, What};
 use super::settings::{Count, Settings};
 use super::window::{Stage, Window};
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
@@ -16,10 +17,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         results: &mut StepResults<O>,
     ) -> Result<(), BoxError> {
         let scale = self.gradient_scale();
-        let AutoUnit { engine, settings, window, .. } = self;
+        let AutoUnit { engine, settings, window, readings, unchecked, .. } = self;
         if window.is_spoilt() {
             // Perhaps by a step before this one.
-            let counts = results.loss.is_finite();
+            let counts = results.loss.known().is_some_and(f64::is_finite);
             return self.skip(state, results, counts);
         }
         if window.total_weight() == 0.0 {
@@ -36,24 +37,43 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             if let Some(hook) = &mut settings.before_update {
                 hook(engine, state)?;
             }
-            results.gradient_norm = settings.clip_norm.map(|_| engine.gradient_norm()).transpose()?;
             let may_skip = scale.is_some() || settings.non_finite == NonFinite::Skip;
-            let is_finite = match results.gradient_norm {
-                Some(norm) => norm.is_finite(),
+            let is_finite = match settings.clip_norm {
+                Some(limit) => {
+                    let norm = engine.clip_gradient_norm(limit)?;
+                    let must_know = may_skip || settings.must_know(engine, &norm)?;
+                    let norm = readings.add(norm);
+                    let known = if must_know { Some(norm.get()?) } else { norm.known() };
+                    if known.is_none() && settings.non_finite == NonFinite::Error {
+                        let (step, number) = (state.train_progress().steps, norm.clone());
+                        unchecked.push(Unchecked { step, what: What::Norm, number });
+                    }
+                    results.gradient_norm = Some(norm);
+                    known.is_none_or(f64::is_finite)
+                }
                 None => !may_skip || engine.gradients_are_finite()?,
             };
             if !is_finite && may_skip {
                 // It may be the scale that was too large, and the loss is as good as any.
                 return self.skip(state, results, scale.is_some());
             }
-            self.clip(results.gradient_norm)?;
-            self.window.reach(Stage::Clipped);
+            if !is_finite && settings.non_finite == NonFinite::Error {
+                let norm = results.gradient_norm()?.unwrap_or(f64::NAN);
+                let what = format!("the gradient is not finite: its norm is {norm}");
+                let error = anomaly::of_gradients(engine, &what);
+                self.discard();
+                return Err(error);
+            }
+            if let Some(limit) = settings.clip_value {
+                engine.clip_gradient_values(limit)?;
+            }
+            window.reach(Stage::Clipped);
         }
         self.ask_unreached(state)?;
         self.set_rates();
         self.engine.step(&self.rates)?;
         self.window = Window::default();
-        state.log(TRAIN_LOSS, results.loss, results.weight);
+        state.log_reading(TRAIN_LOSS, results.loss.clone(), results.weight);
         let before = self.count.updates;
         self.count.updates += 1;
         state.count_update();
@@ -65,22 +85,6 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             anomaly::check_parameters(&self.engine)?;
         }
         self.add_to_average(Counted::Update(before))
-    }
-
-    fn clip(&mut self, norm: Option<f64>) -> Result<(), BoxError> {
-        let AutoUnit { engine, settings, .. } = self;
-        if let (Some(limit), Some(norm)) = (settings.clip_norm, norm) {
-            if !norm.is_finite() && settings.non_finite == NonFinite::Error {
-                let what = format!("the gradient is not finite: its norm is {norm}");
-                let error = anomaly::of_gradients(engine, &what);
-                self.discard();
-                return Err(error);
-            }
-            if limit < norm && norm.is_finite() {
-                engine.scale_gradients(limit / norm)?;
-            }
-        }
-        self.settings.clip_value.map_or(Ok(()), |limit| self.engine.clip_gradient_values(limit))
     }
 
     /// Asks once, while the gradients of the first window are held, which parameters have none.
@@ -135,7 +139,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.discard();
         self.skipped += 1;
         self.skipped_in_a_row = in_a_row;
-        state.log(TRAIN_LOSS, results.loss, if counts { results.weight } else { 0.0 });
+        state.log_reading(TRAIN_LOSS, results.loss.clone(), if counts { results.weight } else { 0.0 });
         state.log(TRAIN_SKIPPED, 1.0, 1.0);
         results.skipped = true;
         Ok(())

@@ -1,10 +1,11 @@
 //! The accumulation window: the steps whose gradients make one update.
 
 use crate::BoxError;
+use crate::metric::reading::Reading;
 use crate::saved::{StateDict, Stateful};
 
 /// How much of a window is done. The gradients themselves are held by the engine.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Window {
     /// Steps that have come to their end, and their weight.
     steps: u64,
@@ -22,11 +23,11 @@ pub(super) struct Window {
 
 /// The step under way, or one that has failed. If it is made again, it goes on at its stage, so that
 /// a batch is in a window once.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct InWindow {
     index: u64,
     /// Its loss, by which its batch is known again.
-    loss: f64,
+    loss: Reading,
     weight: f64,
     is_spoilt: bool,
     stage: Stage,
@@ -69,11 +70,10 @@ impl Window {
     }
 
     /// Whether a step failed in a window that step `index`, of `loss` and `weight`, cannot go on with.
-    pub(super) fn is_torn(&self, index: u64, loss: f64, weight: f64) -> bool {
-        self.step.is_some_and(|step| {
-            let same = (step.index, step.loss.to_bits(), step.weight) == (index, loss.to_bits(), weight);
-            !same || step.stage == Stage::Torn
-        })
+    pub(super) fn is_torn(&self, index: u64, loss: &Reading, weight: f64) -> Result<bool, BoxError> {
+        let Some(step) = &self.step else { return Ok(false) };
+        let may_be_same = (step.index, step.weight) == (index, weight) && step.stage != Stage::Torn;
+        Ok(!may_be_same || step.loss.get()?.to_bits() != loss.get()?.to_bits())
     }
 
     /// Whether there is nothing to save of it.
@@ -82,7 +82,7 @@ impl Window {
     }
 
     /// A step of a window of `size` steps begins to touch the held gradients.
-    pub(super) fn begin(&mut self, index: u64, loss: f64, weight: f64, size: u64, is_scaled: bool) {
+    pub(super) fn begin(&mut self, index: u64, loss: Reading, weight: f64, size: u64, is_scaled: bool) {
         if self.weight == 0.0 && weight > 0.0 {
             self.unit = if is_scaled || size == 1 { weight } else { 1.0 };
         }
@@ -91,7 +91,7 @@ impl Window {
 
     /// By what to multiply the gradients of the step, with the scale of losses.
     pub(super) fn backward_factor(&self, scale: Option<f64>) -> Option<f64> {
-        let weight = self.step.map_or(self.unit, |step| step.weight);
+        let weight = self.step.as_ref().map_or(self.unit, |step| step.weight);
         product(weight / self.unit, scale)
     }
 
@@ -102,12 +102,12 @@ impl Window {
 
     /// The weight of the window with the step under way.
     pub(super) fn total_weight(&self) -> f64 {
-        self.weight + self.step.map_or(0.0, |step| step.weight)
+        self.weight + self.step.as_ref().map_or(0.0, |step| step.weight)
     }
 
     /// What has become of the step under way, or of one that has failed; none where there is no such step.
     pub(super) fn stage(&self) -> Option<Stage> {
-        self.step.map(|step| step.stage)
+        self.step.as_ref().map(|step| step.stage)
     }
 
     pub(super) fn reach(&mut self, stage: Stage) {
@@ -124,7 +124,7 @@ impl Window {
     }
 
     pub(super) fn is_spoilt(&self) -> bool {
-        self.is_spoilt || self.step.is_some_and(|step| step.is_spoilt)
+        self.is_spoilt || self.step.as_ref().is_some_and(|step| step.is_spoilt)
     }
 
     /// Whether the step under way is the last of a window of `size`, or has failed as the last of one.
@@ -161,7 +161,7 @@ impl Stateful for Window {
         }
         if let Some(step) = &self.step {
             dict.insert("step.index", step.index)?;
-            dict.insert("step.loss", step.loss)?;
+            dict.insert("step.loss", step.loss.get()?)?;
             dict.insert("step.weight", step.weight)?;
             dict.insert("step.spoilt", u8::from(step.is_spoilt))?;
             dict.insert("step.stage", step.stage as u8)?;
@@ -177,7 +177,7 @@ impl Stateful for Window {
             false => None,
             true => Some(InWindow {
                 index: dict.count("step.index")?,
-                loss: dict.get("step.loss")?,
+                loss: dict.get::<f64>("step.loss")?.into(),
                 weight: dict.get("step.weight")?,
                 is_spoilt: dict.get::<u8>("step.spoilt")? != 0,
                 stage: match dict.get::<u8>("step.stage")? {

@@ -32,8 +32,8 @@ pub trait Engine {
     /// The user's network.
     type Module;
 
-    /// A loss on the device, not yet read.
-    type Scalar;
+    /// A loss or another single number on the device, not yet read.
+    type Scalar: Send + 'static;
 
     /// Where batches are placed; see [`ToDevice`](self::ToDevice).
     type Device;
@@ -75,8 +75,27 @@ pub trait Engine {
     /// Seeds every generator that the module draws from.
     fn seed(&mut self, seed: u64);
 
-    /// Reads a scalar back to the host. It may wait for the device.
-    fn value(&self, scalar: &Self::Scalar) -> Result<f64, BoxError>;
+    /// The number in `scalar`, without the graph that it came from. It is read if that waits for no
+    /// device, and else left there for [`read`](Engine::read). A tensor of several numbers is an error.
+    fn detach(&self, scalar: &Self::Scalar) -> Result<Value<Self::Scalar>, BoxError>;
+
+    /// Reads numbers that [`detach`](Engine::detach) or
+    /// [`clip_gradient_norm`](Engine::clip_gradient_norm) left on the device: all at once, in their
+    /// order. It waits for the device. The default is for an engine that leaves none there, and is an error.
+    fn read(_scalars: &[Self::Scalar]) -> Result<Vec<f64>, BoxError> {
+        Err("this engine leaves no number on the device".into())
+    }
+
+    /// Reads the number in `scalar`. It may wait for the device.
+    fn value(&self, scalar: &Self::Scalar) -> Result<f64, BoxError> {
+        match self.detach(scalar)? {
+            Value::Host(number) => Ok(number),
+            Value::Device(scalar) => {
+                let read = Self::read(&[scalar])?;
+                read.first().copied().ok_or_else(|| "the engine read no number".into())
+            }
+        }
+    }
 
     /// Adds `factor` times the gradients of `loss` to those held; none means 1. After an error
     /// the held gradients are undefined: discard them.
@@ -89,6 +108,25 @@ pub trait Engine {
     /// where any element is not.
     fn gradient_norm(&mut self) -> Result<f64, BoxError>;
 
+    /// Scales the held gradients so that their Euclidean norm is at most `limit`, and returns the norm
+    /// that they had. They are multiplied by `limit / norm`, and are left as they are if that is 1 or
+    /// more, or if the norm is not finite. The default reads the norm.
+    fn clip_gradient_norm(&mut self, limit: f64) -> Result<Value<Self::Scalar>, BoxError> {
+        let norm = self.gradient_norm()?;
+        if limit < norm && norm.is_finite() {
+            self.scale_gradients(limit / norm)?;
+        }
+        Ok(Value::Host(norm))
+    }
+
+    /// Has the device leave out the next [`step`](Engine::step) if `scalar`, which was left there, is not
+    /// finite: parameters and optimizer stay as they are, and the gradients are used up. One of several
+    /// scalars is enough. Returns whether the engine can do it. If it cannot, which is the default,
+    /// [`AutoUnit`](crate::AutoUnit) reads the scalar.
+    fn skip_unless_finite(&mut self, _scalar: &Self::Scalar) -> Result<bool, BoxError> {
+        Ok(false)
+    }
+
     /// Clamps every element of the held gradients to `-limit..=limit`; NaN stays NaN.
     fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError>;
 
@@ -98,25 +136,16 @@ pub trait Engine {
         Ok(self.gradient_norm()?.is_finite())
     }
 
-    /// A copy of the held gradients by parameter name; empty where none are held.
-    fn gradients(&self) -> Result<StateDict, BoxError>;
-
-    /// Replaces the held gradients: parameters that `gradients` does not name hold none. A name,
-    /// shape or type that does not fit is an error, and nothing is changed.
-    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError>;
-
-    /// Says whether [`set_gradients`](Engine::set_gradients) would accept `gradients`.
-    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError>;
-
     /// The names of trained parameters that no backward pass has reached since the engine was made, in
     /// order: those of a part that the loss does not depend on. Frozen ones are not among them, and
-    /// gradients that were [set](Engine::set_gradients) are those of a backward pass. An exchange
+    /// gradients that were [loaded](Engine::load_state) are those of a backward pass. An exchange
     /// reaches nothing. An engine that cannot tell returns none, which is the default.
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         Ok(Vec::new())
     }
 
-    /// Forgets the held gradients.
+    /// Forgets the held gradients, and with them what
+    /// [`skip_unless_finite`](Engine::skip_unless_finite) was told of the next step.
     fn discard_gradients(&mut self);
 
     /// Hands the held gradients to `exchange` as flat buffers of at most `bytes` bytes each (one
@@ -159,17 +188,23 @@ pub trait Engine {
     /// The name of a trained parameter that is not finite; none where all are. The default looks for
     /// NaN in a copy of the module on the host.
     fn not_finite_parameter(&self) -> Result<Option<String>, BoxError> {
-        Ok(first_nan(&self.module_state()?))
+        Ok(first_nan(&self.state(Part::Module)?))
     }
 
-    /// Parameters and buffers (running statistics) by name.
-    fn module_state(&self) -> Result<StateDict, BoxError>;
+    /// A copy of the state of `part`, by the names of the parameters.
+    fn state(&self, part: Part) -> Result<StateDict, BoxError>;
 
-    /// Says whether [`load_module`](Engine::load_module) would accept `dict`: names, shapes, types.
-    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError>;
+    /// Says whether [`load_state`](Engine::load_state) would accept `dict`: names, shapes, types.
+    fn check_state(&self, part: Part, dict: &StateDict) -> Result<(), BoxError>;
 
-    /// Replaces parameters and buffers.
-    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError>;
+    /// Replaces the state of `part`. A name, shape or type that does not fit is an error, and nothing
+    /// is changed.
+    fn load_state(&mut self, part: Part, dict: &StateDict) -> Result<(), BoxError>;
+
+    /// `part` as something that is saved and loaded: a part of an [`AppState`](crate::saved::AppState).
+    fn part(&mut self, part: Part) -> EnginePart<'_, Self> {
+        EnginePart { engine: self, part }
+    }
 
     /// A copy of the module's parameters and buffers.
     fn weights(&self) -> Result<Self::Weights, BoxError>;
@@ -181,16 +216,52 @@ pub trait Engine {
     /// Exchanges the module's parameters and buffers with `weights`, which are of this engine.
     /// Nothing is copied; gradients and optimizer stay as they are.
     fn swap_weights(&mut self, weights: &mut Self::Weights);
+}
 
-    /// The optimizer's state by parameter name, everything its next step depends on.
-    fn optimizer_state(&self) -> Result<StateDict, BoxError>;
+/// A single number that an engine has computed.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<S> {
+    /// It is on the host.
+    Host(f64),
+    /// It is on the device, and reading it may wait for all that the device has still to do.
+    Device(S),
+}
 
-    /// Says whether [`load_optimizer`](Engine::load_optimizer) would accept `dict`. An empty
-    /// state, of an optimizer that has made no step, is always accepted.
-    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError>;
+/// What an engine holds that can be saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The parameters of the module, and its buffers (running statistics).
+    Module,
+    /// All that the optimizer's next step depends on beside parameters and gradients. An empty state,
+    /// of an optimizer that has made no step, is always accepted.
+    Optimizer,
+    /// The held gradients. Empty if there are none; a parameter that a state does not name holds none.
+    Gradients,
+}
 
-    /// Replaces the optimizer's state.
-    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError>;
+/// A [`Part`] of an engine; made by [`Engine::part`].
+#[derive(Debug)]
+pub struct EnginePart<'e, E: ?Sized> {
+    engine: &'e mut E,
+    part: Part,
+}
+
+impl<E: Engine + ?Sized> Stateful for EnginePart<'_, E> {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        self.engine.state(self.part)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.engine.load_state(self.part, dict)
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.engine.check_state(self.part, dict)
+    }
+
+    fn is_weights(&self) -> bool {
+        self.part == Part::Module
+    }
 }
 
 /// What a module is run for.

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 
+use super::reading::Reading;
 use super::{Key, Metric, Reduction, Tally};
 use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
@@ -33,7 +34,13 @@ impl Metrics {
     }
 
     /// Adds a value. An error where it cannot be added; then nothing is changed.
-    pub(crate) fn log(&mut self, key: Key, value: f64, weight: f64, step: u64) -> Result<(), String> {
+    pub(crate) fn log(
+        &mut self,
+        key: Key,
+        value: impl Into<Reading>,
+        weight: f64,
+        step: u64,
+    ) -> Result<(), String> {
         if !(weight.is_finite() && weight >= 0.0) {
             return Err(format!(
                 "`{key}` was logged with the weight {weight}; give a finite number of at least 0"
@@ -53,10 +60,10 @@ impl Metrics {
         }
         let metric = &mut self.list[n];
         if metric.step != self.step {
-            (metric.before, metric.step) = (metric.tally, self.step);
+            metric.settle(true);
+            (metric.before, metric.step) = ((metric.tally, metric.waiting.len()), self.step);
         }
-        (metric.tally.last, metric.tally.logged_at) = (value, step);
-        metric.tally.add(metric.key.reduction(), value, weight);
+        metric.log(value.into(), weight, step);
         if let Some(epoch) = self.ending {
             metric.end_epoch(epoch);
         }
@@ -73,7 +80,9 @@ impl Metrics {
     pub(crate) fn take_back_step(&mut self) {
         self.list.truncate(self.before_step);
         for metric in self.list.iter_mut().filter(|metric| metric.step == self.step) {
-            metric.tally = metric.before;
+            let (tally, waiting) = metric.before;
+            metric.tally = tally;
+            metric.waiting.truncate(waiting);
         }
     }
 
@@ -88,6 +97,7 @@ impl Metrics {
     pub(crate) fn begin_epoch(&mut self) {
         self.ending = None;
         for metric in &mut self.list {
+            metric.settle(false);
             (metric.tally.total, metric.tally.weight) = (0.0, 0.0);
         }
     }
@@ -101,14 +111,17 @@ impl Metrics {
     /// values had been logged here. A metric that only `other` has is appended. One that both have
     /// with different reductions is an error, and nothing is changed.
     pub fn merge(&mut self, other: &Metrics) -> Result<(), BoxError> {
-        let logged = || other.list.iter().filter(|metric| metric.tally.weight > 0.0);
+        let logged = || other.list.iter().filter(|metric| metric.weight() > 0.0);
         logged()
             .try_for_each(|theirs| self.get(&theirs.key).map_or(Ok(()), |ours| ours.check(&theirs.key)))?;
         let ending = self.ending;
         for theirs in logged() {
             match self.list.iter_mut().find(|metric| metric.key.name() == theirs.key.name()) {
                 None => self.list.push(theirs.clone()),
-                Some(ours) => ours.tally.merge(theirs.key.reduction(), &theirs.tally),
+                Some(ours) => {
+                    ours.settle(false);
+                    ours.tally.merge(theirs.key.reduction(), &theirs.read()?);
+                }
             }
         }
         if let Some(epoch) = ending {
@@ -125,7 +138,7 @@ impl Stateful for Metrics {
         let (mut names, mut values, mut counts) = (String::new(), Vec::new(), Vec::new());
         for metric in &self.list {
             names.push_str(metric.key.name());
-            let Tally { total, weight, last, logged_at } = metric.tally;
+            let Tally { total, weight, last, logged_at } = metric.read()?;
             values.extend([total, weight, last, metric.epoch.unwrap_or(0.0)]);
             let (length, reduction) = (metric.key.name().len() as u64, metric.key.reduction() as u64);
             counts.extend([length, reduction, logged_at, metric.epoch.is_some().into(), metric.ended_in]);
@@ -172,6 +185,8 @@ impl Stateful for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Value;
+    use crate::metric::reading::Readings;
 
     const KEYS: [Key; 5] =
         [Key::mean("mean"), Key::sum("sum"), Key::min("min"), Key::max("max"), Key::last("last")];
@@ -336,5 +351,57 @@ mod tests {
             assert!(metrics.load_state_dict(&dict).is_err(), "with another {name}");
         }
         assert_eq!(so_far(&metrics), so_far(&logged(&[(3.0, 1.0)])));
+    }
+
+    #[test]
+    fn values_that_are_read_later_are_summed_in_the_order_in_which_they_were_logged() {
+        let values = [(0.1, 3.0), (1e16, 1.0), (-1e16, 1.0), (0.7, 2.0), (-0.3, 5.0)];
+        let expected = logged(&values);
+        for known in 0..values.len() {
+            let mut readings = Readings::new(|numbers: &[f64]| Ok(numbers.to_vec()));
+            let mut metrics = Metrics::default();
+            for (step, &(value, weight)) in values.iter().enumerate() {
+                // One is on the host already, and the look at one reads those before it.
+                let is_known = step == known;
+                let value = readings.add(if is_known { Value::Host(value) } else { Value::Device(value) });
+                metrics.begin_step();
+                KEYS.iter()
+                    .for_each(|key| metrics.log(key.clone(), value.clone(), weight, step as u64).unwrap());
+                assert_eq!(metrics.get(&KEYS[0]).map(Metric::logged_at), Some(step as u64));
+                if is_known {
+                    so_far(&metrics);
+                }
+            }
+            assert_eq!(metrics.state_dict().unwrap(), expected.state_dict().unwrap());
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_taken_back_leaves_those_that_wait() {
+        let mut readings = Readings::new(|numbers: &[f64]| Ok(numbers.to_vec()));
+        let mut metrics = Metrics::default();
+        let key = &KEYS[1];
+        for value in [1.0, 2.0, 4.0] {
+            metrics.begin_step();
+            metrics.log(key.clone(), readings.add(Value::Device(value)), 1.0, 0).unwrap();
+            if value == 2.0 {
+                metrics.take_back_step();
+            }
+        }
+        assert_eq!(metrics.get(key).and_then(Metric::so_far), Some(5.0));
+        // What was read meanwhile is no longer taken back one by one.
+        metrics.begin_step();
+        metrics.log(key.clone(), readings.add(Value::Device(8.0)), 1.0, 0).unwrap();
+        metrics.take_back_step();
+        assert_eq!(metrics.get(key).and_then(Metric::so_far), Some(5.0));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_a_number_and_cannot_be_saved() {
+        let mut readings = Readings::new(|_: &[f64]| Err("the device is gone".into()));
+        let mut metrics = Metrics::default();
+        metrics.log(KEYS[0].clone(), readings.add(Value::Device(1.0)), 1.0, 0).unwrap();
+        assert!(metrics.get(&KEYS[0]).is_some_and(|metric| metric.last_value().is_nan()));
+        assert_eq!(metrics.state_dict().unwrap_err().to_string(), "the device is gone");
     }
 }

@@ -4,26 +4,41 @@ mod best;
 mod improvement;
 mod key;
 mod metrics;
+pub(crate) mod reading;
 
 pub use best::Best;
 pub use improvement::{Goal, Improvement};
 pub use key::{Key, Reduction};
 pub use metrics::Metrics;
 
+use crate::BoxError;
+use reading::Reading;
+
 /// One metric of one phase.
 #[derive(Clone, Debug)]
 pub struct Metric {
     key: Key,
+    /// Of the values that were read.
     tally: Tally,
-    /// The tally before `step`, the newest step in which the metric was logged.
-    before: Tally,
+    /// The values logged after them. A look at the metric reads them, and they are summed in their order.
+    waiting: Vec<Logged>,
+    /// The tally, and the length of `waiting`, before `step`, the newest step in which the metric was logged.
+    before: (Tally, usize),
     step: u64,
     epoch: Option<f64>,
     /// Which epoch that was, from 1.
     ended_in: u64,
 }
 
-/// What was logged in the epoch under way.
+/// A logged value, which may still be on the device.
+#[derive(Clone, Debug)]
+struct Logged {
+    value: Reading,
+    weight: f64,
+    at: u64,
+}
+
+/// The values of the epoch under way as one.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     /// Sum of value times weight, or the smallest, largest or newest value.
@@ -41,23 +56,23 @@ impl Metric {
 
     /// The value logged last. NaN if each had the weight zero.
     pub fn last_value(&self) -> f64 {
-        self.tally.last
+        self.tally().last
     }
 
     /// How many steps of the phase were completed when the last value was logged.
     pub fn logged_at(&self) -> u64 {
-        self.tally.logged_at
+        self.waiting.last().map_or(self.tally.logged_at, |logged| logged.at)
     }
 
     /// The value over the epoch under way. `None` if nothing was logged in it.
     pub fn so_far(&self) -> Option<f64> {
-        let Tally { total, weight, .. } = self.tally;
+        let Tally { total, weight, .. } = self.tally();
         (weight > 0.0).then(|| if self.key.reduction() == Reduction::Mean { total / weight } else { total })
     }
 
     /// The sum of the weights of the epoch under way.
     pub fn weight(&self) -> f64 {
-        self.tally.weight
+        self.waiting.iter().fold(self.tally.weight, |sum, logged| sum + logged.weight)
     }
 
     /// The value over the newest epoch that ended and in which it was logged. `None` if there is none.
@@ -75,8 +90,8 @@ impl Metric {
     /// what was measured in it and not before.
     pub fn in_step(&self, n: u64) -> Option<f64> {
         // What is logged during a step is logged when it is not counted yet.
-        let in_step = (n.saturating_sub(1)..=n).contains(&self.tally.logged_at);
-        (in_step && self.tally.weight > 0.0).then_some(self.tally.last)
+        let in_step = (n.saturating_sub(1)..=n).contains(&self.logged_at());
+        (in_step && self.weight() > 0.0).then(|| self.last_value())
     }
 
     /// Refuses a key of the same name that means another metric.
@@ -94,7 +109,42 @@ impl Metric {
 
     fn new(key: Key) -> Self {
         let tally = Tally { last: f64::NAN, ..Tally::default() };
-        Metric { key, tally, before: tally, step: 0, epoch: None, ended_in: 0 }
+        let (waiting, before) = (Vec::new(), (tally, 0));
+        Metric { key, tally, waiting, before, step: 0, epoch: None, ended_in: 0 }
+    }
+
+    /// The tally with the waiting values, which are read.
+    fn read(&self) -> Result<Tally, BoxError> {
+        let mut tally = self.tally;
+        for logged in &self.waiting {
+            tally.add(self.key.reduction(), logged.value.get()?, logged.weight, logged.at);
+        }
+        Ok(tally)
+    }
+
+    /// The same, with NaN for a value that cannot be read. The unit that logged it reports the error.
+    fn tally(&self) -> Tally {
+        let (weight, logged_at) = (self.weight(), self.logged_at());
+        self.read().unwrap_or(Tally { total: f64::NAN, weight, last: f64::NAN, logged_at })
+    }
+
+    /// Sums up the waiting values: all of them, or the first that are known.
+    fn settle(&mut self, only_known: bool) {
+        let known = self.waiting.iter().take_while(|logged| logged.value.known().is_some()).count();
+        let count = if only_known { known } else { self.waiting.len() };
+        for Logged { value, weight, at } in self.waiting.drain(..count) {
+            self.tally.add(self.key.reduction(), value.get().unwrap_or(f64::NAN), weight, at);
+        }
+    }
+
+    /// Adds a value with a weight above 0.
+    fn log(&mut self, value: Reading, weight: f64, at: u64) {
+        match value.known() {
+            Some(value) if self.waiting.is_empty() => {
+                self.tally.add(self.key.reduction(), value, weight, at);
+            }
+            _ => self.waiting.push(Logged { value, weight, at }),
+        }
     }
 
     fn end_epoch(&mut self, n: u64) {
@@ -105,7 +155,7 @@ impl Metric {
 }
 
 impl Tally {
-    fn add(&mut self, reduction: Reduction, value: f64, weight: f64) {
+    fn add(&mut self, reduction: Reduction, value: f64, weight: f64, at: u64) {
         let first = self.weight == 0.0;
         match reduction {
             Reduction::Mean | Reduction::Sum => self.total += value * weight,
@@ -113,6 +163,7 @@ impl Tally {
             Reduction::Max if !first => self.total = -smaller(-self.total, -value),
             Reduction::Min | Reduction::Max | Reduction::Last => self.total = value,
         }
+        (self.last, self.logged_at) = (value, at);
         self.weight += weight;
     }
 

@@ -10,6 +10,7 @@ use crate::BoxError;
 /// After `b.load_state_dict(&a.state_dict()?)?`, `b` goes on exactly as `a` would.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not `Stateful`, so a checkpoint cannot hold it",
+    note = "an engine, or another struct with parts of its own, is marked `#[app_state(nested)]`",
     note = "a module of Burn's or a `VarStore` of tch's is saved through the `ModuleState` of `regimen_burn` or \
             `regimen_torch`: in a struct that derives `AppState`, mark the field `#[app_state(with = ModuleState)]`",
     note = "an optimizer is saved through the `OptimizerState` of `regimen_burn`, in an `AppState` written by hand, \
@@ -138,6 +139,30 @@ pub trait Parts {
     /// it, and one that has it is accepted if the unit has none. Either is a notice.
     fn optional(&mut self, name: &str, part: Option<&mut dyn Stateful>) -> Result<(), BoxError> {
         part.map_or(Ok(()), |part| self.part(name, part))
+    }
+}
+
+impl dyn Parts + '_ {
+    /// Takes every part of `app`, under its name behind `name` and a dot: the parts `module` and `optimizer`
+    /// of a field `engine` are `engine.module` and `engine.optimizer`.
+    pub fn nested(&mut self, name: &str, app: &mut dyn AppState) -> Result<(), BoxError> {
+        app.visit(&mut Nested { name, parts: self })
+    }
+}
+
+/// Receives the parts of a field.
+struct Nested<'p, 'a> {
+    name: &'p str,
+    parts: &'p mut (dyn Parts + 'a),
+}
+
+impl Parts for Nested<'_, '_> {
+    fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
+        self.parts.part(&format!("{}.{name}", self.name), part)
+    }
+
+    fn optional(&mut self, name: &str, part: Option<&mut dyn Stateful>) -> Result<(), BoxError> {
+        self.parts.optional(&format!("{}.{name}", self.name), part)
     }
 }
 

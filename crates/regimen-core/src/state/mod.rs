@@ -18,6 +18,7 @@ use self::phase_state::ByHand;
 pub(crate) use self::phase_state::PhaseState;
 use crate::callback::Every;
 use crate::data::Rank;
+use crate::metric::reading::Reading;
 use crate::metric::{Key, Metric, Metrics};
 use crate::random::keyed;
 
@@ -190,6 +191,11 @@ impl State {
     /// In the hooks at the end of an epoch, the value belongs to that epoch. A weight that is negative
     /// or not finite, and a key that was logged with another reduction, make the step or hook fail.
     pub fn log(&mut self, key: Key, value: f64, weight: f64) {
+        self.log_reading(key, value.into(), weight);
+    }
+
+    /// Logs a value that is read when somebody looks at the metric.
+    pub(crate) fn log_reading(&mut self, key: Key, value: Reading, weight: f64) {
         let PhaseState { metrics, progress, .. } = self.active_phase_mut();
         let logged = metrics.log(key, value, weight, progress.steps);
         if let (Err(mistake), None) = (logged, &self.mistake) {

@@ -4,7 +4,7 @@
 
 use regimen_core::auto_unit::{NonFinite, PredictTask, StepResults, TRAIN_LOSS};
 use regimen_core::callback::Every;
-use regimen_core::engine::{Engine, Mode};
+use regimen_core::engine::{Engine, Mode, Part};
 use regimen_core::run::{Ended, Evaluate, Train};
 use regimen_core::schedule::LearningRates;
 use regimen_core::{AutoUnit, BoxError, Error, Fit, Loss, Run, State, Step, Task};
@@ -55,7 +55,7 @@ impl Task<ToyEngine<Weight>> for Slope {
         results: StepResults<Mode>,
     ) -> Result<(), BoxError> {
         assert_eq!(results.output, Mode::Eval);
-        self.transcript.write(format!("eval({batch})={}", results.loss));
+        self.transcript.write(format!("eval({batch})={}", results.loss()?));
         Ok(())
     }
 }
@@ -76,7 +76,7 @@ fn unit(transcript: &Transcript) -> Unit {
     let mut vars = ToyVars::new();
     let weight = Weight(vars.parameter("weight", &[1, 1], 1.0));
     let mut engine = ToyEngine::new(vars, weight, ToyOptimizer::sgd(0.0));
-    let mut one = engine.module_state().unwrap();
+    let mut one = engine.state(Part::Module).unwrap();
     one.remove("weight").unwrap();
     let array = regimen_core::saved::Array::new(
         regimen_core::saved::Dtype::F64,
@@ -84,7 +84,7 @@ fn unit(transcript: &Transcript) -> Unit {
         1_f64.to_le_bytes().to_vec(),
     );
     one.insert("weight", array.unwrap()).unwrap();
-    engine.load_module(&one).unwrap();
+    engine.load_state(Part::Module, &one).unwrap();
     AutoUnit::new(engine, Slope { transcript: transcript.clone(), weight: 1.0 }).learning_rate(0.1)
 }
 
@@ -222,7 +222,7 @@ fn hooks_see_the_gradients_before_and_after_the_window_is_divided() {
     let transcript = Transcript::new();
     let (backward, update) = (transcript.clone(), transcript.clone());
     let read = |engine: &ToyEngine<Weight>| -> Result<f64, BoxError> {
-        Ok(engine.gradients()?.array("weight")?.to_vec::<f64>()?[0])
+        Ok(engine.state(Part::Gradients)?.array("weight")?.to_vec::<f64>()?[0])
     };
     let mut unit = unit(&Transcript::new())
         .accumulate(2)
@@ -292,7 +292,7 @@ fn a_group_has_the_rate_given_to_it_and_the_others_the_common_one() {
     let mut unit =
         AutoUnit::new(engine, Sum).learning_rate(0.5).group_learning_rate("bias", |n: u64| 0.25 * n as f64);
     let read = |unit: &AutoUnit<ToyEngine<ToyLinear>, Sum>, name: &str| {
-        unit.engine().module_state().unwrap().array(name).unwrap().to_vec::<f64>().unwrap()[0]
+        unit.engine().state(Part::Module).unwrap().array(name).unwrap().to_vec::<f64>().unwrap()[0]
     };
     let before = ["layer.weight", "layer.bias"].map(|name| read(&unit, name));
     assert_eq!(unit.learning_rates(), [("default".to_owned(), 0.5), ("bias".to_owned(), 0.0)]);

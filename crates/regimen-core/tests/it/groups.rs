@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use regimen_core::auto_unit::{NonFinite, Thaw};
-use regimen_core::engine::{Engine, any_of};
+use regimen_core::engine::{Engine, Part, any_of};
 use regimen_core::run::Train;
 use regimen_core::saved::{load_parts, save_parts};
 use regimen_core::schedule::LearningRates;
@@ -116,7 +116,7 @@ fn what_is_frozen_is_not_in_the_norm_that_clips() {
     let norm = |unit: Unit| {
         let (sender, seen) = std::sync::mpsc::channel();
         let mut unit = unit.clip_norm(1e9).before_update(move |engine, _| {
-            sender.send((engine.gradient_norm()?, engine.gradients()?.len()))?;
+            sender.send((engine.gradient_norm()?, engine.state(Part::Gradients)?.len()))?;
             Ok(())
         });
         Run::new(&mut unit).train(&[0.5], Train::epochs(1)).unwrap();

@@ -14,6 +14,7 @@ mod groups;
 mod one_weight;
 mod pass_faults;
 mod passes;
+mod reads;
 mod report;
 mod scaling;
 mod statistics;

@@ -1,7 +1,7 @@
 //! A unit with one weight w, at first 1, whose loss is the batch times w: its gradient is the batch.
 
 use regimen_core::auto_unit::PredictTask;
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::{AutoUnit, BoxError, Loss, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars};
 
@@ -66,10 +66,10 @@ pub(crate) fn unit(momentum: f64) -> Unit {
     let mut vars = ToyVars::new();
     let weight = Weight(vars.parameter("weight", &[], 0.0));
     let mut engine = ToyEngine::new(vars, weight, ToyOptimizer::sgd(momentum));
-    let mut one = engine.module_state().unwrap();
+    let mut one = engine.state(Part::Module).unwrap();
     one.remove("weight").unwrap();
     one.insert("weight", 1_f64).unwrap();
-    engine.load_module(&one).unwrap();
+    engine.load_state(Part::Module, &one).unwrap();
     AutoUnit::new(engine, Slope { weight: 1.0, refuse: None }).learning_rate(1.0)
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use regimen_core::auto_unit::NonFinite;
-use regimen_core::engine::Engine as _;
+use regimen_core::engine::{Engine as _, Part};
 use regimen_core::run::Train;
 use regimen_core::saved::{StateDict, save_parts};
 use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
@@ -73,13 +73,13 @@ fn failed(panics: bool) -> Unit {
 #[test]
 fn a_step_that_failed_has_left_nothing_to_whoever_looks_at_the_module() {
     // A panic goes past the unit, which undoes the step where it is called next.
-    assert_eq!(running_mean(&failed(false).engine().module_state().unwrap()), 0.0);
+    assert_eq!(running_mean(&failed(false).engine().state(Part::Module).unwrap()), 0.0);
     for panics in [false, true] {
         let looks: [fn(Unit) -> StateDict; 4] = [
-            |mut unit| unit.engine_mut().module_state().unwrap(),
-            |mut unit| unit.with_averaged_weights(|engine| engine.module_state().unwrap()),
+            |mut unit| unit.engine_mut().state(Part::Module).unwrap(),
+            |mut unit| unit.with_averaged_weights(|engine| engine.state(Part::Module).unwrap()),
             |mut unit| save_parts(&mut unit).unwrap()["module"].clone(),
-            |unit| unit.into_parts().0.module_state().unwrap(),
+            |unit| unit.into_parts().0.state(Part::Module).unwrap(),
         ];
         assert_eq!(looks.map(|look| running_mean(&look(failed(panics)))), [0.0; 4]);
     }
@@ -89,13 +89,13 @@ fn a_step_that_failed_has_left_nothing_to_whoever_looks_at_the_module() {
 fn a_module_that_is_loaded_after_a_step_that_failed_stays_loaded() {
     for panics in [false, true] {
         let mut unit = failed(panics);
-        let mut other = unit.engine().module_state().unwrap();
+        let mut other = unit.engine().state(Part::Module).unwrap();
         other.remove("centre.running_mean").unwrap();
         other.insert("centre.running_mean", regimen_core::saved::Array::from_slice(&[3.0])).unwrap();
-        unit.engine_mut().load_module(&other).unwrap();
+        unit.engine_mut().load_state(Part::Module, &other).unwrap();
         assert_eq!(running_mean(&save_parts(&mut unit).unwrap()["module"]), 3.0);
         // From there the next call goes on: a tenth of the way from 3 to 5.
         Run::new(&mut unit).train(&[(5.0, 1.0)], Train::epochs(1)).unwrap();
-        assert_eq!(running_mean(&unit.engine().module_state().unwrap()), 3.0 + 0.1 * (5.0 - 3.0));
+        assert_eq!(running_mean(&unit.engine().state(Part::Module).unwrap()), 3.0 + 0.1 * (5.0 - 3.0));
     }
 }

@@ -4,7 +4,7 @@
 use crate::weighted::{Engine, Unit, moved, unit, weight};
 use regimen_core::auto_unit::{NonFinite, TRAIN_LOSS};
 use regimen_core::callback::Every;
-use regimen_core::engine::Engine as _;
+use regimen_core::engine::{Engine as _, Part};
 use regimen_core::run::{Report, Train};
 use regimen_core::saved::{StateDict, load_parts, save_parts};
 use regimen_core::unit::TrainUnit;
@@ -71,7 +71,7 @@ fn a_window_with_a_failed_step_is_dropped_where_the_epoch_ends_without_that_step
 fn zero_weight(unit: &mut Unit) {
     let mut zero = StateDict::new();
     zero.insert("w", regimen_core::saved::Array::from_slice(&[0.0])).unwrap();
-    unit.engine_mut().load_module(&zero).unwrap();
+    unit.engine_mut().load_state(Part::Module, &zero).unwrap();
 }
 
 #[test]

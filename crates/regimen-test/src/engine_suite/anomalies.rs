@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::run::Train;
 use regimen_core::saved::StateDict;
 use regimen_core::{BoxError, Run};
@@ -14,7 +14,7 @@ use super::{EngineFixture, ROWS};
 /// A parameter and a gradient that are not finite are named in the error, by path; and looking for
 /// them changes nothing where there are none.
 pub fn what_is_not_finite_is_named<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
-    let module = fixture.plain().module_state()?;
+    let module = fixture.plain().state(Part::Module)?;
     let data = batches(fixture, &[ROWS]);
     for (name, array) in module.iter() {
         let mut spoilt = StateDict::new();
@@ -24,7 +24,7 @@ pub fn what_is_not_finite_is_named<F: EngineFixture>(fixture: &F) -> Result<(), 
             spoilt.insert(other, array.clone())?;
         }
         let mut engine = fixture.plain();
-        engine.load_module(&spoilt)?;
+        engine.load_state(Part::Module, &spoilt)?;
         let mut unit = unit(fixture, engine);
         let text = failure(Run::new(&mut unit).train(&data, Train::epochs(1)).err())?;
         ensure(text.contains(&format!("`{name}`")), format!("`{name}` is NaN, and the error is: {text}"))?;
@@ -39,7 +39,7 @@ pub fn what_is_not_finite_is_named<F: EngineFixture>(fixture: &F) -> Result<(), 
     let trained = |detects: bool| {
         let mut unit = unit(fixture, fixture.regularized()).accumulate(2).detect_anomaly(detects);
         Run::new(&mut unit).train(&batches(fixture, &[4, 6, 8, 6]), Train::epochs(2))?;
-        unit.engine().module_state()
+        unit.engine().state(Part::Module)
     };
     ensure_same("parameters trained while detecting", &trained(true)?, &trained(false)?)
 }

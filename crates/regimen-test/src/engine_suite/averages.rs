@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use regimen_core::auto_unit::{Averaging, NonFinite};
 use regimen_core::callback::Event;
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::run::Train;
 use regimen_core::saved::{StateDict, Stateful};
 use regimen_core::{BoxError, Run};
@@ -18,11 +18,11 @@ use super::{EngineFixture, ROWS};
 /// exchange.
 pub fn weights_are_copied_blended_and_exchanged<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut engine = fixture.regularized();
-    let first = engine.module_state()?;
+    let first = engine.state(Part::Module)?;
     let mut weights = engine.weights()?;
     ensure_same("a copy of the weights", &weights.state_dict()?, &first)?;
     train_a_little(fixture, &mut engine)?;
-    let second = engine.module_state()?;
+    let second = engine.state(Part::Module)?;
     ensure_same("a copy after a step", &weights.state_dict()?, &first)?;
 
     for (share, buffer_share) in [(0.25, 0.25), (0.5, 1.0), (0.125, 0.0), (0.0, 0.5)] {
@@ -31,7 +31,7 @@ pub fn weights_are_copied_blended_and_exchanged<F: EngineFixture>(fixture: &F) -
         let expected = by_hand(&engine, &first, &second, share, buffer_share)?;
         let found = all_numbers(&weights.state_dict()?)?;
         ensure_close("blended weights", &found, &all_numbers(&expected)?, fixture.tolerance())?;
-        ensure_same("parameters after blending", &engine.module_state()?, &second)?;
+        ensure_same("parameters after blending", &engine.state(Part::Module)?, &second)?;
     }
     engine.blend(&mut weights, 1.0, 1.0)?;
     ensure_same("weights blended by 1", &weights.state_dict()?, &second)?;
@@ -39,17 +39,17 @@ pub fn weights_are_copied_blended_and_exchanged<F: EngineFixture>(fixture: &F) -
     weights.load_state_dict(&first)?;
     let loss = eval_loss(fixture, &mut engine)?;
     engine.swap_weights(&mut weights);
-    ensure_same("parameters after an exchange", &engine.module_state()?, &first)?;
+    ensure_same("parameters after an exchange", &engine.state(Part::Module)?, &first)?;
     ensure_same("weights after an exchange", &weights.state_dict()?, &second)?;
     ensure(eval_loss(fixture, &mut engine)? != loss, "the loss does not follow exchanged weights")?;
     engine.swap_weights(&mut weights);
-    ensure_same("parameters exchanged twice", &engine.module_state()?, &second)?;
+    ensure_same("parameters exchanged twice", &engine.state(Part::Module)?, &second)?;
     ensure(eval_loss(fixture, &mut engine)? == loss, "the loss is another after two exchanges")?;
     // And it goes on from there as if nothing had been.
     train_a_little(fixture, &mut engine)?;
     let mut undisturbed = fixture.regularized();
     (0..2).try_for_each(|_| train_a_little(fixture, &mut undisturbed))?;
-    ensure_same("parameters trained further", &engine.module_state()?, &undisturbed.module_state()?)
+    ensure_same("parameters trained further", &engine.state(Part::Module)?, &undisturbed.state(Part::Module)?)
 }
 
 /// What `AutoUnit` averages under accumulation and with a skipped update is the mean, or the moving
@@ -82,7 +82,7 @@ fn check_average<F: EngineFixture>(fixture: &F, averaging: Averaging) -> Result<
     let mut run = Run::new(&mut unit).on(Event::TrainStepEnd, move |state, unit| {
         // Windows of 2, 2, 2 and 1; the second is skipped.
         if [2, 6, 7].contains(&(state.train_progress().steps)) {
-            seen.push(unit.engine().module_state()?);
+            seen.push(unit.engine().state(Part::Module)?);
         }
         Ok::<(), BoxError>(())
     });
@@ -105,18 +105,18 @@ fn check_average<F: EngineFixture>(fixture: &F, averaging: Averaging) -> Result<
         let buffer_share = if takes_buffers { 1.0 } else { share };
         expected = by_hand(unit.engine(), &expected, &states[i], share, buffer_share)?;
     }
-    let trained = unit.engine().module_state()?;
-    let average = unit.with_averaged_weights(|engine| engine.module_state())?;
+    let trained = unit.engine().state(Part::Module)?;
+    let average = unit.with_averaged_weights(|engine| engine.state(Part::Module))?;
     ensure_close(
         "the average",
         &all_numbers(&average)?,
         &all_numbers(&expected)?,
         4.0 * fixture.tolerance(),
     )?;
-    ensure_same("what is trained", &unit.engine().module_state()?, &trained)?;
+    ensure_same("what is trained", &unit.engine().state(Part::Module)?, &trained)?;
 
     let mut other = fixture.regularized();
-    other.load_module(&average)?;
+    other.load_state(Part::Module, &average)?;
     let expected = eval_loss(fixture, &mut other)?;
     let found = unit.with_averaged_weights(|engine| eval_loss(fixture, engine))?;
     ensure(found == expected, format!("the loss of the average is {found}, not {expected}"))?;
@@ -126,7 +126,7 @@ fn check_average<F: EngineFixture>(fixture: &F, averaging: Averaging) -> Result<
         })
     }));
     ensure(panicked.is_err(), "the panic was lost")?;
-    ensure_same("what is trained, after a panic", &unit.engine().module_state()?, &trained)
+    ensure_same("what is trained, after a panic", &unit.engine().state(Part::Module)?, &trained)
 }
 
 /// A step with running statistics and an optimizer's state in it.
@@ -149,7 +149,7 @@ fn by_hand<E: Engine>(
         let mut one = StateDict::new();
         one.insert(name, array.clone())?;
         // A state of gradients with a buffer in it is refused.
-        let share = if engine.check_gradients(&one).is_ok() { share } else { buffer_share };
+        let share = if engine.check_state(Part::Gradients, &one).is_ok() { share } else { buffer_share };
         let mut target = StateDict::new();
         target.insert(name, to.array(name)?.clone())?;
         let mut targets = all_numbers(&target)?.into_iter();

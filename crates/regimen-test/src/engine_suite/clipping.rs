@@ -1,6 +1,6 @@
 //! Norm, scale and clip, against a computation by hand.
 
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::run::Train;
 use regimen_core::saved::{Dtype, StateDict};
 use regimen_core::{BoxError, Run};
@@ -21,16 +21,26 @@ pub fn clipping_agrees_with_a_hand_computation<F: EngineFixture>(fixture: &F) ->
 
     engine.scale_gradients(-0.3)?;
     let by_hand = changed(&held, |element| -0.3 * element)?;
-    ensure_close("scale", &all_numbers(&engine.gradients()?)?, &all_numbers(&by_hand)?, tolerance)?;
+    ensure_close(
+        "scale",
+        &all_numbers(&engine.state(Part::Gradients)?)?,
+        &all_numbers(&by_hand)?,
+        tolerance,
+    )?;
 
-    engine.set_gradients(&held)?;
+    engine.load_state(Part::Gradients, &held)?;
     let limit = size / (all_numbers(&held)?.len() as f64).sqrt();
     engine.clip_gradient_values(limit)?;
     let by_hand = changed(&held, |element| element.clamp(-limit, limit))?;
-    ensure_close("clip by value", &all_numbers(&engine.gradients()?)?, &all_numbers(&by_hand)?, tolerance)?;
+    ensure_close(
+        "clip by value",
+        &all_numbers(&engine.state(Part::Gradients)?)?,
+        &all_numbers(&by_hand)?,
+        tolerance,
+    )?;
 
     for bad in [f64::NAN, f64::INFINITY] {
-        engine.set_gradients(&held)?;
+        engine.load_state(Part::Gradients, &held)?;
         engine.scale_gradients(bad)?;
         ensure(!engine.gradients_are_finite()?, format!("gradients times {bad} are said to be finite"))?;
         ensure(!engine.gradient_norm()?.is_finite(), format!("gradients times {bad} have a finite norm"))?;
@@ -41,10 +51,10 @@ pub fn clipping_agrees_with_a_hand_computation<F: EngineFixture>(fixture: &F) ->
     let clipped = trained(fixture, |unit| unit.clip_norm(limit).clip_value(value_limit))?;
     let by_hand = trained(fixture, |unit| {
         unit.before_update(move |engine, _| {
-            let held = engine.gradients()?;
+            let held = engine.state(Part::Gradients)?;
             let factor = (limit / norm(&all_numbers(&held)?)).min(1.0);
             let clip = |element: f64| (element * factor).clamp(-value_limit, value_limit);
-            engine.set_gradients(&changed(&held, clip)?)
+            engine.load_state(Part::Gradients, &changed(&held, clip)?)
         })
     })?;
     ensure_close("parameters after clipped updates", &clipped, &by_hand, 10.0 * tolerance)?;
@@ -60,8 +70,8 @@ fn trained<'f, F: EngineFixture>(
     let mut unit = settings(unit(fixture, fixture.plain()).accumulate(2));
     Run::new(&mut unit).train(&batches(fixture, &[1, 2, 3, 4, 5, 1, 2, 6]), Train::epochs(1))?;
     let mut all = StateDict::new();
-    all.insert_all("module", unit.engine().module_state()?)?;
-    for (name, array) in unit.engine().optimizer_state()? {
+    all.insert_all("module", unit.engine().state(Part::Module)?)?;
+    for (name, array) in unit.engine().state(Part::Optimizer)? {
         // Counters of steps may be whole numbers.
         if matches!(array.dtype(), Dtype::F32 | Dtype::F64) {
             all.insert(format!("optimizer.{name}"), array)?;

@@ -1,7 +1,7 @@
 //! Flat buckets of gradients, as ranks exchange them.
 
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine};
+use regimen_core::engine::{Bucket, Engine, Part};
 use regimen_core::saved::StateDict;
 
 use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same, numbers};
@@ -38,12 +38,12 @@ pub fn exchange_hands_out_flat_buckets<F: EngineFixture>(fixture: &F) -> Result<
         ensure(contents(&buckets) == contents(&whole), "the size of buckets changes what is in them")?;
     }
     ensure(contents(&whole) == all_numbers(&held)?, "buckets do not hold the gradients in order of name")?;
-    ensure_same("gradients that the exchange left alone", &engine.gradients()?, &held)?;
+    ensure_same("gradients that the exchange left alone", &engine.state(Part::Gradients)?, &held)?;
 
     let last = held.iter().last().map_or("", |(name, _)| name);
     let mut part = StateDict::new();
     part.insert(last, held.array(last)?.clone())?;
-    engine.set_gradients(&part)?;
+    engine.load_state(Part::Gradients, &part)?;
     let tail = numbers(held.array(last)?)?;
     let mut expected = vec![0.0; contents(&whole).len() - tail.len()];
     expected.extend(tail);
@@ -54,11 +54,11 @@ pub fn exchange_hands_out_flat_buckets<F: EngineFixture>(fixture: &F) -> Result<
         if calls == 2 { Err("the other rank is gone".into()) } else { Ok(()) }
     });
     ensure(failed.is_err() && calls == 2, "an exchange that failed went on")?;
-    ensure_same("gradients after an exchange that failed", &engine.gradients()?, &part)?;
+    ensure_same("gradients after an exchange that failed", &engine.state(Part::Gradients)?, &part)?;
     let buckets = exchanged(&mut engine, largest)?;
     ensure(contents(&buckets) == expected, "a parameter without a gradient is not a run of zeros")?;
 
-    engine.set_gradients(&held)?;
+    engine.load_state(Part::Gradients, &held)?;
     engine.exchange_gradients(largest, &mut |bucket| {
         change(bucket, |element| 2.0 * element + 1.0);
         Ok(())
@@ -66,7 +66,7 @@ pub fn exchange_hands_out_flat_buckets<F: EngineFixture>(fixture: &F) -> Result<
     let expected = changed(&held, |element| 2.0 * element + 1.0)?;
     ensure_close(
         "what the exchange left",
-        &all_numbers(&engine.gradients()?)?,
+        &all_numbers(&engine.state(Part::Gradients)?)?,
         &all_numbers(&expected)?,
         fixture.tolerance(),
     )

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use regimen_core::BoxError;
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::saved::StateDict;
 
 use super::measure::{ensure, ensure_same};
@@ -28,10 +28,10 @@ pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<()
             let refused = engine.freeze(&vec![false; wrong]).is_err();
             ensure(refused, format!("{wrong} flags were taken for {groups} groups"))?;
         }
-        ensure_same("gradients after flags that were refused", &engine.gradients()?, &all)?;
+        ensure_same("gradients after flags that were refused", &engine.state(Part::Gradients)?, &all)?;
 
         engine.freeze(&flags)?;
-        let left = names(&engine.gradients()?);
+        let left = names(&engine.state(Part::Gradients)?);
         let frozen: BTreeSet<String> = names(&all).difference(&left).cloned().collect();
         ensure(!frozen.is_empty(), "a frozen group keeps its gradients")?;
         engine.discard_gradients();
@@ -42,11 +42,11 @@ pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<()
             let found = names(&backward(fixture, &mut engine, 0..ROWS)?);
             ensure(found == left, format!("backward gives {found:?}, and what is not frozen is {left:?}"))?;
             engine.exchange_gradients(usize::MAX, &mut |_| Ok(()))?;
-            let found = names(&engine.gradients()?);
+            let found = names(&engine.state(Part::Gradients)?);
             ensure(found == left, format!("after an exchange there are gradients of {found:?}"))?;
-            let before = (engine.module_state()?, engine.optimizer_state()?);
+            let before = (engine.state(Part::Module)?, engine.state(Part::Optimizer)?);
             engine.step(&rates)?;
-            let after = (engine.module_state()?, engine.optimizer_state()?);
+            let after = (engine.state(Part::Module)?, engine.state(Part::Optimizer)?);
             for name in names(&all) {
                 let moved = [&before.0, &before.1].map(|state| part(state, &name))
                     != [&after.0, &after.1].map(|state| part(state, &name));
@@ -54,16 +54,22 @@ pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<()
                 ensure(moved != is_frozen, format!("`{name}`: frozen: {is_frozen}, moved: {moved}"))?;
             }
             // What comes from elsewhere is taken, also what belongs to the frozen group.
-            let state = untouched.optimizer_state()?;
-            engine.check_optimizer(&state).map_err(|cause| format!("a state of all groups: {cause}"))?;
+            let state = untouched.state(Part::Optimizer)?;
+            engine
+                .check_state(Part::Optimizer, &state)
+                .map_err(|cause| format!("a state of all groups: {cause}"))?;
             let mut other = fixture.plain();
             other.freeze(&flags)?;
-            other.load_optimizer(&state)?;
-            ensure_same("the optimizer, loaded while a group is frozen", &other.optimizer_state()?, &state)?;
+            other.load_state(Part::Optimizer, &state)?;
+            ensure_same(
+                "the optimizer, loaded while a group is frozen",
+                &other.state(Part::Optimizer)?,
+                &state,
+            )?;
             // The others have gone as if nothing had been frozen.
             backward(fixture, &mut untouched, 0..ROWS)?;
             untouched.step(&rates)?;
-            let (found, expected) = (engine.module_state()?, untouched.module_state()?);
+            let (found, expected) = (engine.state(Part::Module)?, untouched.state(Part::Module)?);
             for name in &left {
                 ensure(part(&found, name) == part(&expected, name), format!("`{name}` went another way"))?;
             }

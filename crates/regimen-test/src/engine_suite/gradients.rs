@@ -1,7 +1,7 @@
 //! Held gradients: how they add up, and how they go out and in.
 
 use regimen_core::BoxError;
-use regimen_core::engine::{Engine, Mode};
+use regimen_core::engine::{Engine, Mode, Part};
 use regimen_core::saved::StateDict;
 
 use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same, norm};
@@ -35,18 +35,23 @@ pub fn backward_adds_to_what_is_held<F: EngineFixture>(fixture: &F) -> Result<()
         engine.backward(&loss.mean, factor)?;
     }
     let expected: Vec<f64> = first.iter().zip(&second).map(|(a, b)| 0.5 * a + 2.5 * b).collect();
-    ensure_close("0.5 a + 2.5 b", &all_numbers(&engine.gradients()?)?, &expected, 2.0 * fixture.tolerance())
+    ensure_close(
+        "0.5 a + 2.5 b",
+        &all_numbers(&engine.state(Part::Gradients)?)?,
+        &expected,
+        2.0 * fixture.tolerance(),
+    )
 }
 
 /// Gradients are named as the parameters are, go out and in unchanged, replace what was held, and
 /// can be discarded.
 pub fn gradients_go_out_and_come_in<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut engine = fixture.plain();
-    ensure(engine.gradients()?.is_empty(), "a new engine holds gradients")?;
+    ensure(engine.state(Part::Gradients)?.is_empty(), "a new engine holds gradients")?;
     let held = backward(fixture, &mut engine, 0..ROWS)?;
     ensure(3 <= held.len(), "the suite needs a module of three parameters or more")?;
 
-    let module = engine.module_state()?;
+    let module = engine.state(Part::Module)?;
     for (name, gradient) in held.iter() {
         let parameter = module.array(name)?;
         let fits = (parameter.dtype(), parameter.shape()) == (gradient.dtype(), gradient.shape());
@@ -54,20 +59,20 @@ pub fn gradients_go_out_and_come_in<F: EngineFixture>(fixture: &F) -> Result<(),
     }
 
     engine.discard_gradients();
-    ensure(engine.gradients()?.is_empty(), "gradients are held after they were discarded")?;
+    ensure(engine.state(Part::Gradients)?.is_empty(), "gradients are held after they were discarded")?;
     ensure(engine.gradient_norm()? == 0.0, "the norm of no gradients is not 0")?;
-    engine.set_gradients(&held)?;
-    ensure_same("gradients put back", &engine.gradients()?, &held)?;
+    engine.load_state(Part::Gradients, &held)?;
+    ensure_same("gradients put back", &engine.state(Part::Gradients)?, &held)?;
 
     let mut part = held.clone();
     let first = held.iter().next().map_or("", |(name, _)| name);
     part.remove(first)?;
     let part = changed(&part, |element| 2.0 * element)?;
-    engine.check_gradients(&part)?;
-    engine.set_gradients(&part)?;
-    ensure_same("gradients of some parameters", &engine.gradients()?, &part)?;
+    engine.check_state(Part::Gradients, &part)?;
+    engine.load_state(Part::Gradients, &part)?;
+    ensure_same("gradients of some parameters", &engine.state(Part::Gradients)?, &part)?;
     let (found, expected) = (engine.gradient_norm()?, norm(&all_numbers(&part)?));
     ensure_close("the norm of some gradients", &[found], &[expected], fixture.tolerance())?;
-    engine.set_gradients(&StateDict::new())?;
-    ensure(engine.gradients()?.is_empty(), "an empty set of gradients left some held")
+    engine.load_state(Part::Gradients, &StateDict::new())?;
+    ensure(engine.state(Part::Gradients)?.is_empty(), "an empty set of gradients left some held")
 }

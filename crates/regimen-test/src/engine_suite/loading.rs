@@ -1,6 +1,6 @@
 //! Parameters and optimizer state: out, in, and what does not fit.
 
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::run::Train;
 use regimen_core::saved::{Array, Dtype, StateDict};
 use regimen_core::{BoxError, Run};
@@ -15,16 +15,16 @@ pub fn state_goes_out_and_comes_in<F: EngineFixture>(fixture: &F) -> Result<(), 
     let mut old = unit(fixture, fixture.regularized());
     let all = batches(fixture, &[4, 5, 6, 9]);
     Run::new(&mut old).train(&all, Train::epochs(1))?;
-    let (module, optimizer) = (old.engine().module_state()?, old.engine().optimizer_state()?);
+    let (module, optimizer) = (old.engine().state(Part::Module)?, old.engine().state(Part::Optimizer)?);
 
     let mut engine = fixture.regularized();
-    ensure(engine.module_state()? != module, "an epoch of training changed no parameter")?;
-    engine.check_module(&module)?;
-    engine.load_module(&module)?;
-    engine.check_optimizer(&optimizer)?;
-    engine.load_optimizer(&optimizer)?;
-    ensure_same("the module, loaded", &engine.module_state()?, &module)?;
-    ensure_same("the optimizer, loaded", &engine.optimizer_state()?, &optimizer)?;
+    ensure(engine.state(Part::Module)? != module, "an epoch of training changed no parameter")?;
+    engine.check_state(Part::Module, &module)?;
+    engine.load_state(Part::Module, &module)?;
+    engine.check_state(Part::Optimizer, &optimizer)?;
+    engine.load_state(Part::Optimizer, &optimizer)?;
+    ensure_same("the module, loaded", &engine.state(Part::Module)?, &module)?;
+    ensure_same("the optimizer, loaded", &engine.state(Part::Optimizer)?, &optimizer)?;
 
     let mut new = unit(fixture, engine);
     for unit in [&mut old, &mut new] {
@@ -34,15 +34,15 @@ pub fn state_goes_out_and_comes_in<F: EngineFixture>(fixture: &F) -> Result<(), 
     let [Ok(expected), Ok(found)] = losses else { return Err("the loss cannot be evaluated".into()) };
     ensure(found == expected, "the evaluation loss differs: are running statistics saved?")?;
     let (old, new) = (old.engine(), new.engine());
-    ensure_same("the module, trained on", &new.module_state()?, &old.module_state()?)?;
-    ensure_same("the optimizer, trained on", &new.optimizer_state()?, &old.optimizer_state()?)?;
+    ensure_same("the module, trained on", &new.state(Part::Module)?, &old.state(Part::Module)?)?;
+    ensure_same("the optimizer, trained on", &new.state(Part::Optimizer)?, &old.state(Part::Optimizer)?)?;
 
     let mut fresh = fixture.regularized();
-    let beginning = fresh.optimizer_state()?;
-    fresh.check_optimizer(&StateDict::new())?;
-    fresh.load_optimizer(&optimizer)?;
-    fresh.load_optimizer(&StateDict::new())?;
-    ensure_same("the optimizer, emptied", &fresh.optimizer_state()?, &beginning)
+    let beginning = fresh.state(Part::Optimizer)?;
+    fresh.check_state(Part::Optimizer, &StateDict::new())?;
+    fresh.load_state(Part::Optimizer, &optimizer)?;
+    fresh.load_state(Part::Optimizer, &StateDict::new())?;
+    ensure_same("the optimizer, emptied", &fresh.state(Part::Optimizer)?, &beginning)
 }
 
 /// Gradients, parameters and optimizer state with an unknown name, a missing one, another shape
@@ -53,29 +53,31 @@ pub fn what_does_not_fit_is_refused<F: EngineFixture>(fixture: &F) -> Result<(),
     let rates = vec![fixture.learning_rate(); engine.groups().len()];
     engine.step(&rates)?;
     let gradients = backward(fixture, &mut engine, 0..ROWS)?;
-    let (module, optimizer) = (engine.module_state()?, engine.optimizer_state()?);
+    let (module, optimizer) = (engine.state(Part::Module)?, engine.state(Part::Optimizer)?);
     ensure(!optimizer.is_empty(), "the suite needs an optimizer with a state")?;
 
     let refused =
         |what: &str, check: Result<(), BoxError>, load: Result<(), BoxError>, engine: &F::Engine| {
             ensure(check.is_err(), format!("{what}: the check accepts it"))?;
             ensure(load.is_err(), format!("{what}: it is loaded"))?;
-            ensure_same(&format!("{what}: the module"), &engine.module_state()?, &module)?;
-            ensure_same(&format!("{what}: the optimizer"), &engine.optimizer_state()?, &optimizer)?;
-            ensure_same(&format!("{what}: the gradients"), &engine.gradients()?, &gradients)
+            ensure_same(&format!("{what}: the module"), &engine.state(Part::Module)?, &module)?;
+            ensure_same(&format!("{what}: the optimizer"), &engine.state(Part::Optimizer)?, &optimizer)?;
+            ensure_same(&format!("{what}: the gradients"), &engine.state(Part::Gradients)?, &gradients)
         };
     for (wrong, dict) in misfits(&gradients)? {
-        let (check, load) = (engine.check_gradients(&dict), engine.set_gradients(&dict));
+        let (check, load) =
+            (engine.check_state(Part::Gradients, &dict), engine.load_state(Part::Gradients, &dict));
         refused(&format!("gradients, {wrong}"), check, load, &engine)?;
     }
     let mut missing = module.clone();
     missing.remove(module.iter().last().map_or("", |(name, _)| name))?;
     for (wrong, dict) in misfits(&module)?.into_iter().chain([("a name is missing".to_owned(), missing)]) {
-        let (check, load) = (engine.check_module(&dict), engine.load_module(&dict));
+        let (check, load) = (engine.check_state(Part::Module, &dict), engine.load_state(Part::Module, &dict));
         refused(&format!("module, {wrong}"), check, load, &engine)?;
     }
     for (wrong, dict) in misfits(&optimizer)? {
-        let (check, load) = (engine.check_optimizer(&dict), engine.load_optimizer(&dict));
+        let (check, load) =
+            (engine.check_state(Part::Optimizer, &dict), engine.load_state(Part::Optimizer, &dict));
         refused(&format!("optimizer, {wrong}"), check, load, &engine)?;
     }
     Ok(())

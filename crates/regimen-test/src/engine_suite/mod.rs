@@ -76,6 +76,7 @@ mod measure;
 mod panics;
 mod precision;
 mod randomness;
+mod reads;
 mod resume;
 mod task;
 mod text;
@@ -100,6 +101,7 @@ pub use loading::{state_goes_out_and_comes_in, what_does_not_fit_is_refused};
 pub use panics::a_panic_in_the_module_is_an_error;
 pub use precision::each_precision_trains_or_is_refused;
 pub use randomness::{seeding_repeats_dropout, the_evaluation_view_only_looks};
+pub use reads::{a_step_reads_only_what_its_policy_needs, what_is_read_later_is_the_same_and_is_told};
 pub use resume::a_new_process_continues_with_the_same_bits;
 pub use unreached::what_no_backward_pass_reaches_is_named;
 pub use update::{a_skipped_update_changes_nothing, a_step_uses_up_the_gradients, rates_go_to_their_groups};
@@ -130,6 +132,18 @@ pub trait EngineFixture {
     /// it, in order. None, the default, leaves out the check that they are named.
     fn with_unused_part(&self) -> Option<(Self::Engine, Vec<&'static str>)> {
         None
+    }
+
+    /// A new engine as [`plain`](EngineFixture::plain) makes it, which leaves losses on the device until somebody
+    /// looks at them, also if it is the CPU. `None`, the default, leaves out the checks of what is read when.
+    fn reading_later(&self) -> Option<Self::Engine> {
+        None
+    }
+
+    /// How often this thread has read numbers from the device by now, one or many at once. Asked for
+    /// with [`reading_later`](EngineFixture::reading_later) only.
+    fn host_reads() -> u64 {
+        0
     }
 
     /// The rows `rows` of the data, which has [`ROWS`] rows, no two alike.
@@ -183,6 +197,8 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         averages_agree_with_a_hand_computation,
         each_precision_trains_or_is_refused,
         what_is_not_finite_is_named,
+        a_step_reads_only_what_its_policy_needs,
+        what_is_read_later_is_the_same_and_is_told,
         seeding_repeats_dropout,
         the_evaluation_view_only_looks,
         what_does_not_fit_is_refused,

@@ -1,6 +1,6 @@
 //! A module that panics or fails in the middle of a window.
 
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::error::ErrorKind;
 use regimen_core::run::Train;
 use regimen_core::{BoxError, Run};
@@ -30,6 +30,10 @@ pub fn a_panic_in_the_module_is_an_error<F: EngineFixture>(fixture: &F) -> Resul
     run.train(&good, Train::epochs(1))?;
     drop(run);
     let (unharmed, harmed) = (unharmed.engine(), harmed.engine());
-    ensure_same("the module after a panic", &harmed.module_state()?, &unharmed.module_state()?)?;
-    ensure_same("the optimizer after a panic", &harmed.optimizer_state()?, &unharmed.optimizer_state()?)
+    ensure_same("the module after a panic", &harmed.state(Part::Module)?, &unharmed.state(Part::Module)?)?;
+    ensure_same(
+        "the optimizer after a panic",
+        &harmed.state(Part::Optimizer)?,
+        &unharmed.state(Part::Optimizer)?,
+    )
 }

@@ -1,7 +1,7 @@
 //! Computing in other types than the parameters are of.
 
 use regimen_core::auto_unit::GradientScaler;
-use regimen_core::engine::{Engine, Mode, Precision};
+use regimen_core::engine::{Engine, Mode, Part, Precision};
 use regimen_core::run::Train;
 use regimen_core::saved::StateDict;
 use regimen_core::{BoxError, Run};
@@ -30,7 +30,7 @@ pub fn each_precision_trains_or_is_refused<F: EngineFixture>(fixture: &F) -> Res
 
 fn check<F: EngineFixture>(fixture: &F, precision: Precision) -> Result<(), BoxError> {
     let mut engine = fixture.plain();
-    let module = engine.module_state()?;
+    let module = engine.state(Part::Module)?;
     let exact = gradients(fixture, &mut engine)?;
     if let Err(refused) = engine.set_precision(precision) {
         ensure(precision != Precision::F32, "it is refused")?;
@@ -44,7 +44,7 @@ fn check<F: EngineFixture>(fixture: &F, precision: Precision) -> Result<(), BoxE
     ensure_close("gradients", &numbers, &expected, tolerance(precision, fixture.tolerance()))?;
     let is_half = matches!(precision, Precision::BF16 | Precision::F16);
     ensure(!is_half || found != exact, "gradients are those of single precision")?;
-    ensure_same("parameters after a backward pass", &engine.module_state()?, &module)?;
+    ensure_same("parameters after a backward pass", &engine.state(Part::Module)?, &module)?;
     for mode in [Mode::Eval, Mode::Predict] {
         let loss = forward(fixture, &mut engine, mode, 0..ROWS)?;
         ensure(engine.value(&loss.mean)?.is_finite(), format!("the loss for {mode:?} is not finite"))?;
@@ -59,7 +59,7 @@ fn check<F: EngineFixture>(fixture: &F, precision: Precision) -> Result<(), BoxE
         .accumulate(2)
         .clip_norm(1.0);
     Run::new(&mut unit).train(&batches(fixture, &[4, 6, 8, 6]), Train::epochs(6))?;
-    unit.engine().module_state()?.check_same_layout(&module)?;
+    unit.engine().state(Part::Module)?.check_same_layout(&module)?;
     let after = eval_loss(fixture, unit.engine_mut())?;
     ensure(after < before, format!("training took the loss from {before} to {after}"))?;
     ensure(unit.skipped() == 0, format!("{} updates were skipped", unit.skipped()))

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use regimen_core::BoxError;
-use regimen_core::engine::{Engine, Mode, ToDevice};
+use regimen_core::engine::{Engine, Mode, Part, ToDevice};
 
 use super::measure::{all_numbers, ensure, ensure_same};
 use super::task::{forward, unit};
@@ -27,7 +27,7 @@ pub fn the_evaluation_view_only_looks<F: EngineFixture>(fixture: &F) -> Result<(
     let rows: Range<u64> = 0..ROWS;
     let trained = seeded(fixture, engine, 7)?;
     for mode in [Mode::Eval, Mode::Predict] {
-        let before = engine.module_state()?;
+        let before = engine.state(Part::Module)?;
         let mut values = Vec::new();
         for seed in [7, 8] {
             engine.seed(seed);
@@ -35,13 +35,13 @@ pub fn the_evaluation_view_only_looks<F: EngineFixture>(fixture: &F) -> Result<(
             values.push(engine.value(&loss)?);
             // An engine may also refuse.
             let _ = engine.backward(&loss, None);
-            let held = all_numbers(&engine.gradients()?)?;
+            let held = all_numbers(&engine.state(Part::Gradients)?)?;
             ensure(held.iter().all(|&element| element == 0.0), format!("{mode:?} gives gradients"))?;
             engine.discard_gradients();
         }
         ensure(values[0] == values[1], format!("{mode:?} depends on the seed"))?;
         ensure(values[0] != trained, format!("{mode:?} has dropout"))?;
-        ensure_same(&format!("the module after {mode:?}"), &engine.module_state()?, &before)?;
+        ensure_same(&format!("the module after {mode:?}"), &engine.state(Part::Module)?, &before)?;
         ensure(
             module_loss(fixture, engine)? == trained,
             format!("{mode:?} leaves the module out of training"),

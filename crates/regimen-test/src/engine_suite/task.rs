@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use regimen_core::engine::{Engine, Mode, ToDevice};
+use regimen_core::engine::{Engine, Mode, Part, ToDevice};
 use regimen_core::run::Train;
 use regimen_core::saved::StateDict;
 use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
@@ -72,7 +72,7 @@ pub(super) fn backward<F: EngineFixture>(
 ) -> Result<StateDict, BoxError> {
     let loss = forward(fixture, engine, Mode::Train, rows)?;
     engine.backward(&loss.mean, None)?;
-    engine.gradients()
+    engine.state(Part::Gradients)
 }
 
 /// The gradient of the first update that `AutoUnit` makes of `batches` in windows of `accumulate`.
@@ -84,7 +84,7 @@ pub(super) fn first_update<F: EngineFixture>(
     let seen = Seen::default();
     let hook = seen.clone();
     let mut unit = unit(fixture, fixture.plain()).accumulate(accumulate).before_update(move |engine, _| {
-        hook.push(engine.gradients()?);
+        hook.push(engine.state(Part::Gradients)?);
         Ok(())
     });
     Run::new(&mut unit).train(batches, Train::epochs(1))?;

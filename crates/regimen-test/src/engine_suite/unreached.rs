@@ -1,7 +1,7 @@
 //! Parameters that no backward pass has reached.
 
 use regimen_core::BoxError;
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 
 use super::measure::ensure;
 use super::task::backward;
@@ -44,7 +44,7 @@ pub fn what_no_backward_pass_reaches_is_named<F: EngineFixture>(fixture: &F) -> 
         ensure_named("without gradients", &engine, &[])?;
     }
     let mut engine = fixture.plain();
-    engine.set_gradients(&all)?;
+    engine.load_state(Part::Gradients, &all)?;
     ensure_named("after gradients were set", &engine, &[])?;
     let Some((mut engine, unused)) = fixture.with_unused_part() else { return Ok(()) };
     for pass in ["with an unused part, after a pass", "with an unused part, after another"] {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use regimen_core::auto_unit::NonFinite;
-use regimen_core::engine::Engine;
+use regimen_core::engine::{Engine, Part};
 use regimen_core::run::Train;
 use regimen_core::{BoxError, Run};
 
@@ -14,12 +14,12 @@ use super::{EngineFixture, ROWS};
 /// A step moves the parameters and leaves no gradients held; with a rate of 0 it moves nothing.
 pub fn a_step_uses_up_the_gradients<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut engine = fixture.plain();
-    let before = engine.module_state()?;
+    let before = engine.state(Part::Module)?;
     for (rate, moves) in [(0.0, false), (fixture.learning_rate(), true)] {
         backward(fixture, &mut engine, 0..ROWS)?;
         engine.step(&vec![rate; engine.groups().len()])?;
-        ensure(engine.gradients()?.is_empty(), "gradients are held after a step")?;
-        let moved = engine.module_state()? != before;
+        ensure(engine.state(Part::Gradients)?.is_empty(), "gradients are held after a step")?;
+        let moved = engine.state(Part::Module)? != before;
         ensure(moved == moves, format!("a step with the rate {rate}: parameters moved: {moved}"))?;
     }
     Ok(())
@@ -30,14 +30,14 @@ pub fn a_step_uses_up_the_gradients<F: EngineFixture>(fixture: &F) -> Result<(),
 pub fn rates_go_to_their_groups<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut engine = fixture.plain();
     let held = backward(fixture, &mut engine, 0..ROWS)?;
-    let (module, groups) = (engine.module_state()?, engine.groups().to_vec());
+    let (module, groups) = (engine.state(Part::Module)?, engine.groups().to_vec());
     ensure(!groups.is_empty(), "there is no parameter group")?;
     ensure(groups.iter().collect::<BTreeSet<_>>().len() == groups.len(), "two groups have one name")?;
     for wrong in [groups.len() - 1, groups.len() + 1] {
         let result = engine.step(&vec![fixture.learning_rate(); wrong]);
         ensure(result.is_err(), format!("{wrong} rates were taken for {} groups", groups.len()))?;
-        ensure_same("parameters after a step that was refused", &engine.module_state()?, &module)?;
-        ensure_same("gradients after a step that was refused", &engine.gradients()?, &held)?;
+        ensure_same("parameters after a step that was refused", &engine.state(Part::Module)?, &module)?;
+        ensure_same("gradients after a step that was refused", &engine.state(Part::Gradients)?, &held)?;
     }
     let mut moved = BTreeSet::new();
     for group in 0..groups.len() {
@@ -46,7 +46,7 @@ pub fn rates_go_to_their_groups<F: EngineFixture>(fixture: &F) -> Result<(), Box
         let mut rates = vec![0.0; groups.len()];
         rates[group] = fixture.learning_rate();
         engine.step(&rates)?;
-        let (after, before) = (engine.module_state()?, moved.len());
+        let (after, before) = (engine.state(Part::Module)?, moved.len());
         for (name, array) in after.iter().filter(|(name, _)| held.contains(name)) {
             let fresh = module.array(name)? == array || moved.insert(name.to_owned());
             ensure(fresh, format!("`{name}` follows the rates of two groups"))?;
@@ -81,12 +81,12 @@ pub fn a_skipped_update_changes_nothing<F: EngineFixture>(fixture: &F) -> Result
         let mut run = Run::new(&mut unit);
         run.train(&all, Train::steps(2))?;
         let engine = run.unit().engine();
-        let (module, optimizer) = (engine.module_state()?, engine.optimizer_state()?);
+        let (module, optimizer) = (engine.state(Part::Module)?, engine.state(Part::Optimizer)?);
         run.train(&all, Train::steps(4))?;
         let engine = run.unit().engine();
-        ensure_same("parameters after a skipped update", &engine.module_state()?, &module)?;
-        ensure_same("the optimizer after a skipped update", &engine.optimizer_state()?, &optimizer)?;
-        ensure(engine.gradients()?.is_empty(), "gradients are held after a skipped update")?;
+        ensure_same("parameters after a skipped update", &engine.state(Part::Module)?, &module)?;
+        ensure_same("the optimizer after a skipped update", &engine.state(Part::Optimizer)?, &optimizer)?;
+        ensure(engine.state(Part::Gradients)?.is_empty(), "gradients are held after a skipped update")?;
         ensure(run.unit().skipped() == 1, format!("{} updates were skipped, not 1", run.unit().skipped()))?;
         run.train(&all, Train::epochs(1))?;
         ensure(run.state().train_progress().updates == 2, "the skipped update was counted as one")?;
@@ -98,7 +98,7 @@ pub fn a_skipped_update_changes_nothing<F: EngineFixture>(fixture: &F) -> Result
         let mut without = super::task::unit(fixture, fixture.plain()).accumulate(2);
         let others: Vec<_> = [0, 1, 4, 5].map(|i: usize| all[i].clone()).to_vec();
         Run::new(&mut without).train(&others, Train::epochs(1))?;
-        let (found, expected) = (unit.engine().module_state()?, without.engine().module_state()?);
+        let (found, expected) = (unit.engine().state(Part::Module)?, without.engine().state(Part::Module)?);
         ensure_same("parameters after a run with a skipped update", &found, &expected)?;
     }
     Ok(())

@@ -50,6 +50,11 @@ impl ToyArray {
         ToyArray::leaf(shape, values.to_vec(), ToyDevice::default(), false)
     }
 
+    /// A copy without the operations it came from.
+    pub(super) fn detached(&self) -> Self {
+        ToyArray::leaf(self.shape(), self.values(), self.device(), false)
+    }
+
     pub(super) fn leaf(shape: &[usize], values: Vec<f64>, device: ToyDevice, tracked: bool) -> Self {
         assert_eq!(shape.iter().product::<usize>(), values.len(), "values do not fill shape {shape:?}");
         let (values, gradient, tracked) = (Mutex::new(values), Mutex::new(None), AtomicBool::new(tracked));

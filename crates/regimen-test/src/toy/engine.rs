@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine, Mode, Precision};
-use regimen_core::saved::StateDict;
+use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Value};
+use regimen_core::saved::{AppState, Parts, StateDict};
 
-use super::global::in_precision;
+use super::global::{in_precision, note_host_read};
 use super::vars::stored;
 use super::{ToyArray, ToyDevice, ToyOptimizer, ToyVars, ToyWeights, manual_seed, without_gradients};
 
@@ -28,6 +28,10 @@ pub struct ToyEngine<M> {
     precision: Precision,
     /// The names of the parameters that no backward pass has reached.
     unreached: BTreeSet<String>,
+    /// Whether losses and norms stay on the device.
+    reads_later: bool,
+    /// Whether the next step is left out.
+    skips: bool,
 }
 
 impl<M> ToyEngine<M> {
@@ -37,7 +41,25 @@ impl<M> ToyEngine<M> {
         let buffers = vars.buffers().values().map(|buffer| (0, buffer.values())).collect();
         let (groups, precision) = (vec!["default".to_owned()], Precision::F32);
         let unreached = vars.parameters().keys().cloned().collect();
-        ToyEngine { vars, module, optimizer, groups, group_of, buffers, precision, unreached }
+        let (reads_later, skips) = (false, false);
+        ToyEngine {
+            vars,
+            module,
+            optimizer,
+            groups,
+            group_of,
+            buffers,
+            precision,
+            unreached,
+            reads_later,
+            skips,
+        }
+    }
+
+    /// Leaves losses and norms on the device until somebody looks at them, as the engine of a device that
+    /// computes beside the host does. [`host_reads`](super::host_reads) counts what is read all the same.
+    pub fn reads_later(self) -> Self {
+        ToyEngine { reads_later: true, ..self }
     }
 
     /// Makes a group of the parameters and buffers whose names `belongs` accepts.
@@ -65,6 +87,11 @@ impl<M> ToyEngine<M> {
     fn note_reached(&mut self) {
         let parameters = self.vars.parameters();
         self.unreached.retain(|name| parameters[name].gradient().is_none());
+    }
+
+    fn norm(&self) -> f64 {
+        let gradients = self.vars.parameters().values().filter_map(ToyArray::gradient);
+        gradients.flatten().map(|element| element * element).sum::<f64>().sqrt()
     }
 
     fn change_gradients(&mut self, mut change: impl FnMut(&mut f64)) {
@@ -128,11 +155,20 @@ impl<M> Engine for ToyEngine<M> {
         manual_seed(seed);
     }
 
-    fn value(&self, scalar: &ToyArray) -> Result<f64, BoxError> {
+    fn detach(&self, scalar: &ToyArray) -> Result<Value<ToyArray>, BoxError> {
         match &*scalar.values() {
-            [value] => Ok(*value),
+            [_] if self.reads_later => Ok(Value::Device(scalar.detached())),
+            [value] => {
+                note_host_read();
+                Ok(Value::Host(*value))
+            }
             _ => Err(format!("a loss of shape {:?} is not a single number", scalar.shape()).into()),
         }
+    }
+
+    fn read(scalars: &[ToyArray]) -> Result<Vec<f64>, BoxError> {
+        note_host_read();
+        Ok(scalars.iter().flat_map(ToyArray::values).collect())
     }
 
     fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {
@@ -147,8 +183,21 @@ impl<M> Engine for ToyEngine<M> {
     }
 
     fn gradient_norm(&mut self) -> Result<f64, BoxError> {
-        let gradients = self.vars.parameters().values().filter_map(ToyArray::gradient);
-        Ok(gradients.flatten().map(|element| element * element).sum::<f64>().sqrt())
+        note_host_read();
+        Ok(self.norm())
+    }
+
+    fn clip_gradient_norm(&mut self, limit: f64) -> Result<Value<ToyArray>, BoxError> {
+        let norm = if self.reads_later { self.norm() } else { self.gradient_norm()? };
+        if limit < norm && norm.is_finite() {
+            self.scale_gradients(limit / norm)?;
+        }
+        Ok(if self.reads_later { Value::Device(ToyArray::new(&[], &[norm])) } else { Value::Host(norm) })
+    }
+
+    fn skip_unless_finite(&mut self, scalar: &ToyArray) -> Result<bool, BoxError> {
+        self.skips |= scalar.values().iter().any(|value| !value.is_finite());
+        Ok(true)
     }
 
     fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
@@ -160,36 +209,6 @@ impl<M> Engine for ToyEngine<M> {
         Ok(())
     }
 
-    fn gradients(&self) -> Result<StateDict, BoxError> {
-        let mut dict = StateDict::new();
-        for (name, parameter) in self.vars.parameters() {
-            if let Some(gradient) = parameter.gradient() {
-                dict.insert(name, stored(parameter.shape(), &gradient)?)?;
-            }
-        }
-        Ok(dict)
-    }
-
-    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
-        self.check_gradients(gradients)?;
-        for (name, parameter) in self.vars.parameters() {
-            let gradient = gradients.array(name).and_then(|array| array.to_vec());
-            parameter.set_gradient(gradient.ok());
-        }
-        self.note_reached();
-        Ok(())
-    }
-
-    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {
-        let mut expected = StateDict::new();
-        for (name, parameter) in self.vars.parameters() {
-            if gradients.contains(name) {
-                expected.insert(name, stored(parameter.shape(), &parameter.values())?)?;
-            }
-        }
-        expected.check_same_layout(gradients)
-    }
-
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         let is_trained = |name: &&String| self.vars.parameters()[*name].is_tracked();
         Ok(self.unreached.iter().filter(is_trained).cloned().collect())
@@ -197,6 +216,7 @@ impl<M> Engine for ToyEngine<M> {
 
     fn discard_gradients(&mut self) {
         self.vars.parameters().values().for_each(|parameter| parameter.set_gradient(None));
+        self.skips = false;
     }
 
     fn exchange_gradients(
@@ -245,8 +265,10 @@ impl<M> Engine for ToyEngine<M> {
             let (found, groups) = (rates.len(), &self.groups);
             return Err(format!("{found} learning rates do not fit the groups {groups:?}").into());
         }
-        for ((name, parameter), &group) in self.vars.parameters().iter().zip(&self.group_of) {
-            self.optimizer.step(name, parameter, rates[group]);
+        if !self.skips {
+            for ((name, parameter), &group) in self.vars.parameters().iter().zip(&self.group_of) {
+                self.optimizer.step(name, parameter, rates[group]);
+            }
         }
         self.discard_gradients();
         Ok(())
@@ -274,18 +296,6 @@ impl<M> Engine for ToyEngine<M> {
         Ok(parameters.find(|(_, array)| !finite(array)).map(|(name, _)| name.clone()))
     }
 
-    fn module_state(&self) -> Result<StateDict, BoxError> {
-        self.vars.state()
-    }
-
-    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError> {
-        self.vars.state()?.check_same_layout(dict)
-    }
-
-    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.vars.load(dict)
-    }
-
     fn weights(&self) -> Result<ToyWeights, BoxError> {
         Ok(ToyWeights::of(&self.vars))
     }
@@ -299,16 +309,60 @@ impl<M> Engine for ToyEngine<M> {
         weights.swap(&self.vars);
     }
 
-    fn optimizer_state(&self) -> Result<StateDict, BoxError> {
-        self.optimizer.state(self.vars.parameters())
+    fn state(&self, part: Part) -> Result<StateDict, BoxError> {
+        note_host_read();
+        match part {
+            Part::Module => self.vars.state(),
+            Part::Optimizer => self.optimizer.state(self.vars.parameters()),
+            Part::Gradients => {
+                let mut dict = StateDict::new();
+                for (name, parameter) in self.vars.parameters() {
+                    if let Some(gradient) = parameter.gradient() {
+                        dict.insert(name, stored(parameter.shape(), &gradient)?)?;
+                    }
+                }
+                Ok(dict)
+            }
+        }
     }
 
-    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
-        self.optimizer.with_state(dict, self.vars.parameters()).map(drop)
+    fn check_state(&self, part: Part, dict: &StateDict) -> Result<(), BoxError> {
+        match part {
+            Part::Module => self.vars.state()?.check_same_layout(dict),
+            Part::Optimizer => self.optimizer.with_state(dict, self.vars.parameters()).map(drop),
+            Part::Gradients => {
+                let mut expected = StateDict::new();
+                for (name, parameter) in self.vars.parameters() {
+                    if dict.contains(name) {
+                        expected.insert(name, stored(parameter.shape(), &parameter.values())?)?;
+                    }
+                }
+                expected.check_same_layout(dict)
+            }
+        }
     }
 
-    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.optimizer = self.optimizer.with_state(dict, self.vars.parameters())?;
+    fn load_state(&mut self, part: Part, dict: &StateDict) -> Result<(), BoxError> {
+        match part {
+            Part::Module => self.vars.load(dict)?,
+            Part::Optimizer => self.optimizer = self.optimizer.with_state(dict, self.vars.parameters())?,
+            Part::Gradients => {
+                self.check_state(part, dict)?;
+                for (name, parameter) in self.vars.parameters() {
+                    parameter.set_gradient(dict.array(name).and_then(|array| array.to_vec()).ok());
+                }
+                self.note_reached();
+            }
+        }
         Ok(())
+    }
+}
+
+/// The parts `module`, which holds the weights, and `optimizer`; held gradients are not saved. In a struct
+/// that derives `AppState`, mark the field `#[app_state(nested)]`.
+impl<M> AppState for ToyEngine<M> {
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        parts.part("module", &mut self.part(Part::Module))?;
+        parts.part("optimizer", &mut self.part(Part::Optimizer))
     }
 }

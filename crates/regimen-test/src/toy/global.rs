@@ -13,12 +13,23 @@ use super::round::round;
 thread_local! {
     static GENERATOR: RefCell<Random> = const { RefCell::new(Random::new(0)) };
     static RECORDING: Cell<bool> = const { Cell::new(true) };
+    static HOST_READS: Cell<u64> = const { Cell::new(0) };
     static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
 }
 
 /// Seeds this thread's generator, from which initial weights and dropout are drawn.
 pub fn manual_seed(seed: u64) {
     GENERATOR.set(Random::new(seed));
+}
+
+/// How often engines have read numbers from the device on this thread, one or many at once: losses, norms and
+/// copies of what they hold.
+pub fn host_reads() -> u64 {
+    HOST_READS.get()
+}
+
+pub(super) fn note_host_read() {
+    HOST_READS.set(HOST_READS.get() + 1);
 }
 
 /// Runs `f` without recording a graph: what it computes has no gradient.

@@ -32,7 +32,7 @@ mod weights;
 
 pub use array::{ToyArray, ToyDevice};
 pub use engine::ToyEngine;
-pub use global::{manual_seed, without_gradients};
+pub use global::{host_reads, manual_seed, without_gradients};
 pub use layers::{ToyCentre, ToyDropout, ToyLinear, ToyMlp};
 pub use optimizer::ToyOptimizer;
 pub use vars::ToyVars;

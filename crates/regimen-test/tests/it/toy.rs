@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use regimen_core::BoxError;
-use regimen_core::engine::{Engine, Mode, ToDevice};
+use regimen_core::engine::{Engine, Mode, Part, ToDevice};
 use regimen_core::saved::{Array, Dtype, StateDict};
 use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
@@ -39,15 +39,15 @@ fn gradients_agree_with_finite_differences() -> Result<(), BoxError> {
         let mut engine = ToyEngine::new(vars, module, ToyOptimizer::sgd(0.0));
         let loss = operation(&engine.module().0, &engine.module().1);
         engine.backward(&loss, None)?;
-        for (parameter, gradient) in engine.gradients()? {
+        for (parameter, gradient) in engine.state(Part::Gradients)? {
             for (i, gradient) in gradient.to_vec::<f64>()?.into_iter().enumerate() {
                 let mut shifted = |by: f64| -> Result<f64, BoxError> {
-                    let before = engine.module_state()?;
+                    let before = engine.state(Part::Module)?;
                     let mut values = before.array(&parameter)?.to_vec::<f64>()?;
                     values[i] += by;
-                    engine.load_module(&replaced(&before, &parameter, &values)?)?;
+                    engine.load_state(Part::Module, &replaced(&before, &parameter, &values)?)?;
                     let loss = operation(&engine.module().0, &engine.module().1);
-                    engine.load_module(&before)?;
+                    engine.load_state(Part::Module, &before)?;
                     engine.value(&loss)
                 };
                 let difference = (shifted(1e-6)? - shifted(-1e-6)?) / 2e-6;
@@ -74,14 +74,14 @@ fn path(optimizer: ToyOptimizer, gradients: &[f64]) -> Result<Vec<f64>, BoxError
     let mut vars = ToyVars::new();
     vars.parameter("p", &[1], 0.0);
     let mut engine = ToyEngine::new(vars, (), optimizer);
-    engine.load_module(&replaced(&engine.module_state()?, "p", &[1.0])?)?;
+    engine.load_state(Part::Module, &replaced(&engine.state(Part::Module)?, "p", &[1.0])?)?;
     let mut path = Vec::new();
     for &gradient in gradients {
         let mut held = StateDict::new();
         held.insert("p", array(&[1], &[gradient])?)?;
-        engine.set_gradients(&held)?;
+        engine.load_state(Part::Gradients, &held)?;
         engine.step(&[0.1])?;
-        path.extend(engine.module_state()?.array("p")?.to_vec::<f64>()?);
+        path.extend(engine.state(Part::Module)?.array("p")?.to_vec::<f64>()?);
     }
     Ok(path)
 }
@@ -144,7 +144,7 @@ fn the_running_mean_follows_the_batches_in_training_only() -> Result<(), BoxErro
     let mlp = ToyMlp::regularized(&mut vars, [1, 1, 1], 0.0);
     let mut engine = ToyEngine::new(vars, mlp, ToyOptimizer::sgd(0.0));
     let hidden = |engine: &ToyEngine<ToyMlp>, x: f64| -> Result<f64, BoxError> {
-        let state = engine.module_state()?;
+        let state = engine.state(Part::Module)?;
         let number = |name: &str| -> Result<f64, BoxError> { Ok(state.array(name)?.to_vec::<f64>()?[0]) };
         Ok((number("hidden.weight")? * x + number("hidden.bias")?).tanh())
     };
@@ -153,7 +153,7 @@ fn the_running_mean_follows_the_batches_in_training_only() -> Result<(), BoxErro
     for mode in [Mode::Train, Mode::Eval, Mode::Train] {
         engine.with_module(mode, |mlp| mlp.forward(&x));
     }
-    let running = engine.module_state()?.array("centre.running_mean")?.to_vec::<f64>()?;
+    let running = engine.state(Part::Module)?.array("centre.running_mean")?.to_vec::<f64>()?;
     assert_near(&running, &[0.1 * mean + 0.9 * 0.1 * mean]);
     Ok(())
 }

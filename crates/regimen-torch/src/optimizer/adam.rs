@@ -93,9 +93,10 @@ impl Rule for Adam {
         _is_first: bool,
         parameters: &[&Tensor],
         slots: &[&[Tensor]],
+        skip: Option<&Tensor>,
     ) -> Result<(), BoxError> {
         let Adam { betas: (beta1, beta2), epsilon, weight_decay, amsgrad, maximize, decoupled } = *self;
         let step = AdamStep { rate, beta1, beta2, epsilon, weight_decay, amsgrad, maximize, decoupled };
-        step.run(parameters, slots)
+        step.run(parameters, slots, skip)
     }
 }

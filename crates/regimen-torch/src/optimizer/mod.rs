@@ -37,13 +37,14 @@ trait Rule {
     fn slots(&self) -> Vec<&'static str>;
 
     /// One step over `parameters`, all of which hold a gradient, with what is kept of each.
-    /// `is_first` where that is new.
+    /// `is_first` where that is new. `skip` as for [`Kernel`](crate::shim::Kernel).
     fn step(
         &self,
         rate: f64,
         is_first: bool,
         parameters: &[&Tensor],
         slots: &[&[Tensor]],
+        skip: Option<&Tensor>,
     ) -> Result<(), BoxError>;
 }
 

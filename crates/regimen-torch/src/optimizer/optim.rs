@@ -132,6 +132,11 @@ impl Optim {
     /// A gradient that does not fit its parameter is an error, and that group has not moved; those
     /// before it have. Where a kernel itself fails, some parameters may have moved.
     pub fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
+        self.step_unless(rates, None)
+    }
+
+    /// The same, but for a step that `skip` leaves out on the device.
+    pub(crate) fn step_unless(&mut self, rates: &[f64], skip: Option<&Tensor>) -> Result<(), BoxError> {
         let Optim { parameters, groups, kept, .. } = self;
         if rates.len() != groups.len() {
             let (given, groups) = (rates.len(), groups.len());
@@ -145,14 +150,14 @@ impl Optim {
             let of = |some: &[usize]| some.iter().map(|&i| &trained[i]).collect::<Vec<_>>();
             if !old.is_empty() {
                 let slots = old.iter().map(|&i| kept[i].as_deref().unwrap_or_default());
-                rule.step(rate, false, &of(&old), &slots.collect::<Vec<_>>())?;
+                rule.step(rate, false, &of(&old), &slots.collect::<Vec<_>>(), skip)?;
             }
             if !new.is_empty() {
                 let fresh =
                     |&i: &usize| rule.slots().into_iter().map(|slot| fresh(slot, &trained[i])).collect();
                 let slots: Vec<Vec<Tensor>> =
                     new.iter().map(fresh).collect::<Result<_, _>>().map_err(failure)?;
-                rule.step(rate, true, &of(&new), &slots.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+                rule.step(rate, true, &of(&new), &slots.iter().map(Vec::as_slice).collect::<Vec<_>>(), skip)?;
                 // Kept only now: after an error there was no first step.
                 new.into_iter().zip(slots).for_each(|(i, slots)| kept[i] = Some(slots));
             }

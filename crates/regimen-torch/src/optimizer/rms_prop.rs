@@ -91,9 +91,10 @@ impl Rule for RmsProp {
         _is_first: bool,
         parameters: &[&Tensor],
         slots: &[&[Tensor]],
+        skip: Option<&Tensor>,
     ) -> Result<(), BoxError> {
         let RmsProp { alpha, epsilon, weight_decay, momentum, centered, maximize } = *self;
         let step = RmsPropStep { rate, alpha, epsilon, weight_decay, momentum, centered, maximize };
-        step.run(parameters, slots)
+        step.run(parameters, slots, skip)
     }
 }

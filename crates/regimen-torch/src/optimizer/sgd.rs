@@ -80,9 +80,10 @@ impl Rule for Sgd {
         is_first: bool,
         parameters: &[&Tensor],
         slots: &[&[Tensor]],
+        skip: Option<&Tensor>,
     ) -> Result<(), BoxError> {
         let Sgd { momentum, dampening, weight_decay, nesterov, maximize } = *self;
         let step = SgdStep { rate, momentum, dampening, weight_decay, nesterov, maximize, is_first };
-        step.run(parameters, slots)
+        step.run(parameters, slots, skip)
     }
 }

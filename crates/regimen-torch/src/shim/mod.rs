@@ -56,6 +56,7 @@ pub(crate) struct RmsPropStep {
 
 type Text = *const c_char;
 type List = *const *mut C_tensor;
+type Skip = *const C_tensor;
 
 unsafe extern "C" {
     fn rt_set_gradient(parameter: *mut C_tensor, gradient: *mut C_tensor) -> Text;
@@ -63,15 +64,23 @@ unsafe extern "C" {
     fn rt_scale_gradients(parameters: List, n: usize, factor: f64) -> Text;
     fn rt_clamp_gradients(parameters: List, n: usize, limit: f64) -> Text;
     fn rt_gradient_norm(parameters: List, n: usize, norm: *mut f64) -> Text;
-    fn rt_step_adam(parameters: List, slots: List, n: usize, with: *const AdamStep) -> Text;
-    fn rt_step_sgd(parameters: List, slots: List, n: usize, with: *const SgdStep) -> Text;
-    fn rt_step_rms_prop(parameters: List, slots: List, n: usize, with: *const RmsPropStep) -> Text;
+    fn rt_clip_gradient_norm(parameters: List, n: usize, limit: f64, norm: *mut *mut C_tensor) -> Text;
+    fn rt_step_adam(parameters: List, slots: List, n: usize, with: *const AdamStep, skip: Skip) -> Text;
+    fn rt_step_sgd(parameters: List, slots: List, n: usize, with: *const SgdStep, skip: Skip) -> Text;
+    fn rt_step_rms_prop(
+        parameters: List,
+        slots: List,
+        n: usize,
+        with: *const RmsPropStep,
+        skip: Skip,
+    ) -> Text;
     fn rt_blend(averages: List, values: List, n: usize, share: f64) -> Text;
     fn rt_detecting_backward(loss: *mut C_tensor) -> Text;
     fn rt_enter_autocast(device: i32, dtype: i32, before: *mut AutocastState) -> Text;
     fn rt_leave_autocast(before: *const AutocastState);
     fn rt_allow_tf32(allow: bool) -> Text;
     fn rt_use_deterministic_algorithms(only: bool) -> Text;
+    fn rt_scalar_reads(count: bool) -> u64;
     fn rt_keep_memory() -> bool;
 }
 
@@ -111,21 +120,40 @@ pub(crate) fn gradient_norm(parameters: &[Tensor]) -> Result<f64, BoxError> {
     Ok(norm)
 }
 
+/// Scales all gradients down to a norm of `limit`, if theirs is larger and finite, and returns what it was. Both
+/// happen on the device.
+pub(crate) fn clip_gradient_norm(parameters: &[Tensor], limit: f64) -> Result<Tensor, BoxError> {
+    let (list, mut norm) = (pointers(parameters), ptr::null_mut());
+    // SAFETY: a list of as many tensors as it says, and a place for a pointer.
+    done(unsafe { rt_clip_gradient_norm(list.as_ptr(), list.len(), limit, &mut norm) })?;
+    // SAFETY: without an error it is a new tensor, which is ours alone.
+    Ok(unsafe { Tensor::from_ptr(norm) })
+}
+
 /// One optimizer step over parameters that all hold a gradient, with the state that the
 /// optimizer keeps of each.
 pub(crate) trait Kernel {
-    /// Makes the step.
-    fn run(&self, parameters: &[&Tensor], slots: &[&[Tensor]]) -> Result<(), BoxError>;
+    /// Makes the step, unless `skip` says on the device that it is to be left out: a single number that is 1
+    /// then, and else 0.
+    fn run(&self, parameters: &[&Tensor], slots: &[&[Tensor]], skip: Option<&Tensor>)
+    -> Result<(), BoxError>;
 }
 
 macro_rules! kernel {
     ($step:ty, $function:ident, $slots:expr) => {
         impl Kernel for $step {
-            fn run(&self, parameters: &[&Tensor], slots: &[&[Tensor]]) -> Result<(), BoxError> {
+            fn run(
+                &self,
+                parameters: &[&Tensor],
+                slots: &[&[Tensor]],
+                skip: Option<&Tensor>,
+            ) -> Result<(), BoxError> {
                 let list: Vec<_> = parameters.iter().map(|tensor| pointer(tensor)).collect();
                 let slots = by_slot(list.len(), slots, $slots(self))?;
-                // SAFETY: a list of `n` tensors, and as many lists of `n` as these settings use.
-                done(unsafe { $function(list.as_ptr(), slots.as_ptr(), list.len(), self) })
+                let skip = skip.map_or(ptr::null(), |skip| pointer(skip).cast_const());
+                // SAFETY: a list of `n` tensors, as many lists of `n` as these settings use, and a tensor
+                // that lives, or null where the shim takes null.
+                done(unsafe { $function(list.as_ptr(), slots.as_ptr(), list.len(), self, skip) })
             }
         }
     };
@@ -216,6 +244,12 @@ pub(crate) fn allow_tf32(allow: bool) -> Result<(), BoxError> {
 pub(crate) fn use_deterministic_algorithms(only: bool) -> Result<(), BoxError> {
     // SAFETY: it takes a flag and sets a flag.
     done(unsafe { rt_use_deterministic_algorithms(only) })
+}
+
+/// How often scalars were read to the host since this was first called, in all threads.
+pub(crate) fn scalar_reads() -> u64 {
+    // SAFETY: it takes a flag, and counts in an atomic number.
+    unsafe { rt_scalar_reads(true) }
 }
 
 /// Tells the allocator of C to keep what is freed. False where it cannot be told.

@@ -21,6 +21,18 @@ struct Wrapped {
 }
 
 #[derive(AppState)]
+struct Nothing {
+    #[app_state(skip, nested)]
+    steps: u64,
+}
+
+#[derive(AppState)]
+struct Twice {
+    #[app_state(nested, with = Wrapper)]
+    steps: u64,
+}
+
+#[derive(AppState)]
 enum Either {
     One(u64),
 }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use regimen::BoxError;
-use regimen::saved::{AppState, StateDict, Stateful, load_parts, save_parts};
+use regimen::engine::Engine as _;
+use regimen::saved::{AppState, StateDict, Stateful, load_parts, save_parts, weight_parts};
+use regimen_test::toy::{ToyArray, ToyEngine, ToyLinear, ToyOptimizer, ToyVars, manual_seed};
 
 /// The names of the parts of `unit`, after all of them went out and in again.
 #[track_caller]
@@ -77,6 +79,82 @@ fn a_field_is_saved_and_loaded_through_its_wrapper() {
     let mut other = gan(0, 0);
     load_parts(&mut other, &save_parts(&mut gan(1, 2)).unwrap()).unwrap();
     assert_eq!((other.generator.0, other.discriminator.0), (1, 2));
+}
+
+#[derive(AppState)]
+struct Players<T> {
+    #[app_state(nested)]
+    first: Line,
+    #[app_state(nested, rename = "second")]
+    other: T,
+    steps: u64,
+}
+
+#[test]
+fn a_nested_field_is_saved_as_its_own_parts_behind_its_name() {
+    let players = |slope| Players {
+        first: Line { slope, offset: 2.0, _data: || (), r#type: 3 },
+        other: Players {
+            first: Line { slope, offset: 0.0, _data: || (), r#type: 0 },
+            other: Empty,
+            steps: 1,
+        },
+        steps: 2,
+    };
+    check(
+        players(1.0),
+        &[
+            "first.offset-in-mm",
+            "first.slope",
+            "first.type",
+            "second.first.offset-in-mm",
+            "second.first.slope",
+            "second.first.type",
+            "second.steps",
+            "steps",
+        ],
+    );
+    let mut loaded = players(0.0);
+    load_parts(&mut loaded, &save_parts(&mut players(5.0)).unwrap()).unwrap();
+    assert_eq!((loaded.first.slope, loaded.other.first.slope), (5.0, 5.0));
+}
+
+/// What a unit written by hand holds to train by itself.
+#[derive(AppState)]
+struct ByHand {
+    #[app_state(nested)]
+    engine: ToyEngine<ToyLinear>,
+    games: u64,
+}
+
+impl ByHand {
+    fn new(seed: u64) -> Self {
+        manual_seed(seed);
+        let mut vars = ToyVars::new();
+        let linear = ToyLinear::new(&mut vars, "linear", 1, 1);
+        ByHand { engine: ToyEngine::new(vars, linear, ToyOptimizer::sgd(0.9)), games: 0 }
+    }
+
+    fn play(&mut self) {
+        let x = ToyArray::new(&[1, 1], &[2.0]);
+        let loss = self.engine.module().forward(&x).mean_squared_error(&x);
+        self.engine.backward(&loss, None).unwrap();
+        self.engine.step(&[0.1]).unwrap();
+        self.games += 1;
+    }
+}
+
+#[test]
+fn an_engine_is_saved_as_its_module_and_its_optimizer_and_goes_on_alike() {
+    let (mut one, mut other) = (ByHand::new(1), ByHand::new(2));
+    one.play();
+    let saved = save_parts(&mut one).unwrap();
+    assert_eq!(saved.keys().collect::<Vec<_>>(), ["engine.module", "engine.optimizer", "games"]);
+    assert_eq!(weight_parts(&mut one).unwrap(), ["engine.module".to_owned()].into());
+    load_parts(&mut other, &saved).unwrap();
+    one.play();
+    other.play();
+    assert_eq!(save_parts(&mut one).unwrap(), save_parts(&mut other).unwrap());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use regimen_core::engine::{Bucket, Engine, Mode, Precision};
+use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Value};
 use regimen_core::saved::{Array, StateDict};
 use regimen_core::{BoxError, Loss};
 use regimen_test::engine_suite::EngineFixture;
@@ -57,6 +57,9 @@ pub(crate) enum Defect {
     NamesTheFrozen,
     ReachesByExchange,
     ReachesAllAtOnce,
+    ReadsEachLoss,
+    ReadsEachNorm,
+    SkipsNothing,
 }
 
 /// The fixture of an engine with a defect.
@@ -75,6 +78,14 @@ impl EngineFixture for Broken {
 
     fn regularized(&self) -> BrokenEngine {
         BrokenEngine::new(Toy.regularized(), self.defect)
+    }
+
+    fn reading_later(&self) -> Option<BrokenEngine> {
+        Some(BrokenEngine::new(Toy.reading_later()?, self.defect))
+    }
+
+    fn host_reads() -> u64 {
+        Toy::host_reads()
     }
 
     fn with_unused_part(&self) -> Option<(BrokenEngine, Vec<&'static str>)> {
@@ -123,12 +134,30 @@ impl BrokenEngine {
     /// Halves every parameter and buffer.
     fn halve(&mut self) -> Result<(), BoxError> {
         let mut halved = StateDict::new();
-        for (name, array) in self.engine.module_state()? {
+        for (name, array) in self.engine.state(Part::Module)? {
             let numbers: Vec<f64> = array.to_vec()?.into_iter().map(|number: f64| number / 2.0).collect();
             let bytes = Array::from_slice(&numbers).into_bytes();
             halved.insert(name, Array::new(array.dtype(), array.shape().to_vec(), bytes)?)?;
         }
-        self.engine.load_module(&halved)
+        self.engine.load_state(Part::Module, &halved)
+    }
+
+    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let mut whole = self.engine.state(Part::Module)?;
+        let result = self.state(Part::Module)?.check_same_layout(dict);
+        if result.is_err() && !self.has(Defect::LoadsHalf) {
+            return result;
+        }
+        for (name, array) in self.engine.state(Part::Module)? {
+            if let Ok(new) = dict.array(&name)
+                && (new.dtype(), new.shape()) == (array.dtype(), array.shape())
+            {
+                whole.remove(&name)?;
+                whole.insert(name, new.clone())?;
+            }
+        }
+        self.engine.load_state(Part::Module, &whole)?;
+        result
     }
 }
 
@@ -188,8 +217,35 @@ impl Engine for BrokenEngine {
         }
     }
 
-    fn value(&self, scalar: &ToyArray) -> Result<f64, BoxError> {
-        self.engine.value(scalar)
+    fn detach(&self, scalar: &ToyArray) -> Result<Value<ToyArray>, BoxError> {
+        let value = self.engine.detach(scalar)?;
+        match value {
+            Value::Device(scalar) if self.has(Defect::ReadsEachLoss) => {
+                Ok(Value::Host(Self::read(&[scalar])?.into_iter().sum()))
+            }
+            value => Ok(value),
+        }
+    }
+
+    fn read(scalars: &[ToyArray]) -> Result<Vec<f64>, BoxError> {
+        ToyEngine::<ToyMlp>::read(scalars)
+    }
+
+    fn clip_gradient_norm(&mut self, limit: f64) -> Result<Value<ToyArray>, BoxError> {
+        match self.defect {
+            Defect::NormOmitsAParameter | Defect::ScalesSlightlyOff | Defect::ReadsEachNorm => {
+                let norm = self.gradient_norm()?;
+                if limit < norm && norm.is_finite() {
+                    self.scale_gradients(limit / norm)?;
+                }
+                Ok(Value::Host(norm))
+            }
+            _ => self.engine.clip_gradient_norm(limit),
+        }
+    }
+
+    fn skip_unless_finite(&mut self, scalar: &ToyArray) -> Result<bool, BoxError> {
+        if self.has(Defect::SkipsNothing) { Ok(true) } else { self.engine.skip_unless_finite(scalar) }
     }
 
     fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {
@@ -207,14 +263,14 @@ impl Engine for BrokenEngine {
 
     fn gradient_norm(&mut self) -> Result<f64, BoxError> {
         if self.has(Defect::NormOmitsAParameter) {
-            let held = self.engine.gradients()?;
+            let held = self.engine.state(Part::Gradients)?;
             let mut part = held.clone();
             if let Some((name, _)) = held.iter().last() {
                 part.remove(name)?;
             }
-            self.engine.set_gradients(&part)?;
+            self.engine.load_state(Part::Gradients, &part)?;
             let norm = self.engine.gradient_norm();
-            self.engine.set_gradients(&held)?;
+            self.engine.load_state(Part::Gradients, &held)?;
             return norm;
         }
         self.engine.gradient_norm()
@@ -240,34 +296,13 @@ impl Engine for BrokenEngine {
         Ok(finite || self.has(Defect::OverlooksNan))
     }
 
-    fn gradients(&self) -> Result<StateDict, BoxError> {
-        if self.has(Defect::HidesGradients) { Ok(StateDict::new()) } else { self.engine.gradients() }
-    }
-
-    fn set_gradients(&mut self, gradients: &StateDict) -> Result<(), BoxError> {
-        match self.defect {
-            Defect::SetsNoGradients => Ok(()),
-            Defect::KeepsGradientsNotGiven => {
-                let mut all = gradients.clone();
-                for (name, array) in self.engine.gradients()? {
-                    if !all.contains(&name) {
-                        all.insert(name, array)?;
-                    }
-                }
-                self.engine.set_gradients(&all)
-            }
-            _ => self.engine.set_gradients(gradients),
-        }
-    }
-
-    fn check_gradients(&self, gradients: &StateDict) -> Result<(), BoxError> {
-        if self.has(Defect::ChecksNothing) { Ok(()) } else { self.engine.check_gradients(gradients) }
-    }
-
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         let all = || self.engine.vars().parameters().keys().cloned();
-        let held = self.engine.gradients()?;
         let unreached = self.engine.unreached()?;
+        if self.has(Defect::None) {
+            return Ok(unreached);
+        }
+        let held = self.engine.state(Part::Gradients)?;
         Ok(match self.defect {
             Defect::CallsHeldReached => all().filter(|name| !held.contains(name)).collect(),
             Defect::ReachesByExchange => unreached.into_iter().filter(|name| !held.contains(name)).collect(),
@@ -288,7 +323,7 @@ impl Engine for BrokenEngine {
         bytes: usize,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
-        let held = self.engine.gradients()?;
+        let held = self.engine.state(Part::Gradients)?;
         match self.defect {
             Defect::IgnoresTheBucketSize => self.engine.exchange_gradients(usize::MAX, exchange),
             Defect::ReversesBuckets => self.engine.exchange_gradients(bytes, &mut |bucket| {
@@ -300,7 +335,7 @@ impl Engine for BrokenEngine {
             }),
             Defect::IgnoresTheExchange => {
                 self.engine.exchange_gradients(bytes, exchange)?;
-                self.engine.set_gradients(&held)
+                self.engine.load_state(Part::Gradients, &held)
             }
             Defect::LosesGradientsInExchange => {
                 let result = self.engine.exchange_gradients(bytes, exchange);
@@ -357,11 +392,12 @@ impl Engine for BrokenEngine {
     }
 
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
-        let (held, groups) = (self.engine.gradients()?, self.engine.groups().len());
+        let groups = self.engine.groups().len();
         match self.defect {
             Defect::StepKeepsGradients => {
+                let held = self.engine.state(Part::Gradients)?;
                 self.engine.step(rates)?;
-                self.engine.set_gradients(&held)
+                self.engine.load_state(Part::Gradients, &held)
             }
             Defect::UsesOneRate if rates.len() == groups => self.engine.step(&vec![rates[0]; groups]),
             Defect::TakesAnyRates => {
@@ -373,45 +409,46 @@ impl Engine for BrokenEngine {
         }
     }
 
-    fn module_state(&self) -> Result<StateDict, BoxError> {
-        let mut dict = self.engine.module_state()?;
-        if self.has(Defect::SavesNoBuffers) && dict.contains("centre.running_mean") {
-            dict.remove("centre.running_mean")?;
-        }
-        Ok(dict)
-    }
-
-    fn check_module(&self, dict: &StateDict) -> Result<(), BoxError> {
-        if self.has(Defect::ChecksNothing) { Ok(()) } else { self.module_state()?.check_same_layout(dict) }
-    }
-
-    fn load_module(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let mut whole = self.engine.module_state()?;
-        let result = self.module_state()?.check_same_layout(dict);
-        if result.is_err() && !self.has(Defect::LoadsHalf) {
-            return result;
-        }
-        for (name, array) in self.engine.module_state()? {
-            if let Ok(new) = dict.array(&name)
-                && (new.dtype(), new.shape()) == (array.dtype(), array.shape())
-            {
-                whole.remove(&name)?;
-                whole.insert(name, new.clone())?;
+    fn state(&self, part: Part) -> Result<StateDict, BoxError> {
+        match (part, self.defect) {
+            (Part::Gradients, Defect::HidesGradients) | (Part::Optimizer, Defect::SavesNoOptimizer) => {
+                Ok(StateDict::new())
             }
+            (Part::Module, Defect::SavesNoBuffers) => {
+                let mut dict = self.engine.state(part)?;
+                if dict.contains("centre.running_mean") {
+                    dict.remove("centre.running_mean")?;
+                }
+                Ok(dict)
+            }
+            _ => self.engine.state(part),
         }
-        self.engine.load_module(&whole)?;
-        result
     }
 
-    fn optimizer_state(&self) -> Result<StateDict, BoxError> {
-        if self.has(Defect::SavesNoOptimizer) { Ok(StateDict::new()) } else { self.engine.optimizer_state() }
+    fn check_state(&self, part: Part, dict: &StateDict) -> Result<(), BoxError> {
+        match part {
+            _ if self.has(Defect::ChecksNothing) => Ok(()),
+            Part::Module => self.state(part)?.check_same_layout(dict),
+            _ => self.engine.check_state(part, dict),
+        }
     }
 
-    fn check_optimizer(&self, dict: &StateDict) -> Result<(), BoxError> {
-        if self.has(Defect::ChecksNothing) { Ok(()) } else { self.engine.check_optimizer(dict) }
-    }
-
-    fn load_optimizer(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        if self.has(Defect::LoadsNoOptimizer) { Ok(()) } else { self.engine.load_optimizer(dict) }
+    fn load_state(&mut self, part: Part, dict: &StateDict) -> Result<(), BoxError> {
+        match (part, self.defect) {
+            (Part::Gradients, Defect::SetsNoGradients) | (Part::Optimizer, Defect::LoadsNoOptimizer) => {
+                Ok(())
+            }
+            (Part::Gradients, Defect::KeepsGradientsNotGiven) => {
+                let mut all = dict.clone();
+                for (name, array) in self.engine.state(part)? {
+                    if !all.contains(&name) {
+                        all.insert(name, array)?;
+                    }
+                }
+                self.engine.load_state(part, &all)
+            }
+            (Part::Module, _) => self.load_module(dict),
+            _ => self.engine.load_state(part, dict),
+        }
     }
 }

@@ -93,6 +93,9 @@ caught! {
     unreached_parameters_that_are_frozen: NamesTheFrozen => [what_no_backward_pass_reaches_is_named];
     zeros_of_an_exchange_taken_for_gradients: ReachesByExchange => [what_no_backward_pass_reaches_is_named];
     a_pass_that_is_said_to_reach_all: ReachesAllAtOnce => [what_no_backward_pass_reaches_is_named];
+    a_loss_that_is_read_in_each_step: ReadsEachLoss => [a_step_reads_only_what_its_policy_needs];
+    a_norm_that_is_read_in_each_step: ReadsEachNorm => [a_step_reads_only_what_its_policy_needs];
+    an_update_that_is_made_of_nan: SkipsNothing => [what_is_read_later_is_the_same_and_is_told];
     gradients_that_are_not_handed_out: HidesGradients => [what_is_not_finite_is_named];
 }
 

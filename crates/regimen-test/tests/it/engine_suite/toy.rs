@@ -7,7 +7,7 @@ use regimen_core::random::Random;
 use regimen_core::{BoxError, Loss};
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::toy::{
-    ToyArray, ToyDevice, ToyEngine, ToyLinear, ToyMlp, ToyOptimizer, ToyVars, manual_seed,
+    ToyArray, ToyDevice, ToyEngine, ToyLinear, ToyMlp, ToyOptimizer, ToyVars, host_reads, manual_seed,
 };
 
 /// A perceptron on a device of its own, with the biases in a group of their own.
@@ -35,6 +35,14 @@ impl EngineFixture for Toy {
 
     fn regularized(&self) -> Self::Engine {
         Toy::engine(|vars| ToyMlp::regularized(vars, SIZES, 0.3))
+    }
+
+    fn reading_later(&self) -> Option<Self::Engine> {
+        Some(self.plain().reads_later())
+    }
+
+    fn host_reads() -> u64 {
+        host_reads()
     }
 
     fn with_unused_part(&self) -> Option<(Self::Engine, Vec<&'static str>)> {

@@ -8,7 +8,7 @@ mod toy;
 use broken::{Broken, Defect};
 use regimen::engine::Precision;
 use regimen_test::resume_matrix::{Cell, failures, run_all};
-use toy::{TOY, Toy};
+use toy::{TOY, Toy, toy};
 
 #[test]
 fn the_toy_engine_resumes_to_the_bit() {
@@ -17,9 +17,20 @@ fn the_toy_engine_resumes_to_the_bit() {
 
 #[test]
 fn the_toy_engine_in_fp16_resumes_to_the_bit() {
-    let fixture =
-        Toy { test: "resume_matrix::the_toy_engine_in_fp16_resumes_to_the_bit", precision: Precision::F16 };
-    run_all(&fixture, &Cell::each_stop());
+    let fixture = toy("resume_matrix::the_toy_engine_in_fp16_resumes_to_the_bit");
+    run_all(&Toy { precision: Precision::F16, ..fixture }, &Cell::each_stop());
+}
+
+#[test]
+fn losses_that_are_read_later_are_resumed_to_the_bit() {
+    let fixture = toy("resume_matrix::losses_that_are_read_later_are_resumed_to_the_bit");
+    run_all(&Toy { reads_later: true, ..fixture }, &Cell::each_stop());
+}
+
+#[test]
+fn a_step_that_fails_while_losses_are_not_read_happens_or_does_not() {
+    let fixture = toy("resume_matrix::a_step_that_fails_while_losses_are_not_read_happens_or_does_not");
+    run_all(&Toy { reads_later: true, ..fixture }, &Cell::faults());
 }
 
 /// What befalls a run beside a pause, one test for each kind.
@@ -28,7 +39,7 @@ macro_rules! untouched {
         $(
             #[test]
             fn $test() {
-                run_all(&Toy { test: concat!("resume_matrix::", stringify!($test)), precision: Precision::F32 }, &Cell::$cells());
+                run_all(&toy(concat!("resume_matrix::", stringify!($test))), &Cell::$cells());
             }
         )*
     };

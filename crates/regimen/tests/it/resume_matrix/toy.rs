@@ -12,18 +12,26 @@ use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manu
 pub(crate) struct Toy {
     pub(crate) test: &'static str,
     pub(crate) precision: Precision,
+    /// Losses and norms stay on the device until somebody looks.
+    pub(crate) reads_later: bool,
 }
 
 /// In single precision.
-pub(crate) const TOY: Toy =
-    Toy { test: "resume_matrix::the_toy_engine_resumes_to_the_bit", precision: Precision::F32 };
+pub(crate) const TOY: Toy = toy("resume_matrix::the_toy_engine_resumes_to_the_bit");
+
+/// The same in the test of that name.
+pub(crate) const fn toy(test: &'static str) -> Toy {
+    Toy { test, precision: Precision::F32, reads_later: false }
+}
 
 impl Toy {
-    fn engine(make: impl FnOnce(&mut ToyVars) -> ToyMlp) -> ToyEngine<ToyMlp> {
+    fn engine(&self, make: impl FnOnce(&mut ToyVars) -> ToyMlp) -> ToyEngine<ToyMlp> {
         manual_seed(1);
         let mut vars = ToyVars::new();
         let module = make(&mut vars);
-        ToyEngine::new(vars, module, ToyOptimizer::adam_w(0.01)).group("output", any_of(["output.*"]))
+        let engine = ToyEngine::new(vars, module, ToyOptimizer::adam_w(0.01));
+        let engine = engine.group("output", any_of(["output.*"]));
+        if self.reads_later { engine.reads_later() } else { engine }
     }
 }
 
@@ -32,11 +40,11 @@ impl EngineFixture for Toy {
     type Batch = (ToyArray, ToyArray);
 
     fn plain(&self) -> Self::Engine {
-        Toy::engine(|vars| ToyMlp::plain(vars, [1, 8, 1]))
+        self.engine(|vars| ToyMlp::plain(vars, [1, 8, 1]))
     }
 
     fn regularized(&self) -> Self::Engine {
-        Toy::engine(|vars| ToyMlp::regularized(vars, [1, 8, 1], 0.3))
+        self.engine(|vars| ToyMlp::regularized(vars, [1, 8, 1], 0.3))
     }
 
     fn batch(&self, rows: Range<u64>) -> Self::Batch {

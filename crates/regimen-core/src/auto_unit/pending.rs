@@ -1,0 +1,63 @@
+//! Losses and norms that were left on the device, until it is known whether they are finite.
+
+use super::{AutoUnit, anomaly};
+use crate::engine::Engine;
+use crate::metric::reading::Reading;
+use crate::{BoxError, Task};
+
+/// A number that is not known to be finite. Its update is left out on the device if it is not.
+#[derive(Debug)]
+pub(super) struct Unchecked {
+    /// The training step that it is of.
+    pub(super) step: u64,
+    pub(super) what: What,
+    pub(super) number: Reading,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Loss,
+    Norm,
+}
+
+impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
+    /// Reads what was left on the device, and fails if a number among it is not finite.
+    pub(super) fn read_all(&mut self) -> Result<(), BoxError> {
+        self.readings.read()?;
+        self.check_known()
+    }
+
+    /// The same where as much was left as may be; else it looks only at what somebody has read meanwhile.
+    pub(super) fn read_if_full(&mut self) -> Result<(), BoxError> {
+        if self.readings.is_full() { self.read_all() } else { self.check_known() }
+    }
+
+    /// Fails if a number that was read meanwhile is not finite, once. The window under way is dropped with it.
+    fn check_known(&mut self) -> Result<(), BoxError> {
+        // They are read in their order.
+        if self.unchecked.first().is_none_or(|first| first.number.known().is_none()) {
+            return Ok(());
+        }
+        let error = not_finite(&self.engine, &self.unchecked);
+        self.unchecked.retain(|unchecked| unchecked.number.known().is_none());
+        let Some(error) = error else { return Ok(()) };
+        self.unchecked.clear();
+        if self.window.is_open() {
+            self.discard();
+        }
+        Err(error)
+    }
+}
+
+/// The error of the first number that was read and is not finite.
+pub(super) fn not_finite<E: Engine>(engine: &E, unchecked: &[Unchecked]) -> Option<BoxError> {
+    let known = |unchecked: &Unchecked| Some((unchecked.step, unchecked.what, unchecked.number.known()?));
+    let (step, what, number) =
+        unchecked.iter().filter_map(known).find(|(_, _, number)| !number.is_finite())?;
+    Some(match what {
+        What::Loss => anomaly::of_loss(engine, &format!("the loss of step {step}"), number, None),
+        What::Norm => {
+            format!("the gradient of the update in step {step} is not finite: its norm is {number}").into()
+        }
+    })
+}
