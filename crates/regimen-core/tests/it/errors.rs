@@ -171,11 +171,11 @@ fn data_that_fails_panics_or_lies_is_an_error_with_its_place() {
         (failing_data(&known().fail_epoch_at(2)), "data failed in train at epoch 1 step 3: told to fail"),
         (
             failing_data(&known().claim(Some(2))),
-            "data failed in train at epoch 0 step 2: it said it has 2 batches an epoch and gave more",
+            "data failed in train at epoch 0 step 2: it announced 2 batches per epoch and gave more",
         ),
         (
             failing_data(&known().claim(Some(5))),
-            "data failed in train at epoch 0 step 3: it said it has 5 batches an epoch and gave 3",
+            "data failed in train at epoch 0 step 3: it announced 5 batches per epoch and gave 3",
         ),
         // Read ahead, the error waits until its batch is due.
         (failing_data(&unknown().fail_at(2)), "data failed in train at epoch 0 step 1: told to fail"),
