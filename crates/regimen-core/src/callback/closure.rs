@@ -41,7 +41,7 @@ where
     }
 }
 
-/// What a closure given to [`Run::on`](crate::Run::on) may return: nothing, or a result.
+/// The result of a closure given to [`Run::on`](crate::Run::on): nothing, or a `Result`.
 pub trait Outcome: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), BoxError>;
