@@ -143,7 +143,7 @@ mod tests {
         let (min, inf) = (Improvement::min(), f64::INFINITY);
         check(min, 1.0, &[0.875, 1.0, 1.125, -inf, f64::NAN], &[true, false, false, true, false]);
         check(min.by(0.25), 1.0, &[0.5, 0.75, 0.875, -1.0], &[true, false, false, true]);
-        // A part of the size, whatever the sign.
+        // A fraction of the size, for any sign.
         check(min.by_part(0.25), -4.0, &[-4.5, -5.0, -5.5, 3.0], &[false, false, true, false]);
         check(min.by_part(0.25), inf, &[5.0, inf], &[true, false]);
         check(min.by(2.0), inf, &[5.0, inf], &[true, false]);
