@@ -162,7 +162,7 @@ impl Stateful for Metrics {
             list.push(Metric { tally, epoch, ended_in, ..Metric::new(key) });
         }
         if !rest.is_empty() {
-            return Err(format!("metrics: `{rest}` is the name of none").into());
+            return Err(format!("metrics: `{rest}` names no metric").into());
         }
         *self = Metrics { list, ..Metrics::default() };
         Ok(())

@@ -246,7 +246,7 @@ pub fn load_parts_except(
     app.visit(&mut load)?;
     let Load { seen, .. } = &load;
     if let Some(unknown) = except.iter().find(|name| !seen.contains(name) && !saved.contains_key(*name)) {
-        return Err(format!("part `{unknown}` cannot be left out: there is none of that name").into());
+        return Err(format!("part `{unknown}` cannot be left out: no part has that name").into());
     }
     let unknown = saved.keys().find(|name| !seen.contains(name) && !except.contains(name));
     if let Some(unknown) = unknown {

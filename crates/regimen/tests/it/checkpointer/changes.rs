@@ -71,6 +71,6 @@ fn a_part_that_there_is_not_cannot_be_left_out() {
     Run::new(&mut unit).saver(saver(&disk)).train(&[1; 8], Train::steps(4)).unwrap();
     let mut run = Run::new(&mut unit).saver(saver(&disk).restore_without("optimiser"));
     let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
-    let text = "part `optimiser` cannot be left out: there is none of that name";
+    let text = "part `optimiser` cannot be left out: no part has that name";
     assert!(error.ends_with(text), "{error}");
 }
