@@ -7,7 +7,7 @@ use std::io;
 
 use regimen_core::state::PauseHandle;
 
-/// Pauses a run when the process is told to end, for as long as it lives.
+/// Pauses a run on a signal to the process, until it is dropped.
 ///
 /// SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 ask the run to pause with the signal's name as the reason:
 /// the step under way is finished, the saver saves, and the report says

@@ -14,8 +14,8 @@ use crate::{BoxError, Callback, State};
 /// reached an aim, has diverged, or is no finite number.
 ///
 /// It looks at the metric at the end of every evaluation of `fit`, or as
-/// [`phase`](EarlyStopping::phase) and [`every`](EarlyStopping::every) say, and at no evaluation by hand
-/// unless [told to](EarlyStopping::judge_evaluate). Each look is a *check*, in this order:
+/// [`phase`](EarlyStopping::phase) and [`every`](EarlyStopping::every) say, and at evaluations by hand only
+/// with [`judge_evaluate`](EarlyStopping::judge_evaluate). Each look is a *check*, in this order:
 ///
 /// 1. the first checks may be a [warm-up](EarlyStopping::warm_up), and are not judged;
 /// 2. a value that is NaN or infinite stops, unless that is [off](EarlyStopping::check_finite);
@@ -117,8 +117,8 @@ impl EarlyStopping {
         self
     }
 
-    /// Judges evaluations by [`Run::evaluate`](crate::Run::evaluate) too, for a program that calls it in
-    /// place of `fit`.
+    /// Judges evaluations by [`Run::evaluate`](crate::Run::evaluate) too, for a program that calls it
+    /// instead of `fit`.
     pub fn judge_evaluate(mut self) -> Self {
         self.judges_evaluate = true;
         self
@@ -165,7 +165,7 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
 
     fn events(&self) -> Events {
         use Event::*;
-        // A run must be refused before its first step, whatever the phase.
+        // A run must be refused before its first step, in every phase.
         let starts = TrainStart | EvalStart | PredictStart;
         starts
             | match self.phase {
@@ -194,7 +194,7 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
         let now = state.progress_of(self.phase);
         match event {
             Event::TrainStart | Event::EvalStart | Event::PredictStart => self.patience.check(),
-            // Where the end of the epoch is a check too, there is one, and it comes then.
+            // If the end of the epoch is a check too, there is one, and it comes then.
             _ if !state.is_due(self.every) || state.is_due_at_epoch_end(self.every) => Ok(()),
             Event::TrainStepEnd | Event::EvalStepEnd | Event::PredictStepEnd => {
                 self.check(state, |metric| metric.in_step(now.steps))

@@ -15,7 +15,7 @@ use crate::{BoxError, Callback, Error, State};
 ///
 /// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most ten
 /// times a second; other outputs get a line every five seconds. An epoch that ends or is paused gets a
-/// line of its own, and the end of training the [report](crate::run::Report). Speed and time are those
+/// separate line, and the end of training the [report](crate::run::Report). Speed and time are those
 /// of the epoch in this call, without evaluations within it; metrics are those over the epoch so far,
 /// and never an earlier one's. [Notices](State::notices) are printed too.
 ///
@@ -165,7 +165,7 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
         match event {
             TrainStepEnd | EvalStepEnd | PredictStepEnd => self.step(phase, state),
             TrainEpochStart | EvalEpochStart | PredictEpochStart => self.begin(phase, 0, state),
-            // A paused epoch goes on without a start of its own.
+            // A paused epoch continues without a start event.
             TrainStart | EvalStart | PredictStart => match state.progress_of(phase).steps_in_epoch {
                 0 => {}
                 done => self.begin(phase, done, state),

@@ -180,7 +180,7 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
     }
 
     fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {
-        // The error told here is the one that matters.
+        // The error of the run is the one that matters.
         let _ = self.sink.flush();
     }
 }

@@ -10,7 +10,7 @@ use crate::state::EntryPoint;
 /// A destination of metric records, such as a file or an experiment tracker: given to
 /// [`MetricLog::to`](super::MetricLog::to).
 ///
-/// A closure is one. This is a program with a logger of its own, in five lines:
+/// A closure is one. A program with a custom logger of five lines:
 ///
 /// ```
 /// use regimen::log::{MetricLog, Record};
@@ -81,8 +81,8 @@ pub trait MetricSink: Send {
         Ok(())
     }
 
-    /// A notice about the log, once, which is no error: asked for after each [`open`](MetricSink::open), and
-    /// told as a [notice](crate::State::notices). `None` by default.
+    /// A message about the log that is no error, once: read after each [`open`](MetricSink::open), and
+    /// sent as a [notice](crate::State::notices). `None` by default.
     fn notice(&mut self) -> Option<String> {
         None
     }

@@ -64,7 +64,7 @@ impl Background {
         Some(result.inspect_err(|why| self.stats.fail(why.clone())))
     }
 
-    /// Writes `snapshot` on a thread of its own, if what must be finite is. No write may be pending.
+    /// Writes `snapshot` on a separate thread, if `finite` allows it. No write may be pending.
     pub(super) fn spawn(&mut self, snapshot: Arc<Snapshot>, finite: Option<Finite>) {
         let job = Arc::new((Arc::clone(&self.archive), snapshot, finite));
         let for_thread = Arc::clone(&job);

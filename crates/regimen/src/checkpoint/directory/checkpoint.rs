@@ -74,7 +74,7 @@ impl Checkpoint {
         self.manifest.parts.keys().try_for_each(|name| self.checked(name, drain))
     }
 
-    /// Reads and checks one part. It is an error if there is none of that name.
+    /// Reads and checks one part. It is an error if no part has that name.
     pub fn read(&self, name: &str) -> Result<StateDict, CheckpointError> {
         self.checked(name, safetensors::decode)
     }

@@ -102,13 +102,13 @@ impl Writer {
     /// Saves `snapshot`. When this returns without an error, the checkpoint is durable.
     ///
     /// After an error the earlier checkpoints are as they were; what was written of the new one is
-    /// removed if that can be done. A step that was saved before is saved beside the earlier
-    /// save, and [`prune`](Writer::prune) then removes that.
+    /// removed if that can be done. A step that was saved before is saved in addition to the
+    /// earlier save, and [`prune`](Writer::prune) then removes that.
     pub fn save(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
         self.save_on(self.threads, snapshot)
     }
 
-    /// The same with all its work on the calling thread: what is saved beside a training leaves it
+    /// The same with all its work on the calling thread: a save during training leaves it
     /// the other cores.
     pub(crate) fn save_beside(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
         self.save_on(1, snapshot)

@@ -113,7 +113,7 @@ impl<T> Drop for Worker<T> {
     fn drop(&mut self) {
         self.stop();
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was told by the end of its queue.
+            // A panic of the thread was reported by the end of its queue.
             let _ = thread.join();
         }
     }

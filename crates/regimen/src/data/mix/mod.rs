@@ -30,7 +30,7 @@ use super::position::{Decoder, Encoder};
 /// let text = Mix::random().weighted("books", 3.0, books).weighted("web", 1.0, web).until(Stopping::WrapAround);
 /// ```
 ///
-/// A source that begins anew inside an epoch is given another epoch number, so it shuffles anew.
+/// A source that starts over inside an epoch gets another epoch number, so its order is another.
 /// Settings that cannot be used are an error of the first epoch.
 pub struct Mix<B> {
     strategy: Strategy,

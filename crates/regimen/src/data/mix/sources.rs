@@ -50,7 +50,7 @@ struct Running<'a, B> {
 /// The progress of a source.
 #[derive(Clone, Debug, Default)]
 struct SourceProgress {
-    /// How often it began anew.
+    /// How often it started over.
     pass: u64,
     /// Batches given in this pass, and the position after the last of them.
     given: u64,
@@ -66,7 +66,7 @@ struct SourceProgress {
 pub(crate) enum Exhausted {
     /// The epoch ends.
     Stop,
-    /// The source is passed over, or begins anew.
+    /// The source is passed over, or starts over.
     GoOn,
 }
 
@@ -114,7 +114,7 @@ impl<B> Sources<'_, B> {
         !progress.empty && !over
     }
 
-    /// The next batch of a source; none when it is exhausted, and asked again it begins anew.
+    /// The next batch of a source. Returns `None` if it is exhausted; the next call starts it over.
     pub(crate) fn next(&mut self, index: usize) -> Result<Option<Fetched<B>>, BoxError> {
         let allow_empty = self.allow_empty;
         let running = &mut self.running[index];

@@ -9,8 +9,8 @@ pub enum Stopping {
     AllExhausted,
     /// When one is exhausted.
     SmallestExhausted,
-    /// When all were exhausted once. One that is exhausted earlier begins anew.
+    /// When all were exhausted once. One that is exhausted earlier starts over.
     RestartUntilAllExhausted,
-    /// Never: every source begins anew. The run needs a limit.
+    /// Never: every source starts over. The run needs a limit.
     WrapAround,
 }

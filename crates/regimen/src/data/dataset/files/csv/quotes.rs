@@ -2,8 +2,8 @@
 
 use super::Csv;
 
-/// The `text`, without the spaces before fields where it is to be trimmed: behind them a quote
-/// would be none.
+/// The `text`, without the spaces before fields if it is trimmed: the parser takes no quote after
+/// a space.
 ///
 /// Refuses a quote that never closes and text behind one that did. The parser takes either for
 /// part of a field, and so many lines for one.

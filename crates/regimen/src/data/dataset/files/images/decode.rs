@@ -38,7 +38,7 @@ impl Decode {
     }
 
     fn png(&self, bytes: &[u8]) -> Result<(DynamicImage, Orientation), BoxError> {
-        // For a row, and for what the file says beside its pixels.
+        // For a row, and for the metadata of the file.
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(64 << 20);
         let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), limits)?;
