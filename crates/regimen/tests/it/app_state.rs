@@ -1,11 +1,11 @@
-//! `#[derive(AppState)]`: what it lists, and what the compiler says where it cannot.
+//! `#[derive(AppState)]`: the parts it lists, and its compile errors.
 #![cfg(feature = "derive")]
 #![allow(clippy::unwrap_used)]
 
 use regimen::BoxError;
 use regimen::saved::{AppState, StateDict, Stateful, load_parts, save_parts};
 
-/// The names of the parts of `unit`, after all of them went out and in again.
+/// The names of the parts of `unit`, after all of them were saved and loaded.
 #[track_caller]
 fn check(mut unit: impl AppState, expected: &[&str]) {
     let saved = save_parts(&mut unit).unwrap();

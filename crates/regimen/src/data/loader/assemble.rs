@@ -115,7 +115,7 @@ impl<S: Samples, C: Collator<S::Item>> Assemble<C::Batch> for Assembly<S, C> {
             }
         }
         if count == 0 && given > 0 {
-            return Err(plan.fault(number, "none of its samples could be had".into()));
+            return Err(plan.fault(number, "none of its samples could be read".into()));
         }
         if plan.shard.pads() {
             for _ in count..share.size {

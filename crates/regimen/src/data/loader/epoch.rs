@@ -84,7 +84,7 @@ impl<B: Send + 'static> LoaderEpoch<B> {
                 if took > *slow {
                     notices.push_back(format!("dataset `{dataset}` batch {number} took {took:.1?}"));
                 }
-                made.ok_or_else(|| "a loader stopped without being told to".into())
+                made.ok_or_else(|| "the loader was stopped before this batch".into())
             }
             Makers::Workers { workers, turn } => {
                 let worker = *turn;

@@ -132,7 +132,7 @@ impl Csv {
         {
             let (delimiter, comment) = (self.delimiter as char, self.comment.map(char::from));
             return Err(format!(
-                "fields between {delimiter:?} and comments after {comment:?} cannot be told"
+                "the delimiter {delimiter:?} cannot be used with the comment mark {comment:?}"
             )
             .into());
         }
