@@ -234,7 +234,7 @@ fn an_encoding_that_is_another_is_an_error() {
     };
     check(b"a,b\n1,gr\xf6n\n", &plain, "line 2: column 2 (`b`): `gr\u{fffd}n` is not UTF-8");
     check(b"a,b\n1,\x80\n", &Csv::latin1, "line 2: byte 0x80 is no letter of Latin-1");
-    check(b"\xef\xbb\xbfa,b\n1,2\n", &Csv::latin1, "a byte order mark of UTF-8, but is read as Latin-1");
+    check(b"\xef\xbb\xbfa,b\n1,2\n", &Csv::latin1, "text in UTF-8 with a byte order mark; read");
     check(b"a,b\n1,x\0y\n", &plain, "line 2: a zero byte");
 }
 
