@@ -30,7 +30,7 @@ fn a_finished_evaluation_is_told_again_until_the_weights_are_others() {
     let mut w = weight(&unit);
     let recorder = Recorder::new(&transcript).named("").events(Events::of(&[Event::EvalStepEnd]));
     let mut run = Run::new(&mut unit).callback(recorder);
-    let told = "the eval pass is made anew: the weights are others than when it was finished";
+    let told = "the eval pass starts over: the weights have changed since it was finished";
     for notices in [&[][..], &[told], &[told]] {
         for (steps, notices) in [(".eval_step_end .eval_step_end", notices), ("", &[])] {
             let report = run.evaluate(&EVAL, Evaluate::whole().resume("a")).unwrap();
@@ -61,7 +61,7 @@ fn an_evaluation_of_fit_that_was_paused_begins_anew_where_train_came_between() {
     assert_eq!((report.eval.epochs, report.eval.steps), (1, 3));
     assert_eq!(
         report.notices,
-        ["the eval pass that was begun after 1 step of training begins anew: the weights are others now"]
+        ["the eval pass begun after 1 step of training starts over: the weights have changed"]
     );
     assert_eq!((report.metric(EVAL_LOSS), report.ended), (Some(2.0 * w), Ended::Complete));
 }
