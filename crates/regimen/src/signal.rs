@@ -20,9 +20,9 @@ use regimen_core::state::PauseHandle;
 /// SLURM and others send SIGUSR1 some time ahead if asked to (`--signal=B:USR1@120`), so that the
 /// save fits between it and the end.
 ///
-/// Dropping it gives the signals back what they do by default: Ctrl-C ends the process again. A
-/// program that handles these signals itself calls [`PauseHandle::pause`] from there in place of
-/// this. On systems other than Unix it does nothing.
+/// Dropping it restores the default actions of the signals: Ctrl-C ends the process again. A program
+/// that handles these signals itself calls [`PauseHandle::pause`] from there instead of this. On
+/// systems other than Unix it does nothing.
 ///
 /// ```
 /// use regimen::signal::Signals;

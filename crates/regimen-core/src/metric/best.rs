@@ -12,7 +12,7 @@ use crate::text::Short;
 pub struct Best {
     /// The metric.
     pub key: Key,
-    /// Which values are better.
+    /// The direction of better values.
     pub goal: Goal,
     /// The best one.
     pub value: f64,

@@ -172,9 +172,7 @@ fn a_prediction_under_other_weights_begins_anew_and_its_file_too() {
         assert_eq!((report.ended, report.predict.steps), (Ended::Complete, 4));
         assert_eq!(file.0.borrow().0, [10, 20, 30, 40]);
         let told = match paused_at {
-            2 => {
-                "the predict pass begun after 0 steps of training starts over: the weights have changed"
-            }
+            2 => "the predict pass begun after 0 steps of training starts over: the weights have changed",
             _ => "the predict pass starts over: the weights have changed since it was finished",
         };
         assert_eq!(report.notices, [told]);

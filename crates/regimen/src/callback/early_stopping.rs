@@ -79,7 +79,7 @@ impl EarlyStopping {
         self
     }
 
-    /// How many checks at the beginning are not judged; 0 by default.
+    /// The number of checks at the beginning that are not judged. Default: 0.
     pub fn warm_up(mut self, checks: u64) -> Self {
         self.patience.warm_up = checks;
         self
@@ -110,8 +110,8 @@ impl EarlyStopping {
         self
     }
 
-    /// How often it checks, counted in that phase; every epoch by default. At an epoch's end it
-    /// takes the value over the epoch, at a step the one logged in that step.
+    /// The cadence of checks, counted in that phase. Default: every epoch. At an epoch's end it takes
+    /// the value over the epoch, at a step the one logged in that step.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
         self

@@ -66,7 +66,7 @@ impl ProgressBar {
         self
     }
 
-    /// How often it asks for metrics (see [`State::wants_metrics`]): every 10 steps by default.
+    /// The cadence at which it reads metrics (see [`State::wants_metrics`]). Default: every 10 steps.
     /// It shows the newest value in any case.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;

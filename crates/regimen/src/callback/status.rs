@@ -9,7 +9,7 @@ use crate::metric::Metric;
 use crate::state::{Expected, Phase, Progress};
 use crate::text::{Count, Short};
 
-/// How far an epoch has come.
+/// The progress of an epoch.
 #[derive(Debug)]
 pub(super) struct Status<'a> {
     pub(super) phase: Phase,

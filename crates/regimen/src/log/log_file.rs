@@ -113,8 +113,8 @@ impl LogFile {
         Ok(open)
     }
 
-    /// Refuses to append to other columns, and cuts off a row that a power cut has torn: it is no
-    /// record, and no program could read on behind it.
+    /// Refuses to append to other columns, and cuts off a row that a power cut has torn: it is not a
+    /// record, and no program could read past it.
     fn mend_end(&mut self, open: &mut OpenFile) -> Result<(), BoxError> {
         let (path, header) = (self.path.display(), self.format.header());
         let read = |cause: io::Error| self.failed("read", cause);

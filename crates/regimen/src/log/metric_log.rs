@@ -72,8 +72,8 @@ impl<S: MetricSink> MetricLog<S> {
         }
     }
 
-    /// How often it writes: steps and updates count training, epochs those of each phase. Every 10
-    /// steps and every epoch by default.
+    /// The cadence of records: steps and updates count training, epochs those of each phase. Default:
+    /// every 10 steps and every epoch.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
         self
@@ -104,7 +104,7 @@ impl<S: MetricSink> MetricLog<S> {
         Ok(())
     }
 
-    /// Makes a failure what was asked for: an error, or a notice the first time.
+    /// Turns a failure into an error, or into a notice the first time, as configured.
     fn settle(&mut self, result: Result<(), BoxError>, state: &mut State) -> Result<(), BoxError> {
         let Err(cause) = result else { return Ok(()) };
         if self.on_failure == OnFailure::Error {

@@ -64,8 +64,8 @@ pub trait MetricSink: Send {
     /// Writes the records of one moment, in order: all of them or, if it returns an error, none.
     fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError>;
 
-    /// Names the log in errors and checkpoints; two of one name in a run get a number behind it. The
-    /// type's name without its path and parameters by default.
+    /// The name of the log in errors and checkpoints; a second one of the same name gets a number
+    /// behind it. Default: the type's name without its path and parameters.
     fn name(&self) -> Cow<'static, str> {
         let name = std::any::type_name::<Self>();
         let name = name.split('<').next().unwrap_or(name);

@@ -105,12 +105,12 @@ impl ConfusionMatrix {
         self.classes
     }
 
-    /// How many samples of `target` were taken for `prediction`; 0 if there is no such class.
+    /// The number of samples of `target` predicted as `prediction`; 0 if there is no such class.
     pub fn count(&self, target: usize, prediction: usize) -> u64 {
         if prediction < self.classes { self.cell(target, prediction) } else { 0 }
     }
 
-    /// How many samples are counted.
+    /// The number of samples.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }

@@ -23,7 +23,7 @@ pub(super) struct Background {
     last: Option<Write>,
 }
 
-/// A write whose result was not asked for yet.
+/// A write whose result was not read yet.
 #[derive(Debug)]
 enum Write {
     Thread(JoinHandle<Result<(), String>>),
@@ -87,7 +87,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // A failure stays in `SaveStats`: nobody else is left to report it to.
+        // A failure stays in `SaveStats`: there is no caller left to receive it.
         self.wait();
     }
 }

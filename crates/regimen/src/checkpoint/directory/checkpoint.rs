@@ -20,8 +20,7 @@ use crate::checkpoint::{Disk, Store};
 
 /// A checkpoint on disk whose manifest was read and checked.
 ///
-/// A part is read when it is asked for, and given only when its length and checksum are those of
-/// the manifest.
+/// A part is read on access, and returned only if its length and checksum are those of the manifest.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     store: Arc<dyn Store>,

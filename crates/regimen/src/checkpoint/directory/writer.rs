@@ -48,7 +48,7 @@ pub struct Writer {
     saved: Vec<Checkpoint>,
     /// Whether all of these are durable.
     durable: bool,
-    /// How many parts are written at a time.
+    /// The number of parts written at a time.
     threads: usize,
     lock: Option<Arc<LockFile>>,
 }

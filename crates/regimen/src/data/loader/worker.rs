@@ -61,7 +61,7 @@ impl<T> Outlet<T> {
 /// Why nothing was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// Not within the time asked for; the sample in hand is the one named.
+    /// Not within the given time; `sample` is the one in work.
     Late { sample: u64 },
     /// The worker has ended.
     Ended,

@@ -20,8 +20,8 @@ use super::position::{Decoder, Encoder};
 
 /// Batches of several sources of one batch type, one at a time: [`Data`] for a run.
 ///
-/// Which source is next is a pure function of (seed, epoch, batches given), the same on every
-/// rank; the position of each source travels with each batch.
+/// The order of sources is a pure function of (seed, epoch, batches given), the same on every rank; the
+/// position of each source travels with each batch.
 ///
 /// ```
 /// use regimen::data::{Mix, Stopping};

@@ -39,7 +39,7 @@ pub(crate) struct Sources<'a, B> {
 
 struct Running<'a, B> {
     source: &'a Source<B>,
-    /// The epoch, seed and rank that the mix was asked for.
+    /// The epoch, seed and rank of the mix.
     epoch: u64,
     seed: u64,
     rank: Rank,
@@ -107,7 +107,7 @@ impl<B> Sources<'_, B> {
         self.running[index].source.weight
     }
 
-    /// Whether a source may be asked for a batch.
+    /// Whether a source may give a batch.
     pub(crate) fn in_play(&self, index: usize) -> bool {
         let progress = &self.running[index].progress;
         let over = progress.exhausted && self.stopping == Stopping::AllExhausted;

@@ -1,7 +1,6 @@
-//! When an epoch over several sources ends.
+//! The end of an epoch over several sources.
 
-/// When an epoch over several sources ends. A source is exhausted when it is asked for a batch
-/// and has none.
+/// The end of an epoch over several sources. A source is exhausted if it has no batch when one is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stopping {
     /// When all are exhausted. One that is exhausted earlier is passed over from then on.

@@ -29,7 +29,7 @@ use crate::data::fault::{file_error, out_of_range};
 pub struct Idx {
     name: String,
     shape: Vec<usize>,
-    /// How many values each sample has.
+    /// The number of values per sample.
     width: usize,
     values: Vec<u8>,
 }

@@ -9,7 +9,7 @@ use regimen_core::BoxError;
 
 use super::jpeg;
 
-/// How images are read.
+/// The settings of decoding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decode {
     pub(crate) max_pixels: u64,

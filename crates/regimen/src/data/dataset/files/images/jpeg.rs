@@ -43,7 +43,7 @@ pub(crate) fn decode(
     Ok((DynamicImage::ImageRgb8(image), orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
-/// How many bytes of data the decoder has in hand at most, and as many again.
+/// Bytes of data that the decoder holds at most, doubled.
 const READ_AHEAD: usize = 16;
 
 /// The end of an image.

@@ -1,4 +1,4 @@
-//! Folders of images, one folder a class.
+//! Folders of images, one folder per class.
 
 mod classes;
 mod decode;
@@ -50,7 +50,7 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists the images under `root`; they are read when they are asked for.
+    /// Lists the images under `root`; they are read on access.
     ///
     /// Errors: no folder in `root`, a folder without images, one whose name is not UTF-8, an image
     /// that is in no class, and a link that leads nowhere or in a circle.
