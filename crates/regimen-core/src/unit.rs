@@ -31,8 +31,8 @@ pub trait TrainUnit {
         Ok(())
     }
 
-    /// A training epoch ended, by its data or its cap. It is counted already; what is logged here
-    /// still belongs to it.
+    /// A training epoch ended, by its data or its cap. It is counted already; logs made here
+    /// still belong to it.
     fn on_train_epoch_end(&mut self, _state: &mut State) -> Result<(), BoxError> {
         Ok(())
     }
@@ -67,7 +67,7 @@ pub trait EvalUnit {
         Ok(())
     }
 
-    /// The pass is complete. It is counted already; what is logged here still belongs to it.
+    /// The pass is complete. It is counted already; logs made here still belong to it.
     fn on_eval_epoch_end(&mut self, _state: &mut State) -> Result<(), BoxError> {
         Ok(())
     }
@@ -105,7 +105,7 @@ pub trait PredictUnit {
         Ok(())
     }
 
-    /// The pass is complete. It is counted already; what is logged here still belongs to it.
+    /// The pass is complete. It is counted already; logs made here still belong to it.
     fn on_predict_epoch_end(&mut self, _state: &mut State) -> Result<(), BoxError> {
         Ok(())
     }

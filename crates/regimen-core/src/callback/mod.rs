@@ -221,7 +221,7 @@ pub trait Callback<U: ?Sized>: Send {
         Ok(())
     }
 
-    /// A training epoch ended by its data or its cap; it is counted. What is logged here belongs to
+    /// A training epoch ended by its data or its cap; it is counted. Logs made here belong to
     /// it. An error ends the call with the epoch counted; a stop ends it before the evaluation that may be
     /// due, which stays due.
     fn on_train_epoch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
@@ -270,7 +270,7 @@ pub trait Callback<U: ?Sized>: Send {
         Ok(())
     }
 
-    /// The pass is complete and counted. What is logged here belongs to it. An error ends the call
+    /// The pass is complete and counted. Logs made here belong to it. An error ends the call
     /// with the pass counted; a stop ends the call after `on_eval_end`.
     fn on_eval_epoch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         Ok(())

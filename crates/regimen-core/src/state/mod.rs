@@ -23,8 +23,8 @@ use crate::random::keyed;
 
 /// The state of a run: its phase, progress, metrics, and a request to stop.
 ///
-/// Units and callbacks read it, [log](State::log) into it and may [pause](State::pause) or [finish](State::finish) the run.
-/// Counters move in the loop only, but for [updates](State::count_update).
+/// Units and callbacks read it, [log](State::log) into it and may [pause](State::pause) or
+/// [finish](State::finish) the run. Counters move in the loop only, except [updates](State::count_update).
 ///
 /// The evaluation of `fit` has other counters and metrics than a pass by hand, of
 /// [`Run::evaluate`](crate::Run::evaluate) or [`Run::predict`](crate::Run::predict). [`Phase::Eval`]

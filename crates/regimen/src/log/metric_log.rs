@@ -33,7 +33,7 @@ pub enum OnFailure {
     /// Ends it with the error.
     #[default]
     Error,
-    /// Tells it as a [notice](State::notices) and lets the run go on. What is measured meanwhile is
+    /// Sends it as a [notice](State::notices) and lets the run go on. Metrics of that time are
     /// not in the log; writing is tried again each time.
     Notice,
 }

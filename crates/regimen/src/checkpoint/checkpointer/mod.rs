@@ -47,9 +47,9 @@ use super::{Checkpoint, Goal, Store};
 /// call it is always an error. Older checkpoints are as they were.
 ///
 /// A run directory belongs to one run and has one writer at a time. Every call, also one that
-/// evaluates or predicts, acquires its [`LockFile`](super::LockFile) before the unit and the callbacks are called, so that a
-/// second process is refused before its callbacks touch a file; the lock is released when the run
-/// is dropped. Restoring needs none. To evaluate during a training, load the weights with
+/// evaluates or predicts, acquires its [`LockFile`](super::LockFile) before the unit and the callbacks
+/// are called, so a second process is refused before its callbacks touch a file. The lock is released
+/// when the run is dropped. Restoring needs none. To evaluate during a training, load the weights with
 /// [`Load`](super::Load), without a saver. Training that was not restored from a directory that holds
 /// another run's checkpoints is refused.
 ///

@@ -66,7 +66,7 @@ fn acquire(dir: &Path) -> Result<File, CheckpointError> {
         }
         Err(TryLockError::Error(error)) => return Err(CheckpointError::new("lock", &path, error)),
     }
-    // On a disk that is full it stays unsigned: what fills it may be removed under this very lock.
+    // On a full disk it stays unsigned: the disk may be cleared under this very lock.
     let _ = sign(&mut file);
     Ok(file)
 }

@@ -93,8 +93,8 @@ impl Writer {
         &self.dir
     }
 
-    /// Removes what a process that died left half-written or half-removed. Call it before the
-    /// first save: what it left may be what fills the disk.
+    /// Removes half-written and half-removed directories of a process that died. Call it before the
+    /// first save: its leftovers may fill the disk.
     pub fn sweep(&self) -> PruneReport {
         prune::sweep(&*self.store, &self.dir)
     }

@@ -1,7 +1,7 @@
 //! Shuffling of streams within blocks, so that any point can be found again.
 //!
 //! A buffer from which random samples leave one at a time could only be found again by saving what
-//! is in it. A block is named by where it began: it is read again, and its order is keyed.
+//! is in it. A block is named by its start: it is read again, and its order is keyed.
 
 use std::borrow::Cow;
 
