@@ -1,24 +1,37 @@
-//! The core of regimen: loops, units, callbacks, state, metrics, data, and `AutoUnit` over the
-//! seam to tensor libraries. No dependency, no I/O, no clock, no unsafe code.
+//! The core of regimen: training loops, units, callbacks, state, metrics, data, and `AutoUnit` over the
+//! trait [`Engine`]. No dependency, no I/O, no clock, no unsafe code.
 //!
-//! Programs use the crate `regimen`, which re-exports all of this. What to read first:
+//! Programs use the crate `regimen`, which re-exports all of this. The main items:
 //!
-//! * [`TrainUnit`], [`EvalUnit`], [`PredictUnit`]: what a step does. That is all one must write.
+//! * [`TrainUnit`], [`EvalUnit`], [`PredictUnit`]: the step, the only code that must be written.
 //! * [`train`], [`evaluate`], [`predict`], [`fit`] for the simple case, and [`Run`] for callbacks,
-//!   seeds, pauses and restarts. [`Run`] draws the order of everything that happens.
-//! * [`Callback`]: what watches a run, with what an error and a stop do at each hook.
-//! * [`Data`]: what gives batches, in an order that is a pure function of (seed, epoch, position).
+//!   seeds, pauses and restarts. [`Run`] shows the order of all hooks.
+//! * [`Callback`]: observers of a run, with the effect of an error and a stop at each hook.
+//! * [`Data`]: batches, in an order that is a pure function of (seed, epoch, position).
 //! * [`Key`] and [`State::log`]: metrics that cannot be misspelt.
-//! * [`AutoUnit`] and [`Task`]: the optimization step written once, over an [`Engine`].
-//! * [`Stateful`] and [`AppState`]: what a checkpoint holds; a [`Saver`] writes it.
+//! * [`AutoUnit`] and [`Task`]: the optimization step, written once over an [`Engine`].
+//! * [`Stateful`] and [`AppState`]: the saved state of a checkpoint; a [`Saver`] writes it.
 //!
-//! # Words
+//! [`TrainUnit`]: unit::TrainUnit
+//! [`EvalUnit`]: unit::EvalUnit
+//! [`PredictUnit`]: unit::PredictUnit
+//! [`train`]: run::train
+//! [`evaluate`]: run::evaluate
+//! [`predict`]: run::predict
+//! [`fit`]: run::fit
+//! [`Saver`]: run::Saver
+//! [`Data`]: data::Data
+//! [`Key`]: metric::Key
+//! [`Engine`]: engine::Engine
+//! [`Stateful`]: saved::Stateful
+//! [`AppState`]: saved::AppState
 //!
-//! A **step** is one call of the unit's step, with one (micro-)batch. An **update** is one step of
-//! the optimizer: with accumulation n, n steps make one. An **epoch** is one pass of the data, or up
-//! to its cap; it ends only by its data or its cap, so a limit, a stop or an error *pauses* it. A
-//! **cycle** is a training epoch together with the evaluations that `fit` runs for it. A **final
-//! stop** is one that a rule decided, such as early stopping.
+//! # Terms
+//!
+//! A **step** is one call of the unit's step, with one (micro-)batch. An **update** is one step of the
+//! optimizer: with accumulation n, n steps make one. An **epoch** is one pass over the data, or up to
+//! its cap; a limit, a stop or an error only *pauses* it. A **cycle** is a training epoch with its
+//! evaluations by `fit`. A **final stop** is one that a rule decided, such as early stopping.
 #![forbid(unsafe_code)]
 
 pub mod auto_unit;

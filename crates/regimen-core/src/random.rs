@@ -33,7 +33,7 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 pub struct Random(u64);
 
 impl Random {
-    /// A generator whose whole sequence is set by `key`.
+    /// A generator whose whole sequence is determined by `key`.
     pub const fn new(key: u64) -> Self {
         Random(key)
     }
@@ -45,7 +45,7 @@ impl Random {
         bits
     }
 
-    /// A number in `0..n`, each as likely as any other up to n / 2^64; 0 where `n` is 0.
+    /// A number in `0..n`, uniform up to n / 2^64; 0 if `n` is 0.
     pub const fn below(&mut self, n: u64) -> u64 {
         ((self.bits() as u128 * n as u128) >> 64) as u64
     }
@@ -95,7 +95,7 @@ mod tests {
         let mut counts = [0_u32; 7];
         let mut random = Random::new(keyed(1, "dice", 0, 0));
         (0..70_000).for_each(|_| counts[random.below(7) as usize] += 1);
-        // Chi-squared with 6 degrees of freedom: above 22.5 once in a thousand seeds.
+        // Chi-squared with 6 degrees of freedom: above 22.5 for one in a thousand seeds.
         let chi: f64 = counts.iter().map(|&n| (f64::from(n) - 10_000.0).powi(2) / 10_000.0).sum();
         assert!(chi < 22.5, "{counts:?}");
         assert_eq!(random.below(0), 0);

@@ -1,6 +1,6 @@
-//! The trait of learning-rate schedules; the schedules themselves are in `regimen::schedule`.
+//! The trait of learning-rate schedules; the schedules are in `regimen::schedule`.
 
-/// A learning rate as a pure function of how far training has come.
+/// A learning rate as a pure function of the progress of training.
 ///
 /// There is no state: a resumed run computes the rate it would have had. A number is a schedule
 /// that is constant; a closure `Fn(u64) -> f64` is one too.
@@ -21,7 +21,7 @@ impl<F: Fn(u64) -> f64 + Send> Schedule for F {
     }
 }
 
-/// A unit that can say its learning rates: what a monitor of them asks for.
+/// A unit with learning rates that a monitor can read.
 pub trait LearningRates {
     /// The rate of each parameter group for the next update, by the group's name.
     fn learning_rates(&self) -> Vec<(String, f64)>;

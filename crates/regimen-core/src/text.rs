@@ -1,10 +1,10 @@
-//! Numbers as people read them: in reports, notices and errors.
+//! Formatting of numbers for reports, notices and errors.
 
 use std::fmt;
 
-/// A number of things: `1 step`, `2 steps`, `0 batches`.
+/// A count of things: `1 step`, `2 steps`, `0 batches`.
 ///
-/// The word is given for one of them. Its plural ends in `s`, or in `es` after `tch`, `s` and `x`.
+/// The word is the singular. Its plural ends in `s`, or in `es` after `tch`, `s` and `x`.
 ///
 /// ```
 /// use regimen_core::text::Count;

@@ -1,22 +1,21 @@
-//! Units: what a step of training, evaluation or prediction does.
+//! Units: the step of training, evaluation and prediction, with its hooks.
 
 use crate::{BoxError, State};
 
-/// Something that can be trained by [`train`](crate::run::train) and [`fit`](crate::run::fit).
+/// A unit that [`train`](crate::run::train) and [`fit`](crate::run::fit) can train.
 ///
 /// Only [`train_step`](TrainUnit::train_step) must be written. The hooks are called before the
-/// callbacks' hooks of the same name. An error from any method ends the call of the entry point:
-/// no further method runs except the callbacks' `on_error`, and the error comes back with its
-/// place. The step that failed is not counted, and a second call goes on with the same batch.
+/// callbacks' hooks of the same name. An error from any method ends the call of the entry point: no
+/// further method runs except the callbacks' `on_error`, and the error is returned with its place. The
+/// step that failed is not counted, and a second call continues with the same batch.
 ///
-/// A panic inside a method is caught and becomes an error; what the unit had changed by then
-/// stays changed.
+/// A panic inside a method is caught and becomes an error. Changes that the unit made before it stay.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be trained: it has no `train_step`",
     note = "implement `TrainUnit` for `{Self}`"
 )]
 pub trait TrainUnit {
-    /// What one step consumes.
+    /// The input of one step.
     type Batch;
 
     /// Trains on one batch. Counters in `state` do not yet count this step.
@@ -32,8 +31,8 @@ pub trait TrainUnit {
         Ok(())
     }
 
-    /// A training epoch ended, by its data or its cap. It is counted already; what is logged here
-    /// still belongs to it.
+    /// A training epoch ended, by its data or its cap. It is counted already; logs made here
+    /// still belong to it.
     fn on_train_epoch_end(&mut self, _state: &mut State) -> Result<(), BoxError> {
         Ok(())
     }
@@ -44,7 +43,7 @@ pub trait TrainUnit {
     }
 }
 
-/// Something that can be evaluated by [`evaluate`](crate::run::evaluate) and [`fit`](crate::run::fit).
+/// A unit that [`evaluate`](crate::run::evaluate) and [`fit`](crate::run::fit) can evaluate.
 ///
 /// Order, errors and panics as in [`TrainUnit`].
 #[diagnostic::on_unimplemented(
@@ -52,7 +51,7 @@ pub trait TrainUnit {
     note = "implement `EvalUnit` for `{Self}`, or call `train` instead of `fit`"
 )]
 pub trait EvalUnit {
-    /// What one step consumes.
+    /// The input of one step.
     type Batch;
 
     /// Evaluates one batch. Counters in `state` do not yet count this step.
@@ -68,7 +67,7 @@ pub trait EvalUnit {
         Ok(())
     }
 
-    /// The pass is complete. It is counted already; what is logged here still belongs to it.
+    /// The pass is complete. It is counted already; logs made here still belong to it.
     fn on_eval_epoch_end(&mut self, _state: &mut State) -> Result<(), BoxError> {
         Ok(())
     }
@@ -79,7 +78,7 @@ pub trait EvalUnit {
     }
 }
 
-/// Something that can predict, by [`predict`](crate::run::predict).
+/// A unit that [`predict`](crate::run::predict) can run.
 ///
 /// Order, errors and panics as in [`TrainUnit`].
 #[diagnostic::on_unimplemented(
@@ -87,10 +86,10 @@ pub trait EvalUnit {
     note = "implement `PredictUnit` for `{Self}`"
 )]
 pub trait PredictUnit {
-    /// What one step consumes.
+    /// The input of one step.
     type Batch;
 
-    /// What one step gives. It goes to the sink of `predict` and is kept nowhere else.
+    /// The output of one step. It goes to the sink of `predict` and is kept nowhere else.
     type Output;
 
     /// Predicts for one batch. Counters in `state` do not yet count this step.
@@ -106,7 +105,7 @@ pub trait PredictUnit {
         Ok(())
     }
 
-    /// The pass is complete. It is counted already; what is logged here still belongs to it.
+    /// The pass is complete. It is counted already; logs made here still belong to it.
     fn on_predict_epoch_end(&mut self, _state: &mut State) -> Result<(), BoxError> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the compiler says where a run does not fit together.
+//! Compile errors of runs with parts that do not fit together.
 
 #[test]
 fn mistakes_that_do_not_compile_have_readable_messages() {

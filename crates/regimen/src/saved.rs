@@ -1,4 +1,4 @@
-//! What is saved: arrays by name, the values that have a saved state, and the parts of a unit.
+//! Saved state: arrays by name, the types with a saved state, and the parts of a unit.
 
 pub use regimen_core::saved::*;
 #[cfg(feature = "derive")]

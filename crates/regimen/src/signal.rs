@@ -7,7 +7,7 @@ use std::io;
 
 use regimen_core::state::PauseHandle;
 
-/// Pauses a run when the process is told to end, for as long as it lives.
+/// Pauses a run on a signal to the process, until it is dropped.
 ///
 /// SIGTERM, SIGINT (Ctrl-C) and SIGUSR1 ask the run to pause with the signal's name as the reason:
 /// the step under way is finished, the saver saves, and the report says
@@ -20,9 +20,9 @@ use regimen_core::state::PauseHandle;
 /// SLURM and others send SIGUSR1 some time ahead if asked to (`--signal=B:USR1@120`), so that the
 /// save fits between it and the end.
 ///
-/// Dropping it gives the signals back what they do by default: Ctrl-C ends the process again. A
-/// program that handles these signals itself calls [`PauseHandle::pause`] from there in place of
-/// this. On systems other than Unix it does nothing.
+/// Dropping it restores the default actions of the signals: Ctrl-C ends the process again. A program
+/// that handles these signals itself calls [`PauseHandle::pause`] from there instead of this. On
+/// systems other than Unix it does nothing.
 ///
 /// ```
 /// use regimen::signal::Signals;

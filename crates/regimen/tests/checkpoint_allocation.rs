@@ -1,5 +1,5 @@
-//! The readers of manifests and safetensors files neither panic nor allocate more than a multiple
-//! of the file, whatever bytes they are given.
+//! The readers of manifests and safetensors files neither panic nor allocate more than a multiple of
+//! the file, for any bytes.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
@@ -17,12 +17,12 @@ use regimen::saved::{Array, StateDict};
 /// Property-test cases of each reader. The environment variable `REGIMEN_CASES` overrides it.
 const CASES: u32 = 100_000;
 
-/// What a reader may allocate at a time, for a file of `length` bytes.
+/// Limit of the bytes allocated at a time by a reader, for a file of `length` bytes.
 fn bound(length: usize) -> usize {
     16 * length + 64 * 1024
 }
 
-/// The system's allocator, with a count of what each thread holds, and of the most it held.
+/// The system's allocator, with a count of the bytes each thread holds, and their maximum.
 struct Counting;
 
 thread_local! {
@@ -57,7 +57,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc_zeroed(layout) }
     }
 
-    // Growing is counted as the default does it: old and new are there at once.
+    // Growing is counted as by the default: old and new exist at once.
 }
 
 #[global_allocator]
@@ -108,7 +108,7 @@ where
     result.unwrap();
 }
 
-/// Bytes with a few changes: a byte set, a stretch removed, or one put elsewhere as well.
+/// Bytes with a few changes: a byte set, a stretch removed, or one copied elsewhere.
 fn changed(original: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     let change = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0..4_u8);
     prop::collection::vec(change, 0..4).prop_map(move |changes| {
@@ -127,7 +127,7 @@ fn changed(original: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A file with a header that is written as one should be, but says anything.
+/// A file with a well-formed header of any content.
 fn any_header() -> impl Strategy<Value = Vec<u8>> {
     let number = prop_oneof![0..9_u64, any::<u64>(), Just(u64::MAX), Just(1 << 61)];
     let dtype = prop::sample::select(vec!["F32", "U8", "BOOL", "F64", "F4", "f32", ""]);
@@ -170,7 +170,7 @@ fn valid_manifest() -> Vec<u8> {
     bytes
 }
 
-/// Puts the right checksum at the end, so that what comes after it is reached as well.
+/// Puts the right checksum at the end, so that the later checks are reached too.
 fn signed(mut text: Vec<u8>) -> Vec<u8> {
     if !text.ends_with(b"\n") {
         text.push(b'\n');

@@ -1,4 +1,4 @@
-//! How much memory loading takes, counted by the allocator.
+//! The memory of loading, counted by the allocator.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -13,7 +13,7 @@ static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// Bytes that this thread ever asked for.
+    /// Bytes that this thread has ever allocated.
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 

@@ -33,8 +33,8 @@ impl GradientScaler {
         GradientScaler { scale, ..self }
     }
 
-    /// By what the scale is multiplied after [`every`](GradientScaler::every) updates without an
-    /// overflow; above 1.
+    /// By what the scale is multiplied after
+    /// [`growth_interval`](GradientScaler::growth_interval) updates without an overflow; above 1.
     pub fn growth(self, factor: f64) -> Self {
         GradientScaler { growth: factor, ..self }
     }

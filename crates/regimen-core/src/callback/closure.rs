@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{Event, Events, Trigger};
 use crate::{BoxError, Callback, State};
 
-/// A closure that is called at an event: what [`Run::on`](crate::Run::on) registers.
+/// A closure that is called at an event, registered by [`Run::on`](crate::Run::on).
 pub(crate) struct On<F> {
     trigger: Trigger,
     call: F,
@@ -41,7 +41,7 @@ where
     }
 }
 
-/// What a closure given to [`Run::on`](crate::Run::on) may return: nothing, or a result.
+/// The result of a closure given to [`Run::on`](crate::Run::on): nothing, or a `Result`.
 pub trait Outcome: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), BoxError>;

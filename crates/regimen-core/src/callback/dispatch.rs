@@ -1,4 +1,4 @@
-//! The callbacks of a run, and how an event reaches them.
+//! Dispatch of events to the callbacks of a run.
 
 use std::fmt;
 
@@ -11,19 +11,19 @@ use crate::{BoxError, Callback, Error, State};
 /// The callbacks of a run, in the order in which they are called.
 pub(crate) struct Callbacks<'a, U: ?Sized> {
     listeners: Vec<Listener<'a, U>>,
-    /// The union of all masks, so that an event nobody listens to costs one test.
+    /// The union of all masks, so that an event without listeners costs one test.
     any: Events,
 }
 
-/// The saved states of callbacks, whatever unit they are of.
+/// The saved states of callbacks, independent of the unit's type.
 pub(crate) trait CallbackStates {
     /// The state of every callback that has one, under its name.
     fn state_dict(&mut self) -> Result<StateDict, BoxError>;
 
-    /// Says whether [`load_state_dict`](CallbackStates::load_state_dict) would accept `all`.
+    /// Checks whether [`load_state_dict`](CallbackStates::load_state_dict) would accept `all`.
     fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError>;
 
-    /// Puts back what was saved. Returns a notice for each callback without saved state, and for each
+    /// Restores saved states. Returns a notice for each callback without saved state, and for each
     /// saved state without a callback.
     fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError>;
 }
@@ -55,8 +55,8 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         self.listeners.insert(at, Listener { callback, events, ranks, name });
     }
 
-    /// Sends `event` to those who listen, in order, up to the first that fails. The end of a step or an
-    /// epoch, which is counted, is told to everyone.
+    /// Sends `event` to its listeners, in order, up to the first that fails. The end of a step or an
+    /// epoch is counted, so all receive it.
     pub(crate) fn send(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), Error> {
         if !self.any.contains(event) {
             return Ok(());
@@ -64,7 +64,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         let mut next = 0;
         let mut failure: Option<Error> = None;
         while next < self.listeners.len() {
-            // One guard around all of them: `next` says whose panic it was.
+            // One guard around all of them: `next` is the one that panicked.
             let result = guard(|| {
                 for listener in &mut self.listeners[next..] {
                     let hears = listener.events.contains(event) && listener.ranks.contain(state.rank());
@@ -80,7 +80,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
                 let name =
                     self.listeners.get(next).map_or_else(String::new, |listener| listener.name.clone());
                 let error = caught.at(state, ErrorKind::Callback(name, event));
-                // What else it may have logged wrongly is not somebody else's fault.
+                // Otherwise its invalid logs would be an error of the next callback.
                 let _ = state.check_logged();
                 match &mut failure {
                     None => failure = Some(error),
@@ -92,7 +92,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Sends `error` to everyone; what panics meanwhile is kept in it.
+    /// Sends `error` to all; panics meanwhile are kept in it.
     pub(crate) fn send_error(&mut self, state: &State, unit: &mut U, error: &mut Error) {
         for listener in self.listeners.iter_mut().filter(|listener| listener.ranks.contain(state.rank())) {
             let told = guard(|| {
@@ -105,7 +105,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         }
     }
 
-    /// Calls `f` for everyone who is sent events, when a call that ends with the event `end` is over.
+    /// Calls `f` for all that receive events, after a call that ends with the event `end`.
     pub(crate) fn each(
         &mut self,
         state: &State,

@@ -1,4 +1,4 @@
-//! What happens in a run, as values.
+//! Events of a run, as values.
 
 use std::fmt;
 use std::ops::BitOr;
@@ -53,18 +53,18 @@ events! {
     PredictStepEnd "predict step end" "`predict_step` has returned, its output is with the sink, and it is counted.",
     PredictEpochEnd "predict epoch end" "The pass over the data is complete, and counted.",
     PredictEnd "predict end" "A prediction ends, complete or paused.",
-    Notice "notice" "Something worth telling came up that is no error: see [`State::notices`](crate::State::notices).",
+    Notice "notice" "A message that is no error: see [`State::notices`](crate::State::notices).",
 }
 
 impl Event {
     /// This event at a cadence of its phase, or of the training for cycles and notices. At the end of a
-    /// step or an epoch it is [due](crate::State::is_due) there; at any other event whenever one of the
-    /// counts is a multiple. A cadence that cannot be meant is an error when the run starts.
+    /// step or an epoch the cadence is [due](crate::State::is_due) there; at any other event it is due
+    /// if one of the counts is a multiple. An impossible cadence is an error when the run starts.
     pub const fn every(self, every: Every) -> Trigger {
         Trigger { event: self, every: Some(every) }
     }
 
-    /// The phase it belongs to; none for cycles and notices.
+    /// The phase of the event. Returns `None` for cycles and notices.
     pub const fn phase(self) -> Option<Phase> {
         use Event::*;
         match self {
@@ -157,7 +157,7 @@ impl<E: Into<Events>> BitOr<E> for Event {
     }
 }
 
-/// An event, or an event at a cadence: what a closure given to [`Run::on`](crate::Run::on) listens to.
+/// An event, optionally at a cadence: the trigger of a closure given to [`Run::on`](crate::Run::on).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trigger {
     pub(crate) event: Event,

@@ -1,4 +1,4 @@
-//! How often something is done.
+//! Cadences by completed steps, updates or epochs.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ pub struct Every {
     pub(crate) steps: Option<u64>,
     pub(crate) updates: Option<u64>,
     pub(crate) epochs: Option<u64>,
-    /// Two numbers of one kind were given, of which neither says it all.
+    /// Two numbers of one kind were given, and neither is a multiple of the other.
     clash: bool,
 }
 
@@ -28,25 +28,25 @@ impl Every {
     /// Never.
     pub const NEVER: Every = Every { steps: None, updates: None, epochs: None, clash: false };
 
-    /// Whenever the number of completed steps is a multiple of `n`.
+    /// Due when the number of completed steps is a multiple of `n`.
     pub const fn steps(n: u64) -> Self {
         Every { steps: Some(n), ..Every::NEVER }
     }
 
-    /// Whenever the number of optimizer steps has become a multiple of `n`.
+    /// Due when the number of optimizer steps has become a multiple of `n`.
     pub const fn updates(n: u64) -> Self {
         Every { updates: Some(n), ..Every::NEVER }
     }
 
-    /// Whenever the number of completed epochs is a multiple of `n`.
+    /// Due when the number of completed epochs is a multiple of `n`.
     pub const fn epochs(n: u64) -> Self {
         Every { epochs: Some(n), ..Every::NEVER }
     }
 
-    /// Whenever this one or `other` is due. Where both count the same thing and neither number is a
+    /// Due when `self` or `other` is due. If both count the same thing and neither number is a
     /// multiple of the other, the cadence is an error when the run starts.
     pub const fn or(self, other: Every) -> Self {
-        /// What says both, and whether nothing does.
+        /// The number that covers both, and whether there is none.
         const fn either(a: Option<u64>, b: Option<u64>) -> (Option<u64>, bool) {
             match (a, b) {
                 (Some(0), _) | (_, Some(0)) => (Some(0), false),
@@ -61,8 +61,8 @@ impl Every {
         Every { steps, updates, epochs, clash: self.clash || other.clash || a || b || c }
     }
 
-    /// Whether it is due after what took a phase from `before` to `after`: whether one of the counts
-    /// became a multiple, or passed one. Callbacks ask [`State::is_due`](crate::State::is_due).
+    /// Whether one of the counts became or passed a multiple between `before` and `after`. Callbacks
+    /// ask [`State::is_due`](crate::State::is_due).
     pub fn is_due(self, before: Progress, after: Progress) -> bool {
         let passed = |n: Option<u64>, before: u64, after: u64| {
             n.is_some_and(|n| before.checked_div(n) < after.checked_div(n))
@@ -110,7 +110,7 @@ impl fmt::Display for Every {
 mod tests {
     use super::*;
 
-    /// At which of the steps 1 to 12 `every` is due, where every third step makes an update and every
+    /// The steps of 1 to 12 at which `every` is due, if every third step makes an update and every
     /// fourth ends an epoch.
     fn due(every: Every) -> Vec<u64> {
         let at = |steps| Progress { steps, updates: steps / 3, epochs: steps / 4, ..Progress::default() };

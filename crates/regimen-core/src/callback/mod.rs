@@ -1,4 +1,4 @@
-//! Callbacks: what watches a run.
+//! Callbacks: observers of a run.
 
 pub(crate) mod closure;
 pub(crate) mod dispatch;
@@ -17,21 +17,21 @@ use crate::run::Report;
 use crate::saved::Stateful;
 use crate::{BoxError, Error, State};
 
-/// Watches a run of units of type `U`: logs, bars, early stopping.
+/// An observer of runs of units of type `U`: logs, bars, early stopping.
 ///
 /// *Callbacks observe; wrappers change.* To alter batches wrap the data; to alter a step wrap the
 /// unit; to touch gradients or rates give [`AutoUnit`](crate::AutoUnit) a hook or a schedule.
 ///
-/// **Order.** At every event the unit's own hook runs first, then the callbacks as they were
-/// registered, those that [write down](Callback::writes_down) what others log behind the others, then
-/// the saver.
+/// **Order.** At every event the unit's own hook runs first, then the callbacks in order of
+/// registration. Those that [write down](Callback::writes_down) the logs of others run after the
+/// others, and the saver last.
 ///
 /// **Errors.** If a hook returns an error, no later callback is sent that event; but the end of a step
-/// or an epoch, which is counted, is told to everyone and to the saver. Notices that wait are told, then
-/// [`on_error`](Callback::on_error) of every callback runs, and the entry point returns the
-/// error with the callback's name and the event. Counters keep what was completed: after an
-/// error at a step end the step counts; after one before that it does not, and what was logged since
-/// its fetch began is taken back. The run can be called again and goes on from there.
+/// or an epoch is counted, so all callbacks and the saver receive it. Pending notices are sent, then
+/// [`on_error`](Callback::on_error) of every callback runs, and the entry point returns the error with
+/// the callback's name and the event. Counters keep what was completed: after an error at a step end
+/// the step counts. After one before that it does not, and all logs since its fetch began are taken
+/// back. The run can be called again and continues from there.
 ///
 /// **Panics** are caught and treated as errors, of which [`is_panic`](Error::is_panic) is true.
 ///
@@ -42,8 +42,8 @@ use crate::{BoxError, Error, State};
 ///
 /// A callback is `Send`, so that a run may move to another thread with all it holds.
 ///
-/// A closure is a callback of one event, given to [`Run::on`](crate::Run::on); a type watches any of
-/// them. This is a program with both:
+/// A closure is a callback of one event, given to [`Run::on`](crate::Run::on); a type can watch all
+/// events. A program with both:
 ///
 /// ```
 /// use regimen_core::callback::{Event, Every};
@@ -84,50 +84,50 @@ use crate::{BoxError, Error, State};
 /// }
 /// ```
 pub trait Callback<U: ?Sized>: Send {
-    /// Names this callback in errors and checkpoints; two in one run get a number behind it. A
-    /// callback with saved state says here what it watches, so that it finds its own again.
-    /// The type's name without its path and parameters by default.
+    /// The name of this callback in errors and checkpoints; a second one of the same name gets a number
+    /// behind it. A callback with saved state names here the metric it watches, so that it finds its
+    /// state again. Default: the type's name without its path and parameters.
     fn name(&self) -> Cow<'static, str> {
         let name = std::any::type_name::<Self>();
         let name = name.split('<').next().unwrap_or(name);
         Cow::Borrowed(name.rsplit("::").next().unwrap_or(name))
     }
 
-    /// The events this callback is sent, read once when it is registered. All by default; naming
-    /// those it needs makes it cost nothing at the others.
+    /// The events this callback is sent, read once when it is registered. Default: all. An event that
+    /// is not named costs nothing.
     fn events(&self) -> Events {
         Events::ALL
     }
 
-    /// How often it looks at the metrics of single steps, read once when it is registered: what
-    /// [`State::wants_metrics`] answers. Never by default.
+    /// The cadence at which it reads the metrics of single steps, read once when it is registered: the
+    /// answer of [`State::wants_metrics`]. Default: never.
     fn metrics_every(&self) -> Every {
         Every::NEVER
     }
 
-    /// Whether it writes down what others log, and so is called behind them; read once when it is
-    /// registered. No by default.
+    /// Whether it writes down the logs of others, and so is called after them; read once when it is
+    /// registered. Default: no.
     fn writes_down(&self) -> bool {
         false
     }
 
-    /// On which of several [ranks](State::rank) it is sent events, errors and reports; read once when it
-    /// is registered. All by default.
+    /// The [ranks](State::rank) on which it is sent events, errors and reports; read once when it is
+    /// registered. Default: all.
     ///
-    /// What it says of [metrics](Callback::metrics_every) and [holds](Callback::stateful) counts on every
+    /// Its [metrics](Callback::metrics_every) and [saved state](Callback::stateful) count on every
     /// rank: all must measure the same, and can restore the same checkpoint.
     fn ranks(&self) -> Ranks {
         Ranks::All
     }
 
-    /// What a checkpoint holds of this callback; nothing by default.
+    /// The saved state of this callback in checkpoints; nothing by default.
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         None
     }
 
-    /// Every event arrives here. The default calls the hook named after it: override the named
-    /// hooks to watch a few events, or this to watch many alike. Where this is overridden the
-    /// named hooks are not called.
+    /// Receives every event. The default calls the hook named after it: override the named hooks to
+    /// watch a few events, or this one to watch many alike. If this is overridden the named hooks are
+    /// not called.
     fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
         match event {
             Event::CycleStart => self.on_cycle_start(state, unit),
@@ -160,13 +160,13 @@ pub trait Callback<U: ?Sized>: Send {
         }
     }
 
-    /// Something failed: this is told of every failure once, caught panics included, before the
-    /// entry point returns `error`. It can replace nothing; a panic in here is kept in
-    /// [`Error::suppressed`], and the other callbacks are told all the same.
+    /// Something failed: called for every failure once, caught panics included, before the entry point
+    /// returns `error`. It can replace nothing; a panic in here is kept in [`Error::suppressed`], and
+    /// the other callbacks are still called.
     fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {}
 
-    /// A call of `train` or `fit` ended without an error: adds what this callback knows to `report`,
-    /// such as the [best](Report::add_best) value of a metric. Nothing by default.
+    /// A call of `train` or `fit` ended without an error: adds to `report`, for example the
+    /// [best](Report::add_best) value of a metric. Nothing by default.
     fn sum_up(&mut self, _report: &mut Report) {}
 
     /// A call ended without an error: `report` is what it returns, after every callback and the saver
@@ -221,7 +221,7 @@ pub trait Callback<U: ?Sized>: Send {
         Ok(())
     }
 
-    /// A training epoch ended by its data or its cap; it is counted. What is logged here belongs to
+    /// A training epoch ended by its data or its cap; it is counted. Logs made here belong to
     /// it. An error ends the call with the epoch counted; a stop ends it before the evaluation that may be
     /// due, which stays due.
     fn on_train_epoch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
@@ -270,7 +270,7 @@ pub trait Callback<U: ?Sized>: Send {
         Ok(())
     }
 
-    /// The pass is complete and counted. What is logged here belongs to it. An error ends the call
+    /// The pass is complete and counted. Logs made here belong to it. An error ends the call
     /// with the pass counted; a stop ends the call after `on_eval_end`.
     fn on_eval_epoch_end(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         Ok(())
@@ -329,8 +329,8 @@ pub trait Callback<U: ?Sized>: Send {
         Ok(())
     }
 
-    /// [`State::notices`] tells something that is no error: a slow worker, a sample skipped, a
-    /// checkpoint passed over. An error ends the call; a stop pauses it before the next step.
+    /// [`State::notices`] has a message that is no error: a slow worker, a sample skipped, a checkpoint
+    /// passed over. An error ends the call; a stop pauses it before the next step.
     fn on_notice(&mut self, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         Ok(())
     }

@@ -1,14 +1,14 @@
-//! Which ranks a callback is for.
+//! Ranks on which a callback runs.
 
 use crate::data::Rank;
 
-/// On which of several ranks a callback is sent events: see [`Callback::ranks`](crate::Callback::ranks).
+/// The ranks on which a callback is sent events: see [`Callback::ranks`](crate::Callback::ranks).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ranks {
-    /// On each.
+    /// All ranks.
     #[default]
     All,
-    /// On the first alone: for what writes files, or to a terminal.
+    /// The first alone: for callbacks that write to files or a terminal.
     First,
 }
 

@@ -10,12 +10,12 @@ use crate::BoxError;
 
 /// A source of batches, epoch by epoch.
 ///
-/// **The order is a pure function of (seed, epoch, position).** Asked twice for the same [`At`],
-/// data gives the same batches. So a run that was stopped goes on with the batch it would have
-/// had. Data takes `&self`, so the same data can train and evaluate.
+/// **The order is a pure function of (seed, epoch, position).** Asked twice for the same [`At`], data
+/// gives the same batches. So a stopped run continues with the batch it would have had. Data takes
+/// `&self`, so the same data can train and evaluate.
 ///
-/// `Vec`, slices and arrays of batches that are `Clone` are data; so is what [`each_epoch`] makes of
-/// a closure that returns an iterator. A reference, `Box` or `Arc` of data is data.
+/// `Vec`, slices and arrays of batches that are `Clone` are data; so is the result of [`each_epoch`]
+/// for a closure that returns an iterator. A reference, `Box` or `Arc` of data is data.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not data",
     note = "a `Vec`, slice or array of batches that are `Clone` is, and `each_epoch(|epoch| iterator)`",
@@ -26,8 +26,8 @@ pub trait Data {
     /// The batch of one step.
     type Batch;
 
-    /// Begins, or continues, the epoch that `at` names. The batches consumed already must cost nothing
-    /// if the data can seek. It is an error if the data has become shorter than they were.
+    /// Begins, or continues, the epoch of `at`. Skipping the batches already consumed must cost nothing
+    /// if the data can seek. It is an error if the data has fewer batches than that.
     fn epoch(&self, at: At) -> Result<impl Epoch<Batch = Self::Batch>, BoxError>;
 
     /// The number of batches in a whole epoch. Returns `None` if it is not known before the end.
@@ -39,20 +39,20 @@ pub trait Data {
     }
 }
 
-/// Which epoch to give, and from where.
+/// The epoch to give, and the position in it.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct At {
     /// Completed epochs of the phase: 0 for the first.
     pub epoch: u64,
-    /// Batches of this epoch that were consumed already, of whatever size they were.
+    /// Batches of this epoch that were consumed already, of any size.
     pub skip: u64,
-    /// The position of the last batch consumed in this epoch. If there is one, the epoch goes on
-    /// there. If there is none, as in data that counts batches, it goes on after `skip` batches.
+    /// The position of the last batch consumed in this epoch, after which the epoch continues. `None`
+    /// as in data that counts batches: it continues after `skip` batches.
     pub position: Option<Position>,
     /// The seed of the run.
     pub seed: u64,
-    /// Which share of the data this process takes.
+    /// The shard of this process.
     pub rank: Rank,
 }
 
@@ -67,7 +67,7 @@ impl At {
         At { skip: batches, ..self }
     }
 
-    /// The same place for another share of the data.
+    /// The same place for another shard of the data.
     pub fn rank(self, rank: Rank) -> Self {
         At { rank, ..self }
     }
@@ -76,9 +76,9 @@ impl At {
 /// One process among those that train together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rank {
-    /// Which one: below `count`.
+    /// Its index: below `count`.
     pub index: u64,
-    /// How many there are: at least 1.
+    /// The number of processes: at least 1.
     pub count: u64,
 }
 
@@ -94,7 +94,8 @@ pub trait Epoch {
     /// The batch of one step.
     type Batch;
 
-    /// The next batch, or `None` at the end of the epoch. After an error the loop asks no further.
+    /// The next batch, or `None` at the end of the epoch. The loop does not call it again after an
+    /// error.
     fn next(&mut self) -> Option<Result<Fetched<Self::Batch>, BoxError>>;
 
     /// The number of batches still to come. Returns `None` if it is not known, or if it is
@@ -106,8 +107,8 @@ pub trait Epoch {
         None
     }
 
-    /// A message that is no error (a slow worker, a sample skipped), once. It becomes a notice of
-    /// the run.
+    /// A message that is no error (a slow worker, a sample skipped), returned once. It becomes a notice
+    /// of the run.
     fn notice(&mut self) -> Option<String> {
         None
     }
@@ -120,8 +121,7 @@ pub struct Fetched<B> {
     pub batch: B,
     /// The number of samples in it, as limits and throughput by samples count them.
     pub samples: u64,
-    /// The position of the data after it, over all ranks; `None` if the number of batches says
-    /// enough.
+    /// The position of the data after it, over all ranks; `None` if the number of batches is enough.
     pub position: Option<Position>,
 }
 
@@ -150,12 +150,12 @@ impl<E: Epoch + ?Sized> Epoch for Box<E> {
 
 /// [`Data`] as a trait object: `Box<dyn DynData<B>>` is data of `B`.
 ///
-/// Implemented for all data; there is nothing to write. It costs one allocation an epoch.
+/// Implemented for all data. It costs one allocation per epoch.
 pub trait DynData<B> {
-    /// See [`Data::epoch`].
+    /// As [`Data::epoch`].
     fn dyn_epoch(&self, at: At) -> Result<Box<dyn Epoch<Batch = B> + '_>, BoxError>;
 
-    /// See [`Data::batches`].
+    /// As [`Data::batches`].
     fn dyn_batches(&self) -> Option<u64>;
 }
 

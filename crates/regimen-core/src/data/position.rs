@@ -4,13 +4,13 @@ use std::fmt;
 
 /// A position inside an epoch, as bytes that only the data itself understands.
 ///
-/// One of up to 32 bytes allocates nothing, so that a batch can bring it at no cost.
+/// Up to 32 bytes allocate nothing, so a position per batch is free.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Position(Bytes);
 
 const FEW: usize = 32;
 
-/// Those behind `length` are zero, so that equal positions are equal bytes.
+/// Bytes from `length` on are zero, so that equal positions are equal bytes.
 #[derive(Clone, PartialEq, Eq)]
 enum Bytes {
     Few { length: u8, bytes: [u8; FEW] },

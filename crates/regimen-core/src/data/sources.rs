@@ -6,8 +6,8 @@ use super::{At, Data, Epoch, Fetched};
 use crate::BoxError;
 use crate::run::look_ahead::shorter;
 
-// The three are not recommended, so that the compiler says what data is where batches are not `Clone`,
-// and not only that `Clone` is missing somewhere in them.
+// Not recommended by the compiler, so that its error for batches without `Clone` explains data and does
+// not only ask for `Clone`.
 /// One batch per step, in the order of the slice. Each counts as one sample.
 #[diagnostic::do_not_recommend]
 impl<B: Clone> Data for [B] {
@@ -64,8 +64,8 @@ impl<I: Iterator> Epoch for Batches<I> {
 /// Data from a closure that is given the number of the epoch, from 0, and returns an iterator over
 /// its batches. Each batch counts as one sample.
 ///
-/// Called twice for one epoch it must give the same batches: a run that continues inside an
-/// epoch asks again and passes over those it had, one by one.
+/// Called twice for one epoch it must return the same batches: a run that continues inside an epoch
+/// calls it again and skips the consumed ones, one by one.
 ///
 /// ```
 /// use regimen_core::data::each_epoch;
@@ -91,10 +91,10 @@ impl<I: Iterator, F: Fn(u64) -> I> Data for EachEpoch<F> {
     }
 }
 
-/// Data from an iterator that cannot be started again: one epoch, in one call.
+/// Data from an iterator that cannot be restarted: one epoch, in one call.
 ///
-/// Asked for a second epoch, or to go on inside the first, it is an error. Use [`each_epoch`] if
-/// the iterator can be made anew.
+/// A second epoch, or a continuation of the first, is an error. Use [`each_epoch`] if the iterator can
+/// be created again.
 pub fn one_epoch<I: Iterator>(batches: I) -> impl Data<Batch = I::Item> {
     OneEpoch(Cell::new(Some(batches)))
 }

@@ -35,7 +35,7 @@ pub trait Engine {
     /// A loss or another single number on the device, not yet read.
     type Scalar: Send + 'static;
 
-    /// Where batches are placed; see [`ToDevice`](self::ToDevice).
+    /// Where batches are placed; see [`ToDevice`].
     type Device;
 
     /// Parameters and buffers beside those of the module, on the device. Their state is named and

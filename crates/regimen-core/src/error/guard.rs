@@ -1,4 +1,4 @@
-//! Calls into code that is not ours: a panic in it becomes an error.
+//! Guarded calls of foreign code: a panic in it becomes an error.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{ErrorKind, Place};
 use crate::{BoxError, Error, State};
 
-/// What went wrong in a call, before it has a place.
+/// The failure of a call, before it has a place.
 #[derive(Debug)]
 pub(crate) enum Caught {
     Failed(BoxError),
@@ -19,7 +19,7 @@ pub(crate) fn guard<R>(f: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Cau
         Ok(result) => result.map_err(Caught::Failed),
         Err(payload) => {
             let text = panic_text(&*payload).to_owned();
-            // A payload is free to panic when it is dropped, and nothing would catch that.
+            // The drop of a payload may panic, and nothing would catch that.
             std::mem::forget(payload);
             Err(Caught::Panicked(text))
         }
@@ -27,7 +27,7 @@ pub(crate) fn guard<R>(f: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Cau
 }
 
 impl Caught {
-    /// The error of `kind`, at the place where `state` is.
+    /// The error of `kind`, at the place of `state`.
     pub(crate) fn at(self, state: &State, kind: ErrorKind) -> Error {
         let progress = state.progress();
         let place = Place { phase: Some(state.phase()), epoch: progress.epochs, step: progress.steps };

@@ -1,4 +1,4 @@
-//! The error of this crate: what failed, and where in the run.
+//! The error of this crate: the cause and its place in the run.
 
 pub(crate) mod guard;
 mod with_causes;
@@ -11,15 +11,15 @@ use std::fmt;
 use crate::callback::Event;
 use crate::state::Phase;
 
-/// What user code returns: any error that can cross a thread.
+/// The error of user code: any error that can cross a thread.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A run, or the setting up of one, failed.
+/// A run, or its setup, failed.
 ///
-/// `{}` is one line that says who failed and where; the cause is in
-/// [`source`](std::error::Error::source). `{:#}` is that line with all causes behind it. `{:?}` is the
-/// same, with each [suppressed](Error::suppressed) error in a line of its own, so a `main` that returns
-/// the error prints the whole of it.
+/// `{}` is one line with the code that failed and its place; the cause is in
+/// [`source`](std::error::Error::source). `{:#}` is that line followed by all causes. `{:?}` is the
+/// same, with each [suppressed](Error::suppressed) error in a separate line, so a `main` that returns
+/// the error prints all of it.
 ///
 /// ```
 /// use regimen_core::error::{Error, ErrorKind, Place};
@@ -38,7 +38,7 @@ struct Inner {
     suppressed: Vec<Error>,
 }
 
-/// Whose code an [`Error`] comes from.
+/// The code that an [`Error`] comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -48,20 +48,20 @@ pub enum ErrorKind {
     Unit(&'static str),
     /// A callback, by its name, at an event.
     Callback(String, Event),
-    /// A callback, by its name, in [`on_error`](crate::Callback::on_error): it was told of another error.
+    /// A callback, by its name, in [`on_error`](crate::Callback::on_error), called for another error.
     OnError(String),
     /// The data of the phase: it returned an error, or gave no batch though one is due.
     Data,
-    /// The sink that `predict` hands its outputs to.
+    /// The sink of `predict`.
     Sink,
     /// The saver, or the state that it saves and loads.
     State,
 }
 
-/// Where in a run something failed. Counters are those of the phase, and count completed things.
+/// The place in a run. Counters are those of the phase, and count completed things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The phase that was active; `None` if the run had not begun.
+    /// The active phase; `None` if the run had not begun.
     pub phase: Option<Phase>,
     /// Completed epochs of that phase.
     pub epoch: u64,
@@ -80,12 +80,12 @@ impl Error {
         Error::new(ErrorKind::Config, Place { phase: None, epoch: 0, step: 0 }, cause)
     }
 
-    /// Whose code failed.
+    /// The code that failed.
     pub fn kind(&self) -> &ErrorKind {
         &self.0.kind
     }
 
-    /// Where it happened.
+    /// The place of the failure.
     pub fn place(&self) -> Place {
         self.0.place
     }
@@ -147,7 +147,7 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {
-    /// The cause. An error in the settings reads as its cause does, and so has the cause of that.
+    /// The cause. An error in the settings displays as its cause, so this is the source of that cause.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self.0.kind {
             ErrorKind::Config => self.0.cause.source(),

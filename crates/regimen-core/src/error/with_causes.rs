@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// An error with its causes in one line, separated by colons: what `{:#}` of [`Error`](crate::Error) is, for
+/// An error with its causes in one line, separated by colons: `{:#}` of [`Error`](crate::Error), for
 /// any error.
 ///
-/// An error that ends with the text of its cause is not followed by that cause, so each is told once.
+/// An error that ends with the text of its cause is not followed by that cause, so each appears once.
 ///
 /// ```
 /// use regimen_core::error::WithCauses;
@@ -60,7 +60,7 @@ mod tests {
         };
         check(&["cannot read"], "cannot read");
         check(&["cannot read", "no file", "os error 2"], "cannot read: no file: os error 2");
-        // Errors that write their cause themselves.
+        // Errors that contain the text of their cause.
         check(&["cannot read: no file", "no file"], "cannot read: no file");
         check(&["cannot read: no file", "no file", "os error 2"], "cannot read: no file: os error 2");
     }

@@ -6,21 +6,21 @@ use super::{Goal, Key};
 use crate::State;
 use crate::text::Short;
 
-/// The best value of a metric over a run and its restarts, as a rule of the run knows it: early
+/// The best value of a metric over a run and its restarts, as known to a rule of the run: early
 /// stopping, or a saver that keeps the best.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Best {
     /// The metric.
     pub key: Key,
-    /// Which values are better.
+    /// The direction of better values.
     pub goal: Goal,
     /// The best one.
     pub value: f64,
-    /// The training epoch in which it was measured, or at whose end; from 1.
+    /// The training epoch in which or at whose end it was measured, from 1.
     pub epoch: u64,
     /// Completed training steps when it was measured.
     pub train_step: u64,
-    /// The checkpoint of that step, where one is kept.
+    /// The checkpoint of that step, if one is kept.
     pub checkpoint: Option<String>,
 }
 

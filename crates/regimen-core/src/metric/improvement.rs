@@ -1,10 +1,10 @@
-//! Whether a value of a metric improves on the best one.
+//! Improvements of a metric on its best value.
 
 use std::fmt;
 
 use crate::BoxError;
 
-/// Which values improve on the best one so far: those that are better by more than a least change.
+/// The rule for an improvement: a value is better than the best one by more than a least change.
 ///
 /// NaN never improves, and never is the best. The first other value does.
 ///
@@ -20,16 +20,16 @@ use crate::BoxError;
 pub struct Improvement {
     goal: Goal,
     by: f64,
-    /// Whether `by` is a part of the best value's size.
+    /// Whether `by` is a fraction of the best value's size.
     is_relative: bool,
 }
 
-/// Which values of a metric are better.
+/// The direction in which a metric is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Goal {
-    /// The small ones, as of a loss.
+    /// Small values, as of a loss.
     Min,
-    /// The large ones, as of an accuracy.
+    /// Large values, as of an accuracy.
     Max,
 }
 
@@ -49,13 +49,13 @@ impl Improvement {
         Improvement { by: change, is_relative: false, ..self }
     }
 
-    /// By more than this part of the best value's size: 0.01 asks for 1 %. Any change improves on an
-    /// infinite value.
+    /// By more than this fraction of the best value's size: 0.01 asks for 1 %. Any change improves on
+    /// an infinite value.
     pub const fn by_part(self, part: f64) -> Self {
         Improvement { by: part, is_relative: true, ..self }
     }
 
-    /// Which values are better.
+    /// The direction of better values.
     pub const fn goal(&self) -> Goal {
         self.goal
     }
@@ -92,7 +92,7 @@ impl Improvement {
 }
 
 impl Goal {
-    /// Whether `value` is better than `other`; never where one of them is NaN.
+    /// Whether `value` is better than `other`; false if one of them is NaN.
     pub fn is_better(self, value: f64, other: f64) -> bool {
         match self {
             Goal::Min => value < other,
@@ -143,7 +143,7 @@ mod tests {
         let (min, inf) = (Improvement::min(), f64::INFINITY);
         check(min, 1.0, &[0.875, 1.0, 1.125, -inf, f64::NAN], &[true, false, false, true, false]);
         check(min.by(0.25), 1.0, &[0.5, 0.75, 0.875, -1.0], &[true, false, false, true]);
-        // A part of the size, whatever the sign.
+        // A fraction of the size, for any sign.
         check(min.by_part(0.25), -4.0, &[-4.5, -5.0, -5.5, 3.0], &[false, false, true, false]);
         check(min.by_part(0.25), inf, &[5.0, inf], &[true, false]);
         check(min.by(2.0), inf, &[5.0, inf], &[true, false]);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// The name of a metric and how its values within an epoch become one.
+/// The name of a metric and the reduction of its values within an epoch.
 ///
 /// Declare it once and use it everywhere a metric is logged, watched or shown:
 ///
@@ -17,7 +17,7 @@ pub struct Key {
     reduction: Reduction,
 }
 
-/// How the values logged within an epoch become one.
+/// The reduction of the values within an epoch to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reduction {
     /// The mean, weighted by the weights given.
@@ -58,7 +58,7 @@ impl Key {
         Key { name: Cow::Borrowed(name), reduction: Reduction::Last }
     }
 
-    /// A key whose name is made at run time: one a class, one a layer.
+    /// A key whose name is made at run time: one per class, one per layer.
     pub fn named(name: impl Into<String>, reduction: Reduction) -> Self {
         Key { name: Cow::Owned(name.into()), reduction }
     }
@@ -68,7 +68,7 @@ impl Key {
         &self.name
     }
 
-    /// How values become one.
+    /// The reduction of the values.
     pub fn reduction(&self) -> Reduction {
         self.reduction
     }

@@ -10,14 +10,14 @@ use crate::saved::{Array, StateDict, Stateful};
 /// The metrics of one phase, in the order in which they were first logged.
 ///
 /// Each has up to three values: the one logged [last](Metric::last_value), the one over the epoch
-/// [so far](Metric::so_far), and the one over the epoch that [ended](Metric::epoch_value) last.
+/// [so far](Metric::so_far), and the one over the newest [ended](Metric::epoch_value) epoch.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     list: Vec<Metric>,
-    /// The step that can be taken back, by number, and how many metrics there were before it.
+    /// The step that can be taken back, by number, and the number of metrics before it.
     step: u64,
     before_step: usize,
-    /// The epoch that has just ended, from 1, while what is logged still belongs to it.
+    /// The epoch that has just ended, from 1, while logs still belong to it.
     ending: Option<u64>,
 }
 
@@ -27,13 +27,13 @@ impl Metrics {
         self.list.iter()
     }
 
-    /// The metric of `key`. `None` if it was never logged in this phase.
+    /// The metric of `key`. Returns `None` if it was never logged in this phase.
     pub fn get(&self, key: impl Borrow<Key>) -> Option<&Metric> {
         let key = key.borrow();
         self.list.iter().find(|metric| metric.key.name() == key.name())
     }
 
-    /// Adds a value. An error where it cannot be added; then nothing is changed.
+    /// Adds a value. Returns an error if it cannot be added; then nothing is changed.
     pub(crate) fn log(
         &mut self,
         key: Key,
@@ -54,7 +54,7 @@ impl Metrics {
             self.list.push(Metric::new(key));
             self.list.len() - 1
         });
-        // Its value is not looked at: 0 times NaN is not 0.
+        // Its value is ignored: 0 times NaN is not 0.
         if weight == 0.0 {
             return Ok(());
         }
@@ -70,13 +70,13 @@ impl Metrics {
         Ok(())
     }
 
-    /// A step begins; what it logs can be [taken back](Metrics::take_back_step).
+    /// A step begins; its logs can be [taken back](Metrics::take_back_step).
     pub(crate) fn begin_step(&mut self) {
         self.step += 1;
         self.before_step = self.list.len();
     }
 
-    /// Takes back what was logged since the step began.
+    /// Takes back the logs since the step began.
     pub(crate) fn take_back_step(&mut self) {
         self.list.truncate(self.before_step);
         for metric in self.list.iter_mut().filter(|metric| metric.step == self.step) {
@@ -86,14 +86,14 @@ impl Metrics {
         }
     }
 
-    /// Makes the values so far those of the epoch that ended, the `n`-th. What is logged until
-    /// [`begin_epoch`](Metrics::begin_epoch) still belongs to it.
+    /// Turns the values so far into those of the ended epoch, the `n`-th. Logs until
+    /// [`begin_epoch`](Metrics::begin_epoch) still belong to it.
     pub(crate) fn end_epoch(&mut self, n: u64) {
         self.list.iter_mut().for_each(|metric| metric.end_epoch(n));
         self.ending = Some(n);
     }
 
-    /// Begins anew, after an epoch that ended or one that is dropped.
+    /// Starts an empty epoch, after one that ended or is dropped.
     pub(crate) fn begin_epoch(&mut self) {
         self.ending = None;
         for metric in &mut self.list {
@@ -107,9 +107,9 @@ impl Metrics {
         self.list.iter().filter_map(|metric| Some((metric.key.clone(), metric.in_epoch(n)?))).collect()
     }
 
-    /// Adds what another rank logged in the same epoch: means by their weights, exactly as if all
-    /// values had been logged here. A metric that only `other` has is appended. One that both have
-    /// with different reductions is an error, and nothing is changed.
+    /// Adds the logs of another rank in the same epoch: means by their weights, exactly as if all
+    /// values had been logged here. A metric that only `other` has is appended. One that both have with
+    /// different reductions is an error, and nothing is changed.
     pub fn merge(&mut self, other: &Metrics) -> Result<(), BoxError> {
         let logged = || other.list.iter().filter(|metric| metric.weight() > 0.0);
         logged()
@@ -131,7 +131,7 @@ impl Metrics {
     }
 }
 
-/// In flight too: a metric restored in mid-epoch ends with the same value, bit for bit.
+/// The epoch under way too: a metric restored in mid-epoch ends with the same value, bit for bit.
 impl Stateful for Metrics {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
@@ -175,7 +175,7 @@ impl Stateful for Metrics {
             list.push(Metric { tally, epoch, ended_in, ..Metric::new(key) });
         }
         if !rest.is_empty() {
-            return Err(format!("metrics: `{rest}` is the name of none").into());
+            return Err(format!("metrics: `{rest}` names no metric").into());
         }
         *self = Metrics { list, ..Metrics::default() };
         Ok(())
@@ -242,7 +242,7 @@ mod tests {
         };
         metrics.end_epoch(1);
         assert_eq!(values(&metrics, 1), [4.0, 8.0, 3.0, 5.0, 5.0]);
-        // What is logged before the next one begins belongs to it.
+        // Logs before the next one begins belong to it.
         metrics.log(KEYS[1].clone(), 1.0, 1.0, 2).unwrap();
         assert_eq!(values(&metrics, 1), [4.0, 9.0, 3.0, 5.0, 5.0]);
         metrics.begin_epoch();

@@ -1,4 +1,4 @@
-//! Metrics: typed keys, and what was logged under them by epoch.
+//! Metrics: typed keys, and their values per epoch.
 
 mod best;
 mod improvement;
@@ -26,7 +26,7 @@ pub struct Metric {
     before: (Tally, usize),
     step: u64,
     epoch: Option<f64>,
-    /// Which epoch that was, from 1.
+    /// The number of that epoch, from 1.
     ended_in: u64,
 }
 
@@ -59,12 +59,12 @@ impl Metric {
         self.tally().last
     }
 
-    /// How many steps of the phase were completed when the last value was logged.
+    /// Completed steps of the phase when the last value was logged.
     pub fn logged_at(&self) -> u64 {
         self.waiting.last().map_or(self.tally.logged_at, |logged| logged.at)
     }
 
-    /// The value over the epoch under way. `None` if nothing was logged in it.
+    /// The value over the epoch under way. Returns `None` if nothing was logged in it.
     pub fn so_far(&self) -> Option<f64> {
         let Tally { total, weight, .. } = self.tally();
         (weight > 0.0).then(|| if self.key.reduction() == Reduction::Mean { total / weight } else { total })
@@ -75,21 +75,21 @@ impl Metric {
         self.waiting.iter().fold(self.tally.weight, |sum, logged| sum + logged.weight)
     }
 
-    /// The value over the newest epoch that ended and in which it was logged. `None` if there is none.
+    /// The value over the newest ended epoch in which it was logged. Returns `None` if there is none.
     pub fn epoch_value(&self) -> Option<f64> {
         self.epoch
     }
 
-    /// The value over the `n`-th epoch of the phase, from 1, if that is the newest in which it was
-    /// logged: at the end of an epoch, what was measured in it and not before.
+    /// The value over the `n`-th epoch of the phase, from 1. Returns `None` if that is not the newest
+    /// in which it was logged, so an old value is never taken for a new one.
     pub fn in_epoch(&self, n: u64) -> Option<f64> {
         self.epoch.filter(|_| self.ended_in == n)
     }
 
-    /// The value logged last, if that was in the `n`-th step of the phase, from 1: at the end of a step,
-    /// what was measured in it and not before.
+    /// The value logged last, if that was in the `n`-th step of the phase, from 1. Returns `None`
+    /// otherwise, so an old value is never taken for a new one.
     pub fn in_step(&self, n: u64) -> Option<f64> {
-        // What is logged during a step is logged when it is not counted yet.
+        // A step logs before it is counted.
         let in_step = (n.saturating_sub(1)..=n).contains(&self.logged_at());
         (in_step && self.weight() > 0.0).then(|| self.last_value())
     }
@@ -180,7 +180,7 @@ impl Tally {
     }
 }
 
-/// The smaller number; NaN where either is NaN, so that a bad value cannot hide.
+/// The smaller number; NaN if either is NaN, so that a bad value cannot hide.
 fn smaller(a: f64, b: f64) -> f64 {
     if a.is_nan() || a <= b { a } else { b }
 }

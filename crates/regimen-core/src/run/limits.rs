@@ -1,4 +1,4 @@
-//! How far a call of an entry point goes.
+//! Limits of a call of an entry point.
 
 use crate::Error;
 use crate::callback::Every;
@@ -41,8 +41,8 @@ macro_rules! limits {
                 $config::new(Limits { steps: Some(n), ..Limits::NONE })
             }
 
-            /// Until `n` samples, or the few more of the last batch, were trained on. An epoch
-            /// under way then stays open.
+            /// Until at least `n` samples were trained on, as whole batches. An epoch under way then
+            /// stays open.
             pub const fn samples(n: u64) -> Self {
                 $config::new(Limits { samples: Some(n), ..Limits::NONE })
             }
@@ -52,19 +52,19 @@ macro_rules! limits {
                 $config::new(Limits::NONE)
             }
 
-            /// Ends at `n` completed epochs too.
+            /// Also ends at `n` completed epochs.
             pub const fn max_epochs(mut self, n: u64) -> Self {
                 self.limits.epochs = Some(n);
                 self
             }
 
-            /// Ends at `n` completed steps too.
+            /// Also ends at `n` completed steps.
             pub const fn max_steps(mut self, n: u64) -> Self {
                 self.limits.steps = Some(n);
                 self
             }
 
-            /// Ends at `n` samples too.
+            /// Also ends at `n` samples.
             pub const fn max_samples(mut self, n: u64) -> Self {
                 self.limits.samples = Some(n);
                 self
@@ -81,11 +81,11 @@ macro_rules! limits {
 limits!(Train);
 limits!(Fit);
 
-/// How far [`train`](super::train) goes.
+/// The limits of [`train`](super::train).
 ///
-/// Limits are totals since the very beginning: a run resumed at step 70 with a limit of 100 makes
-/// 30 more. A limit of zero, or one that is reached already, does nothing and is no error. Where
-/// several are given the first that is reached ends the call.
+/// Limits are totals since the very beginning: a run resumed at step 70 with a limit of 100 makes 30
+/// more. A limit of zero, or one that is reached already, does nothing and is no error. If several are
+/// given, the first that is reached ends the call.
 ///
 /// ```
 /// use regimen_core::run::Train;
@@ -102,15 +102,15 @@ impl Train {
         Train { limits }
     }
 
-    /// Lets an epoch be without a single batch, which is an error otherwise.
+    /// Accepts an epoch without a batch, which is an error otherwise.
     pub const fn allow_empty(mut self) -> Self {
         self.limits.allow_empty = true;
         self
     }
 }
 
-/// How far [`fit`](super::fit) goes, and when it evaluates: after every epoch unless told
-/// otherwise. Limits count training, as in [`Train`].
+/// The limits of [`fit`](super::fit) and the cadence of its evaluations. Default: after every epoch.
+/// Limits count training, as in [`Train`].
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Fit {
@@ -124,8 +124,8 @@ impl Fit {
         Fit { limits, eval: Evaluate::whole(), eval_every: Every::epochs(1) }
     }
 
-    /// Evaluates at this cadence of the training, in place of after every epoch: every n steps,
-    /// every n epochs, or both. An evaluation that is due after a step comes right after it.
+    /// Evaluates at this cadence of the training instead of after every epoch: every n steps, every n
+    /// epochs, or both. An evaluation that is due after a step comes right after it.
     pub const fn eval_every(mut self, every: Every) -> Self {
         self.eval_every = every;
         self
@@ -137,7 +137,7 @@ impl Fit {
         self
     }
 
-    /// Lets an epoch be without a single batch, in training and evaluation.
+    /// Accepts an epoch without a batch, in training and evaluation.
     pub const fn allow_empty(mut self) -> Self {
         self.limits.allow_empty = true;
         self.eval.allow_empty = true;
@@ -149,7 +149,7 @@ impl Fit {
     }
 }
 
-/// How far [`evaluate`](super::evaluate) goes.
+/// The limits of [`evaluate`](super::evaluate).
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct Evaluate {
@@ -158,7 +158,7 @@ pub struct Evaluate {
     pub(crate) resume: Option<&'static str>,
 }
 
-/// How far [`predict`](super::predict) goes.
+/// The limits of [`predict`](super::predict).
 pub type Predict = Evaluate;
 
 impl Evaluate {
@@ -172,19 +172,20 @@ impl Evaluate {
         Evaluate { steps: Some(n), allow_empty: false, resume: None }
     }
 
-    /// Lets the data be without a single batch, which is an error otherwise.
+    /// Accepts data without a batch, which is an error otherwise.
     pub const fn allow_empty(mut self) -> Self {
         self.allow_empty = true;
         self
     }
 
-    /// Names the pass, and goes on with the one of this name that was paused or failed. One that is
-    /// finished is not made again: an evaluation reports what it measured, a prediction gives no
-    /// output. A checkpoint holds the passes that have names, so both outlive the process. Without a
-    /// name, every call begins anew.
+    /// Names the pass. A pass of this name that was paused or failed continues. One that is finished is
+    /// not repeated: an evaluation reports its metrics again, a prediction gives no output. Checkpoints
+    /// hold the named passes, so both outlive the process. Without a name, every call starts from the
+    /// beginning.
     ///
-    /// After further steps of training a pass begins anew too, and a notice says so: it would be a mix of
-    /// two models. Weights that are changed through [`Run::unit_mut`](crate::Run::unit_mut) are not seen.
+    /// After further training steps a pass starts from the beginning too, with a notice: it would be a
+    /// mix of two models. Weights that are changed through [`Run::unit_mut`](crate::Run::unit_mut) are
+    /// not seen.
     ///
     /// ```
     /// use regimen_core::run::Predict;
@@ -195,7 +196,7 @@ impl Evaluate {
         self
     }
 
-    /// One epoch, to be completed whatever was completed before.
+    /// One epoch, regardless of earlier ones.
     pub(crate) fn limits(&self) -> Limits {
         Limits { steps_per_epoch: self.steps, allow_empty: self.allow_empty, ..Limits::NONE }
     }

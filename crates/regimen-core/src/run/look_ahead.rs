@@ -1,15 +1,15 @@
-//! Reading an epoch so that its last batch is known to be the last.
+//! Look-ahead by one batch: a step knows whether its batch is the last of the epoch.
 
 use crate::BoxError;
 use crate::data::{At, Data, Epoch, Fetched};
 use crate::error::guard::{Caught, guard};
 use crate::text::Count;
 
-/// An epoch under way. Where the data does not say how many batches it has, the next one is read
-/// ahead; an error met while reading ahead waits until its batch is due.
+/// An epoch under way. If the data does not announce its number of batches, the next one is read ahead.
+/// An error of that read is returned when the batch is due.
 pub(crate) struct LookAhead<E: Epoch> {
     epoch: E,
-    /// How many batches the epoch has, those before it was opened included, by what the data says.
+    /// Batches of the epoch as announced by the data, those before it was opened included.
     announced: Option<u64>,
     cap: Option<u64>,
     ahead: Option<Next<E::Batch>>,
@@ -17,7 +17,7 @@ pub(crate) struct LookAhead<E: Epoch> {
 
 type Next<B> = Result<Option<Fetched<B>>, Caught>;
 
-/// Opens the epoch that `at` names, of which no more than `cap` batches are read in all.
+/// Opens the epoch of `at`, of which at most `cap` batches are read in all.
 pub(crate) fn open<D: Data + ?Sized>(
     data: &D,
     at: At,
@@ -38,7 +38,7 @@ pub(crate) fn open<D: Data + ?Sized>(
 }
 
 impl<E: Epoch> LookAhead<E> {
-    /// How many steps the epoch has, those before it was opened included, where that is known.
+    /// Steps of the epoch, those before it was opened included. Returns `None` if unknown.
     pub(crate) fn steps(&self) -> Option<u64> {
         [self.announced, self.cap].into_iter().flatten().min()
     }
@@ -58,7 +58,7 @@ impl<E: Epoch> LookAhead<E> {
     pub(crate) fn next(&mut self, done: u64) -> Result<Fetched<E::Batch>, Caught> {
         let next = self.ahead.take().unwrap_or_else(|| read(&mut self.epoch))?;
         let wrong = |announced: u64, gave: &str| {
-            let text = format!("it said it has {} an epoch and gave {gave}", Count(announced, "batch"));
+            let text = format!("it announced {} per epoch and gave {gave}", Count(announced, "batch"));
             Err(Caught::Failed(BoxError::from(text)))
         };
         match (next, self.announced) {
@@ -68,7 +68,7 @@ impl<E: Epoch> LookAhead<E> {
         }
     }
 
-    /// Something the data wants to tell.
+    /// A message of the data that is no error.
     pub(crate) fn notice(&mut self) -> Option<String> {
         guard(|| Ok(self.epoch.notice())).ok().flatten()
     }
@@ -78,7 +78,7 @@ impl<E: Epoch> LookAhead<E> {
     }
 }
 
-/// The error of an epoch that is over before the place where it is to go on.
+/// The error of an epoch that ends before the position at which it continues.
 pub(crate) fn shorter(consumed: u64, batches: u64) -> BoxError {
     format!("{consumed} batches were consumed of an epoch that has {batches} now: the data became shorter")
         .into()

@@ -26,13 +26,13 @@ use crate::{Error, Run};
 
 /// The evaluations that `fit` makes between the steps of training.
 pub(crate) struct Evaluations<'e, 'a, U: ?Sized> {
-    /// How often one is due.
+    /// Their cadence.
     pub(crate) every: Every,
-    /// Makes one.
+    /// Runs one.
     pub(crate) evaluate: &'e mut dyn FnMut(&mut Run<'a, U>) -> Result<(), Error>,
 }
 
-/// What training does next.
+/// The next action of training.
 enum Next {
     /// The evaluation that is due after an epoch.
     Evaluate,
@@ -56,7 +56,7 @@ where
     D: Data<Batch = U::Batch> + ?Sized,
 {
     start(run, &mut TrainPass, data, limits)?;
-    // Whether a stop or an error came before or after the last step of an epoch, its end follows.
+    // The end of an epoch follows its last step, even if a stop or an error came in between.
     let PhaseState { epoch_open, last_in_epoch, .. } = *run.state.active_phase_mut();
     if epoch_open && last_in_epoch {
         epoch(run, &mut TrainPass, data, limits, &mut evaluations)?;
@@ -86,7 +86,7 @@ where
     end(run, &mut TrainPass)
 }
 
-/// What training does next, by the state alone.
+/// The next action of training, from the state alone.
 fn next<U: ?Sized>(run: &mut Run<'_, U>, limits: &Limits, evaluates: bool) -> Next {
     let state = &mut run.state;
     let is_due = evaluates && state.eval_due;
@@ -105,7 +105,7 @@ fn next<U: ?Sized>(run: &mut Run<'_, U>, limits: &Limits, evaluates: bool) -> Ne
     }
 }
 
-/// Tells that `fit` came to its limit before anything was evaluated.
+/// Adds the notice that `fit` reached its limit before its first evaluation.
 fn notify_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
     let Progress { epochs, steps, updates, .. } = run.state.train_progress();
     let is_off = every == Every::NEVER || run.state.expected(Phase::Eval).steps_in_epoch == Some(0);
@@ -119,7 +119,7 @@ fn notify_never_evaluated<U: ?Sized>(run: &mut Run<'_, U>, every: Every) {
     }
 }
 
-/// Makes one pass over `data`: an evaluation or a prediction.
+/// Runs one pass over `data`: an evaluation or a prediction.
 pub(crate) fn pass<'a, U, P, D>(
     run: &mut Run<'a, U>,
     pass: &mut P,
@@ -136,7 +136,7 @@ where
     start(run, pass, data, limits)?;
     run.state.drop_outdated_epoch();
     if run.state.is_finished_by_hand() {
-        // It is not made again; what it measured is told again. A sink sees whether all is still there.
+        // It is not repeated: its metrics are reported again, and a sink checks its outputs.
         pass.begin(&mut run.state)?;
         let progress = run.state.progress();
         let values = run.state.active_phase_mut().metrics.of_epoch(progress.epochs);
@@ -177,7 +177,7 @@ fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), 
     let hook = pass.hook(run.unit, &mut run.state, Hook::End);
     let told = hook.and_then(|()| send(run, P::EVENTS.end));
     if run.state.entry_point().phase() == P::PHASE {
-        // The call is over: what an end hook asks for comes too late.
+        // The call is over: a stop from an end hook comes too late.
         run.state.replace_stop(decided);
     }
     told?;
@@ -185,7 +185,7 @@ fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), 
     tell_notices(run)
 }
 
-/// Makes one epoch, or what is left of it, up to its end, a limit or a stop.
+/// Runs one epoch, or the rest of it, up to its end, a limit or a stop.
 fn epoch<'a, U, P, D>(
     run: &mut Run<'a, U>,
     pass: &mut P,
@@ -237,7 +237,7 @@ where
 }
 
 /// Fetches a batch and makes one step with it. A step that fails has not happened, unless the unit
-/// says otherwise: what it logged and counted is taken back, and the next call makes it again.
+/// committed it: its logs and counts are taken back, and the next call repeats it.
 fn step<U, P, E>(
     run: &mut Run<'_, U>,
     pass: &mut P,
@@ -260,7 +260,7 @@ where
     active.progress.count_step(fetched.samples);
     active.position = fetched.position;
     if let Some(every) = eval_every {
-        // Where the end of the epoch brings an evaluation too, there is one, and it comes then.
+        // If the end of the epoch brings an evaluation too, there is one, and it comes then.
         run.state.eval_due |= run.state.is_due(every) && !run.state.is_due_at_epoch_end(every);
     }
     let told = fire(run, P::EVENTS.step_end);
@@ -315,7 +315,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
     let progress = active.progress;
     match P::PHASE {
         Phase::Train => {
-            // Also where `train` ends the epoch of a cycle that `fit` began.
+            // Also if `train` ends the epoch of a cycle that `fit` began.
             if run.state.cycle == Cycle::Open {
                 run.state.cycle = Cycle::Trained;
             }
@@ -330,8 +330,8 @@ fn complete<U: ?Sized, P: Pass<U>>(
         run.state.eval_due |= run.state.is_due(every);
     }
     run.state.active_phase_mut().metrics.end_epoch(progress.epochs);
-    // What the callbacks log still belongs to the epoch, which is counted: they are told of it also
-    // where the unit failed.
+    // The epoch is counted and takes the logs of the callbacks, so they receive its end even if the
+    // unit failed.
     let told = first(hook, send(run, P::EVENTS.epoch_end));
     let metrics = &mut run.state.active_phase_mut().metrics;
     let values = metrics.of_epoch(progress.epochs);
@@ -343,7 +343,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
 }
 
 /// Sends an event to the callbacks in order, up to the first that fails, and then to the saver. The end
-/// of a step or an epoch is counted, whoever fails at it, so all are told of it.
+/// of a step or an epoch is counted, so all receive it even if one fails.
 fn fire<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
     let told = send(run, event);
     match told.is_ok() || event.ends_step_or_epoch() {

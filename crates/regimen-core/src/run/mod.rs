@@ -35,11 +35,11 @@ use crate::{BoxError, Callback, Error, State};
 
 /// A unit with its [`State`] and callbacks.
 ///
-/// The entry points may be called one after another, in any order; each goes on from where the
-/// run stands. After a pause or an error the next call continues with the very batch that would
-/// have come: `steps(7)` and then `steps(14)` equals `steps(14)`.
+/// The entry points may be called one after another, in any order; each continues at the current
+/// position of the run. After a pause or an error the next call continues with the very batch that was
+/// due: `steps(7)` and then `steps(14)` equals `steps(14)`.
 ///
-/// What happens in a call, with `unit` hooks before callbacks at every line:
+/// The order of a call, with `unit` hooks before callbacks at every line:
 ///
 /// ```text
 /// train, fit                                      evaluate, predict
@@ -90,7 +90,7 @@ pub struct Run<'a, U: ?Sized> {
     pub(crate) state: State,
     pub(crate) callbacks: Callbacks<'a, U>,
     pub(crate) saver: Option<Registered<'a, U>>,
-    /// What the report of the call under way will tell.
+    /// Metrics for the report of the call under way.
     pub(crate) epochs: Vec<EpochMetrics>,
     pub(crate) notices: Vec<String>,
     /// The first setting that cannot be used: every call returns it.
@@ -181,7 +181,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self
     }
 
-    /// Forgets a final stop, so that the next call goes on all the same.
+    /// Clears a final stop, so that the next call continues.
     pub fn go_on(&mut self) {
         self.state.clear_stop(true);
     }
@@ -191,7 +191,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self.state.pause_handle()
     }
 
-    /// Where the run stands.
+    /// The state of the run.
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -201,7 +201,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self.unit
     }
 
-    /// The unit, to be changed between two calls.
+    /// The unit, for changes between two calls.
     pub fn unit_mut(&mut self) -> &mut U {
         self.unit
     }
@@ -231,11 +231,10 @@ impl<'a, U: ?Sized> Run<'a, U> {
         })
     }
 
-    /// Evaluates once over `data`, from its beginning. A pass by hand is counted and measured by
-    /// itself, and touches nothing of the training and of the evaluations of `fit`.
+    /// Evaluates once over `data`, from its beginning. A pass by hand has separate counters and
+    /// metrics, and changes nothing of the training and of the evaluations of `fit`.
     ///
-    /// A pass that was paused or failed is gone on with only if
-    /// [`Evaluate::resume`] names it.
+    /// A pass that was paused or failed continues only if [`Evaluate::resume`] names it.
     pub fn evaluate<D>(&mut self, data: &D, config: Evaluate) -> Result<Report, Error>
     where
         U: EvalUnit,
@@ -263,9 +262,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self.predict_into(data, config, &mut ClosureSink(sink))
     }
 
-    /// Predicts once over `data` into a sink that knows its position: with
-    /// [`Predict::resume`](Evaluate::resume) a prediction that was paused goes on without writing an
-    /// output twice, also after a restart, and one that is finished stays finished.
+    /// Predicts once over `data` into a sink with a position. With
+    /// [`Predict::resume`](Evaluate::resume) a paused prediction continues without writing an output
+    /// twice, also after a restart. A finished one stays finished.
     pub fn predict_into<D>(
         &mut self,
         data: &D,
@@ -283,7 +282,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     }
 
     /// Restores the latest whole checkpoint of the saver. Returns `None` if nothing was saved yet, so
-    /// that one program begins a run and goes on with it.
+    /// one program both starts and resumes a run.
     pub fn restore_latest(&mut self) -> Result<Option<Restored>, Error> {
         self.restore_if_any(Which::Latest)
     }
@@ -323,19 +322,19 @@ impl<'a, U: ?Sized> Run<'a, U> {
         Ok(restored)
     }
 
-    /// All that a saver saves beside the unit's parts: progress, metrics in flight, the seed, a final
+    /// The saved state apart from the unit's parts: progress, metrics in flight, the seed, a final
     /// stop, and the state of every callback. For programs that save by themselves.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
         saver::run_state(&self.state, &mut self.callbacks)
     }
 
-    /// Puts back what [`run_state`](Run::run_state) gave. Callbacks without saved state, and saved
-    /// state without a callback, become notices. After an error the run is as it was.
+    /// Restores the state that [`run_state`](Run::run_state) returned. Callbacks without saved state,
+    /// and saved state without a callback, become notices. After an error the run is as it was.
     pub fn load_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         saver::load_run_state(&mut self.state, &mut self.callbacks, dict)
     }
 
-    /// One call of an entry point: `body` between what every call begins and ends with.
+    /// One call of an entry point: the common start, `body`, the common end.
     fn call(
         &mut self,
         entry: EntryPoint,
@@ -345,7 +344,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
             return Err(Error::config(mistake.clone()));
         }
         let phase = entry.phase();
-        // A final stop ends training; what was trained can still be evaluated and used.
+        // A final stop ends training; evaluation and prediction are still possible.
         let over = if phase == Phase::Train { None } else { self.state.replace_stop(None) };
         self.state.aside = over.clone();
         self.state.begin(entry);
@@ -366,7 +365,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         match result.and_then(|()| self.report(phase, ended)) {
             Ok(report) => Ok(report),
             Err(mut error) => {
-                // Nobody may be left to hear them in another call.
+                // There may be no later call to send them.
                 if let Err(other) = loops::tell_notices(self) {
                     error.suppress(other);
                 }
@@ -385,7 +384,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         }
     }
 
-    /// What came of a call in `phase`, completed by callbacks and saver, and told to the callbacks.
+    /// The report of a call in `phase`, completed by callbacks and saver, then sent to the callbacks.
     fn report(&mut self, phase: Phase, ended: Ended) -> Result<Report, Error> {
         let mut report = Report {
             phase,
@@ -425,7 +424,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         result.map(Some).map_err(|caught| caught.at(&self.state, ErrorKind::State))
     }
 
-    /// Notes the metrics of an epoch for the report.
+    /// Adds the metrics of an epoch to the report.
     pub(crate) fn record_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
         let train_step = self.state.train_progress().steps;
         self.epochs.push(EpochMetrics { phase, epoch, train_step, values });

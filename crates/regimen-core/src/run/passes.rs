@@ -8,7 +8,7 @@ use crate::state::Phase;
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
 use crate::{BoxError, Error, State};
 
-/// What differs between training, evaluation and prediction.
+/// The trait of a pass: training, evaluation or prediction.
 pub(crate) trait Pass<U: ?Sized> {
     const PHASE: Phase;
     const EVENTS: PassEvents = PassEvents::of(Self::PHASE);
@@ -99,7 +99,7 @@ fn call<R>(
         Ok(result)
     });
     called.map_err(|caught| {
-        // What else it may have logged wrongly is not somebody else's fault.
+        // Otherwise its invalid logs would be an error of the next method.
         let _ = state.check_logged();
         caught.at(state, ErrorKind::Unit(method))
     })
@@ -145,7 +145,7 @@ impl<U: EvalUnit + ?Sized> Pass<U> for EvalPass {
     }
 }
 
-/// Prediction, and where its outputs go.
+/// Prediction, with the sink of its outputs.
 pub(crate) struct PredictPass<S>(pub(crate) S);
 
 impl<U, S> Pass<U> for PredictPass<&mut S>
@@ -170,7 +170,7 @@ where
     fn step(&mut self, unit: &mut U, state: &mut State, batch: U::Batch) -> Result<(), Error> {
         let output = call(state, "predict_step", |state| unit.predict_step(state, batch))?;
         guard(|| self.0.write(output)).map_err(|caught| {
-            // Whatever the unit says of it: without its output the step has not happened.
+            // Even if the unit committed it: without its output the step has not happened.
             state.revoke_commit();
             caught.at(state, ErrorKind::Sink)
         })

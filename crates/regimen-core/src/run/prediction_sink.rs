@@ -1,23 +1,23 @@
-//! Where predictions go.
+//! The trait for destinations of predictions.
 
 use crate::BoxError;
 use crate::saved::StateDict;
 
-/// Takes the outputs of [`Run::predict_into`](crate::Run::predict_into), one a step.
+/// Takes the outputs of [`Run::predict_into`](crate::Run::predict_into), one per step.
 ///
-/// A sink with a position can go on where a paused prediction stopped, also after a restart, so that
-/// no output is written twice and none is missing.
+/// A sink with a position continues where a paused prediction stopped, also after a restart. No output
+/// is written twice and none is missing.
 pub trait PredictionSink<O> {
-    /// A prediction begins: anew, or where `position` says that it stood. What was written after that
-    /// belongs to steps that are made again, and is dropped. Of a prediction that is finished it is
-    /// called too, to see whether everything is still there.
+    /// A prediction begins, from the start or from `position`. Outputs written after `position` belong
+    /// to steps that are repeated, and are dropped. Also called for a finished prediction, to check
+    /// that its outputs are still there.
     fn begin(&mut self, position: Option<&StateDict>) -> Result<(), BoxError>;
 
-    /// Takes one output. After an error the sink holds nothing of it, and its step is made again when
-    /// the prediction goes on.
+    /// Takes one output. After an error the sink holds nothing of it, and its step is repeated when the
+    /// prediction continues.
     fn write(&mut self, output: O) -> Result<(), BoxError>;
 
-    /// Where the sink stands, with everything before that durable.
+    /// The position of the sink, with everything before it durable.
     fn position(&mut self) -> Result<StateDict, BoxError>;
 }
 

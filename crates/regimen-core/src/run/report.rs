@@ -1,4 +1,4 @@
-//! What came of a call of an entry point.
+//! The report of a call of an entry point.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -7,10 +7,9 @@ use crate::metric::{Best, Improvement, Key};
 use crate::state::{Phase, Progress};
 use crate::text::{Count, Short};
 
-/// Why a call ended, where the run stands, and what was measured.
+/// Why a call ended, the progress of the run, and its metrics.
 ///
-/// As text it is what a person asks at the end: how it ended and after how much, the best values,
-/// and where the newest checkpoint is.
+/// As text it says how the call ended and after how much, the best values, and the newest checkpoint.
 ///
 /// ```text
 /// training complete after 40 epochs, 880 steps
@@ -20,29 +19,28 @@ use crate::text::{Count, Short};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was called: [`Phase::Train`] for `train` and `fit`.
+    /// The phase of the call: [`Phase::Train`] for `train` and `fit`.
     pub phase: Phase,
     /// Why the call ended.
     pub ended: Ended,
-    /// How much of the training is done.
+    /// The progress of the training.
     pub train: Progress,
-    /// How much of the evaluation is done.
+    /// The progress of the evaluation.
     pub eval: Progress,
-    /// How much of the prediction is done.
+    /// The progress of the prediction.
     pub predict: Progress,
     /// The metrics of every epoch that ended during the call, training and evaluation in the
     /// order in which they ended.
     pub epochs: Vec<EpochMetrics>,
-    /// What was told during the call that is no error, in order: see
-    /// [`Event::Notice`](crate::callback::Event::Notice).
+    /// The notices of the call, in order: see [`Event::Notice`](crate::callback::Event::Notice).
     pub notices: Vec<String>,
-    /// How many steps have gradients that wait for an update, because the call ended inside of an
-    /// accumulation window. The next call goes on with them.
+    /// Steps with gradients that wait for an update, because the call ended inside an accumulation
+    /// window. The next call continues with them.
     pub pending_steps: u64,
     /// The best value of each metric that a rule of the run judges, over all its calls and restarts;
-    /// empty but for `train` and `fit`.
+    /// empty except for `train` and `fit`.
     pub bests: Vec<Best>,
-    /// The newest checkpoint that the saver has made in this process; none but for `train` and `fit`.
+    /// The newest checkpoint that the saver made in this process; `None` except for `train` and `fit`.
     pub saved: Option<String>,
 }
 
@@ -50,8 +48,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
-    /// All that was asked for is done: a limit was reached, or the data of an evaluation or
-    /// prediction ended.
+    /// The work is done: a limit was reached, or the data of an evaluation or prediction ended.
     Complete,
     /// Something asked the run to pause; it can go on as if it had not.
     Paused(String),
@@ -63,9 +60,9 @@ pub enum Ended {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EpochMetrics {
-    /// Whose epoch it was.
+    /// The phase of the epoch.
     pub phase: Phase,
-    /// Which one, from 1.
+    /// The number of the epoch, from 1.
     pub epoch: u64,
     /// Completed training steps at its end.
     pub train_step: u64,
@@ -83,16 +80,16 @@ impl Report {
     /// The best value of `key` over the run and its restarts, with its epoch, step and checkpoint.
     ///
     /// A key does not say which of its values are better: a rule of the run does, such as
-    /// `EarlyStopping` or `Checkpointer::keep_min`. `None` if no rule judges this metric
-    /// or has seen a value of it, and if two rules want the opposite. Without a rule ask
+    /// `EarlyStopping` or `Checkpointer::keep_min`. Returns `None` if no rule judges this metric or has
+    /// seen a value of it, or if two rules want the opposite. Without a rule use
     /// [`min_of_call`](Report::min_of_call) or [`max_of_call`](Report::max_of_call).
     pub fn best(&self, key: impl Borrow<Key>) -> Option<&Best> {
         let mut of_key = self.bests.iter().filter(|best| best.key.name() == key.borrow().name());
         of_key.next().filter(|_| of_key.next().is_none())
     }
 
-    /// The epoch of this call with the smallest value of `key`, the first of equal ones. What was measured
-    /// before a pause or a restart is not looked at. NaN is never the smallest.
+    /// The epoch of this call with the smallest value of `key`, the first of equal ones. Epochs before
+    /// a pause or a restart do not count. NaN is never the smallest.
     pub fn min_of_call(&self, key: impl Borrow<Key>) -> Option<&EpochMetrics> {
         self.best_of_call(key.borrow(), Improvement::min())
     }

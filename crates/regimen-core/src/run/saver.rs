@@ -10,33 +10,33 @@ use crate::saved::{AppState, Parts, StateDict, Stateful};
 use crate::state::Phase;
 use crate::{BoxError, Error, State};
 
-/// Saves a run and restores it: given to [`Run::saver`](crate::Run::saver).
+/// Saves and restores a run: given to [`Run::saver`](crate::Run::saver).
 ///
-/// A saver is sent every event after the unit and all callbacks, so what it saves is what a run
-/// goes on from: everything that belongs to the event is done. Its errors end the call like those
-/// of a callback. `regimen::checkpoint` has the one most runs want.
+/// A saver receives every event after the unit and all callbacks, so it saves a state in which
+/// everything of the event is done. Its errors end the call like those of a callback.
+/// `regimen::checkpoint` has the saver for most runs.
 pub trait Saver: Send {
-    /// The events this saver is sent, read once when it is registered. All by default.
+    /// The events that this saver receives, read once at registration. Default: all.
     fn events(&self) -> Events {
         Events::ALL
     }
 
-    /// A call of an entry point begins, in `phase`; neither the unit nor a callback has been called yet. A
-    /// saver acquires its lock here, before a callback opens a file of its own. An error ends
-    /// the call. Nothing by default.
+    /// A call of an entry point begins, in `phase`; neither the unit nor a callback has been called
+    /// yet. A saver acquires its lock here, before a callback opens a file. An error ends the call.
+    /// Nothing by default.
     fn begin(&mut self, _phase: Phase, _moment: &mut Moment<'_>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// Something happened; saves if a save is due. A save that is due together with an evaluation
+    /// Handles an event; saves if a save is due. A save that is due together with an evaluation
     /// ([`State::eval_is_due`]) comes after it.
     fn on_event(&mut self, event: Event, moment: &mut Moment<'_>) -> Result<(), BoxError>;
 
     /// A call failed; the callbacks have been called. Nothing by default.
     fn on_error(&mut self, _error: &Error, _moment: &mut Moment<'_>) {}
 
-    /// A call of `train` or `fit` ended without an error: adds what this saver knows to `report`, such
-    /// as where the newest checkpoint is. The callbacks have added theirs. Nothing by default.
+    /// A call of `train` or `fit` ended without an error: adds the saver's part to `report`, such as
+    /// the newest checkpoint. The callbacks have added theirs. Nothing by default.
     fn sum_up(&mut self, _report: &mut Report, _moment: &mut Moment<'_>) {}
 
     /// Restores the checkpoint that `which` selects.
@@ -46,7 +46,7 @@ pub trait Saver: Send {
     fn restore(&mut self, which: Which<'_>, moment: &mut Moment<'_>) -> Result<Option<Restored>, BoxError>;
 }
 
-/// Selects a checkpoint. Only those that a run can go on from are considered.
+/// Selects a checkpoint. Only those from which a run can continue are considered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Which<'a> {
@@ -70,12 +70,12 @@ pub struct Restored {
     pub from: String,
     /// Better matches that were passed over because they are damaged, with the reason.
     pub skipped: Vec<String>,
-    /// Differences from the saved run: parts that were left out or begin anew, hyper-parameters that
+    /// Differences from the saved run: parts that were left out or start fresh, hyper-parameters that
     /// differ. Each is a notice too.
     pub differences: Vec<String>,
 }
 
-/// A run between two steps: all there is to save, and all there is to restore.
+/// A run between two steps, to be saved or restored.
 pub struct Moment<'m> {
     pub(crate) state: &'m mut State,
     pub(crate) unit: &'m mut dyn AppState,
@@ -98,33 +98,32 @@ impl Moment<'_> {
         self.unit
     }
 
-    /// All that is saved beside the unit's parts: progress, metrics in flight, where a cycle
-    /// stands, a final stop, and the state of every callback.
+    /// The saved state apart from the unit's parts: progress, metrics in flight, the position in a
+    /// cycle, a final stop, and the state of every callback.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
         run_state(self.state, self.callbacks)
     }
 
-    /// The state that [`run_state`](Moment::run_state) gave, to be looked at: how far the run had
-    /// come when `dict` was saved.
+    /// The state in `dict`, which [`run_state`](Moment::run_state) returned: for its progress.
     pub fn saved_state(dict: &StateDict) -> Result<State, BoxError> {
         let mut state = State::new();
         state.load_state_dict(&dict.under(RUN))?;
         Ok(state)
     }
 
-    /// Says whether [`load_run_state`](Moment::load_run_state) would accept `dict`.
+    /// Checks whether [`load_run_state`](Moment::load_run_state) would accept `dict`.
     pub fn check_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         check_run_state(self.callbacks, dict)
     }
 
-    /// Puts back what [`run_state`](Moment::run_state) gave, the seed included. Callbacks without
-    /// saved state, and saved state without a callback, become notices.
+    /// Restores the state that [`run_state`](Moment::run_state) returned, the seed included. Callbacks
+    /// without saved state, and saved state without a callback, become notices.
     pub fn load_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         load_run_state(self.state, self.callbacks, dict)
     }
 }
 
-/// Before the names of the state of a run, and of its callbacks.
+/// Prefixes of the names in the state of a run, and in that of its callbacks.
 const RUN: &str = "run";
 const CALLBACKS: &str = "callbacks";
 
@@ -158,10 +157,10 @@ impl fmt::Debug for Moment<'_> {
     }
 }
 
-/// The saver of a run of `U`, with what is known of both when it is registered.
+/// The saver of a run of `U`, as registered.
 pub(crate) struct Registered<'a, U: ?Sized> {
     pub(crate) saver: Box<dyn Saver + 'a>,
-    /// The events it is sent.
+    /// The events it receives.
     pub(crate) events: Events,
     /// [`AppState::visit`] of the unit. The loops run units that have none, so that they cannot ask for it.
     visit: VisitParts<U>,

@@ -1,4 +1,4 @@
-//! Saved state: arrays by name, the types that have one, and the parts of a unit.
+//! Saved state: arrays by name, the types with a saved state, and the parts of a unit.
 
 mod spare;
 mod state_dict;

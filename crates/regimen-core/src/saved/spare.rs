@@ -1,16 +1,16 @@
-//! Memory that is used again: what one copy of a state held, for the next copy.
+//! Reuse of memory: a copy of a state takes that of an earlier copy.
 
 use std::cell::RefCell;
 
 use super::StateDict;
 
-/// Calls `f`; the arrays made in it on this thread take the memory of those in `spares` that they
-/// fit exactly. What is left over is freed before this returns.
+/// Calls `f`; the arrays made in it on this thread take the memory of those in `spares` of exactly the
+/// same size. The rest is freed before this returns.
 ///
-/// For code that copies the same state again and again: memory that is new to the process costs as
-/// much as the copying, since the system hands it out page by page, each of them cleared.
+/// For code that copies the same state repeatedly. Memory that is new to the process costs as much as
+/// the copying, because the system clears and hands it out page by page.
 pub fn with_spares<R>(spares: impl IntoIterator<Item = StateDict>, f: impl FnOnce() -> R) -> R {
-    // Freed also when `f` panics.
+    // Also freed when `f` panics.
     struct Free;
     impl Drop for Free {
         fn drop(&mut self) {

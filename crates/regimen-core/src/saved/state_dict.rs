@@ -7,18 +7,17 @@ use super::spare;
 use crate::BoxError;
 use crate::text::Count;
 
-/// Arrays by name, in the order of their names: what one safetensors file holds.
+/// Arrays by name, in the order of their names: the content of one safetensors file.
 ///
-/// A single number is an array without dimensions. Text is a one-dimensional array of its UTF-8
-/// bytes. There is no second place for data beside the arrays, so two equal states are equal
-/// byte for byte on disk.
+/// A single number is an array without dimensions. Text is a one-dimensional array of its UTF-8 bytes.
+/// There is no other data, so two equal states are equal byte for byte on disk.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDict {
     arrays: BTreeMap<String, Array>,
 }
 
-/// More than any run counts, and the largest whole number that every reader of JSON takes for what it
-/// is: a count in a checkpoint above it is damage, and adding to one below it cannot overflow.
+/// More than any run counts, and the largest whole number that every reader of JSON reads exactly. A
+/// larger count in a checkpoint is damage, and adding to a smaller one cannot overflow.
 pub const MAX_COUNT: u64 = 1 << 53;
 
 /// An array in host memory: little-endian bytes in row-major order.
@@ -60,8 +59,8 @@ impl Dtype {
         }
     }
 
-    /// Bytes of an array of `shape`; `None` if that overflows. The elements are counted first, so
-    /// that what has none has no bytes, however long its other dimensions are.
+    /// Bytes of an array of `shape`. Returns `None` on overflow. The elements are counted first, so an
+    /// array without elements has no bytes, however long its other dimensions are.
     pub fn bytes_of(self, shape: &[usize]) -> Option<usize> {
         let elements = shape.iter().try_fold(1_usize, |elements, &n| elements.checked_mul(n))?;
         elements.checked_mul(self.size())
@@ -72,9 +71,9 @@ impl Dtype {
 pub trait Element: Copy + sealed::Sealed {
     /// Its type in the array.
     const DTYPE: Dtype;
-    /// Writes the little-endian bytes of `numbers` over `bytes`, as far as both go.
+    /// Writes the little-endian bytes of `numbers` to `bytes`, up to the shorter of both.
     fn write(numbers: &[Self], bytes: &mut [u8]);
-    /// Reads numbers from `bytes`, of which [`Dtype::size`] make one.
+    /// Reads numbers from `bytes`, [`Dtype::size`] bytes each.
     fn read(bytes: &[u8]) -> Vec<Self>;
 }
 
@@ -87,7 +86,7 @@ macro_rules! element {
         impl sealed::Sealed for $number {}
         impl Element for $number {
             const DTYPE: Dtype = Dtype::$dtype;
-            // Chunks of a length the compiler knows: only then is this the copy of a whole block.
+            // Chunks of a constant length: only then does this compile to a copy of a whole block.
             fn write(numbers: &[Self], bytes: &mut [u8]) {
                 let (chunks, _) = bytes.as_chunks_mut::<{ size_of::<$number>() }>();
                 for (chunk, number) in chunks.iter_mut().zip(numbers) {
@@ -118,7 +117,7 @@ macro_rules! element {
 element!(u8 => U8, i8 => I8, u16 => U16, i16 => I16, u32 => U32, i32 => I32, f32 => F32, u64 => U64, i64 => I64, f64 => F64);
 
 impl Array {
-    /// An array of `bytes`, which must be as many as `shape` and `dtype` say.
+    /// An array of `bytes`, as many as `shape` and `dtype` require.
     pub fn new(dtype: Dtype, shape: Vec<usize>, bytes: Vec<u8>) -> Result<Self, BoxError> {
         let expected = dtype.bytes_of(&shape);
         if expected != Some(bytes.len()) {
@@ -130,9 +129,9 @@ impl Array {
         Ok(Array { dtype, shape, bytes })
     }
 
-    /// An array whose bytes `fill` writes, over any bytes in them: all of them, or what another
-    /// array held is part of this one. For engines, whose copies then take the memory of an earlier
-    /// one ([`with_spares`](super::with_spares)).
+    /// An array whose bytes are written by `fill`, which must overwrite all of them: they may hold an
+    /// earlier array. For engines, whose copies then reuse the memory of an earlier one
+    /// ([`with_spares`](super::with_spares)).
     pub fn filled(
         dtype: Dtype,
         shape: Vec<usize>,
@@ -150,7 +149,7 @@ impl Array {
         Array::of(&[numbers.len()], numbers)
     }
 
-    /// A text as the array of its UTF-8 bytes.
+    /// Text as an array of its UTF-8 bytes.
     pub fn from_text(text: &str) -> Self {
         Array::from_slice(text.as_bytes())
     }
@@ -181,7 +180,7 @@ impl Array {
         self.bytes
     }
 
-    /// All elements in row-major order. An error where they are of another type.
+    /// All elements in row-major order. It is an error if they are of another type.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>, BoxError> {
         if self.dtype != T::DTYPE {
             return Err(format!("expected {:?}, found {:?}", T::DTYPE, self.dtype).into());
@@ -189,7 +188,7 @@ impl Array {
         Ok(T::read(&self.bytes))
     }
 
-    /// Whether no element is infinite or NaN; true where they are no floats.
+    /// Whether no element is infinite or NaN; true if they are not floats.
     pub fn is_finite(&self) -> bool {
         self.largest_magnitude().is_none_or(|(largest, infinity)| largest < infinity)
     }
@@ -199,8 +198,8 @@ impl Array {
         self.largest_magnitude().is_some_and(|(largest, infinity)| largest > infinity)
     }
 
-    /// The largest of the floats' bits without their signs, and those of infinity: of what is larger
-    /// than that, all is NaN. Returns `None` if the elements are no floats.
+    /// The largest of the floats' bits without their signs, and the bits of infinity: anything larger
+    /// is NaN. Returns `None` if the elements are not floats.
     fn largest_magnitude(&self) -> Option<(u64, u64)> {
         fn largest<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> u64) -> u64 {
             bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).max().unwrap_or(0)
@@ -221,7 +220,7 @@ impl Array {
         }
     }
 
-    /// The text this array holds. It is an error if it is not UTF-8.
+    /// The text in this array. It is an error if it is not UTF-8.
     pub fn to_text(&self) -> Result<String, BoxError> {
         Ok(String::from_utf8(self.to_vec()?)?)
     }
@@ -316,8 +315,8 @@ impl StateDict {
 
     /// Checks that `other` has the same names, types and shapes as this one.
     ///
-    /// The error says all that differs: names that are missing, names that are not known, and
-    /// arrays of another type or shape.
+    /// The error lists all differences: missing names, unknown names, and arrays of another type or
+    /// shape.
     pub fn check_same_layout(&self, other: &StateDict) -> Result<(), BoxError> {
         let mut wrong = Vec::new();
         for (name, array) in &self.arrays {

@@ -7,7 +7,7 @@ use crate::BoxError;
 
 /// A type whose state can be saved and loaded.
 ///
-/// After `b.load_state_dict(&a.state_dict()?)?`, `b` goes on exactly as `a` would.
+/// After `b.load_state_dict(&a.state_dict()?)?`, `b` continues exactly as `a` would.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not `Stateful`, so a checkpoint cannot hold it",
     note = "an engine, or another struct with parts of its own, is marked `#[app_state(nested)]`",
@@ -24,16 +24,16 @@ pub trait Stateful {
     /// Replaces the state. After an error the old state is still in place.
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError>;
 
-    /// Says whether [`load_state_dict`](Stateful::load_state_dict) would accept `dict`: names,
-    /// shapes and types, not values. Called for every part before any part is changed.
+    /// Checks whether [`load_state_dict`](Stateful::load_state_dict) would accept `dict`: names, shapes
+    /// and types, not values. Called for every part before any part is changed.
     ///
-    /// The default accepts everything; override it where a mistake can be seen early.
+    /// The default accepts everything; override it if a mistake can be detected early.
     fn check_state_dict(&self, _dict: &StateDict) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// Whether it holds trained weights: a checkpoint in which they are not finite is not saved over
-    /// one in which they are. No by default.
+    /// Whether it holds trained weights. A checkpoint whose weights are not finite is not saved over
+    /// one whose weights are. Default: no.
     fn is_weights(&self) -> bool {
         false
     }
@@ -59,7 +59,7 @@ impl<S: Stateful + ?Sized> Stateful for &mut S {
 
 macro_rules! number {
     ($($number:ty),*) => {$(
-        /// A single number is its own state, under the name `value`.
+        /// A single number is its state, under the name `value`.
         impl Stateful for $number {
             fn state_dict(&self) -> Result<StateDict, BoxError> {
                 let mut dict = StateDict::new();
@@ -80,7 +80,7 @@ macro_rules! number {
 }
 number!(u8, i8, u16, i16, u32, i32, f32, u64, i64, f64);
 
-/// A list of numbers is its own state, under the name `values`. Its length may change.
+/// A list of numbers is its state, under the name `values`. Its length may change.
 impl<T: Element> Stateful for Vec<T> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
@@ -119,8 +119,8 @@ impl<T: Element> Stateful for Vec<T> {
     note = "a unit that is not `AppState` runs without a saver"
 )]
 pub trait AppState {
-    /// Hands every part to `parts`, under a name of its own. The list must not depend on what
-    /// the parts hold.
+    /// Hands every part to `parts`, under a unique name. The list must not depend on the content of the
+    /// parts.
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError>;
 }
 
@@ -135,8 +135,8 @@ pub trait Parts {
     /// Takes one part. Two parts of one name are an error.
     fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError>;
 
-    /// Takes a part that a unit may have or not. A checkpoint without it loads an empty state into
-    /// it, and one that has it is accepted if the unit has none. Either is a notice.
+    /// Takes an optional part. A checkpoint without it loads an empty state into it, and one that has
+    /// it is accepted if the unit has none. Either is a notice.
     fn optional(&mut self, name: &str, part: Option<&mut dyn Stateful>) -> Result<(), BoxError> {
         part.map_or(Ok(()), |part| self.part(name, part))
     }
@@ -199,7 +199,7 @@ pub fn weight_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeSet<Strin
     Ok(weights.0)
 }
 
-/// Puts `saved` back into the parts of `app`.
+/// Restores `saved` into the parts of `app`.
 ///
 /// Every part is checked before any is changed: an unknown part, a missing part, or a part with
 /// other names, shapes or types is an error, and `app` is as it was.
@@ -210,9 +210,9 @@ pub fn load_parts(
     load_parts_except(app, saved, &[]).map(drop)
 }
 
-/// Puts `saved` back into the parts of `app`, but for those named in `except`: they stay as they are,
-/// and need not be saved. Returns a text for each part that was left out, or was
-/// [optional](Parts::optional) and is in one of the two alone. Otherwise as [`load_parts`].
+/// Restores `saved` into the parts of `app`, except those named in `except`: they stay as they are, and
+/// need not be saved. Returns a text for each part that was left out, or that is
+/// [optional](Parts::optional) and only in one of the two. Otherwise as [`load_parts`].
 pub fn load_parts_except(
     app: &mut (impl AppState + ?Sized),
     saved: &BTreeMap<String, StateDict>,
@@ -271,7 +271,7 @@ pub fn load_parts_except(
     app.visit(&mut load)?;
     let Load { seen, .. } = &load;
     if let Some(unknown) = except.iter().find(|name| !seen.contains(name) && !saved.contains_key(*name)) {
-        return Err(format!("part `{unknown}` cannot be left out: there is none of that name").into());
+        return Err(format!("part `{unknown}` cannot be left out: no part has that name").into());
     }
     let unknown = saved.keys().find(|name| !seen.contains(name) && !except.contains(name));
     if let Some(unknown) = unknown {

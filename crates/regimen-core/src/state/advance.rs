@@ -1,4 +1,4 @@
-//! How the loops move a state.
+//! Transitions of a state, for the loops.
 
 use super::{EntryPoint, Expected, Phase, PhaseState, Progress, State, Stop};
 use crate::BoxError;
@@ -6,7 +6,7 @@ use crate::callback::Every;
 use crate::data::Rank;
 use crate::text::Count;
 
-/// Where a cycle of `fit` stands: a training epoch with the evaluations run for it.
+/// The position in a cycle of `fit`: a training epoch with its evaluations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Cycle {
     #[default]
@@ -28,7 +28,7 @@ impl State {
         self.mistake = None;
     }
 
-    /// A pass by hand begins anew, or goes on with the one of this name.
+    /// A pass by hand starts from the beginning, or continues the one of this name.
     pub(crate) fn begin_by_hand(&mut self, name: Option<&str>) {
         match self.entry {
             EntryPoint::Evaluate => self.evaluate.begin(name),
@@ -49,13 +49,13 @@ impl State {
         if !is_current {
             *active = PhaseState::default();
             self.notify(format!(
-                "the {phase} pass is made anew: the weights are others than when it was finished"
+                "the {phase} pass starts over: the weights have changed since it was finished"
             ));
         }
         is_current
     }
 
-    /// The data of the phase says how many batches an epoch has; tells it where that has changed.
+    /// Sets the number of batches that the data announces; a change is a notice.
     pub(crate) fn set_batches(&mut self, batches: Option<u64>) {
         let (phase, before) = (self.phase, std::mem::replace(&mut self.active_phase_mut().batches, batches));
         if let (Some(now), Some(before)) = (batches, before)
@@ -68,7 +68,7 @@ impl State {
         }
     }
 
-    /// A step begins. Returns what [`take_back_step`](State::take_back_step) needs.
+    /// A step begins. Returns the argument of [`take_back_step`](State::take_back_step).
     pub(crate) fn begin_step(&mut self) -> Progress {
         let notices = self.notices.len();
         let active = self.active_phase_mut();
@@ -77,7 +77,7 @@ impl State {
         active.progress
     }
 
-    /// Everyone has been told of a step or an epoch: what was due at it is due no longer.
+    /// A step or an epoch has been sent to all: cadences that were due at it are due no longer.
     pub(crate) fn end_due(&mut self) {
         let active = self.active_phase_mut();
         active.due_from = active.progress;
@@ -88,7 +88,7 @@ impl State {
         self.active_phase_mut().is_committed
     }
 
-    /// A call of `fit` is to make evaluations of at most that many steps.
+    /// Sets the steps per evaluation of a call of `fit`, at most.
     pub(crate) fn expect_evaluations(&mut self, steps: Option<u64>) {
         self.expected[Phase::Eval as usize] = Expected { steps_in_epoch: steps, ..Expected::default() };
     }
@@ -105,7 +105,7 @@ impl State {
         (active.epoch_open, active.begun) = (true, Some(begun));
     }
 
-    /// Forgets a pass over data that was begun with other weights: it would be a mix of two models.
+    /// Drops a pass that was begun with other weights: it would be a mix of two models.
     pub(crate) fn drop_outdated_epoch(&mut self) {
         let (phase, now) = (self.phase, (self.train.progress.steps, self.other_weights));
         let by_hand = phase == self.entry.phase();
@@ -119,8 +119,8 @@ impl State {
             }
             let steps = Count(begun.0, "step");
             self.notify(format!(
-                "the {phase} pass that was begun after {steps} of training begins anew: the weights are \
-                 others now"
+                "the {phase} pass begun after {steps} of training starts over: the weights have \
+                 changed"
             ));
         }
     }
@@ -137,7 +137,7 @@ impl State {
         self.stop.take_if(|stop| stop.is_final());
     }
 
-    /// What is wrong with something that was logged, once.
+    /// Returns the error of an invalid log, once.
     pub(crate) fn check_logged(&mut self) -> Result<(), BoxError> {
         self.mistake.take().map_or(Ok(()), |mistake| Err(mistake.into()))
     }
@@ -162,17 +162,17 @@ impl State {
         self.stop.is_some()
     }
 
-    /// Puts `stop` in place of the one there is, which it returns.
+    /// Replaces the stop by `stop`, and returns the old one.
     pub(crate) fn replace_stop(&mut self, stop: Option<Stop>) -> Option<Stop> {
         std::mem::replace(&mut self.stop, stop)
     }
 
-    /// Forgets a pause; with `even_final`, a final stop too.
+    /// Clears a pause; with `even_final`, a final stop too.
     pub(crate) fn clear_stop(&mut self, even_final: bool) {
         self.stop.take_if(|stop| even_final || !stop.is_final());
     }
 
-    /// Takes the first `told` notices, which were told.
+    /// Takes the first `told` notices, which were sent.
     pub(crate) fn take_notices(&mut self, told: usize) -> impl Iterator<Item = String> {
         self.notices.drain(..told)
     }

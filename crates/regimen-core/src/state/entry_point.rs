@@ -1,8 +1,8 @@
-//! Which entry point was called.
+//! Entry points of a run.
 
 use super::Phase;
 
-/// Which entry point was called.
+/// An entry point of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EntryPoint {
     /// [`Run::train`](crate::Run::train).

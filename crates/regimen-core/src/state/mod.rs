@@ -22,15 +22,14 @@ use crate::metric::reading::Reading;
 use crate::metric::{Key, Metric, Metrics};
 use crate::random::keyed;
 
-/// Where a run stands: what it is doing, how far it has come, what was measured, whether it is
-/// to stop.
+/// The state of a run: its phase, progress, metrics, and a request to stop.
 ///
-/// Units and callbacks read it, [log](State::log) into it and may [pause](State::pause) or [finish](State::finish) the run.
-/// Counters move in the loop only, but for [updates](State::count_update).
+/// Units and callbacks read it, [log](State::log) into it and may [pause](State::pause) or
+/// [finish](State::finish) the run. Counters move in the loop only, except [updates](State::count_update).
 ///
-/// The evaluation of `fit` and a pass that was called for by hand, with
-/// [`Run::evaluate`](crate::Run::evaluate) or [`Run::predict`](crate::Run::predict), are counted and
-/// measured apart. [`Phase::Eval`] means the one that the newest call was for.
+/// The evaluation of `fit` has other counters and metrics than a pass by hand, of
+/// [`Run::evaluate`](crate::Run::evaluate) or [`Run::predict`](crate::Run::predict). [`Phase::Eval`]
+/// means the one of the newest call.
 #[derive(Debug)]
 pub struct State {
     entry: EntryPoint,
@@ -42,22 +41,22 @@ pub struct State {
     evaluate: ByHand,
     predict: ByHand,
     seed: u64,
-    /// Whether the seed was chosen, and not left at its default.
+    /// Whether the seed was set, and is not the default.
     seed_is_chosen: bool,
     rank: Rank,
     stop: Option<Stop>,
-    /// The final stop of a run while a pass by hand is made, which it does not end.
+    /// The final stop of a run during a pass by hand, which it does not end.
     pub(crate) aside: Option<Stop>,
     handle: PauseHandle,
     watched: Vec<Every>,
     notices: Vec<String>,
-    /// What is wrong with something that was logged; the loop makes it an error.
+    /// The error of an invalid log; the loop returns it.
     mistake: Option<String>,
     /// Steps whose gradients wait for an update.
     pending: u64,
-    /// How often the weights became others without a step of training.
+    /// How often the weights were replaced without a training step.
     other_weights: u64,
-    /// Steps and limits of the call under way, for those who show how much is left.
+    /// Steps and limits of the call under way, for progress bars.
     pub(crate) expected: [Expected; 3],
     pub(crate) cycle: Cycle,
     /// An evaluation of `fit` is due, or half done.
@@ -90,8 +89,8 @@ impl State {
         }
     }
 
-    /// Which entry point was called, now or last. The evaluations of [`EntryPoint::Fit`] are those that
-    /// rules about training are to judge.
+    /// The entry point of the newest call. Rules about training judge only the evaluations of
+    /// [`EntryPoint::Fit`].
     pub fn entry_point(&self) -> EntryPoint {
         self.entry
     }
@@ -101,32 +100,32 @@ impl State {
         self.phase
     }
 
-    /// How much of `phase` is done.
+    /// The progress of `phase`.
     pub fn progress_of(&self, phase: Phase) -> Progress {
         self.phase_state(phase).progress
     }
 
-    /// How much of the training is done.
+    /// The progress of the training.
     pub fn train_progress(&self) -> Progress {
         self.progress_of(Phase::Train)
     }
 
-    /// How much of the evaluation is done: over all evaluations of `fit`, or in the newest by hand.
+    /// The progress of the evaluation: over all evaluations of `fit`, or in the newest by hand.
     pub fn eval_progress(&self) -> Progress {
         self.progress_of(Phase::Eval)
     }
 
-    /// How much of the newest prediction is done.
+    /// The progress of the newest prediction.
     pub fn predict_progress(&self) -> Progress {
         self.progress_of(Phase::Predict)
     }
 
-    /// How much of the active phase is done.
+    /// The progress of the active phase.
     pub fn progress(&self) -> Progress {
         self.progress_of(self.phase)
     }
 
-    /// How much `phase` is expected to do in this call; for progress bars.
+    /// The steps and epochs expected of `phase` in this call; for progress bars.
     pub fn expected(&self, phase: Phase) -> Expected {
         self.expected[phase as usize]
     }
@@ -142,7 +141,7 @@ impl State {
         self.seed
     }
 
-    /// Which process this is among those that train together.
+    /// The rank of this process among those that train together.
     pub fn rank(&self) -> Rank {
         self.rank
     }
@@ -162,21 +161,21 @@ impl State {
         active.is_committed = true;
     }
 
-    /// Says that the step at hand has happened: it is counted, and what it logged stays, also if the
-    /// unit fails after this. For units that change something before they may still fail; counting an
-    /// update says it too. Without it, a step that fails has not happened, and is made again.
+    /// Commits the step at hand: it is counted, and its logs stay, even if the unit fails after this.
+    /// For units that change something before they may still fail; counting an update commits too. A
+    /// step that fails without it has not happened, and is repeated.
     pub fn commit_step(&mut self) {
         self.active_phase_mut().is_committed = true;
     }
 
-    /// Says how many steps have gradients that wait for an update: what
-    /// [`Report::pending_steps`](crate::run::Report::pending_steps) tells. For units that accumulate.
+    /// Sets the number of steps with gradients that wait for an update, for
+    /// [`Report::pending_steps`](crate::run::Report::pending_steps). For units that accumulate.
     pub fn set_pending_steps(&mut self, steps: u64) {
         self.pending = steps;
     }
 
-    /// Says that the weights are others now, though no step was made: those of the best checkpoint, say. A
-    /// pass over data that was begun before is not gone on with. For savers.
+    /// Notes that the weights were replaced without a step, for example by those of the best
+    /// checkpoint. A pass over data that was begun before does not continue. For savers.
     pub fn set_other_weights(&mut self) {
         self.other_weights += 1;
     }
@@ -185,8 +184,8 @@ impl State {
         self.pending
     }
 
-    /// Logs a value of the active phase under `key`, with the weight it has in a mean: its number
-    /// of samples or tokens. A value of weight zero counts for nothing, and is not looked at.
+    /// Logs a value of the active phase under `key`, with the weight it has in a mean: its number of
+    /// samples or tokens. A value of weight zero counts for nothing, even NaN.
     ///
     /// In the hooks at the end of an epoch, the value belongs to that epoch. A weight that is negative
     /// or not finite, and a key that was logged with another reduction, make the step or hook fail.
@@ -213,23 +212,23 @@ impl State {
         &mut self.phase_state_mut(phase).metrics
     }
 
-    /// The value of `key` over the newest epoch that ended and in which it was logged, of the phase that
-    /// [`metric`](State::metric) looks in. `None` if no such epoch has ended.
+    /// The value of `key` over the newest ended epoch in which it was logged, of the phase that
+    /// [`metric`](State::metric) reads. Returns `None` if no such epoch has ended.
     pub fn value(&self, key: impl Borrow<Key>) -> Option<f64> {
         self.metric(key)?.epoch_value()
     }
 
-    /// The metric of `key`: of the active phase if it was logged there, else of the first phase
-    /// that has it. `None` if it was never logged.
+    /// The metric of `key`: of the active phase if it was logged there, else of the first phase that
+    /// has it. Returns `None` if it was never logged.
     pub fn metric(&self, key: impl Borrow<Key>) -> Option<&Metric> {
         let key = key.borrow();
         let phases = std::iter::once(self.phase).chain(Phase::ALL);
         phases.into_iter().find_map(|phase| self.metrics(phase).get(key))
     }
 
-    /// Whether somebody will look at the metrics of the step at hand: true where a callback said
-    /// so in [`metrics_every`](crate::Callback::metrics_every). A value that costs a wait for the
-    /// device is worth logging only then.
+    /// Whether the metrics of the step at hand are read: true if a callback asks for them in
+    /// [`metrics_every`](crate::Callback::metrics_every). A value that costs a wait for the device is
+    /// worth logging only then.
     pub fn wants_metrics(&self) -> bool {
         let Progress { steps, .. } = self.progress();
         let wanted = |every: &Every| {
@@ -238,11 +237,11 @@ impl State {
         self.last_in_epoch() || self.watched.iter().any(wanted)
     }
 
-    /// Whether `every` is due, asked at the end of a step or an epoch of the active phase: whether one
-    /// of its counts became a multiple, or passed one, since the step or the epoch before. At every
-    /// other event it is false, but for updates that were counted since.
+    /// Whether `every` is due, at the end of a step or an epoch of the active phase: whether one of its
+    /// counts became or passed a multiple since the step or the epoch before. At every other event it
+    /// is false, except for updates that were counted since.
     ///
-    /// It is a pure function of counts that are saved, so a restarted run has the same answers.
+    /// A pure function of saved counts, so a restarted run has the same answers.
     ///
     /// ```
     /// # use regimen_core::callback::{Event, Every};
@@ -258,20 +257,20 @@ impl State {
         every.is_due(due_from, progress)
     }
 
-    /// Whether the end of the epoch comes next and `every` is due there: what wants one look where two
-    /// of its cadences meet takes that one.
+    /// Whether the end of the epoch comes next and `every` is due there. For one action at a place that
+    /// two cadences share.
     pub fn is_due_at_epoch_end(&self, every: Every) -> bool {
         let PhaseState { progress, last_in_epoch, .. } = *self.phase_state(self.phase);
         last_in_epoch && every.is_due(progress, Progress { epochs: progress.epochs + 1, ..progress })
     }
 
-    /// Whether an evaluation of `fit` is due, or half done.
+    /// Whether an evaluation of `fit` is due or unfinished.
     pub fn eval_is_due(&self) -> bool {
         self.eval_due
     }
 
-    /// Whether the call under way is a pass by hand that a later call can go on with, also after a
-    /// restart: what a saver saves beside the training.
+    /// Whether the call under way is a pass by hand with a name, which a saver saves too. A later call
+    /// can continue it, also after a restart.
     pub fn is_resumable_pass(&self) -> bool {
         match self.entry {
             EntryPoint::Train | EntryPoint::Fit => false,
@@ -281,8 +280,8 @@ impl State {
     }
 
     /// Asks the run to pause. It is seen at the next boundary of a step: the step under way is
-    /// finished, an epoch under way stays open, and the run can go on as if it had not stopped.
-    /// The first reason wins.
+    /// finished, an epoch under way stays open, and the run can continue as if it had not stopped. The
+    /// first reason wins.
     pub fn pause(&mut self, reason: impl Into<Cow<'static, str>>) {
         self.stop.get_or_insert_with(|| Stop::Pause(reason.into()));
     }
@@ -295,7 +294,7 @@ impl State {
         }
     }
 
-    /// Whether the run is to stop, and why.
+    /// The stop of the run, with its reason. Returns `None` without a request.
     pub fn stopping(&self) -> Option<&Stop> {
         self.stop.as_ref()
     }
@@ -305,12 +304,12 @@ impl State {
         self.handle.clone()
     }
 
-    /// Tells the callbacks something that is no error, at the next boundary of a step.
+    /// Sends a notice, a message that is no error, to the callbacks at the next boundary of a step.
     pub fn notify(&mut self, notice: impl Into<String>) {
         self.notices.push(notice.into());
     }
 
-    /// What is being told, during [`Event::Notice`](crate::callback::Event::Notice).
+    /// The notices being sent, during [`Event::Notice`](crate::callback::Event::Notice).
     pub fn notices(&self) -> &[String] {
         &self.notices
     }

@@ -1,4 +1,4 @@
-//! What a run is doing, and how far each kind of work has come.
+//! Phases of a run and their progress.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
 use crate::text::Count;
 
-/// Which of a unit's steps the loop is calling.
+/// The step of the unit that the loop calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
     /// Training: `train_step`.
@@ -37,7 +37,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How much of one phase is done. Everything counted is *completed*.
+/// The progress of one phase. All counts are of *completed* things.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Epochs that ended by their data or their cap. A paused epoch is not one.
@@ -55,7 +55,7 @@ pub struct Progress {
     pub samples: u64,
 }
 
-/// How much a phase is expected to do in the call under way, where that is known.
+/// The expected amount of one phase in the call under way, as far as known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     /// Steps of a whole epoch.

@@ -1,4 +1,4 @@
-//! Where one phase of a run stands, and the passes that were called for by hand.
+//! The state of one phase, and of the passes by hand.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use crate::data::Position;
 use crate::metric::Metrics;
 use crate::saved::{Array, StateDict, Stateful};
 
-/// How far one phase has come, and what was measured in it.
+/// The progress and metrics of one phase.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PhaseState {
     pub(crate) progress: Progress,
-    /// Cadences are due by the change since: the progress when everyone had been told of the last step or
-    /// epoch.
+    /// Cadences are due by the change since: the progress after the last step or epoch that was sent to
+    /// all callbacks.
     pub(crate) due_from: Progress,
     pub(crate) metrics: Metrics,
     /// The epoch has begun, and has neither ended by its data nor by its cap.
@@ -21,20 +21,20 @@ pub(crate) struct PhaseState {
     /// The batch fetched last is the last of its epoch.
     pub(crate) last_in_epoch: bool,
     pub(crate) position: Option<Position>,
-    /// How many batches an epoch of the data had in the newest call. `None` if it did not say.
+    /// Batches per epoch of the data in the newest call. `None` if unknown.
     pub(crate) batches: Option<u64>,
-    /// The step at hand has happened, whatever fails after this.
+    /// The step at hand has happened, even if something fails after this.
     pub(crate) is_committed: bool,
     pub(crate) notices_before_step: usize,
-    /// By which weights the epoch is measured: training steps when it began, and how often the weights
-    /// had become others without one.
+    /// The weights of the epoch: training steps when it began, and how often the weights had been
+    /// replaced without one.
     pub(crate) begun: Option<(u64, u64)>,
-    /// Where the sink of a prediction stands.
+    /// The position of the sink of a prediction.
     pub(crate) sink: StateDict,
 }
 
 impl PhaseState {
-    /// Forgets an epoch under way.
+    /// Drops an epoch under way.
     pub(crate) fn drop_epoch(&mut self) {
         self.progress.steps_in_epoch = 0;
         self.metrics.begin_epoch();
@@ -68,7 +68,7 @@ impl Stateful for PhaseState {
         loaded.due_from = loaded.progress;
         loaded.metrics.load_state_dict(&dict.under("metrics"))?;
         loaded.epoch_open = dict.get::<u8>("epoch_open")? != 0;
-        // Older checkpoints do not say, and have no epoch open at its end that matters.
+        // Older checkpoints lack it, and have no epoch open at its end that matters.
         if dict.contains("last_in_epoch") {
             loaded.last_in_epoch = dict.get::<u8>("last_in_epoch")? != 0;
         }
@@ -88,7 +88,7 @@ impl Stateful for PhaseState {
     }
 }
 
-/// The passes of one phase that were called for by hand.
+/// The passes by hand of one phase.
 #[derive(Debug, Default)]
 pub(crate) struct ByHand {
     /// The newest one, and its name if it can be resumed.
@@ -99,7 +99,7 @@ pub(crate) struct ByHand {
 }
 
 impl ByHand {
-    /// Begins a pass anew, or goes on with the one of this name.
+    /// Starts a pass from the beginning, or continues the one of this name.
     pub(crate) fn begin(&mut self, name: Option<&str>) {
         if let Some(name) = self.name.take() {
             self.named.insert(name, std::mem::take(&mut self.newest));
@@ -114,7 +114,7 @@ impl ByHand {
     }
 }
 
-/// Those that can be resumed, numbered, with their names; nothing where there is none.
+/// Those that can be resumed, numbered, with their names; empty if there are none.
 impl Stateful for ByHand {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
@@ -133,7 +133,7 @@ impl Stateful for ByHand {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let mut loaded = ByHand::default();
-        // Older checkpoints know of no names.
+        // Older checkpoints have no names.
         if dict.contains("names") {
             let text = dict.array("names")?.to_text()?;
             let mut rest = &*text;

@@ -1,12 +1,12 @@
-//! What a checkpoint holds of a state.
+//! The saved state of a [`State`].
 
 use super::phase_state::ByHand;
 use super::{Cycle, EntryPoint, PhaseState, State, Stop};
 use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
 
-/// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, where
-/// a cycle stands, and a final stop. A pause is not saved: a restarted run goes on.
+/// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, the
+/// position in a cycle, and a final stop. A pause is not saved: a restarted run continues.
 impl Stateful for State {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
@@ -39,7 +39,7 @@ impl Stateful for State {
             other => return Err(format!("`cycle`: {other} is not known here").into()),
         };
         let eval_due = dict.get::<u8>("eval_due")? != 0;
-        // Older checkpoints do not count them.
+        // Older checkpoints lack the count.
         let other_weights = if dict.contains("other_weights") { dict.count("other_weights")? } else { 0 };
         // Older checkpoints may hold a pass by hand in its place.
         if eval.epoch_open && !eval_due {

@@ -1,18 +1,18 @@
-//! How a run is asked to stop, from inside and from outside.
+//! Requests to stop a run, from inside and from outside.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How a run was asked to end, with the reason given with the first request.
+/// A request to end, with the reason of the first one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// A pause, of [`State::pause`](crate::State::pause) or a [`PauseHandle`]. A restarted run, or the
-    /// next call, goes on as if it had not been.
+    /// next call, continues as if it had not been.
     Pause(Cow<'static, str>),
     /// A rule decided it, such as early stopping: [`State::finish`](crate::State::finish). It is saved.
     /// Training that is called again, or restarted, ends at once with the same reason until
-    /// [`Run::go_on`](crate::Run::go_on). Evaluation and prediction are possible all the same.
+    /// [`Run::go_on`](crate::Run::go_on). Evaluation and prediction are still possible.
     Finish(Cow<'static, str>),
 }
 
@@ -39,7 +39,7 @@ pub struct PauseHandle(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Whether `reason` is there; what the loop looks at, without the lock.
+    /// Whether `reason` is set; the loop reads it without the lock.
     asked: AtomicBool,
     reason: Mutex<Option<Cow<'static, str>>>,
 }
@@ -47,8 +47,8 @@ struct Shared {
 impl PauseHandle {
     /// Asks the run to pause. The first reason wins.
     ///
-    /// It takes a lock, so it is not for the body of a signal handler: have the handler set a
-    /// flag or wake a thread that calls this.
+    /// It takes a lock, so do not call it in a signal handler: let the handler set a flag or wake a
+    /// thread that calls this.
     pub fn pause(&self, reason: impl Into<Cow<'static, str>>) {
         let mut asked = self.0.reason.lock().unwrap_or_else(PoisonError::into_inner);
         asked.get_or_insert(reason.into());

@@ -1,4 +1,4 @@
-//! What is said of numbers that are not finite.
+//! Reports of numbers that are not finite.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use crate::one_weight::{Unit, unit, weight};
@@ -26,7 +26,7 @@ fn a_loss_that_is_not_finite_is_traced_to_what_was_first() {
         "the loss is not finite: inf; the first output that was not finite is that of `product`",
         0.5,
     );
-    // Detecting does not ask what the policy is.
+    // Detection is independent of the policy.
     check(
         detecting().non_finite(NonFinite::Skip),
         &[f64::NAN],
@@ -62,7 +62,7 @@ fn a_parameter_that_an_update_spoilt_is_named() {
         "after the update, parameter or buffer `weight` is not finite",
         f64::NEG_INFINITY,
     );
-    // Without detecting it is met in the next loss.
+    // Without detection the next loss shows it.
     check(
         spoilt(unit(0.0)),
         &[0.5, 0.5],

@@ -1,5 +1,5 @@
-//! The optimization step of `AutoUnit`: which updates it makes, at which rates, and what it does
-//! with what is not finite or cannot be used. The arithmetic of gradients is in the engine suite.
+//! The optimization step of `AutoUnit`: its updates, their rates, and its handling of numbers that are
+//! not finite and of unusable settings. The arithmetic of gradients is in the engine suite.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use regimen_core::auto_unit::{NonFinite, PredictTask, StepResults, TRAIN_LOSS};
@@ -92,7 +92,7 @@ fn weight(unit: &Unit) -> f64 {
     unit.engine().module().0.values()[0]
 }
 
-/// Trains on `batches` and compares what became of each step, and of the weight.
+/// Trains on `batches` and compares the outcome of each step, and the weight.
 #[track_caller]
 fn check(
     configure: impl FnOnce(Unit) -> Unit,

@@ -1,4 +1,4 @@
-//! Averages of the weights: which are taken, when, what becomes of them, and who sees them.
+//! Averages of the weights: their members, their timing, their state, and their use.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,8 +37,8 @@ fn averages_are_those_of_torchtnt() {
     }
 }
 
-/// Batches in windows of two, of which the third window is skipped, over two epochs whose last
-/// window is short.
+/// Batches in windows of two, of which the third window is skipped, over two epochs with a short last
+/// window.
 const BATCHES: [f64; 9] = [0.1, 0.3, -0.2, 0.5, 0.1, 0.1, -0.4, 0.2, 0.3];
 
 fn skips(unit: Unit) -> Unit {
@@ -79,7 +79,7 @@ fn updates_are_averaged_not_steps_and_no_skipped_one() {
     check(Averaging::ema(0.75).warm_up(1).every_nth(3), ema(&[all[1], all[4], all[7]]), 3);
     check(Averaging::swa().by_epoch(), mean(&[all[3], all[7]]), 2);
     check(Averaging::swa().by_epoch().warm_up(1), all[7], 1);
-    // None yet: what is trained is seen.
+    // No average yet: the trained weights are used.
     check(Averaging::swa().warm_up(8), all[7], 0);
 }
 
@@ -177,7 +177,7 @@ fn an_average_can_be_added_and_taken_away_at_a_restart_and_either_is_told() {
     }
     let told = load_parts_except(&mut unit(0.0), &save_parts(&mut with).unwrap(), &[]).unwrap();
     assert_eq!(told, ["part `averaged_module` was saved, and is not used"]);
-    // One that was under way is gone as well.
+    // One that was under way is dropped too.
     let told = load_parts_except(&mut with, &save_parts(&mut without).unwrap(), &[]).unwrap();
     assert_eq!(told, ["part `averaged_module` was not saved, and begins anew"]);
     assert_eq!((with.averaged(), averaged(&mut with)), (0, 0.25));
@@ -189,7 +189,7 @@ fn an_average_that_is_left_out_of_a_restart_keeps_its_own_count() {
     let mut saved = swa();
     Run::new(&mut saved).train(&[0.5, 0.25], Train::epochs(1)).unwrap();
     let saved = save_parts(&mut saved).unwrap();
-    // Of one that has none yet, and of one that is under way with the weight 1 - 0.25.
+    // An average without members, and one under way with the weight 1 - 0.25.
     for (before, taken, expected) in [(&[][..], 0, 0.25), (&[0.25], 1, (0.75 + 0.25) / 2.0)] {
         let mut unit = swa();
         if !before.is_empty() {
@@ -197,7 +197,7 @@ fn an_average_that_is_left_out_of_a_restart_keeps_its_own_count() {
         }
         load_parts_except(&mut unit, &saved, &["averaged_module".to_owned()]).unwrap();
         assert_eq!(unit.averaged(), taken);
-        // Only what is averaged from here on, beside its own: the weight 0.25 as it was loaded.
+        // Its earlier members and the later ones: the weight 0.25 as it was loaded.
         Run::new(&mut unit).train(&[0.0], Train::epochs(1)).unwrap();
         assert_eq!((unit.averaged(), averaged(&mut unit)), (taken + 1, expected));
     }

@@ -1,4 +1,4 @@
-//! What callbacks rest on: cadences by the counts of the state, ranks, and what a step has logged.
+//! Foundations of callbacks: cadences by the counts of the state, ranks, and the logs of a step.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
@@ -39,7 +39,7 @@ impl EvalUnit for Unit {
     }
 }
 
-/// Notes at which events a cadence is due, by the counts of the active phase.
+/// Notes the events at which a cadence is due, by the counts of the active phase.
 struct Due<'n> {
     every: Every,
     noted: &'n std::sync::Mutex<Vec<String>>,
@@ -54,8 +54,8 @@ impl<U> Callback<U> for Due<'_> {
     }
 }
 
-/// Where `every` is due in three epochs of three steps with an evaluation of two steps after each, in
-/// calls of at most `pause` steps, each of a new process.
+/// The places at which `every` is due in three epochs of three steps with an evaluation of two steps
+/// after each, in calls of at most `pause` steps, each of a new process.
 fn due(every: Every, pause: u64) -> Vec<String> {
     let (noted, mut saved) = (Default::default(), None);
     for limit in (1..).map(|call| call * pause) {
@@ -96,7 +96,7 @@ fn a_cadence_is_due_at_the_same_places_in_one_process_and_in_many() {
     }
 }
 
-/// Where a closure at `trigger` is called, by the training steps that are complete.
+/// The training steps that are complete at the calls of a closure at `trigger`.
 fn called(trigger: impl Into<Trigger>) -> Vec<u64> {
     let (mut unit, noted) = (Unit, std::sync::Mutex::new(Vec::new()));
     let note = |state: &mut State, _: &mut Unit| noted.lock().unwrap().push(state.train_progress().steps);
@@ -112,12 +112,12 @@ fn a_closure_is_called_at_the_cadence_of_its_event() {
     assert_eq!(called(Event::TrainEpochEnd.every(Every::epochs(2))), [6]);
     assert_eq!(called(Event::EvalStepEnd.every(Every::steps(3))), [6, 9]);
     assert_eq!(called(Event::EvalEpochEnd), [3, 6, 9]);
-    // Elsewhere the counts are what they are, 0 among them.
+    // At other events the counts decide, 0 included.
     assert_eq!(called(Event::TrainStepStart.every(Every::steps(4))), [0, 4, 8]);
     assert_eq!(called(Event::CycleEnd.every(Every::epochs(2))), [6]);
 }
 
-/// Notes whatever it is told, and fails at the end of the second step.
+/// Notes every call, and fails at the end of the second step.
 struct First<'n>(&'n std::sync::Mutex<Vec<String>>);
 
 impl<U> Callback<U> for First<'_> {
@@ -146,7 +146,7 @@ impl<U> Callback<U> for First<'_> {
 fn a_callback_of_the_first_rank_hears_nothing_on_the_others() {
     let told = |index| {
         let (mut unit, noted) = (Unit, std::sync::Mutex::new(Vec::new()));
-        // The rank may be said behind the callback.
+        // The rank may be set after the callback.
         let mut run = Run::new(&mut unit).callback(First(&noted)).rank(Rank { index, count: 2 });
         run.train(&[1; 3], Train::steps(1)).unwrap();
         let failed = run.train(&[1; 3], Train::steps(2)).is_err();
@@ -170,7 +170,7 @@ fn a_metric_is_in_the_step_in_which_it_was_logged() {
     drop(run);
     let once = [None, Some(3.0), None, None, Some(5.0)];
     assert_eq!(noted.into_inner().unwrap(), [once, once].concat());
-    // By itself an evaluation has steps of its own.
+    // An evaluation by itself counts its steps separately.
     let mut run = Run::new(&mut unit);
     run.evaluate(&[1], Evaluate::whole()).unwrap();
     assert!(run.state().metric(LOSS).is_none());

@@ -99,7 +99,7 @@ fn fit_evaluates_after_each_epoch_inside_its_cycle() {
     );
 }
 
-/// Only what the unit is told, a word a call: enough to see order and number.
+/// Only the calls of the unit, one word per call: enough to see order and number.
 #[track_caller]
 fn check_unit(call: impl FnOnce(&mut Run<'_, Unit>), expected: &str) {
     let transcript = Transcript::new();
@@ -223,7 +223,7 @@ fn evaluations_of_fit_add_up_over_calls_and_one_by_hand_is_counted_by_itself() {
     assert_eq!((report.eval.epochs, report.eval.steps, report.eval.steps_in_last_epoch), (2, 4, 2));
 }
 
-/// Which batches were the last of their epoch, by what the state says in the step.
+/// The batches that were the last of their epoch, by the state in the step.
 #[track_caller]
 fn check_last(data: &impl Data<Batch = u32>, config: Train, expected: &str) {
     let transcript = Transcript::new();

@@ -1,4 +1,4 @@
-//! Errors and panics at every place, and what is left of the run after one.
+//! Errors and panics at every place, and the state of the run after one.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::error::Error as _;
@@ -57,8 +57,8 @@ fn a_unit_that_fails_or_panics_in_any_method_is_named_with_its_place() {
             assert_eq!(error.to_string(), line);
             assert_eq!(error.source().unwrap().to_string(), cause);
             assert_eq!(format!("{error:#}"), format!("{line}: {cause}"));
-            // No method and no event comes after the failure but `on_error`, told to everyone, and the end
-            // of an epoch, which is counted.
+            // No method and no event comes after the failure except `on_error`, sent to all, and the
+            // end of an epoch, which is counted.
             let words = transcript.take();
             let end = match call {
                 Call::TrainEpochEnd | Call::EvalEpochEnd => {
@@ -92,7 +92,7 @@ fn a_callback_that_fails_or_panics_is_named_and_later_ones_see_the_event_only_if
             let sent = format!("cb.{}", event.name().replace(' ', "_"));
             let words = transcript.take();
             let rest = words.rsplit_once(&sent).unwrap().1;
-            // What was to be told at that boundary still is.
+            // Notices of that boundary are still sent.
             let notice = if event == Event::TrainStepEnd { "cb.notice after.notice " } else { "" };
             let counted = ["step end", "epoch end"].iter().any(|end| event.name().ends_with(end));
             let end = format!("after.{} ", event.name().replace(' ', "_"));
@@ -137,7 +137,7 @@ fn a_panic_in_on_error_is_kept_beside_the_error_and_the_others_are_told() {
     assert_eq!(suppressed.len(), 1);
     assert_eq!(*suppressed[0].kind(), ErrorKind::OnError("Panics".to_owned()));
     assert!(suppressed[0].is_panic());
-    // What a `main` that returns it prints.
+    // The output of a `main` that returns it.
     assert_eq!(
         format!("{error:?}"),
         "unit failed in train_step in train at epoch 0 step 0: told to fail\n\
@@ -155,7 +155,7 @@ fn a_sink_that_fails_is_named() {
     assert_eq!(format!("{error:#}"), "sink failed in predict at epoch 0 step 0: no room");
 }
 
-/// Trains two epochs on `data` and returns the error, after its place was looked at.
+/// Trains two epochs on `data` and returns the error, after a check of its place.
 fn failing_data(data: &impl regimen_core::data::Data<Batch = u32>) -> Error {
     let error = Run::new(&mut Unit::new(&Transcript::new())).train(data, Train::epochs(2)).unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Data, "{error:#}");
@@ -171,11 +171,11 @@ fn data_that_fails_panics_or_lies_is_an_error_with_its_place() {
         (failing_data(&known().fail_epoch_at(2)), "data failed in train at epoch 1 step 3: told to fail"),
         (
             failing_data(&known().claim(Some(2))),
-            "data failed in train at epoch 0 step 2: it said it has 2 batches an epoch and gave more",
+            "data failed in train at epoch 0 step 2: it announced 2 batches per epoch and gave more",
         ),
         (
             failing_data(&known().claim(Some(5))),
-            "data failed in train at epoch 0 step 3: it said it has 5 batches an epoch and gave 3",
+            "data failed in train at epoch 0 step 3: it announced 5 batches per epoch and gave 3",
         ),
         // Read ahead, the error waits until its batch is due.
         (failing_data(&unknown().fail_at(2)), "data failed in train at epoch 0 step 1: told to fail"),
@@ -234,7 +234,7 @@ fn a_cadence_of_zero_is_kept_by_the_builder_and_returned_by_every_call() {
     assert_eq!(format!("{error:#}"), "`Fit::eval_every`: a cadence of 0 is never due; give 1 or more");
 }
 
-/// Logs wrongly and fails, in one of its methods.
+/// Logs an invalid value and fails, in one of its methods.
 struct Mistaken(Call);
 
 impl Mistaken {

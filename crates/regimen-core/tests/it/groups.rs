@@ -1,4 +1,4 @@
-//! Parameter groups of a unit: frozen for a while, and with rates of their own.
+//! Parameter groups of a unit: frozen for a while, or with separate rates.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use regimen_core::auto_unit::{NonFinite, Thaw};
@@ -33,7 +33,7 @@ fn unit() -> Unit {
     AutoUnit::new(engine, Regress).learning_rate(0.01)
 }
 
-/// Which of the two layers, and of their optimizers' states, differ between two moments.
+/// Whether each of the two layers, and each state of their optimizers, changes in the steps.
 fn moved(unit: &mut Unit, steps: u64, run_state: &mut Option<regimen_core::saved::StateDict>) -> [bool; 4] {
     let before = save_parts(unit).unwrap();
     let mut run = Run::new(unit);
@@ -187,8 +187,8 @@ fn what_is_frozen_and_skipped_otherwise_than_in_a_checkpoint_is_told_when_traini
     );
 }
 
-/// Trains with the layers but for the last frozen; says how far their running mean has moved, and
-/// what a step that failed has left in it.
+/// Trains with all layers but the last frozen. Returns their running mean after a step
+/// that failed, and at the end.
 fn statistics(holds: bool, fails: bool) -> [Vec<f64>; 2] {
     manual_seed(3);
     let mut vars = ToyVars::new();

@@ -1,7 +1,7 @@
-//! What the core promises, by subject.
+//! Tests of the core, by subject.
 //!
-//! One program, because each is linked by itself. What needs an allocator or a process of its own stands beside
-//! this folder.
+//! One program, because each is linked separately. A test that needs an allocator or a process is next
+//! to this folder.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anomaly;

@@ -51,7 +51,7 @@ impl Slope {
     }
 }
 
-/// What an engine crate makes of [`regimen_core::engine::note_unless_finite`].
+/// The use of [`regimen_core::engine::note_unless_finite`] in an engine crate.
 fn watch(output: ToyArray) -> ToyArray {
     regimen_core::engine::note_unless_finite("product", || {
         output.values().iter().all(|value| value.is_finite())
@@ -78,7 +78,7 @@ pub(crate) fn weight(engine: &ToyEngine<Weight>) -> f64 {
 }
 
 #[allow(dead_code, reason = "not every test reads one")]
-/// The lines of a reference file behind its head, cut at the commas.
+/// The lines of a reference file after its head, split at the commas.
 pub(crate) fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines().skip(1).map(|line| line.split(',').collect())
 }

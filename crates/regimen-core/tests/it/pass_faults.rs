@@ -1,4 +1,4 @@
-//! Passes whose weights, sinks, hooks or data change or fail under way: what goes on, and what begins anew.
+//! Passes whose weights, sinks, hooks or data change or fail under way: continued or started over.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::borrow::Cow;
@@ -30,7 +30,7 @@ fn a_finished_evaluation_is_told_again_until_the_weights_are_others() {
     let mut w = weight(&unit);
     let recorder = Recorder::new(&transcript).named("").events(Events::of(&[Event::EvalStepEnd]));
     let mut run = Run::new(&mut unit).callback(recorder);
-    let told = "the eval pass is made anew: the weights are others than when it was finished";
+    let told = "the eval pass starts over: the weights have changed since it was finished";
     for notices in [&[][..], &[told], &[told]] {
         for (steps, notices) in [(".eval_step_end .eval_step_end", notices), ("", &[])] {
             let report = run.evaluate(&EVAL, Evaluate::whole().resume("a")).unwrap();
@@ -61,12 +61,12 @@ fn an_evaluation_of_fit_that_was_paused_begins_anew_where_train_came_between() {
     assert_eq!((report.eval.epochs, report.eval.steps), (1, 3));
     assert_eq!(
         report.notices,
-        ["the eval pass that was begun after 1 step of training begins anew: the weights are others now"]
+        ["the eval pass begun after 1 step of training starts over: the weights have changed"]
     );
     assert_eq!((report.metric(EVAL_LOSS), report.ended), (Some(2.0 * w), Ended::Complete));
 }
 
-/// Outputs that outlive the process, as a file does. Beginning and writing fail once, if told to.
+/// Outputs that outlive the process, as a file does. Beginning and writing fail once, on request.
 #[derive(Clone, Default)]
 struct Disk(Rc<RefCell<Written>>);
 
@@ -129,7 +129,7 @@ fn a_prediction_whose_sink_could_not_begin_goes_on_where_it_stood() {
         let pass = || Evaluate::whole().resume("a");
         let mut run = Run::new(&mut unit);
         run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap();
-        // Written by a process that came to no save, and to be dropped.
+        // Written by a process that did not save, so dropped.
         disk.0.borrow_mut().outputs.push(99);
         disk.0.borrow_mut().begin_fails = true;
         let error = run.predict_into(&[1, 2, 3, 4], pass(), &mut disk).unwrap_err();
@@ -165,7 +165,7 @@ fn an_output_that_could_not_be_written_is_made_again_also_where_the_unit_has_com
 const M: Key = Key::mean("m");
 const THEIRS: Key = Key::sum("theirs");
 
-/// Logs its batches under a key, and fails as it is told to, once.
+/// Logs its batches under a key, and fails as requested, once.
 struct Logs {
     key: Key,
     /// In the step of this batch.
@@ -227,7 +227,7 @@ fn metrics_that_a_callback_merges_at_the_end_of_an_epoch_belong_to_it() {
 fn what_was_logged_wrongly_beside_another_failure_is_forgotten_with_it() {
     for (fails, refuses, place) in [(None, true, "on_train_start"), (Some(1.0), false, "train_step")] {
         let mut unit = Logs { fails, refuses, ..Logs::new(M) };
-        // It is told the notice of the epoch after the step has failed.
+        // It receives the notice of the epoch after the step has failed.
         let mut run = Run::new(&mut unit).on(Event::Notice, |_: &mut State, _: &mut Logs| ());
         let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
         let text = format!("unit failed in {place} in train at epoch 0 step 0: its own mistake");
@@ -353,7 +353,7 @@ fn a_fit_that_is_to_evaluate_nothing_tells_of_no_evaluation_that_it_has_not_made
         let mut run = Run::new(&mut unit);
         let report = run.fit(&[1, 2], &[8], fit.eval_steps(0)).unwrap();
         assert_eq!((report.ended, report.eval.epochs, report.notices), (Ended::Complete, 0, vec![]));
-        // The next call may be one that is to evaluate.
+        // The next call may be an evaluation.
         let report = run.fit(&[1, 2], &[8], Fit::epochs(2).eval_every(Every::steps(9))).unwrap();
         let told = "`fit` came to its limit before its first evaluation: it evaluates every 9 steps, and has \
                     made 2 epochs, 4 steps and 0 updates";

@@ -1,4 +1,4 @@
-//! Passes by hand beside the training and the evaluations of `fit`, and steps that fail in any.
+//! Passes by hand next to the training and the evaluations of `fit`, and failed steps in any of them.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::cell::RefCell;
@@ -27,7 +27,7 @@ fn a_test_set_is_not_mixed_with_a_validation_that_was_paused() {
     let place = run.run_state().unwrap();
     let paused = run.evaluate(&test, Evaluate::whole()).unwrap();
     assert_eq!(paused.ended, Ended::Paused("SIGINT".into()));
-    // Begun anew, as it was not named; and the next one is the whole again.
+    // From the beginning, because it was not named; and the next one is the whole again.
     let report = run.evaluate(&test, Evaluate::steps(1)).unwrap();
     assert_eq!((report.metric(EVAL_LOSS), report.eval.steps), (Some(0.0), 1));
     // Nothing of the run has changed, and the validation goes on.
@@ -139,7 +139,7 @@ fn a_prediction_with_a_name_goes_on_after_a_restart_and_stays_finished() {
         });
         assert_eq!((report.unwrap().ended, others), (Ended::Complete, vec![70]));
         saved = Some(run.run_state().unwrap());
-        // What a process writes after its last save is dropped by the next.
+        // Output after the last save of a process is dropped by the next.
         if !ended {
             file.0.borrow_mut().0.push(99);
         }
@@ -172,10 +172,8 @@ fn a_prediction_under_other_weights_begins_anew_and_its_file_too() {
         assert_eq!((report.ended, report.predict.steps), (Ended::Complete, 4));
         assert_eq!(file.0.borrow().0, [10, 20, 30, 40]);
         let told = match paused_at {
-            2 => {
-                "the predict pass that was begun after 0 steps of training begins anew: the weights are others now"
-            }
-            _ => "the predict pass is made anew: the weights are others than when it was finished",
+            2 => "the predict pass begun after 0 steps of training starts over: the weights have changed",
+            _ => "the predict pass starts over: the weights have changed since it was finished",
         };
         assert_eq!(report.notices, [told]);
     }
@@ -232,7 +230,7 @@ fn what_a_step_that_failed_has_logged_is_taken_back() {
         run.unit_mut().fails = Some(fails);
         run.evaluate(&data, Evaluate::whole().resume("a")).unwrap_err();
         let eval = run.evaluate(&data, Evaluate::whole().resume("a")).unwrap();
-        // It is finished: what it measured is told again.
+        // It is finished: its metrics are reported again.
         let again = run.evaluate(&data, Evaluate::whole().resume("a")).unwrap();
         run.unit_mut().fails = Some(fails);
         run.predict(&data, Evaluate::whole().resume("a"), |()| Ok(())).unwrap_err();

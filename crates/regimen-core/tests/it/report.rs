@@ -1,4 +1,4 @@
-//! How the report of a call is completed, and who is told of it.
+//! The report of a call: its completion and its recipients.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -29,7 +29,7 @@ impl EvalUnit for Unit {
     }
 }
 
-/// Writes down what it is told at the end of calls.
+/// Notes its calls at the end of calls.
 struct Listener(Arc<Mutex<Vec<String>>>);
 
 impl Callback<Unit> for Listener {

@@ -1,5 +1,5 @@
-//! Rules that PyTorch has too, against what PyTorch makes of the same numbers: the gradient scaler,
-//! and rates that fall on a plateau.
+//! Rules that PyTorch has too, compared with its results for the same numbers: the gradient scaler, and
+//! rates that fall on a plateau.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn scaler() -> GradientScaler {
     GradientScaler::new().initial(1024.0).growth(3.0).back_off(0.25).growth_interval(4)
 }
 
-/// A unit whose gradients overflow when it is told that they do.
+/// A unit whose gradients overflow on request.
 fn scaled(scaler: GradientScaler) -> (Unit, Arc<AtomicBool>) {
     let overflows = Arc::new(AtomicBool::new(false));
     let told = overflows.clone();

@@ -1,4 +1,4 @@
-//! Running statistics: steps that count for nothing, or fail, leave none.
+//! Running statistics: steps that are ignored, or fail, leave no trace.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use regimen_core::auto_unit::NonFinite;
@@ -16,8 +16,8 @@ struct Module {
     centre: ToyCentre,
 }
 
-/// Looks at a batch, which is a value and its weight, with running statistics. What its loss is does
-/// not depend on those.
+/// Looks at a batch, which is a value and its weight, with running statistics. Its loss does not depend
+/// on them.
 struct Centred;
 
 impl Task<Engine> for Centred {

@@ -16,8 +16,8 @@ fn fit() -> Fit {
     Fit::epochs(2).eval_every(Every::steps(3).or(Every::epochs(1)))
 }
 
-/// What an uninterrupted `fit` tells the unit, without the words that every call begins and ends
-/// with: those come once more for each call.
+/// The calls of the unit in an uninterrupted `fit`, without the words that begin and end every call:
+/// those come once more for each call.
 fn uninterrupted() -> String {
     let transcript = Transcript::new();
     Run::new(&mut Unit::new(&transcript)).fit(&TRAIN, &EVAL, fit()).unwrap();
@@ -29,8 +29,8 @@ fn without_brackets(words: &str) -> String {
     words.split(' ').filter(|word| !BRACKETS.contains(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// Fits with `stop` asked for at the `n`-th `event`, goes on until the limit, and compares the
-/// whole with what was never stopped. Returns how often it was paused.
+/// Fits with `stop` requested at the `n`-th `event`, continues until the limit, and compares the whole
+/// with an uninterrupted run. Returns the number of pauses.
 fn check_resumed(event: Event, n: u64) -> u64 {
     let transcript = Transcript::new();
     let mut unit = Unit::new(&transcript);
@@ -144,14 +144,14 @@ fn a_final_stop_ends_every_later_call_until_told_to_go_on() {
         assert_eq!(report.ended, Ended::Finished("told to finish".into()));
         assert_eq!(report.train.steps, 1);
     }
-    // It is part of what is saved.
+    // It is part of the saved state.
     let saved = run.run_state().unwrap();
     let mut other = Unit::new(&transcript);
     let mut restarted = Run::new(&mut other);
     restarted.load_run_state(&saved).unwrap();
     let report = restarted.train(&TRAIN, Train::epochs(1)).unwrap();
     assert_eq!((report.ended, report.train.steps), (Ended::Finished("told to finish".into()), 1));
-    // What was trained can be used all the same.
+    // Evaluation and prediction are still possible.
     let report = restarted.evaluate(&EVAL, Evaluate::whole()).unwrap();
     assert_eq!((report.ended, report.eval.steps), (Ended::Complete, 2));
     assert!(restarted.state().stopping().is_some_and(Stop::is_final));
@@ -187,7 +187,7 @@ fn another_thread_pauses_the_run_at_the_end_of_its_step() {
     });
     let handle = std::sync::OnceLock::new();
     let mut run = Run::new(&mut unit).on(Event::TrainStepStart, |state, _| {
-        // The step waits until the other thread has asked, so this does not depend on timing.
+        // The step waits for the request of the other thread, so this does not depend on timing.
         let handle: &PauseHandle = handle.get_or_init(|| state.pause_handle());
         let _ = asked.send(handle.clone());
         while !handle.is_asked() {
@@ -228,7 +228,7 @@ fn a_paused_prediction_does_not_predict_a_batch_twice() {
     assert_eq!(outputs, [1, 2, 3]);
 }
 
-/// How far a fit comes whose unit ends it for good in its second evaluation, at the last step of an
+/// The progress of a fit whose unit ends it for good in its second evaluation, at the last step of an
 /// epoch, with `act` at the `n`-th `event`. It is called until it is over.
 fn finished(event: Event, n: u64, act: Act) -> (Progress, Progress) {
     let mut unit = Unit::new(&Transcript::new()).at(Call::EvalEpochEnd, 2, Act::Finish);

@@ -11,7 +11,7 @@ use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars, manual_seed}
 pub(crate) type Engine = ToyEngine<ToyArray>;
 pub(crate) type Unit = AutoUnit<Engine, Slopes>;
 
-/// Fails in its step-end hook once, if told to.
+/// Fails in its step-end hook once, on request.
 pub(crate) struct Slopes {
     pub(crate) fails_once: bool,
 }
@@ -54,7 +54,7 @@ pub(crate) fn weight(unit: &Unit) -> f64 {
 }
 
 #[allow(dead_code, reason = "not every test looks at it")]
-/// How far `change` moves the weight of `unit`, against the gradient, to nine digits.
+/// The change of the weight of `unit` by `change`, against the gradient, to nine digits.
 pub(crate) fn moved(unit: &mut Unit, change: impl FnOnce(&mut Unit)) -> f64 {
     let before = weight(unit);
     change(unit);

@@ -1,4 +1,4 @@
-//! Accumulation windows in which a step, or the update itself, fails: what goes on, and what is dropped.
+//! Accumulation windows with a failed step or update: continued or dropped.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use crate::weighted::{Engine, Unit, moved, unit, weight};
@@ -21,8 +21,8 @@ fn failing(n: u64) -> impl FnMut(&mut Engine, &mut State) -> Result<(), BoxError
     }
 }
 
-/// Trains a unit that fails, then goes on, and compares how far that moves the weight in all and what
-/// the second call tells.
+/// Trains a unit that fails, then continues, and compares the total change of the weight and the
+/// notices of the second call.
 #[track_caller]
 fn check(mut unit: Unit, first: Train, second: Train, expected: f64, notices: &[&str]) {
     let moved = moved(&mut unit, |unit| {
@@ -80,7 +80,7 @@ fn a_failed_step_never_goes_into_another_run_that_has_the_same_loss() {
     zero_weight(&mut unit);
     let moved = moved(&mut unit, |unit| {
         Run::new(unit).train(&[(0.25, 1.0)], Train::epochs(1)).unwrap_err();
-        // Nothing that was counted is lost, so nothing is told.
+        // No counted step is lost, so there is no notice.
         let report = Run::new(unit).train(&[(8.0, 1.0)], Train::epochs(1)).unwrap();
         assert_eq!(report.notices, [""; 0]);
     });
@@ -162,8 +162,8 @@ impl TrainUnit for PassesOver {
     }
 }
 
-/// Trains `unit` on `slopes`, passing over some, and compares how far that moves the weight, after how
-/// many updates, and what is told.
+/// Trains `unit` on `slopes`, passing over some, and compares the change of the weight, the number of
+/// updates, and the notices.
 #[track_caller]
 fn check_passing_over<const N: usize>(unit: Unit, slopes: [f64; N], expected: f64, told: &[&str]) {
     let mut unit = PassesOver(unit.accumulate(2));

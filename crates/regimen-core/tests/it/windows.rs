@@ -1,4 +1,4 @@
-//! Accumulation windows: what is in one, what ends one, and what is never in one.
+//! Accumulation windows: their members and their ends.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::mem;
@@ -10,8 +10,8 @@ use regimen_core::saved::{load_parts, save_parts};
 use regimen_core::{AutoUnit, BoxError, Fit, Loss, Run, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars};
 
-/// Trains on `batches` for an epoch with windows of each length, and compares how far that moves the
-/// weight with `expected`.
+/// Trains on `batches` for an epoch with windows of each length, and compares the change of the weight
+/// with `expected`.
 #[track_caller]
 fn check_moves(batches: &[(f64, f64)], expected: [f64; 3]) {
     let by = |accumulate| {
@@ -41,7 +41,7 @@ fn a_window_that_weighs_nothing_makes_no_update_and_no_loss() {
 }
 
 /// Trains `first` in the middle of a window of `before` steps, restarts with windows of `after`, and
-/// compares how far that moves the weight in all.
+/// compares the total change of the weight.
 #[track_caller]
 fn check_restart(before: u64, steps: u64, after: u64, expected: f64) {
     let data = [(0.25, 8.0), (0.5, 8.0), (1.0, 8.0), (0.25, 8.0)];
@@ -64,7 +64,7 @@ fn check_restart(before: u64, steps: u64, after: u64, expected: f64) {
 fn a_window_of_another_length_after_a_restart_is_divided_by_what_it_holds() {
     // Of one step, then each by itself: (0.25 + 0.5) / 2 + 1 + 0.25.
     check_restart(2, 1, 1, 1.625);
-    // Three, and what the epoch leaves: (0.25 + 0.5 + 1) / 3 + 0.25.
+    // Three, and the rest of the epoch: (0.25 + 0.5 + 1) / 3 + 0.25.
     check_restart(2, 1, 3, 0.833333333);
     check_restart(3, 2, 2, 0.833333333);
     check_restart(4, 3, 1, 0.5);
@@ -173,7 +173,7 @@ fn what_differs_from_the_settings_of_a_checkpoint_is_told_when_training_starts()
     assert!(run.train(&[(0.5, 1.0)], Train::epochs(2)).unwrap().notices.is_empty());
 }
 
-/// Trains with a hook that fails at its `n`-th call, goes on, and compares how far the weight moves.
+/// Trains with a hook that fails at its `n`-th call, continues, and compares the change of the weight.
 #[track_caller]
 fn check_failing_hook(at: fn(Unit, Hook) -> Unit, n: u64, panics: bool) {
     let data = [(1.0, 1.0), (2.0, 3.0), (4.0, 1.0), (8.0, 5.0)];
@@ -261,8 +261,8 @@ fn an_evaluation_batch_of_weight_zero_is_not_looked_at() {
     assert_eq!(loss, Some(weight(&unit)));
 }
 
-/// Trains a module of which the loss depends on one of two weights, from the step `from` on also on the
-/// other. Returns what was told, or the error.
+/// Trains a module whose loss depends on one of two weights, from the step `from` on also on the other.
+/// Returns the notices, or the error.
 fn cut(policy: Unreached, accumulate: u64, from: u64) -> Result<Vec<String>, String> {
     struct Cut(u64);
     impl Task<ToyEngine<[ToyArray; 2]>> for Cut {

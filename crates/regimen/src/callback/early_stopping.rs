@@ -14,8 +14,8 @@ use crate::{BoxError, Callback, State};
 /// reached an aim, has diverged, or is no finite number.
 ///
 /// It looks at the metric at the end of every evaluation of `fit`, or as
-/// [`phase`](EarlyStopping::phase) and [`every`](EarlyStopping::every) say, and at no evaluation by hand
-/// unless [told to](EarlyStopping::judge_evaluate). Each look is a *check*, in this order:
+/// [`phase`](EarlyStopping::phase) and [`every`](EarlyStopping::every) say, and at evaluations by hand only
+/// with [`judge_evaluate`](EarlyStopping::judge_evaluate). Each look is a *check*, in this order:
 ///
 /// 1. the first checks may be a [warm-up](EarlyStopping::warm_up), and are not judged;
 /// 2. a value that is NaN or infinite stops, unless that is [off](EarlyStopping::check_finite);
@@ -79,7 +79,7 @@ impl EarlyStopping {
         self
     }
 
-    /// How many checks at the beginning are not judged; 0 by default.
+    /// The number of checks at the beginning that are not judged. Default: 0.
     pub fn warm_up(mut self, checks: u64) -> Self {
         self.patience.warm_up = checks;
         self
@@ -110,15 +110,15 @@ impl EarlyStopping {
         self
     }
 
-    /// How often it checks, counted in that phase; every epoch by default. At an epoch's end it
-    /// takes the value over the epoch, at a step the one logged in that step.
+    /// The cadence of checks, counted in that phase. Default: every epoch. At an epoch's end it takes
+    /// the value over the epoch, at a step the one logged in that step.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
         self
     }
 
-    /// Judges evaluations by [`Run::evaluate`](crate::Run::evaluate) too, for a program that calls it in
-    /// place of `fit`.
+    /// Judges evaluations by [`Run::evaluate`](crate::Run::evaluate) too, for a program that calls it
+    /// instead of `fit`.
     pub fn judge_evaluate(mut self) -> Self {
         self.judges_evaluate = true;
         self
@@ -165,7 +165,7 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
 
     fn events(&self) -> Events {
         use Event::*;
-        // A run must be refused before its first step, whatever the phase.
+        // A run must be refused before its first step, in every phase.
         let starts = TrainStart | EvalStart | PredictStart;
         starts
             | match self.phase {
@@ -194,7 +194,7 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
         let now = state.progress_of(self.phase);
         match event {
             Event::TrainStart | Event::EvalStart | Event::PredictStart => self.patience.check(),
-            // Where the end of the epoch is a check too, there is one, and it comes then.
+            // If the end of the epoch is a check too, there is one, and it comes then.
             _ if !state.is_due(self.every) || state.is_due_at_epoch_end(self.every) => Ok(()),
             Event::TrainStepEnd | Event::EvalStepEnd | Event::PredictStepEnd => {
                 self.check(state, |metric| metric.in_step(now.steps))

@@ -8,9 +8,9 @@ use crate::{BoxError, Callback, State};
 /// Logs the learning rate of each parameter group as the metric `learning_rate/<group>`, so that
 /// bars and logs show it.
 ///
-/// It is logged at the start of a training step, so it is the rate of that step, if somebody looks at
-/// the metrics of the step (see [`State::wants_metrics`]): when a log is due, and at the last step of each
-/// epoch. A value over an epoch is the newest.
+/// The rate of a training step is logged at its start, if the metrics of the step are read (see
+/// [`State::wants_metrics`]): when a log is due, and at the last step of each epoch. A value over an
+/// epoch is the newest.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LearningRateMonitor {
     every: Every,

@@ -23,8 +23,8 @@ impl Line {
         self.0.push(Part { text, rank });
     }
 
-    /// The text in at most `columns`: as many parts as there is room for, those of lower rank first, and
-    /// an ellipsis in place of the others.
+    /// The text in at most `columns`: as many parts as fit, those of lower rank first, and an ellipsis
+    /// instead of the others.
     pub(super) fn fit(&self, columns: usize) -> String {
         let all: String = self.0.iter().map(|part| &*part.text).collect();
         if measure_text_width(&all) <= columns {

@@ -88,7 +88,7 @@ impl Patience {
         if self.waited < self.patience {
             return None;
         }
-        // If the run is told to go on all the same, it is given as long again.
+        // A run that continues after the stop gets the full patience again.
         self.waited = 0;
         let (checks, best) = (self.patience, self.best.unwrap_or(f64::NAN));
         Some(format!("has not improved on {best} in {}", Count(checks, "check")))

@@ -101,7 +101,7 @@ impl Write for Printer {
 impl Drop for Printer {
     fn drop(&mut self) {
         if !self.partial.is_empty() {
-            // Nobody is left to be told that it cannot be printed.
+            // A drop cannot return the error.
             let _ = self.screen.print(&String::from_utf8_lossy(&self.partial));
         }
     }

@@ -15,7 +15,7 @@ use crate::{BoxError, Callback, Error, State};
 ///
 /// It writes to standard error. A terminal has one bar for each phase under way, redrawn at most ten
 /// times a second; other outputs get a line every five seconds. An epoch that ends or is paused gets a
-/// line of its own, and the end of training the [report](crate::run::Report). Speed and time are those
+/// separate line, and the end of training the [report](crate::run::Report). Speed and time are those
 /// of the epoch in this call, without evaluations within it; metrics are those over the epoch so far,
 /// and never an earlier one's. [Notices](State::notices) are printed too.
 ///
@@ -66,7 +66,7 @@ impl ProgressBar {
         self
     }
 
-    /// How often it asks for metrics (see [`State::wants_metrics`]): every 10 steps by default.
+    /// The cadence at which it reads metrics (see [`State::wants_metrics`]). Default: every 10 steps.
     /// It shows the newest value in any case.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
@@ -165,7 +165,7 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
         match event {
             TrainStepEnd | EvalStepEnd | PredictStepEnd => self.step(phase, state),
             TrainEpochStart | EvalEpochStart | PredictEpochStart => self.begin(phase, 0, state),
-            // A paused epoch goes on without a start of its own.
+            // A paused epoch continues without a start event.
             TrainStart | EvalStart | PredictStart => match state.progress_of(phase).steps_in_epoch {
                 0 => {}
                 done => self.begin(phase, done, state),

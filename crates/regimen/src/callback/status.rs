@@ -9,7 +9,7 @@ use crate::metric::Metric;
 use crate::state::{Expected, Phase, Progress};
 use crate::text::{Count, Short};
 
-/// How far an epoch has come.
+/// The progress of an epoch.
 #[derive(Debug)]
 pub(super) struct Status<'a> {
     pub(super) phase: Phase,
@@ -97,7 +97,7 @@ impl<'a> Status<'a> {
         line
     }
 
-    /// A line of its own, while the epoch is under way.
+    /// A separate line, while the epoch is under way.
     pub(super) fn line(&self) -> String {
         let mut text = format!("{}: {}", self.title(), self.position());
         self.speed().into_iter().for_each(|speed| _ = write!(text, ", {speed}"));

@@ -9,18 +9,18 @@ use super::line::Line;
 
 /// The bars at the bottom of a terminal, below all that is printed.
 ///
-/// The cursor rests at the start of the first bar. When a terminal gets narrower it may wrap what it
-/// shows, so nobody knows how many rows the bars take; but all from the cursor on is theirs.
+/// The cursor rests at the start of the first bar. A terminal that gets narrower may wrap the bars, so
+/// their number of rows is unknown; everything from the cursor on belongs to them.
 pub(super) struct Terminal {
     device: Box<dyn Device>,
     bars: [Option<Line>; 3],
-    /// How many want the bars off the screen at the moment.
+    /// The number of holders that keep the bars off the screen.
     suspended: usize,
 }
 
-/// The operations of a terminal that are needed.
+/// The required operations of a terminal.
 pub(super) trait Device: Send {
-    /// How wide it is now.
+    /// Its width in columns.
     fn columns(&self) -> usize;
 
     /// Writes text and control sequences at once.
@@ -54,7 +54,7 @@ impl Terminal {
         self.draw("")
     }
 
-    /// Draws the bars in place of those that are there, and before them what is to stay above.
+    /// Replaces the bars, after the text `above`.
     fn draw(&mut self, above: &str) -> io::Result<()> {
         if 0 < self.suspended {
             return self.device.write(above);
@@ -75,17 +75,17 @@ impl Terminal {
     }
 }
 
-/// Switches wrapping off, so that a row that does not fit is cut: a terminal may have become narrower
-/// already when it still says the width it had, and a bar must not take a second row.
+/// Switches wrapping off, so that a row that does not fit is cut. A terminal may report its old width
+/// after it became narrower, and a bar must not take a second row.
 const NO_WRAP: &str = "\u{1b}[?7l";
 /// Switches wrapping on again.
 const WRAP: &str = "\u{1b}[?7h";
-/// Clears a whole row, and with it what a terminal knows of how the row was wrapped.
+/// Clears a whole row, and the terminal's record of how the row was wrapped.
 const CLEAR_ROW: &str = "\u{1b}[2K";
-/// Clears the rest of a line and all below it. At the start of the screen some terminals take it for
-/// the end of what was shown, and keep that; so it comes behind what is drawn.
+/// Clears the rest of a line and all below it. At the start of the screen some terminals keep the
+/// cleared text as history, so it follows the drawn text.
 const CLEAR_BELOW: &str = "\u{1b}[J";
-/// The same with nothing drawn.
+/// The same without drawn text.
 const CLEAR: &str = "\r \u{1b}[J\u{1b}[2K\r";
 
 impl Device for Term {

@@ -32,7 +32,7 @@ impl TimeLimit {
         TimeLimit { limit, taken: Duration::ZERO, began: None, end: None }
     }
 
-    /// How much is left.
+    /// The time left.
     pub fn left(&self) -> Duration {
         self.limit.saturating_sub(self.taken())
     }

@@ -1,4 +1,4 @@
-//! The error of reading and writing checkpoints: what could not be done, and to which file.
+//! The error of reading and writing checkpoints: the failed operation and its file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

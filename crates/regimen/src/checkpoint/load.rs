@@ -13,7 +13,7 @@ use super::{Checkpoint, CheckpointError, Checkpoints, Which};
 /// inference.
 ///
 /// `path` is a checkpoint, or a run directory, of which the latest whole checkpoint is loaded. The
-/// other parts of the unit stay as they are. See [`Load`] for what is lenient.
+/// other parts of the unit stay as they are. See [`Load`] for the lenient cases.
 ///
 /// ```no_run
 /// # use regimen::saved::AppState;

@@ -1,6 +1,6 @@
 //! Progress in an epoch, counted in samples.
 //!
-//! Batches are no measure: a run may go on with others. So the position of a batch counts the
+//! Batches are no measure: a run may continue with others. So the position of a batch counts the
 //! samples of the epoch's order up to its end, those of all ranks and those passed over included.
 
 use regimen_core::BoxError;
@@ -68,7 +68,7 @@ impl Consumed {
     }
 }
 
-/// How much of a stream was consumed in an epoch.
+/// The consumed part of a stream in an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Streamed {
     /// Samples that were consumed.

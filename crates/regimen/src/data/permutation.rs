@@ -56,7 +56,7 @@ impl Permutation {
         Permutation { len, shape }
     }
 
-    /// How many indices there are.
+    /// The number of indices.
     #[allow(clippy::len_without_is_empty, reason = "an order of nothing is of no use to ask for")]
     pub fn len(&self) -> u64 {
         self.len
@@ -101,7 +101,7 @@ mod tests {
 
     use super::Permutation;
 
-    /// How far counts lie from being equal: chi-squared in deviations from its mean.
+    /// The unevenness of counts: chi-squared in deviations from its mean.
     fn unevenness(counts: &[u64]) -> f64 {
         let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
         let chi: f64 = counts.iter().map(|&count| (count as f64 - expected).powi(2) / expected).sum();

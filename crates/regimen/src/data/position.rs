@@ -41,7 +41,7 @@ impl<'a> Decoder<'a> {
     }
 
     pub(crate) fn number(&mut self) -> Result<u64, BoxError> {
-        // All of them are counts, and what is damaged must not overflow where it is added to.
+        // All of them are counts, and additions to a damaged one must not overflow.
         Some(self.word()?).filter(|number| *number <= MAX_COUNT).ok_or_else(foreign)
     }
 

@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// The handling of an earlier run's log by a run that begins anew.
+/// The handling of an earlier run's log by a run that is not restored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExistingFile {
     /// Keeps it under the next free name (`metrics.csv.1`, then `.2`), and begins a new file.
     #[default]
     Rename,
-    /// Writes after its end. A last row that a power cut has torn is no record: it is cut off, and
-    /// told as a notice.
+    /// Writes after its end. A last row that a power cut has torn is no record: it is cut off, with
+    /// a notice.
     Append,
     /// Empties it.
     Overwrite,

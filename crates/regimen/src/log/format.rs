@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use super::Record;
 use crate::BoxError;
 
-/// How records become bytes.
+/// The conversion of records to bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Csv,
@@ -40,7 +40,7 @@ impl Format {
         Ok(bytes)
     }
 
-    /// How many of the `bytes` of a file are whole rows: all but a row at the end that was torn.
+    /// The number of the `bytes` of a file in whole rows: all except a torn row at the end.
     pub(super) fn whole_rows(self, mut bytes: impl BufRead) -> io::Result<u64> {
         let (mut line, mut read, mut whole) = (Vec::new(), 0, 0);
         // A name in quotes may have several lines. Each new row is known by its beginning, so that

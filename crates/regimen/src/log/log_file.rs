@@ -15,9 +15,9 @@ use crate::state::EntryPoint;
 
 /// A CSV or JSON-lines file.
 ///
-/// The records of one moment are one write, and nothing is held back: a run that is killed loses
-/// none, a machine that loses power at most the tail of one write after the last checkpoint. A
-/// write that fails is taken back, so the file stays whole. A file that was cut, replaced or removed
+/// The records of one moment are one write, without a buffer. A killed run loses no record; a power
+/// cut loses at most the tail of one write after the last checkpoint. A write that fails is undone,
+/// so the file stays whole. A file that was cut, replaced or removed
 /// while the run writes to it is an error of the next write.
 ///
 /// A pass by hand adds its records to the end of the file. A training that is restored later cuts them
@@ -36,7 +36,7 @@ pub struct LogFile {
     /// The mark of a checkpoint to cut it back to.
     restored: Option<Mark>,
     open: Option<OpenFile>,
-    /// It was opened for a pass by hand alone: a training still has to cut it back, or to begin anew.
+    /// Opened for a pass by hand alone: a training still has to cut it back, or to start a new one.
     is_by_hand: bool,
     /// A notice about the opening.
     notice: Option<String>,
@@ -113,8 +113,8 @@ impl LogFile {
         Ok(open)
     }
 
-    /// Refuses to append to other columns, and cuts off a row that a power cut has torn: it is no
-    /// record, and no program could read on behind it.
+    /// Refuses to append to other columns, and cuts off a row that a power cut has torn: it is not a
+    /// record, and no program could read past it.
     fn mend_end(&mut self, open: &mut OpenFile) -> Result<(), BoxError> {
         let (path, header) = (self.path.display(), self.format.header());
         let read = |cause: io::Error| self.failed("read", cause);

@@ -33,7 +33,7 @@ pub enum OnFailure {
     /// Ends it with the error.
     #[default]
     Error,
-    /// Tells it as a [notice](State::notices) and lets the run go on. What is measured meanwhile is
+    /// Sends it as a [notice](State::notices) and lets the run go on. Metrics of that time are
     /// not in the log; writing is tried again each time.
     Notice,
 }
@@ -72,8 +72,8 @@ impl<S: MetricSink> MetricLog<S> {
         }
     }
 
-    /// How often it writes: steps and updates count training, epochs those of each phase. Every 10
-    /// steps and every epoch by default.
+    /// The cadence of records: steps and updates count training, epochs those of each phase. Default:
+    /// every 10 steps and every epoch.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
         self
@@ -104,7 +104,7 @@ impl<S: MetricSink> MetricLog<S> {
         Ok(())
     }
 
-    /// Makes a failure what was asked for: an error, or a notice the first time.
+    /// Turns a failure into an error, or into a notice the first time, as configured.
     fn settle(&mut self, result: Result<(), BoxError>, state: &mut State) -> Result<(), BoxError> {
         let Err(cause) = result else { return Ok(()) };
         if self.on_failure == OnFailure::Error {
@@ -180,7 +180,7 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
     }
 
     fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {
-        // The error told here is the one that matters.
+        // The error of the run is the one that matters.
         let _ = self.sink.flush();
     }
 }

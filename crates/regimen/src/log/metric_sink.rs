@@ -10,7 +10,7 @@ use crate::state::EntryPoint;
 /// A destination of metric records, such as a file or an experiment tracker: given to
 /// [`MetricLog::to`](super::MetricLog::to).
 ///
-/// A closure is one. This is a program with a logger of its own, in five lines:
+/// A closure is one. A program with a custom logger of five lines:
 ///
 /// ```
 /// use regimen::log::{MetricLog, Record};
@@ -64,8 +64,8 @@ pub trait MetricSink: Send {
     /// Writes the records of one moment, in order: all of them or, if it returns an error, none.
     fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError>;
 
-    /// Names the log in errors and checkpoints; two of one name in a run get a number behind it. The
-    /// type's name without its path and parameters by default.
+    /// The name of the log in errors and checkpoints; a second one of the same name gets a number
+    /// behind it. Default: the type's name without its path and parameters.
     fn name(&self) -> Cow<'static, str> {
         let name = std::any::type_name::<Self>();
         let name = name.split('<').next().unwrap_or(name);
@@ -81,8 +81,8 @@ pub trait MetricSink: Send {
         Ok(())
     }
 
-    /// A notice about the log, once, which is no error: asked for after each [`open`](MetricSink::open), and
-    /// told as a [notice](crate::State::notices). `None` by default.
+    /// A message about the log that is no error, once: read after each [`open`](MetricSink::open), and
+    /// sent as a [notice](crate::State::notices). `None` by default.
     fn notice(&mut self) -> Option<String> {
         None
     }

@@ -21,11 +21,11 @@ pub(super) struct OpenFile {
     checksum: crc32fast::Hasher,
     /// A pipe or a device can neither be cut nor synced; it is written to all the same.
     is_regular: bool,
-    /// Half a record stands behind `length`, from a write that failed and could not be taken back.
+    /// Half a record is at `length`, from a failed write that could not be undone.
     torn: bool,
 }
 
-/// How far a log was written, and the CRC-32 of all bytes up to there; older checkpoints lack it.
+/// The length of a log, and the CRC-32 of its bytes; older checkpoints lack it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mark {
     pub(super) length: u64,
@@ -204,7 +204,7 @@ fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true
 }
 
-/// The error of a log at `path` that is not the one to go on with.
+/// The error of a log at `path` that is not the saved one.
 fn foreign(path: &Path, why: &str) -> BoxError {
     format!("the log {} {why}; put the file back, or log to another path", path.display()).into()
 }

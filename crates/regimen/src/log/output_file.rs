@@ -12,10 +12,10 @@ use crate::saved::StateDict;
 /// Writes predictions to a file: a sink for [`Run::predict_into`](crate::Run::predict_into).
 ///
 /// The outputs of one step are one write. With [`Predict::resume`](crate::run::Evaluate::resume) the file
-/// goes on from the pause of the prediction, also in another process: a checkpoint holds the file's
-/// length and the CRC-32 of its bytes, and the bytes behind that are cut off, because their steps are
-/// made again. A file that is shorter, or whose bytes up to there are others, is an error. A
-/// prediction that begins anew keeps a file that is there under the next free name (`out.csv.1`).
+/// continues from the pause of the prediction, also in another process: a checkpoint holds the file's
+/// length and the CRC-32 of its bytes. The bytes after that are cut off, because their steps are
+/// repeated. A file that is shorter, or whose bytes up to there differ, is an error. A new prediction
+/// keeps an existing file under the next free name (`out.csv.1`).
 ///
 /// ```no_run
 /// # use regimen::run::Predict;

@@ -20,7 +20,7 @@ pub struct Record<'a> {
     /// The value of that one step, or the value over an epoch.
     #[serde(serialize_with = "number")]
     pub value: f64,
-    /// Which epoch of its phase the value is over, from 1; empty (`null`) for that of one step.
+    /// The epoch of its phase that the value is over, from 1; empty (`null`) for that of one step.
     pub epoch: Option<u64>,
 }
 

@@ -94,12 +94,12 @@ impl Accuracy {
         ratio(self.correct, self.total)
     }
 
-    /// How many samples are correct.
+    /// The number of correct samples.
     pub fn correct(&self) -> u64 {
         self.correct
     }
 
-    /// How many samples are counted.
+    /// The number of samples.
     pub fn total(&self) -> u64 {
         self.total
     }

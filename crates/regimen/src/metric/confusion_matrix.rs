@@ -12,7 +12,7 @@ use crate::text::Count;
 ///
 /// Its [`Display`](fmt::Display) is an aligned table: a row for each target, a column for each
 /// prediction, recall at the end of the rows and precision below the columns. A row of logits that
-/// holds a NaN predicts no class; such samples have a column of their own, shown if it is not
+/// holds a NaN predicts no class; such samples have a separate column, shown if it is not
 /// empty, and count in the recall of their target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfusionMatrix {
@@ -105,12 +105,12 @@ impl ConfusionMatrix {
         self.classes
     }
 
-    /// How many samples of `target` were taken for `prediction`; 0 if there is no such class.
+    /// The number of samples of `target` predicted as `prediction`; 0 if there is no such class.
     pub fn count(&self, target: usize, prediction: usize) -> u64 {
         if prediction < self.classes { self.cell(target, prediction) } else { 0 }
     }
 
-    /// How many samples are counted.
+    /// The number of samples.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
@@ -126,8 +126,8 @@ impl ConfusionMatrix {
         ratio(self.count(class, class), predicted)
     }
 
-    /// Of the samples of `class`, the share that was taken for it. Returns `None` if there are
-    /// none.
+    /// The share of the samples of `class` that were predicted as it. Returns `None` without
+    /// such samples.
     pub fn recall(&self, class: usize) -> Option<f64> {
         let samples = (0..=self.classes).map(|prediction| self.cell(class, prediction)).sum();
         ratio(self.count(class, class), samples)

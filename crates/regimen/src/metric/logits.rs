@@ -16,8 +16,8 @@ pub fn argmax<T: PartialOrd + Copy>(row: &[T]) -> Option<usize> {
     Some(best.0)
 }
 
-/// How many classes come before `class`: those with a larger logit, and those before it with an
-/// equal one, as [`argmax`] decides. Returns `None` if the row holds a NaN or has no such class.
+/// The number of classes before `class`: those with a larger logit, and earlier ones with an equal one,
+/// as [`argmax`] decides. Returns `None` if the row holds a NaN or has no such class.
 pub(super) fn rank<T: PartialOrd + Copy>(row: &[T], class: usize) -> Option<usize> {
     let logit = *row.get(class)?;
     if row.iter().any(|other| other.partial_cmp(other).is_none()) {

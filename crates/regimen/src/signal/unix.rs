@@ -14,7 +14,7 @@ use signal_hook::iterator::{Handle, Signals};
 use signal_hook::low_level::{exit, signal_name};
 
 const SIGNALS: [i32; 3] = [SIGTERM, SIGINT, SIGUSR1];
-/// What shells report of a process that SIGINT ended.
+/// The exit status that shells report for a process ended by SIGINT.
 const INTERRUPTED: i32 = 130;
 /// A signal that comes again within this time is the same one, delivered twice.
 const ECHO: Duration = Duration::from_millis(500);
@@ -61,7 +61,7 @@ impl Drop for Watch {
 #[derive(Debug, Default)]
 struct Heard(BTreeMap<i32, Instant>);
 
-/// What a signal asks for.
+/// The action of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Pause,

@@ -1,4 +1,4 @@
-//! The module of an engine, and what it is saved through.
+//! The module of an engine, and the type it is saved through.
 
 use regimen::saved::AppState;
 

@@ -1,4 +1,4 @@
-//! `#[derive(AppState)]`: what it lists, and what the compiler says where it cannot.
+//! `#[derive(AppState)]`: the parts it lists, and its compile errors.
 #![cfg(feature = "derive")]
 #![allow(clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ use regimen::engine::Engine as _;
 use regimen::saved::{AppState, StateDict, Stateful, load_parts, save_parts, weight_parts};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyLinear, ToyOptimizer, ToyVars, manual_seed};
 
-/// The names of the parts of `unit`, after all of them went out and in again.
+/// The names of the parts of `unit`, after all of them were saved and loaded.
 #[track_caller]
 fn check(mut unit: impl AppState, expected: &[&str]) {
     let saved = save_parts(&mut unit).unwrap();

@@ -12,7 +12,7 @@ use regimen::{BoxError, Fit, Run, State};
 
 const LOSS: Key = Key::mean("loss");
 
-/// Logs the n-th of `values` in the n-th epoch, in training and in evaluation; none logs nothing.
+/// Logs the n-th of `values` in the n-th epoch, in training and in evaluation; `None` logs nothing.
 struct Trace {
     values: Vec<Option<f64>>,
 }
@@ -46,7 +46,7 @@ impl EvalUnit for Trace {
     }
 }
 
-/// Fits up to one epoch a value, and says at which check it stopped and why.
+/// Fits up to one epoch per value, and returns the check at which it stopped, and the reason.
 fn stopped(mut unit: Trace, rule: EarlyStopping) -> Option<(u64, String)> {
     let epochs = unit.values.len() as u64;
     let report = Run::new(&mut unit).callback(rule).fit(&[()], &[()], Fit::epochs(epochs)).unwrap();
@@ -90,7 +90,7 @@ fn zero_and_negative_numbers_are_values_like_others() {
         EarlyStopping::min(LOSS, 1).stop_at(0.0),
         Some((1, "early stopping: loss reached 0, the aim was 0")),
     );
-    // From -10, -9.5 is worse and -10.5 too small a change, whatever the sign of the best.
+    // From -10, -9.5 is worse and -10.5 too small a change, for either sign of the best.
     let relative = || EarlyStopping::min(LOSS, 1).min_delta_relative(0.1);
     let not_improved = "early stopping: loss has not improved on -10 in 1 check";
     check(&[-10.0, -9.5], relative(), Some((2, not_improved)));
@@ -190,12 +190,12 @@ impl Rule {
         self.limit.map_or(rule.clone(), |limit| rule.diverge_past(limit))
     }
 
-    /// Turned over where larger is better, so that smaller always is.
+    /// Negated if larger is better, so that smaller always is.
     fn turned(&self, value: f64) -> f64 {
         if self.max { -value } else { value }
     }
 
-    /// Where the last improvement up to check `end` was, counted from the first judged check.
+    /// The last improvement up to check `end`, counted from the first judged check.
     fn last_improvement(&self, judged: &[f64]) -> Option<usize> {
         let mut best: Option<(usize, f64)> = None;
         for (i, value) in judged.iter().map(|&value| self.turned(value)).enumerate() {
@@ -367,8 +367,8 @@ impl EvalUnit for Improves {
     }
 }
 
-/// Goes on, from a run with rules about loss and accuracy in this order, with `rules`. Returns how that
-/// ended, and what was told when it began.
+/// Continues, from a run with rules about loss and accuracy in this order, with `rules`. Returns how
+/// that ended, and the notices at its start.
 fn go_on(rules: Vec<EarlyStopping>) -> (Ended, Vec<String>) {
     let mut unit = Improves;
     let both = [EarlyStopping::min(LOSS, 3), EarlyStopping::max(ACCURACY, 3)];

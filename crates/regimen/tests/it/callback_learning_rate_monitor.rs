@@ -1,4 +1,4 @@
-//! The learning-rate monitor: which rate is logged when.
+//! The learning-rate monitor: the rates it logs, and when.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 

@@ -29,10 +29,10 @@ impl Task<ToyEngine<ToyMlp>> for Line {
     }
 }
 
-/// What is saved of a run by part, the run itself under `""`.
+/// The saved state of a run by part, the run itself under `""`.
 type Saved = BTreeMap<String, StateDict>;
 
-/// Fits to `steps` with all that counts, restored from `saved`. Returns what is to be saved then.
+/// Fits to `steps` with everything that counts, restored from `saved`. Returns the saved state.
 fn fit(saved: Option<&Saved>, steps: u64) -> Result<(Report, Saved), BoxError> {
     manual_seed(1);
     let mut vars = ToyVars::new();
@@ -81,7 +81,7 @@ fn no_number_at_the_end_of_its_range_overflows() {
                 drop(dict.remove(name).unwrap());
                 dict.insert(name, array).unwrap();
                 changed += 1;
-                // Some may have any value, such as the seed, and others are looked at in time.
+                // Some may have any value, such as the seed, and others are checked in time.
                 if let Err(error) = fit(Some(&saved), 40) {
                     let error = format!("{error:#}");
                     assert!(!error.contains("panicked"), "`{name}` of part `{part}`: {error}");

@@ -1,4 +1,4 @@
-//! Tables: what is read as it stands, and what is refused with its place.
+//! Tables: rows that are read unchanged, and rows that are refused with their place.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::fs;
@@ -23,7 +23,7 @@ fn rows<T: DeserializeOwned + Clone + Send + Sync>(csv: &Csv) -> Result<Vec<T>, 
     Ok((0..records.len()).map(|index| records.sample(index).unwrap()).collect())
 }
 
-/// The rows of a file that holds `bytes`, read as `set` says; an error without the file's name.
+/// The rows of a file of `bytes`, read with `set`; an error without the file's name.
 fn read<T: DeserializeOwned + Clone + Send + Sync>(
     bytes: &[u8],
     set: impl Fn(Csv) -> Csv,
@@ -98,7 +98,7 @@ fn columns_that_a_type_has_no_place_for_are_an_error() {
     assert!(error.starts_with(expected), "{error}");
     assert!(read::<f32>(four, plain).is_err());
     assert!(read::<Size>(b"5.1,3.5,2\n", Csv::without_header).is_err());
-    // A struct says by its names which columns it wants.
+    // A struct selects columns by its names.
     assert_eq!(read(four, plain), Ok(vec![size(5.1, 3.5), size(4.9, 3.0)]));
     assert_eq!(read(four, plain), Ok(vec![(0, [5.1_f32, 3.5], 2), (1, [4.9, 3.0], 1)]));
 }
@@ -123,7 +123,7 @@ fn tables_are_split_as_python_splits_them() {
     let mut compared = 0;
     for (text, delimiter, expected) in cases {
         let found = read(text.as_bytes(), |csv| csv.without_header().delimiter(delimiter as u8));
-        // What Python calls an empty row is an empty line, and ragged rows are an error here.
+        // An empty row of Python is an empty line, and ragged rows are an error here.
         let expected = expected.map(|rows| rows.into_iter().filter(|row| !row.is_empty()).collect::<Rows>());
         let even = expected.filter(|rows| rows.iter().all(|row| row.len() == rows[0].len()));
         compared += usize::from(even.is_some());
@@ -222,8 +222,8 @@ fn a_record_that_does_not_fit_is_named_by_its_line() {
         &|csv| csv.delimiter(b';').decimal_comma(),
         "line 2: column 2 (`b`): `1,2,3`: invalid float literal",
     );
-    check("a,b\n1,2\n", &|csv| csv.delimiter(b'"'), "fields between '\"'");
-    check("a,b\n1,2\n", &|csv| csv.comment(b','), "fields between ','");
+    check("a,b\n1,2\n", &|csv| csv.delimiter(b'"'), "the delimiter '\"'");
+    check("a,b\n1,2\n", &|csv| csv.comment(b','), "the delimiter ','");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn an_encoding_that_is_another_is_an_error() {
     };
     check(b"a,b\n1,gr\xf6n\n", &plain, "line 2: column 2 (`b`): `gr\u{fffd}n` is not UTF-8");
     check(b"a,b\n1,\x80\n", &Csv::latin1, "line 2: byte 0x80 is no letter of Latin-1");
-    check(b"\xef\xbb\xbfa,b\n1,2\n", &Csv::latin1, "a byte order mark of UTF-8 where Latin-1");
+    check(b"\xef\xbb\xbfa,b\n1,2\n", &Csv::latin1, "text in UTF-8 with a byte order mark; read");
     check(b"a,b\n1,x\0y\n", &plain, "line 2: a zero byte");
 }
 

@@ -1,5 +1,5 @@
-//! Whatever goes wrong is an error that names its place; no thread and no open file is left, and
-//! those who asked can go on.
+//! Every failure is an error that names its place; no thread and no open file is left, and the caller
+//! can continue.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
@@ -35,12 +35,12 @@ fn open_files() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Runs `test`, while no other test does, and sees that no thread and no file is left.
+/// Runs `test` alone, and checks that no thread and no file is left.
 fn leaving_nothing(test: impl FnOnce()) {
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let before = open_files();
     test();
-    // A thread that was waited for is still listed for a moment.
+    // A joined thread is still listed for a moment.
     let start = Instant::now();
     while threads() > 0 && start.elapsed() < Duration::from_secs(5) {
         std::thread::yield_now();
@@ -48,7 +48,7 @@ fn leaving_nothing(test: impl FnOnce()) {
     assert_eq!((threads(), open_files()), (0, before), "threads and files left");
 }
 
-/// What became of each batch of the first epoch, and the notices.
+/// The outcome of each batch of the first epoch, and the notices.
 fn outcomes<D: Data>(data: &D) -> (Vec<Result<D::Batch, String>>, Vec<String>) {
     let mut epoch = data.epoch(At::epoch(0, 42)).unwrap();
     let (mut batches, mut notices) = (vec![], vec![]);
@@ -59,8 +59,8 @@ fn outcomes<D: Data>(data: &D) -> (Vec<Result<D::Batch, String>>, Vec<String>) {
     (batches, notices)
 }
 
-/// Sees that batch 1 of `data`, samples 10 to 19, fails with `expected` and all others are had,
-/// and that an epoch left at the error leaves nothing.
+/// Checks that batch 1 of `data`, samples 10 to 19, fails with `expected`, that all others arrive, and
+/// that an epoch left at the error leaves nothing.
 fn check<D: Data>(loader: impl Fn(usize) -> D, expected: &str)
 where
     D::Batch: std::fmt::Debug,
@@ -267,7 +267,7 @@ fn bad_samples_are_skipped_and_counted_where_asked() {
                 .skip_bad_samples();
             let (batches, notices) = outcomes(&loader);
             assert_eq!(batches[1], Ok(vec![10, 11, 12, 14, 15, 16, 18, 19]));
-            assert_eq!(batches[3], Err("dataset `toy` batch 3: none of its samples could be had".into()));
+            assert_eq!(batches[3], Err("dataset `toy` batch 3: none of its samples could be read".into()));
             assert_eq!(batches.iter().flatten().flatten().count(), 88);
             assert_eq!(notices[0], "skipped (number 1 of this epoch): dataset `toy` sample 13: torn");
             assert_eq!(
@@ -481,7 +481,7 @@ fn files_that_are_not_what_they_should_be_are_named_and_closed() {
     leaving_nothing(|| folder.close().unwrap());
 }
 
-/// Gathers what it is given.
+/// Gathers its batches.
 struct Gather(Vec<usize>);
 
 impl TrainUnit for Gather {

@@ -1,4 +1,4 @@
-//! IDX files, lines, tokens and gzip: what is read as it stands, and what is refused.
+//! IDX files, lines, tokens and gzip: content that is read unchanged, and content that is refused.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::fs;

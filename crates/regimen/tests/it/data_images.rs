@@ -1,4 +1,4 @@
-//! Folders of images: what is a class, what is an image, and what is refused.
+//! Folders of images: their classes, their images, and refused files.
 #![cfg(feature = "images")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
@@ -24,7 +24,7 @@ fn encoded(image: &RgbImage, format: ImageFormat) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// A folder of the files named, each with its bytes.
+/// A folder of the named files, each with its bytes.
 fn folder<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
@@ -68,7 +68,7 @@ fn a_torn_image_is_an_error_wherever_it_is_torn() {
             images.sample(0).ok().map(|(image, _)| image)
         };
         assert_eq!(read(whole).as_ref(), Some(&image));
-        // Bytes behind the image are no part of it.
+        // Bytes after the image are no part of it.
         assert_eq!(read(&[whole, b"more"].concat()).as_ref(), Some(&image));
         let end = whole.len() - 40;
         for length in (0..end).step_by(7).chain(end..whole.len()) {
@@ -82,7 +82,7 @@ fn a_torn_image_is_an_error_wherever_it_is_torn() {
     check(&jpeg);
     check(include_bytes!("../reference/progressive.jpg"));
     check(&encoded(&noise(12, 10), ImageFormat::Png));
-    // A thumbnail has an end of its own.
+    // A thumbnail has a separate end.
     let mut thumb = encoded(&noise(8, 8), ImageFormat::Jpeg);
     thumb.splice(..0, [0xff, 0xe1, ((thumb.len() + 2) >> 8) as u8, (thumb.len() + 2) as u8]);
     check(&[&jpeg[..2], &thumb, &jpeg[2..]].concat());
@@ -178,7 +178,7 @@ fn names_that_are_not_utf_8_are_neither_left_out_nor_confused() {
     let class = root.path().join(OsStr::from_bytes(b"dog\xff"));
     fs::create_dir(&class).unwrap();
     fs::copy(&image, class.join("1.png")).unwrap();
-    assert_eq!(refused(root.path()), about(&class, "the name of a class is to be UTF-8; rename the folder"));
+    assert_eq!(refused(root.path()), about(&class, "the name of a class must be UTF-8; rename the folder"));
 }
 
 #[cfg(unix)]
@@ -212,7 +212,7 @@ fn images_of_too_many_pixels_are_refused_by_their_header() {
     for format in [ImageFormat::Png, ImageFormat::Jpeg] {
         assert!(check(&encoded(&noise(40, 24), format), 960, "40 x 24 pixels are more than 959").is_ok());
     }
-    // Headers alone, which say a size of which there is nothing.
+    // Headers alone, with a size but no data.
     let mut jpeg = encoded(&noise(40, 24), ImageFormat::Jpeg);
     let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
     jpeg[frame + 5..][..4].fill(0xff);
@@ -242,7 +242,7 @@ fn turned(image: &RgbImage, format: ImageFormat, orientation: u8) -> Vec<u8> {
     [&bytes[..at], &segment, &bytes[at..]].concat()
 }
 
-/// A shade for each quarter, by the table of the EXIF standard: where its corners are shown.
+/// A shade for each quarter, by the table of the EXIF standard: the position of its corners.
 #[test]
 fn images_are_turned_as_their_exif_data_says_when_it_is_asked_for() {
     let (a, b, c, d) = (0, 80, 160, 240);

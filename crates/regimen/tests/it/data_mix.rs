@@ -1,4 +1,4 @@
-//! Several sources as one: what comes when, and that an epoch is gone on with anywhere.
+//! Several sources as one: their order, and epochs continued from any batch.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use regimen::data::{
@@ -7,7 +7,7 @@ use regimen::data::{
 
 use Stopping::{AllExhausted, RestartUntilAllExhausted, SmallestExhausted, WrapAround};
 
-/// So many batches of an epoch are looked at: some have no end.
+/// The number of batches compared per epoch: some have no end.
 const LIMIT: usize = 12;
 
 /// The rest of an epoch, up to the limit, and the position after each batch.
@@ -20,8 +20,8 @@ fn rest<D: Data>(data: &D, at: At) -> Vec<(D::Batch, Position)> {
     std::iter::from_fn(next).take(limit).map(Result::unwrap).collect()
 }
 
-/// Sees that an epoch has `expected` and is gone on with after any batch of it, by its position
-/// as by the number of batches.
+/// Checks that an epoch has `expected` and continues after any batch of it, by its position as by the
+/// number of batches.
 fn check<D: Data>(data: &D, text: impl Fn(&D::Batch) -> String, expected: &str) {
     let all = rest(data, At::epoch(0, 42));
     let join = |batches: &[(D::Batch, Position)]| {
@@ -163,7 +163,7 @@ fn empty_sources_are_passed_over_where_allowed_and_never_for_ever() {
     }
 }
 
-/// TorchTNT's round robin goes round for ever when a source of the saved state is gone.
+/// TorchTNT's round robin never ends if a source of the saved state is gone.
 #[test]
 fn a_position_of_other_sources_is_refused() {
     let (_, position) = rest(&mix(Mix::round_robin()), At::epoch(0, 42)).swap_remove(1);

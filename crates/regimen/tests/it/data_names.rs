@@ -1,4 +1,4 @@
-//! What a program may write beside `use regimen::data::*`, and how loaders are named.
+//! Names next to `use regimen::data::*`, and the types of loaders.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::io::Read;

@@ -1,5 +1,5 @@
-//! What a loader gives is a pure function of (seed, epoch, position): whoever makes the batches,
-//! wherever an epoch is entered, however many ranks share it.
+//! The batches of a loader are a pure function of (seed, epoch, position), independent of the workers,
+//! of the entry into the epoch, and of the number of ranks.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use proptest::prelude::*;
@@ -145,10 +145,10 @@ fn first(loader: Loader<(Vec<usize>, Vec<u64>)>) -> Vec<usize> {
     rest(&loader.batch_size(6), At::epoch(2, 42)).swap_remove(0).0
 }
 
-/// Were these to change, runs saved by an earlier version would go on with other batches.
+/// If these change, runs saved by an earlier version continue with other batches.
 #[test]
 fn the_order_of_a_seed_is_the_same_for_ever() {
-    // As an implementation in Python of the same formulas gives them.
+    // From an implementation in Python of the same formulas.
     assert_eq!(first(drawing(100).shuffle()), [46, 92, 57, 60, 14, 31]);
     assert_eq!(first(drawing(1000).shuffle()), [510, 661, 328, 913, 796, 4]);
 }

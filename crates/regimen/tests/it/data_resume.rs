@@ -1,5 +1,5 @@
-//! An epoch that was left goes on at the same sample: with batches of another size, on another
-//! number of ranks, through whatever wraps the data; and data that became shorter is an error.
+//! An epoch continues at the same sample: with batches of another size, on another number of ranks,
+//! through every wrapper of data. Data that became shorter is an error.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use regimen::{BoxError, Run, State};
 
 type Batches<T> = Box<dyn DynData<Vec<T>> + Send + Sync>;
 
-/// Gathers batches, and sees that the last one of an epoch is where it is expected.
+/// Gathers batches, and checks that the last one of an epoch is the expected one.
 struct Gather<T>(Vec<Vec<T>>);
 
 impl<T> TrainUnit for Gather<T> {
@@ -36,7 +36,7 @@ impl<T> TrainUnit for Gather<T> {
 const ALONE: Rank = Rank { index: 0, count: 1 };
 const POSITION: &str = "run.train.position";
 
-/// What one process saw of a run: its batches, what is saved of it, and what it was told.
+/// One process of a run: its batches, its saved state, and its notices.
 struct Leg<T> {
     batches: Vec<Vec<T>>,
     saved: StateDict,
@@ -63,12 +63,12 @@ fn leg<T>(
     let saved = run.run_state().unwrap();
     drop(run);
     let mut notices = notices.lock().unwrap().clone();
-    // The run tells by itself of another number of batches.
+    // The run reports another number of batches by itself.
     notices.retain(|notice: &String| !notice.starts_with("an epoch of the train data has "));
     Ok(Leg { batches: unit.0, saved, notices })
 }
 
-/// The same of `count` ranks, whose shares are put together, and what rank 0 saved.
+/// The same of `count` ranks, whose shares are combined, and the state saved by rank 0.
 fn ranks<T>(
     data: &dyn DynData<Vec<T>>,
     count: u64,
@@ -90,7 +90,7 @@ fn ranks<T>(
     Ok((seen, saved))
 }
 
-/// What becomes of the last samples of an epoch.
+/// The handling of the last samples of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tail {
     Short,
@@ -99,13 +99,13 @@ enum Tail {
 }
 
 impl Tail {
-    /// How many of `samples` are given in batches of `size`.
+    /// The number of `samples` that are given in batches of `size`.
     fn given(self, samples: usize, size: usize) -> usize {
         if self == Tail::Drop { samples / size * size } else { samples }
     }
 }
 
-/// Samples with what is drawn for each.
+/// Samples with a random draw for each.
 fn drawing(samples: usize, shuffled: bool, tail: Tail, size: usize, workers: usize) -> Batches<(usize, u64)> {
     let sampler = if shuffled { Sampler::shuffled() } else { Sampler::sequential() };
     let drawn = indices(samples).transform(|index, random| (index, random.bits()));
@@ -159,8 +159,8 @@ fn shown(batches: &[Vec<usize>]) -> String {
     batches.iter().map(batch).collect::<Vec<_>>().join(" ")
 }
 
-/// Sees that ten samples of which one batch of four was used go on as batches of three, and then
-/// begin anew.
+/// Checks that ten samples of which one batch of four was used continue as batches of three, and that
+/// the next epoch is whole.
 fn check_wrapped(data: impl Fn(usize) -> Batches<usize>) {
     let first = leg(&*data(4), ALONE, None, Train::steps(1)).unwrap();
     let second = leg(&*data(3), ALONE, Some(&first.saved), Train::epochs(2)).unwrap();
@@ -258,7 +258,7 @@ fn sources_of_a_mix_go_on_at_their_samples() {
     }
 }
 
-/// A checkpoint of an earlier version has the position of what cannot seek, in its own words only.
+/// A checkpoint of an earlier version has the position of data that cannot seek, as its own bytes only.
 #[test]
 fn positions_of_earlier_versions_are_gone_on_with() {
     let check = |data: &dyn DynData<Vec<usize>>, position: Option<&[u8]>| {

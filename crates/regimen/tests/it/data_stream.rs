@@ -1,4 +1,4 @@
-//! Streams: batches with positions, gone on with anywhere.
+//! Streams: batches with positions, from any of which an epoch continues.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! A pass by hand adds to the log of a training, and takes nothing from it.
+//! A pass by hand adds to the log of a training, and removes nothing.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::fs;
@@ -38,7 +38,7 @@ impl AppState for Sum {
     }
 }
 
-/// A run as a new process makes it, on what is in `dir`.
+/// A run in a new process, in `dir`.
 fn process(dir: &Path, which: Option<Which<'_>>, then: impl FnOnce(&mut Run<'_, Sum>)) {
     let mut unit = Sum(0.0);
     let mut run = Run::new(&mut unit)

@@ -1,7 +1,7 @@
-//! What `regimen` promises, by subject.
+//! Tests of `regimen`, by subject.
 //!
-//! One program, because each is linked by itself. What needs an allocator or a process of its own stands beside
-//! this folder.
+//! One program, because each is linked separately. A test that needs an allocator or a process is next
+//! to this folder.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 mod app_state;

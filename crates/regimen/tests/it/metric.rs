@@ -1,4 +1,4 @@
-//! Accuracy and the confusion matrix against plain recounts, and in parts against the whole.
+//! Accuracy and the confusion matrix against plain recounts, and merged parts against the whole.
 
 use regimen::BoxError;
 use regimen::metric::{Accuracy, ConfusionMatrix, argmax};

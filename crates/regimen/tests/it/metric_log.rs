@@ -1,4 +1,4 @@
-//! Metric logs: what is in the files, what becomes of files that exist, resumes, and full disks.
+//! Metric logs: their content, existing files, resumes, and full disks.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail and report as tests do")]
 
@@ -370,7 +370,7 @@ fn a_full_disk_is_told_once_where_the_run_is_to_go_on() {
     );
 }
 
-/// A sink of one's own, which fails at its third write.
+/// A custom sink, which fails at its third write.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -409,7 +409,7 @@ fn other_sinks_fit_and_are_flushed_when_a_call_ends_or_fails() {
     assert_eq!(*lines.0.lock().unwrap(), ["loss=1 ", "flush", "failed", "flush"]);
 }
 
-/// A sink that cannot make what it was given last.
+/// A sink whose flush fails.
 struct Forgetful;
 
 impl MetricSink for Forgetful {

@@ -1,5 +1,4 @@
-//! Logs that are not what the run left: torn by a power cut, cut or replaced by somebody, of another
-//! run.
+//! Logs that differ from the run's: torn by a power cut, cut, replaced, or of another run.
 #![cfg(feature = "derive")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -43,8 +42,8 @@ type Make = fn(&Path) -> MetricLog<regimen::log::LogFile>;
 
 const FORMATS: [Make; 2] = [|path| MetricLog::csv(path), |path| MetricLog::jsonl(path)];
 
-/// Trains to `steps` with the log that `make` makes at `path`, which is treated as `existing` says.
-/// Returns what the run told.
+/// Trains to `steps` with the log that `make` makes at `path`, and `existing` for an existing file.
+/// Returns the notices.
 fn train(make: Make, path: &Path, existing: ExistingFile, steps: u64) -> Result<Vec<String>, Error> {
     let (told, mut unit) = (Arc::new(Mutex::new(Vec::new())), Sum { sum: 0.0, rate: 0.5 });
     let notices = Arc::clone(&told);
@@ -71,7 +70,7 @@ fn a_row_that_was_torn_anywhere_is_cut_off_and_told_and_the_rows_that_follow_are
         let second = fs::read(&path).unwrap();
         let row = second[first.len()..].iter().position(|byte| *byte == b'\n').unwrap() + 1;
         for cut in 0..=second.len() {
-            // What stays: the last end of a row before the cut.
+            // The rest: up to the last end of a row before the cut.
             let ends = [0, header(make), first.len(), first.len() + row, second.len()];
             let stays = ends.into_iter().filter(|end| *end <= cut).max().unwrap();
             fs::write(&path, &second[..cut]).unwrap();
@@ -87,14 +86,14 @@ fn a_row_that_was_torn_anywhere_is_cut_off_and_told_and_the_rows_that_follow_are
             let torn = String::from_utf8_lossy(&second[stays..cut]);
             let notice =
                 format!("the last row of the log {} was torn, and is cut off: {torn:?}", path.display());
-            // What is torn of the header is written again.
+            // A torn header is written again.
             let is_told = stays < cut && header(make) <= cut;
             assert_eq!(told, if is_told { vec![notice] } else { Vec::new() }, "cut at {cut}");
         }
     }
 }
 
-/// The length of what a file begins with.
+/// The length of the header of a file.
 fn header(make: Make) -> usize {
     let folder = tempfile::tempdir().unwrap();
     train(make, &folder.path().join("metrics"), ExistingFile::Append, 0).unwrap();
@@ -124,7 +123,7 @@ fn a_last_line_that_is_no_record_is_an_error_and_stays() {
     }
 }
 
-/// Does `change` to the log of a run after its second step, which must then end with an error that
+/// Applies `change` to the log of a run after its second step, which must then end with an error that
 /// contains `expected`.
 #[track_caller]
 fn check_changed(change: impl Fn(&Path) + Send + 'static, expected: &str) {

@@ -1,4 +1,4 @@
-//! Predictions in a file: paused, failed, killed and finished, each time gone on with in a new process.
+//! Predictions in a file: paused, failed, killed and finished, each continued in a new process.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 use std::fs::{self, File};
@@ -62,12 +62,12 @@ fn no_output_is_written_twice_and_none_is_missing_wherever_it_is_paused_or_fails
             let dir = tempfile::tempdir().unwrap();
             let dir = dir.path();
             assert_eq!(predict(dir, Some("a"), first, 0).unwrap().ended, Ended::Paused("told to".into()));
-            // What a process that is killed writes after the last save is dropped.
+            // Output of a killed process after the last save is dropped.
             File::options().append(true).open(dir.join("out.csv")).unwrap().write_all(b"16").unwrap();
             predict(dir, Some("a"), 0, second * second).map(drop).unwrap_or_default();
             assert_eq!(predict(dir, Some("a"), 0, 0).unwrap().ended, Ended::Complete);
             assert_eq!(text(dir), WHOLE, "{first} {second}");
-            // It is finished, and stays so.
+            // It stays finished.
             let report = predict(dir, Some("a"), 0, 0).unwrap();
             assert_eq!((report.ended, report.predict.steps), (Ended::Complete, 5));
             assert_eq!(text(dir), WHOLE);

@@ -1,4 +1,4 @@
-//! What the report of a run says at the end: the best values, over restarts, and where they are.
+//! The report at the end of a run: the best values over restarts, and their checkpoints.
 
 #![cfg(feature = "derive")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
@@ -15,7 +15,7 @@ use regimen::{BoxError, Fit, Run, State};
 
 const LOSS: Key = Key::mean("loss");
 
-/// Training batches are nothing to it, and an evaluation batch is the loss.
+/// Ignores training batches; an evaluation batch is the loss.
 #[derive(AppState)]
 struct Unit {
     steps: u64,
@@ -37,7 +37,7 @@ impl EvalUnit for Unit {
     }
 }
 
-/// The rules that a run has.
+/// The rules of a run.
 #[derive(Clone)]
 struct Rules {
     stopping: Option<EarlyStopping>,
@@ -69,8 +69,7 @@ fn process(disk: &SimDisk, rules: &Rules, losses: &[f64]) -> Report {
     losses.iter().zip(done + 1..).map(fit).last().unwrap().unwrap()
 }
 
-/// Value, epoch, step and checkpoint of the best, when `losses` were measured by one process after
-/// another.
+/// Value, epoch, step and checkpoint of the best, with `losses` measured by one process after another.
 #[track_caller]
 fn check(rules: &Rules, losses: &[&[f64]], expected: Option<(f64, u64, u64, Option<&str>)>) {
     let disk = SimDisk::new();

@@ -1,4 +1,4 @@
-//! Schedules against the rates of PyTorch's schedulers, and what bad arguments get.
+//! Schedules against the rates of PyTorch's schedulers, and refused arguments.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail and report as tests do")]
 

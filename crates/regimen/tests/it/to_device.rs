@@ -1,5 +1,5 @@
-//! Batches on a device: what `#[derive(ToDevice)]` moves, what can be moved by itself, and what the
-//! compiler says where it cannot.
+//! Batches on a device: the moves of `#[derive(ToDevice)]`, moves of single values, and the compile
+//! errors.
 #![cfg(feature = "derive")]
 #![allow(clippy::unwrap_used)]
 
@@ -15,10 +15,10 @@ use regimen::unit::TrainUnit;
 use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
-/// Moves parts from wherever they are, and refuses 13.
+/// Moves parts from any device, and refuses 13.
 struct There;
 
-/// A part of a batch, at home.
+/// A part of a batch, before the move.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Here(u8);
 
@@ -94,7 +94,7 @@ fn a_part_that_cannot_be_moved_is_the_error() {
     assert_eq!(batch.move_to(&There).unwrap_err().to_string(), "there is no room");
 }
 
-/// A hasher that cannot be made of nothing.
+/// A hasher without a default.
 #[derive(Clone)]
 struct Salted(u64);
 
@@ -136,7 +136,7 @@ fn the_parts_of_maps_and_boxes_are_moved_and_keys_stay() {
     check((Arc::<str>::from("books"), Here(1)), ("books".into(), moved(1)));
 }
 
-/// Learns nothing of note from `first` of a batch, which is the loader's or a mix's.
+/// Trains on `first` of a batch, which is the loader's or a mix's.
 struct First<B>(fn(&B) -> &ToyArray);
 
 impl<B: ToDevice<ToyDevice>> Task<ToyEngine<ToyMlp>> for First<B> {

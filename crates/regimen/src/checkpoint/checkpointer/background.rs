@@ -23,7 +23,7 @@ pub(super) struct Background {
     last: Option<Write>,
 }
 
-/// A write whose result was not asked for yet.
+/// A write whose result was not read yet.
 #[derive(Debug)]
 enum Write {
     Thread(JoinHandle<Result<(), String>>),
@@ -64,7 +64,7 @@ impl Background {
         Some(result.inspect_err(|why| self.stats.fail(why.clone())))
     }
 
-    /// Writes `snapshot` on a thread of its own, if what must be finite is. No write may be pending.
+    /// Writes `snapshot` on a separate thread, if `finite` allows it. No write may be pending.
     pub(super) fn spawn(&mut self, snapshot: Arc<Snapshot>, finite: Option<Finite>) {
         let job = Arc::new((Arc::clone(&self.archive), snapshot, finite));
         let for_thread = Arc::clone(&job);
@@ -87,7 +87,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // A failure stays in `SaveStats`: nobody else is left to report it to.
+        // A failure stays in `SaveStats`: there is no caller left to receive it.
         self.wait();
     }
 }

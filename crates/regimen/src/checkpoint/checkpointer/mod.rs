@@ -28,12 +28,12 @@ use super::{Checkpoint, Goal, Store};
 
 /// Saves a run to a directory, and restores it: given to [`Run::saver`](regimen_core::Run::saver).
 ///
-/// **When.** It saves at the cadences given, whenever a call of `train` or `fit` ends, complete or
+/// **When.** It saves at the cadences given, when a call of `train` or `fit` ends, complete or
 /// paused, and when one fails: that one is for the post-mortem, and never restored. A save that is
 /// due together with an evaluation or the end of an epoch comes after it.
 ///
-/// **What.** Every part of the unit's [`AppState`](regimen_core::saved::AppState), and all the run goes on
-/// from beside it: progress, a half-done evaluation, metrics in flight, the callbacks' state, the
+/// **What.** Every part of the unit's [`AppState`](regimen_core::saved::AppState), and the state of
+/// the run: progress, an unfinished evaluation, metrics in flight, the callbacks' state, the
 /// seed, a final stop.
 ///
 /// **How.** The state is copied on the loop's thread and written on another, one save at a time; the
@@ -47,9 +47,9 @@ use super::{Checkpoint, Goal, Store};
 /// call it is always an error. Older checkpoints are as they were.
 ///
 /// A run directory belongs to one run and has one writer at a time. Every call, also one that
-/// evaluates or predicts, acquires its [`LockFile`](super::LockFile) before the unit and the callbacks hear of it, so that a
-/// second process is refused before its callbacks touch a file; the lock is released when the run
-/// is dropped. Restoring needs none. To evaluate beside a training, load the weights with
+/// evaluates or predicts, acquires its [`LockFile`](super::LockFile) before the unit and the callbacks
+/// are called, so a second process is refused before its callbacks touch a file. The lock is released
+/// when the run is dropped. Restoring needs none. To evaluate during a training, load the weights with
 /// [`Load`](super::Load), without a saver. Training that was not restored from a directory that holds
 /// another run's checkpoints is refused.
 ///

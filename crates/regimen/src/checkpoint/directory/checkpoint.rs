@@ -20,8 +20,7 @@ use crate::checkpoint::{Disk, Store};
 
 /// A checkpoint on disk whose manifest was read and checked.
 ///
-/// A part is read when it is asked for, and given only when its length and checksum are those of
-/// the manifest.
+/// A part is read on access, and returned only if its length and checksum are those of the manifest.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     store: Arc<dyn Store>,
@@ -74,7 +73,7 @@ impl Checkpoint {
         self.manifest.parts.keys().try_for_each(|name| self.checked(name, drain))
     }
 
-    /// Reads and checks one part. It is an error if there is none of that name.
+    /// Reads and checks one part. It is an error if no part has that name.
     pub fn read(&self, name: &str) -> Result<StateDict, CheckpointError> {
         self.checked(name, safetensors::decode)
     }

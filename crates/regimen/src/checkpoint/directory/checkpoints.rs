@@ -108,7 +108,7 @@ impl Checkpoints {
     /// Loads the whole checkpoint that `which` selects, with all its parts.
     ///
     /// A damaged one is passed over for the next best. Returns `None` if there are no checkpoints to
-    /// select from. It is an error if there are and none of them is whole, and if the best is asked for
+    /// select from. It is an error if there are some but all are damaged, and if the best is asked for
     /// without [`best_by`](Checkpoints::best_by).
     pub fn load(&self, which: Which<'_>) -> Result<Option<LoadedCheckpoint>, CheckpointError> {
         self.load_with(which, Checkpoint::read_all)

@@ -15,8 +15,8 @@ use crate::checkpoint::error::{CheckpointError, failed};
 /// ends, however it ends, so a dead process leaves no lock behind. The file stays: removing it could
 /// take it from a third process.
 ///
-/// If somebody removes the file while it is held, a second process can acquire a lock of its own. So each
-/// save checks that the file is still the one that is locked. If it is not, the lock is acquired anew,
+/// If somebody removes the file while it is held, a second process can acquire another lock. So each
+/// save checks that the file is still the one that is locked. If it is not, the lock is acquired again,
 /// or the save fails because another process holds it.
 #[derive(Debug)]
 pub struct LockFile {
@@ -32,7 +32,7 @@ impl LockFile {
         Ok(LockFile { dir: dir.to_owned(), file: Mutex::new(acquire(dir)?) })
     }
 
-    /// Acquires the lock anew if the file that is locked is no longer in the directory.
+    /// Acquires the lock again if the file that is locked is no longer in the directory.
     pub(crate) fn renew(&self) -> Result<(), CheckpointError> {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let found = std::fs::metadata(self.dir.join(LOCK));
@@ -66,7 +66,7 @@ fn acquire(dir: &Path) -> Result<File, CheckpointError> {
         }
         Err(TryLockError::Error(error)) => return Err(CheckpointError::new("lock", &path, error)),
     }
-    // On a disk that is full it stays unsigned: what fills it may be removed under this very lock.
+    // On a full disk it stays unsigned: the disk may be cleared under this very lock.
     let _ = sign(&mut file);
     Ok(file)
 }
@@ -84,7 +84,7 @@ fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true
 }
 
-/// Says in the file who holds the lock.
+/// Writes the holder of the lock to the file.
 fn sign(file: &mut File) -> Result<(), BoxError> {
     file.set_len(0)?;
     Ok(writeln!(file, "process {} on {}", std::process::id(), host())?)

@@ -90,7 +90,7 @@ enum Aside {
     Link,
 }
 
-/// Gives a checkpoint a name under which nobody looks for one.
+/// Renames a checkpoint to a name that no listing reads.
 fn set_aside(store: &dyn Store, dir: &Path, checkpoint: &Checkpoint) -> Result<Aside, CheckpointError> {
     let (path, manifest) = (checkpoint.path(), checkpoint.manifest());
     let entries = store.list(dir).map_err(failed("list", dir))?;

@@ -48,7 +48,7 @@ pub struct Writer {
     saved: Vec<Checkpoint>,
     /// Whether all of these are durable.
     durable: bool,
-    /// How many parts are written at a time.
+    /// The number of parts written at a time.
     threads: usize,
     lock: Option<Arc<LockFile>>,
 }
@@ -93,8 +93,8 @@ impl Writer {
         &self.dir
     }
 
-    /// Removes what a process that died left half-written or half-removed. Call it before the
-    /// first save: what it left may be what fills the disk.
+    /// Removes half-written and half-removed directories of a process that died. Call it before the
+    /// first save: its leftovers may fill the disk.
     pub fn sweep(&self) -> PruneReport {
         prune::sweep(&*self.store, &self.dir)
     }
@@ -102,13 +102,13 @@ impl Writer {
     /// Saves `snapshot`. When this returns without an error, the checkpoint is durable.
     ///
     /// After an error the earlier checkpoints are as they were; what was written of the new one is
-    /// removed if that can be done. A step that was saved before is saved beside the earlier
-    /// save, and [`prune`](Writer::prune) then removes that.
+    /// removed if that can be done. A step that was saved before is saved in addition to the
+    /// earlier save, and [`prune`](Writer::prune) then removes that.
     pub fn save(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
         self.save_on(self.threads, snapshot)
     }
 
-    /// The same with all its work on the calling thread: what is saved beside a training leaves it
+    /// The same with all its work on the calling thread: a save during training leaves it
     /// the other cores.
     pub(crate) fn save_beside(&mut self, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
         self.save_on(1, snapshot)

@@ -12,8 +12,8 @@ use std::path::Path;
 
 /// A place for checkpoints: [`Disk`](super::Disk), or [`SimDisk`](super::SimDisk) in tests.
 ///
-/// Nothing is durable until it was synced, and each sync is a call of its own: what a file holds
-/// by [`NewFile::sync`], which names a directory holds by [`sync_dir`](Store::sync_dir).
+/// Nothing is durable until it was synced, and each sync is a separate call: the content of a file
+/// by [`NewFile::sync`], the names in a directory by [`sync_dir`](Store::sync_dir).
 pub trait Store: fmt::Debug + Send + Sync {
     /// Lists the entries of `dir`, in no particular order.
     fn list(&self, dir: &Path) -> io::Result<Vec<StoreEntry>>;

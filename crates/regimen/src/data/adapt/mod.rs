@@ -22,7 +22,7 @@ use self::take::TakeBatches;
 /// let train = Loader::new(indices(1000)).batch_size(10).take_batches(20).map_batches(|batch| batch.len());
 /// ```
 pub trait DataExt: Data + Sized {
-    /// Limits every epoch to its first `batches` batches, of whatever size they are.
+    /// Limits every epoch to its first `batches` batches, of any size.
     fn take_batches(self, batches: u64) -> impl Data<Batch = Self::Batch> {
         TakeBatches::new(self, batches)
     }
@@ -49,7 +49,7 @@ pub trait DataExt: Data + Sized {
         Timed::new(self)
     }
 
-    /// Prefetches up to `batches` batches on a thread of its own.
+    /// Prefetches up to `batches` batches on a separate thread.
     ///
     /// The position travels with each batch, so a batch that was read ahead is not counted as
     /// consumed. A [`Loader`](super::Loader) already has workers; use

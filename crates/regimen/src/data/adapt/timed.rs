@@ -21,7 +21,7 @@ struct Clock {
     longest: AtomicU64,
 }
 
-/// How long batches were waited for.
+/// The time spent waiting for batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
     /// Batches that were given.

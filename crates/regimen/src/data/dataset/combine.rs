@@ -102,7 +102,7 @@ impl<A: Dataset, B: Dataset> Dataset for Zipped<A, B> {
 #[derive(Clone, Debug)]
 pub struct Concatenated<D> {
     datasets: Vec<D>,
-    /// How many samples there are up to the end of each dataset.
+    /// The number of samples up to the end of each dataset.
     ends: Vec<usize>,
 }
 

@@ -22,8 +22,8 @@ pub(crate) trait Assemble<B>: Send + Sync {
     /// The number of samples in the dataset.
     fn len(&self) -> usize;
 
-    /// Makes the batch that `job` names; `random` is that of the batch. Returns `None` if told to
-    /// stop on the way.
+    /// Makes the batch that `job` names; `random` is that of the batch. Returns `None` if
+    /// stopped on the way.
     fn assemble(&self, job: &mut Job<'_>, random: &mut Random) -> Result<Option<Fetched<B>>, BoxError>;
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Made<B> {
     pub(crate) skipped: Vec<SampleError>,
 }
 
-/// Makes batch `number` of `plan`. Returns `None` if told to stop on the way.
+/// Makes batch `number` of `plan`. Returns `None` if stopped on the way.
 pub(crate) fn make<B>(
     assemble: &dyn Assemble<B>,
     plan: &Plan,
@@ -115,7 +115,7 @@ impl<S: Samples, C: Collator<S::Item>> Assemble<C::Batch> for Assembly<S, C> {
             }
         }
         if count == 0 && given > 0 {
-            return Err(plan.fault(number, "none of its samples could be had".into()));
+            return Err(plan.fault(number, "none of its samples could be read".into()));
         }
         if plan.shard.pads() {
             for _ in count..share.size {

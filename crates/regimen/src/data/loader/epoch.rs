@@ -26,7 +26,7 @@ pub(crate) struct LoaderEpoch<B> {
 
 enum Makers<B> {
     Here(Arc<dyn Assemble<B>>, Signals),
-    /// Worker `w` of `n` makes every n-th batch from the `w`-th on. Each has a queue of its own,
+    /// Worker `w` of `n` makes every n-th batch from the `w`-th on. Each has a separate queue,
     /// so keeping the order costs nothing and no two workers wait for one lock.
     Workers {
         workers: Vec<Worker<Made<B>>>,
@@ -84,7 +84,7 @@ impl<B: Send + 'static> LoaderEpoch<B> {
                 if took > *slow {
                     notices.push_back(format!("dataset `{dataset}` batch {number} took {took:.1?}"));
                 }
-                made.ok_or_else(|| "a loader stopped without being told to".into())
+                made.ok_or_else(|| "the loader was stopped before this batch".into())
             }
             Makers::Workers { workers, turn } => {
                 let worker = *turn;
@@ -134,7 +134,7 @@ impl<B: Send + 'static> Epoch for LoaderEpoch<B> {
 
 impl<B> Drop for LoaderEpoch<B> {
     fn drop(&mut self) {
-        // All are told before the first is waited for.
+        // All are stopped before the first is joined.
         if let Makers::Workers { workers, .. } = &mut self.makers {
             workers.iter_mut().for_each(Worker::stop);
         }

@@ -168,11 +168,11 @@ impl<B: Send + 'static> Loader<B> {
 
 /// Samples and batch sizes.
 impl<B> Loader<B> {
-    /// Samples per batch, over all ranks together. Default: 1; zero is an error.
+    /// Samples per batch, summed over all ranks. Default: 1; zero is an error.
     ///
-    /// Each of `n` ranks takes an n-th of every batch, so the batches of a run do not depend on how
-    /// many there are, and it can go on with another number of them. It can go on with another
-    /// batch size too: inside an epoch at the same sample, of which a notice tells.
+    /// Each of `n` ranks takes an n-th of every batch, so the batches of a run do not depend on the
+    /// number of ranks, and it can continue with another number. It can continue with another
+    /// batch size too: inside an epoch at the same sample, with a notice.
     pub fn batch_size(mut self, samples: usize) -> Self {
         if samples == 0 {
             self.settings.refused.get_or_insert_with(|| "a batch size of 0 cannot be used".into());
@@ -237,9 +237,9 @@ impl<B> Loader<B> {
     /// Passes over samples that cannot be read, or whose transform fails or panics. By default
     /// they are errors.
     ///
-    /// Each is told by a notice of the run, with how many there were in the epoch. The batch is
-    /// smaller by it; a batch of which nothing is left is an error all the same, and so is a
-    /// sample that does not fit its batch.
+    /// Each is a notice of the run, with their number in the epoch. The batch is smaller by
+    /// it. A batch without a sample left is still an error, and so is a sample that does not fit
+    /// its batch.
     pub fn skip_bad_samples(mut self) -> Self {
         self.settings.skip_bad_samples = true;
         self

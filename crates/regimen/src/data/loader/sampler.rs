@@ -80,7 +80,7 @@ impl Sampler {
         Sampler(Kind::Keyed { draws, index: Arc::new(index) })
     }
 
-    /// How many samples an epoch over a dataset of `samples` takes.
+    /// The number of samples of an epoch over a dataset of `samples`.
     pub(crate) fn draws(&self, samples: usize) -> u64 {
         match &self.0 {
             Kind::Sequential | Kind::Shuffled => samples as u64,

@@ -45,7 +45,7 @@ pub(crate) struct Start {
 pub(crate) struct Share {
     /// The positions of its samples in the order of the epoch.
     pub(crate) positions: Range<u64>,
-    /// How many samples it is to have, padding included.
+    /// The number of its samples, padding included.
     pub(crate) size: u64,
     /// The position of the first sample of the whole batch, which serves as padding.
     pub(crate) padding: u64,
@@ -87,7 +87,7 @@ impl Shard {
         Ok(shard)
     }
 
-    /// How many batches `samples` make, the same for every process.
+    /// The number of batches of `samples`, the same for every process.
     pub(crate) fn batches(samples: u64, batch: u64, last: LastBatch) -> u64 {
         match last {
             LastBatch::Drop => samples / batch,

@@ -61,7 +61,7 @@ impl<T> Outlet<T> {
 /// Why nothing was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// Not within the time asked for; the sample in hand is the one named.
+    /// Not within the given time; `sample` is the one in work.
     Late { sample: u64 },
     /// The worker has ended.
     Ended,
@@ -113,7 +113,7 @@ impl<T> Drop for Worker<T> {
     fn drop(&mut self) {
         self.stop();
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was told by the end of its queue.
+            // A panic of the thread was reported by the end of its queue.
             let _ = thread.join();
         }
     }

@@ -20,8 +20,8 @@ use super::position::{Decoder, Encoder};
 
 /// Batches of several sources of one batch type, one at a time: [`Data`] for a run.
 ///
-/// Which source is next is a pure function of (seed, epoch, batches given), the same on every
-/// rank; the position of each source travels with each batch.
+/// The order of sources is a pure function of (seed, epoch, batches given), the same on every rank; the
+/// position of each source travels with each batch.
 ///
 /// ```
 /// use regimen::data::{Mix, Stopping};
@@ -30,7 +30,7 @@ use super::position::{Decoder, Encoder};
 /// let text = Mix::random().weighted("books", 3.0, books).weighted("web", 1.0, web).until(Stopping::WrapAround);
 /// ```
 ///
-/// A source that begins anew inside an epoch is given another epoch number, so it shuffles anew.
+/// A source that starts over inside an epoch gets another epoch number, so its order is another.
 /// Settings that cannot be used are an error of the first epoch.
 pub struct Mix<B> {
     strategy: Strategy,

@@ -39,7 +39,7 @@ pub(crate) struct Sources<'a, B> {
 
 struct Running<'a, B> {
     source: &'a Source<B>,
-    /// The epoch, seed and rank that the mix was asked for.
+    /// The epoch, seed and rank of the mix.
     epoch: u64,
     seed: u64,
     rank: Rank,
@@ -50,7 +50,7 @@ struct Running<'a, B> {
 /// The progress of a source.
 #[derive(Clone, Debug, Default)]
 struct SourceProgress {
-    /// How often it began anew.
+    /// How often it started over.
     pass: u64,
     /// Batches given in this pass, and the position after the last of them.
     given: u64,
@@ -66,7 +66,7 @@ struct SourceProgress {
 pub(crate) enum Exhausted {
     /// The epoch ends.
     Stop,
-    /// The source is passed over, or begins anew.
+    /// The source is passed over, or starts over.
     GoOn,
 }
 
@@ -107,14 +107,14 @@ impl<B> Sources<'_, B> {
         self.running[index].source.weight
     }
 
-    /// Whether a source may be asked for a batch.
+    /// Whether a source may give a batch.
     pub(crate) fn in_play(&self, index: usize) -> bool {
         let progress = &self.running[index].progress;
         let over = progress.exhausted && self.stopping == Stopping::AllExhausted;
         !progress.empty && !over
     }
 
-    /// The next batch of a source; none when it is exhausted, and asked again it begins anew.
+    /// The next batch of a source. Returns `None` if it is exhausted; the next call starts it over.
     pub(crate) fn next(&mut self, index: usize) -> Result<Option<Fetched<B>>, BoxError> {
         let allow_empty = self.allow_empty;
         let running = &mut self.running[index];

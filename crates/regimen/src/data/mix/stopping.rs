@@ -1,7 +1,6 @@
-//! When an epoch over several sources ends.
+//! The end of an epoch over several sources.
 
-/// When an epoch over several sources ends. A source is exhausted when it is asked for a batch
-/// and has none.
+/// The end of an epoch over several sources. A source is exhausted if it has no batch when one is due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stopping {
     /// When all are exhausted. One that is exhausted earlier is passed over from then on.
@@ -9,8 +8,8 @@ pub enum Stopping {
     AllExhausted,
     /// When one is exhausted.
     SmallestExhausted,
-    /// When all were exhausted once. One that is exhausted earlier begins anew.
+    /// When all were exhausted once. One that is exhausted earlier starts over.
     RestartUntilAllExhausted,
-    /// Never: every source begins anew. The run needs a limit.
+    /// Never: every source starts over. The run needs a limit.
     WrapAround,
 }

@@ -22,7 +22,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// The lines of the file at `path`, which is opened anew for every epoch.
+    /// The lines of the file at `path`, which is opened for every epoch.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Lines { path: path.as_ref().to_owned() }
     }

@@ -78,8 +78,8 @@ impl<B> StreamLoader<B> {
         StreamLoader { batches: Box::new(Assembly { stream, collator }), settings }
     }
 
-    /// Samples per batch, over all ranks together. Zero is an error of the first epoch. A run can go
-    /// on with another size, inside an epoch at the same sample, of which a notice tells.
+    /// Samples per batch, summed over all ranks. Zero is an error of the first epoch. A run can
+    /// continue with another size: inside an epoch at the same sample, with a notice.
     pub fn batch_size(mut self, samples: usize) -> Self {
         self.settings.batch_size = samples;
         self
@@ -218,7 +218,7 @@ where
     C: Collator<S::Item>,
     R: StreamReader<Item = S::Item>,
 {
-    /// The samples of the next batch of all ranks; none of them at the end.
+    /// The samples of the next batch of all ranks; empty at the end.
     fn gather(&mut self) -> Result<Vec<S::Item>, BoxError> {
         let size = self.settings.batch_size;
         let mut samples = Vec::with_capacity(size.min(1 << 16));

@@ -1,7 +1,7 @@
 //! Shuffling of streams within blocks, so that any point can be found again.
 //!
 //! A buffer from which random samples leave one at a time could only be found again by saving what
-//! is in it. A block is named by where it began: it is read again, and its order is keyed.
+//! is in it. A block is named by its start: it is read again, and its order is keyed.
 
 use std::borrow::Cow;
 
@@ -42,7 +42,7 @@ impl<S: Stream> Stream for ShuffleStream<S> {
         position.end()?;
         let reader = self.stream.open(StreamAt { epoch, seed, position: Some(start) })?;
         let mut reader = ShuffleReader::new(reader, self.buffer, seed, epoch, number);
-        // What failed in this block was told when it was read for the first time.
+        // Failures in this block were reported when it was read for the first time.
         let mut failures = length.saturating_add(1).saturating_mul(FAILURES_IN_A_ROW);
         while let Some(error) = reader.fill() {
             failures -= 1;

@@ -1,4 +1,4 @@
-//! What the tests save, and how they look at a disk.
+//! Parts that the tests save, and views of a disk.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -52,7 +52,7 @@ pub(crate) fn content(disk: &SimDisk, file: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Gives `file` another content, behind the back of all checksums.
+/// Gives `file` another content, unnoticed by all checksums.
 pub(crate) fn put(disk: &SimDisk, file: &Path, bytes: &[u8]) {
     let _ = disk.remove_file(file);
     let mut new = disk.create(file).unwrap();
@@ -76,7 +76,7 @@ impl Random {
     }
 }
 
-/// How many cases a test runs: `cases`, or what the environment variable `name` says.
+/// The number of cases of a test: `cases`, or that of the environment variable `name`.
 pub(crate) fn cases(name: &str, cases: u64) -> u64 {
     std::env::var(name).map_or(cases, |text| text.parse().unwrap())
 }

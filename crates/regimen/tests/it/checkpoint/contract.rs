@@ -1,4 +1,4 @@
-//! The simulated disk does what the real one does.
+//! The simulated disk behaves like the real one.
 
 use std::io::{ErrorKind, Read, Result, Write};
 use std::path::Path;
@@ -19,7 +19,7 @@ fn read(store: &dyn Store, file: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Does one thing after another in the directory `root` of a store.
+/// Runs one operation after another in the directory `root` of a store.
 fn check(store: &dyn Store, root: &Path) {
     let path = |name: &str| root.join(name);
     let fails = |result: Result<()>, kind| assert_eq!(result.unwrap_err().kind(), kind);

@@ -1,6 +1,6 @@
-//! The power is cut at every operation of a run that saves and prunes; what a reboot finds is one
-//! of the saves, whole, and none that was acknowledged is missing. Lightning and the distributed
-//! checkpoints of torch lose acknowledged saves here, as they do not sync what they should.
+//! A power cut at every operation of a run that saves and prunes. A reboot finds one of the saves,
+//! whole, and every acknowledged one. Lightning and the distributed checkpoints of torch lose
+//! acknowledged saves here, because they sync too little.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ const OUTCOMES: u64 = 64;
 /// The number of the scenario's save after an error.
 const POST_MORTEM: u64 = 4;
 
-/// A run that saves, saves a step again, saves after an error, and prunes. Pushes the number of
-/// each save to `acknowledged` when it was.
+/// A run that saves, saves a step again, saves after an error, and prunes. Pushes the number of each
+/// save to `acknowledged` at that time.
 fn scenario(store: Arc<dyn Store>, acknowledged: &mut Vec<u64>) -> Result<(), CheckpointError> {
     let keep = Keep::all().last(1);
     let mut writer = Writer::open_on(store, DIR, RUN)?;
@@ -49,7 +49,7 @@ fn disk() -> SimDisk {
     disk
 }
 
-/// What a reboot must find, and that a new process can go on from it.
+/// Checks the disk after a reboot, and that a new process can continue from it.
 fn check(disk: &SimDisk, acknowledged: &[u64]) -> Result<(), String> {
     let listing = checkpoints(disk).list().map_err(|error| error.to_string())?;
     if let Some(skipped) = listing.skipped.first() {
@@ -82,7 +82,7 @@ fn check(disk: &SimDisk, acknowledged: &[u64]) -> Result<(), String> {
     Ok(())
 }
 
-/// Cuts the power at every operation of the scenario; the first thing that goes wrong, if any.
+/// Cuts the power at every operation of the scenario. Returns the first failure, if any.
 fn cut_everywhere(store_on: impl Fn(SimDisk) -> Arc<dyn Store>) -> Result<u64, String> {
     let (whole, start) = (disk(), disk().operations());
     scenario(store_on(whole.clone()), &mut Vec::new()).map_err(|error| error.to_string())?;

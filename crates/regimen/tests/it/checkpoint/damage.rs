@@ -1,4 +1,4 @@
-//! A checkpoint that was damaged after it was written is found out, named and passed over.
+//! A checkpoint that was damaged after it was written is detected, named and passed over.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use regimen::checkpoint::{SimDisk, Snapshot, Which};
 
 use super::common::*;
 
-/// Random flips of a bit, cuts, and appended bytes, each on a file of its own.
+/// Random flips of a bit, cuts, and appended bytes, each on a separate file.
 const DAMAGES: u64 = 10_000;
 
 /// A disk with three checkpoints, of steps 10, 20 and 30.
@@ -90,7 +90,7 @@ fn a_part_of_another_step_is_found_out() {
 #[test]
 fn a_manifest_of_another_step_is_found_out() {
     let disk = disk();
-    // With equal parts only the step can tell.
+    // With equal parts only the step differs.
     let mut writer = writer(&disk);
     for step in [20, 30] {
         writer.save(&Snapshot { parts: parts(9), ..snapshot(step, 9) }).unwrap();

@@ -1,18 +1,18 @@
-//! Our reader of safetensors takes what the `safetensors` crate takes, and refuses what that refuses.
+//! Our reader of safetensors accepts the same files as the `safetensors` crate.
 
 use proptest::prelude::*;
 use regimen::checkpoint::safetensors::decode;
 
 use super::safetensors::{any_dict, ours, theirs};
 
-/// Whether both readers take the file `bytes`, and as the same arrays.
+/// Whether both readers accept the file `bytes`, and as the same arrays.
 fn compare(bytes: &[u8]) -> Result<(), String> {
     let shown = || String::from_utf8_lossy(bytes).into_owned();
     match (decode(&mut &*bytes, bytes.len() as u64), theirs(bytes)) {
         (Ok(ours), Ok(theirs)) if ours == theirs => Ok(()),
         (Ok(ours), Ok(theirs)) => Err(format!("{ours:?} and {theirs:?} of {}", shown())),
         (Err(_), Err(_)) => Ok(()),
-        // The one thing in which ours is stricter: of two arrays under one name, theirs takes the last.
+        // Ours is stricter in one thing: of two arrays under one name, theirs takes the last.
         (Err(why), Ok(_)) if why.to_string().contains("two arrays are named") => Ok(()),
         (Err(why), Ok(_)) => Err(format!("only theirs reads {}: {why}", shown())),
         (Ok(_), Err(why)) => Err(format!("only ours reads {}: {why}", shown())),
@@ -32,7 +32,7 @@ fn one_of(texts: &[&'static str]) -> impl Strategy<Value = &'static str> + use<>
     prop::sample::select(texts.to_vec())
 }
 
-/// What may stand where a value of JSON does.
+/// Texts in the place of a JSON value.
 const VALUES: [&str; 14] = [
     "null",
     "true",
@@ -147,7 +147,7 @@ proptest! {
 fn what_one_reader_took_and_the_other_did_not_is_read_alike() {
     let one = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
     let taken = [
-        // What a later version of the format may add.
+        // Possible additions of a later version of the format.
         (r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"crc":[1,{"x":null}]}}"#.to_owned(), 4),
         (format!(r#"{{"__metadata__":null,"a":{one}}}"#), 4),
         (r#"{"a":{"dtype":"F64","shape":[4611686018427387904,0],"data_offsets":[0,0]}}"#.to_owned(), 0),

@@ -1,5 +1,5 @@
-//! Every operation of a disk fails once: what was saved before stays whole, the error names a
-//! file, and the run can go on.
+//! Every operation of a disk fails once: earlier saves stay whole, the error names a file, and the run
+//! can continue.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const KINDS: [ErrorKind; 3] = [ErrorKind::StorageFull, ErrorKind::Other, ErrorKi
 /// Outcomes of a power cut after a failure.
 const OUTCOMES: u64 = 16;
 
-/// A run that goes on where a save fails. Returns the errors.
+/// A run that continues after a failed save. Returns the errors.
 fn scenario(disk: &SimDisk) -> Vec<CheckpointError> {
     let mut errors = Vec::new();
     let opened = (0..2).find_map(|_| {
@@ -31,8 +31,8 @@ fn scenario(disk: &SimDisk) -> Vec<CheckpointError> {
             Err(error) => errors.push(error),
         }
         errors.extend(writer.prune(&Keep::all().last(1)).failures);
-        // The disk fails once; after that, with and without a power cut, there is at least what
-        // was acknowledged.
+        // The disk fails once; after that, with and without a power cut, at least the acknowledged
+        // saves are there.
         if before < errors.len() && 0 < last {
             let cut = (0..OUTCOMES).map(|seed| disk.after_power_cut(seed));
             for disk in cut.chain([disk.clone()]) {
@@ -57,7 +57,7 @@ fn a_failure_of_any_operation_of_a_save_leaves_the_older_ones_whole() {
             disk.fail_at(n, kind);
             let errors = scenario(&disk);
             let names = names(&disk);
-            // What is abandoned is removed in silence, so a failure there is nobody's error.
+            // Abandoned files are removed without a report, so a failure there is no error.
             for error in &errors {
                 let text = error.to_string();
                 assert!(text.contains("`/runs") && text.contains(&kind.to_string()), "{n}: {text}");
@@ -74,7 +74,7 @@ fn a_failure_of_any_operation_of_a_save_leaves_the_older_ones_whole() {
     }
 }
 
-/// Saves and prunes, whatever fails. Returns the last step that was acknowledged, 0 for none.
+/// Saves and prunes, despite failures. Returns the last step that was acknowledged, 0 if none was.
 fn keep_on_saving(disk: &SimDisk) -> u64 {
     let Ok(mut writer) = Writer::open_on(Arc::new(disk.clone()), DIR, RUN) else { return 0 };
     let mut acknowledged = 0;

@@ -10,7 +10,7 @@ fn data() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/checkpoint-v1"))
 }
 
-/// What the checkpoint of format 1 holds. What is written here is on disk and stays as it is.
+/// The content of the checkpoint of format 1. It is on disk, so it must not change.
 fn version_1() -> Snapshot {
     let mut module = StateDict::new();
     let weight: Vec<u8> = [0.5_f32, -1.25, f32::NAN, 0.0].iter().flat_map(|x| x.to_le_bytes()).collect();

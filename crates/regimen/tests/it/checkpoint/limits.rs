@@ -1,4 +1,4 @@
-//! What a save acknowledges, a restore can read: the limits are the same on both sides.
+//! Every acknowledged save can be restored: the limits are the same on both sides.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn check(saved: Snapshot, refusal: Option<&str>) {
             assert!(error.contains(refusal), "{error}");
             assert_eq!(found.content, parts(0));
             assert_eq!(names(&disk), ["step-000000000"]);
-            // The next save is none the worse for it.
+            // The next save succeeds.
             writer.save(&snapshot(2, 2)).unwrap();
         }
         (result, _) => panic!("{:?} and not {refusal:?}", result.map(drop)),
@@ -103,7 +103,7 @@ fn counts_that_no_run_comes_to_are_errors_however_well_signed() {
             let error = checkpoints(&disk).load(Which::Latest).unwrap_err().to_string();
             let expected = format!("{field} {count} is more than {MAX_COUNT}, which no run comes to");
             assert!(error.contains(&expected), "{error}");
-            // Nor do they stand in the way of a save.
+            // Nor do they prevent a save.
             writer(&disk).save(&snapshot(1, 2)).unwrap();
             assert_eq!(checkpoints(&disk).load(Which::Latest).unwrap().unwrap().content, parts(2));
         }
@@ -130,7 +130,7 @@ fn what_is_called_whole_can_be_read() {
     writer(&disk).save(&snapshot(1, 1)).unwrap();
     let file = Path::new(DIR).join("step-000000001/module.safetensors");
     let right = content(&disk, &file);
-    // Not one of these is a safetensors file, and each is signed as it is.
+    // None is a safetensors file, and each has the right checksum.
     let cut = right[..right.len() - 1].to_vec();
     let mut shape = right.clone();
     let at = shape.windows(5).position(|bytes| bytes == b"[2,3]").unwrap();

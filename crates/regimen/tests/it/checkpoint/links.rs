@@ -1,4 +1,4 @@
-//! Checkpoints behind symbolic links: read or named, and nothing behind a link is ever removed.
+//! Checkpoints behind symbolic links: read or named, and never removed.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -28,7 +28,7 @@ fn move_away(dir: &Path, step: u64, far: &Path) -> PathBuf {
     there
 }
 
-/// The steps of a listing, the newest first, and how many were skipped.
+/// The steps of a listing, the newest first, and the number skipped.
 fn steps(listing: &Listing) -> (Vec<u64>, usize) {
     let steps = listing.checkpoints.iter().map(|checkpoint| checkpoint.manifest().step);
     (steps.collect(), listing.skipped.len())
@@ -78,7 +78,7 @@ fn a_link_counts_among_those_to_keep_and_neither_it_nor_what_it_leads_to_is_remo
         let listing = Checkpoints::in_dir(dir.path()).list().unwrap();
         assert_eq!(steps(&listing), (vec![5, 4, 3, 1], 0));
         Checkpoint::open(there).unwrap().verify().unwrap();
-        // It is not asked for again, and no failure either.
+        // It is not removed, and no failure either.
         let again = writer.prune(&Keep::all().last(1));
         assert_eq!((again.removed, again.failures.len()), (vec![path(dir.path(), 4)], 0));
         let kept = fs::read_dir(far.path()).unwrap().count();

@@ -5,10 +5,10 @@ use std::process::{Child, Command, Stdio};
 
 use regimen::checkpoint::{LockFile, Snapshot, Writer};
 
-/// Where the child process of a test is to write.
+/// The directory to which the child process of a test writes.
 const DIR: &str = "REGIMEN_TEST_LOCKED_DIR";
 
-/// Not a test of its own but the first of two processes: it holds the lock until it is killed.
+/// The first of two processes, not a separate test: it holds the lock until it is killed.
 #[test]
 fn hold_the_lock_where_told_to() {
     let Some(dir) = std::env::var_os(DIR) else { return };

@@ -1,4 +1,4 @@
-//! Checkpoints survive what can happen to a process and to a disk.
+//! Checkpoints survive failures of a process and of a disk.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 

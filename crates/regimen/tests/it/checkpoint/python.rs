@@ -1,4 +1,4 @@
-//! Python's safetensors and numpy read every part, with nothing of ours.
+//! Python's safetensors and numpy read every part, without our code.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn parts() -> BTreeMap<String, StateDict> {
     BTreeMap::from([("empty".to_owned(), StateDict::new()), ("module".into(), module), ("run".into(), run)])
 }
 
-/// The lines that `read_safetensors.py` is to print.
+/// The expected output of `read_safetensors.py`, by line.
 fn expected(parts: &BTreeMap<String, StateDict>) -> String {
     let mut lines = String::new();
     for (part, dict) in parts {

@@ -1,4 +1,4 @@
-//! Which checkpoint is found when the newest, the best or that of a step is asked for.
+//! The selection of a checkpoint: the newest, the best or that of a step.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use regimen::saved::{Dtype, StateDict};
 
 use super::common::*;
 
-/// Saves `saves`: the step, whether after an error, and the loss, none where it is not measured.
+/// Saves `saves`: the step, whether after an error, and the loss, if measured.
 fn disk(saves: &[(u64, bool, Option<f64>)]) -> SimDisk {
     let disk = SimDisk::new();
     let mut writer = writer(&disk);
@@ -21,7 +21,7 @@ fn disk(saves: &[(u64, bool, Option<f64>)]) -> SimDisk {
     disk
 }
 
-/// Checks the number of the save that is found, 0 for none; the best is that of the least loss.
+/// Checks the number of the save that is found, 0 for `None`; the best is that of the least loss.
 fn check(disk: &SimDisk, which: Which<'_>, save: u64) {
     check_by(disk, ("eval/loss", Goal::Min), which, save);
 }

@@ -1,5 +1,5 @@
-//! Retention against a model, over random sequences of save, prune, crash and resume; and against
-//! the faults that TorchTNT's has.
+//! Retention against a model, over random sequences of save, prune, crash and resume; and against the
+//! faults of TorchTNT's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,7 +14,7 @@ const SEQUENCES: u64 = 100_000;
 const LOSS: &str = "eval/loss";
 const SCORE: &str = "eval/score";
 
-/// The rules, as the model has them. `None` is a rule that was not given.
+/// The rules of the model. `None` is a rule that was not given.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     last: Option<usize>,
@@ -43,11 +43,11 @@ impl Rules {
         self.every.map_or(keep.clone(), |n| keep.every_steps(n))
     }
 
-    /// Whether `one` of `all` is kept, straight from the words of the documentation.
+    /// Whether `one` of `all` is kept, by the words of the documentation.
     fn keeps(self, one: &Manifest, all: &[Manifest]) -> bool {
         let same_kind = |other: &&Manifest| other.resumable == one.resumable;
         let newer = |other: &&Manifest| one.save < other.save;
-        // Where a step was saved again, the earlier save goes.
+        // If a step was saved again, the earlier save is removed.
         let current = |one: &Manifest| {
             let mut again = all.iter().filter(|o| o.step == one.step && o.resumable == one.resumable);
             !again.any(|other| one.save < other.save)
@@ -64,7 +64,7 @@ impl Rules {
         if newer == 0 || !one.resumable {
             return newer == 0;
         }
-        // One is among the n best where fewer than n others are better, or as good and earlier.
+        // One is among the n best if fewer than n others are better, or as good and earlier.
         let among_best = |count: Option<usize>, metric: &str, sign: f64| {
             let value = |m: &Manifest| m.metrics.get(metric).filter(|v| v.is_finite()).map(|v| sign * v);
             let Some(mine) = value(one) else { return false };
@@ -103,7 +103,7 @@ fn saves(manifests: &[Manifest]) -> BTreeSet<u64> {
     manifests.iter().map(|manifest| manifest.save).collect()
 }
 
-/// One random life of a run directory.
+/// One random sequence in a run directory.
 fn check_sequence(seed: u64) {
     let mut random = Random(seed);
     let rules = Rules::random(&mut random);

@@ -1,4 +1,4 @@
-//! Our safetensors files are those of the `safetensors` crate, and the other way round.
+//! Our safetensors files and those of the `safetensors` crate are the same, in both directions.
 
 use ::safetensors::SafeTensors;
 use ::safetensors::tensor::{Dtype as TheirDtype, TensorView};
@@ -28,7 +28,7 @@ pub(crate) fn ours(dict: &StateDict) -> Vec<u8> {
     bytes
 }
 
-/// What the crate reads, as a dict.
+/// The content as read by the crate, as a dict.
 pub(crate) fn theirs(bytes: &[u8]) -> Result<StateDict, String> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut dict = StateDict::new();

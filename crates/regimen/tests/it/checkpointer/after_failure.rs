@@ -1,4 +1,4 @@
-//! What is saved and told after a save or a call that failed.
+//! Saves and notices after a save or a call that failed.
 
 use std::io::ErrorKind;
 

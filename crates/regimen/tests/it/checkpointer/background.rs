@@ -65,7 +65,7 @@ fn in_the_foreground_a_save_is_acknowledged_before_the_next_step() {
     assert_eq!(so_far, [0, 1, 2, 3, 4, 5]);
 }
 
-/// Lets a disk go on when the call has failed.
+/// Resumes a disk when the call has failed.
 struct ResumeOnError(SimDisk);
 
 impl<U: ?Sized> Callback<U> for ResumeOnError {
@@ -107,7 +107,7 @@ fn a_panic_while_saving_is_a_failure_and_the_next_save_is_written() {
     assert!(failure.starts_with("the thread that saves panicked: ") && failure.contains("told to panic"));
 }
 
-/// A unit with a large state of the step's number, that notes where in memory each copy is made.
+/// A unit with a large state of the step's number, that notes the address of each copy.
 struct Large {
     state: Vec<f32>,
     copies: Mutex<Vec<usize>>,

@@ -1,4 +1,4 @@
-//! Restarts that change something: what is told, and what can be left out.
+//! Restarts with changes: the notices, and the parts that can be left out.
 
 use regimen::Run;
 use regimen::checkpoint::{Checkpointer, SimDisk};
@@ -7,8 +7,8 @@ use regimen::saved::save_parts;
 
 use super::common::*;
 
-/// Trains 4 steps, and then 4 more in a run that `configure` sets up otherwise. Returns what was
-/// restored, what the report of the second told, and its unit.
+/// Trains 4 steps, and then 4 more in a run that `configure` sets up otherwise. Returns the restored
+/// checkpoint, the notices of the second report, and its unit.
 fn restart(
     before: Checkpointer,
     after: Checkpointer,
@@ -71,6 +71,6 @@ fn a_part_that_there_is_not_cannot_be_left_out() {
     Run::new(&mut unit).saver(saver(&disk)).train(&[1; 8], Train::steps(4)).unwrap();
     let mut run = Run::new(&mut unit).saver(saver(&disk).restore_without("optimiser"));
     let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
-    let text = "part `optimiser` cannot be left out: there is none of that name";
+    let text = "part `optimiser` cannot be left out: no part has that name";
     assert!(error.ends_with(text), "{error}");
 }

@@ -1,4 +1,4 @@
-//! A unit whose every bit depends on all it was given, and runs of it on a disk in memory.
+//! A unit whose every bit depends on all its inputs, and runs of it on a disk in memory.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -19,15 +19,15 @@ pub(crate) const EVAL_LOSS: Key = Key::mean("eval/loss");
 pub(crate) struct Walk {
     pub(crate) weights: Vec<f64>,
     pub(crate) momentum: Vec<f64>,
-    /// How many training and evaluation steps were made with this very unit.
+    /// The number of training and evaluation steps made with this very unit.
     #[app_state(skip)]
     pub(crate) calls: u64,
     #[app_state(skip)]
     pub(crate) stop_after: Option<u64>,
     #[app_state(skip)]
     pub(crate) fail_after: Option<u64>,
-    /// What the evaluations measure, one after another; the weights where there are no more, and
-    /// nothing at all where it says [`NOTHING`].
+    /// The values of the evaluations, one after another; the weights after the last of them, and no
+    /// value for [`NOTHING`].
     #[app_state(skip)]
     pub(crate) losses: Vec<f64>,
 }
@@ -105,7 +105,7 @@ pub(crate) fn name(path: &Path) -> String {
     words.map(short).collect::<Vec<_>>().join("-")
 }
 
-/// What was acknowledged, in order, as text.
+/// The acknowledged checkpoints, in order, as text.
 #[derive(Clone, Default)]
 pub(crate) struct Acknowledged(Arc<Mutex<Vec<String>>>);
 

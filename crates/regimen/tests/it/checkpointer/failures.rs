@@ -1,4 +1,4 @@
-//! A disk that fails: training goes on or stops, as asked, and what was saved before stays.
+//! A disk that fails: training continues or stops, as configured, and earlier saves stay.
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use regimen::{Error, Run, State, error};
 
 use super::common::*;
 
-/// What a run on a disk that fails once came to.
+/// The outcome of a run on a disk that fails once.
 struct Came {
     result: Result<(), Error>,
     steps: u64,
@@ -33,7 +33,7 @@ fn train(disk: &SimDisk, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> Ca
         });
     let result = run.train(&[1; 5], Train::steps(5)).map(drop);
     let steps = run.state().train_progress().steps;
-    // What came up after the last step is told when the next call begins.
+    // Notices after the last step are sent when the next call begins.
     let _ = run.train(&[1; 5], Train::steps(steps));
     drop(run);
     let notices = notices.lock().unwrap().clone();

@@ -52,7 +52,7 @@ fn a_run_whose_weights_became_nan_goes_on_from_the_last_good_ones() {
         let disk = SimDisk::new();
         train(&disk, 5, policy).unwrap_err();
         assert_eq!(on_disk(&disk), left);
-        // The cause is mended.
+        // The cause is fixed.
         let report = train(&disk, 99, policy).unwrap();
         assert_eq!((report.ended, report.train.steps), (Ended::Complete, 20));
         let undisturbed = SimDisk::new();
@@ -119,8 +119,8 @@ fn only_what_says_that_it_holds_weights_is_looked_at_and_only_if_it_is_wanted() 
     );
 }
 
-/// A run of a unit by hand as a new process makes it: adds `batches` one after another, and goes on from
-/// what is there. Returns how it ended, and what is on disk.
+/// A run of a unit by hand in a new process: adds `batches` one after another, and continues from the
+/// disk. Returns how it ended, and the content of the disk.
 fn add(disk: &SimDisk, batches: &[f64], steps: u64) -> (Result<Ended, String>, String) {
     let mut unit = ByHand { weights: Weights(0.0), lowest: f64::NAN };
     let saver = saver(disk).every(Every::steps(1)).keep_last(1).without_post_mortem();

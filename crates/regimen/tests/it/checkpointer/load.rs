@@ -1,4 +1,4 @@
-//! Taking parts without a run.
+//! Loading parts without a run.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use regimen::{BoxError, Run};
 
 use super::common::*;
 
-/// A module of arrays by name, which all must be given when it is loaded.
+/// A module of arrays by name; loading requires all of them.
 #[derive(Clone, Debug, PartialEq)]
 struct Module(StateDict);
 
@@ -85,7 +85,7 @@ fn the_parts_that_are_named_are_loaded_and_the_others_stay() {
 type Lists =
     (&'static [&'static str], &'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
-/// Loads into a model with `arrays`; compares what was said, and that an error changes nothing.
+/// Loads into a model with `arrays`; compares the report, and checks that an error changes nothing.
 #[track_caller]
 fn check(load: impl FnOnce(Load) -> Load, arrays: &[(&str, &[f32])], expected: Result<Lists, &str>) -> Model {
     let (_dir, run) = saved();

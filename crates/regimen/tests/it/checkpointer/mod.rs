@@ -1,5 +1,4 @@
-//! The checkpointer in a run: when it saves, what a run goes on from, and what it does when the
-//! disk, the unit or the user gets in its way.
+//! The checkpointer in a run: times of saves, restores, and failures of the disk, the unit and the user.
 #![cfg(feature = "derive")]
 #![allow(clippy::panic, clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! Restoring: which checkpoint, what is said on the way, and that it is all or nothing.
+//! Restores: the selection, the notices, and that it is all or nothing.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -41,7 +41,7 @@ fn damage(disk: &SimDisk, file: &str) {
     new.sync().unwrap();
 }
 
-/// What a restore came to: the step, or the error; and what it passed over.
+/// The outcome of a restore: the step, or the error; and the checkpoints passed over.
 #[track_caller]
 fn check(disk: &SimDisk, which: Which<'_>, expected: Result<Option<u64>, &str>, skipped: &[&str]) {
     let mut unit = Walk::new();
@@ -129,7 +129,7 @@ fn what_was_passed_over_becomes_a_notice_and_the_run_goes_on() {
     assert!(on_disk(&disk).starts_with("20-2 15"));
 }
 
-/// A unit with a good part before and after a part that fails as it is told.
+/// A unit with a good part before and after a part that fails on request.
 struct Fragile {
     before: u64,
     bad: BadState,
@@ -172,7 +172,7 @@ fn a_restore_that_fails_leaves_unit_and_run_as_they_were() {
     }
 }
 
-/// A callback that saves a number, and finds out late that it does not like another.
+/// A callback that saves a number, and refuses another one late.
 struct Picky(u64);
 
 impl Stateful for Picky {
@@ -235,7 +235,7 @@ fn a_run_that_was_not_restored_does_not_mix_with_the_one_that_is_there() {
     run.train(&[1; 5], Train::steps(12)).unwrap();
     drop(run);
     assert_eq!(on_disk(&disk), "12 20 15 10 5");
-    // What was saved last is the newest, not what has the highest step.
+    // The newest is the one saved last, not the one of the highest step.
     check(&disk, Which::Latest, Ok(Some(12)), &[]);
 }
 
@@ -313,7 +313,7 @@ fn hyper_parameters_are_saved_and_compared() {
     let error = restore(other().hyper_parameters_must_match()).unwrap_err();
     assert!(error.ends_with("`layers` was 3 and is not given; `width` was not given and is 8"), "{error}");
     assert_eq!(restore(with(0.1).hyper_parameters_must_match()).unwrap(), "");
-    // Where none are given those that were saved are saved again.
+    // If none are given, the saved ones are saved again.
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit).saver(saver(&disk));
     run.restore_latest().unwrap();

@@ -21,8 +21,8 @@ fn setup(saver: Checkpointer) -> Checkpointer {
     saver.every(Every::steps(5)).every_evaluations(2).hyper_parameter("rate", 0.01)
 }
 
-/// Fits until it is complete, in as many processes as `stops` says, each of which is stopped after
-/// so many calls of the unit. Returns what the last checkpoint holds.
+/// Fits until it is complete, in one process per entry of `stops`, each of which is stopped after so
+/// many calls of the unit. Returns the content of the last checkpoint.
 fn fit(stops: &[u64], seed: u64) -> BTreeMap<String, StateDict> {
     let disk = SimDisk::new();
     for stop_after in stops.iter().copied().map(Some).chain([None]) {

@@ -1,4 +1,4 @@
-//! Signals, sent to real processes: this test binary again, told by its environment to train.
+//! Signals, sent to real processes: this test binary again, which trains if its environment says so.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -16,14 +16,14 @@ use regimen::{Run, State};
 use super::common::Walk;
 
 const DIR: &str = "REGIMEN_TEST_SIGNALS_DIR";
-/// How long each step takes, in milliseconds; 2 by default.
+/// The time of each step, in milliseconds; 2 by default.
 const STEP_MS: &str = "REGIMEN_TEST_SIGNALS_STEP_MS";
-/// How often the first step sends SIGINT to its own process, 20 ms apart.
+/// The number of SIGINTs that the first step sends to its process, 20 ms apart.
 const RAISE: &str = "REGIMEN_TEST_SIGNALS_RAISE";
 /// Whether to live on after the guard is dropped.
 const LIVE_ON: &str = "REGIMEN_TEST_SIGNALS_LIVE_ON";
 
-/// Not a test of its own: what the child process does.
+/// The child process, not a separate test.
 #[test]
 fn train_in_a_child_process() {
     let Ok(dir) = std::env::var(DIR) else { return };
@@ -54,7 +54,7 @@ fn train_in_a_child_process() {
 }
 
 fn say(line: &str) {
-    // Straight to the pipe: what tests print is captured.
+    // Straight to the pipe, because the prints of tests are captured.
     let mut out = std::io::stdout().lock();
     writeln!(out, "\n@{line}").and_then(|()| out.flush()).unwrap();
 }
@@ -80,12 +80,12 @@ impl Training {
         Training { child, lines }
     }
 
-    /// The next thing the child says.
+    /// The next line of the child.
     fn says(&mut self) -> Option<String> {
         self.lines.by_ref().map(Result::unwrap).find_map(|line| line.strip_prefix('@').map(str::to_owned))
     }
 
-    /// The first thing it says that is not about a step.
+    /// Its first line that is not about a step.
     fn says_at_the_end(&mut self) -> Option<String> {
         std::iter::from_fn(|| self.says()).find(|line| !line.starts_with("step "))
     }

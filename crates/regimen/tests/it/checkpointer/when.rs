@@ -1,4 +1,4 @@
-//! When it saves, and what it keeps.
+//! The times of saves, and retention.
 
 use regimen::callback::Every;
 use regimen::checkpoint::{Checkpoint, Checkpointer, SimDisk};
@@ -7,8 +7,8 @@ use regimen::{Fit, Run, State};
 
 use super::common::*;
 
-/// `fit` over 5 batches of training and 2 of evaluation, with `saver`. Returns each checkpoint as
-/// it was acknowledged: its name and how many evaluations were complete.
+/// `fit` over 5 batches of training and 2 of evaluation, with `saver`. Returns each checkpoint as it
+/// was acknowledged: its name and the number of complete evaluations.
 fn saved(config: Fit, unit: Walk, saver: impl FnOnce(Checkpointer) -> Checkpointer) -> (String, String) {
     let (disk, acknowledged) = (SimDisk::new(), Acknowledged::default());
     let evals = |checkpoint: &Checkpoint| {
@@ -127,7 +127,7 @@ fn an_evaluation_called_by_itself_is_saved_only_if_it_has_a_name() {
     }
 }
 
-/// Evaluates to `losses`, one an epoch. Returns what is left on disk.
+/// Evaluates to `losses`, one per epoch. Returns the checkpoints on disk.
 #[track_caller]
 fn check_kept(losses: &[f64], saver: impl FnOnce(Checkpointer) -> Checkpointer, expected: &str) {
     let unit = Walk { losses: losses.to_vec(), ..Walk::new() };
@@ -140,11 +140,11 @@ fn the_best_are_those_of_the_evaluation_just_done() {
     let min = |n| move |saver: Checkpointer| saver.keep_min(n, EVAL_LOSS);
     check_kept(&[3.0, 1.0, 2.0, 5.0, 0.5], min(2), "25 10");
     check_kept(&[3.0, 1.0, 2.0, 5.0], |saver| saver.keep_max(2, EVAL_LOSS), "20 5");
-    // A perfect loss is a value, equal ones keep the earlier, and what is no number is no best.
+    // A perfect loss is a value, equal ones keep the earlier, and NaN is never the best.
     check_kept(&[1.0, 0.0, 2.0], min(1), "15 10");
     check_kept(&[1.0, 1.0, 1.0], min(1), "15 5");
     check_kept(&[1.0, f64::NAN, f64::NEG_INFINITY, 2.0], min(1), "20 5");
-    // What was measured in an earlier evaluation is not what was measured in this one.
+    // A value of an earlier evaluation is not one of this evaluation.
     check_kept(&[2.0, 1.0, NOTHING, 3.0], min(2), "20 10 5");
     let both = |saver: Checkpointer| saver.every(Every::steps(1)).keep_max(1, EVAL_LOSS);
     check_kept(&[1.0, 3.0, 2.0], both, "15 10");

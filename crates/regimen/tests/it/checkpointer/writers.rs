@@ -31,7 +31,7 @@ fn run<'a>(dir: &Path, existing: ExistingFile, unit: &'a mut Walk) -> Run<'a, Wa
     Run::new(unit).callback(log).saver(Checkpointer::new(dir).every(Every::steps(3)))
 }
 
-/// What a second run in the directory does.
+/// The action of a second run in the directory.
 type Second = fn(&mut Run<'_, Walk>) -> Result<(), Error>;
 
 const CALLS: [Second; 4] = [
@@ -41,7 +41,7 @@ const CALLS: [Second; 4] = [
     |run| run.predict(&[7], Predict::whole(), |_| Ok(())).map(drop),
 ];
 
-/// The files of `dir` by name with what is in them, but for the checkpoints and the lock.
+/// The files of `dir` by name with their content, except the checkpoints and the lock.
 fn files(dir: &Path) -> Vec<(String, String)> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let logs = entries.filter(|path| path.to_str().unwrap().contains("metrics"));

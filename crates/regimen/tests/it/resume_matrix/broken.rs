@@ -1,4 +1,4 @@
-//! The toy engine in a run of which one thing is turned off.
+//! The toy engine in a run with one defect.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,27 +17,27 @@ use regimen_test::toy::{ToyArray, ToyMlp, manual_seed};
 
 use super::toy::{TOY, Toy};
 
-/// What is turned off.
+/// The defects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Defect {
     None,
-    /// Dropout draws from what the generator of the process has come to.
+    /// Dropout draws from the generator of the process.
     NoSeeding,
     /// The gradients of a window under way are not restored.
     NoGradients,
-    /// An epoch begins with its first batch, whatever was consumed of it.
+    /// An epoch begins with its first batch, regardless of the batches consumed.
     NoSkip,
-    /// What was logged in an epoch under way is not restored.
+    /// Logs of an epoch under way are not restored.
     NoMetrics,
     /// The state of callbacks is not restored.
     NoCallbacks,
-    /// The scale of losses begins anew.
+    /// The scale of losses starts over.
     NoScale,
-    /// How often weights were averaged is forgotten.
+    /// The count of averages is not restored.
     NoAverage,
-    /// What the plateau has seen is forgotten.
+    /// The values seen by the plateau are not restored.
     NoPlateau,
-    /// Where passes by hand stand is not restored.
+    /// The progress of passes by hand is not restored.
     NoPasses,
 }
 
@@ -181,7 +181,7 @@ impl Saver for Forgetful {
     }
 }
 
-/// Replaces some of what `auto_unit` holds.
+/// Replaces a part of `auto_unit`.
 fn reset(unit: &mut dyn AppState, arrays: &[(&str, Array)]) -> Result<(), BoxError> {
     let mut parts = save_parts(unit)?;
     let part = parts.get_mut("auto_unit").ok_or("nothing was saved")?;

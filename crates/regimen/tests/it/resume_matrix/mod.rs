@@ -1,5 +1,5 @@
-//! A run on the toy engine that is paused anywhere and finished in new processes ends with the same
-//! bytes; and each thing this stands on is seen to matter.
+//! A run on the toy engine, paused anywhere and finished in new processes, ends with the same bytes;
+//! and each thing this depends on is shown to matter.
 #![allow(clippy::panic, clippy::unwrap_used)]
 
 mod broken;
@@ -33,7 +33,7 @@ fn a_step_that_fails_while_losses_are_not_read_happens_or_does_not() {
     run_all(&Toy { reads_later: true, ..fixture }, &Cell::faults());
 }
 
-/// What befalls a run beside a pause, one test for each kind.
+/// An interruption in addition to a pause, one test for each kind.
 macro_rules! untouched {
     ($($test:ident: $cells:ident;)*) => {
         $(
@@ -70,7 +70,7 @@ fn predictions() -> Vec<Cell> {
     Cell::predictions()
 }
 
-/// Failures behind which another process goes on.
+/// Failures after which another process continues.
 fn failures_and_restarts() -> Vec<Cell> {
     Cell::faults().into_iter().filter(|cell| cell.legs.len() == 2).step_by(3).collect()
 }
@@ -79,9 +79,8 @@ fn final_pauses() -> Vec<Cell> {
     Cell::final_stops().into_iter().filter(|cell| cell.legs.len() == 2).collect()
 }
 
-/// One test for each defect, because the matrix starts the test it is in again and again. Each
-/// must be seen in what is named, after a third of the stops or more: a window, for one, is under
-/// way at half of them.
+/// One test for each defect, because the matrix starts its test again and again. Each must show in the
+/// named cells, after a third of the stops or more: a window, for one, is under way at half of them.
 macro_rules! caught {
     ($($test:ident: $defect:ident in $cells:ident => $seen:literal;)*) => {
         $(

@@ -1,4 +1,4 @@
-//! A terminal in memory that wraps what it shows anew when its width changes, as most do.
+//! A terminal in memory that rewraps its rows when its width changes, as most do.
 #![cfg(test)]
 
 use std::io;
@@ -13,13 +13,13 @@ pub(super) struct Emulator(Arc<Mutex<Grid>>);
 
 struct Grid {
     columns: usize,
-    /// What each row shows, and whether it goes on in the next.
+    /// The text of each row, and whether it continues in the next.
     rows: Vec<(Vec<char>, bool)>,
-    /// Where the next character goes.
+    /// The cursor.
     row: usize,
     column: usize,
     wraps: bool,
-    /// What was drawn.
+    /// Everything drawn.
     frames: Vec<String>,
 }
 
@@ -36,7 +36,7 @@ impl Emulator {
         })))
     }
 
-    /// Writes what is no drawing of the bars.
+    /// Writes output other than the bars.
     pub(super) fn print(&self, text: &str) {
         self.0.lock().unwrap().write(text);
     }
@@ -130,7 +130,7 @@ impl Grid {
         }
     }
 
-    /// Joins the rows that go on in the next, and wraps them anew. The cursor stays at its character.
+    /// Joins the rows that go on in the next, and wraps them again. The cursor stays at its character.
     fn resize(&mut self, columns: usize) {
         let (old, row, column) = (std::mem::take(&mut self.rows), self.row, self.column);
         self.columns = columns;

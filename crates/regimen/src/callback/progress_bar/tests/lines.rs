@@ -23,7 +23,7 @@ impl Write for Out {
 }
 
 impl Out {
-    /// What was written since the last time, masked.
+    /// The output since the last call, masked.
     fn take(&self) -> String {
         let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
         text.lines().map(|line| masked(line) + "\n").collect()

@@ -20,7 +20,7 @@ fn bar(terminal: &Emulator) -> ProgressBar {
     ProgressBar::on(Screen::Terminal(terminal), Duration::ZERO)
 }
 
-/// What is on the screen, masked.
+/// The screen, masked.
 fn screen(terminal: &Emulator) -> Vec<String> {
     terminal.rows().iter().map(|row| masked(row)).collect()
 }

@@ -149,7 +149,7 @@ impl<'de> Visitor<'de> for Metadata {
     }
 }
 
-/// Any value, looked at and not kept: what other readers pass over must be JSON to them as well.
+/// Any value, checked and not kept: other readers pass over it, and it must be JSON to them as well.
 struct Passed;
 
 impl<'de> Deserialize<'de> for Passed {

@@ -1,6 +1,6 @@
-//! A [`StateDict`](regimen_core::saved::StateDict) as a safetensors file, which Python reads with nothing of ours.
+//! A [`StateDict`](regimen_core::saved::StateDict) as a safetensors file, readable in Python without this crate.
 //!
-//! The reader and writer are our own because of what the `safetensors` crate does not give: a
+//! The reader and writer are our own because the `safetensors` crate lacks these: a
 //! writer to any destination without a second copy, a reader that allocates no more than a
 //! multiple of the file, and an error if two arrays have one name. But for that, and for types
 //! that [`Dtype`](regimen_core::saved::Dtype) lacks, it takes what that crate takes and refuses what that

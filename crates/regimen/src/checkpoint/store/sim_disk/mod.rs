@@ -1,4 +1,4 @@
-//! A disk in memory that can fail and lose its power, for tests of what is built on a store.
+//! A disk in memory that can fail and lose its power, for tests of code over a store.
 
 mod image;
 mod survival;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use self::image::Image;
 use crate::checkpoint::{NewFile, OpenFile, Store, StoreEntry};
 
-/// A disk in memory that keeps two images: what a running system sees, and what is durable.
+/// A disk in memory that keeps two images: the one a running system sees, and the durable one.
 ///
 /// Clones are the same disk. Every operation is counted, a read or write of a file included, so
 /// that a test can first count those of a scenario and then fail it, or cut the power, at each:

@@ -4,10 +4,10 @@ use std::io::{BufRead, Read, Result};
 
 use flate2::bufread::GzDecoder;
 
-/// The content of a gzip file: all its members one after another. Zeros between and behind them are
-/// padding, as tapes and block devices leave it; anything else there is an error.
+/// The content of a gzip file: all its members one after another. Zeros between and after them are
+/// padding, as written by tapes and block devices; anything else there is an error.
 pub(crate) struct Unpacked<R> {
-    /// The member that is being read; none behind the last one.
+    /// The member that is being read; `None` after the last one.
     member: Option<GzDecoder<R>>,
 }
 
@@ -31,7 +31,7 @@ impl<R: BufRead> Read for Unpacked<R> {
     }
 }
 
-/// The member that begins behind the padding at which `packed` stands.
+/// The next member of `packed`, after the padding.
 fn next_member<R: BufRead>(mut packed: R) -> Result<Option<GzDecoder<R>>> {
     loop {
         let bytes = packed.fill_buf()?;

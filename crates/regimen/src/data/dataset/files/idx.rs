@@ -29,7 +29,7 @@ use crate::data::fault::{file_error, out_of_range};
 pub struct Idx {
     name: String,
     shape: Vec<usize>,
-    /// How many values each sample has.
+    /// The number of values per sample.
     width: usize,
     values: Vec<u8>,
 }
@@ -104,7 +104,7 @@ fn parse(mut bytes: impl Read) -> Result<(Vec<usize>, usize, Vec<u8>), BoxError>
         bytes.read_exact(&mut extent).map_err(|error| format!("the idx header is cut off: {error}"))?;
         shape.push(u32::from_be_bytes(extent) as usize);
     }
-    // Of a file without samples too: what one of them would take must be a number.
+    // Of a file without samples too: the size of one of them must be a number.
     let product =
         |extents: &[usize]| extents.iter().try_fold(1_usize, |size, &extent| size.checked_mul(extent));
     let sizes = product(&shape[1..]).zip(product(&shape)).filter(|&(_, size)| size < usize::MAX);

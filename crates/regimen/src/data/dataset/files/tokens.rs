@@ -27,7 +27,7 @@ pub struct TokenFile {
     width: TokenWidth,
 }
 
-/// How a token number is stored.
+/// The width of a stored token number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenWidth {
     /// In two bytes: vocabularies of up to 65,536 tokens.
@@ -82,7 +82,7 @@ impl TokenFile {
         Ok(TokenFile { name: file_name(path), bytes, width })
     }
 
-    /// How many tokens there are.
+    /// The number of tokens.
     pub fn tokens(&self) -> usize {
         self.bytes.len() / self.width.bytes()
     }

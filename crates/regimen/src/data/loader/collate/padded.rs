@@ -8,7 +8,7 @@ use regimen_core::engine::ToDevice;
 pub struct Padded<B> {
     /// The batch, padding included.
     pub batch: B,
-    /// How many samples count: the first ones. All others have weight zero.
+    /// The number of samples that count: the first ones. All others have weight zero.
     pub samples: usize,
 }
 

@@ -16,7 +16,7 @@ use super::{file_name, open_unpacked};
 use crate::data::dataset::named::Named;
 use crate::data::fault::file_error;
 
-/// How to read a CSV file, packed by gzip (and called `.gz`) or not.
+/// A reader of a CSV file, packed by gzip (and called `.gz`) or not.
 ///
 /// ```
 /// use regimen::data::{Csv, Dataset};
@@ -132,7 +132,7 @@ impl Csv {
         {
             let (delimiter, comment) = (self.delimiter as char, self.comment.map(char::from));
             return Err(format!(
-                "fields between {delimiter:?} and comments after {comment:?} cannot be told"
+                "the delimiter {delimiter:?} cannot be used with the comment mark {comment:?}"
             )
             .into());
         }
@@ -146,7 +146,7 @@ impl Csv {
             .from_reader(text.as_slice());
         let mut record = ByteRecord::new();
         let mut names = None;
-        // How many fields each record has, and the line that says so.
+        // The number of fields per record, and the line that sets it.
         let mut width = None;
         let mut records = Vec::new();
         while reader.read_byte_record(&mut record)? {
@@ -173,8 +173,8 @@ impl Csv {
         }
     }
 
-    /// The line on which `record` begins. Its position is that behind the record before it, with
-    /// empty lines and comments still to come.
+    /// The line on which `record` begins. Its position is the end of the record before it, with empty
+    /// lines and comments still to come.
     fn line(&self, text: &[u8], record: &ByteRecord) -> u64 {
         let (byte, mut line) = record.position().map_or((0, 1), |at| (at.byte(), at.line()));
         let mut rest = &text[usize::try_from(byte).unwrap_or(text.len()).min(text.len())..];

@@ -2,11 +2,11 @@
 
 use super::Csv;
 
-/// The `text`, without the spaces before fields where it is to be trimmed: behind them a quote
-/// would be none.
+/// The `text`, without the spaces before fields if it is trimmed: the parser takes no quote after
+/// a space.
 ///
-/// Refuses a quote that never closes and text behind one that did. The parser takes either for
-/// part of a field, and so many lines for one.
+/// Refuses a quote that never closes and text after one that did. The parser takes either for part of a
+/// field, and so many lines for one.
 pub(crate) fn checked(mut text: Vec<u8>, csv: &Csv) -> Result<Vec<u8>, String> {
     let (mut at, mut line, mut opened) = (At::Record, 1_u64, 0);
     let mut kept = 0;

@@ -16,7 +16,7 @@ pub(crate) fn decoded(bytes: Vec<u8>, latin1: bool) -> Result<Vec<u8>, BoxError>
         return Err(format!("line {}: a zero byte; this is no text", line(at)).into());
     }
     match (bytes.strip_prefix(b"\xef\xbb\xbf"), latin1) {
-        (Some(_), true) => Err("a byte order mark of UTF-8 where Latin-1 is to be read".into()),
+        (Some(_), true) => Err("text in UTF-8 with a byte order mark; read it without `latin1`".into()),
         (Some(text), false) if text.starts_with(b"\xef\xbb\xbf") => {
             Err("two byte order marks at its beginning; save it without one".into())
         }

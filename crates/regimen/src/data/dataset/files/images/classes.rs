@@ -39,7 +39,7 @@ pub(crate) fn listed(root: &Path) -> Result<(Vec<String>, Vec<Image>), BoxError>
     }
     let classes = folders.iter().map(|folder| {
         let name = folder.file_name().and_then(|name| name.to_str()).map(str::to_owned);
-        name.ok_or_else(|| file_error(folder, "the name of a class is to be UTF-8; rename the folder"))
+        name.ok_or_else(|| file_error(folder, "the name of a class must be UTF-8; rename the folder"))
     });
     Ok((classes.collect::<Result<_, _>>()?, images))
 }

@@ -9,7 +9,7 @@ use regimen_core::BoxError;
 
 use super::jpeg;
 
-/// How images are read.
+/// The settings of decoding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Decode {
     pub(crate) max_pixels: u64,
@@ -38,7 +38,7 @@ impl Decode {
     }
 
     fn png(&self, bytes: &[u8]) -> Result<(DynamicImage, Orientation), BoxError> {
-        // For a row, and for what the file says beside its pixels.
+        // For a row, and for the metadata of the file.
         let mut limits = Limits::no_limits();
         limits.max_alloc = Some(64 << 20);
         let mut decoder = PngDecoder::with_limits(Cursor::new(bytes), limits)?;

@@ -12,7 +12,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-/// The image and how it is to be turned. `allow` may refuse its width and height.
+/// The image and its orientation. `allow` may refuse its width and height.
 pub(crate) fn decode(
     mut bytes: Vec<u8>,
     allow: impl Fn(u32, u32) -> Result<(), BoxError>,
@@ -43,14 +43,14 @@ pub(crate) fn decode(
     Ok((DynamicImage::ImageRgb8(image), orientation.unwrap_or(Orientation::NoTransforms)))
 }
 
-/// How many bytes of data the decoder has in hand at most, and as many again.
+/// Bytes of data that the decoder holds at most, doubled.
 const READ_AHEAD: usize = 16;
 
 /// The end of an image.
 struct End {
     at: usize,
-    /// What it ends is the last data of an image that has each pixel once. In a progressive one
-    /// data may end early.
+    /// It ends the last data of an image that has each pixel once. In a progressive image data may
+    /// end early.
     of_only_data: bool,
 }
 

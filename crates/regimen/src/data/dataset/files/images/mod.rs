@@ -1,4 +1,4 @@
-//! Folders of images, one folder a class.
+//! Folders of images, one folder per class.
 
 mod classes;
 mod decode;
@@ -19,8 +19,8 @@ use crate::data::fault::{file_error, out_of_range};
 /// Images in folders named after their classes: `root/cat/1.png`, `root/dog/7.jpg`.
 ///
 /// A sample is an image and the number of its class. Classes are numbered, and images ordered, by
-/// name; images in deeper folders are of the class above them. Transparency is dropped, sixteen
-/// bits are made eight, and PNG and JPEG can be read, told by what is in a file. A torn or damaged
+/// name; images in deeper folders are of the class above them. Transparency is dropped, and sixteen
+/// bits become eight. PNG and JPEG can be read, recognized by their content. A torn or damaged
 /// image is an error.
 ///
 /// An image is listed if its name ends as those of images do (`.png`, `.jpg`, `.webp`), or has
@@ -50,7 +50,7 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists the images under `root`; they are read when they are asked for.
+    /// Lists the images under `root`; they are read on access.
     ///
     /// Errors: no folder in `root`, a folder without images, one whose name is not UTF-8, an image
     /// that is in no class, and a link that leads nowhere or in a circle.
