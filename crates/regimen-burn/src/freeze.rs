@@ -1,12 +1,12 @@
-//! Parameters that are not trained for a while.
+//! Freezing of parameters.
 
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::Tensor;
 
-/// `module` with those parameters frozen for which `frozen` says so by id, and the others that it
-/// names thawed. A frozen one gets no gradient.
+/// `module` with the parameters frozen for whose id `frozen` returns `true`, and those thawed for which it
+/// returns `false`. A frozen parameter gets no gradient.
 pub(crate) fn frozen<M: Module>(module: &M, frozen: &BTreeMap<ParamId, bool>) -> M {
     module.clone().map(&mut Freeze(frozen))
 }
