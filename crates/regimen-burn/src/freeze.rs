@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::Tensor;
 
-/// `module` with the parameters frozen for whose id `frozen` returns `true`, and those thawed for which it
-/// returns `false`. A frozen parameter gets no gradient.
+/// `module` with parameters frozen (`true`) or thawed (`false`) by id. A frozen one gets no gradient.
 pub(crate) fn frozen<M: Module>(module: &M, frozen: &BTreeMap<ParamId, bool>) -> M {
     module.clone().map(&mut Freeze(frozen))
 }
