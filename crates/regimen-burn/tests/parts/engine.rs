@@ -117,7 +117,7 @@ fn tied_parameters_are_refused_by_name() {
     assert!(refused.starts_with("`a.weights` and `b.weights` are one parameter"), "{refused}");
 }
 
-/// Three weights, of which `used_twice` is and `cut` has a part in the loss that no gradient passes.
+/// Three weights. The loss uses `used_twice` twice; no gradient passes to `cut`.
 #[derive(Module, Debug)]
 struct Parts {
     used_twice: Weights,
@@ -181,7 +181,7 @@ fn a_module_built_without_autodiff_or_evaluated_before_is_trained() -> Outcome {
     Ok(())
 }
 
-/// Plain gradient descent that fails where a gradient is 9.
+/// Plain gradient descent that fails at a gradient of 9.
 #[derive(Clone)]
 struct Failing;
 

@@ -1,4 +1,4 @@
-//! Half precision, and what is looked at while a fault is searched for.
+//! Half precision and anomaly detection.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -95,7 +95,7 @@ struct Own {
     mask: Tensor<1>,
 }
 
-/// Sees that what is moved has arrived as the module wants it.
+/// Checks that the moved batch has the device and type of the module.
 struct Arrived(DType);
 
 impl Task<Burn<Network>> for Arrived {
