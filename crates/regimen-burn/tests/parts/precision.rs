@@ -35,7 +35,7 @@ impl Network {
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let x = self.body.iter().fold(x, |x, block| block.linear.forward(x));
-        // The root of a negative number, whatever the weights are.
+        // The root of a negative number, for any weights.
         watch("root", self.head.forward(watch("body", x)).square().neg().sqrt())
     }
 }
@@ -85,7 +85,7 @@ fn the_module_and_its_batches_are_in_half_precision_and_its_parameters_are_not()
     }
 }
 
-/// A batch of one's own, as a program has it.
+/// A batch type of a program.
 #[derive(Clone, ToDevice)]
 struct Own {
     x: Tensor<2>,

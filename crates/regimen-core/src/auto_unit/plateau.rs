@@ -125,7 +125,7 @@ impl Plateau {
         }
         match self.phase {
             Phase::Predict => {
-                Err("plateau: nothing is learnt from predicting; give `Phase::Eval` or `Phase::Train`".into())
+                Err("plateau: the phase is predict; give `Phase::Eval` or `Phase::Train`".into())
             }
             Phase::Train | Phase::Eval => Ok(()),
         }

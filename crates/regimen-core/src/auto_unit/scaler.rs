@@ -95,7 +95,7 @@ impl GradientScaler {
         let smaller = (self.scale() * self.back_off) as f32;
         if smaller < SMALLEST {
             return Err(format!(
-                "the gradient is not finite at a scale of {} either; it is not the scale that makes it so",
+                "the gradient is not finite even at a scale of {}; the scale is not the cause",
                 self.scale
             )
             .into());

@@ -50,7 +50,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
     fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
         // The epoch may end without a step known to be its last: by a cap that is lower now.
         if self.window.stage().is_some() {
-            self.drop_window("a step failed among them, and the epoch ended without it", state);
+            self.drop_window("the step after them failed, and the epoch ended without it", state);
         }
         if self.window.steps() > 0 {
             let steps = Count(self.window.steps(), "step");
@@ -121,7 +121,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             engine.restore_buffers(Some(frozen))?;
         }
         if self.window.is_torn(step.index, &value, weight)? {
-            self.drop_window("the step that failed after them was not made again as it was", state);
+            self.drop_window("the failed step after them was not repeated unchanged", state);
         }
         if self.window.stage().is_none() {
             self.hold(step.index, &loss.mean, value.clone(), weight, is_finite)?;
