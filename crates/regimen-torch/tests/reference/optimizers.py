@@ -1,4 +1,4 @@
-"""Writes optimizers.safetensors: the results of PyTorch's optimizers after 100 steps over the same gradients.
+"""Writes optimizers.safetensors: the results of PyTorch's optimizers over 100 steps with the same gradients.
 
     python optimizers.py [FILE]        # PyTorch 2.11, safetensors
 
