@@ -88,7 +88,7 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     task: T,
     settings: Settings<E>,
     window: Window,
-    /// Losses and norms still on the device that may not be finite.
+    /// Losses and norms still on the device, and those not yet checked.
     readings: Readings<E::Scalar>,
     unchecked: Vec<Unchecked>,
     /// Updates skipped because a loss or gradient was not finite: in all, and in a row.
