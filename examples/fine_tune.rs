@@ -15,9 +15,11 @@ fn half(images: &[Image], low: bool) -> Vec<Image> {
 }
 
 fn main() -> Result<(), BoxError> {
+    // Each call begins from nothing.
+    let _ = std::fs::remove_dir_all("runs/pretrained");
     let Split { train, validation, .. } = Digits::bundled()?.split();
     let mut pretrained = unit(7)?;
-    let mut run = Run::new(&mut pretrained).saver(Checkpointer::new("pretrained"));
+    let mut run = Run::new(&mut pretrained).saver(Checkpointer::new("runs/pretrained"));
     run.fit(&loader(half(&train, true)), &loader(half(&validation, true)), Fit::epochs(10))?;
 
     let cpu = device("cpu")?;
@@ -28,8 +30,11 @@ fn main() -> Result<(), BoxError> {
         .learning_rate(5e-3)
         .scale_learning_rate("backbone", 0.1)
         .freeze("backbone", Thaw::AtEpoch(5));
-    let loaded =
-        Load::from("pretrained").part("module").rename("output.", "old.").lenient().into_unit(&mut unit)?;
+    let loaded = Load::from("runs/pretrained")
+        .part("module")
+        .rename("output.", "old.")
+        .lenient()
+        .into_unit(&mut unit)?;
     println!("loaded: {}; new: {}", loaded.loaded.join(", "), loaded.missing.join(", "));
 
     let mut run = Run::new(&mut unit);

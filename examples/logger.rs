@@ -22,10 +22,11 @@ impl MetricSink for Table {
 fn main() -> Result<(), BoxError> {
     let Split { train, validation, .. } = Digits::bundled()?.split();
     let mut unit = unit(7)?;
-    let mut run = Run::new(&mut unit).callback(MetricLog::to(Table(File::create("metrics.tsv")?)));
+    std::fs::create_dir_all("runs")?;
+    let mut run = Run::new(&mut unit).callback(MetricLog::to(Table(File::create("runs/metrics.tsv")?)));
     run.fit(&loader(train), &loader(validation), Fit::epochs(3))?;
 
-    let written = std::fs::read_to_string("metrics.tsv")?;
+    let written = std::fs::read_to_string("runs/metrics.tsv")?;
     let last = written.lines().last().unwrap_or_default();
     println!("metrics.tsv has {} lines; the last is {last:?}", written.lines().count());
     match written.lines().filter(|line| line.contains("eval/accuracy")).count() {

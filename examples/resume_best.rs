@@ -8,9 +8,11 @@ use regimen_examples::digits::{Digits, Split};
 use regimen_examples::reading::{loader, unit};
 
 fn main() -> Result<(), BoxError> {
+    // Each call begins from nothing.
+    let _ = std::fs::remove_dir_all("runs/best");
     let Split { train, validation, .. } = Digits::bundled()?.split();
     let (train, validation) = (loader(train), loader(validation));
-    let saver = || Checkpointer::new("best").every(Every::epochs(1)).keep_min(1, EVAL_LOSS);
+    let saver = || Checkpointer::new("runs/best").every(Every::epochs(1)).keep_min(1, EVAL_LOSS);
 
     // A rate that is far too high after the third epoch: the newest weights are worse than the best.
     let mut diverging = unit(7)?.learning_rate_by_epoch(|epoch| if epoch < 3 { 5e-3 } else { 0.5 });
