@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// What torch-sys 0.24 and the shim are written for.
+/// The libtorch version of torch-sys 0.24 and of the shim.
 const VERSION: (&str, &str) = ("2", "11");
 
 const REMEDY: &str = "run `cargo xtask libtorch`, or set LIBTORCH to the folder of libtorch 2.11.0, as its \

@@ -1,4 +1,4 @@
-//! Activations that are computed again in the backward pass instead of kept for it.
+//! Activation checkpointing: activations are recomputed in the backward pass.
 
 use std::panic::resume_unwind;
 use std::{fmt, mem, vec};
@@ -19,13 +19,12 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Distribution, GradientCheckpointingStrategy, Gradients, Int, Tensor};
 use regimen_core::BoxError;
 
-/// Computes `f(module, x)` and keeps `x` for the backward pass, not what `f` computes on the way.
+/// Computes `f(module, x)`. Keeps `x` for the backward pass, not the activations inside `f`.
 ///
-/// The backward pass calls `f` once more and takes the gradients of `x` and of the parameters of
-/// `module` from there: less memory for one more forward pass. It pays for a block of several
-/// layers; the call for one block may be within `f` for a larger one. Burn's own
-/// [`gradient_checkpointing`](Device::gradient_checkpointing), which computes cheap operations
-/// again, may be on as well.
+/// The backward pass calls `f` once more and takes the gradients of `x` and of the parameters of `module`
+/// from there: less memory for one more forward pass. It pays for a block of several layers, and calls may be
+/// nested. It can be combined with Burn's own [`gradient_checkpointing`](Device::gradient_checkpointing),
+/// which recomputes cheap operations.
 ///
 /// ```
 /// use regimen_burn::burn::nn::{Linear, LinearConfig};
@@ -46,24 +45,23 @@ use regimen_core::BoxError;
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 ///
-/// The gradients are those of `f(module, x)` to the bit, except that a tensor which is used three
-/// times or more, some of them in `f`, may have its terms added in another order. A parameter that
-/// was itself computed, such as the cast of a master weight, passes its gradient on; if `f` does
-/// not use it, that is zeros. Running statistics, as of batch norm, are updated once.
+/// The gradients equal those of `f(module, x)` to the bit, with one exception: a tensor used three times or
+/// more, some of them in `f`, may have its terms added in another order. A parameter that was itself
+/// computed, such as the cast of a master weight, passes its gradient on. That gradient is zeros if `f` does
+/// not use it. Running statistics, as of batch norm, are updated once.
 ///
-/// **Random numbers.** `f` draws the same in both calls, so dropout has one mask: before each, the
-/// generator of `x`'s device is seeded with a number that was drawn from it. What is drawn is still
-/// a function of the seed of the step, but it is not what is drawn without this call. Drawing the
-/// number waits for the device.
+/// **Random numbers.** `f` draws the same in both calls, so dropout has one mask. Before each call the
+/// generator of `x`'s device is seeded with a number drawn from it. The draws are still a function of the
+/// step's seed, but differ from those without this call. Drawing the number waits for the device.
 ///
-/// Without autodiff on `x`, as in evaluation, this is `f(module, x)`. Memory is saved on the
-/// backends that this crate has a feature for; another one is an error.
+/// Without autodiff on `x`, as in evaluation, this is `f(module, x)`. Supported are the backends that this
+/// crate has a feature for; another one is an error.
 ///
-/// What is to have a gradient must come to `f` as a parameter of `module` (a tuple of clones for
-/// several modules) or as `x`; a constant, such as a mask, may be captured. It is an error if the
-/// result depends on another tensor with a gradient; if `f` only computes with one and then detaches
-/// what it got, the backward pass never ends. While that runs, no other thread may compute with
-/// autodiff on the same parameters.
+/// A tensor with a gradient must come to `f` as a parameter of `module` (a tuple of clones for several
+/// modules) or as `x`. A constant, such as a mask, may be captured. A result that depends on another tensor
+/// with a gradient is an error. If `f` only computes with such a tensor and detaches the result, the backward
+/// pass never ends. During the backward pass no other thread may compute with autodiff on the same
+/// parameters.
 pub fn checkpoint_activations<M: Module + 'static, const I: usize, const O: usize>(
     module: &M,
     x: Tensor<I>,
@@ -112,22 +110,22 @@ fn draw(device: &Device) -> Result<u64, BoxError> {
     Ok(drawn.as_slice::<i64>()?.iter().fold(0, |seed, part| seed << 16 ^ *part as u64))
 }
 
-/// What a float parameter, or `x`, is to the backward pass.
+/// The role of a float parameter, or `x`, in the backward pass.
 #[derive(Clone, Copy, PartialEq)]
 enum Role {
     Constant,
     /// Its gradient is kept for the caller.
     Leaf,
-    /// Its gradient goes on to what it was computed from.
+    /// Its gradient is passed on to its origin in the graph.
     Computed,
 }
 
-/// Cuts tensors off the graph, and lists what they were there.
+/// Detaches tensors from the graph, and lists their roles.
 #[derive(Default)]
 struct Cut {
-    /// Of all, in the order in which they come.
+    /// All of them, in the order of the visits.
     roles: Vec<Role>,
-    /// All but the constants.
+    /// All except the constants.
     parents: Vec<DispatchTensor>,
 }
 
@@ -153,7 +151,7 @@ impl ModuleMapper for Cut {
     }
 }
 
-/// Makes what was cut off the beginnings of a graph of its own.
+/// Makes the detached tensors leaves of a separate graph.
 struct Leaves(vec::IntoIter<Role>);
 
 impl Leaves {
@@ -197,12 +195,12 @@ impl ModuleVisitor for Taken {
     }
 }
 
-/// What the float tensors of a module were. All copies of a module share its running statistics.
+/// The float tensors of a module as they were. All copies of a module share its running statistics.
 struct Statistics(Vec<DispatchTensor>);
 
 impl Statistics {
     fn of<M: Module>(module: &M) -> Self {
-        // The evaluation view takes in the newest update, which is kept aside until then.
+        // The evaluation view takes in the newest update, which is pending until then.
         drop(module.valid());
         let mut statistics = Statistics(Vec::new());
         module.visit(&mut statistics);
@@ -210,8 +208,8 @@ impl Statistics {
     }
 }
 
-/// Puts back, when it is dropped, what a second call of `f` changed: running statistics, and the
-/// generator, whose draws would otherwise repeat those that followed the first call.
+/// On drop, restores the running statistics and the generator after a second call of `f`. Otherwise draws
+/// would repeat those after the first call.
 struct After<'a, M: Module> {
     statistics: Statistics,
     module: &'a M,
@@ -245,10 +243,10 @@ impl ModuleMapper for PutBack {
     }
 }
 
-/// From the gradient of a result to the gradients of its parents, none where a leaf has none.
+/// From the gradient of a result to the gradients of its parents; `None` for a leaf without one.
 type Again = Box<dyn FnOnce(DispatchTensor) -> Vec<Option<DispatchTensor>> + Send>;
 
-/// Puts `output` in the graph of `parents`, with `again` as its step backward.
+/// Puts `output` in the graph of `parents`, with `again` as its backward step.
 fn record(
     output: DispatchTensor,
     parents: Vec<DispatchTensor>,
@@ -293,7 +291,7 @@ where
         Ok(<DispatchTensor as DispatchKindConversion<Autodiff<B, C>>>::try_into_backend(tensor)?.float())
     };
     let output = primitive(output)?.into_primitive();
-    // Burn's operations have a fixed number of parents. A chain of joints makes one of all.
+    // Burn's operations have a fixed number of parents. A chain of joints combines any number.
     let mut chain = Autodiff::<B, C>::from_inner(output.clone());
     let mut ids = Vec::with_capacity(parents.len());
     for parent in parents {
@@ -308,8 +306,8 @@ where
     Ok(<DispatchTensor as DispatchKindConversion<Autodiff<B, C>>>::from_backend(BackendTensor::Float(output)))
 }
 
-/// Makes two nodes ancestors of what is computed from the joint. It passes no gradients:
-/// [`Block`] hands them to its ancestors itself.
+/// Makes two nodes ancestors of the joint's descendants. It passes no gradients: [`Block`] passes them to its
+/// ancestors itself.
 #[derive(Debug)]
 struct Joint;
 
@@ -344,8 +342,8 @@ where
             let Some(gradient) = gradient else { continue };
             match <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(gradient) {
                 Ok(gradient) => gradients.register::<B>(id, gradient.float()),
-                // A gradient is on the backend of its tensor. Burn's backward returns no error, and one
-                // that is left out would be a wrong sum.
+                // A gradient is on the backend of its tensor. Burn's backward returns no error, and leaving
+                // one out would be a wrong sum.
                 Err(cause) => resume_unwind(Box::new(format!("activations: {cause}"))),
             }
         }

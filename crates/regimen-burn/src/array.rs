@@ -12,7 +12,7 @@ pub(crate) fn array(data: TensorData) -> Result<Array, BoxError> {
     let dtype = dtype(data.dtype())?;
     let shape = data.shape().to_vec();
     let bytes = match data.dtype() {
-        // The one type whose elements are wider in Burn than in an array.
+        // The only type whose elements are wider in Burn than in an array.
         DType::Bool(BoolStore::U32) => data.iter::<bool>().map(u8::from).collect(),
         _ => data.as_bytes().to_vec(),
     };

@@ -8,13 +8,13 @@ use regimen_core::engine::ToDevice;
 /// A Burn device as [`ToDevice`] takes it: tensors of every kind, and tuples, arrays, `Vec` and
 /// `Option` of them, can be moved to it.
 ///
-/// A batch that is moved to an autodiff device is on autodiff: dropout and batch norm look at
-/// their input to see whether they are trained. Moved to a plain device, it is not. Where a module
-/// computes in half precision, the floats of its batches are cast to it.
+/// A batch moved to an autodiff device is on autodiff: dropout and batch norm look at their input to see
+/// whether they are trained. Moved to a plain device, it is not. If a module computes in half precision, the
+/// floats of its batches are cast to it.
 #[derive(Clone, Debug)]
 pub struct BurnDevice {
     device: Device,
-    /// What floats are cast to, if to anything.
+    /// The type that floats are cast to, if any.
     floats: Option<FloatDType>,
 }
 
@@ -29,7 +29,7 @@ impl BurnDevice {
     }
 }
 
-/// Floats stay of the type they are of.
+/// Floats keep their type.
 impl From<Device> for BurnDevice {
     fn from(device: Device) -> Self {
         BurnDevice::new(device, None)
@@ -71,16 +71,15 @@ fn moved<const D: usize, K: Autodiff>(tensor: Tensor<D, K>, device: &Device) -> 
 }
 
 /// Moves every tensor of a batch to `device`. For plain units: give the device for training as
-/// `&device.clone().autodiff()`, else dropout and batch norm behave as in evaluation.
+/// `&device.clone().autodiff()`, or dropout and batch norm behave as in evaluation.
 pub fn place<B: ToDevice<BurnDevice>>(batch: B, device: &Device) -> Result<B, BoxError> {
     batch.move_to(&device.clone().into())
 }
 
-/// The device called `name`: one of [`devices`], where there can be several with an index, as in
-/// `cuda:1`.
+/// The device called `name`: one of [`devices`], with an index if there can be several, as in `cuda:1`.
 ///
-/// A name that this build does not know is an error that lists those it knows. A device that it
-/// knows and the machine lacks is found out by Burn, at the first use.
+/// A name that this build does not know is an error that lists the known ones. If the machine lacks the
+/// device, Burn fails at the first use.
 pub fn device(name: &str) -> Result<Device, BoxError> {
     let (kind, index) = match name.split_once(':') {
         None => (name, None),
@@ -99,13 +98,13 @@ pub fn device(name: &str) -> Result<Device, BoxError> {
     Ok(open(index))
 }
 
-/// The names that [`device`] knows in this build, which its features decide. `cpu` is `flex` where
-/// that is compiled in.
+/// The names that [`device`] knows in this build; its features decide. `cpu` is an alias of `flex` if that is
+/// compiled in.
 pub fn devices() -> Vec<&'static str> {
     KINDS.iter().map(|kind| kind.name).collect()
 }
 
-/// Whether a number on `device` is there when it is asked for: the backend computes on the thread that calls it.
+/// Whether a number on `device` is available without waiting: the backend computes on the calling thread.
 pub(crate) fn is_host(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     if device.clone().without_autodiff() == Device::flex() {
@@ -117,7 +116,7 @@ pub(crate) fn is_host(device: &Device) -> bool {
 
 struct Kind {
     name: &'static str,
-    /// Whether a machine can have several, told apart by index.
+    /// Whether a machine can have several, distinguished by index.
     several: bool,
     open: fn(Option<usize>) -> Device,
 }
@@ -143,7 +142,7 @@ const KINDS: &[Kind] = &[
     Kind { name: "wgpu", several: true, open: |index| Device::wgpu(graphics(index)) },
 ];
 
-/// With an index that discrete graphics card, else the best that there is.
+/// The discrete graphics card of that index; without an index, the best device available.
 #[cfg(feature = "wgpu")]
 fn graphics(index: Option<usize>) -> burn::tensor::DeviceKind {
     index.map_or(burn::tensor::DeviceKind::DefaultDevice, burn::tensor::DeviceKind::DiscreteGpu)

@@ -1,4 +1,4 @@
-//! The engine: a Burn module with its optimizer.
+//! The engine for Burn: a module with its optimizer.
 
 use std::{fmt, mem};
 
@@ -31,32 +31,31 @@ use crate::{BurnDevice, BurnWeights, freeze, module_state, optimizer_state, prec
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 ///
-/// Any optimizer that Burn has for a whole module does, with groups of its own or without. Clip
-/// with `AutoUnit`: the clipping of an optimizer of Burn's takes each parameter for itself.
+/// Works with any optimizer of Burn's for a whole module, with parameter groups or without. Clip with
+/// `AutoUnit`: the clipping of Burn's optimizers treats each parameter separately.
 ///
-/// **Precision.** In `bf16` and `fp16` a copy of the module in that type computes, on batches whose
-/// floats are cast to it; parameters, their gradients and the optimizer stay in single precision. A
-/// loss is more exact of logits that are cast to single precision first, which changes nothing
-/// without half precision: `logits.cast(FloatDType::F32)`. A batch norm is an error that names it.
+/// **Precision.** In `bf16` and `fp16` a copy of the module in that type computes, on batches whose floats
+/// are cast to it. Parameters, their gradients and the optimizer stay in single precision. A loss is more
+/// exact if logits are cast to single precision first: `logits.cast(FloatDType::F32)`. That changes nothing
+/// without half precision. A batch norm is an error that names it.
 ///
-/// **If the optimizer panics** in the middle of a step, the module is as it was before the step,
-/// but the optimizer's state may not be: every step is an error from then on, until a state of
-/// the optimizer is loaded.
+/// **If the optimizer panics** in the middle of a step, the module is as it was before the step, but the
+/// optimizer's state may not be. Every later step is an error until a state of the optimizer is loaded.
 pub struct Burn<M: Module> {
     module: M,
     parameters: Parameters,
     optimizer: ModuleOptimizer,
-    /// Whether a step of the optimizer never came to its end.
+    /// Whether a step of the optimizer was interrupted.
     torn: bool,
     held: Gradients,
     unreached: Unreached,
     device: Device,
     groups: Vec<String>,
-    /// What is in each group but the first, which has the rest.
+    /// Parameters of each group but the first, which has the rest.
     members: Vec<ParamGroup>,
-    /// The buffers as they were remembered last.
+    /// The buffers as remembered last.
     buffers: Values,
-    /// What the module computes in, where that is half precision.
+    /// The type in which the module computes, if it is half precision.
     half: Option<FloatDType>,
     /// Whether losses stay on the device.
     reads_later: bool,
@@ -65,9 +64,9 @@ pub struct Burn<M: Module> {
 impl<M: Module> Burn<M> {
     /// Trains `module` with `optimizer` on `device`, to which the module is moved.
     ///
-    /// All parameters are in one group, `default`; see [`group`](Burn::group). Those that were
-    /// not drawn yet are drawn now; [`initialize`](crate::initialize) makes them repeatable. A
-    /// parameter at two paths and a quantized one are errors that name it.
+    /// All parameters are in one group, `default`; see [`group`](Burn::group). Parameters not drawn yet are
+    /// drawn now; [`initialize`](crate::initialize) makes them repeatable. A parameter at two paths and a
+    /// quantized one are errors that name it.
     pub fn new(mut module: M, optimizer: ModuleOptimizer, device: &Device) -> Result<Self, BoxError> {
         module_state::settle(&mut module)?;
         let module = module.train().fork(device);
@@ -88,10 +87,10 @@ impl<M: Module> Burn<M> {
         })
     }
 
-    /// Gives the parameters in `members` a learning rate of their own, under `name`. Of two groups
-    /// with the same parameter the later one has it.
+    /// Gives the parameters in `members` a separate learning rate, under `name`. If two groups share a
+    /// parameter, the later one has it.
     ///
-    /// A name that is there already, and a group without a trained parameter, are errors.
+    /// A name already in use and a group without a trained parameter are errors.
     ///
     /// ```
     /// # use regimen_burn::burn::{module::ParamGroup, nn::LinearConfig, optim::SgdConfig};
@@ -117,11 +116,11 @@ impl<M: Module> Burn<M> {
         Ok(self)
     }
 
-    /// Whether losses stay on the device until somebody looks at them. By default they do on every
-    /// device but the CPU, where there is nothing to wait for.
+    /// Whether losses stay on the device until they are read. Default: on every device except the CPU, which
+    /// has nothing to wait for.
     ///
     /// Burn's optimizers cannot leave out an update on the device. So the loss is read in each training step
-    /// under [`NonFinite::Error`](regimen_core::auto_unit::NonFinite), which is the default: only evaluation and
+    /// under [`NonFinite::Error`](regimen_core::auto_unit::NonFinite), the default. Only evaluation and
     /// `NonFinite::Ignore` read later. Clipping by norm reads the norm.
     pub fn reads_later(self, reads_later: bool) -> Self {
         Burn { reads_later, ..self }
@@ -143,7 +142,7 @@ impl<M: Module> Burn<M> {
         match rates {
             [default, others @ ..] if given == groups => Ok(match others {
                 [] => (*default).into(),
-                // Burn makes rates by group only with a schedule; a number is a constant one.
+                // Burn has rates per group only with a schedule; a number is a constant one.
                 _ => (self.members.iter().zip(others))
                     .fold(ModuleLrScheduler::new(*default), |all, (members, rate)| {
                         all.with_group(members.clone(), *rate)
@@ -293,7 +292,7 @@ impl<M: Module> Engine for Burn<M> {
         let rates = self.rates(rates)?;
         self.torn = true;
         let gradients = mem::take(&mut self.held).into_inner();
-        // Burn consumes the module; the copy shares its tensors, and is what stays after a panic.
+        // Burn consumes the module; the copy shares its tensors, and remains after a panic.
         self.module = self.optimizer.step(rates, self.module.clone(), gradients);
         self.torn = false;
         Ok(())
@@ -378,8 +377,8 @@ impl<M: Module> Engine for Burn<M> {
     }
 }
 
-/// The parts `module`, which holds the weights, and `optimizer`; held gradients are not saved. In a struct
-/// that derives `AppState`, mark the field `#[app_state(nested)]`.
+/// The parts `module` (the weights) and `optimizer`; held gradients are not saved. In a struct that derives
+/// `AppState`, mark the field `#[app_state(nested)]`.
 impl<M: Module> AppState for Burn<M> {
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
         parts.part("module", &mut self.part(Part::Module))?;

@@ -1,12 +1,11 @@
-//! Parameters that are not trained for a while.
+//! Freezing of parameters.
 
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::Tensor;
 
-/// `module` with those parameters frozen for which `frozen` says so by id, and the others that it
-/// names thawed. A frozen one gets no gradient.
+/// `module` with parameters frozen (`true`) or thawed (`false`) by id. A frozen one gets no gradient.
 pub(crate) fn frozen<M: Module>(module: &M, frozen: &BTreeMap<ParamId, bool>) -> M {
     module.clone().map(&mut Freeze(frozen))
 }

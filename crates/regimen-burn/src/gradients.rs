@@ -1,4 +1,4 @@
-//! Gradients that are held between backward and the optimizer's step.
+//! Gradients held between backward and the optimizer's step.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::parameters::{Entry, Parameters};
 
 /// Gradients by parameter id.
 ///
-/// Burn keeps them by id in a hash map; everything here that depends on an order goes over the
-/// module or over the paths.
+/// Burn keeps them by id in a hash map. So everything here that depends on an order iterates over the module
+/// or the paths.
 #[derive(Debug, Default)]
 pub(crate) struct Gradients(GradientsParams);
 
-/// How many elements are summed at once. From 4 M elements on, Burn's CPU backend divides a sum
-/// among its threads, and the result depends on how.
+/// Number of elements summed at once. From 4 M elements on, Burn's CPU backend splits a sum among its
+/// threads, and the result depends on the split.
 const SUMMED_AT_ONCE: usize = 1 << 20;
 
 impl Gradients {
@@ -32,7 +32,7 @@ impl Gradients {
         self.0
     }
 
-    /// Adds those of `new`.
+    /// Adds the gradients in `new`.
     pub(crate) fn add<M: Module>(&mut self, new: GradientsParams, module: &M) {
         if self.0.is_empty() {
             self.0 = new;
@@ -49,13 +49,13 @@ impl Gradients {
         module.visit(&mut Change(&mut self.0, By::Limit(limit)));
     }
 
-    /// Drops those of the parameters that are frozen.
+    /// Drops those of frozen parameters.
     pub(crate) fn drop_frozen<M: Module>(&mut self, module: &M) {
         module.visit(&mut Unfrozen(&mut self.0));
     }
 
-    /// The Euclidean norm over all of them: squares are summed on the device by parameter, and
-    /// the sums on the host in the order of the module.
+    /// The Euclidean norm over all of them. Squares are summed on the device per parameter, and the sums on
+    /// the host in the order of the module.
     pub(crate) fn norm<M: Module>(&self, module: &M) -> Result<f64, BoxError> {
         let mut squares = Squares { held: &self.0, sums: Vec::new() };
         module.visit(&mut squares);
@@ -80,7 +80,7 @@ impl Gradients {
         Ok(dict)
     }
 
-    /// Those that `dict` holds by path, as [`check`] accepts it.
+    /// The gradients in `dict` by path, as [`check`] accepts it.
     pub(crate) fn from_state_dict<M: Module>(
         dict: &StateDict,
         module: &M,
@@ -96,7 +96,7 @@ impl Gradients {
         Ok(Gradients::write(read, module))
     }
 
-    /// Hands them out in flat buffers of at most `bytes` bytes and gives back what is left there, but for
+    /// Passes them on in flat buffers of at most `bytes` bytes and returns the values left there, except for
     /// frozen parameters, which have none.
     pub(crate) fn exchanged<M: Module>(
         &self,
@@ -131,7 +131,7 @@ impl Gradients {
     }
 }
 
-/// Checks that every array of `dict` is for a trained parameter, and of its type and shape.
+/// Checks that every array of `dict` is for a trained parameter, with its type and shape.
 pub(crate) fn check(dict: &StateDict, parameters: &Parameters) -> Result<(), BoxError> {
     let mut wrong = Vec::new();
     for (path, array) in dict.iter() {
@@ -147,8 +147,8 @@ pub(crate) fn check(dict: &StateDict, parameters: &Parameters) -> Result<(), Box
     if wrong.is_empty() { Ok(()) } else { Err(format!("gradients: {}", wrong.join("; ")).into()) }
 }
 
-/// The trained parameters in the order of their paths, cut into runs of one width whose elements
-/// fill at most `bytes` bytes; a larger parameter is a run of its own.
+/// The trained parameters in the order of their paths, cut into runs of one width whose elements fill at most
+/// `bytes` bytes. A larger parameter is a separate run.
 fn buckets(parameters: &Parameters, bytes: usize) -> Vec<Vec<&Entry>> {
     let mut buckets: Vec<Vec<&Entry>> = Vec::new();
     let (mut filled, mut width) = (0, 0);
@@ -208,7 +208,7 @@ impl ModuleVisitor for Add<'_> {
     }
 }
 
-/// Drops those of parameters that get none.
+/// Drops those of parameters that get no gradient.
 struct Unfrozen<'a>(&'a mut GradientsParams);
 
 impl ModuleVisitor for Unfrozen<'_> {

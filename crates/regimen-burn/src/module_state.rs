@@ -14,8 +14,8 @@ use crate::parameters::Parameters;
 
 /// Parameters and buffers of a module as a part of a unit's state.
 ///
-/// Names are paths (`blocks.0.linear.weight`), shapes are those in memory; running statistics are
-/// saved with their newest update. After loading, a parameter keeps its id, its device and whether it is frozen.
+/// Names are paths (`blocks.0.linear.weight`), shapes are those in memory. Running statistics are saved with
+/// their newest update. After loading, a parameter keeps its id, its device and whether it is frozen.
 ///
 /// ```
 /// use regimen::saved::AppState;
@@ -55,7 +55,7 @@ impl<M: Module> Stateful for ModuleState<'_, M> {
 }
 
 pub(crate) fn state_dict<M: Module>(module: &M) -> Result<StateDict, BoxError> {
-    // Running statistics keep their newest update aside; the evaluation view takes it in first.
+    // The newest update of running statistics is pending; the evaluation view takes it in first.
     let module = module.valid();
     let parameters = Parameters::of(&module)?;
     let mut save = Save(Vec::new());
@@ -73,8 +73,8 @@ pub(crate) fn check<M: Module>(module: &M, dict: &StateDict) -> Result<(), BoxEr
 }
 
 pub(crate) fn load<M: Module>(module: &mut M, dict: &StateDict) -> Result<(), BoxError> {
-    // This also takes in pending updates of running statistics, which would else be put over
-    // the loaded ones by the next forward pass.
+    // This also takes in pending updates of running statistics. The next forward pass would put them over the
+    // loaded ones.
     check(module, dict)?;
     let parameters = Parameters::of(module)?;
     let mut load = Load(BTreeMap::new());
@@ -85,8 +85,8 @@ pub(crate) fn load<M: Module>(module: &mut M, dict: &StateDict) -> Result<(), Bo
     Ok(())
 }
 
-/// Draws what was not drawn yet, and puts every array in memory as [`load`] does, so that a run
-/// from the beginning and one from a state saved there compute the same bits.
+/// Draws the parameters not drawn yet, and puts every array in memory as [`load`] does. So a run from the
+/// beginning and one from a state saved there compute the same bits.
 pub(crate) fn settle<M: Module>(module: &mut M) -> Result<(), BoxError> {
     let state = state_dict(module)?;
     load(module, &state)
@@ -96,9 +96,8 @@ struct Save(Vec<(ParamId, Result<TensorData, ExecutionError>)>);
 
 struct Load(BTreeMap<ParamId, TensorData>);
 
-// Neither goes through the mappers that a layer has for Burn's own files: they turn a weight that
-// is kept transposed, and a loaded one would lie in memory otherwise than one that was trained,
-// which changes the last bits of what is computed with it.
+// Both avoid the mappers of a layer for Burn's own files, which transpose a weight that is kept transposed. A
+// loaded weight would then differ in memory layout from a trained one, and the last bits of results with it.
 
 impl Save {
     fn add<const D: usize, K: Basic>(&mut self, param: &Param<Tensor<D, K>>)

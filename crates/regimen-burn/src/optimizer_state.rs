@@ -1,4 +1,4 @@
-//! An optimizer's state by the paths of the parameters it belongs to.
+//! An optimizer's state, by the paths of its parameters.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use regimen_core::saved::{Array, Dtype, StateDict, Stateful};
 use crate::array::{array, data};
 use crate::parameters::{Entry, Parameters};
 
-/// The state of an optimizer, with the module that it trains, as a part of a unit's state.
+/// The state of an optimizer, with its module, as a part of a unit's state.
 ///
-/// Names are the parameter's path and what the optimizer calls its state
+/// Names are the parameter's path and the optimizer's own name of the state
 /// (`linear.weight.moment_1.moment`). Build the optimizer's groups before loading.
 ///
-/// Burn puts a loaded state on its default device (the first that was compiled in of cuda, metal,
-/// rocm, vulkan, webgpu, wgpu, cpu, flex) and moves it on with the next step.
+/// Burn puts a loaded state on its default device and moves it with the next step. The default is the first
+/// that was compiled in of cuda, metal, rocm, vulkan, webgpu, wgpu, cpu, flex.
 pub struct OptimizerState<'a, M>(pub &'a mut ModuleOptimizer, pub &'a M);
 
 impl<M> fmt::Debug for OptimizerState<'_, M> {
@@ -42,14 +42,14 @@ impl<M: Module> Stateful for OptimizerState<'_, M> {
     }
 }
 
-/// What Burn calls the number of dimensions of the parameter that a state belongs to.
+/// Burn's name for the number of dimensions of a state's parameter.
 const RANK: &str = "__rank";
 
 pub(crate) fn state_dict(
     optimizer: &ModuleOptimizer,
     parameters: &Parameters,
 ) -> Result<StateDict, BoxError> {
-    // A record gives out what it holds only as a file, whose names begin with the random id.
+    // A record exposes its content only as a file, whose names begin with the random id.
     let by_path = |name: &str| {
         let (id, field) = name.split_once('.').unwrap_or((name, ""));
         match id.parse().ok().and_then(|id: u64| parameters.path(id.into())) {
@@ -69,12 +69,11 @@ pub(crate) fn state_dict(
     Ok(dict)
 }
 
-/// A copy of `optimizer` with `dict` for its state.
+/// A copy of `optimizer` with the state `dict`.
 ///
-/// Burn accepts whatever it is given: it ignores what it does not know, starts a parameter anew
-/// whose state is not whole, and meets wrong shapes in the next step. So everything is checked
-/// here: names, types and shapes against the state that the optimizer makes in a trial, and that
-/// all of `dict` is there again after loading.
+/// Burn accepts any record. It ignores unknown names, restarts a parameter whose state is incomplete, and
+/// finds wrong shapes only in the next step. So names, types and shapes are checked here against the state
+/// that the optimizer makes in a trial, and all of `dict` must be present after loading.
 pub(crate) fn loaded<M: Module>(
     optimizer: &ModuleOptimizer,
     module: &M,
@@ -93,8 +92,8 @@ pub(crate) fn loaded<M: Module>(
     Ok(loaded)
 }
 
-/// Checks that all in `dict` is in `known`, with the same type and shape. Not all that is known
-/// has to be there: a parameter that never had a gradient has no state.
+/// Checks that each array of `dict` is in `known`, with the same type and shape. `dict` may lack some: a
+/// parameter that never had a gradient has no state.
 fn check(dict: &StateDict, known: &StateDict) -> Result<(), BoxError> {
     let mut wrong = Vec::new();
     for (name, array) in dict.iter() {
@@ -112,7 +111,7 @@ fn check(dict: &StateDict, known: &StateDict) -> Result<(), BoxError> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ").into()) }
 }
 
-/// `optimizer` after a step with gradients of zero, which is when it has all its state.
+/// `optimizer` after a step with gradients of zero, which creates all its state.
 fn trial<M: Module>(mut optimizer: ModuleOptimizer, module: &M, parameters: &Parameters) -> ModuleOptimizer {
     let mut zeros = Zeros { parameters, gradients: GradientsParams::new() };
     module.visit(&mut zeros);
@@ -133,7 +132,7 @@ impl ModuleVisitor for Zeros<'_> {
     }
 }
 
-/// `dict` as the record that Burn would have made of it.
+/// `dict` as the record that Burn would make of it.
 fn record(dict: &StateDict, parameters: &Parameters) -> Result<OptimizerRecord, BoxError> {
     let (mut tensors, mut scalars) = (Vec::new(), Vec::new());
     for (name, array) in dict.iter() {
@@ -153,13 +152,13 @@ fn record(dict: &StateDict, parameters: &Parameters) -> Result<OptimizerRecord, 
         file = file.with_scalar(&name, scalar);
     }
     for (path, Entry { id, .. }) in parameters.iter() {
-        // By the path Burn finds the group, and so the optimizer, that a state belongs to.
+        // Burn finds the group of a state, and so its optimizer, by the path.
         file = file.with_metadata(&id.val().to_string(), path);
     }
     Ok(OptimizerRecord::from_bytes(file.into_bytes()?)?)
 }
 
-/// The parameter with the longest path that `name` begins with, and the rest of the name.
+/// The parameter with the longest path that is a prefix of `name`, and the rest of the name.
 fn owner<'a>(name: &'a str, parameters: &Parameters) -> Option<(ParamId, &'a str)> {
     name.rmatch_indices('.').find_map(|(dot, _)| Some((parameters.get(&name[..dot])?.id, &name[dot + 1..])))
 }

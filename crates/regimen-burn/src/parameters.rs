@@ -1,4 +1,4 @@
-//! The parameters and buffers of a module by their path, which is the same in every process.
+//! A module's parameters and buffers by path, which is the same in every process.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use regimen_core::saved::Dtype;
 
 use crate::array::dtype;
 
-/// The parameters of `module` that are trained and whose path `accepts` accepts, as a group for
-/// [`Burn::group`](crate::Burn::group) and for an optimizer of Burn's.
+/// The trained parameters of `module` whose path `accepts` accepts, as a group for
+/// [`Burn::group`](crate::Burn::group) and for Burn's optimizers.
 ///
-/// A group without a parameter is an error that lists those there are.
+/// A group without a parameter is an error that lists the parameters.
 ///
 /// ```
 /// use regimen_burn::burn::nn::LinearConfig;
@@ -30,7 +30,7 @@ use crate::array::dtype;
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 pub fn named<M: Module>(module: &M, accepts: impl Fn(&str) -> bool) -> Result<ParamGroup, BoxError> {
-    // What is trained shows on autodiff only.
+    // Only autodiff shows which parameters are trained.
     let parameters = Parameters::of(&module.clone().train())?;
     let members = parameters.trained().filter(|(path, _)| accepts(path)).map(|(_, entry)| entry.id);
     let members: Vec<ParamId> = members.collect();
@@ -41,7 +41,7 @@ pub fn named<M: Module>(module: &M, accepts: impl Fn(&str) -> bool) -> Result<Pa
     Ok(ParamGroup::from_ids(members))
 }
 
-/// What a module holds, in the order of the paths (`blocks.0.linear.weight`).
+/// The parameters and buffers of a module, in the order of the paths (`blocks.0.linear.weight`).
 #[derive(Debug)]
 pub(crate) struct Parameters {
     by_path: BTreeMap<String, Entry>,
@@ -65,10 +65,9 @@ impl Entry {
 }
 
 impl Parameters {
-    /// Lists what `module` holds, and draws what was not drawn yet.
+    /// Lists the parameters and buffers of `module`, and draws those not drawn yet.
     ///
-    /// A parameter at two paths is an error: Burn's optimizer would update the first and leave
-    /// the second behind.
+    /// A parameter at two paths is an error: Burn's optimizer would update the first and not the second.
     pub(crate) fn of<M: Module>(module: &M) -> Result<Self, BoxError> {
         let mut list = List::default();
         module.visit(&mut list);
@@ -91,7 +90,7 @@ impl Parameters {
         self.by_path.get(path)
     }
 
-    /// Whether something is not trained: running statistics, say.
+    /// Whether there are buffers: running statistics, say.
     pub(crate) fn has_buffers(&self) -> bool {
         self.by_path.values().any(|entry| !entry.trained)
     }
@@ -110,7 +109,7 @@ impl Parameters {
         self.by_path.iter().map(|(path, entry)| (&**path, entry))
     }
 
-    /// Those that backward gives a gradient, in the order of the paths.
+    /// The trained parameters, in the order of the paths.
     pub(crate) fn trained(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.iter().filter(|(_, entry)| entry.trained)
     }

@@ -1,13 +1,13 @@
-//! A module in half precision beside its parameters in single.
+//! A half-precision copy of a module with single-precision parameters.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{FloatDType, Tensor};
 use regimen_core::BoxError;
 use regimen_core::engine::Precision;
 
-/// In what floats are computed for `precision`; none where they stay as they are.
+/// The type of floats under `precision`; `None` if they keep theirs.
 ///
-/// What cannot be computed in half precision is an error that names where it is.
+/// A part that cannot compute in half precision is an error that names it.
 pub(crate) fn half<M: Module>(module: &M, precision: Precision) -> Result<Option<FloatDType>, BoxError> {
     let half = match precision {
         Precision::F32 => return Ok(None),
@@ -40,7 +40,7 @@ impl ModuleMapper for Cast {
     }
 }
 
-/// Looks for batch norms, by the name that they have in every module.
+/// Looks for batch norms, by their name in every module.
 struct Norms {
     path: Vec<String>,
     found: Option<String>,

@@ -1,4 +1,4 @@
-//! How often numbers are read from the device.
+//! Counter of reads from the device.
 
 use std::cell::Cell;
 
@@ -6,8 +6,8 @@ thread_local! {
     static HOST_READS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How often engines have read numbers from the device on this thread, one or many at once: losses, norms and
-/// copies of what they hold. For tests.
+/// Number of reads from the device by engines on this thread, of one number or many at once: losses, norms
+/// and copies of state. For tests.
 #[doc(hidden)]
 pub fn host_reads() -> u64 {
     HOST_READS.get()

@@ -1,4 +1,4 @@
-//! Initial weights and the draws of a step as functions of a seed.
+//! Initial weights and a step's draws as functions of a seed.
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -6,11 +6,11 @@ use regimen_core::{BoxError, State};
 
 use crate::module_state::settle;
 
-/// Builds a module whose initial weights are set by `seed` alone.
+/// Builds a module whose initial weights depend on `seed` alone.
 ///
-/// Burn draws a parameter when it is first used, from whatever state its generator is in by then.
-/// Here every parameter is drawn before the module is returned. Tied and quantized parameters are
-/// errors, as in [`Burn::new`](crate::Burn::new).
+/// Burn draws a parameter at its first use, from the generator's state at that time. Here every parameter is
+/// drawn before the module is returned. Tied and quantized parameters are errors, as in
+/// [`Burn::new`](crate::Burn::new).
 ///
 /// ```
 /// use regimen_burn::burn::nn::LinearConfig;
@@ -30,8 +30,8 @@ pub fn initialize<M: Module>(
     Ok(module)
 }
 
-/// Seeds `device` for the step that `state` is at, so that dropout draws the same numbers there
-/// after a resume. For plain units, at the beginning of each step; `AutoUnit` does it by itself.
+/// Seeds `device` for the present step of `state`, so that dropout draws the same numbers after a resume. For
+/// plain units, at the beginning of each step; `AutoUnit` does it by itself.
 pub fn seed_step(state: &State, device: &Device) {
     device.seed(state.step_seed());
 }

@@ -1,4 +1,4 @@
-//! Which trained parameters no backward pass has reached.
+//! Trained parameters that no backward pass has reached.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,18 @@ use burn::tensor::Tensor;
 
 use crate::parameters::Parameters;
 
-/// The parameters that have had no gradient yet. In a sound module there is none left after the first
-/// backward pass, and nothing is looked at from then on.
+/// The parameters that have had no gradient yet. In a sound module the list is empty after the first backward
+/// pass, and nothing is checked from then on.
 #[derive(Debug)]
 pub(crate) struct Unreached(BTreeSet<ParamId>);
 
 impl Unreached {
-    /// All that are trained.
+    /// All trained parameters.
     pub(crate) fn all(parameters: &Parameters) -> Self {
         Unreached(parameters.trained().map(|(_, entry)| entry.id).collect())
     }
 
-    /// Those that `gradients` has a gradient of are reached.
+    /// Removes those with a gradient in `gradients`.
     pub(crate) fn reach<M: Module>(&mut self, gradients: &GradientsParams, module: &M) {
         if !self.0.is_empty() {
             module.visit(&mut Reach { gradients, unreached: &mut self.0 });

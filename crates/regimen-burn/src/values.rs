@@ -11,10 +11,10 @@ use burn::tensor::{Bool, Int, Tensor};
 pub(crate) struct Values(BTreeMap<ParamId, Box<dyn Any + Send>>);
 
 impl Values {
-    /// Those of `module` that are wanted.
+    /// The wanted tensors of `module`.
     pub(crate) fn of<M: Module>(module: &M, wanted: impl Fn(ParamId) -> bool) -> Self {
         let mut collect = Collect { values: Values::default(), wanted };
-        // Running statistics keep their newest update aside; the evaluation view takes it in.
+        // The newest update of running statistics is pending; the evaluation view takes it in.
         module.valid().visit(&mut collect);
         collect.values
     }
@@ -23,9 +23,9 @@ impl Values {
         self.0.get(&id)?.downcast_ref().cloned()
     }
 
-    /// Puts those that are wanted into `module`.
+    /// Puts the wanted tensors into `module`.
     pub(crate) fn put_into<M: Module>(&self, module: &mut M, wanted: impl Fn(ParamId) -> bool) {
-        // An update that is kept aside would else be put over them by the next forward pass.
+        // The next forward pass would put a pending update over them.
         drop(module.valid());
         *module = module.clone().map(&mut Put { values: self, wanted });
     }

@@ -1,10 +1,10 @@
-//! Outputs inside of a module that are looked at while a fault is searched for.
+//! Checks of outputs inside a module, for debugging.
 
 use burn::tensor::Tensor;
 
-/// Has the output of the part of the module at `path` looked at where anomalies are
-/// [detected](regimen_core::AutoUnit::detect_anomaly), and gives it back: the first that is not
-/// finite is named in the error. Where they are not, it costs nothing to speak of.
+/// Checks the output of the part of the module at `path` if [anomaly
+/// detection](regimen_core::AutoUnit::detect_anomaly) is on, and returns it. The error names the first output
+/// that is not finite. Without anomaly detection the cost is negligible.
 ///
 /// ```
 /// use regimen_burn::burn::{nn::Linear, tensor::{Tensor, activation::relu}};
@@ -16,7 +16,7 @@ use burn::tensor::Tensor;
 /// }
 /// ```
 pub fn watch<const D: usize>(path: &str, output: Tensor<D>) -> Tensor<D> {
-    // What cannot be looked at is not what is looked for.
+    // An output that cannot be checked is no anomaly.
     let is_finite = || output.clone().is_finite().all().try_into_scalar::<bool>().unwrap_or(true);
     regimen_core::engine::note_unless_finite(path, is_finite);
     output

@@ -1,4 +1,4 @@
-//! Parameters and buffers beside those of the module.
+//! Copies of a module's parameters and buffers.
 
 use std::mem;
 
@@ -13,8 +13,7 @@ use crate::values::Values;
 
 /// A copy of a module's parameters and buffers on their device: an average of them, say.
 ///
-/// It is a module like the one it came from, with the same ids, and shares no running statistics
-/// with it.
+/// It is a module like the original, with the same ids, and shares no running statistics with it.
 pub struct BurnWeights<M>(M);
 
 impl<M> std::fmt::Debug for BurnWeights<M> {
@@ -66,7 +65,7 @@ impl ModuleMapper for Blend<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some(value) = self.values.get::<Tensor<D>>(param.id) else { return param };
         let (id, average, mapper) = param.consume();
-        // One that is frozen for a while is still no buffer.
+        // A parameter that is frozen for a while is still no buffer.
         let share = if self.parameters.is_trained(id) { self.share } else { self.buffer_share };
         let learns = average.is_require_grad();
         let average = average.inner();

@@ -1,4 +1,4 @@
-//! Activations computed again in the backward pass, against keeping them.
+//! Activation checkpointing, against keeping the activations.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,7 +54,7 @@ fn batch(device: &Device) -> Tensor<2> {
     Tensor::random([5, 6], Distribution::Uniform(-1.0, 1.0), device)
 }
 
-/// How a block is called: by itself, or with what this crate has.
+/// The call of a block: direct, or by this crate.
 #[derive(Clone, Copy)]
 enum Call {
     Kept,
@@ -83,7 +83,7 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec_as().unwrap()
 }
 
-/// The gradients of all parameters in their order, nothing where there is none.
+/// The gradients of all parameters in their order; `None` without one.
 struct Of<'a>(&'a Gradients, Vec<Option<Vec<f32>>>);
 
 impl ModuleVisitor for Of<'_> {
@@ -169,7 +169,7 @@ fn a_frozen_or_unused_parameter_gets_no_gradient() {
     });
 }
 
-/// Casts the parameters; the gradients go on to those that were cast.
+/// Casts the parameters; gradients are passed on to the originals.
 struct ToHalf;
 
 impl ModuleMapper for ToHalf {

@@ -1,5 +1,5 @@
-//! How much memory a forward and a backward pass take, counted by the allocator of the process.
-//! One test, because others beside it would be counted too.
+//! Memory of a forward and a backward pass, counted by the allocator of the process. One test, because
+//! concurrent ones would be counted too.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -38,7 +38,7 @@ const BATCH: usize = 2048;
 const WIDTH: usize = 64;
 const LAYERS: usize = 8;
 
-/// The bytes of what one layer computes.
+/// The bytes of one layer's output.
 const ACTIVATION: usize = BATCH * WIDTH * 4;
 
 type Block = Vec<Linear>;
@@ -47,8 +47,7 @@ fn forward(block: &Block, x: Tensor<2>) -> Tensor<2> {
     block.iter().fold(x, |x, layer| tanh(layer.forward(x)))
 }
 
-/// In activations: what is held after a forward pass, and the most that was held until the end of
-/// the backward pass.
+/// In activations: memory held after a forward pass, and the peak until the end of the backward pass.
 fn held(blocks: &[Block], device: &Device, call: fn(&Block, Tensor<2>) -> Tensor<2>) -> (usize, usize) {
     let x = Tensor::<2>::ones([BATCH, WIDTH], device);
     let before = LIVE.load(Relaxed);

@@ -1,7 +1,7 @@
 //! A program may import all of `regimen` and all of this crate.
 #![expect(unused_imports, reason = "a name that both have fails here, used or not")]
 
-/// What such a program sees.
+/// The names in scope of such a program.
 mod both {
     pub(crate) use regimen::*;
     pub(crate) use regimen_burn::*;

@@ -1,5 +1,5 @@
-//! Runs on Burn that are paused and finished in new processes. What computes is in processes of its
-//! own, each with one test: Burn's CPU generator is one for the whole process.
+//! Runs on Burn that are paused and finished in new processes. Computations are in separate processes, each
+//! with one test: Burn's CPU generator is one for the whole process.
 
 // The constructors of a fixture cannot fail.
 #![allow(clippy::unwrap_used)]

@@ -21,14 +21,14 @@ using torch::autograd::Engine;
 using torch::autograd::SavedVariable;
 using Hooks = torch::autograd::SavedVariableHooks;
 
-// Where the hooks come from that get what a node made by this thread asks to keep: the last one counts.
+// The sources of saved-tensor hooks for nodes made by this thread: the last one counts.
 struct Layer {
   virtual std::unique_ptr<Hooks> hooks() = 0;
 };
 thread_local std::vector<Layer *> layers;
 
-// libtorch's engine, with hooks for what nodes keep. It asks for them here, and only here; what runs
-// backward passes is the engine that was there before.
+// libtorch's engine, with hooks for saved tensors. libtorch requests hooks only here. Backward passes run on
+// the previous engine.
 struct HookedEngine : Engine {
   Engine &inner;
 
@@ -57,7 +57,7 @@ struct HookedEngine : Engine {
   }
 
   static void install() {
-    // Never freed: what is recorded may outlive what is freed at the end of the process.
+    // Never freed: the graph may outlive objects that are freed at the end of the process.
     static Engine *const engine = new HookedEngine(Engine::get_default_engine());
     static const bool is_installed = [] {
       torch::autograd::set_default_engine_stub([]() -> Engine & { return *engine; });
@@ -67,7 +67,7 @@ struct HookedEngine : Engine {
   }
 };
 
-// What a computation's numbers depend on beside its input: the generators and autocast.
+// The state that a computation depends on in addition to its input: the generators and autocast.
 class Surroundings {
   struct Autocast {
     at::DeviceType device;
@@ -91,7 +91,7 @@ class Surroundings {
   }
 
 public:
-  // Those of now, of the CPU and of `device`.
+  // The present state of the CPU and of `device`.
   explicit Surroundings(at::Device device) {
     take(at::kCPU);
     if (!device.is_cpu())
@@ -111,7 +111,7 @@ public:
   }
 };
 
-// At its end they are what they were at its beginning.
+// Restores at its end the state at its beginning.
 struct KeptSurroundings {
   Surroundings before;
 
@@ -126,8 +126,8 @@ struct KeptSurroundings {
   }
 };
 
-// Statistics that a forward pass changes while its nodes keep them, as batch norm does: at its end they
-// are what they were at its beginning. Alive while this thread computes something again.
+// Statistics that a forward pass changes while its nodes save them, as batch norm does. Restores at its end
+// the values at its beginning. Alive while this thread recomputes.
 struct Statistics {
   std::vector<std::pair<at::Tensor, at::Tensor>> before;
   Statistics *outer;
@@ -138,16 +138,16 @@ struct Statistics {
   ~Statistics() {
     current = outer;
     guarded([&] {
-      // What was seen twice was first seen as it had been at the beginning.
+      // If a tensor was seen twice, the first had the value at the beginning.
       for (auto seen = before.rbegin(); seen != before.rend(); ++seen)
         seen->first.copy_(seen->second);
     });
   }
 
-  // A node asks for them before its kernel runs.
+  // A node requests them before its kernel runs.
   static void see(const at::Tensor &tensor) {
     if (current && !tensor.requires_grad() && tensor.dim() == 1 && tensor.is_floating_point()) {
-      // With a version of its own: to the graph, putting it back is no change.
+      // With a separate version: to the graph, restoring is no change.
       auto alias = tensor.variable_data();
       current->before.emplace_back(alias, alias.clone());
     }
@@ -171,7 +171,7 @@ struct Closure {
 constexpr const char *IS_OPEN = "a backward pass in the middle of a region whose activations are not kept";
 
 struct Region : Layer, std::enable_shared_from_this<Region> {
-  // What a node asked to keep, and what of it was computed again and not yet used.
+  // The saved tensors of a node, and the recomputed ones not yet used.
   struct Slot {
     at::DimVector sizes;
     at::ScalarType type;
@@ -185,7 +185,7 @@ struct Region : Layer, std::enable_shared_from_this<Region> {
 
   std::unique_ptr<Closure> closure;
   at::Device device;
-  // Kept as by a node: a region around this one may have its own idea of what is kept.
+  // Saved as by a node: a region around this one may decide otherwise.
   SavedVariable x;
   Surroundings surroundings;
   std::vector<Slot> slots;
@@ -215,11 +215,11 @@ struct Region : Layer, std::enable_shared_from_this<Region> {
   void compute_again();
 };
 
-// Stands for what a node asked to keep.
+// Placeholder for a saved tensor of a node.
 struct Promise : Hooks {
   std::shared_ptr<Region> region;
   size_t index = SIZE_MAX;
-  // What is learned is there anyway. Kept, it is known not to have changed, as where all is kept.
+  // Parameters exist anyway. Saving them lets changes be found, as in a graph that saves everything.
   at::Tensor leaf;
   int64_t version = 0;
 
@@ -251,7 +251,7 @@ struct Promise : Hooks {
 
 std::unique_ptr<Hooks> Region::hooks() { return std::make_unique<Promise>(shared_from_this()); }
 
-// What nodes ask to keep while a region is computed again.
+// The tensors that nodes save while a region is recomputed.
 struct Again : Layer {
   struct Found {
     at::Tensor tensor;
@@ -270,7 +270,7 @@ struct Again : Layer {
       Statistics::see(tensor);
       auto index = again.found.size();
       bool is_wanted = index < again.slots.size() && again.slots[index].is_wanted;
-      // Without the graph that it is in.
+      // Without its graph.
       again.found.push_back({is_wanted ? tensor.tensor_data() : at::Tensor(), tensor._version()});
     }
 

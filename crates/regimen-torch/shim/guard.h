@@ -1,4 +1,4 @@
-// How the functions of the shim keep C++ exceptions to themselves.
+// Conversion of C++ exceptions to text in the functions of the shim.
 
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <new>
 #include <string>
 
-// Text of the thread's own. Where there is no memory for it, a text that needs none.
+// Text of the thread. If there is no memory for it, a text that needs none.
 inline rt_error told(const char *what) noexcept {
   thread_local std::string text;
   try {
@@ -21,7 +21,7 @@ inline rt_error told(const char *what) noexcept {
   }
 }
 
-// Runs `f`; an exception becomes text. Its first part only: libtorch puts a backtrace behind it.
+// Runs `f`; an exception becomes text. Only its first part: libtorch puts a backtrace behind it.
 template <typename F> rt_error caught(F f) noexcept {
   try {
     f();

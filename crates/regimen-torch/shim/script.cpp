@@ -18,7 +18,7 @@ namespace {
 
 namespace jit = torch::jit;
 
-// Where a module keeps a parameter or a buffer.
+// The slot of a parameter or a buffer in a module.
 struct Slot {
   std::string name;
   jit::ModulePtr owner;
@@ -34,7 +34,7 @@ std::vector<Slot> slots(const jit::Module &root) {
   for (const auto &part : root.named_modules()) {
     auto type = part.value.type();
     for (size_t i = 0; i < type->numAttributes(); i++) {
-      // A layer without a bias has one that is no tensor.
+      // A layer without a bias has an undefined one.
       if ((type->is_parameter(i) || type->is_buffer(i)) && part.value._ivalue()->getSlot(i).isTensor()) {
         auto prefix = part.name.empty() ? "" : part.name + ".";
         all.push_back({prefix + type->getAttributeName(i), part.value._ivalue(), i, type->is_parameter(i)});
@@ -44,19 +44,18 @@ std::vector<Slot> slots(const jit::Module &root) {
   return all;
 }
 
-// Calls `f` with every function that the module is made of, those of its parts included.
+// Calls `f` with every function of the module and of its parts.
 template <typename F> void each_function(const jit::Module &module, F f) {
   for (auto *function : module._ivalue()->compilation_unit()->get_functions()) {
-    // Freezing leaves null where a method was.
+    // Freezing leaves null in place of a method.
     auto *of_graph = function ? jit::tryToGraphFunction(*function) : nullptr;
     if (of_graph)
       f(*of_graph);
   }
 }
 
-// Has graphs run as they are written. The executor that libtorch takes by itself watches the first run of a
-// graph and rewrites it for those after: the same step then has other bits in a process that has just been
-// started than in one that has run for a while.
+// Runs graphs as written. libtorch's default executor profiles the first run of a graph and rewrites it for
+// later ones. The same step would then have other bits in a new process than in one that has run for a while.
 void run_as_written(const jit::Module &module) {
   each_function(module, [](jit::GraphFunction &function) {
     function._set_initial_executor_execution_mode(jit::ExecutorExecutionMode::SIMPLE);
@@ -76,7 +75,7 @@ void find_assigned(const jit::Block *block, std::set<Attribute> &found) {
   }
 }
 
-// The parameters and buffers that the code gives a new tensor, in place of new values.
+// The parameters and buffers that the code assigns a new tensor, instead of new values.
 std::vector<Slot> assigned(const jit::Module &module) {
   std::set<Attribute> found;
   each_function(module, [&](jit::GraphFunction &function) {
@@ -92,9 +91,9 @@ std::vector<Slot> assigned(const jit::Module &module) {
   return some;
 }
 
-// While it lives, the code works on copies of those tensors: it may assign others, and what is saved for
-// the backward pass is not written over. Afterwards the module has its own tensors again, by which
-// optimizers and checkpoints know them.
+// While it lives, the code works on copies of those tensors: it may assign others, and the tensors saved for
+// the backward pass are not overwritten. Afterwards the module has its original tensors again, which
+// optimizers and checkpoints refer to.
 class Lent {
   const std::vector<Slot> &slots;
   std::vector<at::Tensor> own;
@@ -107,7 +106,7 @@ public:
       own.push_back(slot.get());
       copies.push_back(own.back().clone());
     }
-    // Behind all that can fail: then nothing is put back.
+    // After everything that can fail: then nothing is restored.
     for (size_t i = 0; i < slots.size(); i++)
       slots[i].set(copies[i]);
   }
@@ -132,7 +131,7 @@ public:
   }
 };
 
-// The tensors of a result in their order, out of tuples and lists.
+// The tensors of a result in their order, from tuples and lists.
 void flatten(const c10::IValue &value, std::vector<at::Tensor> &all) {
   if (value.isTensor()) {
     all.push_back(value.toTensor());
@@ -158,7 +157,7 @@ struct rt_script {
     run_as_written(module);
   }
 
-  // Walks over all parts only where the mode is another.
+  // Visits all parts only if the mode changes.
   void set_mode(bool train) {
     if (training != train) {
       training.reset();
@@ -191,7 +190,7 @@ rt_error rt_script_methods(const rt_script *script, void *to, rt_give_name give)
   });
 }
 
-// Gradients are recorded where the caller has them recorded.
+// Gradients are recorded if the caller records them.
 rt_error rt_script_call(rt_script *script, const char *method, bool train, at::Tensor *const *inputs,
                         size_t n, void *to, rt_give_tensor give) {
   return caught([&] {
@@ -219,8 +218,8 @@ rt_error rt_script_save(rt_script *script, const char *path) {
   });
 }
 
-// By way of a file in memory: a mere copy would share the code with the module, and a frozen graph, with the
-// weights in it, would live there for as long as the module.
+// By way of a file in memory. A mere copy would share the code with the module. A frozen graph, with the
+// weights in it, would then live as long as the module.
 rt_error rt_script_freeze(rt_script *script, const char *device, rt_script **frozen) {
   return guarded([&] {
     script->set_mode(false);

@@ -38,7 +38,7 @@ Tensors gradients(at::Tensor *const *parameters, size_t n) {
   return all;
 }
 
-// What an optimizer works on: parameters, their gradients, and its lists of state.
+// The operands of an optimizer: parameters, their gradients, and its lists of state.
 struct Work {
   at::Tensor *const *slots;
   size_t n;
@@ -51,7 +51,7 @@ struct Work {
       check(this->gradients[i], this->parameters[i], "the gradient");
   }
 
-  // State of the parameters' own shapes.
+  // State with the parameters' shapes.
   Tensors slot(size_t k) const {
     auto all = list(slots + k * n, n);
     for (size_t i = 0; i < n; i++)
@@ -67,7 +67,7 @@ struct Work {
     return all;
   }
 
-  // The kernels walk over the memory of all of them side by side, and look at nothing first.
+  // The kernels walk over the memory of all of them in parallel, without checks.
   static void check(const at::Tensor &other, const at::Tensor &parameter, const char *what) {
     TORCH_CHECK(other.layout() == at::kStrided, what, " is sparse; use a layer with a dense gradient");
     TORCH_CHECK(parameter.is_contiguous() && other.is_contiguous() && other.sizes() == parameter.sizes() &&
@@ -80,7 +80,7 @@ std::optional<at::Tensor> skip(const at::Tensor *or_null) {
   return or_null ? std::optional(*or_null) : std::nullopt;
 }
 
-// Copies of what a step without a fused kernel changes, for a step that may be left out.
+// Copies of the operands of a step without a fused kernel, for a step that may be left out.
 struct Kept {
   const at::Tensor *skip;
   Tensors all, before;
@@ -107,7 +107,7 @@ struct Kept {
 
 std::atomic<uint64_t> scalar_reads;
 
-// On the CPU the fused Adam reads its counts of steps, which are in the memory of the host.
+// On the CPU the fused Adam reads its counts of steps, which are in host memory.
 thread_local bool reads_steps = false;
 
 } // namespace
@@ -158,7 +158,7 @@ rt_error rt_clip_gradient_norm(at::Tensor *const *parameters, size_t n, double l
       return;
     }
     auto found = at::linalg_vector_norm(at::stack(at::_foreach_norm(held, 2)), 2);
-    // As the host divides, where the device can.
+    // As the host divides, if the device can.
     auto wide = found.is_mps() ? found : found.to(at::kDouble);
     auto clips = at::isfinite(wide).logical_and(at::gt(wide, limit));
     auto factor = at::where(clips, limit / wide, at::ones_like(wide));
@@ -173,7 +173,7 @@ rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t
     auto all = list(averages, n);
     if (n == 0)
       return;
-    // What is not finite would stay so.
+    // A value that is not finite would stay so.
     if (share == 1)
       at::_foreach_copy_(all, list(values, n));
     else
@@ -182,7 +182,7 @@ rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t
 }
 
 rt_error rt_detecting_backward(at::Tensor *loss) {
-  // What it warns of goes to stderr otherwise: the mode itself, and each operation by a text.
+  // Its warnings go to stderr otherwise: one for the mode, and one text per operation.
   struct : c10::WarningHandler {
     void process(const c10::Warning &) override {}
   } silent;
@@ -192,7 +192,7 @@ rt_error rt_detecting_backward(at::Tensor *loss) {
       torch::autograd::DetectAnomalyGuard detect;
       loss->backward({}, /*retain_graph=*/true);
     } catch (...) {
-      // Once more, so that what is not finite gets to the parameters; what they held is part of it.
+      // Again, so that values that are not finite reach the parameters, including their old values.
       try {
         loss->backward();
       } catch (...) {
@@ -209,7 +209,7 @@ rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, s
     auto first = work.slot(0), second = work.slot(1), steps = work.counts(2);
     auto largest = with->amsgrad ? work.slot(3) : Tensors();
     at::_foreach_add_(steps, 1);
-    // By way of their operators, which are not overloaded.
+    // Through their operators, which are not overloaded.
     auto step = with->decoupled ? at::_ops::_fused_adamw_::call : at::_ops::_fused_adam_::call;
     struct ReadsSteps {
       ReadsSteps() { reads_steps = true; }
@@ -217,7 +217,7 @@ rt_error rt_step_adam(at::Tensor *const *parameters, at::Tensor *const *slots, s
     } reads;
     step(work.parameters, work.gradients, first, second, largest, steps, with->rate, with->beta1, with->beta2,
          with->weight_decay, with->epsilon, with->amsgrad, with->maximize, {}, skip(skip_or_null));
-    // As PyTorch does: what was left out is not counted.
+    // As in PyTorch: a step left out is not counted.
     if (skip_or_null)
       at::_foreach_sub_(steps, Tensors(n, *skip_or_null));
   });
@@ -284,7 +284,7 @@ rt_error rt_enter_autocast(int32_t device, int32_t dtype, rt_autocast *before) {
 void rt_leave_autocast(const rt_autocast *before) {
   // Neither fails for a device that was entered.
   guarded([&] {
-    // Casts are kept by the address of their parameter, which changes behind them in a step.
+    // Casts are cached by the address of their parameter, whose values change in a step.
     if (at::autocast::decrement_nesting() == 0)
       at::autocast::clear_cache();
     auto type = static_cast<at::DeviceType>(before->device);
@@ -320,7 +320,7 @@ uint64_t rt_scalar_reads(bool count) {
 
 bool rt_keep_memory(void) {
 #ifdef __GLIBC__
-  // The largest that glibc takes for the first; setting either also ends its own adjusting of both.
+  // glibc's largest value of the first; setting either also ends its automatic adjustment of both.
   return mallopt(M_MMAP_THRESHOLD, 32 << 20) && mallopt(M_TRIM_THRESHOLD, 1 << 30);
 #else
   return false;

@@ -1,9 +1,9 @@
-// What tch does not expose of libtorch, as functions that Rust can call.
+// Functions of libtorch that tch does not expose, for Rust.
 //
-// Each returns null, or what went wrong: text of the thread's own, until its next call. No C++
-// exception leaves a function. Lists are `n` pointers to tensors, which stay the caller's; a list of
-// state belongs to the list of parameters position by position. Where a function takes parameters
-// alone, it works on the gradients they hold, and passes over those that hold none.
+// Each returns null, or an error: text of the thread, until its next call. No C++ exception leaves a
+// function. Lists are `n` pointers to tensors, which the caller owns; a list of state belongs to the list of
+// parameters position by position. A function with parameters alone works on the gradients they hold, and
+// skips those that hold none.
 
 #pragma once
 
@@ -19,19 +19,19 @@ rt_error rt_clear_gradients(at::Tensor *const *parameters, size_t n);
 rt_error rt_scale_gradients(at::Tensor *const *parameters, size_t n, double factor);
 rt_error rt_clamp_gradients(at::Tensor *const *parameters, size_t n, double limit);
 rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm);
-// Scales the gradients down to a norm of `limit`, if theirs is larger and finite, without a read of anything.
-// `norm` is a new tensor, which is the caller's.
+// Scales the gradients down to a norm of `limit`, if theirs is larger and finite, without any read. `norm` is
+// a new tensor, which the caller owns.
 rt_error rt_clip_gradient_norm(at::Tensor *const *parameters, size_t n, double limit, at::Tensor **norm);
 
 // Moves each of `averages` towards the tensor of `values` in its place by `share` of the way.
 rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t n, double share);
-// Backward that names the operation whose gradient became NaN. After an error gradients show where
-// NaN got to, and are good for nothing else.
+// Backward that names the operation whose gradient became NaN. After an error gradients show how far NaN
+// spread, and have no other use.
 rt_error rt_detecting_backward(at::Tensor *loss);
 
-// One step of an optimizer over parameters that all hold a gradient. `slots` has the lists of state
-// one after another: what the optimizer calls its first state for each parameter, then its second. Where
-// `skip_or_null` is 1, and not 0, all stays as it is; it is not read.
+// One step of an optimizer over parameters that all hold a gradient. `slots` has the lists of state one after
+// another: the optimizer's first state for each parameter, then its second. If `skip_or_null` is 1, and not
+// 0, all stays as it is; it is not read.
 typedef struct {
   double rate, beta1, beta2, epsilon, weight_decay;
   bool amsgrad, maximize, decoupled;
@@ -44,7 +44,7 @@ typedef struct {
   double rate, momentum, dampening, weight_decay;
   bool nesterov, maximize, is_first;
 } rt_sgd;
-// momentum_buffer with momentum, else nothing.
+// momentum_buffer with momentum, else no state.
 rt_error rt_step_sgd(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n, const rt_sgd *with,
                      const at::Tensor *skip_or_null);
 
@@ -52,13 +52,13 @@ typedef struct {
   double rate, alpha, epsilon, weight_decay, momentum;
   bool centered, maximize;
 } rt_rms_prop;
-// square_avg, then momentum_buffer with momentum, then grad_avg where centered.
+// square_avg, then momentum_buffer with momentum, then grad_avg if centered.
 rt_error rt_step_rms_prop(at::Tensor *const *parameters, at::Tensor *const *slots, size_t n,
                           const rt_rms_prop *with, const at::Tensor *skip_or_null);
 
-// Autocast of this thread for a kind of device, numbered as in libtorch. `rt_enter_autocast` begins a
-// scope in a type, numbered as in libtorch, and writes down how it was; `rt_leave_autocast` ends the
-// scope and puts that back.
+// Autocast of this thread for a kind of device, numbered as in libtorch. `rt_enter_autocast` begins a scope
+// in a type, numbered as in libtorch, and writes the previous setting; `rt_leave_autocast` ends the scope and
+// restores it.
 typedef struct {
   int32_t device, dtype;
   bool enabled;
@@ -69,10 +69,10 @@ void rt_leave_autocast(const rt_autocast *before);
 // The process.
 rt_error rt_allow_tf32(bool allow);
 rt_error rt_use_deterministic_algorithms(bool only);
-// Counts from here on, if `count` says so, how often a scalar is read to the host, in all threads, by the
-// operation that libtorch's profiler shows for it; and returns the count so far. The fused Adam of the CPU reads
-// its own counts of steps, which are on the host, and are not among them.
+// Counts from here on, if `count` is set, the reads of a scalar to the host, in all threads, by the operation
+// that libtorch's profiler shows for it. Returns the count so far. The fused Adam of the CPU reads its own
+// counts of steps, which are on the host and not included.
 uint64_t rt_scalar_reads(bool count);
-// Returns whether the allocator of this system can be told.
+// Returns whether the allocator of this system has the setting.
 bool rt_keep_memory(void);
 }

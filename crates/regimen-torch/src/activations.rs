@@ -1,4 +1,4 @@
-//! Activations that are computed again in the backward pass instead of kept for it.
+//! Activation checkpointing: activations are recomputed in the backward pass.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,11 +7,11 @@ use tch::Tensor;
 
 use crate::shim;
 
-/// Computes `f(x)` and keeps `x` for the backward pass, not what `f` computes on the way.
+/// Computes `f(x)`. Keeps `x` for the backward pass, not the activations inside `f`.
 ///
-/// The backward pass calls `f` once more, when it first needs something from there: less memory for
-/// one more forward pass. What `f` returns is as always, one tensor or several. It owns what it
-/// computes with; for layers, which are not `Clone`, see [`Recomputed`].
+/// The backward pass calls `f` once more when it first needs one of them: less memory for one more forward
+/// pass. `f` returns one tensor or several, as always. It owns the tensors that it computes with; for layers,
+/// which are not `Clone`, see [`Recomputed`].
 ///
 /// ```
 /// use regimen_torch::checkpoint_activations;
@@ -26,25 +26,24 @@ use crate::shim;
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 ///
-/// The graph is the one that `f(x)` makes by itself, so every gradient is the same to the bit, and
-/// everything else goes on as without this call: calls within `f`, gradients of some inputs only,
-/// second derivatives, a graph that is kept. As in `torch.utils.checkpoint` with
-/// `use_reentrant=False`.
+/// The graph is that of `f(x)` alone, so every gradient is the same to the bit. Nested calls, gradients of
+/// some inputs only, second derivatives and a retained graph work as without this call, and as in
+/// `torch.utils.checkpoint` with `use_reentrant=False`.
 ///
-/// `f` draws the same numbers in both calls, so dropout has one mask, and the generators of the CPU
-/// and of `x`'s device go on as if it had been called once. It computes in the same types under
-/// autocast. The running statistics of a batch norm are updated once, unless neither its input nor its
-/// weights need a gradient: then twice, as are other buffers that `f` changes, such as a script's count of
-/// batches. Where nothing is recorded, as in evaluation, this is `f(x)`.
+/// `f` draws the same numbers in both calls, so dropout has one mask. The generators of the CPU and of `x`'s
+/// device continue as after one call. The types under autocast are the same. The running statistics of a
+/// batch norm are updated once, or twice if neither its input nor its weights need a gradient. Other buffers
+/// that `f` changes, such as a script's count of batches, are updated twice. If nothing is recorded, as in
+/// evaluation, this is `f(x)`.
 ///
-/// What `f` computes with must be the same in the backward pass. It is an error there if a parameter,
-/// `x` or a tensor that is needed was changed in place, and if `f` keeps other tensors than before; a
-/// bias that was changed is not noticed. Tensors that `f` owns are kept: an activation that it needs
-/// comes in as `x`. A backward pass within `f` that needs something from there is an error.
+/// The tensors that `f` uses must be the same in the backward pass. A parameter, `x` or a needed tensor that
+/// was changed in place is an error there, and so is an `f` that keeps other tensors than before. A changed
+/// bias is not noticed. Tensors that `f` owns are kept, so pass a needed activation as `x`. A backward pass
+/// within `f` that needs one of its activations is an error.
 ///
 /// # Panics
 ///
-/// Where `f` does. A panic in its second call is an error of the backward pass, with the same text.
+/// If `f` panics. A panic in its second call is an error of the backward pass, with the same text.
 pub fn checkpoint_activations<R>(
     x: &Tensor,
     f: impl Fn(&Tensor) -> R + Send + 'static,
@@ -52,8 +51,8 @@ pub fn checkpoint_activations<R>(
     if shim::activations::is_recording() { shim::activations::region(x, f) } else { Ok(f(x)) }
 }
 
-/// A block of layers that a forward and a backward pass share, so that [`checkpoint_activations`] can
-/// compute it again.
+/// A block of layers shared by a forward and a backward pass, so that [`checkpoint_activations`] can
+/// recompute it.
 ///
 /// ```
 /// use regimen_torch::tch::nn::{Module, self};
@@ -78,13 +77,13 @@ pub fn checkpoint_activations<R>(
 pub struct Recomputed<B>(Arc<Mutex<B>>);
 
 impl<B: Send + 'static> Recomputed<B> {
-    /// A block whose parameters are in a store already.
+    /// A block whose parameters are already in a store.
     pub fn new(block: B) -> Self {
         Recomputed(Arc::new(Mutex::new(block)))
     }
 
-    /// Computes `f(block, x)` as [`checkpoint_activations`] does. `f` must not use this block but by
-    /// its argument: the block is locked.
+    /// Computes `f(block, x)` as [`checkpoint_activations`] does. `f` may use this block only through its
+    /// argument: the block is locked.
     pub fn forward<R>(
         &self,
         x: &Tensor,
@@ -122,12 +121,12 @@ mod tests {
         Autocast::enter(Device::Cpu, kind).unwrap()
     }
 
-    /// What products are computed in now.
+    /// The present type of products.
     fn kind() -> Kind {
         ones().matmul(&ones()).kind()
     }
 
-    /// The gradient where the forward pass is under autocast, and the backward pass may be under another.
+    /// The gradient if the forward pass is under autocast and the backward pass may be under another.
     fn gradient(keeps: bool, backward: Option<Kind>) -> Vec<f32> {
         let weight = (ones() / 3.0).set_requires_grad(true);
         let own = weight.shallow_clone();

@@ -15,7 +15,7 @@ pub(crate) fn array(tensor: &Tensor) -> Result<Array, BoxError> {
     Array::filled(dtype, shape(tensor), |bytes| host.f_copy_data_u8(bytes, elements).map_err(failure))
 }
 
-/// The tensor that `array` holds, in host memory.
+/// The tensor of `array`, in host memory.
 pub(crate) fn tensor(array: &Array) -> Result<Tensor, BoxError> {
     let shape: Vec<i64> = array.shape().iter().map(|&n| n as i64).collect();
     Tensor::f_from_data_size(array.bytes(), &shape, kind(array.dtype())?).map_err(failure)
@@ -26,7 +26,7 @@ pub(crate) fn shape(tensor: &Tensor) -> Vec<usize> {
     tensor.size().into_iter().map(|n| usize::try_from(n).unwrap_or(0)).collect()
 }
 
-/// The type of elements as a state calls it.
+/// A state's name for the type of elements.
 pub(crate) fn dtype(kind: Kind) -> Result<Dtype, BoxError> {
     PAIRS.iter().find(|(known, _)| *known == kind).map(|(_, dtype)| *dtype).ok_or_else(|| {
         format!("elements of {kind:?} cannot be saved; convert the tensor to another kind").into()

@@ -7,7 +7,7 @@ use tch::Tensor;
 use crate::failure::failure;
 use crate::parameters::Parameters;
 
-/// The buffers of a model, and a copy of each to go back to.
+/// The buffers of a model, with a copy of each.
 #[derive(Debug)]
 pub(crate) struct Buffers(Vec<Buffer>);
 
@@ -15,12 +15,12 @@ pub(crate) struct Buffers(Vec<Buffer>);
 struct Buffer {
     own: Tensor,
     kept: Tensor,
-    /// The number of the parameter group beside which it lies.
+    /// The number of the parameter group next to it.
     group: usize,
 }
 
 impl Buffers {
-    /// Those of `parameters`; `group` says in which group a trained parameter is.
+    /// The buffers in `parameters`; `group` is the group of a trained parameter.
     pub(crate) fn of(parameters: &Parameters, group: impl Fn(usize) -> usize) -> Result<Self, BoxError> {
         let trained = || parameters.names().iter().enumerate().map(|(i, name)| (&**name, group(i)));
         let buffer = |(name, own): (&str, &Tensor)| {
@@ -30,12 +30,12 @@ impl Buffers {
         Ok(Buffers(parameters.buffers().map(buffer).collect::<Result<_, BoxError>>()?))
     }
 
-    /// Remembers them as they are.
+    /// Copies their present values.
     pub(crate) fn keep(&mut self) -> Result<(), BoxError> {
         self.0.iter_mut().try_for_each(|Buffer { own, kept, .. }| copy(kept, own))
     }
 
-    /// Puts them back: all, or those of the groups for which `of` says so.
+    /// Restores them: all, or those of the groups for which `of` returns `true`.
     pub(crate) fn restore(&mut self, of: Option<&[bool]>) -> Result<(), BoxError> {
         let mut chosen = self.0.iter_mut().filter(|buffer| of.is_none_or(|of| of[buffer.group]));
         chosen.try_for_each(|Buffer { own, kept, .. }| copy(own, kept))

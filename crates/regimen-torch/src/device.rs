@@ -13,7 +13,7 @@ pub struct TorchDevice(pub Device);
 
 impl ToDevice<TorchDevice> for Tensor {
     fn move_to(self, TorchDevice(device): &TorchDevice) -> Result<Self, BoxError> {
-        // The same tensor where it is there already.
+        // The same tensor if it is there already.
         if device.is_cuda()
             && self.device() == Device::Cpu
             && let Ok(moved) = queued(&self, *device)
@@ -24,8 +24,8 @@ impl ToDevice<TorchDevice> for Tensor {
     }
 }
 
-/// A copy on a card for which the host does not wait: any other copy from the host waits until the card has
-/// done all that it was given. libtorch keeps the pinned memory until the copy is made.
+/// A copy to a GPU without waiting. Any other copy from the host waits for all queued work of the GPU.
+/// libtorch keeps the pinned memory until the copy is complete.
 fn queued(tensor: &Tensor, device: Device) -> Result<Tensor, tch::TchError> {
     tensor.f_pin_memory(device)?.f_to_device_(device, tensor.kind(), true, false)
 }
@@ -35,9 +35,9 @@ pub fn place<B: ToDevice<TorchDevice>>(batch: B, device: Device) -> Result<B, Bo
     batch.move_to(&TorchDevice(device))
 }
 
-/// The device called `name`: `cpu`, `cuda` (the first card) or `cuda:1`, `mps`.
+/// The device called `name`: `cpu`, `cuda` (the first GPU) or `cuda:1`, `mps`.
 ///
-/// A device that this libtorch or this machine does not have is an error that says which it has.
+/// A device that this libtorch or this machine lacks is an error that lists the available ones.
 pub fn device(name: &str) -> Result<Device, BoxError> {
     let device = match name.split_once(':') {
         None if name == "cpu" => Device::Cpu,
@@ -59,7 +59,7 @@ pub fn device(name: &str) -> Result<Device, BoxError> {
         .into())
 }
 
-/// The names of the devices that are there.
+/// The names of the available devices.
 pub fn devices() -> Vec<String> {
     let cards = (0..cards()).map(|card| format!("cuda:{card}"));
     let mps = is_there(Device::Mps).then(|| "mps".to_owned());

@@ -1,4 +1,4 @@
-//! The engine: a model of tch with its optimizer.
+//! The engine for libtorch: a model of tch with its optimizer.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -29,38 +29,37 @@ use crate::{Algorithm, Optim, TorchDevice, TorchWeights, gradients, module_state
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 ///
-/// `M` is whatever computes with the variables: a layer, a struct of layers, a closure. All that it
-/// learns and all its buffers must be in the store, and are named as there.
+/// `M` computes with the variables: a layer, a struct of layers, a closure. All its parameters and buffers
+/// must be in the store, and have the names there.
 ///
-/// **Precision.** `bf16` and `fp16` are libtorch's autocast, on the CPU and on CUDA: operations that
-/// are accurate enough in it compute in half precision, the others, losses among them, in single.
-/// `tf32` and `fp32` on CUDA set libtorch's switches for TensorFloat-32, which are of the whole
-/// process; without either they are left as PyTorch has them, on for convolutions and off for
-/// products of matrices.
+/// **Precision.** `bf16` and `fp16` are libtorch's autocast, on the CPU and on CUDA. Operations that are
+/// accurate enough compute in half precision, the others, such as losses, in single. `tf32` and `fp32` on
+/// CUDA set libtorch's switches for TensorFloat-32, which apply to the whole process. Without either they
+/// have PyTorch's defaults: on for convolutions, off for matrix products.
 ///
-/// **If a kernel fails in the middle of an optimizer's step** (out of memory, say), some parameters
-/// have made it and others have not: load a checkpoint to go on exactly.
+/// **If a kernel fails in the middle of an optimizer's step** (out of memory, say), some parameters have
+/// moved and others have not. Load a checkpoint to continue exactly.
 pub struct Torch<M> {
     module: M,
     optim: Optim,
     buffers: Buffers,
     vars: VarStore,
     unreached: Unreached,
-    /// What autocast computes in, where it is on.
+    /// The type of autocast, if it is on.
     autocast: Option<Kind>,
     detects_anomaly: bool,
     /// Whether losses and norms stay on the device.
     reads_later: bool,
-    /// On the device: 1 if the next step is to be left out, else 0.
+    /// On the device: 1 if the next step must be left out, else 0.
     skip: Option<Tensor>,
 }
 
 impl<M> Torch<M> {
-    /// Trains what is in `vars` and requires a gradient now, with `algorithm`. What is frozen
-    /// beforehand (`tensor.set_requires_grad(false)`) is saved with the rest, and not trained.
+    /// Trains the variables in `vars` that require a gradient now, with `algorithm`. Variables frozen
+    /// beforehand (`tensor.set_requires_grad(false)`) are saved with the rest and not trained.
     ///
-    /// All parameters are in one group, `default`; see [`group`](Torch::group). Settings that make
-    /// no sense, a parameter under two names and one that is a view with gaps are errors.
+    /// All parameters are in one group, `default`; see [`group`](Torch::group). Invalid settings, a parameter
+    /// under two names and one that is a view with gaps are errors.
     pub fn new(vars: VarStore, module: M, algorithm: impl Into<Algorithm>) -> Result<Self, BoxError> {
         let optim = Optim::new(&vars, algorithm)?;
         let buffers = Buffers::of(optim.parameters(), |i| optim.group_of(i))?;
@@ -79,8 +78,8 @@ impl<M> Torch<M> {
         })
     }
 
-    /// Gives the parameters whose name `members` accepts settings and a learning rate of their
-    /// own: see [`Optim::group`].
+    /// Gives the parameters whose name `members` accepts separate settings and a separate learning rate: see
+    /// [`Optim::group`].
     ///
     /// ```
     /// # use regimen_torch::{Adam, Torch, device, initialize, tch::nn};
@@ -103,9 +102,8 @@ impl<M> Torch<M> {
         Ok(Torch { optim, buffers, ..self })
     }
 
-    /// Whether losses and gradient norms stay on the device until somebody looks at them, so that a step does
-    /// not wait for it. By default they do on every device but the CPU, where there is nothing to
-    /// wait for.
+    /// Whether losses and gradient norms stay on the device until they are read, so that a step does not wait
+    /// for it. Default: on every device except the CPU, which has nothing to wait for.
     pub fn reads_later(self, reads_later: bool) -> Self {
         Torch { reads_later, ..self }
     }
@@ -131,12 +129,12 @@ impl<M> fmt::Debug for Torch<M> {
     }
 }
 
-/// How often numbers were read in one piece, in all threads.
+/// Number of reads of several numbers in one piece, in all threads.
 static READS: AtomicU64 = AtomicU64::new(0);
 
-/// How often numbers were read from the device since this was first called, in all threads: what libtorch's
-/// profiler counts as `aten::_local_scalar_dense`, and the pieces of several numbers. The counts of steps
-/// that the fused Adam of the CPU reads are not among them. For tests.
+/// Number of reads from the device since the first call, in all threads: libtorch's profiler event
+/// `aten::_local_scalar_dense`, and reads of several numbers in one piece. The step counts that the fused
+/// Adam of the CPU reads are not included. For tests.
 #[doc(hidden)]
 pub fn host_reads() -> u64 {
     shim::scalar_reads() + READS.load(Relaxed)
@@ -154,7 +152,7 @@ impl<M> Engine for Torch<M> {
 
     fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&M) -> R) -> R {
         recording(mode == Mode::Train, || {
-            // It was entered once to see that it can be.
+            // It was entered once to check that it is supported.
             let _scope = self.autocast.and_then(|kind| Autocast::enter(self.vars.device(), kind).ok());
             f(&self.module)
         })
@@ -204,7 +202,7 @@ impl<M> Engine for Torch<M> {
     fn read(scalars: &[Tensor]) -> Result<Vec<f64>, BoxError> {
         READS.fetch_add(1, Relaxed);
         let flat = scalars.iter().map(|scalar| scalar.f_reshape([1])).collect::<Result<Vec<_>, _>>();
-        // In one piece, and wide only on the host: not every device has doubles.
+        // In one piece, and widened only on the host: not every device has doubles.
         let read = Tensor::f_cat(&flat.map_err(failure)?, 0)
             .and_then(|all| all.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double));
         Vec::try_from(read.map_err(failure)?).map_err(failure)
@@ -234,7 +232,7 @@ impl<M> Engine for Torch<M> {
 
     fn clip_gradient_norm(&mut self, limit: f64) -> Result<Value<Tensor>, BoxError> {
         if self.reads_later {
-            // Without gradients there is none on the device.
+            // Without gradients nothing is on the device.
             let norm = shim::clip_gradient_norm(self.trained(), limit)?;
             return norm.f_to_device(self.vars.device()).map(Value::Device).map_err(failure);
         }
@@ -264,7 +262,7 @@ impl<M> Engine for Torch<M> {
     }
 
     fn discard_gradients(&mut self) {
-        // It fails only for what is no tensor.
+        // It fails only for an undefined tensor.
         let _ = self.optim.clear_gradients();
         self.skip = None;
     }
@@ -354,8 +352,8 @@ impl<M> Engine for Torch<M> {
     }
 }
 
-/// The parts `module`, which holds the weights, and `optimizer`; held gradients are not saved. In a struct
-/// that derives `AppState`, mark the field `#[app_state(nested)]`.
+/// The parts `module` (the weights) and `optimizer`; held gradients are not saved. In a struct that derives
+/// `AppState`, mark the field `#[app_state(nested)]`.
 impl<M> AppState for Torch<M> {
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
         parts.part("module", &mut self.part(Part::Module))?;

@@ -1,4 +1,4 @@
-//! What libtorch says when something fails: its first line, without the backtrace behind it.
+//! Texts of libtorch's errors: the first line, without the backtrace.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -6,31 +6,31 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use regimen_core::BoxError;
 use tch::TchError;
 
-/// An error of tch's as one line, with what helps where that is known: for `map_err` behind its `f_`
-/// methods, whose errors end in a backtrace of C++.
+/// An error of tch's as one line, with a remedy if one is known: for `map_err` after its `f_` methods, whose
+/// errors end in a backtrace of C++.
 pub fn failure(error: TchError) -> BoxError {
     first_line(&error.to_string()).into()
 }
 
-/// Calls `f` while gradients are recorded, or are not; afterwards it is as it was before.
+/// Calls `f` with or without recording of gradients, and restores the previous setting.
 ///
-/// A panic of tch's goes on with its first line for text: tch panics with the whole backtrace of
-/// C++, escaped into one line. A panic also leaves recording as it was before: tch itself leaves it
-/// switched off where it panics inside of its `no_grad`.
+/// A panic of tch's is passed on with its first line: tch panics with the whole backtrace of C++, escaped
+/// into one line. The previous setting is restored after a panic too. tch itself leaves recording off after a
+/// panic in its `no_grad`.
 pub(crate) fn recording<R>(on: bool, f: impl FnOnce() -> R) -> R {
     let caught = || catch_unwind(AssertUnwindSafe(f));
     let result = if on { tch::with_grad(caught) } else { tch::no_grad(caught) };
     result.unwrap_or_else(|payload| resume_unwind(shortened(payload)))
 }
 
-/// The first line of `text`, and what to do about it.
+/// The first line of `text`, and the remedy.
 pub(crate) fn first_line(text: &str) -> String {
     let line = text.trim_start_matches("Internal torch error: ").lines().next().unwrap_or_default();
     let is_memory = ["allocate memory", "out of memory"].iter().any(|words| line.contains(words));
     if is_memory { format!("{line}; a smaller batch needs less") } else { line.to_owned() }
 }
 
-/// What `Result::unwrap` says before the text of libtorch, which it escapes as in Rust code.
+/// The prefix of `Result::unwrap` before the text of libtorch, which it escapes as in Rust code.
 const UNWRAP: &str = "called `Result::unwrap()` on an `Err` value: Torch(\"";
 
 fn shortened(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {

@@ -1,4 +1,4 @@
-//! Held gradients: libtorch keeps each with its parameter.
+//! Held gradients. libtorch keeps each with its parameter.
 
 use regimen_core::BoxError;
 use regimen_core::engine::Bucket;
@@ -22,7 +22,7 @@ pub(crate) fn state_dict(parameters: &Parameters) -> Result<StateDict, BoxError>
     Ok(dict)
 }
 
-/// Holds those in `dict`, and no others.
+/// Holds the gradients in `dict`, and no others.
 pub(crate) fn load(parameters: &Parameters, dict: &StateDict) -> Result<(), BoxError> {
     parameters.check_gradients(dict)?;
     let mut loaded = Vec::new();
@@ -35,8 +35,8 @@ pub(crate) fn load(parameters: &Parameters, dict: &StateDict) -> Result<(), BoxE
     loaded.iter().try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))
 }
 
-/// Hands them out in flat buffers of at most `bytes` bytes, in the order of the names, and holds
-/// what is left there, but for frozen parameters, which hold none. After an error they are as they were.
+/// Passes them on in flat buffers of at most `bytes` bytes, in the order of the names, and holds the values
+/// left there, except for frozen parameters. After an error they are as they were.
 pub(crate) fn exchange(
     parameters: &Parameters,
     bytes: usize,
@@ -71,7 +71,7 @@ pub(crate) fn exchange(
     learning.try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))
 }
 
-/// Parameters whose gradients go out together, in the type they are widened to.
+/// Parameters whose gradients share a buffer, in the type of that buffer.
 struct Stretch<'p> {
     kind: Kind,
     bytes: usize,
@@ -79,7 +79,7 @@ struct Stretch<'p> {
 }
 
 impl Stretch<'_> {
-    /// Their gradients one after another; zeros where there is none.
+    /// Their gradients one after another; zeros for a missing one.
     fn flat(&self) -> Result<Tensor, BoxError> {
         let flat = |parameter: &&Tensor| {
             let gradient = parameter.grad();

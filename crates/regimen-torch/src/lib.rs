@@ -5,16 +5,16 @@
 //! # The parts
 //!
 //! [`Torch`] is the [`Engine`](regimen_core::engine::Engine) for an [`AutoUnit`], over any model that keeps
-//! its parameters in a [`VarStore`](tch::nn::VarStore). A plain unit, which calls tch by itself, gets
-//! the same from the parts: [`initialize`], [`place`], [`seed_step`], [`ModuleState`] and
-//! [`Optim`], an optimizer whose state can be saved.
+//! its parameters in a [`VarStore`](tch::nn::VarStore). A plain unit, which calls tch by itself, uses the
+//! parts: [`initialize`], [`place`], [`seed_step`], [`ModuleState`] and [`Optim`], an optimizer whose state
+//! can be saved.
 //!
-//! A layer that behaves differently in training, such as dropout, is told: pass
+//! A layer that behaves differently in training, such as dropout, needs the mode: pass
 //! [`Step::is_train`](regimen_core::Step::is_train) to `forward_t`.
 //!
-//! libtorch has one generator for each device of the process. Two trainings in two threads of one
-//! process draw from each other's numbers, so neither can be repeated: give each a process. The
-//! number of threads changes the last bits of sums: resume with as many as before.
+//! libtorch has one generator for each device of the process. Two trainings in two threads draw from each
+//! other's numbers, so neither is repeatable: give each a process. The number of threads changes the last
+//! bits of sums: resume with the same number.
 //!
 //! [`AutoUnit`]: regimen_core::AutoUnit
 

@@ -12,8 +12,8 @@ use crate::parameters::{Parameters, mismatch};
 
 /// The parameters and buffers in a [`VarStore`], as a part of a plain unit's state.
 ///
-/// Names are those of the store: give layers the names they have in Python, and a state is what
-/// `state_dict()` of the same model is there, both ways.
+/// Names are those of the store. If layers have their Python names, a state is the `state_dict()` of the same
+/// model in Python, in both directions.
 ///
 /// ```
 /// use regimen::saved::AppState;
@@ -61,10 +61,10 @@ pub(crate) fn state_dict(parameters: &Parameters) -> Result<StateDict, BoxError>
     Ok(dict)
 }
 
-/// Replaces the values in place: tensors that a module or an optimizer has stay theirs.
+/// Replaces the values in place, so that modules and optimizers keep their tensors.
 pub(crate) fn load(parameters: &Parameters, dict: &StateDict) -> Result<(), BoxError> {
     check(parameters, dict)?;
-    // All are made before any is copied, so that a lack of memory changes nothing.
+    // All are made before any is copied, so that running out of memory changes nothing.
     let loaded =
         parameters.all().iter().map(|(name, own)| Ok((own.shallow_clone(), tensor(dict.array(name)?)?)));
     let loaded = loaded.collect::<Result<Vec<_>, BoxError>>()?;
@@ -80,8 +80,8 @@ pub(crate) fn check(parameters: &Parameters, dict: &StateDict) -> Result<(), Box
         }
     }
     let known = |name: &str| parameters.all().contains_key(name);
-    // Python's batch norm counts the batches it has seen. tch's has no such counter, and needs none:
-    // the count matters only to averages without a momentum.
+    // Python's batch norm counts its batches. tch's has no such counter and needs none: the count matters
+    // only to averages without a momentum.
     let is_counter = |name: &str| {
         name.strip_suffix("num_batches_tracked").is_some_and(|norm| known(&format!("{norm}running_mean")))
     };
@@ -115,7 +115,7 @@ mod tests {
         let held = other.variables()["a.weight"].shallow_clone();
         ModuleState(&mut other).load_state_dict(&state(&mut one)).unwrap();
         assert_eq!(state(&mut one), state(&mut other));
-        // In place: who holds the tensor sees the new values.
+        // In place, so that other holders of the tensor see the new values.
         assert_eq!(held, one.variables()["a.weight"]);
     }
 

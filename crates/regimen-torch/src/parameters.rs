@@ -1,4 +1,4 @@
-//! The variables of a model by name, and those that are trained in the order they were made in.
+//! The variables of a model by name, and the trained ones in the order of their creation.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +14,24 @@ use crate::array::{dtype, shape};
 pub(crate) struct Parameters {
     /// Parameters and buffers by name.
     all: BTreeMap<String, Tensor>,
-    /// The names of those that are trained, in the order the model made them in.
+    /// The names of the trained ones, in the order of their creation.
     names: Vec<String>,
     /// The tensors of those names.
     trained: Vec<Tensor>,
     /// Their numbers in the order of the names.
     sorted: Vec<usize>,
-    /// The names of what the model never trains: running statistics, and not what was frozen beforehand.
+    /// The names of variables that are never trained: running statistics, but not those frozen beforehand.
     buffers: Vec<String>,
 }
 
 impl Parameters {
-    /// Those of `vars`. A parameter under two names, and a trained one whose elements do not lie one
-    /// after another, are errors that say which: kernels walk over the memory of a parameter, its
-    /// gradient and its state side by side.
+    /// The variables of `vars`. A parameter under two names, and a trained one with gaps in memory, are
+    /// errors that name it. Kernels walk over the memory of a parameter, its gradient and its state in
+    /// parallel.
     pub(crate) fn of(vars: &VarStore) -> Result<Self, BoxError> {
         let all: BTreeMap<String, Tensor> = vars.variables().into_iter().collect();
-        // A store is a hash map, but for the list of what can be trained. Two tensors are the same
-        // where their data is; of what has no data the order does not matter.
+        // A store is a hash map, except for the list of trainable variables. Two tensors are the same if
+        // their data is. The order of tensors without data does not matter.
         let mut by_data: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
         for (name, tensor) in &all {
             let names = by_data.entry(address(tensor)).or_default();
@@ -70,32 +70,32 @@ impl Parameters {
         &self.all
     }
 
-    /// The names of those that are trained, in the order the model made them in.
+    /// The names of the trained ones, in the order of their creation.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// What the model never trains, in the order of the names.
+    /// The variables that are never trained, in the order of the names.
     pub(crate) fn buffers(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.buffers.iter().map(|name| (&**name, &self.all[name]))
     }
 
-    /// Those that are trained, in the same order.
+    /// The trained ones, in the same order.
     pub(crate) fn trained(&self) -> &[Tensor] {
         &self.trained
     }
 
-    /// The numbers of those that are trained, in the order of their names.
+    /// The numbers of the trained ones, in the order of their names.
     pub(crate) fn sorted(&self) -> &[usize] {
         &self.sorted
     }
 
-    /// Those that are trained with their names, in the order of these.
+    /// The trained ones with their names, in the order of these.
     pub(crate) fn by_name(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.sorted.iter().map(|&i| (&*self.names[i], &self.trained[i]))
     }
 
-    /// Checks that every array of `dict` is for a trained parameter, and of its type and shape.
+    /// Checks that every array of `dict` is for a trained parameter, with its type and shape.
     pub(crate) fn check_gradients(&self, dict: &StateDict) -> Result<(), BoxError> {
         let mut wrong = Vec::new();
         for (name, array) in dict.iter() {
@@ -111,7 +111,7 @@ impl Parameters {
     }
 }
 
-/// What is wrong with `array` in place of one of that type and shape, if anything is.
+/// The difference between `array` and one of that type and shape, if any.
 pub(crate) fn mismatch(name: &str, array: &Array, dtype: Dtype, shape: &[usize]) -> Option<String> {
     let fits = (array.dtype(), array.shape()) == (dtype, shape);
     (!fits).then(|| format!("`{name}` is {array:?}, not {dtype:?}{shape:?}"))
@@ -139,7 +139,7 @@ mod tests {
         let parameters = Parameters::of(&vars).unwrap();
         let expected =
             ["z.weight", "z.bias", "a.weight", "a.bias", "m.weight", "m.bias", "b.weight", "b.bias"];
-        // tch makes the bias first in some layers; what counts is that layers keep their order.
+        // tch makes the bias first in some layers; only the order of layers counts.
         let layers = |names: &[String]| names.iter().map(|name| name[..1].to_owned()).collect::<Vec<_>>();
         assert_eq!(layers(parameters.names()), layers(&expected.map(str::to_owned)));
         let all: Vec<&String> = parameters.all().keys().collect();

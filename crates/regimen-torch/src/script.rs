@@ -1,4 +1,4 @@
-//! Modules that Python has written and scripted.
+//! Modules of TorchScript, written in Python.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -9,8 +9,8 @@ use tch::{Device, Tensor, nn};
 
 use crate::shim::script::{Module, Variable};
 
-/// A module of TorchScript, as `torch.jit.script(model).save("model.pt")` writes it in Python, to train,
-/// evaluate and save it here.
+/// A module of TorchScript, as written by `torch.jit.script(model).save("model.pt")` in Python, for training,
+/// evaluation and saving.
 ///
 /// ```
 /// use regimen_torch::tch::{Kind, Tensor, nn::VarStore};
@@ -26,20 +26,19 @@ use crate::shim::script::{Module, Variable};
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 ///
-/// Its parameters and buffers are in the store under the names of Python's `state_dict()`. A checkpoint's
-/// `module.safetensors` therefore goes into the model in Python, by
-/// `model.load_state_dict(safetensors.torch.load_file(path))`, and what Python saves goes into the module here.
-/// Parameters that Python has frozen (`requires_grad_(False)`) stay so. What is in none of the two is not
-/// in a checkpoint, as in Python: attributes that are numbers, lists or plain tensors. A buffer that was
-/// registered with `persistent=False` is in it nevertheless, since TorchScript does not keep the difference.
+/// Its parameters and buffers are in the store under the names of Python's `state_dict()`. So Python loads a
+/// checkpoint's `module.safetensors` by `model.load_state_dict(safetensors.torch.load_file(path))`, and this
+/// module loads a file that Python saved. Parameters frozen in Python (`requires_grad_(False)`) stay frozen.
+/// As in Python, a checkpoint omits other attributes: numbers, lists and plain tensors. A buffer registered
+/// with `persistent=False` is included, because TorchScript does not keep the difference.
 ///
-/// A layer such as dropout is told whether it is trained with each call: pass
-/// [`Step::is_train`](regimen_core::Step::is_train). A module that was traced in place of scripted stays
-/// in the mode it was traced in.
+/// A layer such as dropout gets its mode with each call: pass
+/// [`Step::is_train`](regimen_core::Step::is_train). A module that was traced instead of scripted stays in
+/// the mode of the trace.
 ///
-/// Its graphs run as they are written, as the model does in Python without scripting. libtorch would
-/// otherwise rewrite a graph after its first run, to fuse what can be fused: results then have other bits in
-/// the middle of a run than after a resume.
+/// Its graphs run as written, as the model does in Python without scripting. libtorch would otherwise rewrite
+/// a graph after its first run, to fuse operations. Results in the middle of a run would then have other bits
+/// than after a resume.
 #[derive(Debug)]
 pub struct ScriptModule {
     module: Module,
@@ -51,14 +50,14 @@ impl ScriptModule {
     /// The module in the file at `path`, on the device of `root`, with its parameters and buffers in the
     /// store below `root`.
     ///
-    /// A file that is missing or is none of TorchScript, a module without parameters (one that
-    /// `torch.jit.freeze` has made, say), one whose code assigns to a parameter, and a name that the store
-    /// has already, are errors, after which the store is as it was. A parameter under two names is one of
+    /// Errors are a file that is missing or not TorchScript's, a module without parameters (after
+    /// `torch.jit.freeze`, say), code that assigns to a parameter, and a name that the store has already.
+    /// After an error the store is as it was. A parameter under two names is an error of
     /// [`Torch::new`](crate::Torch::new).
     pub fn load(path: impl AsRef<Path>, root: &nn::Path<'_>) -> Result<Self, BoxError> {
         let path = path.as_ref();
         let failed = |cause: BoxError| format!("cannot load `{}`: {cause}", path.display());
-        // What libtorch says of a missing file is long.
+        // libtorch's text about a missing file is long.
         File::open(path).map_err(|cause| failed(cause.into()))?;
         let device = root.device();
         let loaded = || {
@@ -74,16 +73,16 @@ impl ScriptModule {
         Ok(loaded().map_err(failed)?)
     }
 
-    /// What the script's `forward` makes of `inputs`, which is to be one tensor. Arguments of `forward` with a
-    /// default may be left out.
+    /// The result of the script's `forward` for `inputs`, which must be one tensor. Arguments of `forward`
+    /// with a default may be left out.
     ///
     /// An exception of the script and an error inside libtorch are one line with the place in the code.
     pub fn forward(&self, inputs: &[&Tensor], train: bool) -> Result<Tensor, BoxError> {
         one(self.call("forward", inputs, train)?)
     }
 
-    /// What the method called `method` returns: one tensor, or those of a tuple or list in their
-    /// order. In Python, methods beside `forward` are marked with `@torch.jit.export`.
+    /// The result of the method called `method`: one tensor, or those of a tuple or list in their order. In
+    /// Python, methods other than `forward` are marked with `@torch.jit.export`.
     pub fn call(&self, method: &str, inputs: &[&Tensor], train: bool) -> Result<Vec<Tensor>, BoxError> {
         if !self.methods.iter().any(|known| known == method) {
             return Err(
@@ -93,11 +92,11 @@ impl ScriptModule {
         self.module.call(method, inputs, train).map_err(|cause| format!("`{method}`: {cause}").into())
     }
 
-    /// Writes the module with its weights to `path`, for `torch.jit.load` or [`load`](ScriptModule::load).
-    /// A file that is there is replaced, and only by a whole one.
+    /// Writes the module with its weights to `path`, for `torch.jit.load` or [`load`](ScriptModule::load). An
+    /// existing file is replaced by an atomic write.
     ///
-    /// It is saved in evaluation mode: who loads it to train it further calls `train()`. Weights on a
-    /// card need `map_location` where there is none.
+    /// It is saved in evaluation mode: call `train()` to train a loaded one further. Weights on a GPU need
+    /// `map_location` on a machine without one.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), BoxError> {
         let path = path.as_ref();
         let mut partial = OsString::from(path);
@@ -109,16 +108,16 @@ impl ScriptModule {
             Ok(fs::rename(partial, path)?)
         };
         written().map_err(|cause: BoxError| {
-            // Where even this fails the message is that of the cause.
+            // If even this fails, the error is that of the cause.
             let _ = fs::remove_file(partial);
             format!("cannot write `{}`: {cause}", path.display()).into()
         })
     }
 
-    /// A copy for prediction alone, as `torch.jit.freeze` and `torch.jit.optimize_for_inference` make it: the
-    /// weights of now are constants in its code, which batch norm is folded into.
+    /// A copy for prediction alone, as `torch.jit.freeze` and `torch.jit.optimize_for_inference` make it. The
+    /// present weights are constants in its code, and batch norm is folded into them.
     ///
-    /// The module itself stays as it is, and what it learns or loads later does not reach the copy. Results
+    /// The module itself stays as it is, and later training or loading does not reach the copy. Results
     /// differ from those of [`forward`](ScriptModule::forward) in their last bits.
     pub fn freeze(&self) -> Result<FrozenScript, BoxError> {
         let frozen = self.module.freeze(self.device).map_err(|cause| format!("cannot freeze: {cause}"))?;
@@ -133,15 +132,15 @@ pub struct FrozenScript {
 }
 
 impl FrozenScript {
-    /// What `forward` makes of `inputs` in evaluation mode, without recording gradients. Errors are those of
-    /// [`ScriptModule::forward`].
+    /// The result of `forward` for `inputs` in evaluation mode, without recording gradients. Errors are those
+    /// of [`ScriptModule::forward`].
     pub fn forward(&self, inputs: &[&Tensor]) -> Result<Tensor, BoxError> {
         let outputs = tch::no_grad(|| self.module.call("forward", inputs, false));
         one(outputs.map_err(|cause| format!("`forward`: {cause}"))?)
     }
 }
 
-/// Puts all of `variables` below `root`, or none.
+/// Puts all of `variables` below `root`, or fails and adds no variable.
 fn add(variables: Vec<Variable>, root: &nn::Path<'_>) -> Result<(), BoxError> {
     if !variables.iter().any(|variable| variable.is_parameter) {
         return Err(

@@ -1,10 +1,10 @@
-//! Initial weights and the draws of a step as functions of a seed.
+//! Initial weights and a step's draws as functions of a seed.
 
 use regimen_core::State;
 use tch::Device;
 use tch::nn::{Path, VarStore};
 
-/// Builds a model whose initial weights are set by `seed` alone, and the store that holds them.
+/// Builds a model whose initial weights depend on `seed` alone, and its store.
 ///
 /// ```
 /// use regimen_torch::tch::{Device, nn};
@@ -21,14 +21,14 @@ pub fn initialize<M>(seed: u64, device: Device, build: impl FnOnce(&Path<'_>) ->
     (vars, module)
 }
 
-/// Seeds libtorch for the step that `state` is at, so that dropout draws the same numbers there
-/// after a resume. For plain units, at the beginning of each step; `AutoUnit` does it by itself.
+/// Seeds libtorch for the present step of `state`, so that dropout draws the same numbers after a resume. For
+/// plain units, at the beginning of each step; `AutoUnit` does it by itself.
 pub fn seed_step(state: &State) {
     set_seed(state.step_seed());
 }
 
 /// Seeds the generators of every device.
 pub(crate) fn set_seed(seed: u64) {
-    // libtorch takes the same 64 bits for a signed number.
+    // libtorch takes the same 64 bits as a signed number.
     tch::manual_seed(seed.cast_signed());
 }

@@ -1,19 +1,19 @@
-//! Which trained parameters no backward pass has reached.
+//! Trained parameters that no backward pass has reached.
 
 use crate::parameters::Parameters;
 
-/// The numbers of the parameters that have held no gradient yet, in the order of their names. In a
-/// sound model there is none left after the first backward pass, and nothing is looked at from then on.
+/// The numbers of the parameters that have held no gradient yet, in the order of their names. In a sound
+/// model the list is empty after the first backward pass, and nothing is checked from then on.
 #[derive(Debug)]
 pub(crate) struct Unreached(Vec<usize>);
 
 impl Unreached {
-    /// All that are trained.
+    /// All trained parameters.
     pub(crate) fn all(parameters: &Parameters) -> Self {
         Unreached(parameters.sorted().to_vec())
     }
 
-    /// Those that hold a gradient are reached.
+    /// Removes those that hold a gradient.
     pub(crate) fn reach(&mut self, parameters: &Parameters) {
         self.0.retain(|&i| !parameters.trained()[i].grad().defined());
     }

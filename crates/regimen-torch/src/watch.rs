@@ -1,10 +1,10 @@
-//! Outputs inside of a model that are looked at while a fault is searched for.
+//! Checks of outputs inside a model, for debugging.
 
 use tch::Tensor;
 
-/// Has the output of the part of the model at `path` looked at where anomalies are
-/// [detected](regimen_core::AutoUnit::detect_anomaly), and gives it back: the first that is not
-/// finite is named in the error. Where they are not, it costs nothing to speak of.
+/// Checks the output of the part of the model at `path` if [anomaly
+/// detection](regimen_core::AutoUnit::detect_anomaly) is on, and returns it. The error names the first output
+/// that is not finite. Without anomaly detection the cost is negligible.
 ///
 /// ```
 /// use regimen_torch::tch::{Tensor, nn, nn::Module};
@@ -16,7 +16,7 @@ use tch::Tensor;
 /// }
 /// ```
 pub fn watch(path: &str, output: Tensor) -> Tensor {
-    // What cannot be looked at is not what is looked for.
+    // An output that cannot be checked is no anomaly.
     let is_finite =
         || !matches!(output.f_isfinite().and_then(|each| each.f_all()?.f_int64_value(&[])), Ok(0));
     regimen_core::engine::note_unless_finite(path, is_finite);

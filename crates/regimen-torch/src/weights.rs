@@ -1,4 +1,4 @@
-//! Parameters and buffers beside those of the model.
+//! Copies of a model's parameters and buffers.
 
 use regimen_core::BoxError;
 use regimen_core::saved::{StateDict, Stateful};
@@ -58,11 +58,11 @@ impl TorchWeights {
         })
     }
 
-    /// Exchanges them with `parameters`: the memory, not what is in it.
+    /// Exchanges the memory with `parameters`, without copying.
     pub(crate) fn swap(&mut self, parameters: &Parameters) {
         for (copied, own) in self.copies.iter_mut().zip(parameters.all().values()) {
             let (mut own, theirs) = (own.shallow_clone(), own.detach());
-            // It fails only for tensors of two types or devices, which a copy is not.
+            // It fails only for tensors of two types or devices; a copy has the same.
             if own.f_set_data(&copied.tensor).is_ok() {
                 copied.tensor = theirs;
             }

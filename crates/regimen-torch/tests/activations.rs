@@ -1,5 +1,5 @@
-//! What is computed again in the backward pass gives the same gradients, to the bit, and leaves
-//! nothing behind: no draw, no statistic, no closure.
+//! Recomputed activations give the same gradients, to the bit, and leave nothing behind: no draw, no
+//! statistic, no closure.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 
@@ -42,7 +42,7 @@ impl Block {
     }
 }
 
-/// Blocks, which keep what they compute or compute it again.
+/// Blocks that keep their activations or recompute them.
 struct Blocks {
     blocks: [Recomputed<Block>; 3],
     keeps: bool,
@@ -77,7 +77,7 @@ fn input() -> Tensor {
     Tensor::arange(24, (Kind::Float, Device::Cpu)).view([4, 6]).sin()
 }
 
-/// Everything that two backward passes leave behind: gradients, statistics, and the next draw.
+/// The effects of two backward passes: gradients, statistics, and the next draw.
 fn trace(keeps: bool, x: &Tensor, forward: impl Fn(&Blocks, &Tensor) -> Tensor) -> Vec<(String, Tensor)> {
     let x = x.detach().set_requires_grad(x.requires_grad());
     let (vars, blocks) = initialize(3, Device::Cpu, |root| Blocks::new(root, keeps));
@@ -360,7 +360,7 @@ fn a_backward_pass_within_is_an_error() {
     assert!(!watched.weight.grad().defined());
 }
 
-/// The blocks, learning to give their input back.
+/// The blocks, trained to reproduce their input.
 struct Same;
 
 impl Task<Torch<Blocks>> for Same {

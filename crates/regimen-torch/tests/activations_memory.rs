@@ -1,6 +1,6 @@
-//! Activations that are computed again are not there in between.
+//! Recomputed activations are not in memory between the passes.
 //!
-//! One test, and a process of its own: it measures what the process has in memory.
+//! One test in a separate process: it measures the memory of the process.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
@@ -11,12 +11,12 @@ use regimen_torch::tch::nn::{self, Module};
 use regimen_torch::tch::{Device, Kind, Tensor};
 use regimen_torch::{Recomputed, initialize};
 
-/// Of an activation, which is 36 MB: glibc takes that from the system and gives it back by itself.
+/// Of an activation, which is 36 MB: glibc maps and unmaps blocks of that size directly.
 const ROWS: i64 = 576 * 1024;
 const WIDTH: i64 = 16;
 const BYTES: f64 = (ROWS * WIDTH * 4) as f64;
 
-/// In activations: a line of what the system knows about this process.
+/// In activations: a line of the system's record of this process.
 fn memory(name: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -27,7 +27,7 @@ fn layer(linear: &nn::Linear, x: &Tensor) -> Tensor {
     linear.forward(x).square().abs().relu()
 }
 
-/// What is kept between forward and backward pass, and the most there is at any time.
+/// Memory held between forward and backward pass, and the peak.
 fn kept(keeps: bool, rows: i64) -> (f64, f64) {
     let (_vars, layers) = initialize(1, Device::Cpu, |root| {
         let new = |i| nn::linear(root / i, WIDTH, WIDTH, Default::default());

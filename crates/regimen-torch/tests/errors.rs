@@ -1,4 +1,4 @@
-//! What goes wrong inside libtorch is an error with a remedy, and the process goes on.
+//! A failure inside libtorch is an error with a remedy, and the process continues.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use regimen_torch::tch::nn::{self, Init, Module};
 use regimen_torch::tch::{self, Device, Tensor};
 use regimen_torch::{Sgd, Torch, TorchDevice, device, failure, initialize};
 
-/// What the task does in its third step.
+/// The fault of the task in its third step.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Shape,
@@ -51,8 +51,8 @@ fn engine() -> Torch<nn::Linear> {
     Torch::new(vars, layer, Sgd::new().momentum(0.9)).unwrap()
 }
 
-/// Trains with a fault in the third step, and then on without it; the weights must be those of
-/// five steps that nothing happened in.
+/// Trains with a fault in the third step, and then on without it. The weights must be those of five steps
+/// without faults.
 #[track_caller]
 fn check(fault: Fault, is_panic: bool, text: &str) {
     let batch = |n| Tensor::full([2, 3], f64::from(n), (tch::Kind::Float, Device::Cpu));

@@ -1,7 +1,7 @@
-//! A hundred steps of every optimizer beside PyTorch's own, over the same gradients.
+//! A hundred steps of every optimizer against PyTorch's own, over the same gradients.
 //!
-//! `tests/reference/optimizers.py` wrote what PyTorch made of them. Where the kernel is the same the
-//! bits are; the others agree to 1e-6 of the largest element.
+//! `tests/reference/optimizers.py` wrote PyTorch's results. If the kernel is the same, so are the bits; the
+//! others agree to 1e-6 of the largest element.
 
 #![allow(clippy::print_stderr, clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/optimiz
 const NAMES: [&str; 3] = ["p0", "p1", "p2"];
 const RATE: f64 = 1e-2;
 
-/// How alike the two must be.
+/// The tolerance.
 #[derive(Clone, Copy, Debug)]
 enum Alike {
     Bits,
@@ -107,8 +107,8 @@ fn compare(name: &str, found: &Tensor, reference: &BTreeMap<String, Tensor>, ali
     }
 }
 
-/// Whether libtorch chooses one of the kernels here that the file agrees with to the bit: those for
-/// AVX2 and for AVX-512. The plain ones round between a multiplication and the addition behind it.
+/// Whether libtorch chooses a kernel here that agrees with the file to the bit: those for AVX2 and AVX-512.
+/// The plain ones round between a multiplication and the addition after it.
 fn has_the_same_kernels() -> bool {
     #[cfg(target_arch = "x86_64")]
     let has = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");

@@ -1,5 +1,5 @@
-//! A unit that calls tch by itself, made of the parts: saved in the middle of its training, loaded into
-//! another, it goes on to the same bits.
+//! A unit that calls tch by itself, made of the parts. Saved in the middle of its training and loaded into
+//! another, it continues to the same bits.
 //!
 //! One test: libtorch's CPU generator is one for the whole process.
 

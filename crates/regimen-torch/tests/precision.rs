@@ -1,4 +1,4 @@
-//! Autocast, and the search for what became NaN.
+//! Autocast and anomaly detection.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::error::Error;

@@ -1,5 +1,5 @@
-//! Updates that are left out on the device, and norms that are clipped there: each beside an engine that does
-//! not read later.
+//! Updates left out on the device, and norms clipped there: each compared with an engine that does not read
+//! later.
 
 #![allow(clippy::unwrap_used)]
 

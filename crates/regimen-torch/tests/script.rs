@@ -1,6 +1,6 @@
-//! Modules that Python has scripted are trained, saved and frozen here, and go back into PyTorch.
+//! Modules scripted in Python are trained, saved and frozen here, and load into PyTorch again.
 //!
-//! `tests/reference/script.py` wrote the modules and logits that are read here, and reads those written here.
+//! `tests/reference/script.py` wrote the modules and logits read here, and reads those written here.
 
 #![allow(clippy::unwrap_used)]
 
@@ -55,7 +55,7 @@ fn ones(shape: &[i64]) -> Tensor {
     Tensor::ones(shape, (Kind::Float, Device::Cpu))
 }
 
-/// Of a call that must fail, in one line.
+/// The one-line error of a call that must fail.
 #[track_caller]
 fn error<T: std::fmt::Debug>(result: Result<T, BoxError>) -> String {
     let text = result.unwrap_err().to_string();

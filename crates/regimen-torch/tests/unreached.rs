@@ -1,4 +1,4 @@
-//! What the engine says of parameters that no backward pass reaches.
+//! Reports of parameters that no backward pass reaches.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,8 +7,8 @@ use regimen_torch::tch::nn::Init;
 use regimen_torch::tch::{Device, Kind, Tensor};
 use regimen_torch::{Sgd, Torch, initialize};
 
-/// Three weights, of which the first is used twice, the second has a part in the loss that no gradient
-/// passes, and the third has none.
+/// Three weights: the first is used twice, the second has no gradient although the loss uses it, and the loss
+/// does not use the third.
 struct Parts([Tensor; 3]);
 
 #[test]

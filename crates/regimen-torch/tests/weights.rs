@@ -1,6 +1,6 @@
-//! A state dict of PyTorch's goes into a model of the same names, and one of ours into PyTorch's.
+//! PyTorch state dicts load into a model of the same names, and ours into PyTorch.
 //!
-//! `tests/reference/weights.py` wrote the files that are read here, and reads those written here.
+//! `tests/reference/weights.py` wrote the files read here, and reads those written here.
 
 #![allow(clippy::unwrap_used)]
 
@@ -47,7 +47,7 @@ impl Network {
     }
 }
 
-/// A model that starts elsewhere than Python's.
+/// A model with other initial weights than Python's.
 fn engine() -> Torch<Network> {
     set_num_threads(1);
     let (vars, network) = initialize(1, Device::Cpu, Network::new);
@@ -69,7 +69,7 @@ fn logits(engine: &mut Torch<Network>, images: &Tensor, tokens: &Tensor) -> Tens
     engine.with_module(Mode::Eval, |network| network.logits(images, tokens, false))
 }
 
-/// How far apart two tensors are, by the largest element of the second.
+/// Distance of two tensors, relative to the largest element of the second.
 fn apart(found: &Tensor, expected: &Tensor) -> f64 {
     no_grad(|| (found - expected).abs().max() / expected.abs().max()).double_value(&[])
 }

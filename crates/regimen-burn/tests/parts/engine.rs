@@ -57,7 +57,7 @@ fn each_group_has_its_own_rate_and_the_later_group_wins() -> Outcome {
 fn parameters_are_chosen_by_their_names_for_groups_and_optimizers() -> Outcome {
     let network = Net::new(&device());
     let plain = named(&network, any_of(["*.bias", "norm.*"]))?;
-    // A rate of 1 and a decay of 1/4 take a quarter off a parameter without a gradient of its own.
+    // A rate of 1 and a decay of 1/4 take a quarter off a parameter whose gradient is zero.
     let decay = |decay| AdamWConfig::new().with_weight_decay(decay);
     let optimizer = decay(0.25).init().with_group(plain.clone(), decay(0.0).build(), None);
     let mut engine = Burn::new(network, optimizer, &device())?.group("plain", plain)?;
@@ -117,7 +117,7 @@ fn tied_parameters_are_refused_by_name() {
     assert!(refused.starts_with("`a.weights` and `b.weights` are one parameter"), "{refused}");
 }
 
-/// Three weights, of which `used_twice` is and `cut` has a part in the loss that no gradient passes.
+/// Three weights. The loss uses `used_twice` twice; no gradient passes to `cut`.
 #[derive(Module, Debug)]
 struct Parts {
     used_twice: Weights,
@@ -181,7 +181,7 @@ fn a_module_built_without_autodiff_or_evaluated_before_is_trained() -> Outcome {
     Ok(())
 }
 
-/// Plain gradient descent that fails where a gradient is 9.
+/// Plain gradient descent that fails at a gradient of 9.
 #[derive(Clone)]
 struct Failing;
 

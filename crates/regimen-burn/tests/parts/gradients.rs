@@ -1,4 +1,4 @@
-//! Held gradients: measured, changed, taken out and put in.
+//! Held gradients: norm, changes, saving and loading.
 
 use crate::support::{Net, Outcome, Weights, backward, device, engine, held, holding, images, message};
 use regimen_burn::Burn;

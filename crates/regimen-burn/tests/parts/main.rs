@@ -1,5 +1,5 @@
-//! Each part of the engine on its own. None of these depends on what Burn's generator draws, so
-//! they may run side by side.
+//! Each part of the engine separately. No test depends on the draws of Burn's generator, so they may run
+//! concurrently.
 
 // Helpers are not tests in the eyes of the lint.
 #![allow(clippy::unwrap_used)]

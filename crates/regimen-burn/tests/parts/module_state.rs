@@ -141,7 +141,7 @@ fn a_state_that_does_not_fit_is_refused_by_name_and_changes_nothing() -> Outcome
     Ok(())
 }
 
-/// Beside floats a module can hold integers and truth values, and can be frozen in part.
+/// A module can also hold integers and truth values, and can be partly frozen.
 #[derive(Module, Debug)]
 struct Mixed {
     counts: Param<Tensor<1, Int>>,

@@ -1,4 +1,4 @@
-//! Half precision, and what is looked at while a fault is searched for.
+//! Half precision and anomaly detection.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -35,7 +35,7 @@ impl Network {
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         let x = self.body.iter().fold(x, |x, block| block.linear.forward(x));
-        // The root of a negative number, whatever the weights are.
+        // The root of a negative number, for any weights.
         watch("root", self.head.forward(watch("body", x)).square().neg().sqrt())
     }
 }
@@ -85,7 +85,7 @@ fn the_module_and_its_batches_are_in_half_precision_and_its_parameters_are_not()
     }
 }
 
-/// A batch of one's own, as a program has it.
+/// A batch type of a program.
 #[derive(Clone, ToDevice)]
 struct Own {
     x: Tensor<2>,
@@ -95,7 +95,7 @@ struct Own {
     mask: Tensor<1>,
 }
 
-/// Sees that what is moved has arrived as the module wants it.
+/// Checks that the moved batch has the device and type of the module.
 struct Arrived(DType);
 
 impl Task<Burn<Network>> for Arrived {

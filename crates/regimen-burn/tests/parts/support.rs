@@ -62,7 +62,7 @@ pub(crate) fn step(engine: &mut Burn<Net>, salt: usize) {
     engine.step(&[0.01]).unwrap();
 }
 
-/// One weight vector; its loss is the sum of the weights times what is given.
+/// One weight vector; its loss is the sum of the weights times the given factors.
 #[derive(Module, Debug)]
 pub(crate) struct Weights {
     pub(crate) weights: burn::module::Param<Tensor<1>>,

@@ -1,11 +1,11 @@
-//! Naming what is not finite.
+//! Errors that name the first number that is not finite.
 
 use crate::BoxError;
 use crate::engine::{Engine, Part};
 use crate::saved::StateDict;
 
-/// The error of a loss that is not finite, which is called `loss`. `output` is the first output inside
-/// of the module that was not, where one was seen.
+/// The error of a loss, called `loss`, that is not finite. `output` is the first output inside the module
+/// that was not finite, if one was seen.
 pub(super) fn of_loss<E: Engine>(engine: &E, loss: &str, value: f64, output: Option<String>) -> BoxError {
     let from = match output {
         Some(path) => format!("; the first output that was not finite is that of `{path}`"),
@@ -15,18 +15,18 @@ pub(super) fn of_loss<E: Engine>(engine: &E, loss: &str, value: f64, output: Opt
     format!("{loss} is not finite: {value}{from}{parameter}").into()
 }
 
-/// The error of gradients that are not finite. `what` is what was found of them.
+/// The error of gradients that are not finite. `what` describes them.
 pub(super) fn of_gradients<E: Engine>(engine: &E, what: &str) -> BoxError {
     format!("{what}{}", appended(engine.state(Part::Gradients), "gradient")).into()
 }
 
-/// What an error says of `arrays` behind its cause; nothing where all are finite, or cannot be read.
+/// The addition to an error about `arrays`. Empty if all are finite, or cannot be read.
 fn appended(arrays: Result<StateDict, BoxError>, kind: &str) -> String {
     let named = arrays.ok().and_then(|arrays| named(&arrays, kind));
     named.map(|named| format!("; {named}")).unwrap_or_default()
 }
 
-/// An error where a held gradient is not finite. A norm may be infinite where no element is.
+/// Fails if a held gradient is not finite. A norm may be infinite although every element is finite.
 pub(super) fn check_gradients<E: Engine>(engine: &mut E) -> Result<(), BoxError> {
     if engine.gradients_are_finite()? {
         return Ok(());
@@ -37,7 +37,7 @@ pub(super) fn check_gradients<E: Engine>(engine: &mut E) -> Result<(), BoxError>
     }
 }
 
-/// An error where a parameter or a buffer is not finite.
+/// Fails if a parameter or a buffer is not finite.
 pub(super) fn check_parameters<E: Engine>(engine: &E) -> Result<(), BoxError> {
     match named(&engine.state(Part::Module)?, "parameter or buffer") {
         None => Ok(()),
@@ -45,12 +45,12 @@ pub(super) fn check_parameters<E: Engine>(engine: &E) -> Result<(), BoxError> {
     }
 }
 
-/// The first array that holds NaN.
+/// The first array with NaN.
 pub(crate) fn first_nan(dict: &StateDict) -> Option<String> {
     dict.iter().find(|(_, array)| array.has_nan()).map(|(name, _)| name.to_owned())
 }
 
-/// Says which arrays are not finite, if any: the first, and how many there are besides.
+/// Names the first array that is not finite and counts the others. `None` if all are finite.
 fn named(dict: &StateDict, kind: &str) -> Option<String> {
     let mut wrong = dict.iter().filter(|(_, array)| !array.is_finite()).map(|(name, _)| name);
     let first = wrong.next()?;

@@ -4,8 +4,7 @@ use crate::BoxError;
 use crate::engine::{Engine, Part};
 use crate::saved::{StateDict, Stateful};
 
-/// How weights are averaged beside the training; see
-/// [`AutoUnit::average`](crate::AutoUnit::average).
+/// Settings of a running average of the weights; see [`AutoUnit::average`](crate::AutoUnit::average).
 ///
 /// The first average is a copy. Evaluation and prediction use the averaged weights from then on;
 /// training never does.
@@ -36,8 +35,8 @@ enum Method {
 }
 
 impl Averaging {
-    /// The exponential moving average `a = decay * a + (1 - decay) * w`, at every update. A decay
-    /// outside of 0 to 1 is an error when training starts.
+    /// The exponential moving average `a = decay * a + (1 - decay) * w`, at every update. A decay outside 0
+    /// to 1 is an error when training starts.
     ///
     /// B. Polyak and A. Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992.
     pub fn ema(decay: f64) -> Self {
@@ -65,39 +64,39 @@ impl Averaging {
         }
     }
 
-    /// Lets the decay of the `n`-th average be at most `(1 + n) / (10 + n)`, so that the first
-    /// weights are soon forgotten. Only for [`ema`](Averaging::ema).
+    /// Limits the decay of the `n`-th average to `(1 + n) / (10 + n)`, so that the first weights soon lose
+    /// their influence. Only for [`ema`](Averaging::ema).
     pub fn ramp(self) -> Self {
         Averaging { ramp: true, ..self }
     }
 
-    /// Averages at the end of epochs in place of updates; warm-up and cadence count epochs too.
+    /// Averages at the end of epochs instead of updates; warm-up and cadence count epochs too.
     pub fn by_epoch(self) -> Self {
         Averaging { by_epoch: true, ..self }
     }
 
-    /// Leaves out that many updates (or epochs) at the beginning of the run; 0 by default.
+    /// Leaves out that many updates (or epochs) at the beginning of the run. Default: 0.
     pub fn warm_up(self, count: u64) -> Self {
         Averaging { warm_up: count, ..self }
     }
 
-    /// Averages at every `count`-th update (or epoch) from the first after the warm-up on. 1 by
-    /// default; 0 is an error when training starts.
+    /// Averages at every `count`-th update (or epoch) after the warm-up, beginning with the first. Default:
+    /// 1. 0 is an error when training starts.
     pub fn every_nth(self, count: u64) -> Self {
         Averaging { every: count, ..self }
     }
 
-    /// Takes buffers (running statistics) as they are in place of averaging them.
+    /// Copies buffers (running statistics) instead of averaging them.
     pub fn take_buffers(self) -> Self {
         Averaging { take_buffers: true, ..self }
     }
 
-    /// Evaluates and predicts with the weights that are trained, not with the average.
+    /// Evaluates and predicts with the trained weights, not with the average.
     pub fn evaluate_raw(self) -> Self {
         Averaging { evaluate: false, ..self }
     }
 
-    /// Refuses settings that cannot be used.
+    /// Rejects settings that cannot be used.
     pub(super) fn check(&self) -> Result<(), BoxError> {
         match self.method {
             Method::Ema { decay } if !(0.0..=1.0).contains(&decay) => {
@@ -109,7 +108,7 @@ impl Averaging {
         }
     }
 
-    /// How far the average moves towards the weights, when it is the `n`-th; the first is a copy.
+    /// The share by which the `n`-th average moves towards the weights; the first is a copy.
     fn share(&self, n: u64) -> f64 {
         match self.method {
             Method::Ema { decay } if self.ramp => 1.0 - decay.min((1 + n) as f64 / (10 + n) as f64),
@@ -119,12 +118,12 @@ impl Averaging {
     }
 }
 
-/// What a count of an [`Averaging`] is of.
+/// The event that an [`Averaging`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counted {
-    /// The update with as many complete before it.
+    /// An update, by the number of updates complete before it.
     Update(u64),
-    /// The epoch with as many complete before it.
+    /// An epoch, by the number of epochs complete before it.
     Epoch(u64),
 }
 
@@ -132,11 +131,11 @@ pub(super) enum Counted {
 #[derive(Debug)]
 pub(super) struct Average<W> {
     pub(super) averaging: Averaging,
-    /// None during the warm-up.
+    /// `None` during the warm-up.
     pub(super) weights: Option<W>,
-    /// How often weights were added.
+    /// Number of averaged updates (or epochs).
     pub(super) taken: u64,
-    /// Whether the weights are those of a checkpoint whose count was not loaded yet.
+    /// Whether the weights are from a checkpoint whose count is not loaded yet.
     pub(super) is_loaded: bool,
 }
 
@@ -145,7 +144,7 @@ impl<W> Average<W> {
         Average { averaging, weights: None, taken: 0, is_loaded: false }
     }
 
-    /// Adds the weights of `engine`, if they are to be added now.
+    /// Adds the weights of `engine` if they are due.
     pub(super) fn add<E: Engine<Weights = W>>(&mut self, engine: &E, at: Counted) -> Result<(), BoxError> {
         let Averaging { by_epoch, warm_up, every, take_buffers, .. } = self.averaging;
         let (Counted::Update(count) | Counted::Epoch(count)) = at;
@@ -165,8 +164,8 @@ impl<W> Average<W> {
     }
 }
 
-/// Runs `f` on `engine` with `weights` in place of its own. They are exchanged back when `f`
-/// returns, also after a panic in it.
+/// Runs `f` on `engine` with `weights` instead of its own. They are exchanged back when `f` returns or
+/// panics.
 pub(super) fn with_weights<E: Engine, R>(
     engine: &mut E,
     weights: Option<&mut E::Weights>,
@@ -184,8 +183,7 @@ pub(super) fn with_weights<E: Engine, R>(
     f(&mut *swapped.0)
 }
 
-/// The averaged weights as a part of a checkpoint: named and laid out as the module's, or nothing
-/// during the warm-up.
+/// The averaged weights as a part of a checkpoint: laid out as the module's, and empty during the warm-up.
 pub(super) struct AveragePart<'a, E: Engine> {
     pub(super) engine: &'a E,
     pub(super) average: &'a mut Average<E::Weights>,

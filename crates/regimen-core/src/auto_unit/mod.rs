@@ -38,7 +38,7 @@ pub use task::{Loss, PredictTask, Step, StepResults, Task};
 /// The loss of training, logged by [`AutoUnit`] at every step with the weight of its batch.
 pub const TRAIN_LOSS: Key = Key::mean("train/loss");
 
-/// Updates that were skipped in an epoch because something was not finite. Logged where there are any.
+/// Updates skipped in an epoch because a loss or gradient was not finite. Logged only if there are any.
 pub const TRAIN_SKIPPED: Key = Key::sum("train/skipped");
 
 /// The loss of evaluation, logged by [`AutoUnit`] at every step with the weight of its batch.
@@ -65,59 +65,58 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// hook                                               Task::on_train_step_end
 /// ```
 ///
-/// On a device that computes beside the host, a step does not wait for it: losses and the norms of
-/// [`clip_norm`](AutoUnit::clip_norm) stay there, and are read together when somebody looks at one (a
-/// callback at a metric, a hook at [`StepResults::loss`]), when an epoch, a call or a save needs them, and when 64
-/// of them wait. What is logged and saved is the same, whoever looks. [`NonFinite`] says which settings
-/// read in each step.
+/// On a device that computes asynchronously, a step does not wait for it. Losses and the norms of
+/// [`clip_norm`](AutoUnit::clip_norm) stay there. They are read together when a callback reads a metric or a
+/// hook [`StepResults::loss`], when an epoch, a call or a save needs them, and when 64 of them wait. The
+/// logged and saved values do not depend on when they are read. [`NonFinite`] lists the settings that read in
+/// each step.
 ///
-/// A window is [`accumulate`](AutoUnit::accumulate) steps, or what is left of them when the epoch
-/// ends. A limit or a stop does not end it: the held gradients are part of what a checkpoint holds,
-/// and the report of the call says that they wait. They are of this run alone: another one drops
-/// them, and tells so.
+/// A window is [`accumulate`](AutoUnit::accumulate) steps, or fewer at the end of an epoch. A limit or a stop
+/// does not end it: a checkpoint includes the held gradients, and the report of the call counts the waiting
+/// steps. They belong to this run alone: another run drops them with a notice.
 ///
-/// A batch whose weight is zero counts for nothing: its loss is not looked at and has no gradient, and
-/// a window that weighs nothing makes no update.
+/// A batch of weight zero counts for nothing: its loss is not checked and has no gradient. A window of weight
+/// zero makes no update.
 ///
-/// A step happens or it does not. One that fails, or panics, before its update leaves weights, running
-/// statistics and window as they were, and is made again by the next call; one that fails after its
-/// update, or in `on_train_step_end`, is counted. The earlier gradients of the window are lost only
-/// where the backward pass itself fails, where a gradient that is not finite is an error, and where the
-/// step that is made again has another loss; all but the first two are told as notices.
+/// A step is atomic. If it fails or panics before its update, weights, running statistics and window stay as
+/// they were, and the next call repeats it. If it fails after its update, or in `on_train_step_end`, it is
+/// counted. The earlier gradients of the window are lost only if the backward pass itself fails, if a
+/// gradient that is not finite is an error, or if the repeated step has another loss. The last case is
+/// a notice.
 pub struct AutoUnit<E: Engine, T: Task<E>> {
     engine: E,
     task: T,
     settings: Settings<E>,
     window: Window,
-    /// Losses and norms that are still on the device, and those that may not be finite.
+    /// Losses and norms still on the device, and those not yet checked.
     readings: Readings<E::Scalar>,
     unchecked: Vec<Unchecked>,
-    /// Updates that were skipped because something was not finite: in all, and in a row.
+    /// Updates skipped because a loss or gradient was not finite: in all, and in a row.
     skipped: u64,
     skipped_in_a_row: u64,
-    /// Used where [`Settings::is_scaling`] says so.
+    /// Used if [`Settings::is_scaling`].
     scaler: GradientScaler,
     average: Option<Average<E::Weights>>,
     plateau: Option<Plateau>,
-    /// A training step has begun, and has not come to its end: its forward pass has touched buffers.
+    /// A training step is under way: its forward pass has changed buffers.
     step_is_open: bool,
-    /// Whether it was asked which parameters no gradient has reached.
+    /// Whether the check for parameters without a gradient is done.
     has_asked_unreached: bool,
-    /// The rates of the newest update by their schedules, and what it counted.
+    /// The scheduled rates of the newest update, and their counts.
     used: Option<(Count, Vec<f64>)>,
-    /// What a checkpoint had set otherwise, to be told when training starts.
+    /// Settings that differ from a checkpoint's, to be reported when training starts.
     changes: Vec<String>,
-    /// Which groups the engine was told to freeze; nothing where it was told nothing.
+    /// The groups that the engine has frozen; empty before the first call of `freeze`.
     frozen: Vec<bool>,
-    /// The rates of the update at hand, one a group; kept to allocate nothing in a step.
+    /// The rates of the present update, one per group; kept to allocate nothing in a step.
     rates: Vec<f64>,
-    /// Updates and epochs complete, as of the last step.
+    /// Completed updates and epochs, as of the last step.
     count: Count,
 }
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
-    /// Trains `task` on `engine` with a constant learning rate of 1e-3, no accumulation, no
-    /// clipping, and an error where something is not finite.
+    /// Trains `task` on `engine` with a constant learning rate of 1e-3, no accumulation, no clipping and
+    /// [`NonFinite::Error`].
     pub fn new(engine: E, task: T) -> Self {
         AutoUnit {
             engine,
@@ -146,7 +145,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         &self.engine
     }
 
-    /// The engine, to be changed.
+    /// The engine, mutably.
     pub fn engine_mut(&mut self) -> &mut E {
         // An engine that cannot put its buffers back says so in the next step.
         let _ = self.close_step();
@@ -158,13 +157,12 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         &self.task
     }
 
-    /// The task, to be changed.
+    /// The task, mutably.
     pub fn task_mut(&mut self) -> &mut T {
         &mut self.task
     }
 
-    /// Engine and task, by value. The engine computes in single precision again where it was told
-    /// something else, and nothing of it is frozen.
+    /// Engine and task, by value. The engine is set back to single precision, and all its groups are thawed.
     pub fn into_parts(mut self) -> (E, T) {
         // Neither is ever refused.
         if self.settings.precision.is_some_and(|precision| precision != Precision::F32) {
@@ -175,24 +173,23 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         (self.engine, self.task)
     }
 
-    /// How many updates were skipped because something was not finite.
+    /// Number of updates skipped because a loss or gradient was not finite.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// What losses are multiplied by, where they are scaled.
+    /// The factor of losses, if they are scaled.
     pub fn gradient_scale(&self) -> Option<f64> {
         self.settings.is_scaling().then(|| self.scaler.scale())
     }
 
-    /// How often weights were added to their [average](AutoUnit::average).
+    /// Number of updates (or epochs) in the [average](AutoUnit::average) of the weights.
     pub fn averaged(&self) -> u64 {
         self.average.as_ref().map_or(0, |average| average.taken)
     }
 
-    /// Runs `f` on the engine with the averaged weights in place of those that are trained, which
-    /// are back when it returns, also after a panic. Where there is no average yet, none is put in
-    /// their place.
+    /// Runs `f` on the engine with the averaged weights instead of the trained ones. The trained weights are
+    /// back when `f` returns or panics. Without an average, `f` sees the trained weights.
     ///
     /// ```
     /// # use regimen_core::{AutoUnit, BoxError, Task};
@@ -209,15 +206,15 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         with_weights(&mut self.engine, weights, f)
     }
 
-    /// Runs `f` on task and engine as they are to be looked at: with the averaged weights where
-    /// there are some, unless they are not wanted.
+    /// Runs `f` on task and engine for evaluation: with the averaged weights, if there are any and the
+    /// settings want them.
     fn view<R>(&mut self, f: impl FnOnce(&mut T, &mut E) -> R) -> R {
         let AutoUnit { engine, task, average, .. } = self;
         let average = average.as_mut().filter(|average| average.averaging.evaluate);
         with_weights(engine, average.and_then(|average| average.weights.as_mut()), |engine| f(task, engine))
     }
 
-    /// Undoes what a training step that failed has left in the buffers.
+    /// Undoes the changes of a failed training step in the buffers.
     fn close_step(&mut self) -> Result<(), BoxError> {
         if self.step_is_open {
             self.engine.restore_buffers(None)?;
@@ -237,7 +234,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.settings.precision.map_or(Ok(()), |precision| self.engine.set_precision(precision))
     }
 
-    /// Freezes and thaws groups, where some are to be.
+    /// Freezes and thaws groups that are due.
     fn set_frozen(&mut self) -> Result<(), BoxError> {
         let AutoUnit { engine, settings, frozen, count, .. } = self;
         if settings.frozen.is_empty() {
@@ -286,7 +283,7 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     }
 
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        // The evaluation is counted, whether the task's hook fails or not.
+        // The evaluation is counted even if the task's hook fails.
         let hook = self.task.on_eval_epoch_end(state);
         hook.and(self.look_at_plateau(Phase::Eval, state))
     }
@@ -322,7 +319,7 @@ impl<E: Engine, T: Task<E>> LearningRates for AutoUnit<E, T> {
     }
 }
 
-/// Thaws what `engine` was told to freeze.
+/// Thaws all frozen groups of `engine`.
 fn thaw<E: Engine>(engine: &mut E, frozen: &mut Vec<bool>) -> Result<(), BoxError> {
     if frozen.contains(&true) {
         engine.freeze(&vec![false; frozen.len()])?;
@@ -331,7 +328,7 @@ fn thaw<E: Engine>(engine: &mut E, frozen: &mut Vec<bool>) -> Result<(), BoxErro
     Ok(())
 }
 
-/// A weight that can be a weight: products and quotients of two must be numbers in single precision.
+/// Checks a weight: products and quotients of two weights must be finite in single precision.
 fn checked(weight: f64) -> Result<f64, BoxError> {
     match weight == 0.0 || (1e-15..=1e15).contains(&weight) {
         true => Ok(weight),

@@ -1,4 +1,4 @@
-//! What a checkpoint holds of an [`AutoUnit`].
+//! The parts of an [`AutoUnit`] in a checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,14 @@ use crate::metric::reading::Readings;
 use crate::saved::{AppState, Array, Parts, StateDict, Stateful};
 use crate::{BoxError, Task};
 
-/// The parts `module`, which has the weights that are trained, `optimizer` and `auto_unit`, and
-/// with [averaging](AutoUnit::average) `averaged_module`, which is laid out as `module` or, during
-/// the warm-up, empty. `auto_unit` is the accumulation window with its held gradients, the number of
-/// skipped updates, and where scale, plateau and average stand. A task's own state is not among
-/// them.
+/// The parts `module` (the trained weights), `optimizer` and `auto_unit`. With [averaging](AutoUnit::average)
+/// also `averaged_module`, which has the layout of `module` and is empty during the warm-up. `auto_unit`
+/// holds the accumulation window with its gradients, the number of skipped updates, and the state of scale,
+/// plateau and average. A task's own state is not included.
 ///
-/// A scale of losses, a plateau and an average that the checkpoint does not know begin anew, and what
-/// is not used is passed over: so precision and average can be changed at a restart, also within a
-/// window. Settings that differ from the saved ones are told when training starts.
+/// A scale of losses, a plateau or an average that the checkpoint lacks starts from the beginning. A saved
+/// one that is not used is ignored. So precision and average can be changed at a restart, also within a
+/// window. Settings that differ from the saved ones are reported when training starts.
 impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
         self.close_step()?;
@@ -72,7 +71,7 @@ struct OwnPart<'u, E: Engine> {
     changes: &'u mut Vec<String>,
 }
 
-/// What an [`OwnPart`] reads from a state, beside the gradients.
+/// The state that an [`OwnPart`] reads, without the gradients.
 struct Read {
     window: Window,
     skipped: u64,
@@ -84,7 +83,7 @@ struct Read {
     changes: Vec<String>,
 }
 
-/// Before the names of settings.
+/// Prefix of the names of settings.
 const SETTINGS: &str = "settings";
 
 impl<E: Engine> OwnPart<'_, E> {
@@ -125,7 +124,7 @@ impl<E: Engine> OwnPart<'_, E> {
     }
 
     fn changed_settings(&self, saved: &StateDict) -> Result<Vec<String>, BoxError> {
-        // Older checkpoints do not hold them.
+        // Absent in older checkpoints.
         if saved.is_empty() {
             return Ok(Vec::new());
         }
@@ -148,7 +147,7 @@ impl<E: Engine> OwnPart<'_, E> {
         Ok(changes)
     }
 
-    /// What the schedules say now of the newest update.
+    /// The present values of the schedules for the newest update.
     fn changed_rates(&self, count: Count, rates: &[f64]) -> Vec<String> {
         let changed = |(group, &before): (&String, &f64)| {
             let now = self.settings.rate_of(group, count);
@@ -165,7 +164,7 @@ impl<E: Engine> OwnPart<'_, E> {
 
 impl<E: Engine> Stateful for OwnPart<'_, E> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
-        // What was not told is not saved: a run would go on from it.
+        // A change that was not reported is not saved: a run would go on from it.
         self.readings.read()?;
         not_finite(self.engine, self.unchecked).map_or(Ok(()), Err)?;
         let mut dict = StateDict::new();
@@ -199,11 +198,11 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let read = self.read(dict)?;
-        // What is frozen there is frozen again by the next step, which knows where the run stands.
+        // The next step freezes groups again; it knows the progress of the run.
         thaw(self.engine, self.frozen)?;
         let gradients = dict.under("gradients");
         self.engine.check_state(Part::Gradients, &gradients)?;
-        // With them goes what the device was told of the next update.
+        // The device's instruction for the next update is dropped with them.
         self.engine.discard_gradients();
         self.engine.load_state(Part::Gradients, &gradients)?;
         let saved =
@@ -220,7 +219,7 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
             **scaler = read;
         }
-        // One that was left out keeps its count as well.
+        // A loss that was left out keeps its count as well.
         if let Some(average) = self.average.as_mut().filter(|average| average.is_loaded) {
             (average.taken, average.is_loaded) = (read.taken, false);
         }

@@ -1,14 +1,14 @@
-//! Losses and norms that were left on the device, until it is known whether they are finite.
+//! Losses and norms on the device, until they are known to be finite.
 
 use super::{AutoUnit, anomaly};
 use crate::engine::Engine;
 use crate::metric::reading::Reading;
 use crate::{BoxError, Task};
 
-/// A number that is not known to be finite. Its update is left out on the device if it is not.
+/// A number not yet known to be finite. If it is not finite, its update is left out on the device.
 #[derive(Debug)]
 pub(super) struct Unchecked {
-    /// The training step that it is of.
+    /// Its training step.
     pub(super) step: u64,
     pub(super) what: What,
     pub(super) number: Reading,
@@ -21,20 +21,20 @@ pub(super) enum What {
 }
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
-    /// Reads what was left on the device, and fails if a number among it is not finite.
+    /// Reads the numbers on the device, and fails if one of them is not finite.
     pub(super) fn read_all(&mut self) -> Result<(), BoxError> {
         self.readings.read()?;
         self.check_known()
     }
 
-    /// The same where as much was left as may be; else it looks only at what somebody has read meanwhile.
+    /// The same if the limit of numbers on the device is reached. Otherwise checks only those already read.
     pub(super) fn read_if_full(&mut self) -> Result<(), BoxError> {
         if self.readings.is_full() { self.read_all() } else { self.check_known() }
     }
 
-    /// Fails if a number that was read meanwhile is not finite, once. The window under way is dropped with it.
+    /// Fails once if a number that was read meanwhile is not finite. The window under way is dropped with it.
     fn check_known(&mut self) -> Result<(), BoxError> {
-        // They are read in their order.
+        // Numbers are read in the order of this list.
         if self.unchecked.first().is_none_or(|first| first.number.known().is_none()) {
             return Ok(());
         }
@@ -49,7 +49,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 }
 
-/// The error of the first number that was read and is not finite.
+/// The error of the first number read that is not finite.
 pub(super) fn not_finite<E: Engine>(engine: &E, unchecked: &[Unchecked]) -> Option<BoxError> {
     let known = |unchecked: &Unchecked| Some((unchecked.step, unchecked.what, unchecked.number.known()?));
     let (step, what, number) =

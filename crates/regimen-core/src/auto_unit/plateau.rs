@@ -1,19 +1,18 @@
-//! A learning rate that falls when a metric no longer improves.
+//! Learning rate reduced when a metric stops improving.
 
 use crate::metric::{Improvement, Key};
 use crate::saved::{Array, StateDict, Stateful};
 use crate::state::{EntryPoint, Phase};
 use crate::{BoxError, State};
 
-/// Multiplies every learning rate by a factor when a metric has not improved for a while, by the
-/// rules of PyTorch's `ReduceLROnPlateau`; see
-/// [`AutoUnit::reduce_on_plateau`](crate::AutoUnit::reduce_on_plateau).
+/// Multiplies every learning rate by a factor if a metric has stopped improving. The rules are those of
+/// PyTorch's `ReduceLROnPlateau`. See [`AutoUnit::reduce_on_plateau`](crate::AutoUnit::reduce_on_plateau).
 ///
-/// The metric is looked at whenever an evaluation of `fit` ends, or an epoch of training, with
-/// what the unit and the task have logged by then: each look is a *check*. A value is better if it
-/// is past the best one by the threshold; NaN never is. When more checks in a row than the patience
-/// brought nothing better, the rates fall. Unlike there, a relative threshold is a part of the best
-/// value's size also below 0, and there is no smallest change of a rate.
+/// The metric is read when an evaluation of `fit` or an epoch of training ends, with the values that unit and
+/// task have logged by then. Each read is a *check*. A value is better if it is past the best one by the
+/// threshold; NaN never is. The rates fall after more checks in a row without improvement than the patience.
+/// Unlike PyTorch's, a relative threshold is a part of the best value's size also below 0, and there is no
+/// smallest change of a rate.
 ///
 /// ```
 /// use regimen_core::auto_unit::{EVAL_LOSS, Plateau};
@@ -33,15 +32,15 @@ pub struct Plateau {
     seen: Seen,
 }
 
-/// What was seen so far.
+/// Progress of a plateau.
 #[derive(Clone, Debug, PartialEq)]
 struct Seen {
     best: Option<f64>,
     /// Checks in a row without improvement.
     bad: u64,
-    /// Checks left in which nothing is counted.
+    /// Remaining checks of the cool-down.
     resting: u64,
-    /// What the rates are multiplied by.
+    /// The factor of all rates.
     scale: f64,
 }
 
@@ -71,48 +70,48 @@ impl Plateau {
         }
     }
 
-    /// Looks at the metric of `phase`: [`Phase::Eval`], the default, or [`Phase::Train`].
+    /// Reads the metric of `phase`: [`Phase::Eval`], the default, or [`Phase::Train`].
     pub fn phase(self, phase: Phase) -> Self {
         Plateau { phase, ..self }
     }
 
-    /// What the rates are multiplied by; between 0 and 1.
+    /// Factor of each reduction; between 0 and 1.
     pub fn factor(self, factor: f64) -> Self {
         Plateau { factor, ..self }
     }
 
-    /// How many checks in a row may bring nothing better.
+    /// Number of checks in a row that may bring no improvement.
     pub fn patience(self, checks: u64) -> Self {
         Plateau { patience: checks, ..self }
     }
 
-    /// By how much a value must be better, as a part of the best value's size.
+    /// Smallest improvement, as a part of the best value's size.
     pub fn threshold(self, part: f64) -> Self {
         Plateau { improvement: self.improvement.by_part(part), ..self }
     }
 
-    /// By how much a value must be better.
+    /// Smallest improvement, as an absolute difference.
     pub fn threshold_absolute(self, change: f64) -> Self {
         Plateau { improvement: self.improvement.by(change), ..self }
     }
 
-    /// How many checks after a fall are not counted.
+    /// Number of checks after a fall that are not counted.
     pub fn cooldown(self, checks: u64) -> Self {
         Plateau { cooldown: checks, ..self }
     }
 
-    /// The rate below which no rate falls. One that is below it already stays as it is.
+    /// Lower bound of each rate. A rate that is already below it stays as it is.
     pub fn minimum(self, rate: f64) -> Self {
         Plateau { minimum: rate, ..self }
     }
 
-    /// Looks at evaluations by [`Run::evaluate`](crate::Run::evaluate) too, for a program that calls it
-    /// in place of `fit`.
+    /// Also checks at evaluations by [`Run::evaluate`](crate::Run::evaluate), for a program that calls it
+    /// instead of `fit`.
     pub fn judge_evaluate(self) -> Self {
         Plateau { judges_evaluate: true, ..self }
     }
 
-    /// Refuses settings that cannot be used.
+    /// Rejects settings that cannot be used.
     pub(super) fn check(&self) -> Result<(), BoxError> {
         if !(self.factor > 0.0 && self.factor < 1.0) {
             return Err(format!("plateau: the factor is {}; give one between 0 and 1", self.factor).into());
@@ -126,18 +125,18 @@ impl Plateau {
         }
         match self.phase {
             Phase::Predict => {
-                Err("plateau: nothing is learnt from predicting; give `Phase::Eval` or `Phase::Train`".into())
+                Err("plateau: the phase is predict; give `Phase::Eval` or `Phase::Train`".into())
             }
             Phase::Train | Phase::Eval => Ok(()),
         }
     }
 
-    /// What comes of `rate`.
+    /// The reduced `rate`.
     pub(super) fn apply(&self, rate: f64) -> f64 {
         if self.seen.scale == 1.0 { rate } else { (rate * self.seen.scale).max(self.minimum.min(rate)) }
     }
 
-    /// An epoch of `phase` ends: looks at the metric if it is of that phase.
+    /// An epoch of `phase` ended: checks the metric if it is of that phase.
     pub(super) fn look(&mut self, phase: Phase, state: &State) -> Result<(), BoxError> {
         if phase != self.phase || (state.entry_point() == EntryPoint::Evaluate && !self.judges_evaluate) {
             return Ok(());
@@ -173,7 +172,7 @@ impl Plateau {
     }
 }
 
-/// What was seen so far; the settings are not in it.
+/// Progress only; the settings are not saved.
 impl Stateful for Plateau {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let Seen { best, bad, resting, scale } = &self.seen;

@@ -3,13 +3,13 @@
 use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
 
-/// Scales losses so that their gradients fit into half precision, by PyTorch's rules: a scale that
-/// makes a gradient overflow is made smaller and the update skipped; one that did well for many
-/// updates is made larger.
+/// Scales losses so that their gradients fit into half precision, by PyTorch's rules. A scale that makes a
+/// gradient overflow is reduced and the update skipped. After many updates without an overflow the scale
+/// grows.
 ///
 /// [`AutoUnit`](crate::AutoUnit) uses one for [`Precision::F16`](crate::engine::Precision::F16); give it
-/// another to change a rule. The rules are those of `torch.amp.GradScaler`, but that a scale below
-/// half precision's smallest number, 6e-8, is an error: what overflows there is not finite at all.
+/// another to change a rule. The rules are those of `torch.amp.GradScaler`, except that a scale below half
+/// precision's smallest number, 6e-8, is an error. A gradient that overflows there is itself not finite.
 ///
 /// P. Micikevicius and others, "Mixed Precision Training", 2018.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +18,12 @@ pub struct GradientScaler {
     back_off: f64,
     every: u64,
     scale: f32,
-    /// Updates in a row that were not skipped, since the scale last changed.
+    /// Updates in a row without a skip since the last change of the scale.
     streak: u64,
 }
 
 impl GradientScaler {
-    /// A scale of 65536, which is halved at each overflow, and doubled after 2000 updates without.
+    /// A scale of 65536, halved at each overflow and doubled after 2000 updates without one.
     pub fn new() -> Self {
         GradientScaler { growth: 2.0, back_off: 0.5, every: 2000, scale: 65536.0, streak: 0 }
     }
@@ -33,18 +33,18 @@ impl GradientScaler {
         GradientScaler { scale, ..self }
     }
 
-    /// By what the scale is multiplied after
-    /// [`growth_interval`](GradientScaler::growth_interval) updates without an overflow; above 1.
+    /// Factor of the scale after [`growth_interval`](GradientScaler::growth_interval) updates without an
+    /// overflow; above 1.
     pub fn growth(self, factor: f64) -> Self {
         GradientScaler { growth: factor, ..self }
     }
 
-    /// By what it is multiplied after an overflow; between 0 and 1.
+    /// Factor of the scale after an overflow; between 0 and 1.
     pub fn back_off(self, factor: f64) -> Self {
         GradientScaler { back_off: factor, ..self }
     }
 
-    /// After how many updates in a row without an overflow it grows; 1 or more.
+    /// Number of updates in a row without an overflow before the scale grows; 1 or more.
     pub fn growth_interval(self, updates: u64) -> Self {
         GradientScaler { every: updates, ..self }
     }
@@ -54,7 +54,7 @@ impl GradientScaler {
         f64::from(self.scale)
     }
 
-    /// Refuses rules that cannot be used.
+    /// Rejects rules that cannot be used.
     pub(super) fn check(&self) -> Result<(), BoxError> {
         let GradientScaler { growth, back_off, every, scale, .. } = *self;
         if !(scale.is_finite() && scale >= SMALLEST) {
@@ -89,13 +89,13 @@ impl GradientScaler {
         }
     }
 
-    /// An update was skipped. An error where no scale helps.
+    /// An update was skipped. Fails if no scale helps.
     pub(super) fn skipped(&mut self) -> Result<(), BoxError> {
         self.streak = 0;
         let smaller = (self.scale() * self.back_off) as f32;
         if smaller < SMALLEST {
             return Err(format!(
-                "the gradient is not finite at a scale of {} either; it is not the scale that makes it so",
+                "the gradient is not finite even at a scale of {}; the scale is not the cause",
                 self.scale
             )
             .into());
@@ -105,7 +105,7 @@ impl GradientScaler {
     }
 }
 
-/// Half precision's smallest number: by then, not a loss of 65504 would overflow.
+/// Half precision's smallest number. At this scale not even a loss of 65504 would overflow.
 const SMALLEST: f32 = 1.0 / 16_777_216.0;
 
 impl Default for GradientScaler {
@@ -114,7 +114,7 @@ impl Default for GradientScaler {
     }
 }
 
-/// The scale and what led to it; the rules are not in it.
+/// Scale and counters; the rules are not saved.
 impl Stateful for GradientScaler {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();

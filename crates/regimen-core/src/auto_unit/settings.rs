@@ -6,48 +6,46 @@ use crate::engine::{Engine, Precision, Value};
 use crate::schedule::Schedule;
 use crate::{BoxError, State, Task};
 
-/// What to do when a loss or a gradient is not finite.
+/// Policy for a loss or a gradient that is not finite.
 ///
-/// A device may compute beside the host. Then reading a number waits for all that the device has still to
-/// do, so the engine leaves losses and norms there ([`Engine::detach`]), and each policy says what it reads
-/// in a step. On the CPU they are read at once, which costs nothing.
+/// On a device that computes asynchronously, reading a number waits for all queued work. So the engine leaves
+/// losses and norms there ([`Engine::detach`]), and each policy states what it reads in a step. On the CPU
+/// they are read at once, at no cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NonFinite {
-    /// The step is an error. The loss is looked at, the norm where clipping takes one, and the weights
-    /// when training ends; a gradient alone that is not finite is met in the next step's loss. The
-    /// default.
+    /// The step is an error. The default. Checked are the loss, the norm if clipping takes one, and the
+    /// weights when training ends. If only a gradient is not finite, the next step's loss shows it.
     ///
-    /// A number that is left on the device is not read for it. If it is not finite, the device leaves out
-    /// the update. The error comes when the number is read, at most 64 steps later, and names its step. Until
-    /// then step and update are counted, running statistics follow the batch, and nothing is saved. The
-    /// error loses the gradients of the window that is under way. If the engine cannot leave out an
-    /// update on the device ([`Engine::skip_unless_finite`]), the number is read in its own step.
+    /// A number on the device is not read for this policy. If it is not finite, the device leaves out the
+    /// update. The error comes when the number is read, at most 64 steps later, and names its step. Until
+    /// then step and update are counted, running statistics follow the batch, and nothing is saved. The error
+    /// loses the gradients of the window that is under way. If the engine cannot leave out an update on the
+    /// device ([`Engine::skip_unless_finite`]), the number is read in its own step.
     #[default]
     Error,
-    /// The window's update is skipped: parameters, optimizer and schedule stay as they are, and the
-    /// step is not in the epoch's mean. Skipped updates are counted in [`AutoUnit::skipped`] and logged
-    /// as [`TRAIN_SKIPPED`](super::TRAIN_SKIPPED); too many in a row are an error, see
-    /// [`AutoUnit::skip_limit`]. Loss and gradients are looked at, so both are read in each step; a
-    /// gradient too large for its norm counts as not finite.
+    /// The window's update is skipped: parameters, optimizer and schedule stay as they are, and the step is
+    /// not in the epoch's mean. Skipped updates are counted in [`AutoUnit::skipped`] and logged as
+    /// [`TRAIN_SKIPPED`](super::TRAIN_SKIPPED). Too many in a row are an error; see [`AutoUnit::skip_limit`].
+    /// Loss and gradients are both read in each step. A gradient too large for its norm counts as not finite.
     Skip,
-    /// Nothing is looked at, and nothing is read.
+    /// Nothing is checked or read.
     Ignore,
 }
 
-/// What to do when no gradient reaches a parameter that is to be trained: the loss does not depend on
-/// it, or a detached tensor cuts the graph.
+/// Policy for a trained parameter without a gradient. Either the loss does not depend on it, or a detached
+/// tensor cuts the graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unreached {
-    /// It is told once as a [notice](crate::callback::Event::Notice), at the first update. The default.
+    /// One [notice](crate::callback::Event::Notice) at the first update. The default.
     #[default]
     Notice,
     /// The first update is an error.
     Error,
-    /// Nothing is looked at.
+    /// Nothing is checked.
     Ignore,
 }
 
-/// When a frozen group of parameters is trained after all.
+/// The time at which a frozen group of parameters thaws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thaw {
     /// Not in this run.
@@ -71,8 +69,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
-    /// The learning rate of one of the engine's parameter groups, by completed updates, in place
-    /// of the common one. A group that the engine does not have is an error when training starts.
+    /// The learning rate of one of the engine's parameter groups, by completed updates, instead of the common
+    /// one. A group that the engine does not have is an error when training starts.
     pub fn group_learning_rate(
         mut self,
         group: impl Into<String>,
@@ -82,24 +80,24 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
-    /// Multiplies the learning rate of one of the engine's parameter groups, whether it is the
-    /// common one or its own: layer-wise rates are a factor for each layer. A group that the engine
-    /// does not have, and a factor that is negative or no number, are errors when training starts.
+    /// Multiplies the learning rate of one of the engine's parameter groups, common or its own. Layer-wise
+    /// rates are one factor per layer. A group that the engine does not have, and a factor that is negative
+    /// or NaN or infinite, are errors when training starts.
     pub fn scale_learning_rate(mut self, group: impl Into<String>, factor: f64) -> Self {
         self.settings.group_factors.push((group.into(), factor));
         self
     }
 
-    /// Lets all learning rates fall when a metric no longer improves. Where the rates stand is
-    /// saved. Settings that make no sense are errors when training starts.
+    /// Reduces all learning rates when a metric stops improving. The reduction is saved. Invalid settings are
+    /// errors when training starts.
     pub fn reduce_on_plateau(mut self, plateau: Plateau) -> Self {
         self.plateau = Some(plateau);
         self
     }
 
-    /// Freezes one of the engine's parameter groups: it is not trained, and its gradient not
-    /// computed, until it thaws. A group that the engine does not have is an error when training
-    /// starts, and all groups frozen at once are one in the step where that is so.
+    /// Freezes one of the engine's parameter groups until it thaws: it is not trained, and its gradient is
+    /// not computed. A group that the engine does not have is an error when training starts. All groups
+    /// frozen at once are an error of that step.
     ///
     /// ```
     /// # use regimen_core::{AutoUnit, Task};
@@ -117,95 +115,95 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
-    /// Makes one update of `n` steps: the gradient is that of the mean over all their samples or
-    /// tokens. 1 by default; 0 is an error when training starts.
+    /// Accumulates `n` steps per update: the gradient is that of the mean over all their samples or tokens.
+    /// Default: 1. 0 is an error when training starts.
     pub fn accumulate(mut self, n: u64) -> Self {
         self.settings.accumulate = n;
         self
     }
 
-    /// Scales the gradient down to a Euclidean norm of at most `norm` over all parameters. Not
-    /// positive, or not a number, is an error when training starts.
+    /// Scales the gradient down to a Euclidean norm of at most `norm` over all parameters. A norm that is not
+    /// positive is an error when training starts.
     pub fn clip_norm(mut self, norm: f64) -> Self {
         self.settings.clip_norm = Some(norm);
         self
     }
 
-    /// Clamps each element of the gradient to `-limit..=limit`, after clipping by norm. Not
-    /// positive, or not a number, is an error when training starts.
+    /// Clamps each element of the gradient to `-limit..=limit`, after clipping by norm. A limit that is not
+    /// positive is an error when training starts.
     pub fn clip_value(mut self, limit: f64) -> Self {
         self.settings.clip_value = Some(limit);
         self
     }
 
-    /// What to do when a loss or a gradient is not finite. [`NonFinite::Error`] by default.
+    /// Policy for a loss or a gradient that is not finite. Default: [`NonFinite::Error`].
     pub fn non_finite(mut self, policy: NonFinite) -> Self {
         self.settings.non_finite = policy;
         self
     }
 
-    /// How many updates in a row may be skipped under [`NonFinite::Skip`]; one more is an error. A
-    /// tenth of them is a notice. 100 by default.
+    /// Number of updates in a row that may be skipped under [`NonFinite::Skip`]. One more is an error; a
+    /// tenth of them is a notice. Default: 100.
     pub fn skip_limit(mut self, updates: u64) -> Self {
         self.settings.skip_limit = updates;
         self
     }
 
-    /// What to do when no gradient reaches a parameter. [`Unreached::Notice`] by default.
+    /// Policy for a parameter that no gradient reaches. Default: [`Unreached::Notice`].
     pub fn unreached(mut self, policy: Unreached) -> Self {
         self.settings.unreached = policy;
         self
     }
 
-    /// Holds the running statistics of frozen groups as they are. Without it they follow the batches
-    /// of the training, also in a group that is frozen: only its parameters are not trained.
+    /// Keeps the running statistics of frozen groups fixed. Without it they follow the batches of the
+    /// training, also in a frozen group, whose parameters alone are not trained.
     pub fn hold_frozen_statistics(mut self) -> Self {
         self.settings.holds_statistics = true;
         self
     }
 
-    /// In which type the module computes, in training, evaluation and prediction. An engine that
-    /// cannot is an error when the run starts. Without this it computes as it did before.
+    /// The type in which the module computes, in training, evaluation and prediction. An engine that does not
+    /// support it is an error when the run starts. Default: the engine's present precision.
     ///
-    /// With [`Precision::F16`] losses are scaled: an update whose gradient overflows is skipped as
-    /// under [`NonFinite::Skip`], whatever the policy is. So each update reads whether its gradient is finite.
+    /// With [`Precision::F16`] losses are scaled. An update whose gradient overflows is skipped as under
+    /// [`NonFinite::Skip`], regardless of the policy. So each update reads whether its gradient is finite.
     pub fn precision(mut self, precision: Precision) -> Self {
         self.settings.precision = Some(precision);
         self
     }
 
-    /// By which rules losses are scaled, in place of PyTorch's. It is used for
-    /// [`Precision::F16`] only. Rules that make no sense are errors when training starts.
+    /// Rules for the scale of losses, instead of PyTorch's. Used for [`Precision::F16`] only. Invalid rules
+    /// are errors when training starts.
     pub fn gradient_scaler(mut self, scaler: GradientScaler) -> Self {
         self.scaler = scaler;
         self
     }
 
-    /// Looks for the first number that is not finite, and names what it is in: the loss is read
-    /// before backward, gradients are looked at after each backward, parameters and buffers after
-    /// each update, and the outputs inside of the module that are given to an engine's `watch`
-    /// in each step. What is found is an error, whatever [`NonFinite`] says; of gradients only where
-    /// losses are not scaled. On libtorch the operation whose gradient became NaN is named as well.
+    /// Finds the first number that is not finite, and names its tensor. Checked are the loss before backward,
+    /// gradients after each backward, parameters and buffers after each update, and in each step the outputs
+    /// inside the module that are given to an engine's `watch`. A number that is not finite is an error under
+    /// every [`NonFinite`]; gradients are checked only if losses are not scaled. On libtorch the operation
+    /// whose gradient became NaN is named as well.
     ///
-    /// It reads the loss and copies parameters to the host at each update, so it is for finding a fault. Off by
-    /// default; what fails without it is named too, as far as it can be seen by then.
+    /// It reads the loss and copies parameters to the host at each update, so it is for debugging. Default:
+    /// off. Errors without it also name the tensor, as far as is known by then.
     pub fn detect_anomaly(mut self, on: bool) -> Self {
         self.settings.detect_anomaly = on;
         self
     }
 
-    /// Averages the weights beside the training. Evaluation and prediction use the average as soon
-    /// as there is one; see [`Averaging`]. A checkpoint has it as the part `averaged_module`, and
-    /// the weights that are trained as `module`. A run that is restored from a checkpoint without one
-    /// begins its average anew, and tells so. Settings that make no sense are errors when training starts.
+    /// Keeps an average of the weights. Evaluation and prediction use it as soon as it exists; see
+    /// [`Averaging`]. A checkpoint has it as the part `averaged_module`, and the trained weights as `module`.
+    /// A run restored from a checkpoint without an average starts one, with a notice. Invalid settings are
+    /// errors when training starts.
     pub fn average(mut self, averaging: Averaging) -> Self {
         self.average = Some(Average::new(averaging));
         self
     }
 
-    /// Calls `hook` after each backward: the held gradients are the window's so far, each
-    /// micro-batch times its weight, and with [`Precision::F16`] times the scale. A hook that fails must
-    /// leave them as it found them: it is called again with them when the step is made again.
+    /// Calls `hook` after each backward. The held gradients are the window's so far, each micro-batch times
+    /// its weight, and with [`Precision::F16`] times the scale. A hook that fails must leave them unchanged:
+    /// it is called again with them when the step is repeated.
     pub fn after_backward(
         mut self,
         hook: impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + 'static,
@@ -214,9 +212,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
-    /// Calls `hook` before each update: the held gradients are the mean over the window, not yet
-    /// clipped, nor looked at. What the hook makes of them is clipped and used. A hook that fails must
-    /// leave them as it found them.
+    /// Calls `hook` before each update. The held gradients are the mean over the window, before clipping and
+    /// checks. The gradients that the hook leaves are clipped and used. A hook that fails must leave them
+    /// unchanged.
     pub fn before_update(
         mut self,
         hook: impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + 'static,
@@ -226,7 +224,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 }
 
-/// What a schedule counts.
+/// The count that a schedule depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Count {
     pub(super) updates: u64,
@@ -236,7 +234,7 @@ pub(super) struct Count {
 /// A hook on the held gradients.
 type GradientHook<E> = Box<dyn FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send>;
 
-/// How an [`AutoUnit`] was told to train.
+/// Settings of an [`AutoUnit`].
 pub(super) struct Settings<E> {
     pub(super) rate: Rate,
     pub(super) group_rates: Vec<(String, Rate)>,
@@ -255,7 +253,7 @@ pub(super) struct Settings<E> {
     pub(super) before_update: Option<GradientHook<E>>,
 }
 
-/// A schedule, and what it counts.
+/// A schedule, and its count.
 pub(super) enum Rate {
     ByUpdate(Box<dyn Schedule>),
     ByEpoch(Box<dyn Schedule>),
@@ -315,8 +313,8 @@ impl<E> Settings<E> {
         self.precision == Some(Precision::F16)
     }
 
-    /// Whether a number of a step must be read before the step goes on: where the policy acts on it, and the
-    /// device cannot leave the update out by itself.
+    /// Whether a number of a step must be read before the step goes on. It must if the policy acts on it and
+    /// the device cannot leave out the update by itself.
     pub(super) fn must_know(&self, engine: &mut E, number: &Value<E::Scalar>) -> Result<bool, BoxError>
     where
         E: Engine,
@@ -329,7 +327,7 @@ impl<E> Settings<E> {
         })
     }
 
-    /// Those that a checkpoint holds, as text by name, to tell what was changed at a restart.
+    /// The settings in a checkpoint, as text by name, to report changes at a restart.
     pub(super) fn told(&self) -> Vec<(String, String)> {
         let mut told = vec![
             ("accumulate".to_owned(), self.accumulate.to_string()),
@@ -352,7 +350,7 @@ impl<E> Settings<E> {
         told
     }
 
-    /// Refuses settings that cannot be used.
+    /// Rejects settings that cannot be used.
     pub(super) fn check(&self, groups: &[String]) -> Result<(), BoxError> {
         let Settings { accumulate, clip_norm, clip_value, group_rates, group_factors, frozen, .. } = self;
         if *accumulate == 0 {

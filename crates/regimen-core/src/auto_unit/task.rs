@@ -1,23 +1,22 @@
-//! What the user of [`AutoUnit`](crate::AutoUnit) writes.
+//! The trait that users of [`AutoUnit`](crate::AutoUnit) implement.
 
 use crate::engine::{Engine, Mode, ToDevice};
 use crate::metric::reading::Reading;
 use crate::{BoxError, State};
 
-/// A training task: how a batch becomes a loss. [`AutoUnit`](crate::AutoUnit) does the rest.
+/// A training task: turns a batch into a loss. [`AutoUnit`](crate::AutoUnit) does the rest.
 ///
-/// Only [`compute_loss`](Task::compute_loss) must be written. The hooks are called as those of
-/// [`TrainUnit`](crate::unit::TrainUnit) and [`EvalUnit`](crate::unit::EvalUnit); nothing of `AutoUnit`
-/// depends on them, so overriding one loses nothing.
+/// Only [`compute_loss`](Task::compute_loss) is required. The hooks are called as those of
+/// [`TrainUnit`](crate::unit::TrainUnit) and [`EvalUnit`](crate::unit::EvalUnit). `AutoUnit` itself uses none
+/// of them, so overriding one loses nothing.
 pub trait Task<E: Engine> {
-    /// What one step consumes. It is moved to the engine's device before `compute_loss`.
+    /// The batch of one step. It is moved to the engine's device before `compute_loss`.
     type Batch: ToDevice<E::Device>;
 
-    /// What `compute_loss` gives beside the loss, for metrics: logits and targets, say.
+    /// The output of `compute_loss` in addition to the loss, for metrics: logits and targets, say.
     type Output;
 
-    /// The loss of `batch`: its mean, and the weight that mean stands for. Called for training
-    /// and for evaluation; `step` says which.
+    /// The loss of `batch`: a mean and its weight. Called for training and for evaluation; `step` says which.
     fn compute_loss(
         &mut self,
         step: &Step,
@@ -65,8 +64,7 @@ pub trait Task<E: Engine> {
         Ok(())
     }
 
-    /// The loss of an evaluation batch is computed. Of `results`, only loss, weight and output say
-    /// something here.
+    /// The loss of an evaluation batch is computed. In `results`, only loss, weight and output are set.
     fn on_eval_step_end(
         &mut self,
         _state: &mut State,
@@ -87,12 +85,12 @@ pub trait Task<E: Engine> {
     }
 }
 
-/// A task that can also predict: what `predict` with an [`AutoUnit`](crate::AutoUnit) asks for.
+/// A task that can also predict, as `predict` with an [`AutoUnit`](crate::AutoUnit) requires.
 pub trait PredictTask<E: Engine>: Task<E> {
-    /// What one step consumes. It is moved to the engine's device before `predict`.
+    /// The input of one step. It is moved to the engine's device before `predict`.
     type Input: ToDevice<E::Device>;
 
-    /// What one step gives to the sink.
+    /// The output of one step, for the sink.
     type Prediction;
 
     /// The prediction for `input`, on the evaluation view of the module.
@@ -104,22 +102,22 @@ pub trait PredictTask<E: Engine>: Task<E> {
     ) -> Result<Self::Prediction, BoxError>;
 }
 
-/// Which step is being made, and what for.
+/// The step under way: its mode and number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Step {
-    /// What the module is run for: a layer that must be told (dropout in libtorch) is told this.
+    /// The mode of the module. Pass it to layers with a flag for training, such as dropout in libtorch.
     pub mode: Mode,
     /// Completed epochs of the phase.
     pub epoch: u64,
     /// Completed steps of the phase: 0 for the first.
     pub index: u64,
-    /// What the engine's generators were seeded with for this step.
+    /// The seed of the engine's generators for this step.
     pub seed: u64,
 }
 
 impl Step {
-    /// The step that `state` is at, in `mode`.
+    /// The present step of `state`, in `mode`.
     pub fn new(state: &State, mode: Mode) -> Self {
         let progress = state.progress();
         Step { mode, epoch: progress.epochs, index: progress.steps, seed: state.step_seed() }
@@ -133,14 +131,14 @@ impl Step {
 
 /// A loss: the mean over a weight of samples or tokens.
 ///
-/// Micro-batches of one accumulation window are put together by their weights: the window's
-/// gradient is that of the mean over everything in it, however it was split.
+/// Micro-batches of one accumulation window are combined by their weights. The window's gradient is that of
+/// the mean over all its samples, however they were split.
 #[derive(Clone, Debug)]
 pub struct Loss<S> {
     /// The mean, on the device, with its graph.
     pub mean: S,
-    /// How many samples or tokens it is the mean of. Zero counts for nothing; anything else that is not
-    /// from 1e-15 to 1e15 is an error of the step.
+    /// Number of samples or tokens in the mean. Zero counts for nothing; any other weight outside 1e-15 to
+    /// 1e15 is an error of the step.
     pub weight: f64,
 }
 
@@ -151,19 +149,19 @@ impl<S> Loss<S> {
     }
 }
 
-/// What came of a step.
+/// Results of a step.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StepResults<O> {
     pub(crate) loss: Reading,
     pub(crate) gradient_norm: Option<Reading>,
-    /// The weight the task gave it.
+    /// The weight that the task gave it.
     pub weight: f64,
-    /// What `compute_loss` gave beside it.
+    /// The output of `compute_loss`.
     pub output: O,
     /// Whether this step ended in an optimizer step.
     pub updated: bool,
-    /// Whether this step ended its window without one, because something was not finite.
+    /// Whether this step ended its window without one, because a loss or gradient was not finite.
     pub skipped: bool,
 }
 
@@ -172,14 +170,14 @@ impl<O> StepResults<O> {
         StepResults { loss, weight, output, gradient_norm: None, updated: false, skipped: false }
     }
 
-    /// The loss of this batch, not divided by anything. It is read here if it is still on the device, and
-    /// that waits for the device.
+    /// The loss of this batch, not divided. If it is still on the device it is read here, and this waits for
+    /// the device.
     pub fn loss(&self) -> Result<f64, BoxError> {
         self.loss.get()
     }
 
-    /// The Euclidean norm of the window's gradient before clipping, or `None` if this step took none. It is read
-    /// as the [loss](StepResults::loss) is.
+    /// The Euclidean norm of the window's gradient before clipping, or `None` if this step took none. It is
+    /// read as the [loss](StepResults::loss) is.
     pub fn gradient_norm(&self) -> Result<Option<f64>, BoxError> {
         self.gradient_norm.as_ref().map(Reading::get).transpose()
     }

@@ -1,4 +1,4 @@
-//! A training step: what becomes of a batch.
+//! A training step of `AutoUnit`.
 
 use super::averaging::Counted;
 use super::pending::{Unchecked, What};
@@ -30,9 +30,9 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         self.average.as_ref().map_or(Ok(()), |average| average.averaging.check())?;
         self.plateau.as_ref().map_or(Ok(()), Plateau::check)?;
         self.set_precision()?;
-        // A scaled gradient may overflow: that is found, and no anomaly.
+        // A scaled gradient may overflow. The scaler handles that; it is no anomaly.
         self.engine.detect_anomaly(self.settings.detect_anomaly && !self.settings.is_scaling());
-        // Of a call that failed before they were read.
+        // Left by a call that failed before they were read.
         self.read_all()?;
         self.count = Done { updates: state.train_progress().updates, epochs: state.train_progress().epochs };
         self.changes.drain(..).for_each(|change| state.notify(change));
@@ -48,9 +48,9 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
     }
 
     fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        // The epoch may end without a step that knew to be its last: by a cap that is lower now.
+        // The epoch may end without a step known to be its last: by a cap that is lower now.
         if self.window.stage().is_some() {
-            self.drop_window("a step failed among them, and the epoch ended without it", state);
+            self.drop_window("the step after them failed, and the epoch ended without it", state);
         }
         if self.window.steps() > 0 {
             let steps = Count(self.window.steps(), "step");
@@ -100,7 +100,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let (computed, first) = if settings.detect_anomaly { watched(compute) } else { (compute(), None) };
         let (loss, output) = computed?;
         let (weight, detached) = (checked(loss.weight)?, engine.detach(&loss.mean)?);
-        // A loss of weight 0 is not looked at.
+        // A loss of weight 0 is not checked.
         let must_know = weight > 0.0 && settings.must_know(engine, &detached)?;
         let value = self.readings.add(detached);
         let known = if must_know { Some(value.get()?) } else { value.known() };
@@ -115,15 +115,15 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             return Err(anomaly::of_loss(engine, "the loss", value, first));
         }
         if weight == 0.0 || !is_finite && settings.non_finite == NonFinite::Skip {
-            // What counts for nothing leaves no running statistics either.
+            // A batch of weight 0 leaves no running statistics either.
             engine.restore_buffers(None)?;
         } else if settings.holds_statistics && frozen.contains(&true) {
             engine.restore_buffers(Some(frozen))?;
         }
         if self.window.is_torn(step.index, &value, weight)? {
-            self.drop_window("the step that failed after them was not made again as it was", state);
+            self.drop_window("the failed step after them was not repeated unchanged", state);
             if weight > 0.0 && known.is_none() && self.settings.non_finite == NonFinite::Error {
-                // With the gradients went what the device was told of this loss.
+                // That withdrew the device's order to leave out the update if this loss is not finite.
                 self.engine.skip_unless_finite(&loss.mean)?;
             }
         }
@@ -149,7 +149,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.task.on_train_step_end(state, &batch, results)
     }
 
-    /// Adds the gradients of a loss to those held, if they count for something.
+    /// Adds the gradients of a loss to those held, unless its weight is 0.
     fn hold(
         &mut self,
         index: u64,
@@ -179,14 +179,14 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         Ok(())
     }
 
-    /// Drops what another run has left in the window.
+    /// Drops the gradients of another run in the window.
     fn drop_foreign_window(&mut self, is_foreign: bool, state: &mut State) {
         if is_foreign {
             self.drop_window("another run left them without an update", state);
         }
     }
 
-    /// Drops the window, and says so where steps that are counted were in it.
+    /// Drops the window, with a notice if counted steps were in it.
     fn drop_window(&mut self, why: &str, state: &mut State) {
         if self.window.steps() > 0 {
             let steps = Count(self.window.steps(), "step");

@@ -1,4 +1,4 @@
-//! The end of an accumulation window: its update, or none.
+//! The end of an accumulation window: its update, or a skip.
 
 use super::averaging::Counted;
 use super::pending::{Unchecked, What};
@@ -9,8 +9,8 @@ use crate::engine::Engine;
 use crate::{BoxError, State, Task};
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
-    /// Ends the window: makes its update, or skips it. An error before the optimizer's step leaves
-    /// the window at its stage.
+    /// Ends the window: makes its update, or skips it. An error before the optimizer's step leaves the window
+    /// at its stage.
     pub(super) fn update<O>(
         &mut self,
         state: &mut State,
@@ -19,7 +19,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let scale = self.gradient_scale();
         let AutoUnit { engine, settings, window, readings, unchecked, .. } = self;
         if window.is_spoilt() {
-            // Perhaps by a step before this one.
+            // Perhaps by an earlier step.
             let counts = results.loss.known().is_some_and(f64::is_finite);
             return self.skip(state, results, counts);
         }
@@ -54,7 +54,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
                 None => !may_skip || engine.gradients_are_finite()?,
             };
             if !is_finite && may_skip {
-                // It may be the scale that was too large, and the loss is as good as any.
+                // The scale may have been too large, and the loss is as good as any.
                 return self.skip(state, results, scale.is_some());
             }
             if !is_finite && settings.non_finite == NonFinite::Error {
@@ -87,7 +87,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.add_to_average(Counted::Update(before))
     }
 
-    /// Asks once, while the gradients of the first window are held, which parameters have none.
+    /// Finds once, while the first window's gradients are held, the parameters without one.
     fn ask_unreached(&mut self, state: &mut State) -> Result<(), BoxError> {
         if self.has_asked_unreached || self.settings.unreached == Unreached::Ignore {
             return Ok(());
@@ -115,7 +115,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.average.as_mut().map_or(Ok(()), |average| average.add(&self.engine, at))
     }
 
-    /// Ends the window without an update. `counts` says whether the loss of its last step is in the mean.
+    /// Ends the window without an update. `counts` says whether its last loss is in the epoch's mean.
     fn skip<O>(
         &mut self,
         state: &mut State,

@@ -4,41 +4,41 @@ use crate::BoxError;
 use crate::metric::reading::Reading;
 use crate::saved::{StateDict, Stateful};
 
-/// How much of a window is done. The gradients themselves are held by the engine.
+/// Progress of a window. The engine holds the gradients themselves.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
-    /// Steps that have come to their end, and their weight.
+    /// Completed steps, and their weight.
     steps: u64,
     weight: f64,
-    /// What weights are measured in. A window that may be of one step, or whose losses are scaled,
-    /// takes the weight of its first: nothing is multiplied where there is nothing to weigh against,
-    /// and it is the scale alone which decides whether a gradient overflows.
+    /// The unit of weights. A window that may be of one step, or whose losses are scaled, takes the weight of
+    /// its first step. Then a lone step is not multiplied, and the scale alone decides whether a gradient
+    /// overflows.
     unit: f64,
     /// A loss in it was not finite, and the policy is to skip its update.
     is_spoilt: bool,
-    /// The training step that the window goes on with; none where an older checkpoint does not say.
+    /// The training step that continues the window. `None` if loaded from an older checkpoint.
     next: Option<u64>,
     step: Option<InWindow>,
 }
 
-/// The step under way, or one that has failed. If it is made again, it goes on at its stage, so that
-/// a batch is in a window once.
+/// The step under way, or one that failed. A repeated step continues at its stage, so a batch is in a window
+/// once.
 #[derive(Clone, Debug)]
 struct InWindow {
     index: u64,
-    /// Its loss, by which its batch is known again.
+    /// Its loss, which identifies the batch of a repeated step.
     loss: Reading,
     weight: f64,
     is_spoilt: bool,
     stage: Stage,
 }
 
-/// What has become of the held gradients in a step.
+/// Stage of the held gradients in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
-    /// They are being added to. A step that fails here leaves a window that cannot be used.
+    /// Being added to. A step that fails here leaves a window that cannot be used.
     Torn,
-    /// Those of the step are among them.
+    /// Those of the step are included.
     Added,
     /// They are the mean over the window.
     Averaged,
@@ -58,18 +58,18 @@ impl Window {
         self.steps
     }
 
-    /// Whether it holds anything, of steps that have come to their end or of one that failed.
+    /// Whether it holds gradients of completed steps or of a failed one.
     pub(super) fn is_open(&self) -> bool {
         self.steps > 0 || self.step.is_some()
     }
 
-    /// Whether the window is of another run than the one that makes training step `index` now. A unit
-    /// around this one may leave out steps, but none goes back.
+    /// Whether the window belongs to another run than that of training step `index`. A unit around this one
+    /// may leave out steps, but never repeats earlier ones.
     pub(super) fn is_foreign(&self, index: u64) -> bool {
         self.steps > 0 && self.next.is_some_and(|next| next > index)
     }
 
-    /// Whether a step failed in a window that step `index`, of `loss` and `weight`, cannot go on with.
+    /// Whether a step failed in a window that step `index`, of `loss` and `weight`, cannot continue.
     pub(super) fn is_torn(&self, index: u64, loss: &Reading, weight: f64) -> Result<bool, BoxError> {
         let Some(step) = &self.step else { return Ok(false) };
         let may_be_same = (step.index, step.weight) == (index, weight) && step.stage != Stage::Torn;
@@ -81,7 +81,7 @@ impl Window {
         self.stage() == Some(Stage::Torn)
     }
 
-    /// A step of a window of `size` steps begins to touch the held gradients.
+    /// A step of a window of `size` steps begins to change the held gradients.
     pub(super) fn begin(&mut self, index: u64, loss: Reading, weight: f64, size: u64, is_scaled: bool) {
         if self.weight == 0.0 && weight > 0.0 {
             self.unit = if is_scaled || size == 1 { weight } else { 1.0 };
@@ -89,13 +89,13 @@ impl Window {
         self.step = Some(InWindow { index, loss, weight, is_spoilt: false, stage: Stage::Torn });
     }
 
-    /// By what to multiply the gradients of the step, with the scale of losses.
+    /// The factor for the gradients of the step, with the scale of losses.
     pub(super) fn backward_factor(&self, scale: Option<f64>) -> Option<f64> {
         let weight = self.step.as_ref().map_or(self.unit, |step| step.weight);
         product(weight / self.unit, scale)
     }
 
-    /// By what to multiply the held gradients to make them those of the mean over the window.
+    /// The factor that turns the held gradients into those of the mean over the window.
     pub(super) fn mean_factor(&self, scale: Option<f64>) -> Option<f64> {
         product(self.unit / self.total_weight(), scale.map(f64::recip))
     }
@@ -105,7 +105,7 @@ impl Window {
         self.weight + self.step.as_ref().map_or(0.0, |step| step.weight)
     }
 
-    /// What has become of the step under way, or of one that has failed; none where there is no such step.
+    /// The stage of the step under way or of the failed one. `None` if there is no such step.
     pub(super) fn stage(&self) -> Option<Stage> {
         self.step.as_ref().map(|step| step.stage)
     }
@@ -127,12 +127,12 @@ impl Window {
         self.is_spoilt || self.step.as_ref().is_some_and(|step| step.is_spoilt)
     }
 
-    /// Whether the step under way is the last of a window of `size`, or has failed as the last of one.
+    /// Whether the step under way, or the failed one, is the last of a window of `size`.
     pub(super) fn is_full(&self, size: u64) -> bool {
         size <= self.steps + 1 || self.stage() > Some(Stage::Added)
     }
 
-    /// The step under way, training step `index`, came to its end and left the window open.
+    /// Training step `index` is complete and left the window open.
     pub(super) fn end_step(&mut self, index: u64) {
         self.steps += 1;
         self.next = Some(index + 1);
@@ -143,7 +143,7 @@ impl Window {
     }
 }
 
-/// What to multiply by; nothing where that is 1.
+/// A factor to multiply by; `None` if it is 1.
 fn product(factor: f64, scale: Option<f64>) -> Option<f64> {
     let product = factor * scale.unwrap_or(1.0);
     (product != 1.0).then_some(product)
@@ -170,7 +170,7 @@ impl Stateful for Window {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        // Older checkpoints know of no other unit, nor of the step that comes next.
+        // Older checkpoints have neither another unit nor the next step.
         let unit = if dict.contains("unit") { dict.get("unit")? } else { 1.0 };
         let next = if dict.contains("next") { Some(dict.count("next")?) } else { None };
         let step = match dict.contains("step.loss") {

@@ -1,4 +1,4 @@
-//! The engine seam: all that [`AutoUnit`](crate::AutoUnit) asks of a tensor library.
+//! The trait for engines: all that [`AutoUnit`](crate::AutoUnit) requires of a tensor library.
 
 mod names;
 mod precision;
@@ -16,15 +16,15 @@ use crate::saved::{StateDict, Stateful};
 
 /// A module with its optimizer on a device of some tensor library.
 ///
-/// This is the smallest set of operations from which a whole training step can be made the same
-/// way for every library: gradients are *held* between backward and the optimizer's step, so that
-/// they can be accumulated over micro-batches, scaled, measured, clipped, saved in mid-window and
-/// exchanged between ranks. There is no tensor type here: losses are [`Engine::Scalar`], and
-/// everything that leaves the device leaves as a [`StateDict`].
+/// This is the smallest set of operations for a whole training step that is the same for every library.
+/// Gradients are *held* between backward and the optimizer's step, so that they can be accumulated over
+/// micro-batches, scaled, measured, clipped, saved in mid-window and exchanged between ranks. There is no
+/// tensor type here: losses are [`Engine::Scalar`], and everything that leaves the device leaves as a
+/// [`StateDict`].
 ///
-/// **Errors.** A method that fails leaves parameters, optimizer and held gradients as they were,
-/// unless it says otherwise. Where the library panics (on a shape error inside the module, say),
-/// the panic is caught around the unit's step.
+/// **Errors.** A method that fails leaves parameters, optimizer and held gradients as they were, unless it
+/// says otherwise. If the library panics (on a shape error inside the module, say), the panic is caught
+/// around the unit's step.
 ///
 /// **Names.** Parameters are named by their path in the module (`blocks.0.linear.weight`), the
 /// same in every process. Tied parameters appear once, under their first path.
@@ -35,15 +35,15 @@ pub trait Engine {
     /// A loss or another single number on the device, not yet read.
     type Scalar: Send + 'static;
 
-    /// Where batches are placed; see [`ToDevice`].
+    /// The device of batches; see [`ToDevice`].
     type Device;
 
-    /// Parameters and buffers beside those of the module, on the device. Their state is named and
-    /// laid out as the module's.
+    /// A copy of the module's parameters and buffers on the device. Its state is named and laid out as the
+    /// module's.
     type Weights: Stateful;
 
-    /// The settings that training depends on beside those of [`AutoUnit`](crate::AutoUnit), by name: the
-    /// optimizer's weight decay, say. A run that is restored with others tells so. None by default.
+    /// Settings of the engine that training depends on, by name: the optimizer's weight decay, say. A run
+    /// restored with other settings reports them. Default: empty.
     fn settings(&self) -> Vec<(String, String)> {
         Vec::new()
     }
@@ -51,17 +51,16 @@ pub trait Engine {
     /// The module as it is trained.
     fn module(&self) -> &Self::Module;
 
-    /// Runs `f` on the module for `mode`. For [`Mode::Train`] gradients are recorded and dropout
-    /// is on; for the others it is the evaluation view: no gradients, dropout off, running
-    /// statistics fixed.
+    /// Runs `f` on the module for `mode`. For [`Mode::Train`] gradients are recorded and dropout is on. The
+    /// other modes are the evaluation view: no gradients, dropout off, running statistics fixed.
     fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&Self::Module) -> R) -> R;
 
     /// The device for batches of `mode`.
     fn device(&self, mode: Mode) -> Self::Device;
 
-    /// Has the module compute in `precision` from the next batch on, in every mode; parameters,
-    /// held gradients and the optimizer's state keep their types. Where the engine cannot, that is
-    /// an error and it computes as before.
+    /// Sets the precision of the module from the next batch on, in every mode. Parameters, held gradients and
+    /// the optimizer's state keep their types. A precision that the engine does not support is an error and
+    /// changes nothing.
     fn set_precision(&mut self, precision: Precision) -> Result<(), BoxError> {
         match precision {
             Precision::F32 => Ok(()),
@@ -69,19 +68,19 @@ pub trait Engine {
         }
     }
 
-    /// Switches on or off what the library itself can do to find where a gradient became NaN.
+    /// Switches the library's own detection of gradients that become NaN on or off.
     fn detect_anomaly(&mut self, _on: bool) {}
 
     /// Seeds every generator that the module draws from.
     fn seed(&mut self, seed: u64);
 
-    /// The number in `scalar`, without the graph that it came from. It is read if that waits for no
-    /// device, and else left there for [`read`](Engine::read). A tensor of several numbers is an error.
+    /// The number in `scalar`, without its graph. It is read if reading waits for no device, and else left
+    /// there for [`read`](Engine::read). A tensor of several numbers is an error.
     fn detach(&self, scalar: &Self::Scalar) -> Result<Value<Self::Scalar>, BoxError>;
 
-    /// Reads numbers that [`detach`](Engine::detach) or
-    /// [`clip_gradient_norm`](Engine::clip_gradient_norm) left on the device: all at once, in their
-    /// order. It waits for the device. The default is for an engine that leaves none there, and is an error.
+    /// Reads numbers left on the device by [`detach`](Engine::detach) or
+    /// [`clip_gradient_norm`](Engine::clip_gradient_norm): all at once, in their order. It waits for the
+    /// device. The default is for an engine that leaves no numbers there, and is an error.
     fn read(_scalars: &[Self::Scalar]) -> Result<Vec<f64>, BoxError> {
         Err("this engine leaves no number on the device".into())
     }
@@ -97,20 +96,20 @@ pub trait Engine {
         }
     }
 
-    /// Adds `factor` times the gradients of `loss` to those held; none means 1. After an error
-    /// the held gradients are undefined: discard them.
+    /// Adds `factor` times the gradients of `loss` to those held; `None` means 1. After an error the held
+    /// gradients are undefined: discard them.
     fn backward(&mut self, loss: &Self::Scalar, factor: Option<f64>) -> Result<(), BoxError>;
 
     /// Multiplies the held gradients by `factor`.
     fn scale_gradients(&mut self, factor: f64) -> Result<(), BoxError>;
 
-    /// The Euclidean norm over all held gradients together; 0 where none are held, not finite
-    /// where any element is not.
+    /// The Euclidean norm over all held gradients together. 0 if no gradients are held, not finite if any
+    /// element is not.
     fn gradient_norm(&mut self) -> Result<f64, BoxError>;
 
     /// Scales the held gradients so that their Euclidean norm is at most `limit`, and returns the norm
-    /// that they had. They are multiplied by `limit / norm`, and are left as they are if that is 1 or
-    /// more, or if the norm is not finite. The default reads the norm.
+    /// before. The factor is `limit / norm`. They stay as they are if that is 1 or more, or if the norm is
+    /// not finite. The default reads the norm.
     fn clip_gradient_norm(&mut self, limit: f64) -> Result<Value<Self::Scalar>, BoxError> {
         let norm = self.gradient_norm()?;
         if limit < norm && norm.is_finite() {
@@ -120,8 +119,8 @@ pub trait Engine {
     }
 
     /// Has the device leave out the next [`step`](Engine::step) if `scalar`, which was left there, is not
-    /// finite: parameters and optimizer stay as they are, and the gradients are used up. One of several
-    /// scalars is enough. Returns whether the engine can do it. If it cannot, which is the default,
+    /// finite. Parameters and optimizer then stay as they are, and the gradients are used up. One of several
+    /// scalars is enough. Returns whether the engine supports this. If it does not, which is the default,
     /// [`AutoUnit`](crate::AutoUnit) reads the scalar.
     fn skip_unless_finite(&mut self, _scalar: &Self::Scalar) -> Result<bool, BoxError> {
         Ok(false)
@@ -130,28 +129,28 @@ pub trait Engine {
     /// Clamps every element of the held gradients to `-limit..=limit`; NaN stays NaN.
     fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError>;
 
-    /// Whether every element of the held gradients is finite. The default takes their norm, so it
-    /// may deny it of finite ones whose squares overflow.
+    /// Whether every element of the held gradients is finite. The default takes their norm. So it may return
+    /// `false` for finite elements whose squares overflow.
     fn gradients_are_finite(&mut self) -> Result<bool, BoxError> {
         Ok(self.gradient_norm()?.is_finite())
     }
 
-    /// The names of trained parameters that no backward pass has reached since the engine was made, in
-    /// order: those of a part that the loss does not depend on. Frozen ones are not among them, and
-    /// gradients that were [loaded](Engine::load_state) are those of a backward pass. An exchange
-    /// reaches nothing. An engine that cannot tell returns none, which is the default.
+    /// The names of trained parameters that no backward pass has reached since the engine was made, in order:
+    /// those that the loss does not depend on. Frozen ones are left out. [Loaded](Engine::load_state)
+    /// gradients count as those of a backward pass, an exchange does not. The default, for engines that
+    /// cannot know, is empty.
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         Ok(Vec::new())
     }
 
-    /// Forgets the held gradients, and with them what
-    /// [`skip_unless_finite`](Engine::skip_unless_finite) was told of the next step.
+    /// Discards the held gradients, and with them the scalars given to
+    /// [`skip_unless_finite`](Engine::skip_unless_finite).
     fn discard_gradients(&mut self);
 
-    /// Hands the held gradients to `exchange` as flat buffers of at most `bytes` bytes each (one
-    /// larger parameter makes one larger buffer), in the order of the parameters' names, and
-    /// holds what it leaves in them. A parameter without a gradient is a run of zeros, so the
-    /// buffers have the same lengths on every rank.
+    /// Passes the held gradients to `exchange` as flat buffers of at most `bytes` bytes each, in the order of
+    /// the parameters' names, and holds the values that it leaves in them. A larger parameter makes one
+    /// larger buffer. A parameter without a gradient is a run of zeros, so the buffers have the same lengths
+    /// on every rank.
     fn exchange_gradients(
         &mut self,
         bytes: usize,
@@ -162,30 +161,29 @@ pub trait Engine {
     /// [`step`](Engine::step). At least one.
     fn groups(&self) -> &[String];
 
-    /// Freezes the groups for which `frozen`, which has one flag for each of
-    /// [`groups`](Engine::groups), says so, and no others: until that changes, a frozen parameter
-    /// gets no gradient from backward, and holds none. So a step leaves it, and what the optimizer
-    /// keeps of it, as they are.
+    /// Freezes the groups whose flag in `frozen` is set, and thaws the others; there is one flag for each of
+    /// [`groups`](Engine::groups). A frozen parameter gets no gradient from backward, and holds none. So a
+    /// step leaves it and its optimizer state as they are.
     fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError>;
 
     /// One optimizer step with the held gradients, which are used up. `rates` has one learning
     /// rate for each of [`groups`](Engine::groups).
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError>;
 
-    /// Remembers the buffers (running statistics), for
-    /// [`restore_buffers`](Engine::restore_buffers): called before each training step, so that one
-    /// that fails leaves them as they were. An engine whose modules have none does nothing.
+    /// Remembers the buffers (running statistics) for [`restore_buffers`](Engine::restore_buffers). Called
+    /// before each training step, so that a step that fails leaves them as they were. An engine without
+    /// buffers does nothing.
     fn keep_buffers(&mut self) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// Puts back the buffers remembered last: all of them, or those of the groups for which `of` says
-    /// so. A buffer is of the group whose parameters lie beside it.
+    /// Restores the buffers remembered last: all, or those of the groups for which `of` returns `true`. A
+    /// buffer belongs to the group of the parameters next to it.
     fn restore_buffers(&mut self, _of: Option<&[bool]>) -> Result<(), BoxError> {
         Ok(())
     }
 
-    /// The name of a trained parameter that is not finite; none where all are. The default looks for
+    /// The name of a trained parameter that is not finite, or `None` if all are finite. The default looks for
     /// NaN in a copy of the module on the host.
     fn not_finite_parameter(&self) -> Result<Option<String>, BoxError> {
         Ok(first_nan(&self.state(Part::Module)?))
@@ -194,14 +192,13 @@ pub trait Engine {
     /// A copy of the state of `part`, by the names of the parameters.
     fn state(&self, part: Part) -> Result<StateDict, BoxError>;
 
-    /// Says whether [`load_state`](Engine::load_state) would accept `dict`: names, shapes, types.
+    /// Checks whether [`load_state`](Engine::load_state) would accept `dict`: names, shapes, types.
     fn check_state(&self, part: Part, dict: &StateDict) -> Result<(), BoxError>;
 
-    /// Replaces the state of `part`. A name, shape or type that does not fit is an error, and nothing
-    /// is changed.
+    /// Replaces the state of `part`. A name, shape or type that does not fit is an error and changes nothing.
     fn load_state(&mut self, part: Part, dict: &StateDict) -> Result<(), BoxError>;
 
-    /// `part` as something that is saved and loaded: a part of an [`AppState`](crate::saved::AppState).
+    /// `part` as a [`Stateful`], for a part of an [`AppState`](crate::saved::AppState).
     fn part(&mut self, part: Part) -> EnginePart<'_, Self> {
         EnginePart { engine: self, part }
     }
@@ -210,7 +207,7 @@ pub trait Engine {
     fn weights(&self) -> Result<Self::Weights, BoxError>;
 
     /// Moves `weights` towards those of the module: parameters by `share` of the way, buffers by
-    /// `buffer_share`. A share of 1 copies, and what is no number with a fraction is always copied.
+    /// `buffer_share`. A share of 1 copies, and integers are always copied.
     fn blend(&self, weights: &mut Self::Weights, share: f64, buffer_share: f64) -> Result<(), BoxError>;
 
     /// Exchanges the module's parameters and buffers with `weights`, which are of this engine.
@@ -218,24 +215,24 @@ pub trait Engine {
     fn swap_weights(&mut self, weights: &mut Self::Weights);
 }
 
-/// A single number that an engine has computed.
+/// A number that an engine has computed.
 #[derive(Clone, Copy, Debug)]
 pub enum Value<S> {
     /// It is on the host.
     Host(f64),
-    /// It is on the device, and reading it may wait for all that the device has still to do.
+    /// It is on the device. Reading it may wait for all queued work.
     Device(S),
 }
 
-/// What an engine holds that can be saved.
+/// A part of an engine's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// The parameters of the module, and its buffers (running statistics).
     Module,
-    /// All that the optimizer's next step depends on beside parameters and gradients. An empty state,
-    /// of an optimizer that has made no step, is always accepted.
+    /// All state of the optimizer's next step except parameters and gradients. An empty state, of an
+    /// optimizer that has made no step, is always accepted.
     Optimizer,
-    /// The held gradients. Empty if there are none; a parameter that a state does not name holds none.
+    /// The held gradients. Empty if no gradients are held; a parameter missing in a state holds none.
     Gradients,
 }
 
@@ -264,18 +261,18 @@ impl<E: Engine + ?Sized> Stateful for EnginePart<'_, E> {
     }
 }
 
-/// What a module is run for.
+/// The purpose of running a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// To learn from: gradients, dropout on.
+    /// Training: gradients, dropout on.
     Train,
-    /// To be measured.
+    /// Evaluation.
     Eval,
-    /// To be used.
+    /// Prediction.
     Predict,
 }
 
-/// A flat buffer of gradients, in the type in which the engine holds them.
+/// A flat buffer of gradients, in the type of the held gradients.
 #[derive(Debug)]
 pub enum Bucket<'a> {
     /// Single precision.

@@ -1,7 +1,7 @@
-//! Choosing parameters by a pattern of their names.
+//! Patterns of parameter names.
 
-/// Accepts the names that match one of `patterns`, in which `*` stands for any text, also none and
-/// also dots. For the groups of an engine:
+/// Accepts the names that match one of `patterns`, in which `*` matches any text, also empty or with dots.
+/// For the groups of an engine:
 ///
 /// ```
 /// let no_decay = regimen_core::engine::any_of(["*.bias", "*norm*"]);
@@ -16,16 +16,16 @@ fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
-            // What stands behind the star may begin anywhere.
+            // The text behind the star may begin anywhere.
             let begins = name.char_indices().map(|(i, _)| i).chain([name.len()]);
             begins.into_iter().any(|i| matches(rest, &name[i..]))
         }),
     }
 }
 
-/// The group of a buffer at `path`, by those of the parameters: that of the one with the most of its
-/// path in common, of several the first; 0 where there is none. For engines, which hold the running
-/// statistics of a layer with its parameters.
+/// The group of a buffer at `path`: that of the parameter that shares most of its path, the first of several;
+/// 0 if no parameter shares any. For engines, which group the running statistics of a layer with its
+/// parameters.
 pub fn group_beside<'a>(path: &str, parameters: impl IntoIterator<Item = (&'a str, usize)>) -> usize {
     let common = |other: &str| path.split('.').zip(other.split('.')).take_while(|(a, b)| a == b).count();
     let mut best = (0, 0);

@@ -1,25 +1,24 @@
-//! In which type a module computes.
+//! The type in which a module computes.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::BoxError;
 
-/// In which type a module computes; its parameters stay in single precision.
+/// The type in which a module computes. Its parameters stay in single precision.
 ///
-/// An engine that cannot compute in one says so when the run starts.
+/// An engine that does not support it fails when the run starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// Single precision, and nothing else.
+    /// Single precision.
     F32,
-    /// Single precision whose products are rounded to 10 bits: TensorFloat-32, on devices of
-    /// Nvidia's that have it.
+    /// Single precision whose products are rounded to 10 bits: TensorFloat-32, on Nvidia devices that have
+    /// it.
     TF32,
-    /// 8 bits for a number and the range of single precision, wherever the library finds it
-    /// accurate enough.
+    /// 8 bits of precision and the range of single precision, wherever the library finds it accurate enough.
     BF16,
-    /// 11 bits for a number, and a range from 6e-8 to 65504: losses are scaled, so that their
-    /// gradients fit into it. See [`GradientScaler`](crate::auto_unit::GradientScaler).
+    /// 11 bits of precision, and a range from 6e-8 to 65504. Losses are scaled so that their gradients fit
+    /// into it. See [`GradientScaler`](crate::auto_unit::GradientScaler).
     F16,
 }
 
@@ -27,7 +26,7 @@ impl Precision {
     /// Every precision.
     pub const ALL: [Precision; 4] = [Precision::F32, Precision::TF32, Precision::BF16, Precision::F16];
 
-    /// `fp32`, `tf32`, `bf16` or `fp16`, as PyTorch calls them.
+    /// `fp32`, `tf32`, `bf16` or `fp16`, as in PyTorch.
     pub const fn name(self) -> &'static str {
         match self {
             Precision::F32 => "fp32",
@@ -44,7 +43,7 @@ impl fmt::Display for Precision {
     }
 }
 
-/// From its [`name`](Precision::name). Any other text is an error that lists the names.
+/// Parses a [`name`](Precision::name). Any other text is an error that lists the names.
 impl FromStr for Precision {
     type Err = BoxError;
 

@@ -1,4 +1,4 @@
-//! Batches, and parts of batches, on the device where a module computes.
+//! Moves batches, and parts of batches, to the device of a module.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash};
@@ -8,13 +8,13 @@ use crate::BoxError;
 
 /// A batch, or a part of one, that can be moved to a device of type `D`.
 ///
-/// Engine crates implement it for their tensors. Tuples, arrays, `Vec`, `Option` and `Box` of what can
-/// be moved can be moved, and so can maps, whose keys stay; numbers and text stay where they are. For
-/// a batch of your own, `regimen` has a derive of the same name, which moves every field.
+/// Engine crates implement it for their tensors. Tuples, arrays, `Vec`, `Option` and `Box` are moved by
+/// element, and so are maps, whose keys stay. Numbers and text stay where they are. For a batch type,
+/// `regimen` has a derive of the same name that moves every field.
 ///
 /// No method of a tensor is called `move_to`, so this one can always be called as `tensor.move_to(&device)`.
-/// What an engine's device does beside moving, such as the cast to half precision, is done by it alone,
-/// and not by the library's own `to_device`.
+/// An engine's device may do more than move, such as cast to half precision. The library's own `to_device`
+/// does not.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be moved to a `{D}`",
     note = "for a batch of your own, write `#[derive(ToDevice)]`, or implement `ToDevice<{D}>` by moving its fields"
@@ -107,7 +107,7 @@ impl<D, K: Ord, V: ToDevice<D>> ToDevice<D> for BTreeMap<K, V> {
 
 impl<D, K: Eq + Hash, V: ToDevice<D>, S: BuildHasher> ToDevice<D> for HashMap<K, V, S> {
     fn move_to(mut self, device: &D) -> Result<Self, BoxError> {
-        // Emptied and filled again: so it keeps its hasher, which need not be one that can be made anew.
+        // Emptied and refilled to keep its hasher, which need not implement `Default`.
         let parts = self.drain().map(|(key, part)| Ok((key, part.move_to(device)?)));
         let moved: Vec<(K, V)> = parts.collect::<Result<_, BoxError>>()?;
         self.extend(moved);

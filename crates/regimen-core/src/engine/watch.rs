@@ -1,10 +1,10 @@
-//! Which output inside a module was the first that is not finite.
+//! The first output inside a module that is not finite.
 
 use std::cell::RefCell;
 
-/// Notes `path` if what it names is not finite and nothing before it was noted. It does nothing,
-/// and does not call `is_finite`, unless an [`AutoUnit`](crate::AutoUnit) that was told to
-/// [`detect_anomaly`](crate::AutoUnit::detect_anomaly) computes a loss on this thread.
+/// Notes `path` if its value is not finite and no earlier path was noted. Outside a loss computed under
+/// [`detect_anomaly`](crate::AutoUnit::detect_anomaly) on this thread it does nothing, and does not call
+/// `is_finite`.
 ///
 /// Engine crates wrap it for their tensors, as `watch`: call theirs in `forward`.
 pub fn note_unless_finite(path: &str, is_finite: impl FnOnce() -> bool) {
@@ -14,9 +14,9 @@ pub fn note_unless_finite(path: &str, is_finite: impl FnOnce() -> bool) {
     }
 }
 
-/// Calls `f`, and returns with its result which path was the first that was noted meanwhile.
+/// Calls `f`, and returns its result with the first path noted meanwhile.
 pub(crate) fn watched<R>(f: impl FnOnce() -> R) -> (R, Option<String>) {
-    /// Ends it, after a panic in `f` too.
+    /// Ends it if `f` panics too.
     struct End;
     impl Drop for End {
         fn drop(&mut self) {
@@ -34,7 +34,7 @@ pub(crate) fn watched<R>(f: impl FnOnce() -> R) -> (R, Option<String>) {
 
 enum Watch {
     Off,
-    /// With the first path that was noted.
+    /// The first path that was noted.
     Asking(Option<String>),
 }
 

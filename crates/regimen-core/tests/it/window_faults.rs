@@ -62,7 +62,7 @@ fn a_window_that_failed_at_its_end_is_updated_at_once_after_a_restart_with_longe
 #[test]
 fn a_window_with_a_failed_step_is_dropped_where_the_epoch_ends_without_that_step() {
     let told =
-        "the gradients of 2 steps are dropped: a step failed among them, and the epoch ended without it";
+        "the gradients of 2 steps are dropped: the step after them failed, and the epoch ended without it";
     let short = Train::epochs(1).steps_per_epoch(2);
     check(unit().accumulate(4).after_backward(failing(3)), Train::epochs(1), short, 0.0, &[told]);
 }
@@ -95,8 +95,8 @@ fn a_window_whose_failed_step_is_made_again_with_another_loss_is_dropped_and_tol
         run.train(&DATA, Train::epochs(1)).unwrap_err();
         let other = [(0.25, 1.0), (16.0, 1.0), (1.0, 1.0), (0.25, 1.0)];
         let report = run.train(&other, Train::epochs(1)).unwrap();
-        let told = "the gradients of 1 step are dropped: the step that failed after them was not made again as \
-                    it was";
+        let told =
+            "the gradients of 1 step are dropped: the failed step after them was not repeated unchanged";
         assert_eq!(report.notices, [told]);
     });
     // 16 and 1, and then 0.25, which is the last of its epoch.
@@ -185,8 +185,7 @@ fn a_unit_around_this_one_may_pass_over_batches_within_a_window() {
 fn a_step_that_failed_and_was_passed_over_never_stands_for_the_next_of_the_same_loss() {
     let mut unit = unit().after_backward(failing(2));
     zero_weight(&mut unit);
-    let told = "the gradients of 1 step are dropped: the step that failed after them was not made again as \
-                it was";
+    let told = "the gradients of 1 step are dropped: the failed step after them was not repeated unchanged";
     // Without the first two: (4 + 8) / 2.
     check_passing_over(unit, [1.0, 2.0, 4.0, 8.0], 6.0, &[told]);
 }

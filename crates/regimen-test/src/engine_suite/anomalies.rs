@@ -1,4 +1,4 @@
-//! Finding what is not finite.
+//! Anomaly detection.
 
 use std::error::Error;
 
@@ -11,8 +11,8 @@ use super::measure::{changed, ensure, ensure_same};
 use super::task::{batches, unit};
 use super::{EngineFixture, ROWS};
 
-/// A parameter and a gradient that are not finite are named in the error, by path; and looking for
-/// them changes nothing where there are none.
+/// The error names a parameter and a gradient that are not finite, by path. Without any, detection changes
+/// nothing.
 pub fn what_is_not_finite_is_named<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let module = fixture.plain().state(Part::Module)?;
     let data = batches(fixture, &[ROWS]);

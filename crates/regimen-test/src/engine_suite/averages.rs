@@ -1,4 +1,4 @@
-//! Weights beside those of the module.
+//! Averages of a module's weights.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,9 +14,8 @@ use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same};
 use super::task::{Seen, backward, batches, eval_loss, unit};
 use super::{EngineFixture, ROWS};
 
-/// Copied, moved part of the way and exchanged, weights are what a computation by hand makes of the
-/// states; the module's own are untouched by the first two, and back to the bit after a second
-/// exchange.
+/// Copied, partly moved and exchanged weights match a computation by hand on the states. The module's own are
+/// untouched by the first two, and restored to the bit by a second exchange.
 pub fn weights_are_copied_blended_and_exchanged<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut engine = fixture.regularized();
     let first = engine.state(Part::Module)?;
@@ -46,16 +45,15 @@ pub fn weights_are_copied_blended_and_exchanged<F: EngineFixture>(fixture: &F) -
     engine.swap_weights(&mut weights);
     ensure_same("parameters exchanged twice", &engine.state(Part::Module)?, &second)?;
     ensure(eval_loss(fixture, &mut engine)? == loss, "the loss is another after two exchanges")?;
-    // And it goes on from there as if nothing had been.
+    // And training continues unaffected.
     train_a_little(fixture, &mut engine)?;
     let mut undisturbed = fixture.regularized();
     (0..2).try_for_each(|_| train_a_little(fixture, &mut undisturbed))?;
     ensure_same("parameters trained further", &engine.state(Part::Module)?, &undisturbed.state(Part::Module)?)
 }
 
-/// What `AutoUnit` averages under accumulation and with a skipped update is the mean, or the moving
-/// mean, of the weights after its updates; evaluation uses it, and nothing is left of that after a
-/// panic.
+/// The average of `AutoUnit` under accumulation and with a skipped update is the mean, or the moving mean, of
+/// the weights after its updates. Evaluation uses it, and a panic leaves no trace of it.
 pub fn averages_agree_with_a_hand_computation<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     for averaging in [
         Averaging::swa(),
@@ -93,7 +91,7 @@ fn check_average<F: EngineFixture>(fixture: &F, averaging: Averaging) -> Result<
     let states = after_updates.take();
     ensure(states.len() == 3, format!("{} updates were seen, not 3", states.len()))?;
 
-    // Shares of the second and third of those that are taken, and which are.
+    // Shares of the second and third average, and their updates.
     let (taken, shares, takes_buffers): (&[usize], &[f64], bool) = match averaging {
         _ if averaging == Averaging::swa() => (&[0, 1, 2], &[1.0 / 2.0, 1.0 / 3.0], false),
         _ if averaging == Averaging::ema(0.5).every_nth(2) => (&[0, 2], &[0.5], false),
@@ -131,14 +129,14 @@ fn check_average<F: EngineFixture>(fixture: &F, averaging: Averaging) -> Result<
     ensure_same("what is trained, after a panic", &unit.engine().state(Part::Module)?, &trained)
 }
 
-/// A step with running statistics and an optimizer's state in it.
+/// A step that changes running statistics and an optimizer's state.
 fn train_a_little<F: EngineFixture>(fixture: &F, engine: &mut F::Engine) -> Result<(), BoxError> {
     engine.seed(5);
     backward(fixture, engine, 0..ROWS)?;
     engine.step(&vec![fixture.learning_rate(); engine.groups().len()])
 }
 
-/// `from` moved towards `to`; what backward gives a gradient is a parameter, the rest are buffers.
+/// `from` moved towards `to`; arrays with a gradient are parameters, the rest are buffers.
 fn by_hand<E: Engine>(
     engine: &E,
     from: &StateDict,
@@ -150,7 +148,7 @@ fn by_hand<E: Engine>(
     for (name, array) in from.iter() {
         let mut one = StateDict::new();
         one.insert(name, array.clone())?;
-        // A state of gradients with a buffer in it is refused.
+        // A state of gradients with a buffer in it is an error.
         let share = if engine.check_state(Part::Gradients, &one).is_ok() { share } else { buffer_share };
         let mut target = StateDict::new();
         target.insert(name, to.array(name)?.clone())?;

@@ -9,8 +9,8 @@ use super::EngineFixture;
 use super::measure::{all_numbers, changed, ensure, ensure_close, norm};
 use super::task::{Unit, backward, batches, unit};
 
-/// The norm is over all parameters together, scaling and clipping give what they give by hand, in
-/// the engine and as `AutoUnit` uses them, and what is not finite is seen.
+/// The norm is over all parameters together. Scaling and clipping match a computation by hand, in the engine
+/// and as `AutoUnit` uses them. A norm that is not finite is found.
 pub fn clipping_agrees_with_a_hand_computation<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let tolerance = fixture.tolerance();
     let mut engine = fixture.plain();
@@ -46,7 +46,7 @@ pub fn clipping_agrees_with_a_hand_computation<F: EngineFixture>(fixture: &F) ->
         ensure(!engine.gradient_norm()?.is_finite(), format!("gradients times {bad} have a finite norm"))?;
     }
 
-    // The gradients that a step used cannot be asked for, but what became of them can.
+    // The gradients of a step cannot be read afterwards, but their effect can.
     let (limit, value_limit) = (size / 2.0, size / 20.0);
     let clipped = trained(fixture, |unit| unit.clip_norm(limit).clip_value(value_limit))?;
     let by_hand = trained(fixture, |unit| {

@@ -8,8 +8,8 @@ use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same, nu
 use super::task::backward;
 use super::{EngineFixture, ROWS};
 
-/// Buckets hold whole parameters in the order of their names, up to the size asked for; absent
-/// gradients are zeros; what is left in them is held afterwards, unless the exchange failed.
+/// Buckets hold whole parameters in the order of their names, up to the given size. Absent gradients are
+/// zeros. The values left in them are held afterwards, unless the exchange failed.
 pub fn exchange_hands_out_flat_buckets<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut engine = fixture.plain();
     let held = backward(fixture, &mut engine, 0..ROWS)?;

@@ -1,4 +1,4 @@
-//! Parameter groups that are not trained for a while.
+//! Freezing of parameter groups.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,8 @@ use super::measure::{ensure, ensure_same};
 use super::task::{backward, forward};
 use super::{EngineFixture, ROWS};
 
-/// A frozen group gets no gradient, loses the one it held, and does not move, nor does what the
-/// optimizer keeps of it; the others do as before. Thawed, it is trained again. A wrong number of
-/// flags is refused.
+/// A frozen group gets no gradient, loses the one it held, and does not move, nor does its optimizer state.
+/// The others train as before. A thawed group is trained again. A wrong number of flags is an error.
 pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let groups = fixture.plain().groups().len();
     for group in 0..groups {
@@ -53,7 +52,7 @@ pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<()
                 let is_frozen = frozen.contains(&name);
                 ensure(moved != is_frozen, format!("`{name}`: frozen: {is_frozen}, moved: {moved}"))?;
             }
-            // What comes from elsewhere is taken, also what belongs to the frozen group.
+            // Loaded gradients are accepted, also those of the frozen group.
             let state = untouched.state(Part::Optimizer)?;
             engine
                 .check_state(Part::Optimizer, &state)
@@ -66,7 +65,7 @@ pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<()
                 &other.state(Part::Optimizer)?,
                 &state,
             )?;
-            // The others have gone as if nothing had been frozen.
+            // The others have trained as without freezing.
             backward(fixture, &mut untouched, 0..ROWS)?;
             untouched.step(&rates)?;
             let (found, expected) = (engine.state(Part::Module)?, untouched.state(Part::Module)?);
@@ -85,7 +84,7 @@ fn names(dict: &StateDict) -> BTreeSet<String> {
     dict.iter().map(|(name, _)| name.to_owned()).collect()
 }
 
-/// The array called `name`, and what is under that name.
+/// The array called `name`, and those below that name.
 fn part(dict: &StateDict, name: &str) -> StateDict {
     let mut part = dict.under(name);
     if let Ok(array) = dict.array(name) {

@@ -1,4 +1,4 @@
-//! Held gradients: how they add up, and how they go out and in.
+//! Held gradients: accumulation, saving and loading.
 
 use regimen_core::BoxError;
 use regimen_core::engine::{Engine, Mode, Part};
@@ -8,14 +8,14 @@ use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same, no
 use super::task::{backward, batches, first_update, forward};
 use super::{EngineFixture, ROWS};
 
-/// However a batch is split into micro-batches of unequal weight, the gradient of their window is
-/// that of the whole batch.
+/// The gradient of a window equals that of the whole batch, however the batch is split into micro-batches of
+/// unequal weight.
 pub fn splitting_a_batch_keeps_its_gradient<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let whole = all_numbers(&first_update(fixture, &[fixture.batch(0..ROWS)], 1)?)?;
     for sizes in [&[24][..], &[23, 1], &[8, 8, 8], &[1, 2, 3, 4, 5, 9], &[1; 24]] {
         let batches = batches(fixture, sizes);
         let full = sizes.len() as u64;
-        // A window of one step more than there are is ended by the end of the epoch.
+        // A window of `full + 1` steps ends with the epoch.
         for accumulate in [full, full + 1] {
             let split = all_numbers(&first_update(fixture, &batches, accumulate)?)?;
             let what = format!("{sizes:?} in a window of {accumulate}");
@@ -25,7 +25,7 @@ pub fn splitting_a_batch_keeps_its_gradient<F: EngineFixture>(fixture: &F) -> Re
     Ok(())
 }
 
-/// Backward adds `factor` times the gradients to those held, and 1 times where none is given.
+/// Backward adds `factor` times the gradients to those held, and 1 times for `None`.
 pub fn backward_adds_to_what_is_held<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let first = all_numbers(&backward(fixture, &mut fixture.plain(), 0..9)?)?;
     let second = all_numbers(&backward(fixture, &mut fixture.plain(), 9..ROWS)?)?;
@@ -43,8 +43,8 @@ pub fn backward_adds_to_what_is_held<F: EngineFixture>(fixture: &F) -> Result<()
     )
 }
 
-/// Gradients are named as the parameters are, go out and in unchanged, replace what was held, and
-/// can be discarded.
+/// Gradients have the names of the parameters. They are saved and loaded unchanged, replace the held ones,
+/// and can be discarded.
 pub fn gradients_go_out_and_come_in<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut engine = fixture.plain();
     ensure(engine.state(Part::Gradients)?.is_empty(), "a new engine holds gradients")?;

@@ -1,4 +1,4 @@
-//! Parameters and optimizer state: out, in, and what does not fit.
+//! Saving and loading of parameters and optimizer state, and mismatches.
 
 use regimen_core::engine::{Engine, Part};
 use regimen_core::run::Train;
@@ -9,8 +9,8 @@ use super::measure::{ensure, ensure_same};
 use super::task::{backward, batches, eval_loss, unit};
 use super::{EngineFixture, ROWS};
 
-/// Parameters, running statistics and optimizer state go out of one engine and into a new one,
-/// and both then train alike, bit for bit.
+/// Parameters, running statistics and optimizer state are saved from one engine and loaded into a new one.
+/// Both then train alike, bit for bit.
 pub fn state_goes_out_and_comes_in<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut old = unit(fixture, fixture.regularized());
     let all = batches(fixture, &[4, 5, 6, 9]);
@@ -45,8 +45,8 @@ pub fn state_goes_out_and_comes_in<F: EngineFixture>(fixture: &F) -> Result<(), 
     ensure_same("the optimizer, emptied", &fresh.state(Part::Optimizer)?, &beginning)
 }
 
-/// Gradients, parameters and optimizer state with an unknown name, a missing one, another shape
-/// or another type are refused, and nothing is changed.
+/// Gradients, parameters and optimizer state with an unknown name, a missing one, another shape or another
+/// type are errors, and nothing is changed.
 pub fn what_does_not_fit_is_refused<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut engine = fixture.regularized();
     backward(fixture, &mut engine, 0..ROWS)?;
@@ -83,8 +83,8 @@ pub fn what_does_not_fit_is_refused<F: EngineFixture>(fixture: &F) -> Result<(),
     Ok(())
 }
 
-/// `dict` with a mistake in its last array, each changed so that what comes before it would
-/// differ too, were it loaded before the mistake is seen.
+/// `dict` with a mistake in its last array. All arrays are changed, so a load before the mistake is found
+/// would show.
 fn misfits(dict: &StateDict) -> Result<Vec<(String, StateDict)>, BoxError> {
     let (last, array) = dict.iter().last().ok_or("there is nothing to make a mistake in")?;
     let with = |name: &str, array: Array| -> Result<StateDict, BoxError> {

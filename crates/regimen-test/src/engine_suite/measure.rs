@@ -1,4 +1,4 @@
-//! How the checks compare.
+//! Comparisons of the checks.
 
 use regimen_core::BoxError;
 use regimen_core::saved::{Array, Dtype, StateDict};
@@ -41,8 +41,8 @@ pub(super) fn norm(numbers: &[f64]) -> f64 {
     numbers.iter().map(|number| number * number).sum::<f64>().sqrt()
 }
 
-/// An error unless the norm of the difference is at most `tolerance` times the norm of
-/// `expected`, which must not be 0.
+/// Fails unless the norm of the difference is at most `tolerance` times the norm of `expected`, which must
+/// not be 0.
 pub(super) fn ensure_close(
     what: &str,
     found: &[f64],
@@ -58,7 +58,7 @@ pub(super) fn ensure_close(
     ensure(apart <= tolerance, format!("{what}: {apart:e} apart, and only {tolerance:e} is allowed"))
 }
 
-/// An error unless both are the same bit for bit; it names the first array that is not.
+/// Fails unless both are equal bit for bit; names the first array that differs.
 pub(super) fn ensure_same(what: &str, found: &StateDict, expected: &StateDict) -> Result<(), BoxError> {
     expected.check_same_layout(found).map_err(|cause| format!("{what}: {cause}"))?;
     let differs = found.iter().zip(expected.iter()).find(|(found, expected)| found != expected);

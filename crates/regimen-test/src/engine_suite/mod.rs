@@ -1,12 +1,11 @@
-//! The contract of the engine seam as checks that any engine can be held to.
+//! The contract of [`Engine`](regimen_core::engine::Engine), as checks for any engine.
 //!
-//! Write an [`EngineFixture`] for your engine, and one test that calls [`run_all`]. The checks
-//! look at the engine alone and through [`AutoUnit`](regimen_core::AutoUnit); each is known to
-//! fail for an engine that breaks what it is about.
+//! Write an [`EngineFixture`] for your engine, and one test that calls [`run_all`]. The checks test the
+//! engine alone and through [`AutoUnit`](regimen_core::AutoUnit). Each is known to fail for an engine that
+//! breaks its rule.
 //!
-//! One check starts the test program a second time, to load a checkpoint in a new process. Where
-//! the library has one generator for the whole process, keep the test alone in its file, so that
-//! no other test draws from it.
+//! One check starts the test program a second time, to load a checkpoint in a new process. If the library has
+//! one generator for the whole process, keep the test alone in its file, so that no other test draws from it.
 //!
 //! ```no_run
 //! use std::ops::Range;
@@ -107,18 +106,18 @@ pub use resume::a_new_process_continues_with_the_same_bits;
 pub use unreached::what_no_backward_pass_reaches_is_named;
 pub use update::{a_skipped_update_changes_nothing, a_step_uses_up_the_gradients, rates_go_to_their_groups};
 
-/// How many rows the data of a fixture has.
+/// Number of rows in a fixture's data.
 pub const ROWS: u64 = 24;
 
 /// An engine under test, with a module, data and a loss for it.
 ///
-/// The module should have at least three parameters, all of which the loss depends on; the
-/// optimizer a state of its own; and each parameter group a parameter.
+/// The module should have at least three parameters, and the loss should depend on all of them. The optimizer
+/// should have state, and each parameter group a parameter.
 pub trait EngineFixture {
     /// The engine.
     type Engine: Engine + 'static;
 
-    /// What the loss is computed of.
+    /// The input of the loss.
     type Batch: Clone + ToDevice<<Self::Engine as Engine>::Device>;
 
     /// A new engine, whose module has neither dropout nor batch statistics. Its parameters are
@@ -129,20 +128,20 @@ pub trait EngineFixture {
     /// parameters are the same each time, in every process.
     fn regularized(&self) -> Self::Engine;
 
-    /// A new engine with a part that the loss does not depend on, and the names of the parameters in
-    /// it, in order. None, the default, leaves out the check that they are named.
+    /// A new engine with a part that the loss does not depend on, and the names of that part's parameters, in
+    /// order. The default, `None`, leaves out the check of the names.
     fn with_unused_part(&self) -> Option<(Self::Engine, Vec<&'static str>)> {
         None
     }
 
-    /// A new engine as [`plain`](EngineFixture::plain) makes it, which leaves losses on the device until somebody
-    /// looks at them, also if it is the CPU. `None`, the default, leaves out the checks of what is read when.
+    /// A new engine as [`plain`](EngineFixture::plain) makes it, which leaves losses on the device until they
+    /// are read, also on the CPU. The default, `None`, leaves out the checks of reads.
     fn reading_later(&self) -> Option<Self::Engine> {
         None
     }
 
-    /// How often this thread has read numbers from the device by now, one or many at once. Asked for
-    /// with [`reading_later`](EngineFixture::reading_later) only.
+    /// Number of reads from the device by this thread so far, of one number or many at once. Called with
+    /// [`reading_later`](EngineFixture::reading_later) only.
     fn host_reads() -> u64 {
         0
     }
@@ -161,21 +160,20 @@ pub trait EngineFixture {
         batch: &Self::Batch,
     ) -> Result<Loss<<Self::Engine as Engine>::Scalar>, BoxError>;
 
-    /// How far apart two ways to compute one gradient may be: the norm of the difference over the
-    /// norm. 2e-6 is right for single precision, 1e-13 for double.
+    /// Tolerance between two ways to compute one gradient: the norm of the difference over the norm. 2e-6 is
+    /// right for single precision, 1e-13 for double.
     fn tolerance(&self) -> f64;
 
     /// The name of the test that runs the suite, with its modules, as `cargo test` prints it.
     fn test_name(&self) -> &str;
 
-    /// A learning rate that neither freezes nor blows up the module in a dozen updates. 0.01 by
-    /// default.
+    /// A learning rate with which a dozen updates change the module and do not diverge. Default: 0.01.
     fn learning_rate(&self) -> f64 {
         0.01
     }
 }
 
-/// A check: nothing, or what is wrong.
+/// A check: fails with a description.
 pub type Check<F> = fn(&F) -> Result<(), BoxError>;
 
 /// Every check by its name.
@@ -213,7 +211,7 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
 ///
 /// # Panics
 ///
-/// If any fails; the message names each that did, with what is wrong.
+/// If any fails; the message names each with its error.
 #[track_caller]
 pub fn run_all<F: EngineFixture>(fixture: &F) {
     let failures = failures(fixture);
@@ -221,7 +219,7 @@ pub fn run_all<F: EngineFixture>(fixture: &F) {
     assert!(failures.is_empty(), "the engine fails\n{}", lines.join("\n"));
 }
 
-/// Runs every check and returns those that fail, with what is wrong.
+/// Runs every check and returns those that fail, with their errors.
 pub fn failures<F: EngineFixture>(fixture: &F) -> Vec<(&'static str, String)> {
     if resume::is_second_process(fixture) {
         return Vec::new();

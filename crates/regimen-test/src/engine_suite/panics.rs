@@ -9,8 +9,8 @@ use super::EngineFixture;
 use super::measure::{ensure, ensure_same};
 use super::task::{batches, unit};
 
-/// A batch that the module cannot take is an error with its place, and the run goes on from there
-/// as if it had not been tried: the window under way keeps its gradients.
+/// A batch that the module cannot take is an error with its place. The run then continues as if it had not
+/// been tried: the window under way keeps its gradients.
 pub fn a_panic_in_the_module_is_an_error<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let good = batches(fixture, &[2, 3, 4, 5, 6]);
     let mut bad = good.clone();

@@ -1,4 +1,4 @@
-//! Computing in other types than the parameters are of.
+//! Computation in other types than the parameters'.
 
 use regimen_core::auto_unit::GradientScaler;
 use regimen_core::engine::{Engine, Mode, Part, Precision};
@@ -11,7 +11,7 @@ use super::measure::{all_numbers, ensure, ensure_close, ensure_same};
 use super::task::{backward, batches, eval_loss, forward, unit};
 use super::{EngineFixture, ROWS};
 
-/// How far gradients may be from those of single precision.
+/// Tolerance of gradients against those of single precision.
 fn tolerance(precision: Precision, of_engine: f64) -> f64 {
     match precision {
         Precision::F32 => of_engine,
@@ -20,9 +20,9 @@ fn tolerance(precision: Precision, of_engine: f64) -> f64 {
     }
 }
 
-/// Each precision is refused by name, and then nothing has changed, or: gradients are near those of
-/// single precision and not the same, parameters keep their types, and training lowers the loss. Back
-/// in single precision all is as it was.
+/// Each precision is either refused by name, and nothing changes, or it works: gradients are near those of
+/// single precision and not the same, parameters keep their types, and training lowers the loss. Back in
+/// single precision all is as before.
 pub fn each_precision_trains_or_is_refused<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     Precision::ALL.into_iter().try_for_each(|precision| {
         check(fixture, precision).map_err(|cause| format!("{precision}: {}", WithCauses(&*cause)).into())

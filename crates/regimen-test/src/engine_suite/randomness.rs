@@ -9,7 +9,7 @@ use super::measure::{all_numbers, ensure, ensure_same};
 use super::task::{forward, unit};
 use super::{EngineFixture, ROWS};
 
-/// One seed gives one dropout, another seed another, and draws go on where nothing is seeded.
+/// The same seed gives the same dropout, another seed another. Without a seed draws continue.
 pub fn seeding_repeats_dropout<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let engine = &mut fixture.regularized();
     let first = seeded(fixture, engine, 7)?;
@@ -20,8 +20,8 @@ pub fn seeding_repeats_dropout<F: EngineFixture>(fixture: &F) -> Result<(), BoxE
     ensure(train_loss(fixture, engine)? == next, "one seed gives two different second draws")
 }
 
-/// Evaluation and prediction have no dropout, change nothing, take no gradients, and leave the
-/// module in training as it was, after a failure too.
+/// Evaluation and prediction have no dropout, change nothing, and record no gradients. They leave the module
+/// in its training mode, after a failure too.
 pub fn the_evaluation_view_only_looks<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let engine = &mut fixture.regularized();
     let rows: Range<u64> = 0..ROWS;
@@ -66,7 +66,7 @@ fn train_loss<F: EngineFixture>(fixture: &F, engine: &mut F::Engine) -> Result<f
     engine.value(&loss.mean)
 }
 
-/// The loss under the seed 7 of the module as it stands.
+/// The loss of the present module under seed 7.
 fn module_loss<F: EngineFixture>(fixture: &F, engine: &mut F::Engine) -> Result<f64, BoxError> {
     engine.seed(7);
     let batch = fixture.batch(0..ROWS).move_to(&engine.device(Mode::Train))?;

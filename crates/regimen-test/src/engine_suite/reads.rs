@@ -1,4 +1,4 @@
-//! What a step reads from the device, and what is read later.
+//! The reads of a step from the device, and the later ones.
 
 use regimen_core::auto_unit::{Averaging, NonFinite, TRAIN_LOSS};
 use regimen_core::callback::Event;
@@ -11,18 +11,18 @@ use super::EngineFixture;
 use super::measure::{all_numbers, ensure, ensure_same};
 use super::task::{Seen, Unit, backward, batches, forward, unit};
 
-/// By how many batches is measured.
+/// Number of measured batches.
 const STEPS: u64 = 9;
 
-/// How many reads each step makes under each setting, at most: none by default, of an engine that can
-/// leave out an update on the device, and what [`NonFinite`] says for the others.
+/// Most reads per step under each setting: 0 by default for an engine that can leave out an update on the
+/// device; for the others, the reads that [`NonFinite`] lists.
 pub fn a_step_reads_only_what_its_policy_needs<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let Some(mut engine) = fixture.reading_later() else { return Ok(()) };
     let loss = forward(fixture, &mut engine, Mode::Train, 0..4)?;
     let Value::Device(scalar) = engine.detach(&loss.mean)? else {
         return Err("an engine that reads later has read a loss".into());
     };
-    // What cannot be left out on the device is read.
+    // An update that cannot be left out on the device needs the read.
     let skips = engine.skip_unless_finite(&scalar)?;
     let by_default = if skips { 0 } else { 1 };
     type Set<'f, F> = fn(Unit<'f, F>) -> Unit<'f, F>;
@@ -45,7 +45,7 @@ pub fn a_step_reads_only_what_its_policy_needs<F: EngineFixture>(fixture: &F) ->
         ensure(found <= most, format!("{} steps {what} read {found} times, and not {most}", STEPS - 1))?;
         ensure(expected == 0 || found > 0, format!("steps {what} read nothing, so nothing is counted"))?;
     }
-    // Who looks reads: at every step, or at every fourth.
+    // Each look at the loss reads: at every step, or at every fourth.
     for (every, expected) in [(1, STEPS - 1), (4, 2)] {
         let Some(engine) = fixture.reading_later() else { return Ok(()) };
         let mut unit = unit(fixture, engine).non_finite(NonFinite::Ignore);
@@ -58,8 +58,8 @@ pub fn a_step_reads_only_what_its_policy_needs<F: EngineFixture>(fixture: &F) ->
     Ok(())
 }
 
-/// How many reads the steps of `unit` behind the first make, while the loss is looked at every so often.
-/// `None` if the engine refuses the setting.
+/// Number of reads per step of `unit` after the first, with a look at the loss at the given interval. `None`
+/// if the engine refuses the setting.
 fn reads<F: EngineFixture>(
     fixture: &F,
     unit: &mut Unit<'_, F>,
@@ -68,7 +68,7 @@ fn reads<F: EngineFixture>(
     let seen = Seen::default();
     let at_end = seen.clone();
     let data = batches(fixture, &[2; STEPS as usize + 1]);
-    // Those of the batches and of the first step are not counted, nor those of the end.
+    // Without those of the batches, of the first step and of the end.
     let run = Run::new(unit).on(Event::TrainStepEnd, |state: &mut State, _: &mut Unit<'_, F>| {
         if looks_every.is_some_and(|every| state.train_progress().steps.is_multiple_of(every)) {
             let _ = state.metric(TRAIN_LOSS).map(|metric| metric.last_value());
@@ -85,9 +85,9 @@ fn reads<F: EngineFixture>(
     }
 }
 
-/// An engine that reads later gives the bits of one that does not: parameters, state of the optimizer and
-/// losses, however often somebody looks. What is not finite is an error within 64 steps, until
-/// which nothing moves and nothing is saved.
+/// An engine that reads later gives the same bits as one that does not: parameters, state of the optimizer
+/// and losses, at any interval of looks. A number that is not finite is an error within 64 steps. Until then
+/// no parameter moves and nothing is saved.
 pub fn what_is_read_later_is_the_same_and_is_told<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let Some(probe) = fixture.reading_later() else { return Ok(()) };
     drop(probe);
@@ -130,7 +130,7 @@ fn told<F: EngineFixture>(fixture: &F, mut engine: F::Engine) -> Result<(), BoxE
     let data = batches(fixture, &[2; 12]);
     Run::new(&mut unit).train(&data, Train::steps(3))?;
     let before = save_parts(&mut unit)?;
-    // The gradients are NaN too: whatever is made of them would spoil the weights.
+    // The gradients are NaN too: any use of them would spoil the weights.
     let mut unit = unit.after_backward(|engine, _| engine.scale_gradients(f64::NAN)).clip_norm(1.0);
     let mut run = Run::new(&mut unit);
     let error = run.train(&data, Train::steps(5)).err().ok_or("a norm that is NaN is no error")?;

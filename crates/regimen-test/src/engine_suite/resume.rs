@@ -1,4 +1,4 @@
-//! Saving in the middle of a window, and going on in a new process.
+//! Saving in the middle of a window, and resuming in a new process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,10 +13,10 @@ use super::measure::{ensure, ensure_same};
 use super::task::{Unit, batches, unit};
 use super::text::{from_text, to_text};
 
-/// Where the second process finds what the first one saved.
+/// Environment variable with the first process's saved state.
 const VARIABLE: &str = "REGIMEN_ENGINE_SUITE_SAVED";
 
-/// The part that is the run itself.
+/// The part of the run itself.
 const RUN: &str = "run";
 
 /// Two steps into the second window.
@@ -24,9 +24,9 @@ const SAVED_AT: u64 = 5;
 
 const EPOCHS: u64 = 2;
 
-/// A run with dropout that is saved in the middle of an accumulation window, and loaded into a
-/// new engine in a new process, ends with the bits of one that was never stopped: parameters,
-/// optimizer, progress, and the losses of training and evaluation.
+/// A run with dropout is saved in the middle of an accumulation window and loaded into a new engine in a new
+/// process. It ends with the bits of an uninterrupted run: parameters, optimizer, progress, and the losses of
+/// training and evaluation.
 pub fn a_new_process_continues_with_the_same_bits<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let data = data(fixture);
     let mut unit = resumable(fixture);
@@ -47,8 +47,7 @@ pub fn a_new_process_continues_with_the_same_bits<F: EngineFixture>(fixture: &F)
         .try_for_each(|((name, found), (_, expected))| ensure_same(name, found, expected))
 }
 
-/// Runs the one test of this program again, with `saved` for [`is_second_process`] to find, and
-/// returns what it answers.
+/// Runs this program's only test again, with `saved` for [`is_second_process`], and returns its answer.
 fn in_second_process(test: &str, saved: &str) -> Result<String, BoxError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let (process, n) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -93,7 +92,7 @@ fn go_on<F: EngineFixture>(fixture: &F, path: &Path) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Seven steps an epoch, in windows of 3, 3 and 1.
+/// Seven steps per epoch, in windows of 3, 3 and 1.
 fn data<F: EngineFixture>(fixture: &F) -> Vec<F::Batch> {
     batches(fixture, &[2, 3, 4, 2, 5, 3, 5])
 }

@@ -1,4 +1,4 @@
-//! The fixture as a task, and what several checks do with it.
+//! The fixture as a task, and operations shared by the checks.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -21,8 +21,8 @@ const DTYPES: [Dtype; 13] = [
     Dtype::F64,
 ];
 
-/// One line an array: part, name, type, shape and bytes in hexadecimal, with tabs between them.
-/// A part without arrays is a line of its name alone.
+/// One line per array: part, name, type, shape and bytes in hexadecimal, separated by tabs. A part without
+/// arrays is a line with its name.
 pub(super) fn to_text(parts: &BTreeMap<String, StateDict>) -> String {
     let mut text = String::new();
     for (part, dict) in parts {

@@ -7,11 +7,11 @@ use super::measure::ensure;
 use super::task::backward;
 use super::{EngineFixture, ROWS};
 
-/// A trained parameter is named until a backward pass gets to it, and never again, whatever becomes of
-/// its gradient. A frozen one is not named, and is once it is thawed. Gradients that are set are those
-/// of a pass, and an exchange is none. The part of the module that the loss does not depend on stays.
+/// A trained parameter is named until a backward pass reaches it, and never again, even if its gradient is
+/// dropped. A frozen one is named only after it thaws. Loaded gradients count as those of a pass, an exchange
+/// does not. Parameters that the loss does not depend on stay named.
 ///
-/// An engine that names nothing when it is new cannot tell, which it may say.
+/// A new engine that names no parameter cannot know them, which is allowed.
 pub fn what_no_backward_pass_reaches_is_named<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     if fixture.plain().unreached()?.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The optimizer's step: what it uses, what it moves, and when it must not happen.
+//! The optimizer's step: its input, its effect, and when it must not happen.
 
 use std::collections::BTreeSet;
 
@@ -25,8 +25,8 @@ pub fn a_step_uses_up_the_gradients<F: EngineFixture>(fixture: &F) -> Result<(),
     Ok(())
 }
 
-/// Each parameter is in one group, whose rate is the one it follows; a wrong number of rates is
-/// refused, and nothing is changed.
+/// Each parameter follows the rate of its only group. A wrong number of rates is an error, and nothing is
+/// changed.
 pub fn rates_go_to_their_groups<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let mut engine = fixture.plain();
     let held = backward(fixture, &mut engine, 0..ROWS)?;
@@ -57,8 +57,8 @@ pub fn rates_go_to_their_groups<F: EngineFixture>(fixture: &F) -> Result<(), Box
     ensure(still.is_empty(), format!("no group's rate moves {still:?}"))
 }
 
-/// A window whose gradient is not finite moves neither parameters nor optimizer nor schedule, and
-/// is counted; training goes on as if it had not been there.
+/// A window whose gradient is not finite moves neither parameters nor optimizer nor schedule, and is counted.
+/// Training continues as if it had not been there.
 pub fn a_skipped_update_changes_nothing<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     for clip in [None, Some(1e3)] {
         let (counts, rate) = (Seen::default(), fixture.learning_rate());

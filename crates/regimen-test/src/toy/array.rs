@@ -12,12 +12,12 @@ use super::global::{is_recording, rounding};
 
 /// An array of `f64` in row-major order. Clones are the same array.
 ///
-/// Operations on arrays of unlike devices, or of shapes that do not fit, panic.
+/// Operations on arrays of different devices, or of shapes that do not fit, panic.
 #[derive(Clone)]
 pub struct ToyArray(Arc<Node>);
 
-/// A place for arrays. There is only one memory: devices differ in their number, and arrays of
-/// two devices cannot meet in one operation, which is enough to see a batch that was not moved.
+/// A device. There is only one memory: devices differ in their number, and arrays of two devices cannot meet
+/// in one operation. This is enough to find a batch that was not moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ToyDevice(pub u8);
 
@@ -26,7 +26,7 @@ struct Node {
     device: ToyDevice,
     values: Mutex<Vec<f64>>,
     gradient: Mutex<Option<Vec<f64>>>,
-    /// Gradients pass through it: it is a parameter that is not frozen, or came from one.
+    /// Gradients pass through it: it is a parameter that is not frozen, or depends on one.
     tracked: AtomicBool,
     origin: Option<Origin>,
 }
@@ -45,12 +45,12 @@ impl ToyArray {
     ///
     /// # Panics
     ///
-    /// If there are not as many values as `shape` says.
+    /// If the number of values does not fit `shape`.
     pub fn new(shape: &[usize], values: &[f64]) -> Self {
         ToyArray::leaf(shape, values.to_vec(), ToyDevice::default(), false)
     }
 
-    /// A copy without the operations it came from.
+    /// A copy without its history of operations.
     pub(super) fn detached(&self) -> Self {
         ToyArray::leaf(self.shape(), self.values(), self.device(), false)
     }
@@ -61,7 +61,7 @@ impl ToyArray {
         ToyArray(Arc::new(Node { shape: shape.to_vec(), device, values, gradient, tracked, origin: None }))
     }
 
-    /// The result of an operation on `inputs`; it is recorded where a gradient may be asked for.
+    /// The result of an operation on `inputs`, recorded if a gradient may be requested.
     pub(super) fn result(
         shape: &[usize],
         mut values: Vec<f64>,
@@ -89,7 +89,7 @@ impl ToyArray {
         &self.0.shape
     }
 
-    /// Where it lies.
+    /// Its device.
     pub fn device(&self) -> ToyDevice {
         self.0.device
     }
@@ -99,7 +99,7 @@ impl ToyArray {
         lock(&self.0.values).clone()
     }
 
-    /// A copy of the gradient that has added up; none where there is none.
+    /// A copy of the accumulated gradient; `None` if there is none.
     pub fn gradient(&self) -> Option<Vec<f64>> {
         lock(&self.0.gradient).clone()
     }
@@ -109,7 +109,7 @@ impl ToyArray {
         self.0.tracked.load(Ordering::Relaxed)
     }
 
-    /// Makes a parameter one that gets gradients, or none.
+    /// Sets whether a parameter gets gradients.
     pub(super) fn set_tracked(&self, tracked: bool) {
         self.0.tracked.store(tracked, Ordering::Relaxed);
     }
@@ -124,8 +124,8 @@ impl ToyArray {
         change(&mut lock(&self.0.values));
     }
 
-    /// Adds `factor` times the gradient of this single number to the slots of the parameters it
-    /// came from. An error where it came from none, or is not a single number.
+    /// Adds `factor` times the gradient of this single number to the slots of the parameters it depends on.
+    /// Fails if it depends on no parameter, or is not a single number.
     pub fn backward(&self, factor: f64) -> Result<(), BoxError> {
         if !self.is_tracked() {
             return Err("this loss came from no parameter, or from the evaluation view".into());
@@ -151,7 +151,7 @@ impl ToyArray {
         Ok(())
     }
 
-    /// Every tracked array this one came from, and itself, each after its inputs.
+    /// Every tracked ancestor of this array, and itself, each after its inputs.
     fn inputs_first(&self) -> Vec<ToyArray> {
         fn visit(array: &ToyArray, seen: &mut BTreeSet<usize>, order: &mut Vec<ToyArray>) {
             if !array.is_tracked() || !seen.insert(array.address()) {
@@ -172,7 +172,7 @@ impl ToyArray {
     }
 }
 
-/// Adds `other` to `sum`, which is empty where there was nothing yet.
+/// Adds `other` to `sum`, which is empty at first.
 fn add(sum: &mut Vec<f64>, other: Vec<f64>) {
     if sum.is_empty() {
         *sum = other;
@@ -181,7 +181,7 @@ fn add(sum: &mut Vec<f64>, other: Vec<f64>) {
     }
 }
 
-/// A panic elsewhere does not make an array unusable: nothing is left half changed under a lock.
+/// A panic elsewhere does not make an array unusable: no change is left half done under a lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The seam of the core, over the toy library.
+//! The engine of the toy library.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,8 +13,8 @@ use super::{ToyArray, ToyDevice, ToyOptimizer, ToyVars, ToyWeights, manual_seed,
 
 /// A module of toy arrays with its optimizer.
 ///
-/// The held gradients are the slots of the parameters, as in libtorch. All parameters are in the
-/// group `default`, but for those that [`group`](ToyEngine::group) takes out of it.
+/// The held gradients are the slots of the parameters, as in libtorch. All parameters are in the group
+/// `default`, except those of a [`group`](ToyEngine::group).
 #[derive(Debug)]
 pub struct ToyEngine<M> {
     vars: ToyVars,
@@ -23,7 +23,7 @@ pub struct ToyEngine<M> {
     groups: Vec<String>,
     /// The place in `groups` of each parameter, in the order of their names.
     group_of: Vec<usize>,
-    /// The place in `groups` of each buffer, and what is in it as it was remembered last.
+    /// The place in `groups` of each buffer, and its remembered value.
     buffers: Vec<(usize, Vec<f64>)>,
     precision: Precision,
     /// The names of the parameters that no backward pass has reached.
@@ -56,8 +56,8 @@ impl<M> ToyEngine<M> {
         }
     }
 
-    /// Leaves losses and norms on the device until somebody looks at them, as the engine of a device that
-    /// computes beside the host does. [`host_reads`](super::host_reads) counts what is read all the same.
+    /// Leaves losses and norms on the device until they are read, as the engine of an asynchronous device
+    /// does. [`host_reads`](super::host_reads) counts the reads all the same.
     pub fn reads_later(self) -> Self {
         ToyEngine { reads_later: true, ..self }
     }
@@ -83,7 +83,7 @@ impl<M> ToyEngine<M> {
         &self.vars
     }
 
-    /// Those that hold a gradient were reached.
+    /// Removes those that hold a gradient.
     fn note_reached(&mut self) {
         let parameters = self.vars.parameters();
         self.unreached.retain(|name| parameters[name].gradient().is_none());
@@ -127,7 +127,7 @@ impl<M> Engine for ToyEngine<M> {
     }
 
     fn with_module<R>(&mut self, mode: Mode, f: impl FnOnce(&M) -> R) -> R {
-        /// Puts the train flag back, after a panic in `f` too.
+        /// Restores the train flag if `f` panics too.
         struct Restore<'a>(&'a ToyVars, bool);
         impl Drop for Restore<'_> {
             fn drop(&mut self) {
@@ -201,7 +201,7 @@ impl<M> Engine for ToyEngine<M> {
     }
 
     fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
-        // `clamp` keeps NaN, and panics on a limit that is no limit.
+        // `clamp` keeps NaN, and panics on an invalid limit.
         if limit.is_nan() || limit < 0.0 {
             return Err(format!("a limit of {limit} cannot clip gradients; give 0 or more").into());
         }
@@ -234,7 +234,7 @@ impl<M> Engine for ToyEngine<M> {
             exchange(Bucket::F64(&mut flat))?;
             exchanged.extend(flat);
         }
-        // Only when all went well is any of it held.
+        // Held only if all of it succeeded.
         let mut rest = exchanged.into_iter();
         for parameter in parameters {
             let gradient = rest.by_ref().take(parameter.values().len()).collect();
@@ -358,8 +358,8 @@ impl<M> Engine for ToyEngine<M> {
     }
 }
 
-/// The parts `module`, which holds the weights, and `optimizer`; held gradients are not saved. In a struct
-/// that derives `AppState`, mark the field `#[app_state(nested)]`.
+/// The parts `module` (the weights) and `optimizer`; held gradients are not saved. In a struct that derives
+/// `AppState`, mark the field `#[app_state(nested)]`.
 impl<M> AppState for ToyEngine<M> {
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
         parts.part("module", &mut self.part(Part::Module))?;

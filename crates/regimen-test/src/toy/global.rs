@@ -1,7 +1,7 @@
-//! What no module owns: the generator, and whether operations record their graph.
+//! Global state: the generator, and whether operations record their graph.
 //!
-//! In libtorch the generator belongs to the process. Here each thread has its own, so that tests
-//! that run side by side in one program do not disturb each other.
+//! In libtorch the generator belongs to the process. Here each thread has a separate one, so that concurrent
+//! tests in one program do not disturb each other.
 
 use std::cell::{Cell, RefCell};
 
@@ -22,8 +22,8 @@ pub fn manual_seed(seed: u64) {
     GENERATOR.set(Random::new(seed));
 }
 
-/// How often engines have read numbers from the device on this thread, one or many at once: losses, norms and
-/// copies of what they hold.
+/// Number of reads from the device by engines on this thread, of one number or many at once: losses, norms
+/// and copies of state.
 pub fn host_reads() -> u64 {
     HOST_READS.get()
 }
@@ -32,9 +32,9 @@ pub(super) fn note_host_read() {
     HOST_READS.set(HOST_READS.get() + 1);
 }
 
-/// Runs `f` without recording a graph: what it computes has no gradient.
+/// Runs `f` without recording a graph: its results have no gradient.
 pub fn without_gradients<R>(f: impl FnOnce() -> R) -> R {
-    /// Puts the old setting back, after a panic in `f` too.
+    /// Restores the old setting if `f` panics too.
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -45,10 +45,10 @@ pub fn without_gradients<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Runs `f` while the results of operations, and the gradients that pass through them, are rounded
-/// to what `precision` holds; with [`Precision::F32`] they are left as they are, in `f64`.
+/// Runs `f` with the results of operations, and their gradients, rounded to `precision`. With
+/// [`Precision::F32`] they stay in `f64`.
 pub(super) fn in_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R {
-    /// Puts the old one back, after a panic in `f` too.
+    /// Restores the old one if `f` panics too.
     struct Restore(Precision);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -59,7 +59,7 @@ pub(super) fn in_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R 
     f()
 }
 
-/// What rounds the results of operations that are made now.
+/// The present precision of the results of operations.
 pub(super) fn rounding() -> impl Fn(&mut Vec<f64>) + Send + Sync + Copy {
     let precision = PRECISION.get();
     move |values| values.iter_mut().for_each(|value| *value = round(*value, precision))

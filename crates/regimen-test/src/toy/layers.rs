@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{ToyArray, ToyVars};
 
-/// A perceptron with one hidden layer: linear, tanh, linear, and where it is
-/// [regularized](ToyMlp::regularized) a [`ToyCentre`] and a [`ToyDropout`] between them.
+/// A perceptron with one hidden layer: linear, tanh, linear. If [regularized](ToyMlp::regularized), with a
+/// [`ToyCentre`] and a [`ToyDropout`] between them.
 ///
 /// Its parameters are `hidden.weight`, `hidden.bias`, `output.weight`, `output.bias`; its buffer
 /// is `centre.running_mean`.
@@ -85,8 +85,8 @@ impl ToyDropout {
     }
 }
 
-/// Subtracts the mean of the batch in training, and the running mean of all batches otherwise:
-/// the half of batch normalization that has a buffer.
+/// Subtracts the mean of the batch in training, and the running mean of all batches otherwise: the part of
+/// batch normalization that has a buffer.
 #[derive(Clone, Debug)]
 pub struct ToyCentre {
     running_mean: ToyArray,

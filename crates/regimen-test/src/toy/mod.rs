@@ -1,9 +1,9 @@
-//! The toy engine: a small tensor library of its own, with the habits of libtorch.
+//! The toy engine: a small, separate tensor library with the habits of libtorch.
 //!
-//! It is pure Rust in `f64`, so it costs nothing to build and its numbers can be held to 1e-13.
-//! Parameters change in place, each has a slot in which gradients add up, one flag tells a whole
-//! module that it is trained, dropout draws from a generator that no module owns, and a wrong
-//! shape panics. Half precision is what it rounds to after every operation. Use it to test units, callbacks and tasks without a tensor library.
+//! It is pure Rust in `f64`, so it builds fast and its numbers are exact to 1e-13. Parameters change in
+//! place, and each has a slot that accumulates gradients. One flag sets the mode of a whole module, and
+//! dropout draws from a global generator. A wrong shape panics. Half precision is emulated by rounding after
+//! every operation. Use it to test units, callbacks and tasks without a tensor library.
 //!
 //! ```
 //! use regimen_core::engine::Engine;

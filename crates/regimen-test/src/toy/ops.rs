@@ -1,4 +1,4 @@
-//! The operations, each with its gradient.
+//! The toy library's operations, each with its gradient.
 
 use super::ToyArray;
 use super::global::uniform;
@@ -7,7 +7,7 @@ use super::global::uniform;
 ///
 /// # Panics
 ///
-/// Where shapes do not fit.
+/// If shapes do not fit.
 impl ToyArray {
     /// The product of `[m, k]` and `[k, n]`.
     pub fn matmul(&self, other: &ToyArray) -> ToyArray {
@@ -74,8 +74,8 @@ impl ToyArray {
         self.mul(&ToyArray::leaf(self.shape(), mask, self.device(), false))
     }
 
-    /// The same values; `f` is called when their gradient has come. A panic in it leaves behind the
-    /// gradients that were added before, as one in a kernel does.
+    /// The same values; `f` is called when their gradient arrives. If it panics, the gradients added before
+    /// remain, as after a panic in a kernel.
     pub fn on_backward(&self, f: impl Fn() + Send + Sync + 'static) -> ToyArray {
         ToyArray::result(self.shape(), self.values(), &[self], move |gradient| {
             f();

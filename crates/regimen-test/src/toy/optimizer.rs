@@ -8,8 +8,7 @@ use regimen_core::saved::StateDict;
 use super::ToyArray;
 use super::vars::stored;
 
-/// How parameters follow their gradients. It has state by parameter, begun at the first step
-/// that finds a gradient.
+/// An update rule for parameters. It has state per parameter, created at the first step with a gradient.
 #[derive(Clone, Debug)]
 pub struct ToyOptimizer {
     rule: Rule,
@@ -22,7 +21,7 @@ enum Rule {
     AdamW { decay: f64 },
 }
 
-/// What is remembered of one parameter.
+/// The optimizer state of one parameter.
 #[derive(Clone, Debug)]
 struct Slot {
     step: u64,
@@ -50,7 +49,7 @@ impl ToyOptimizer {
         ToyOptimizer { rule: Rule::AdamW { decay }, slots: BTreeMap::new() }
     }
 
-    /// Moves `parameter` along its gradient; does nothing where it holds none.
+    /// Moves `parameter` along its gradient; does nothing without one.
     pub(super) fn step(&mut self, name: &str, parameter: &ToyArray, rate: f64) {
         let Some(gradient) = parameter.gradient() else { return };
         let fresh = || Slot { step: 0, moments: vec![vec![0.0; gradient.len()]; self.rule.moments().len()] };
@@ -91,8 +90,7 @@ impl ToyOptimizer {
         Ok(dict)
     }
 
-    /// The optimizer with its state replaced by `dict`. Parameters of which `dict` has nothing
-    /// were never moved.
+    /// The optimizer with its state replaced by `dict`. Parameters missing in `dict` were never moved.
     pub(super) fn with_state(
         &self,
         dict: &StateDict,
@@ -109,7 +107,7 @@ impl ToyOptimizer {
             let slot = saved.count("step").and_then(|step| Ok(Slot { step, moments: moments? }));
             loaded.slots.insert(name.clone(), slot.map_err(|cause| format!("parameter `{name}`: {cause}"))?);
         }
-        // What was taken up is laid out as its parameters are; whatever differs in `dict` is wrong.
+        // The loaded state has the layout of its parameters, so any difference in `dict` is an error.
         loaded.state(parameters)?.check_same_layout(dict)?;
         Ok(loaded)
     }

@@ -1,12 +1,11 @@
-//! Rounding to the types that modules compute in.
+//! Rounding to the types of [`Precision`].
 
 use regimen_core::engine::Precision;
 
-/// The number nearest to `value` that `precision` holds, of two the even one; infinite where none
-/// is near. Single precision stands for the `f64` of the toy library itself.
+/// The nearest number to `value` in `precision`, ties to even; infinite if the range ends before. Single
+/// precision stands for the toy library's own `f64`.
 pub(super) fn round(value: f64, precision: Precision) -> f64 {
-    // Bits of a number behind its first, and the exponents of the smallest normal number and of the
-    // largest one.
+    // Bits of a number after its first, and the exponents of the smallest normal and of the largest number.
     let (bits, smallest, largest) = match precision {
         Precision::F32 => return value,
         Precision::TF32 => (10, -126, 127),
@@ -45,7 +44,7 @@ mod tests {
             (Precision::F16, 65519.0, 65504.0),
             (Precision::F16, 65520.0, up),
             (Precision::F16, 2049.0, 2048.0),
-            // Subnormal: a multiple of the smallest, or none.
+            // Subnormal: a multiple of the smallest, or 0.
             (Precision::F16, 2_f64.powi(-24) * 1.6, 2_f64.powi(-23)),
             (Precision::F16, 2_f64.powi(-25), 0.0),
             (Precision::F16, up, up),

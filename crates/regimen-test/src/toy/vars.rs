@@ -10,8 +10,8 @@ use regimen_core::saved::{Array, Dtype, StateDict};
 use super::global::uniform;
 use super::{ToyArray, ToyDevice};
 
-/// The parameters and buffers of a module by their path, and the flag that tells its layers that
-/// it is trained: what tch calls a variable store.
+/// The parameters and buffers of a module by their path, and its train flag: a variable store in the terms of
+/// tch.
 #[derive(Debug)]
 pub struct ToyVars {
     device: ToyDevice,
@@ -68,7 +68,7 @@ impl ToyVars {
         &self.buffers
     }
 
-    /// Where the arrays lie.
+    /// The device of the arrays.
     pub fn device(&self) -> ToyDevice {
         self.device
     }
@@ -83,7 +83,7 @@ impl ToyVars {
         self.training.load(Ordering::Relaxed)
     }
 
-    /// Tells every layer whether it is trained; returns what they were told before.
+    /// Sets the train flag of every layer; returns the previous one.
     pub fn set_training(&self, training: bool) -> bool {
         self.training.swap(training, Ordering::Relaxed)
     }
@@ -93,7 +93,7 @@ impl ToyVars {
         self.training.clone()
     }
 
-    /// All parameters by name, then all buffers, with whether it is one.
+    /// All parameters by name, then all buffers, with a flag for buffers.
     pub(super) fn all(&self) -> impl Iterator<Item = (&String, &ToyArray, bool)> {
         let parameters = self.parameters.iter().map(|(name, array)| (name, array, false));
         parameters.chain(self.buffers.iter().map(|(name, array)| (name, array, true)))
@@ -120,7 +120,7 @@ impl ToyVars {
     }
 }
 
-/// An array as it is saved.
+/// An array in its saved form.
 pub(super) fn stored(shape: &[usize], values: &[f64]) -> Result<Array, BoxError> {
     Array::new(Dtype::F64, shape.to_vec(), Array::from_slice(values).into_bytes())
 }

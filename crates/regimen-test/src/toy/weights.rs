@@ -1,4 +1,4 @@
-//! Parameters and buffers beside those of a module.
+//! Copies of a module's parameters and buffers.
 
 use regimen_core::BoxError;
 use regimen_core::saved::{StateDict, Stateful};
@@ -6,7 +6,7 @@ use regimen_core::saved::{StateDict, Stateful};
 use super::ToyArray;
 use super::vars::{ToyVars, stored};
 
-/// A copy of what is in a [`ToyVars`].
+/// A copy of the arrays in a [`ToyVars`].
 #[derive(Clone, Debug)]
 pub struct ToyWeights {
     /// In the order of [`ToyVars::all`].

@@ -1,7 +1,7 @@
-//! Learns handwritten digits with a small convolutional network on libtorch, and prints how well it
-//! reads digits it has never seen: `digits` on the other engine, with the same flags.
+//! Learns handwritten digits with a small convolutional network on libtorch, and prints its accuracy on
+//! digits it has never seen: `digits` on the other engine, with the same flags.
 //!
-//! With `--out DIR` it can be stopped at any moment and started again: it goes on from the newest
+//! With `--out DIR` it can be stopped at any moment and started again: it continues from the newest
 //! checkpoint in the folder.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to a terminal")]
 
@@ -27,11 +27,11 @@ use loaders::{eval_loader, inputs, train_loader};
 use network::ConvNet;
 use task::ReadDigits;
 
-/// What a shell expects of a program that Ctrl-C ended.
+/// The exit code that a shell expects after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    // Steps free as much as they take: what one freed is kept for the next.
+    // Steps free as much as they allocate: keep it for the next step.
     keep_memory();
     match run(&Args::parse()) {
         Ok(code) => code,
@@ -74,7 +74,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
                     .every(Every::steps(100))
                     .keep_last(2)
                     .keep_min(1, EVAL_LOSS)
-                    // Another number of threads sums in another order: a resume says so.
+                    // Another number of threads sums in another order: a resume reports it.
                     .hyper_parameter("threads", tch::get_num_threads()),
             );
         if let Some(restored) = run.restore_latest()? {

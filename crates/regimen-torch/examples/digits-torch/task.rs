@@ -1,4 +1,4 @@
-//! Reading digits as a task.
+//! The task of reading digits.
 
 use regimen::auto_unit::{PredictTask, StepResults};
 use regimen::metric::Key;
@@ -9,7 +9,7 @@ use regimen_torch::{Torch, failure};
 use crate::loaders::{Batch, read};
 use crate::network::ConvNet;
 
-/// The share of the evaluated digits that is read right.
+/// Accuracy over the evaluated digits.
 const EVAL_ACCURACY: Key = Key::mean("eval/accuracy");
 
 /// Cross-entropy of the network's logits with the digits.

@@ -1,9 +1,9 @@
-//! Trains a network that Python has written: `model.pt`, which `model.py` has scripted. Prints how well it
-//! reads digits it has never seen; the flags are those of `digits-torch`.
+//! Trains a network written in Python: `model.pt`, scripted by `model.py`. Prints its accuracy on digits it
+//! has never seen; the flags are those of `digits-torch`.
 //!
-//! With `--out DIR` it can be stopped at any moment and started again. When it is done, the folder holds the
-//! network for Python, as a script (`trained.pt`) and as weights (`trained.safetensors`), and what it makes of
-//! the digits here (`logits.safetensors`): `model.py --check DIR` has PyTorch read them all.
+//! With `--out DIR` it can be stopped at any moment and started again. At the end the folder holds the
+//! network for Python, as a script (`trained.pt`) and as weights (`trained.safetensors`), and its logits of
+//! the digits (`logits.safetensors`). `model.py --check DIR` has PyTorch read them all.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to a terminal")]
 
 #[path = "../digits-torch/loaders.rs"]
@@ -33,7 +33,7 @@ use regimen_torch::{Adam, ModuleState, ScriptModule, Torch, failure, keep_memory
 use loaders::{eval_loader, images, inputs, train_loader};
 use task::ReadDigits;
 
-/// What a shell expects of a program that Ctrl-C ended.
+/// The exit code that a shell expects after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Parser)]
@@ -47,7 +47,7 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    // Steps free as much as they take: what one freed is kept for the next.
+    // Steps free as much as they allocate: keep it for the next step.
     keep_memory();
     match run(&Flags::parse()) {
         Ok(code) => code,
@@ -64,7 +64,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
     let side = digits.side;
     let Split { train, validation, test } = digits.split();
 
-    // Its weights are those of the file: the seed is for the rest.
+    // The weights come from the file; the seed is for the rest.
     let vars = VarStore::new(device);
     let script = ScriptModule::load(script, &vars.root())?;
     let mut unit = AutoUnit::new(Torch::new(vars, script, Adam::new())?, ReadDigits)
@@ -85,7 +85,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
                 .every(Every::steps(100))
                 .keep_last(2)
                 .keep_min(1, EVAL_LOSS)
-                // Another number of threads sums in another order: a resume says so.
+                // Another number of threads sums in another order: a resume reports it.
                 .hyper_parameter("threads", tch::get_num_threads()),
         );
         if let Some(restored) = run.restore_latest()? {
@@ -122,7 +122,7 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes what `model.py --check` reads.
+/// Writes the files that `model.py --check` reads.
 fn save(
     out: &Path,
     vars: &mut VarStore,

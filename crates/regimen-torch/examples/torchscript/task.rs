@@ -1,4 +1,4 @@
-//! Reading digits with a script as a task.
+//! The task of reading digits with a script.
 
 use regimen::auto_unit::{PredictTask, StepResults};
 use regimen::metric::Key;
@@ -8,7 +8,7 @@ use regimen_torch::{ScriptModule, Torch, failure};
 
 use crate::loaders::{Batch, read};
 
-/// The share of the evaluated digits that is read right.
+/// Accuracy over the evaluated digits.
 const EVAL_ACCURACY: Key = Key::mean("eval/accuracy");
 
 /// Cross-entropy of the script's logits with the digits.

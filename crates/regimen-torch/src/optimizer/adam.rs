@@ -28,20 +28,19 @@ impl Adam {
         Adam { betas, epsilon, weight_decay: 0.0, amsgrad: false, maximize: false, decoupled: false }
     }
 
-    /// AdamW: as [`new`](Adam::new), with a weight decay of 0.01 that shrinks the parameters by
-    /// itself and is no part of the gradient.
+    /// AdamW: as [`new`](Adam::new), with a decoupled weight decay of 0.01, which shrinks the parameters
+    /// directly.
     #[doc(alias = "AdamW")]
     pub fn with_decoupled_decay() -> Self {
         Adam { weight_decay: 0.01, decoupled: true, ..Adam::new() }
     }
 
-    /// The shares of the old in the means of the gradient and of its square, each in 0 to less
-    /// than 1.
+    /// Decay of the means of the gradient and of its square, each from 0 to less than 1.
     pub fn betas(self, first: f64, second: f64) -> Self {
         Adam { betas: (first, second), ..self }
     }
 
-    /// What is added to the root of the mean square, at least 0.
+    /// Added to the root of the mean square, at least 0.
     pub fn epsilon(self, epsilon: f64) -> Self {
         Adam { epsilon, ..self }
     }
@@ -56,7 +55,7 @@ impl Adam {
         Adam { amsgrad, ..self }
     }
 
-    /// Goes up the gradient.
+    /// Ascends the gradient.
     pub fn maximize(self, maximize: bool) -> Self {
         Adam { maximize, ..self }
     }

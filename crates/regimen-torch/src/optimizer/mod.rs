@@ -1,4 +1,4 @@
-//! Optimizers on libtorch's fused kernels, whose state can be read, saved and loaded.
+//! Optimizers on libtorch's fused kernels. Their state can be read, saved and loaded.
 
 mod adam;
 mod optim;
@@ -13,10 +13,9 @@ pub use optim::Optim;
 pub use rms_prop::RmsProp;
 pub use sgd::Sgd;
 
-/// How parameters are changed by their gradients: [`Sgd`], [`Adam`] or [`RmsProp`], with settings.
+/// An optimizer's algorithm and settings: [`Sgd`], [`Adam`] or [`RmsProp`].
 ///
-/// Names, formulas and defaults are PyTorch's. The learning rate is not among the settings: it
-/// comes with each step.
+/// Names, formulas and defaults are PyTorch's. The learning rate is not a setting: it is given to each step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -28,16 +27,16 @@ pub enum Algorithm {
     RmsProp(RmsProp),
 }
 
-/// What an algorithm keeps of each parameter, and its step.
+/// An algorithm's state per parameter, and its step.
 trait Rule {
-    /// Says what is wrong with the settings.
+    /// Fails if a setting is invalid.
     fn check(&self) -> Result<(), BoxError>;
 
-    /// The names of what is kept of a parameter, in the order of the kernel.
+    /// The names of a parameter's slots of state, in the order of the kernel.
     fn slots(&self) -> Vec<&'static str>;
 
-    /// One step over `parameters`, all of which hold a gradient, with what is kept of each.
-    /// `is_first` where that is new. `skip` as for [`Kernel`](crate::shim::Kernel).
+    /// One step over `parameters`, all of which hold a gradient, with their state. `is_first` if the state is
+    /// new. `skip` as for [`Kernel`](crate::shim::Kernel).
     fn step(
         &self,
         rate: f64,
@@ -58,10 +57,10 @@ impl Algorithm {
     }
 }
 
-/// The name of the one slot that is a single number: how many steps a parameter has made.
+/// The name of the only slot that is a single number: the number of steps of a parameter.
 const STEP: &str = "step";
 
-/// What is kept of `parameter` under the name `slot` before its first step.
+/// The state of `parameter` in `slot` before its first step.
 fn fresh(slot: &str, parameter: &Tensor) -> Result<Tensor, tch::TchError> {
     if slot == STEP {
         return Tensor::f_zeros([0_i64; 0], (Kind::Float, parameter.device()));
@@ -69,7 +68,7 @@ fn fresh(slot: &str, parameter: &Tensor) -> Result<Tensor, tch::TchError> {
     parameter.detach().f_zeros_like()
 }
 
-/// Says where `value` is not at least 0, or not less than `below`.
+/// Fails if `value` is not at least 0, or not less than `below`.
 fn check_range(name: &str, value: f64, below: f64) -> Result<(), BoxError> {
     if (0.0..below).contains(&value) {
         return Ok(());

@@ -13,8 +13,8 @@ use crate::failure::failure;
 use crate::parameters::{Parameters, mismatch};
 use crate::shim;
 
-/// An optimizer over the trained parameters of a [`VarStore`]: in [`Torch`](crate::Torch), and for
-/// plain units, whose state it is a part of.
+/// An optimizer over the trained parameters of a [`VarStore`], for [`Torch`](crate::Torch) and as a part of a
+/// plain unit's state.
 ///
 /// ```
 /// use regimen_torch::tch::{Device, Kind, Tensor, nn, nn::Module};
@@ -27,27 +27,26 @@ use crate::shim;
 /// # Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
 /// ```
 ///
-/// Its state is named by the parameter and what Python's optimizer calls it
-/// (`layer.weight.exp_avg`).
+/// Its state is named by the parameter and Python's name of the optimizer state (`layer.weight.exp_avg`).
 #[derive(Debug)]
 pub struct Optim {
     parameters: Parameters,
     names: Vec<String>,
     groups: Vec<Group>,
-    /// What is kept of each trained parameter; nothing before its first step.
+    /// The optimizer state of each trained parameter; empty before its first step.
     kept: Vec<Option<Vec<Tensor>>>,
 }
 
 #[derive(Debug)]
 struct Group {
     algorithm: Algorithm,
-    /// The numbers of its parameters among those that are trained.
+    /// The numbers of its parameters among the trained ones.
     members: Vec<usize>,
 }
 
 impl Optim {
-    /// `algorithm` for all parameters of `vars` that are trained now. All are in one group,
-    /// `default`; see [`group`](Optim::group).
+    /// `algorithm` for all parameters of `vars` that are trained now. All are in one group, `default`; see
+    /// [`group`](Optim::group).
     pub fn new(vars: &VarStore, algorithm: impl Into<Algorithm>) -> Result<Self, BoxError> {
         let (parameters, algorithm) = (Parameters::of(vars)?, algorithm.into());
         algorithm.rule().check()?;
@@ -57,11 +56,11 @@ impl Optim {
         Ok(Optim { parameters, names: vec!["default".to_owned()], groups, kept })
     }
 
-    /// Gives the parameters whose name `members` accepts settings and a learning rate of their
-    /// own, as the group called `name`. Of two groups with the same parameter the later has it. What
-    /// was kept of them is dropped: make groups before the first step and before loading.
+    /// Gives the parameters whose name `members` accepts separate settings and a separate learning rate, as
+    /// the group `name`. If two groups share a parameter, the later one has it. Their optimizer state is
+    /// dropped: make groups before the first step and before loading.
     ///
-    /// A name that is there already, and a group without a trained parameter, are errors.
+    /// A name already in use and a group without a trained parameter are errors.
     pub fn group(
         mut self,
         name: impl Into<String>,
@@ -106,9 +105,9 @@ impl Optim {
             .collect()
     }
 
-    /// Freezes the groups for which `frozen`, which has one flag for each of
-    /// [`groups`](Optim::groups), says so, and thaws the others: no gradient is computed for a frozen
-    /// parameter, and the one it holds is dropped. A step leaves it as it is.
+    /// Freezes the groups whose flag in `frozen` is set, and thaws the others; there is one flag for each of
+    /// [`groups`](Optim::groups). No gradient is computed for a frozen parameter, and the one it holds is
+    /// dropped. A step leaves it as it is.
     pub fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError> {
         if frozen.len() != self.groups.len() {
             let (given, groups) = (frozen.len(), self.groups.len());
@@ -125,17 +124,16 @@ impl Optim {
         Ok(())
     }
 
-    /// One step with the gradients that are held, which are then none. `rates` has one learning
-    /// rate for each of [`groups`](Optim::groups). A parameter without a gradient stays as it is,
-    /// with all that is kept of it.
+    /// One step with the held gradients, which are used up. `rates` has one learning rate for each of
+    /// [`groups`](Optim::groups). A parameter without a gradient stays as it is, with its optimizer state.
     ///
-    /// A gradient that does not fit its parameter is an error, and that group has not moved; those
-    /// before it have. Where a kernel itself fails, some parameters may have moved.
+    /// A gradient that does not fit its parameter is an error. Its group has not moved; earlier groups have.
+    /// If a kernel itself fails, some parameters may have moved.
     pub fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {
         self.step_unless(rates, None)
     }
 
-    /// The same, but for a step that `skip` leaves out on the device.
+    /// The same, except for a step that `skip` leaves out on the device.
     pub(crate) fn step_unless(&mut self, rates: &[f64], skip: Option<&Tensor>) -> Result<(), BoxError> {
         let Optim { parameters, groups, kept, .. } = self;
         if rates.len() != groups.len() {
@@ -165,7 +163,7 @@ impl Optim {
         self.clear_gradients()
     }
 
-    /// Makes all gradients none, as before the first backward pass.
+    /// Removes all gradients, as before the first backward pass.
     pub fn clear_gradients(&mut self) -> Result<(), BoxError> {
         shim::clear_gradients(self.parameters.trained())
     }
@@ -187,7 +185,7 @@ impl Optim {
         self.groups.iter().flat_map(of_group)
     }
 
-    /// What `dict` says is kept of each trained parameter: all its slots, or none of them.
+    /// The optimizer state of each trained parameter in `dict`: all its slots, or no slot.
     fn read<'d>(&self, dict: &'d StateDict) -> Result<Vec<Option<Vec<&'d Array>>>, BoxError> {
         let mut kept: Vec<_> = self.kept.iter().map(|_| None).collect();
         let (mut known, mut wrong) = (BTreeSet::new(), Vec::new());

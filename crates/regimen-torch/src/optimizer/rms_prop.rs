@@ -27,22 +27,22 @@ impl RmsProp {
         RmsProp { alpha, epsilon, weight_decay: 0.0, momentum: 0.0, centered: false, maximize: false }
     }
 
-    /// The share of the old in the mean square, 0 to less than 1.
+    /// Decay of the mean square, from 0 to less than 1.
     pub fn alpha(self, alpha: f64) -> Self {
         RmsProp { alpha, ..self }
     }
 
-    /// What is added to the root of the mean square, at least 0.
+    /// Added to the root of the mean square, at least 0.
     pub fn epsilon(self, epsilon: f64) -> Self {
         RmsProp { epsilon, ..self }
     }
 
-    /// The weight decay, which is added to the gradient; at least 0.
+    /// The weight decay, added to the gradient; at least 0.
     pub fn weight_decay(self, decay: f64) -> Self {
         RmsProp { weight_decay: decay, ..self }
     }
 
-    /// The share of the velocity that stays, at least 0.
+    /// Decay of the velocity, at least 0.
     pub fn momentum(self, momentum: f64) -> Self {
         RmsProp { momentum, ..self }
     }
@@ -52,7 +52,7 @@ impl RmsProp {
         RmsProp { centered, ..self }
     }
 
-    /// Goes up the gradient.
+    /// Ascends the gradient.
     pub fn maximize(self, maximize: bool) -> Self {
         RmsProp { maximize, ..self }
     }

@@ -25,27 +25,27 @@ impl Sgd {
         Sgd::default()
     }
 
-    /// The share of the velocity that stays, at least 0.
+    /// Decay of the velocity, at least 0.
     pub fn momentum(self, momentum: f64) -> Self {
         Sgd { momentum, ..self }
     }
 
-    /// The share of the gradient that the velocity does not take. 0 by default.
+    /// The share of the gradient that the velocity leaves out. Default: 0.
     pub fn dampening(self, dampening: f64) -> Self {
         Sgd { dampening, ..self }
     }
 
-    /// Nesterov's momentum. It needs a momentum and no dampening.
+    /// Nesterov's momentum. Requires a momentum and no dampening.
     pub fn nesterov(self, nesterov: bool) -> Self {
         Sgd { nesterov, ..self }
     }
 
-    /// The weight decay, which is added to the gradient; at least 0.
+    /// The weight decay, added to the gradient; at least 0.
     pub fn weight_decay(self, decay: f64) -> Self {
         Sgd { weight_decay: decay, ..self }
     }
 
-    /// Goes up the gradient.
+    /// Ascends the gradient.
     pub fn maximize(self, maximize: bool) -> Self {
         Sgd { maximize, ..self }
     }

@@ -28,12 +28,12 @@ unsafe extern "C" {
 
 /// Whether operations of this thread are recorded for a backward pass.
 pub(crate) fn is_recording() -> bool {
-    // SAFETY: it takes nothing, and reads a flag of the thread.
+    // SAFETY: it takes no arguments, and reads a flag of the thread.
     unsafe { rt_is_recording() }
 }
 
-/// Calls `f` with `x` while what its operations need for the backward pass is not kept; there, `f` is
-/// called again. A panic of `f` goes on from here; there, it is an error of the backward pass.
+/// Calls `f` with `x` without keeping its activations for the backward pass, which calls `f` again. A panic
+/// of `f` is passed on here; in the backward pass it is an error.
 pub(crate) fn region<R, F>(x: &Tensor, f: F) -> Result<R, BoxError>
 where
     F: Fn(&Tensor) -> R + Send + 'static,
@@ -53,7 +53,7 @@ where
     Ok(output)
 }
 
-/// One that has begun, unless it is null, and ends here.
+/// A region under way, unless it is null. It ends on drop.
 struct Region {
     pointer: *mut c_void,
     is_whole: bool,
@@ -71,7 +71,7 @@ impl Drop for Region {
 
 struct Closure<F> {
     f: F,
-    /// What the last call that failed has to say.
+    /// The text of the last call that failed.
     text: RefCell<CString>,
 }
 
@@ -95,7 +95,7 @@ unsafe extern "C" fn call<R, F: Fn(&Tensor) -> R>(data: *mut c_void, x: *mut C_t
 unsafe extern "C" fn free<F>(data: *mut c_void) {
     // SAFETY: the data of a region's closure, which it made of a box and drops once.
     let closure = unsafe { Box::from_raw(data.cast::<Closure<F>>()) };
-    // Nothing is left to tell it to.
+    // There is no caller left to receive the panic.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(closure)));
 }
 

@@ -1,7 +1,7 @@
-//! The C++ in `shim/`, as functions that cannot be called wrongly.
+//! Safe functions over the C++ in `shim/`.
 //!
-//! All of the crate's unsafe code is here. What it rests on: a [`Tensor`] owns the `at::Tensor` that
-//! its pointer leads to and outlives the call; the shim keeps no pointer, and lets no exception out.
+//! All of the crate's unsafe code is here. It rests on three facts. A [`Tensor`] owns the `at::Tensor` that
+//! its pointer leads to and outlives the call. The shim keeps no pointer. It lets no exception out.
 
 pub(crate) mod activations;
 pub(crate) mod script;
@@ -84,14 +84,14 @@ unsafe extern "C" {
     fn rt_keep_memory() -> bool;
 }
 
-/// Makes `gradient`, or none, the gradient of `parameter`.
+/// Sets the gradient of `parameter` to `gradient`, or removes it.
 pub(crate) fn set_gradient(parameter: &Tensor, gradient: Option<&Tensor>) -> Result<(), BoxError> {
     let gradient = gradient.map_or(ptr::null_mut(), pointer);
-    // SAFETY: both are tensors that live, or null where the shim takes null.
+    // SAFETY: both are tensors that live, or null if the shim takes null.
     done(unsafe { rt_set_gradient(pointer(parameter), gradient) })
 }
 
-/// Makes all gradients none.
+/// Removes all gradients.
 pub(crate) fn clear_gradients(parameters: &[Tensor]) -> Result<(), BoxError> {
     let list = pointers(parameters);
     // SAFETY: a list of as many tensors as it says.
@@ -112,7 +112,7 @@ pub(crate) fn clamp_gradients(parameters: &[Tensor], limit: f64) -> Result<(), B
     done(unsafe { rt_clamp_gradients(list.as_ptr(), list.len(), limit) })
 }
 
-/// The Euclidean norm over all gradients; 0 where there are none.
+/// The Euclidean norm over all gradients; 0 if there are none.
 pub(crate) fn gradient_norm(parameters: &[Tensor]) -> Result<f64, BoxError> {
     let (list, mut norm) = (pointers(parameters), 0.0);
     // SAFETY: a list of as many tensors as it says, and a place for a number.
@@ -120,8 +120,8 @@ pub(crate) fn gradient_norm(parameters: &[Tensor]) -> Result<f64, BoxError> {
     Ok(norm)
 }
 
-/// Scales all gradients down to a norm of `limit`, if theirs is larger and finite, and returns what it was. Both
-/// happen on the device.
+/// Scales all gradients down to a norm of `limit`, if theirs is larger and finite, and returns the norm
+/// before. Both happen on the device.
 pub(crate) fn clip_gradient_norm(parameters: &[Tensor], limit: f64) -> Result<Tensor, BoxError> {
     let (list, mut norm) = (pointers(parameters), ptr::null_mut());
     // SAFETY: a list of as many tensors as it says, and a place for a pointer.
@@ -130,11 +130,9 @@ pub(crate) fn clip_gradient_norm(parameters: &[Tensor], limit: f64) -> Result<Te
     Ok(unsafe { Tensor::from_ptr(norm) })
 }
 
-/// One optimizer step over parameters that all hold a gradient, with the state that the
-/// optimizer keeps of each.
+/// One optimizer step over parameters that all hold a gradient, with the optimizer's state of each.
 pub(crate) trait Kernel {
-    /// Makes the step, unless `skip` says on the device that it is to be left out: a single number that is 1
-    /// then, and else 0.
+    /// Makes the step, unless `skip`, a single number on the device, is 1; otherwise it is 0.
     fn run(&self, parameters: &[&Tensor], slots: &[&[Tensor]], skip: Option<&Tensor>)
     -> Result<(), BoxError>;
 }
@@ -152,7 +150,7 @@ macro_rules! kernel {
                 let slots = by_slot(list.len(), slots, $slots(self))?;
                 let skip = skip.map_or(ptr::null(), |skip| pointer(skip).cast_const());
                 // SAFETY: a list of `n` tensors, as many lists of `n` as these settings use, and a tensor
-                // that lives, or null where the shim takes null.
+                // that lives, or null if the shim takes null.
                 done(unsafe { $function(list.as_ptr(), slots.as_ptr(), list.len(), self, skip) })
             }
         }
@@ -189,7 +187,7 @@ pub(crate) fn detecting_backward(loss: &Tensor) -> Result<(), BoxError> {
     done(unsafe { rt_detecting_backward(pointer(loss)) })
 }
 
-/// How autocast was on a kind of device.
+/// The state of autocast on a kind of device.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AutocastState {
@@ -240,21 +238,21 @@ pub(crate) fn allow_tf32(allow: bool) -> Result<(), BoxError> {
     done(unsafe { rt_allow_tf32(allow) })
 }
 
-/// Has only kernels used whose results repeat; where there is none, the operation fails.
+/// Allows only deterministic kernels; an operation without one fails.
 pub(crate) fn use_deterministic_algorithms(only: bool) -> Result<(), BoxError> {
     // SAFETY: it takes a flag and sets a flag.
     done(unsafe { rt_use_deterministic_algorithms(only) })
 }
 
-/// How often scalars were read to the host since this was first called, in all threads.
+/// Number of scalars read to the host since the first call, in all threads.
 pub(crate) fn scalar_reads() -> u64 {
     // SAFETY: it takes a flag, and counts in an atomic number.
     unsafe { rt_scalar_reads(true) }
 }
 
-/// Tells the allocator of C to keep what is freed. False where it cannot be told.
+/// Sets the C allocator to keep freed memory. Returns `false` if it has no such setting.
 pub(crate) fn keep_memory() -> bool {
-    // SAFETY: it takes nothing, and sets what glibc lets be set at any time.
+    // SAFETY: it takes no arguments, and changes settings that glibc allows to be changed at any time.
     unsafe { rt_keep_memory() }
 }
 
@@ -270,7 +268,7 @@ fn done(text: Text) -> Result<(), BoxError> {
     if text.is_null() {
         return Ok(());
     }
-    // SAFETY: what is not null is text of this thread's own, whole until its next call.
+    // SAFETY: a pointer that is not null is text of this thread, whole until its next call.
     let text = unsafe { CStr::from_ptr(text) };
     Err(crate::failure::first_line(&text.to_string_lossy()).into())
 }

@@ -1,4 +1,4 @@
-//! Modules of TorchScript, which tch loads without a way to their buffers.
+//! Modules of TorchScript. tch loads them without access to their buffers.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::fmt;
@@ -11,7 +11,7 @@ use torch_sys::C_tensor;
 use super::{List, Text, pointer};
 use crate::failure::first_line;
 
-/// A module of TorchScript, by the pointer that the shim knows it by.
+/// A module of TorchScript, by the shim's pointer.
 pub(crate) struct Module(NonNull<CModule>);
 
 #[repr(C)]
@@ -22,9 +22,9 @@ struct CModule {
 /// A parameter or a buffer.
 #[derive(Debug)]
 pub(crate) struct Variable {
-    /// As in Python.
+    /// Its name in Python.
     pub(crate) name: String,
-    /// The module's own, not a copy.
+    /// The module's tensor, not a copy.
     pub(crate) tensor: Tensor,
     pub(crate) is_parameter: bool,
 }
@@ -80,8 +80,7 @@ impl Module {
         made(|place| unsafe { rt_script_load(path.as_ptr(), device.as_ptr(), place) })
     }
 
-    /// All parameters and buffers, in the order Python has them in. A parameter that the code assigns
-    /// to is an error.
+    /// All parameters and buffers, in Python's order. A parameter that the code assigns to is an error.
     pub(crate) fn variables(&self) -> Result<Vec<Variable>, BoxError> {
         let mut all: Vec<Variable> = Vec::new();
         let to = ptr::from_mut(&mut all).cast();
@@ -99,7 +98,7 @@ impl Module {
         Ok(all)
     }
 
-    /// Calls a method in training or evaluation mode. Tuples and lists of tensors come one after another.
+    /// Calls a method in training or evaluation mode. Tuples and lists of tensors are flattened.
     pub(crate) fn call(
         &self,
         method: &str,
@@ -134,7 +133,7 @@ impl Module {
     }
 }
 
-/// What `make` has put a pointer to in the place it was given.
+/// The pointer that `make` wrote.
 fn made(make: impl FnOnce(*mut *mut CModule) -> Text) -> Result<Module, BoxError> {
     let mut module = ptr::null_mut();
     done(make(&mut module))?;
@@ -182,7 +181,7 @@ unsafe fn text(text: *const c_char) -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// A device as libtorch calls it.
+/// libtorch's name of a device.
 fn device_name(device: Device) -> Result<CString, BoxError> {
     Ok(CString::new(match device {
         Device::Cpu => "cpu".to_owned(),
@@ -196,18 +195,18 @@ fn done(error: Text) -> Result<(), BoxError> {
     if error.is_null() {
         return Ok(());
     }
-    // SAFETY: what is not null is text of this thread's own, whole until its next call.
+    // SAFETY: a pointer that is not null is text of this thread, whole until its next call.
     Err(cause(&unsafe { text(error) }).into())
 }
 
-/// What is behind the lines of code in an error of the interpreter.
+/// Marks the end of the lines of code in an error of the interpreter.
 const HERE: &str = "<--- HERE\n";
 
-/// One line out of an error: what went wrong and where in the person's own code, the file and the line. The
-/// interpreter tells the whole way down from there into PyTorch's, twice, before it says what it is.
+/// An error as one line: the cause, and the file and line in the user's own code. The interpreter prints the
+/// whole trace into PyTorch's code, twice, before the cause.
 fn cause(text: &str) -> String {
     let Some((trace, behind)) = text.rsplit_once(HERE) else { return first_line(text) };
-    // Behind the mark come the rest of the lines of code, and then the error with its type.
+    // The rest of the lines of code follow the mark, and then the error with its type.
     let is_error = |line: &&str| line.split_once(": ").is_some_and(|(kind, _)| is_path(kind));
     let said = behind.lines().find(is_error).unwrap_or_default();
     let said = said.trim_start_matches("RuntimeError: ").trim_start_matches("builtins.");

@@ -1,8 +1,8 @@
-"""Writes optimizers.safetensors: what PyTorch's optimizers make of the same gradients in 100 steps.
+"""Writes optimizers.safetensors: the results of PyTorch's optimizers over 100 steps with the same gradients.
 
     python optimizers.py [FILE]        # PyTorch 2.11, safetensors
 
-Gradients are the same for every variant, so that nothing but the optimizer is compared. Those of
+Gradients are the same for every variant, so that only the optimizers are compared. Those of
 `p2` are missing in the first five steps. Sizes are such that vectorized kernels have a tail.
 """
 

@@ -1,5 +1,5 @@
-"""Writes the modules in script/, and io.safetensors, what the eager model of network.pt makes of some
-images; or reads weights, a script and logits as Rust has written them.
+"""Writes the modules in script/, and io.safetensors, the logits of network.pt's eager model for some
+images; or reads weights, a script and logits as written by Rust.
 
     python script.py                                   # PyTorch 2.11, safetensors
     python script.py --check WEIGHTS SCRIPT IO         # prints `ok`, or what is wrong

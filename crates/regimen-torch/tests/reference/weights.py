@@ -1,5 +1,5 @@
-"""Writes weights.safetensors, a state dict of PyTorch's, and weights_io.safetensors, what its model
-makes of some inputs; or reads both as Rust has written them.
+"""Writes weights.safetensors, a state dict of PyTorch's, and weights_io.safetensors, its model's
+outputs for some inputs; or reads both as written by Rust.
 
     python weights.py                          # PyTorch 2.11, safetensors
     python weights.py --check WEIGHTS IO       # prints `ok`, or what is wrong

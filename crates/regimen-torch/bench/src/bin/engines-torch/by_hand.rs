@@ -1,4 +1,4 @@
-//! The step as one writes it with tch alone, and the optimizer of `regimen-torch`.
+//! The step in plain tch with the optimizer of `regimen-torch`.
 
 use regimen::BoxError;
 use regimen::random::keyed;
@@ -10,7 +10,7 @@ use crate::networks::Network;
 use crate::serve::Contestant;
 use crate::{LEARNING_RATE, SEED};
 
-/// Trains on one batch over and over; does all that `AutoUnit` does.
+/// Trains on one batch repeatedly; does all that `AutoUnit` does.
 pub(crate) fn contestant<N: Network>(size: usize) -> Result<Contestant, BoxError> {
     let (vars, network) = initialize(SEED, Device::Cpu, |root| N::new(root));
     let mut optim = Optim::new(&vars, N::algorithm())?;

@@ -1,4 +1,4 @@
-//! The step as `AutoUnit` makes it.
+//! The step of `AutoUnit`.
 
 use regimen::auto_unit::TRAIN_LOSS;
 use regimen::data::each_epoch;
@@ -11,7 +11,7 @@ use crate::networks::{Batch, Network};
 use crate::serve::Contestant;
 use crate::{LEARNING_RATE, SEED};
 
-/// Trains with an epoch of one batch over and over.
+/// Trains with an epoch of one batch repeatedly.
 pub(crate) fn contestant<N: Network>(size: usize) -> Result<Contestant, BoxError> {
     let (vars, network) = initialize(SEED, Device::Cpu, |root| N::new(root));
     let engine = Torch::new(vars, network, N::algorithm())?;

@@ -1,8 +1,8 @@
 //! `AutoUnit` over libtorch and the same step by hand, contestants of `cargo xtask bench engines`.
 //!
-//! Called with the number of threads; answers lines as `serve` says. It opts in to
-//! [`keep_memory`], as the examples do: nothing that was measured is measured without it. The
-//! networks are those of `engines` and of `bench/peers/engines.py`.
+//! Called with the number of threads; answers lines in the protocol of `serve`. It opts in to
+//! [`keep_memory`], as the examples do, and is never measured without it. The networks are those of `engines`
+//! and of `bench/peers/engines.py`.
 
 mod by_hand;
 mod by_unit;
@@ -23,7 +23,7 @@ const SEED: u64 = 7;
 const LEARNING_RATE: f64 = 1e-3;
 
 fn main() -> Result<(), BoxError> {
-    // Elsewhere than with glibc there is nothing to keep: the run is the same.
+    // Only glibc has memory to keep; elsewhere the run is the same.
     keep_memory();
     let threads = std::env::args().nth(1).ok_or("usage: engines-torch THREADS")?;
     tch::set_num_threads(threads.parse()?);

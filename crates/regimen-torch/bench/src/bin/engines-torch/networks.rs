@@ -1,4 +1,4 @@
-//! The networks that are trained, each with the one batch it is trained on.
+//! The networks to train, each with its one batch.
 
 use regimen::Loss;
 use regimen::engine::ToDevice;
@@ -12,7 +12,7 @@ pub(crate) trait Network: Sized + 'static {
 
     fn new(root: &Path<'_>) -> Self;
 
-    /// `size` samples. What is in them does not matter.
+    /// `size` samples, with values that do not matter.
     fn batch(size: usize) -> Self::Batch;
 
     fn loss(&self, batch: &Self::Batch, is_train: bool) -> Loss<Tensor>;
@@ -22,7 +22,7 @@ pub(crate) trait Network: Sized + 'static {
     }
 }
 
-/// What one step consumes.
+/// The input of one step.
 pub(crate) trait Batch: ToDevice<TorchDevice> + 'static {
     /// The same tensors once more, not their data.
     fn share(&self) -> Self;
@@ -110,7 +110,7 @@ impl Network for Cnn {
     }
 }
 
-/// One number to one number, without a target: all that is left is what a trainer adds.
+/// One number to one number, without a target: only the cost of the trainer remains.
 #[derive(Debug)]
 pub(crate) struct Line(nn::Linear);
 
@@ -134,13 +134,13 @@ impl Network for Line {
     }
 }
 
-/// A layer that begins as PyTorch's does.
+/// A layer with PyTorch's initial weights.
 pub(crate) fn linear(path: &Path<'_>, from: i64, to: i64) -> nn::Linear {
     let config = nn::LinearConfig { ws_init: uniform(from), ..Default::default() };
     nn::linear(path, from, to, config)
 }
 
-/// The weights that PyTorch gives a layer with so many inputs to each output.
+/// PyTorch's initial weights of a layer with so many inputs per output.
 fn uniform(inputs: i64) -> nn::Init {
     let bound = (inputs as f64).sqrt().recip();
     nn::Init::Uniform { lo: -bound, up: bound }

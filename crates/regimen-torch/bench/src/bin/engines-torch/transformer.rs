@@ -24,7 +24,7 @@ pub(crate) struct Transformer {
 }
 
 impl Network for Transformer {
-    /// Characters and those that follow them, each `[size, CONTEXT]`.
+    /// Characters and their successors, each `[size, CONTEXT]`.
     type Batch = (Tensor, Tensor);
 
     fn new(root: &Path<'_>) -> Self {
@@ -50,14 +50,14 @@ impl Network for Transformer {
 }
 
 impl Transformer {
-    /// What goes into the first block.
+    /// The input of the first block.
     pub(crate) fn embed(&self, characters: &Tensor, is_train: bool) -> Tensor {
         let positions = Tensor::arange(CONTEXT, (Kind::Int64, Device::Cpu));
         let x = self.characters.forward(characters) + self.positions.forward(&positions);
         x.dropout(DROPOUT, is_train)
     }
 
-    /// The loss of what comes out of the last block.
+    /// The loss of the last block's output.
     pub(crate) fn loss_of(&self, x: &Tensor, following: &Tensor) -> Loss<Tensor> {
         let logits = self.head.forward(&self.norm.forward(x));
         cross_entropy(&logits.flatten(0, 1), &following.flatten(0, 1))

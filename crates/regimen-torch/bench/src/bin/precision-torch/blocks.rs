@@ -1,4 +1,4 @@
-//! The networks with the activations of their blocks computed again.
+//! The networks with activation checkpointing per block.
 
 use regimen::{BoxError, Loss};
 use regimen_torch::Recomputed;
@@ -10,7 +10,7 @@ use crate::transformer::Transformer;
 
 /// A network of blocks.
 pub(crate) trait Blocks: Network + Send {
-    /// The loss of a batch, with nothing of a block kept but what goes into it.
+    /// The loss of a batch, keeping only the input of each block.
     fn recomputed_loss(
         network: &Recomputed<Self>,
         batch: &Self::Batch,

@@ -1,5 +1,5 @@
-//! `AutoUnit` over libtorch in one precision, with activations kept or computed again: a cell of
-//! `cargo xtask bench precision`, printed as `Cell` says. `precision-torch devices` prints the devices.
+//! `AutoUnit` over libtorch in one precision, with activations kept or recomputed: a cell of `cargo xtask
+//! bench precision`, printed as `Cell`. `precision-torch devices` prints the devices.
 //!
 //! The networks are those of `engines-torch`, with [`keep_memory`] as there. libtorch's threads are set
 //! by `OMP_NUM_THREADS`.
