@@ -7,7 +7,7 @@ use regimen::callback::{Every, ProgressBar};
 use regimen::checkpoint::Checkpointer;
 use regimen::data::Loader;
 use regimen::log::MetricLog;
-use regimen::metric::{Goal, Key};
+use regimen::metric::Key;
 use regimen::{AutoUnit, BoxError, Fit, Loss, Run, State, Step, Task};
 use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use regimen_burn::burn::optim::AdamConfig;
@@ -25,14 +25,13 @@ const EVAL_ACCURACY: Key = Key::mean("eval/accuracy");
 pub(crate) fn train(images: Images, epochs: usize, out: &Path) -> Result<f64, BoxError> {
     let device = regimen_burn::device("cpu")?;
     let loader =
-        |images| Loader::new(images).batch_size(BATCH).collate(|images| Ok(batch(images, &Device::flex())));
+        |images| Loader::collate(images, |images| Ok(batch(images, &Device::flex()))).batch_size(BATCH);
     let (train, valid) = (loader(images.train).shuffle(), loader(images.valid));
     let network = initialize(SEED, &device, |device| ConvNet::new(SIDE, device))?;
     let engine = Burn::new(network, AdamConfig::new().init(), &device)?;
     let task = Classify { loss: CrossEntropyLossConfig::new().init(&device) };
     let mut unit = AutoUnit::new(engine, task).learning_rate(LEARNING_RATE);
-    let saver =
-        Checkpointer::new(out).every(Every::epochs(1)).keep_last(2).keep_best(1, EVAL_LOSS, Goal::Min);
+    let saver = Checkpointer::new(out).every(Every::epochs(1)).keep_last(2).keep_min(1, EVAL_LOSS);
     let mut run = Run::new(&mut unit)
         .seed(SEED)
         .callback(ProgressBar::new())

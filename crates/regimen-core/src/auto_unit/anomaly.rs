@@ -45,11 +45,6 @@ pub(super) fn check_parameters<E: Engine>(engine: &E) -> Result<(), BoxError> {
     }
 }
 
-/// The first array with NaN.
-pub(crate) fn first_nan(dict: &StateDict) -> Option<String> {
-    dict.iter().find(|(_, array)| array.has_nan()).map(|(name, _)| name.to_owned())
-}
-
 /// Names the first array that is not finite and counts the others. `None` if all are finite.
 fn named(dict: &StateDict, kind: &str) -> Option<String> {
     let mut wrong = dict.iter().filter(|(_, array)| !array.is_finite()).map(|(name, _)| name);

@@ -28,7 +28,6 @@ use crate::state::Phase;
 use crate::unit::{EvalUnit, PredictUnit};
 use crate::{BoxError, State};
 
-pub(crate) use anomaly::first_nan;
 pub use averaging::Averaging;
 pub use plateau::Plateau;
 pub use scaler::GradientScaler;

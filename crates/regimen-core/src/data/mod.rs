@@ -202,3 +202,9 @@ macro_rules! pointer {
     )*};
 }
 pointer!(&D, Box<D>, std::sync::Arc<D>, std::rc::Rc<D>);
+
+/// The error of an epoch that ends before the position at which it continues.
+pub(crate) fn shorter(consumed: u64, batches: u64) -> BoxError {
+    format!("{consumed} batches were consumed of an epoch that has {batches} now: the data became shorter")
+        .into()
+}

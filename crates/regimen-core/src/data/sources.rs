@@ -2,9 +2,8 @@
 
 use std::cell::Cell;
 
-use super::{At, Data, Epoch, Fetched};
+use super::{At, Data, Epoch, Fetched, shorter};
 use crate::BoxError;
-use crate::run::look_ahead::shorter;
 
 // Not recommended by the compiler, so that its error for batches without `Clone` explains data and does
 // not only ask for `Clone`.

@@ -11,7 +11,6 @@ pub use to_device::ToDevice;
 pub use watch::note_unless_finite;
 
 use crate::BoxError;
-use crate::auto_unit::first_nan;
 use crate::saved::{StateDict, Stateful};
 
 /// A module with its optimizer on a device of some tensor library.
@@ -279,4 +278,9 @@ pub enum Bucket<'a> {
     F32(&'a mut [f32]),
     /// Double precision.
     F64(&'a mut [f64]),
+}
+
+/// The first array with NaN.
+fn first_nan(dict: &StateDict) -> Option<String> {
+    dict.iter().find(|(_, array)| array.has_nan()).map(|(name, _)| name.to_owned())
 }

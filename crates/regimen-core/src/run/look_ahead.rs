@@ -1,7 +1,7 @@
 //! Look-ahead by one batch: a step knows whether its batch is the last of the epoch.
 
 use crate::BoxError;
-use crate::data::{At, Data, Epoch, Fetched};
+use crate::data::{At, Data, Epoch, Fetched, shorter};
 use crate::error::guard::{Caught, guard};
 use crate::text::Count;
 
@@ -76,12 +76,6 @@ impl<E: Epoch> LookAhead<E> {
     fn read_ahead_is_end(&mut self) -> bool {
         matches!(self.ahead.get_or_insert_with(|| read(&mut self.epoch)), Ok(None))
     }
-}
-
-/// The error of an epoch that ends before the position at which it continues.
-pub(crate) fn shorter(consumed: u64, batches: u64) -> BoxError {
-    format!("{consumed} batches were consumed of an epoch that has {batches} now: the data became shorter")
-        .into()
 }
 
 fn read<E: Epoch>(epoch: &mut E) -> Next<E::Batch> {
