@@ -1,7 +1,6 @@
 //! A callback of one's own: it watches a run of any unit, and may end it.
 
 use regimen::auto_unit::TRAIN_LOSS;
-use regimen::metric::Metric;
 use regimen::run::Ended;
 use regimen::{BoxError, Callback, Fit, Run, State};
 use regimen_examples::digits::{Digits, Split};
@@ -12,7 +11,7 @@ struct StopBelow(f64);
 
 impl<U> Callback<U> for StopBelow {
     fn on_train_epoch_end(&mut self, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
-        if state.metric(TRAIN_LOSS).and_then(Metric::epoch_value).is_some_and(|loss| loss < self.0) {
+        if state.value(TRAIN_LOSS).is_some_and(|loss| loss < self.0) {
             state.finish("the loss is low enough");
         }
         Ok(())

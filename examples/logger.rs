@@ -1,6 +1,5 @@
 //! A logger of one's own: `MetricLog` hands it each moment's metrics as records.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write;
 
@@ -13,9 +12,6 @@ use regimen_examples::reading::{loader, unit};
 struct Table(File);
 
 impl MetricSink for Table {
-    fn name(&self) -> Cow<'static, str> {
-        "table".into()
-    }
     fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError> {
         let lines =
             records.iter().map(|record| format!("{}\t{}\t{}\n", record.step, record.name, record.value));
