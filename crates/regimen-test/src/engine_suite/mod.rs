@@ -1,4 +1,4 @@
-//! The contract of [`Engine`](regimen_core::engine::Engine), as checks for any engine.
+//! The contract of [`Engine`], as checks for any engine.
 //!
 //! Write an [`EngineFixture`] for your engine, and one test that calls [`run_all`]. The checks test the
 //! engine alone and through [`AutoUnit`](regimen_core::AutoUnit). Each is known to fail for an engine that
