@@ -222,6 +222,13 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         Ok(())
     }
 
+    /// Has the plateau look at an epoch of `phase` that ends. A loss that cannot be read is an error here: in
+    /// the metrics it would be NaN.
+    fn look_at_plateau(&mut self, phase: Phase, state: &State) -> Result<(), BoxError> {
+        self.readings.read()?;
+        self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(phase, state))
+    }
+
     fn set_precision(&mut self) -> Result<(), BoxError> {
         self.settings.precision.map_or(Ok(()), |precision| self.engine.set_precision(precision))
     }
@@ -277,7 +284,7 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
         // The evaluation is counted even if the task's hook fails.
         let hook = self.task.on_eval_epoch_end(state);
-        hook.and(self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Eval, state)))
+        hook.and(self.look_at_plateau(Phase::Eval, state))
     }
 
     fn on_eval_end(&mut self, state: &mut State) -> Result<(), BoxError> {

@@ -63,7 +63,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         state.set_pending_steps(0);
         self.add_to_average(Counted::Epoch(self.count.epochs))?;
         let hook = self.task.on_train_epoch_end(state);
-        hook.and(self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(Phase::Train, state)))?;
+        hook.and(self.look_at_plateau(Phase::Train, state))?;
         self.read_all()
     }
 
@@ -122,6 +122,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         }
         if self.window.is_torn(step.index, &value, weight)? {
             self.drop_window("the failed step after them was not repeated unchanged", state);
+            if weight > 0.0 && known.is_none() && self.settings.non_finite == NonFinite::Error {
+                // That withdrew the device's order to leave out the update if this loss is not finite.
+                self.engine.skip_unless_finite(&loss.mean)?;
+            }
         }
         if self.window.stage().is_none() {
             self.hold(step.index, &loss.mean, value.clone(), weight, is_finite)?;

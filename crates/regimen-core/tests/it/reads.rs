@@ -115,6 +115,25 @@ fn what_was_not_told_is_not_saved_and_can_be_replaced_by_what_was_saved() {
 }
 
 #[test]
+fn a_step_made_again_with_another_weight_makes_no_update_of_nan() {
+    let mut fails = true;
+    let mut unit =
+        unit().after_backward(
+            move |_: &mut ToyEngine<_>, _: &mut State| {
+                if std::mem::take(&mut fails) { Err("once".into()) } else { Ok(()) }
+            },
+        );
+    let mut run = Run::new(&mut unit);
+    assert_eq!(text(&run.train(&[1.0, 1.0], Train::epochs(1)).unwrap_err()), "once");
+    // The gradients of the failed step are dropped, and those of this one come in their place.
+    run.unit_mut().task_mut().weight = 2.0;
+    let error = run.train(&[NAN, 1.0], Train::epochs(1)).unwrap_err();
+    assert_eq!(text(&error), "the loss of step 0 is not finite: NaN");
+    drop(run);
+    assert_eq!(weight(unit.engine()), 1.0 - 0.125);
+}
+
+#[test]
 fn what_a_call_that_failed_has_not_read_is_told_by_the_next() {
     let mut unit = unit();
     let mut fails = true;

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use regimen_core::auto_unit::{Averaging, NonFinite};
 use regimen_core::callback::Event;
 use regimen_core::engine::{Engine, Part};
+use regimen_core::error::WithCauses;
 use regimen_core::run::Train;
 use regimen_core::saved::{StateDict, Stateful};
 use regimen_core::{BoxError, Run};
@@ -60,7 +61,8 @@ pub fn averages_agree_with_a_hand_computation<F: EngineFixture>(fixture: &F) -> 
         Averaging::ema(0.5).every_nth(2),
         Averaging::ema(0.9).ramp(),
     ] {
-        check_average(fixture, averaging).map_err(|cause| format!("{averaging:?}: {cause}"))?;
+        check_average(fixture, averaging)
+            .map_err(|cause| format!("{averaging:?}: {}", WithCauses(&*cause)))?;
     }
     Ok(())
 }

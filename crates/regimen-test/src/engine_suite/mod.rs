@@ -1,4 +1,4 @@
-//! The contract of [`Engine`](regimen_core::engine::Engine), as checks for any engine.
+//! The contract of [`Engine`], as checks for any engine.
 //!
 //! Write an [`EngineFixture`] for your engine, and one test that calls [`run_all`]. The checks test the
 //! engine alone and through [`AutoUnit`](regimen_core::AutoUnit). Each is known to fail for an engine that
@@ -86,6 +86,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use regimen_core::engine::{Engine, Mode, ToDevice};
+use regimen_core::error::WithCauses;
 use regimen_core::{BoxError, Loss};
 
 pub use anomalies::what_is_not_finite_is_named;
@@ -227,7 +228,7 @@ pub fn failures<F: EngineFixture>(fixture: &F) -> Vec<(&'static str, String)> {
     for (name, check) in checks::<F>() {
         match catch_unwind(AssertUnwindSafe(|| check(fixture))) {
             Ok(Ok(())) => {}
-            Ok(Err(wrong)) => failures.push((name, wrong.to_string())),
+            Ok(Err(wrong)) => failures.push((name, WithCauses(&*wrong).to_string())),
             Err(_) => failures.push((name, "panicked, see above".to_owned())),
         }
     }

@@ -2,6 +2,7 @@
 
 use regimen_core::auto_unit::GradientScaler;
 use regimen_core::engine::{Engine, Mode, Part, Precision};
+use regimen_core::error::WithCauses;
 use regimen_core::run::Train;
 use regimen_core::saved::StateDict;
 use regimen_core::{BoxError, Run};
@@ -24,7 +25,7 @@ fn tolerance(precision: Precision, of_engine: f64) -> f64 {
 /// single precision all is as before.
 pub fn each_precision_trains_or_is_refused<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     Precision::ALL.into_iter().try_for_each(|precision| {
-        check(fixture, precision).map_err(|cause| format!("{precision}: {cause}").into())
+        check(fixture, precision).map_err(|cause| format!("{precision}: {}", WithCauses(&*cause)).into())
     })
 }
 

@@ -44,6 +44,7 @@ use regimen::checkpoint::Checkpointer;
 use regimen_core::BoxError;
 use regimen_core::data::Data;
 use regimen_core::engine::Precision;
+use regimen_core::error::WithCauses;
 use regimen_core::run::Saver;
 
 use crate::engine_suite::EngineFixture;
@@ -115,7 +116,8 @@ fn compare_all(test: &str, scratch: &Scratch, cells: &[Cell]) -> Result<Vec<Stri
     let work = || {
         while let Some((n, cell)) = take(&next, cells) {
             if let Err(wrong) = run_cell(test, scratch, cell).and_then(|found| check(cell, found)) {
-                failures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((n, wrong.to_string()));
+                let wrong = WithCauses(&*wrong).to_string();
+                failures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((n, wrong));
             }
         }
     };

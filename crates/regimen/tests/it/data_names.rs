@@ -1,4 +1,10 @@
 //! Names next to `use regimen::data::*`, and the types of loaders.
+#![allow(
+    clippy::get_first,
+    clippy::needless_borrow,
+    clippy::useless_vec,
+    reason = "the methods and the types that have them are the test"
+)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 use std::io::Read;

@@ -1,5 +1,6 @@
 //! The toy engine with one habit broken.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -112,6 +113,11 @@ impl EngineFixture for Broken {
     fn test_name(&self) -> &str {
         self.test
     }
+}
+
+thread_local! {
+    /// Whether the numbers that were left on the device cannot be read, on this thread.
+    pub(crate) static READS_FAIL: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The toy engine with a defect.
@@ -228,6 +234,9 @@ impl Engine for BrokenEngine {
     }
 
     fn read(scalars: &[ToyArray]) -> Result<Vec<f64>, BoxError> {
+        if READS_FAIL.get() {
+            return Err("the device is gone".into());
+        }
         ToyEngine::<ToyMlp>::read(scalars)
     }
 

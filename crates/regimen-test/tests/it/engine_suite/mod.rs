@@ -3,8 +3,11 @@
 mod broken;
 mod toy;
 
-use broken::{Broken, Defect};
-use regimen_test::engine_suite::{checks, failures, run_all};
+use broken::{Broken, BrokenEngine, Defect, READS_FAIL};
+use regimen_core::run::Evaluate;
+use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
+use regimen_test::engine_suite::{EngineFixture, checks, failures, run_all};
+use regimen_test::toy::{ToyArray, ToyMlp};
 use toy::Toy;
 
 #[test]
@@ -102,6 +105,37 @@ caught! {
 #[test]
 fn the_wrapper_itself_is_sound() {
     run_all(&Broken { defect: Defect::None, test: "engine_suite::the_wrapper_itself_is_sound" });
+}
+
+/// The loss of the toy fixture.
+struct ToyTask;
+
+impl Task<BrokenEngine> for ToyTask {
+    type Batch = <Toy as EngineFixture>::Batch;
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        step: &Step,
+        module: &ToyMlp,
+        batch: &Self::Batch,
+    ) -> Result<(Loss<ToyArray>, ()), BoxError> {
+        Ok((Toy.loss(step.mode, module, batch)?, ()))
+    }
+}
+
+#[test]
+fn an_evaluation_whose_losses_cannot_be_read_is_an_error() {
+    let fixture = Broken { defect: Defect::None, test: "" };
+    let mut unit = AutoUnit::new(fixture.reading_later().unwrap(), ToyTask);
+    let mut run = Run::new(&mut unit);
+    READS_FAIL.set(true);
+    let error = run.evaluate(&[Toy.batch(0..4)], Evaluate::whole()).unwrap_err();
+    READS_FAIL.set(false);
+    assert_eq!(
+        format!("{error:#}"),
+        "unit failed in on_eval_epoch_end in eval at epoch 1 step 1: the device is gone"
+    );
 }
 
 #[test]

@@ -173,7 +173,7 @@ impl<T: Clone + Send + Sync> Dataset for Vec<T> {
 ///
 /// For loaders that read samples by their index straight into a batch: see
 /// [`Loader::collate_into`](super::Loader::collate_into).
-pub fn indices(len: usize) -> impl Dataset<Item = usize> + Clone + Copy + std::fmt::Debug {
+pub fn indices(len: usize) -> impl Dataset<Item = usize> + Copy + std::fmt::Debug {
     Indices { len }
 }
 
