@@ -166,7 +166,7 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         // A change that was not reported is not saved: a run would go on from it.
         self.readings.read()?;
-        not_finite(self.engine, self.unchecked).map_or(Ok(()), Err)?;
+        not_finite(self.unchecked).map_or(Ok(()), Err)?;
         let mut dict = StateDict::new();
         dict.insert("skipped", *self.skipped)?;
         dict.insert("skipped_in_a_row", *self.skipped_in_a_row)?;

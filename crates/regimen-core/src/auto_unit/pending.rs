@@ -1,6 +1,6 @@
 //! Losses and norms on the device, until they are known to be finite.
 
-use super::{AutoUnit, anomaly};
+use super::AutoUnit;
 use crate::engine::Engine;
 use crate::metric::reading::Reading;
 use crate::{BoxError, Task};
@@ -38,24 +38,23 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         if self.unchecked.first().is_none_or(|first| first.number.known().is_none()) {
             return Ok(());
         }
-        let error = not_finite(&self.engine, &self.unchecked);
+        let error = not_finite(&self.unchecked);
         self.unchecked.retain(|unchecked| unchecked.number.known().is_none());
         let Some(error) = error else { return Ok(()) };
         self.unchecked.clear();
-        if self.window.is_open() {
-            self.discard();
-        }
+        self.discard();
         Err(error)
     }
 }
 
 /// The error of the first number read that is not finite.
-pub(super) fn not_finite<E: Engine>(engine: &E, unchecked: &[Unchecked]) -> Option<BoxError> {
+pub(super) fn not_finite(unchecked: &[Unchecked]) -> Option<BoxError> {
     let known = |unchecked: &Unchecked| Some((unchecked.step, unchecked.what, unchecked.number.known()?));
     let (step, what, number) =
         unchecked.iter().filter_map(known).find(|(_, _, number)| !number.is_finite())?;
     Some(match what {
-        What::Loss => anomaly::of_loss(engine, &format!("the loss of step {step}"), number, None),
+        // By now the arrays are those of a later step, so none of them is named.
+        What::Loss => format!("the loss of step {step} is not finite: {number}").into(),
         What::Norm => {
             format!("the gradient of the update in step {step} is not finite: its norm is {number}").into()
         }

@@ -18,8 +18,9 @@ pub enum NonFinite {
     ///
     /// A number on the device is not read for this policy. If it is not finite, the device leaves out the
     /// update. The error comes when the number is read, at most 64 steps later, and names its step. Until
-    /// then step and update are counted, running statistics follow the batch, and nothing is saved. The error
-    /// loses the gradients of the window that is under way. If the engine cannot leave out an update on the
+    /// then step and update are counted and nothing is saved. Running statistics follow the batch and may be
+    /// NaN from then on: a run with batch normalisation goes on from its newest checkpoint. The error loses
+    /// the gradients of the window that is under way. If the engine cannot leave out an update on the
     /// device ([`Engine::skip_unless_finite`]), the number is read in its own step.
     #[default]
     Error,
@@ -203,7 +204,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// Calls `hook` after each backward. The held gradients are the window's so far, each micro-batch times
     /// its weight, and with [`Precision::F16`] times the scale. A hook that fails must leave them unchanged:
-    /// it is called again with them when the step is repeated.
+    /// it is called again with them when the step is repeated. A hook that exchanges gradients between
+    /// processes needs [`NonFinite::Skip`] or a norm to clip by: else a loss on an asynchronous device is
+    /// exchanged before it is known to be finite.
     pub fn after_backward(
         mut self,
         hook: impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + 'static,
