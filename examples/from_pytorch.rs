@@ -20,7 +20,7 @@ struct Network {
     output: Linear,
 }
 
-/// What PyTorch computes, exact in single precision.
+/// The output of PyTorch, exact in single precision.
 const EXPECTED: [f32; 2] = [-0.625, 0.0625];
 
 /// The arrays of PyTorch under the names of `Network`, weights transposed.

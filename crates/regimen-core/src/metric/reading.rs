@@ -59,7 +59,7 @@ impl<S: Send + 'static> Readings<S> {
     /// nothing that is seen.
     const MOST: usize = 64;
 
-    /// None yet, to be read by `read`, which is that of an engine.
+    /// An empty list, to be read by `read`, a function of an engine.
     pub(crate) fn new(read: Read<S>) -> Self {
         Readings(Arc::new(Waiting::new(read)))
     }

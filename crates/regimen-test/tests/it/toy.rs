@@ -69,7 +69,7 @@ fn array(shape: &[usize], values: &[f64]) -> Result<Array, BoxError> {
     Array::new(Dtype::F64, shape.to_vec(), Array::from_slice(values).into_bytes())
 }
 
-/// Where one parameter goes from 1.0 under `gradients`, a step each, at the rate 0.1.
+/// The values of one parameter from 1.0 on, one step per gradient, at the rate 0.1.
 fn path(optimizer: ToyOptimizer, gradients: &[f64]) -> Result<Vec<f64>, BoxError> {
     let mut vars = ToyVars::new();
     vars.parameter("p", &[1], 0.0);

@@ -119,7 +119,7 @@ fn a_nested_field_is_saved_as_its_own_parts_behind_its_name() {
     assert_eq!((loaded.first.slope, loaded.other.first.slope), (5.0, 5.0));
 }
 
-/// What a unit written by hand holds to train by itself.
+/// The parts of a plain unit that trains by itself.
 #[derive(AppState)]
 struct ByHand {
     #[app_state(nested)]

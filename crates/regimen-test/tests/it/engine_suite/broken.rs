@@ -12,7 +12,7 @@ use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyWeights, manu
 
 use super::toy::Toy;
 
-/// What is wrong with a [`BrokenEngine`].
+/// The defect of a [`BrokenEngine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Defect {
     None,
@@ -124,7 +124,7 @@ thread_local! {
 pub(crate) struct BrokenEngine {
     engine: ToyEngine<ToyMlp>,
     defect: Defect,
-    /// What was unreached and is frozen since.
+    /// Parameters that were unreached and are frozen since.
     frozen: Vec<String>,
 }
 
