@@ -1,4 +1,4 @@
-//! The seam to tensor libraries, and batches on a device.
+//! The trait for tensor libraries, and batches on a device.
 
 pub use regimen_core::engine::*;
 #[cfg(feature = "derive")]
