@@ -123,9 +123,9 @@ fn curves(log: &str, path: &Path) -> Result<(), BoxError> {
     root.fill(&WHITE)?;
     let (left, right) = root.split_horizontally(478);
     let last = epochs.get("eval/loss").and_then(|points| points.last()).ok_or("no loss was logged")?.0;
-    let panels: [(_, &str, f64, &[(&str, RGBColor)]); 2] = [
-        (left, "loss", 2.5, &[("train/loss", BLUE), ("eval/loss", RED)]),
-        (right, "accuracy", 1.0, &[("eval/accuracy", RED)]),
+    let panels = [
+        (left, "loss", 2.5, vec![("train/loss", BLUE), ("eval/loss", RED)]),
+        (right, "accuracy", 1.0, vec![("eval/accuracy", RED)]),
     ];
     for (area, title, top, lines) in panels {
         let mut chart = ChartBuilder::on(&area)
@@ -144,10 +144,9 @@ fn curves(log: &str, path: &Path) -> Result<(), BoxError> {
             .draw()?;
         for (name, colour) in lines {
             let points = epochs.get(name).ok_or_else(|| format!("`{name}` was not logged"))?;
-            let colour = *colour;
             chart
                 .draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(2)))?
-                .label(*name)
+                .label(name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
         }
         let corner =

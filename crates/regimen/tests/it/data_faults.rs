@@ -371,9 +371,10 @@ fn a_slow_worker_is_named() {
             asked.store(true, Ordering::Release);
             epoch.next().unwrap().unwrap();
             let notices: Vec<String> = std::iter::from_fn(|| epoch.notice()).collect();
-            let named = notices.iter().find(|notice| notice.starts_with(expected));
+            // On a busy machine batch 0 may be late too.
             let at = if workers == 0 { "batch 1" } else { "it was at sample 13" };
-            assert!(named.is_some_and(|notice| notice.contains(at)), "{notices:?}");
+            let is_named = |notice: &String| notice.starts_with(expected) && notice.contains(at);
+            assert!(notices.iter().any(is_named), "{notices:?}");
         });
     }
 }
