@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use regimen_core::BoxError;
 use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Value};
 use regimen_core::saved::{AppState, Parts, StateDict, Stateful};
-use regimen_core::BoxError;
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 

@@ -5,7 +5,7 @@
 
 use regimen_core::engine::{Engine, Part, Value};
 use regimen_core::saved::StateDict;
-use regimen_torch::tch::nn::{Linear, Module, self};
+use regimen_torch::tch::nn::{self, Linear, Module};
 use regimen_torch::tch::{Device, Kind, Tensor};
 use regimen_torch::{Adam, Algorithm, RmsProp, Sgd, Torch, initialize};
 

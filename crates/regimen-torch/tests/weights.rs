@@ -10,7 +10,7 @@ use std::process::Command;
 
 use regimen::checkpoint::safetensors::{encode, load_file};
 use regimen_core::engine::{Engine, Mode, Part};
-use regimen_torch::tch::nn::{Module, ModuleT, RNN, RNNConfig, self};
+use regimen_torch::tch::nn::{self, Module, ModuleT, RNN, RNNConfig};
 use regimen_torch::tch::{Device, Tensor, no_grad, set_num_threads};
 use regimen_torch::{Sgd, Torch, initialize};
 

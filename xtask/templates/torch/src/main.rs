@@ -49,8 +49,8 @@ impl Task<Torch<Network>> for Sine {
 
 fn main() -> Result<(), BoxError> {
     let numbers = |shift: f32| (0..1000).map(|i| (i as f32 + shift) / 500.0 - 1.0).collect::<Vec<_>>();
-    let train = Loader::new(numbers(0.0)).batch_size(32).shuffle().collate(batch);
-    let eval = Loader::new(numbers(0.5)).batch_size(32).collate(batch);
+    let train = Loader::collate(numbers(0.0), batch).batch_size(32).shuffle();
+    let eval = Loader::collate(numbers(0.5), batch).batch_size(32);
 
     let (vars, network) = initialize(7, device("cpu")?, network);
     let mut unit = AutoUnit::new(Torch::new(vars, network, Adam::new())?, Sine).learning_rate(0.01);
