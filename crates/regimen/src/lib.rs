@@ -20,3 +20,5 @@ pub mod metric;
 pub mod saved;
 pub mod schedule;
 pub mod signal;
+
+mod same_file;

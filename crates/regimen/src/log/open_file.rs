@@ -1,11 +1,12 @@
 //! An open log file, and the check that nothing else has changed it.
 
 use std::fmt::Display;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::BoxError;
+use crate::same_file::is_same_file;
 use crate::saved::StateDict;
 
 /// A file to whose end records are written.
@@ -176,8 +177,8 @@ impl OpenFile {
         }
         let ours = self.file.metadata().map_err(|cause| failed(&self.path, "look at", cause))?;
         let changed = match fs::metadata(&self.path) {
-            Ok(there) if is_same(&there, &ours) && there.len() == self.length => return Ok(()),
-            Ok(there) if is_same(&there, &ours) => {
+            Ok(there) if is_same_file(&there, &ours) && there.len() == self.length => return Ok(()),
+            Ok(there) if is_same_file(&there, &ours) => {
                 format!("it has {} bytes, and {} were written", there.len(), self.length)
             }
             Ok(_) => "another file is in its place".to_owned(),
@@ -189,19 +190,6 @@ impl OpenFile {
         )
         .into())
     }
-}
-
-/// Whether both are of one file.
-#[cfg(unix)]
-fn is_same(a: &Metadata, b: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-/// Elsewhere a file that is open can be neither replaced nor removed.
-#[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> bool {
-    true
 }
 
 /// The error of a log at `path` that is not the saved one.

@@ -1,6 +1,6 @@
 //! The lock file: one writer per run directory.
 
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use regimen_core::BoxError;
 
 use crate::checkpoint::error::{CheckpointError, failed};
+use crate::same_file::is_same_file;
 
 /// The right to write to a run directory, until it is dropped.
 ///
@@ -37,7 +38,7 @@ impl LockFile {
         let mut held = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let found = std::fs::metadata(self.dir.join(LOCK));
         let is_held = match (&found, held.metadata()) {
-            (Ok(found), Ok(held)) => is_same(found, &held),
+            (Ok(found), Ok(held)) => is_same_file(found, &held),
             (Err(error), _) => error.kind() != ErrorKind::NotFound,
             (_, Err(_)) => true,
         };
@@ -69,19 +70,6 @@ fn acquire(dir: &Path) -> Result<File, CheckpointError> {
     // On a full disk it stays unsigned: the disk may be cleared under this very lock.
     let _ = sign(&mut file);
     Ok(file)
-}
-
-/// Whether both are of one file.
-#[cfg(unix)]
-fn is_same(a: &Metadata, b: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-/// Elsewhere a file that is open and locked cannot be removed.
-#[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> bool {
-    true
 }
 
 /// Writes the holder of the lock to the file.
