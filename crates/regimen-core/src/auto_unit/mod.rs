@@ -15,14 +15,13 @@ mod window;
 use std::fmt;
 
 use averaging::{Average, with_weights};
-use pending::Unchecked;
+use pending::Pending;
 use settings::{Count, Settings};
 use update::rate;
 use window::Window;
 
 use crate::engine::{Engine, Mode, Precision, ToDevice};
 use crate::metric::Key;
-use crate::metric::reading::Readings;
 use crate::schedule::LearningRates;
 use crate::state::Phase;
 use crate::unit::{EvalUnit, PredictUnit};
@@ -87,9 +86,8 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     task: T,
     settings: Settings<E>,
     window: Window,
-    /// Losses and norms still on the device, and those not yet checked.
-    readings: Readings<E::Scalar>,
-    unchecked: Vec<Unchecked>,
+    /// Losses and norms that may still be on the device.
+    pending: Pending<E::Scalar>,
     /// Updates skipped because a loss or gradient was not finite: in all, and in a row.
     skipped: u64,
     skipped_in_a_row: u64,
@@ -122,8 +120,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             task,
             settings: Settings::default(),
             window: Window::default(),
-            readings: Readings::new(E::read),
-            unchecked: Vec::new(),
+            pending: Pending::new(E::read),
             skipped: 0,
             skipped_in_a_row: 0,
             scaler: GradientScaler::new(),
@@ -225,7 +222,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// Has the plateau look at an epoch of `phase` that ends. A loss that cannot be read is an error here: in
     /// the metrics it would be NaN.
     fn look_at_plateau(&mut self, phase: Phase, state: &State) -> Result<(), BoxError> {
-        self.readings.read()?;
+        self.pending.read()?;
         self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(phase, state))
     }
 
@@ -266,7 +263,7 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
                 engine.with_module(Mode::Eval, |module| task.compute_loss(&step, module, &batch))?;
             Ok::<_, BoxError>((engine.detach(&mean)?, checked(weight)?, output))
         })?;
-        let results = StepResults::new(self.readings.add(loss), weight, output);
+        let results = StepResults::new(self.pending.add(loss), weight, output);
         state.log_reading(EVAL_LOSS, results.loss.clone(), results.weight);
         self.task.on_eval_step_end(state, &batch, results)
     }

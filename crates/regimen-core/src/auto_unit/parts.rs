@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::averaging::{Average, AveragePart};
-use super::pending::{Unchecked, not_finite};
+use super::pending::Pending;
 use super::settings::{Count, Settings};
 use super::window::{Stage, Window};
 use super::{AutoUnit, GradientScaler, Plateau, thaw};
 use crate::engine::{Engine, Part};
-use crate::metric::reading::Readings;
 use crate::saved::{AppState, Array, Parts, StateDict, Stateful};
 use crate::{BoxError, Task};
 
@@ -25,7 +24,7 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
         self.close_step()?;
         parts.part("module", &mut self.engine.part(Part::Module))?;
         parts.part("optimizer", &mut self.engine.part(Part::Optimizer))?;
-        let AutoUnit { engine, settings, window, readings, unchecked, .. } = self;
+        let AutoUnit { engine, settings, window, pending, .. } = self;
         let AutoUnit { skipped, skipped_in_a_row, frozen, .. } = self;
         match &mut self.average {
             Some(average) => {
@@ -40,8 +39,7 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
             engine,
             settings,
             window,
-            readings,
-            unchecked,
+            pending,
             skipped,
             skipped_in_a_row,
             frozen,
@@ -59,8 +57,7 @@ struct OwnPart<'u, E: Engine> {
     engine: &'u mut E,
     settings: &'u Settings<E>,
     window: &'u mut Window,
-    readings: &'u Readings<E::Scalar>,
-    unchecked: &'u mut Vec<Unchecked>,
+    pending: &'u mut Pending<E::Scalar>,
     skipped: &'u mut u64,
     skipped_in_a_row: &'u mut u64,
     frozen: &'u mut Vec<bool>,
@@ -165,8 +162,8 @@ impl<E: Engine> OwnPart<'_, E> {
 impl<E: Engine> Stateful for OwnPart<'_, E> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         // A change that was not reported is not saved: a run would go on from it.
-        self.readings.read()?;
-        not_finite(self.unchecked).map_or(Ok(()), Err)?;
+        self.pending.read()?;
+        self.pending.check()?;
         let mut dict = StateDict::new();
         dict.insert("skipped", *self.skipped)?;
         dict.insert("skipped_in_a_row", *self.skipped_in_a_row)?;
@@ -215,7 +212,7 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         (*self.window, *self.plateau, *self.used) = (read.window, read.plateau, read.used);
         (*self.skipped, *self.skipped_in_a_row) = (read.skipped, read.skipped_in_a_row);
         *self.changes = read.changes;
-        self.unchecked.clear();
+        self.pending.forget_unchecked();
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
             **scaler = read;
         }

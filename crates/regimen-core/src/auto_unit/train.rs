@@ -1,7 +1,7 @@
 //! A training step of `AutoUnit`.
 
 use super::averaging::Counted;
-use super::pending::{Unchecked, What};
+use super::pending::What;
 use super::settings::Count as Done;
 use super::window::Stage;
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked};
@@ -102,12 +102,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let (weight, detached) = (checked(loss.weight)?, engine.detach(&loss.mean)?);
         // A loss of weight 0 is not checked.
         let must_know = weight > 0.0 && settings.must_know(engine, &detached)?;
-        let value = self.readings.add(detached);
-        let known = if must_know { Some(value.get()?) } else { value.known() };
-        if known.is_none() && weight > 0.0 && settings.non_finite == NonFinite::Error {
-            let (step, number) = (step.index, value.clone());
-            self.unchecked.push(Unchecked { step, what: What::Loss, number });
-        }
+        let is_checked = weight > 0.0 && settings.non_finite == NonFinite::Error;
+        let checked = is_checked.then_some((step.index, What::Loss));
+        let (value, known) = self.pending.add_of_step(detached, must_know, checked)?;
         let is_finite = weight == 0.0 || known.is_none_or(f64::is_finite);
         if let (false, Some(value)) = (is_finite, known)
             && (settings.detect_anomaly || settings.non_finite == NonFinite::Error)
@@ -122,7 +119,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         }
         if self.window.is_torn(step.index, &value, weight)? {
             self.drop_window("the failed step after them was not repeated unchanged", state);
-            if weight > 0.0 && known.is_none() && self.settings.non_finite == NonFinite::Error {
+            if is_checked && known.is_none() {
                 // That withdrew the device's order to leave out the update if this loss is not finite.
                 self.engine.skip_unless_finite(&loss.mean)?;
             }

@@ -1,7 +1,7 @@
 //! The end of an accumulation window: its update, or a skip.
 
 use super::averaging::Counted;
-use super::pending::{Unchecked, What};
+use super::pending::What;
 use super::settings::{Count, Settings};
 use super::window::{Stage, Window};
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
@@ -17,7 +17,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         results: &mut StepResults<O>,
     ) -> Result<(), BoxError> {
         let scale = self.gradient_scale();
-        let AutoUnit { engine, settings, window, readings, unchecked, .. } = self;
+        let AutoUnit { engine, settings, window, pending, .. } = self;
         if window.is_spoilt() {
             // Perhaps by an earlier step.
             let counts = results.loss.known().is_some_and(f64::is_finite);
@@ -42,12 +42,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
                 Some(limit) => {
                     let norm = engine.clip_gradient_norm(limit)?;
                     let must_know = may_skip || settings.must_know(engine, &norm)?;
-                    let norm = readings.add(norm);
-                    let known = if must_know { Some(norm.get()?) } else { norm.known() };
-                    if known.is_none() && settings.non_finite == NonFinite::Error {
-                        let (step, number) = (state.train_progress().steps, norm.clone());
-                        unchecked.push(Unchecked { step, what: What::Norm, number });
-                    }
+                    let is_checked = settings.non_finite == NonFinite::Error;
+                    let checked = is_checked.then_some((state.train_progress().steps, What::Norm));
+                    let (norm, known) = pending.add_of_step(norm, must_know, checked)?;
                     results.gradient_norm = Some(norm);
                     known.is_none_or(f64::is_finite)
                 }
