@@ -165,8 +165,9 @@ pub trait Callback<U: ?Sized>: Send {
     /// the other callbacks are still called.
     fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {}
 
-    /// A call of `train` or `fit` ended without an error: adds to `report`, for example the
-    /// [best](Report::add_best) value of a metric. Nothing by default.
+    /// A call of `train` or `fit` ended without an error, and everything is saved: adds to `report`, for
+    /// example the [best](Report::add_best) value of a metric. The saver and earlier callbacks have
+    /// added theirs. Nothing by default.
     fn sum_up(&mut self, _report: &mut Report) {}
 
     /// A call ended without an error: `report` is what it returns, after every callback and the saver

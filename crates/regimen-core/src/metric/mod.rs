@@ -1,14 +1,20 @@
-//! Metrics: typed keys, and their values per epoch.
+//! Metrics: typed keys, their values per epoch, and texts, images and histograms.
 
 mod best;
+mod histogram;
+mod image;
 mod improvement;
 mod key;
+mod media;
 mod metrics;
 pub(crate) mod reading;
 
 pub use best::Best;
+pub use histogram::Histogram;
+pub use image::Image;
 pub use improvement::{Goal, Improvement};
 pub use key::{Key, Reduction};
+pub use media::Media;
 pub use metrics::Metrics;
 
 use crate::BoxError;

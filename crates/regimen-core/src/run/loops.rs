@@ -180,6 +180,7 @@ fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), 
         // The call is over: a stop from an end hook comes too late.
         run.state.replace_stop(decided);
     }
+    run.state.forget_media();
     told?;
     save(run, P::EVENTS.end)?;
     tell_notices(run)

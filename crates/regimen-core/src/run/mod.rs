@@ -29,7 +29,7 @@ use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::metric::Key;
 use crate::saved::{AppState, StateDict};
-use crate::state::{EntryPoint, PauseHandle, Phase, Stop};
+use crate::state::{EntryPoint, HyperParameters, PauseHandle, Phase, Stop};
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
 use crate::{BoxError, Callback, Error, State};
 
@@ -109,6 +109,22 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// the run and are not among them. 0 by default.
     pub fn seed(mut self, seed: u64) -> Self {
         self.state.set_seed(seed);
+        self
+    }
+
+    /// Gives the hyper-parameters of the run to every log that takes them, and to checkpoints. A restored
+    /// run keeps those that are given, and each that was another when it was saved is a
+    /// [notice](State::notices).
+    ///
+    /// ```
+    /// # use regimen_core::Run;
+    /// # use regimen_core::state::HyperParameters;
+    /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
+    /// run.hyper_parameters(HyperParameters::new().with("rate", 1e-3).with("batch_size", 64))
+    /// # }
+    /// ```
+    pub fn hyper_parameters(mut self, settings: HyperParameters) -> Self {
+        self.state.set_hyper_parameters(settings);
         self
     }
 
@@ -384,7 +400,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         }
     }
 
-    /// The report of a call in `phase`, completed by callbacks and saver, then sent to the callbacks.
+    /// The report of a call in `phase`, completed by the saver and the callbacks, then sent to these.
     fn report(&mut self, phase: Phase, ended: Ended) -> Result<Report, Error> {
         let mut report = Report {
             phase,
@@ -404,11 +420,11 @@ impl<'a, U: ?Sized> Run<'a, U> {
             Phase::Predict => Event::PredictEnd,
         };
         if phase == Phase::Train {
-            self.callbacks.each(&self.state, end, |callback| callback.sum_up(&mut report))?;
             self.with_saver(|saver, moment| {
                 saver.sum_up(&mut report, moment);
                 Ok(())
             })?;
+            self.callbacks.each(&self.state, end, |callback| callback.sum_up(&mut report))?;
         }
         self.callbacks.each(&self.state, end, |callback| callback.on_report(&report))?;
         Ok(report)

@@ -1,6 +1,6 @@
 //! Transitions of a state, for the loops.
 
-use super::{EntryPoint, Expected, Phase, PhaseState, Progress, State, Stop};
+use super::{EntryPoint, Expected, HyperParameters, Phase, PhaseState, Progress, State, Stop};
 use crate::BoxError;
 use crate::callback::Every;
 use crate::data::Rank;
@@ -70,17 +70,24 @@ impl State {
 
     /// A step begins. Returns the argument of [`take_back_step`](State::take_back_step).
     pub(crate) fn begin_step(&mut self) -> Progress {
-        let notices = self.notices.len();
+        let (notices, media) = (self.notices.len(), self.media.len());
         let active = self.active_phase_mut();
         active.metrics.begin_step();
-        (active.is_committed, active.notices_before_step) = (false, notices);
+        (active.is_committed, active.before_step) = (false, (notices, media));
         active.progress
     }
 
-    /// A step or an epoch has been sent to all: cadences that were due at it are due no longer.
+    /// A step or an epoch has been sent to all: cadences that were due at it are due no longer, and media
+    /// are written.
     pub(crate) fn end_due(&mut self) {
+        self.forget_media();
         let active = self.active_phase_mut();
         active.due_from = active.progress;
+    }
+
+    /// Media were sent to all.
+    pub(crate) fn forget_media(&mut self) {
+        self.media.clear();
     }
 
     /// Whether the step at hand has happened, though it failed.
@@ -130,9 +137,10 @@ impl State {
         let active = self.active_phase_mut();
         active.progress = before;
         active.metrics.take_back_step();
-        let notices = active.notices_before_step;
+        let (notices, media) = active.before_step;
         self.mistake = None;
         self.notices.truncate(notices);
+        self.media.truncate(media);
         // There was none before the step, or it would not have been made.
         self.stop.take_if(|stop| stop.is_final());
     }
@@ -144,6 +152,10 @@ impl State {
 
     pub(crate) fn set_seed(&mut self, seed: u64) {
         (self.seed, self.seed_is_chosen) = (seed, true);
+    }
+
+    pub(crate) fn set_hyper_parameters(&mut self, settings: HyperParameters) {
+        (self.hyper_parameters, self.hyper_parameters_are_given) = (settings, true);
     }
 
     pub(crate) fn set_rank(&mut self, rank: Rank) {

@@ -2,6 +2,7 @@
 
 mod advance;
 mod entry_point;
+mod hyper_parameters;
 mod phase;
 mod phase_state;
 mod saved;
@@ -9,6 +10,7 @@ mod stop;
 
 pub(crate) use advance::Cycle;
 pub use entry_point::EntryPoint;
+pub use hyper_parameters::{HyperParameter, HyperParameters};
 pub use phase::{Expected, Phase, Progress};
 pub use stop::{PauseHandle, Stop};
 
@@ -19,7 +21,7 @@ pub(crate) use self::phase_state::PhaseState;
 use crate::callback::Every;
 use crate::data::Rank;
 use crate::metric::reading::Reading;
-use crate::metric::{Key, Metric, Metrics};
+use crate::metric::{Key, Media, Metric, Metrics};
 use crate::random::keyed;
 
 /// The state of a run: its phase, progress, metrics, and a request to stop.
@@ -50,6 +52,11 @@ pub struct State {
     handle: PauseHandle,
     watched: Vec<Every>,
     notices: Vec<String>,
+    /// Logged since the last end of a step, an epoch or a call.
+    media: Vec<(Cow<'static, str>, Media)>,
+    hyper_parameters: HyperParameters,
+    /// Whether they were given, and are not those of a checkpoint.
+    hyper_parameters_are_given: bool,
     /// The error of an invalid log; the loop returns it.
     mistake: Option<String>,
     /// Steps whose gradients wait for an update.
@@ -80,6 +87,9 @@ impl State {
             handle: PauseHandle::default(),
             watched: Vec::new(),
             notices: Vec::new(),
+            media: Vec::new(),
+            hyper_parameters: HyperParameters::new(),
+            hyper_parameters_are_given: false,
             mistake: None,
             pending: 0,
             other_weights: 0,
@@ -200,6 +210,27 @@ impl State {
         if let (Err(mistake), None) = (logged, &self.mistake) {
             self.mistake = Some(mistake);
         }
+    }
+
+    /// Logs a text, an image or a histogram of the active phase under `name`.
+    ///
+    /// A log that takes its kind writes it at the end of the step or epoch, at any cadence. It is not
+    /// saved, and it is gone after that end. If it costs something to make, ask
+    /// [`wants_metrics`](State::wants_metrics) first.
+    pub fn log_media(&mut self, name: impl Into<Cow<'static, str>>, media: impl Into<Media>) {
+        self.media.push((name.into(), media.into()));
+    }
+
+    /// Texts, images and histograms that were logged since the last end of a step, an epoch or a call, in
+    /// order; for logs.
+    pub fn media(&self) -> &[(Cow<'static, str>, Media)] {
+        &self.media
+    }
+
+    /// The hyper-parameters of the run: those given to
+    /// [`Run::hyper_parameters`](crate::Run::hyper_parameters), or those of the restored checkpoint.
+    pub fn hyper_parameters(&self) -> &HyperParameters {
+        &self.hyper_parameters
     }
 
     /// The metrics of `phase`.

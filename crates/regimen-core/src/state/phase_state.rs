@@ -25,7 +25,8 @@ pub(crate) struct PhaseState {
     pub(crate) batches: Option<u64>,
     /// The step at hand has happened, even if something fails after this.
     pub(crate) is_committed: bool,
-    pub(crate) notices_before_step: usize,
+    /// Numbers of notices and of media before the step at hand.
+    pub(crate) before_step: (usize, usize),
     /// The weights of the epoch: training steps when it began, and how often the weights had been
     /// replaced without one.
     pub(crate) begun: Option<(u64, u64)>,

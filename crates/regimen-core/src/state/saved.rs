@@ -1,12 +1,12 @@
 //! The saved state of a [`State`].
 
 use super::phase_state::ByHand;
-use super::{Cycle, EntryPoint, PhaseState, State, Stop};
+use super::{Cycle, EntryPoint, HyperParameters, PhaseState, State, Stop};
 use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
 
 /// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, the
-/// position in a cycle, and a final stop. A pause is not saved: a restarted run continues.
+/// hyper-parameters, the position in a cycle, and a final stop. A pause is not saved: a restarted run continues.
 impl Stateful for State {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
@@ -18,6 +18,9 @@ impl Stateful for State {
         dict.insert("cycle", self.cycle as u8)?;
         dict.insert("eval_due", u8::from(self.eval_due))?;
         dict.insert("other_weights", self.other_weights)?;
+        if !self.hyper_parameters.is_empty() {
+            dict.insert_all("hyper_parameters", self.hyper_parameters.state_dict()?)?;
+        }
         if let Some(stop) = [&self.stop, &self.aside].into_iter().flatten().find(|stop| stop.is_final()) {
             dict.insert("final_stop", Array::from_text(stop.reason()))?;
         }
@@ -49,6 +52,15 @@ impl Stateful for State {
             true => Some(Stop::Finish(dict.array("final_stop")?.to_text()?.into())),
             false => None,
         };
+        let mut settings = HyperParameters::new();
+        if dict.contains("hyper_parameters.counts") {
+            settings.load_state_dict(&dict.under("hyper_parameters"))?;
+        }
+        if !self.hyper_parameters_are_given {
+            self.hyper_parameters = settings;
+        } else if !settings.is_empty() {
+            self.notices.extend(self.hyper_parameters.changes_since(&settings));
+        }
         if self.seed_is_chosen && self.seed != seed {
             self.notify(format!("the run goes on with the seed {seed}, as saved, not with {}", self.seed));
         }

@@ -1,13 +1,17 @@
 //! The callback that logs metrics.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::path::PathBuf;
 
 use super::format::Format;
-use super::{ExistingFile, LogFile, MetricSink, Record};
+use super::{ExistingFile, LogFile, MediaRecord, MetricSink, Record};
 use crate::callback::{Event, Events, Every, Ranks};
+use crate::error::WithCauses;
 use crate::metric::Metric;
+use crate::run::Report;
 use crate::saved::Stateful;
+use crate::state::Phase;
 use crate::{BoxError, Callback, Error, State};
 
 /// Writes metrics to a [`MetricSink`]: those of single training steps at a cadence, and those over
@@ -17,10 +21,10 @@ use crate::{BoxError, Callback, Error, State};
 /// [`State::wants_metrics`]; at the end of an epoch, of any phase, those logged in that epoch. A key
 /// that is first logged late is a new name, and no error. Among several ranks only the first
 /// writes.
-#[derive(Debug)]
 pub struct MetricLog<S> {
     sink: S,
     every: Every,
+    only: Box<dyn Fn(&str) -> bool + Send>,
     on_failure: OnFailure,
     failing: bool,
     /// The error of a flush before a checkpoint, returned at the next event.
@@ -66,6 +70,7 @@ impl<S: MetricSink> MetricLog<S> {
         MetricLog {
             sink,
             every: Every::steps(10).or(Every::epochs(1)),
+            only: Box::new(|_| true),
             on_failure: OnFailure::default(),
             failing: false,
             unsaved: None,
@@ -79,6 +84,19 @@ impl<S: MetricSink> MetricLog<S> {
         self
     }
 
+    /// Writes only metrics, texts, images and histograms of which `is_written` is true, by their name. Default:
+    /// all.
+    ///
+    /// ```
+    /// # use regimen::log::MetricLog;
+    /// let log = MetricLog::csv("runs/digits/eval.csv").only(|name| name.starts_with("eval/"));
+    /// # drop(log);
+    /// ```
+    pub fn only(mut self, is_written: impl Fn(&str) -> bool + Send + 'static) -> Self {
+        self.only = Box::new(is_written);
+        self
+    }
+
     /// The effect on the run of a log that cannot be written; [`OnFailure::Error`] by default.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
@@ -89,7 +107,8 @@ impl<S: MetricSink> MetricLog<S> {
     fn write_measured(&mut self, epoch: Option<u64>, state: &mut State) -> Result<(), BoxError> {
         let (step, phase) = (state.train_progress().steps, state.phase());
         let value = |metric: &Metric| epoch.map_or_else(|| metric.in_step(step), |n| metric.in_epoch(n));
-        let metrics = state.metrics(phase).iter().filter_map(|metric| Some((metric, value(metric)?)));
+        let metrics = state.metrics(phase).iter().filter(|metric| (self.only)(metric.key().name()));
+        let metrics = metrics.filter_map(|metric| Some((metric, value(metric)?)));
         let record = |(metric, value)| Record { step, phase, name: Metric::key(metric).name(), value, epoch };
         let records: Vec<_> = metrics.map(record).collect();
         let result = self.write(&records);
@@ -102,6 +121,30 @@ impl<S: MetricSink> MetricLog<S> {
             self.failing = false;
         }
         Ok(())
+    }
+
+    /// Writes the texts, images and histograms since the last end of a step.
+    fn write_media(&mut self, state: &mut State) -> Result<(), BoxError> {
+        if state.media().is_empty() {
+            return Ok(());
+        }
+        let (step, phase) = (state.train_progress().steps, state.phase());
+        let mut media = state.media().iter().filter(|(name, _)| (self.only)(name));
+        let result = media
+            .try_for_each(|(name, media)| self.sink.write_media(&MediaRecord { step, phase, name, media }));
+        self.settle(result, state)
+    }
+
+    /// Opens the sink at the start of a call.
+    fn open(&mut self, state: &mut State) -> Result<(), BoxError> {
+        let mut result = self.sink.open(state.entry_point());
+        if let Some(notice) = self.sink.notice() {
+            state.notify(notice);
+        }
+        if state.phase() == Phase::Train && !state.hyper_parameters().is_empty() {
+            result = result.and_then(|()| self.sink.write_hyper_parameters(state.hyper_parameters()));
+        }
+        self.settle(result, state)
     }
 
     /// Turns a failure into an error, or into a notice the first time, as configured.
@@ -129,9 +172,11 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
             Event::TrainEpochEnd,
             Event::TrainEnd,
             Event::EvalStart,
+            Event::EvalStepEnd,
             Event::EvalEpochEnd,
             Event::EvalEnd,
             Event::PredictStart,
+            Event::PredictStepEnd,
             Event::PredictEpochEnd,
             Event::PredictEnd,
         ])
@@ -160,6 +205,10 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         if let Some(unsaved) = self.unsaved.take() {
             self.settle(Err(unsaved), state)?;
         }
+        if let Event::TrainStart | Event::EvalStart | Event::PredictStart = event {
+            return self.open(state);
+        }
+        self.write_media(state)?;
         match event {
             Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
                 let epoch = (event != Event::TrainStepEnd).then_some(state.progress().epochs);
@@ -169,18 +218,31 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
                 let result = self.sink.flush();
                 self.settle(result, state)
             }
-            _ => {
-                let result = self.sink.open(state.entry_point());
-                if let Some(notice) = self.sink.notice() {
-                    state.notify(notice);
-                }
-                self.settle(result, state)
-            }
+            _ => Ok(()),
         }
     }
 
-    fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {
+    fn on_error(&mut self, state: &State, _unit: &mut U, error: &Error) {
         // The error of the run is the one that matters.
+        if state.entry_point().phase() == Phase::Train {
+            let _ = self.sink.end(Err(error));
+        }
         let _ = self.sink.flush();
+    }
+
+    fn sum_up(&mut self, report: &mut Report) {
+        // The run is over and saved: a log without its last word is no error of it.
+        if let Err(cause) = self.sink.end(Ok(report)) {
+            report.notices.push(format!("{}", WithCauses(&*cause)));
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for MetricLog<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricLog")
+            .field("sink", &self.sink)
+            .field("every", &self.every)
+            .finish_non_exhaustive()
     }
 }

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::Record;
-use crate::BoxError;
+use super::{MediaRecord, Record};
+use crate::run::Report;
 use crate::saved::Stateful;
-use crate::state::EntryPoint;
+use crate::state::{EntryPoint, HyperParameters};
+use crate::{BoxError, Error};
 
 /// A destination of metric records, such as a file or an experiment tracker: given to
 /// [`MetricLog::to`](super::MetricLog::to).
@@ -85,6 +86,24 @@ pub trait MetricSink: Send {
     /// sent as a [notice](crate::State::notices). `None` by default.
     fn notice(&mut self) -> Option<String> {
         None
+    }
+
+    /// Writes a text, an image or a histogram. By default, and for a kind that the destination has no
+    /// place for, nothing is written and it is no error.
+    fn write_media(&mut self, _record: &MediaRecord<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Writes the hyper-parameters of the run: called after each [`open`](MetricSink::open) for a
+    /// training, if there are any. Nothing by default.
+    fn write_hyper_parameters(&mut self, _settings: &HyperParameters) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// A call of `train` or `fit` ended, with its report or its error, and all was saved: what is written
+    /// here is behind every checkpoint, and is durable when it returns. Nothing by default.
+    fn end(&mut self, _outcome: Result<&Report, &Error>) -> Result<(), BoxError> {
+        Ok(())
     }
 
     /// Makes the records durable: called before a checkpoint, and when a call ends or fails.

@@ -28,4 +28,4 @@ pub use self::log_file::LogFile;
 pub use self::metric_log::{MetricLog, OnFailure};
 pub use self::metric_sink::MetricSink;
 pub use self::output_file::OutputFile;
-pub use self::record::Record;
+pub use self::record::{MediaRecord, Record};

@@ -1,7 +1,8 @@
-//! One line of a log.
+//! The records of logs.
 
 use serde::{Serialize, Serializer};
 
+use crate::metric::Media;
 use crate::state::Phase;
 
 /// One value of one metric: a row of a CSV log, a line of a JSON log, with the fields in this order.
@@ -22,6 +23,19 @@ pub struct Record<'a> {
     pub value: f64,
     /// The epoch of its phase that the value is over, from 1; empty (`null`) for that of one step.
     pub epoch: Option<u64>,
+}
+
+/// A text, an image or a histogram.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MediaRecord<'a> {
+    /// Completed *training* steps, in every phase.
+    pub step: u64,
+    /// The phase it was logged in.
+    pub phase: Phase,
+    /// The name it was logged under.
+    pub name: &'a str,
+    /// The text, image or histogram.
+    pub media: &'a Media,
 }
 
 fn phase<S: Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::Error> {

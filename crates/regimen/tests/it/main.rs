@@ -19,6 +19,7 @@ mod data_order;
 mod data_resume;
 mod data_stream;
 mod log_by_hand;
+mod log_media;
 mod metric;
 mod metric_log;
 mod metric_log_changed;
