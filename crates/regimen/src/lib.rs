@@ -6,8 +6,8 @@
 #![deny(unsafe_code)]
 
 pub use regimen_core::{
-    AutoUnit, BoxError, Callback, Error, Fit, Loss, Run, State, Step, Task, auto_unit, error, random, run,
-    state, text, unit,
+    AutoUnit, BoxError, Callback, Error, Fit, Loss, Run, State, Step, Task, auto_unit, error, random, state,
+    text, unit,
 };
 
 pub mod callback;
@@ -17,8 +17,11 @@ pub mod engine;
 pub mod guide;
 pub mod log;
 pub mod metric;
+pub mod run;
 pub mod saved;
 pub mod schedule;
 pub mod signal;
+pub mod timer;
 
+mod nan_guard;
 mod same_file;

@@ -7,6 +7,7 @@ use super::window::Stage;
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked};
 use crate::engine::watch::watched;
 use crate::engine::{Engine, Mode, ToDevice};
+use crate::error::NotFinite;
 use crate::metric::reading::Reading;
 use crate::state::Phase;
 use crate::text::Count;
@@ -72,11 +73,11 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         if self.settings.non_finite != NonFinite::Ignore
             && let Some(name) = self.engine.not_finite_parameter()?
         {
-            return Err(format!(
+            let text = format!(
                 "the weights are not finite after the last update: `{name}`; go on from a checkpoint, and \
                  find the cause with `detect_anomaly`"
-            )
-            .into());
+            );
+            return Err(NotFinite::new(text).into());
         }
         self.task.on_train_end(state)
     }

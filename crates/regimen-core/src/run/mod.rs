@@ -338,6 +338,41 @@ impl<'a, U: ?Sized> Run<'a, U> {
         Ok(restored)
     }
 
+    /// Restores the latest checkpoint after an error about a number that
+    /// [is not finite](Error::is_not_finite), for the next call to go on from there. It passes over the batch of
+    /// the step that is to blame: reads it and makes no step of it. What is passed over is saved, so a restarted
+    /// run passes over the same. A notice says so.
+    ///
+    /// Returns `None` and changes nothing for other errors, if [no step](Error::not_finite_step) of the newest
+    /// epochs is to blame, and if there is no checkpoint.
+    ///
+    /// Of several ranks each has other batches, so there it is an error.
+    pub fn roll_back(&mut self, error: &Error) -> Result<Option<Restored>, Error> {
+        let step = error.not_finite_step();
+        let Some((step, batch)) = step.and_then(|step| Some((step, self.state.batch_of_step(step)?))) else {
+            return Ok(None);
+        };
+        if self.state.rank().count != 1 {
+            return Err(Error::config("`roll_back`: not among several ranks, whose batches differ"));
+        }
+        let mut passed_over = self.state.passed_over.clone();
+        let Some(restored) = self.restore_latest()? else { return Ok(None) };
+        let (from, (epoch, n)) = (restored.step, batch);
+        if from <= step {
+            passed_over.insert(batch);
+            self.state.notify(format!(
+                "rolled back to step {from}; batch {n} of epoch {epoch} is passed over: {error:#}"
+            ));
+        } else {
+            self.state.notify(format!(
+                "rolled back to step {from}, which is after step {step}: {error:#}"
+            ));
+        }
+        // Those since the checkpoint are not in it.
+        self.state.passed_over.append(&mut passed_over);
+        Ok(Some(restored))
+    }
+
     /// The saved state apart from the unit's parts: progress, metrics in flight, the seed, a final
     /// stop, and the state of every callback. For programs that save by themselves.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {

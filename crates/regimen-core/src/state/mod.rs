@@ -15,6 +15,7 @@ pub use phase::{Expected, Phase, Progress};
 pub use stop::{PauseHandle, Stop};
 
 use std::borrow::{Borrow, Cow};
+use std::collections::BTreeSet;
 
 use self::phase_state::ByHand;
 pub(crate) use self::phase_state::PhaseState;
@@ -68,6 +69,8 @@ pub struct State {
     pub(crate) cycle: Cycle,
     /// An evaluation of `fit` is due, or half done.
     pub(crate) eval_due: bool,
+    /// Batches that training passes over: the epoch, and the batch in the data of that epoch.
+    pub(crate) passed_over: BTreeSet<(u64, u64)>,
 }
 
 impl State {
@@ -96,6 +99,7 @@ impl State {
             expected: Default::default(),
             cycle: Cycle::Closed,
             eval_due: false,
+            passed_over: BTreeSet::new(),
         }
     }
 

@@ -31,6 +31,7 @@ fn check(unit: Unit, batches: &[f64], config: Train, step: u64, expected: &str, 
     let mut unit = unit;
     let error = Run::new(&mut unit).train(batches, config).unwrap_err();
     assert_eq!((error.place().step, text(&error)), (step, expected.to_owned()));
+    assert!(error.not_finite_step().is_some_and(|bad| bad <= step));
     assert_eq!(weight(unit.engine()), expected_weight);
 }
 

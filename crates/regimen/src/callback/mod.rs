@@ -1,4 +1,5 @@
-//! Callbacks for most runs: early stopping, a progress bar, a time limit, learning rates as metrics.
+//! Callbacks for most runs: early stopping, a progress bar, a time limit, a watchdog, learning rates
+//! as metrics.
 
 mod early_stopping;
 mod learning_rate_monitor;
@@ -9,6 +10,7 @@ mod progress_bar;
 mod status;
 mod terminal;
 mod time_limit;
+mod watchdog;
 
 pub use regimen_core::callback::*;
 
@@ -17,3 +19,4 @@ pub use self::learning_rate_monitor::LearningRateMonitor;
 pub use self::printer::Printer;
 pub use self::progress_bar::ProgressBar;
 pub use self::time_limit::TimeLimit;
+pub use self::watchdog::{Hang, Watchdog};

@@ -7,6 +7,7 @@
 mod app_state;
 mod callback_early_stopping;
 mod callback_learning_rate_monitor;
+mod callback_watchdog;
 mod checkpoint;
 mod checkpointer;
 mod counts;
@@ -27,4 +28,5 @@ mod output_file;
 mod report;
 mod resume_matrix;
 mod schedule;
+mod timer;
 mod to_device;
