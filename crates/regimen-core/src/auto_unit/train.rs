@@ -7,6 +7,7 @@ use super::window::Stage;
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked};
 use crate::engine::watch::watched;
 use crate::engine::{Engine, Mode, ToDevice};
+use crate::error::WithCauses;
 use crate::metric::reading::Reading;
 use crate::state::Phase;
 use crate::text::Count;
@@ -57,7 +58,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
             let updated = self.update(state, &mut StepResults::new(f64::NAN.into(), 0.0, ()));
             updated.map_err(|cause| {
                 self.discard();
-                format!("{cause}; the gradients of {steps} are lost")
+                format!("{}; the gradients of {steps} are lost", WithCauses(&*cause))
             })?;
         }
         state.set_pending_steps(0);
@@ -161,7 +162,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         if weight > 0.0 && (is_finite || settings.non_finite == NonFinite::Ignore) {
             engine.backward(loss, window.backward_factor(scale)).map_err(|cause| {
                 match settings.detect_anomaly {
-                    true => anomaly::of_gradients(engine, cause.to_string().trim_end_matches('.')),
+                    true => {
+                        let cause = WithCauses(&*cause).to_string();
+                        anomaly::of_gradients(engine, cause.trim_end_matches('.'))
+                    }
                     false => cause,
                 }
             })?;

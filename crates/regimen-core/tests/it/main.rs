@@ -8,6 +8,7 @@ mod anomaly;
 mod auto_unit;
 mod averaging;
 mod callbacks;
+mod causes;
 mod entry_points;
 mod errors;
 mod groups;

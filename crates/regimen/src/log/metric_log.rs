@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::format::Format;
 use super::{ExistingFile, LogFile, MetricSink, Record};
 use crate::callback::{Event, Events, Every, Ranks};
+use crate::error::WithCauses;
 use crate::metric::Metric;
 use crate::saved::Stateful;
 use crate::{BoxError, Callback, Error, State};
@@ -111,6 +112,7 @@ impl<S: MetricSink> MetricLog<S> {
             return Err(cause);
         }
         if !std::mem::replace(&mut self.failing, true) {
+            let cause = WithCauses(&*cause);
             state.notify(format!("{cause}; until then, metrics are missing in it"));
         }
         Ok(())

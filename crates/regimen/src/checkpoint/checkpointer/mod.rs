@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use regimen_core::callback::{Event, Events, Every};
-use regimen_core::error::ErrorKind;
+use regimen_core::error::{ErrorKind, WithCauses};
 use regimen_core::metric::Key;
 use regimen_core::run::{Moment, Report, Restored, Saver, Which};
 use regimen_core::state::{Phase, Stop};
@@ -310,7 +310,7 @@ impl Saver for Checkpointer {
             Ok(())
         };
         if let Err(cause) = saved {
-            settings.stats.fail(cause.to_string());
+            settings.stats.fail(WithCauses(&*cause).to_string());
         }
     }
 

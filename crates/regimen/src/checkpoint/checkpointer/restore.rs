@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regimen_core::BoxError;
+use regimen_core::error::WithCauses;
 use regimen_core::run::{Moment, Restored, Which};
 use regimen_core::saved::{StateDict, load_parts, load_parts_except, save_parts};
 
@@ -12,7 +13,8 @@ use super::capture::{HYPER_PARAMETERS, RUN};
 use super::finite::infinite;
 use super::session::Session;
 use super::settings::Settings;
-use crate::checkpoint::{LoadedCheckpoint, Manifest, Snapshot};
+use crate::checkpoint::error::undone;
+use crate::checkpoint::{Checkpoint, LoadedCheckpoint, Manifest, Snapshot};
 
 /// Restores the checkpoint that `which` selects, and goes on as the run that wrote it.
 pub(super) fn restore(
@@ -39,8 +41,8 @@ pub(super) fn restore(
     if settings.must_match && !differences.is_empty() {
         return Err(format!("hyper-parameters differ: {}", differences.join("; ")).into());
     }
-    let left_out = put_back(moment, &parts, &run, &settings.left_out)
-        .map_err(|cause| format!("`{}`: {cause}", checkpoint.path().display()))?;
+    let left_out =
+        put_back(moment, &parts, &run, &settings.left_out).map_err(|cause| fault(&checkpoint, cause))?;
     session.holds_best = false;
     if !left_out.is_empty() {
         moment.state_mut().set_other_weights();
@@ -71,11 +73,12 @@ pub(super) fn put_best_back(
     session: &mut Session,
     moment: &mut Moment<'_>,
 ) -> Result<(), BoxError> {
-    let found = find(settings, Which::Best).map_err(|cause| format!("`restore_best_at_end`: {cause}"))?;
+    let found = find(settings, Which::Best)
+        .map_err(|cause| format!("`restore_best_at_end`: {}", WithCauses(&*cause)))?;
     let Some(LoadedCheckpoint { checkpoint, content: mut parts, skipped }) = found else { return Ok(()) };
     parts.remove(RUN);
     let notices = or_undo(moment, |moment| load_parts_except(moment.unit(), &parts, &settings.left_out))
-        .map_err(|cause| format!("`{}`: {cause}", checkpoint.path().display()))?;
+        .map_err(|cause| fault(&checkpoint, cause))?;
     notices.into_iter().for_each(|text| moment.state_mut().notify(text));
     // These are not the weights that the run goes on from, so a pass by hand is not saved with them.
     session.holds_best = true;
@@ -84,6 +87,11 @@ pub(super) fn put_best_back(
         moment.state_mut().notify(format!("passed over {skipped}"));
     }
     Ok(())
+}
+
+/// The error of a restore of `checkpoint`.
+fn fault(checkpoint: &Checkpoint, cause: BoxError) -> BoxError {
+    format!("`{}`: {}", checkpoint.path().display(), WithCauses(&*cause)).into()
 }
 
 /// The checkpoint that `which` selects, whole and checked. Returns `None` if the latest is asked for
@@ -130,10 +138,7 @@ fn or_undo<R>(
     change(moment).map_err(|cause| {
         let parts = parts.map_or(Ok(()), |parts| load_parts(moment.unit(), &parts));
         let run = run.map_or(Ok(()), |run| moment.load_run_state(&run));
-        match parts.and(run) {
-            Ok(()) => cause,
-            Err(undo) => format!("{cause}; and what was there before cannot be put back: {undo}").into(),
-        }
+        undone(cause, parts.and(run))
     })
 }
 
