@@ -17,6 +17,7 @@ mod pass_faults;
 mod passes;
 mod reads;
 mod report;
+mod saver;
 mod scaling;
 mod statistics;
 mod stops;

@@ -214,6 +214,7 @@ impl Refusing {
 
 impl Store for Refusing {
     fn list(&self, dir: &Path) -> io::Result<Vec<StoreEntry>> {
+        self.call("list", dir)?;
         self.disk.list(dir)
     }
 
@@ -304,6 +305,21 @@ fn a_disk_that_fails() {
     let why = no_file("remove `/run/.del-step-000000001/MANIFEST`");
     assert_eq!(train(saver().keep_last(2), 3), (None, vec![], Some(why.clone())));
     assert_eq!(train(saver(), 3), (None, vec![], Some(why)));
+}
+
+#[test]
+fn the_best_that_cannot_be_found() {
+    let store = Refusing::default();
+    let refusing = store.clone();
+    let saver = Checkpointer::new("/run").store(Arc::new(store)).in_foreground();
+    let saver =
+        saver.keep_min(1, LOSS).restore_best_at_end().on_saved(move |_| refusing.refuse("list", "run"));
+    let mut unit = Unit::default();
+    let error = Run::new(&mut unit).saver(saver).train(&[1.0], Train::epochs(1)).unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        "state failed in train at epoch 1 step 1: `restore_best_at_end`: cannot list `/run`: data failed: no such file"
+    );
 }
 
 #[test]

@@ -54,8 +54,7 @@ fn a_file_that_cannot_be_read_or_is_no_text_is_no_empty_dataset() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |path: &Path, expected: &str| {
         let error = rows::<Size>(&Csv::new(path)).unwrap_err();
-        let place = format!("file `{}`: ", path.display());
-        assert!(error.starts_with(&place) && error.contains(expected), "{error}");
+        assert_eq!(error, format!("file `{}`: {expected}", path.display()));
     };
     let check = |name: &str, bytes: &[u8], expected: &str| {
         let path = folder.path().join(name);
@@ -78,7 +77,7 @@ fn a_file_that_cannot_be_read_or_is_no_text_is_no_empty_dataset() {
 fn a_quote_that_never_closes_or_closes_too_early_is_an_error_with_its_line() {
     let check = |text: &str, expected: &str| {
         let error = read::<(u32, String)>(text.as_bytes(), plain).unwrap_err();
-        assert!(error.starts_with(expected), "{error}");
+        assert_eq!(error, expected);
     };
     let lines: String = (3..1000).map(|id| format!("{id},text\n")).collect();
     check(&format!("id,text\n1,good\n2,\"open\n{lines}"), "line 3: a quote is opened and never closed");
@@ -93,9 +92,9 @@ fn columns_that_a_type_has_no_place_for_are_an_error() {
     let four = b",length,width,label\n\n0,5.1,3.5,2\n1,4.9,3.0,1\n";
     let expected = "line 3: 4 fields where the type has places for 3";
     let error = read::<(f32, f32, f32)>(four, plain).unwrap_err();
-    assert!(error.starts_with(expected), "{error}");
+    assert_eq!(error, expected);
     let error = read::<[f32; 3]>(four, plain).unwrap_err();
-    assert!(error.starts_with(expected), "{error}");
+    assert_eq!(error, expected);
     assert!(read::<f32>(four, plain).is_err());
     assert!(read::<Size>(b"5.1,3.5,2\n", Csv::without_header).is_err());
     // A struct selects columns by its names.
@@ -112,7 +111,7 @@ fn a_list_inside_a_struct_does_not_take_the_columns_behind_its_own() {
     }
     // By position the label would be 4.
     let error = read::<Pair>(b"sides,label,rest\n1,2,4\n", plain).unwrap_err();
-    assert!(error.starts_with("line 2: "), "{error}");
+    assert_eq!(error, "line 2: ");
 }
 
 #[test]
@@ -159,7 +158,8 @@ fn a_name_in_latin_1_can_be_asked_for() {
         size: u8,
     }
     assert_eq!(read(b"a,gr\xf6\xdfe\n1,2\n", Csv::latin1), Ok(vec![Row { size: 2 }]));
-    assert!(read::<Row>(b"a,gr\xf6\xdfe\n1,2\n", plain).unwrap_err().starts_with("line 2: missing field"));
+    let error = read::<Row>(b"a,gr\xf6\xdfe\n1,2\n", plain).unwrap_err();
+    assert_eq!(error, "line 2: missing field");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn other_types_take_what_they_took() {
 fn a_record_that_does_not_fit_is_named_by_its_line() {
     let check = |text: &str, set: &dyn Fn(Csv) -> Csv, expected: &str| {
         let error = read::<(u8, f32)>(text.as_bytes(), set).unwrap_err();
-        assert!(error.starts_with(expected), "{error}");
+        assert_eq!(error, expected);
     };
     check("a,b\n1,2\n3,4\n5\n", &plain, "line 4: 1 fields where line 1 has 2");
     check("a,b\n\n#\n1,2,3\n", &|csv| csv.comment(b'#'), "line 4: 3 fields where line 1 has 2");
@@ -230,7 +230,7 @@ fn a_record_that_does_not_fit_is_named_by_its_line() {
 fn an_encoding_that_is_another_is_an_error() {
     let check = |bytes: &[u8], set: &dyn Fn(Csv) -> Csv, expected: &str| {
         let error = read::<(u8, String)>(bytes, set).unwrap_err();
-        assert!(error.starts_with(expected), "{error}");
+        assert_eq!(error, expected);
     };
     check(b"a,b\n1,gr\xf6n\n", &plain, "line 2: column 2 (`b`): `gr\u{fffd}n` is not UTF-8");
     check(b"a,b\n1,\x80\n", &Csv::latin1, "line 2: byte 0x80 is no letter of Latin-1");

@@ -166,7 +166,7 @@ fn check_wrapped(data: impl Fn(usize) -> Batches<usize>) {
     let second = leg(&*data(3), ALONE, Some(&first.saved), Train::epochs(2)).unwrap();
     assert_eq!((&*shown(&first.batches), &*shown(&second.batches)), ("0123", "456 789 012 345 678 9"));
     let told = ": batches of 3 samples now, and of 4 before: it goes on at sample 4";
-    assert!(second.notices.len() == 1 && second.notices[0].ends_with(told), "{:?}", second.notices);
+    assert_eq!(second.notices, [told]);
 }
 
 #[test]
