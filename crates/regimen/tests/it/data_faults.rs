@@ -457,11 +457,31 @@ fn files_that_are_not_what_they_should_be_are_named_and_closed() {
             assert_eq!(error, format!("file `{}`: {expected}", path.display()));
         });
     };
-    refused("short.idx", &[0, 0, 8, 1, 0, 0, 0, 9, 1], &|path| Idx::open(path).err(), "");
-    refused("packed.gz", b"not packed at all", &|path| Idx::open(path).err(), "");
-    refused("short.csv", b"a,b\n1,2\n3\n", &|path| Csv::new(path).read::<(u8, u8)>().err(), "");
+    refused(
+        "short.idx",
+        &[0, 0, 8, 1, 0, 0, 0, 9, 1],
+        &|path| Idx::open(path).err(),
+        "cut off: of 9 values announced 1 are there",
+    );
+    refused(
+        "packed.gz",
+        b"not packed at all",
+        &|path| Idx::open(path).err(),
+        "no idx header: invalid gzip header",
+    );
+    refused(
+        "short.csv",
+        b"a,b\n1,2\n3\n",
+        &|path| Csv::new(path).read::<(u8, u8)>().err(),
+        "line 3: 1 fields where line 1 has 2",
+    );
     #[cfg(feature = "mmap")]
-    refused("odd.bin", &[1, 2, 3], &|path| TokenFile::open(path, TokenWidth::U16).err(), "");
+    refused(
+        "odd.bin",
+        &[1, 2, 3],
+        &|path| TokenFile::open(path, TokenWidth::U16).err(),
+        "3 bytes cannot be tokens of 2 bytes each",
+    );
 
     let lines = folder.path().join("lines");
     let numbers = || Lines::new(&lines).try_map(|line| Ok(line.parse::<u8>()?));
