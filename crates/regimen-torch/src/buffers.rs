@@ -38,7 +38,15 @@ impl Buffers {
     /// Restores them: all, or those of the groups for which `of` returns `true`.
     pub(crate) fn restore(&mut self, of: Option<&[bool]>) -> Result<(), BoxError> {
         let mut chosen = self.0.iter_mut().filter(|buffer| of.is_none_or(|of| of[buffer.group]));
-        chosen.try_for_each(|Buffer { own, kept, .. }| copy(own, kept))
+        chosen.try_for_each(|Buffer { own, kept, .. }| copy(&mut own.f_data().map_err(failure)?, kept))
+    }
+
+    /// Restores all of them unless `finite`, a truth value on the device.
+    pub(crate) fn restore_unless(&mut self, finite: &Tensor) -> Result<(), BoxError> {
+        self.0.iter().try_for_each(|Buffer { own, kept, .. }| {
+            let own = own.f_data()?;
+            own.f_where_self_out(&own, finite, kept).map(drop)
+        }).map_err(failure)
     }
 }
 
