@@ -103,7 +103,8 @@ impl<M> Torch<M> {
     }
 
     /// Whether losses and gradient norms stay on the device until they are read, so that a step does not wait
-    /// for it. Default: on every device except the CPU, which has nothing to wait for.
+    /// for it. They wait on the device of the model; a loss on another device is moved there. Default: on every
+    /// device except the CPU, which has nothing to wait for.
     pub fn reads_later(self, reads_later: bool) -> Self {
         Torch { reads_later, ..self }
     }
