@@ -1,7 +1,7 @@
 //! Tests of `regimen`, by subject.
 //!
-//! One program, because each is linked separately. A test that needs an allocator or a process is next
-//! to this folder.
+//! One program, because each is linked separately. A test that counts what its process has
+//! (memory, threads, open files) is next to this folder.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 mod app_state;
@@ -11,7 +11,6 @@ mod checkpoint;
 mod checkpointer;
 mod counts;
 mod data_csv;
-mod data_faults;
 mod data_files;
 mod data_images;
 mod data_mix;

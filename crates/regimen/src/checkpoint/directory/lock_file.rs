@@ -49,6 +49,14 @@ impl LockFile {
     }
 }
 
+/// Releases the lock, which closing the file alone does not if the process has just forked: the child
+/// has the file open until it runs its own program.
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        let _ = self.file.get_mut().unwrap_or_else(PoisonError::into_inner).unlock();
+    }
+}
+
 const LOCK: &str = "LOCK";
 
 fn acquire(dir: &Path) -> Result<File, CheckpointError> {
@@ -96,4 +104,18 @@ fn host() -> String {
     let name = ["/proc/sys/kernel/hostname", "/etc/hostname"].map(PathBuf::from).iter().find_map(read);
     let name = name.or_else(|| std::env::var("COMPUTERNAME").ok());
     name.map_or_else(|| "an unnamed host".to_owned(), |name| name.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_dropped_is_free_although_a_child_has_its_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = LockFile::acquire(dir.path()).unwrap();
+        let _in_a_child = lock.file.lock().unwrap().try_clone().unwrap();
+        drop(lock);
+        LockFile::acquire(dir.path()).unwrap();
+    }
 }

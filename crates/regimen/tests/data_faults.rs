@@ -1,5 +1,7 @@
 //! Every failure is an error that names its place; no thread and no open file is left, and the caller
 //! can continue.
+//!
+//! A program of its own, because threads and files are counted for the whole process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
@@ -21,7 +23,7 @@ use regimen::{BoxError, Run, State};
 
 const WORKERS: [usize; 4] = [0, 1, 2, 8];
 
-/// One test at a time: threads and files are counted for the whole process.
+/// Held by each test that counts.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Threads of loaders that are running.
