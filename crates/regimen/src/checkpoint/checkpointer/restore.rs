@@ -131,14 +131,19 @@ fn or_undo<R>(
     moment: &mut Moment<'_>,
     change: impl FnOnce(&mut Moment<'_>) -> Result<R, BoxError>,
 ) -> Result<R, BoxError> {
-    // A unit that cannot be saved, because an error left it without its module, has nothing to
-    // go back to. It can be restored all the same.
-    let parts = save_parts(moment.unit()).ok();
-    let run = moment.run_state().ok();
+    // A unit that cannot be saved can be restored all the same: an error left it without its module, or it has
+    // a loss on the device that is not finite.
+    let parts = save_parts(moment.unit());
+    let run = moment.run_state();
     change(moment).map_err(|cause| {
-        let parts = parts.map_or(Ok(()), |parts| load_parts(moment.unit(), &parts));
-        let run = run.map_or(Ok(()), |run| moment.load_run_state(&run));
-        undone(cause, parts.and(run))
+        let run = run.and_then(|run| moment.load_run_state(&run));
+        match parts {
+            Ok(parts) => undone(cause, load_parts(moment.unit(), &parts).and(run)),
+            Err(why) => {
+                let (cause, why) = (WithCauses(&*cause), WithCauses(&*why));
+                format!("{cause}; and there is no copy of the unit before to put back: {why}").into()
+            }
+        }
     })
 }
 
