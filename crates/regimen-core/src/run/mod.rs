@@ -333,7 +333,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if self.saver.is_none() {
             return Err(Error::config("`restore`: the run has no saver; give it one with `Run::saver`"));
         }
-        let restored = self.with_saver(|saver, moment| saver.restore(which, moment))?.flatten();
+        let restored = self.with_saver_of_any_rank(|saver, moment| saver.restore(which, moment))?.flatten();
         for skipped in restored.iter().flat_map(|restored| &restored.skipped) {
             self.state.notify(format!("passed over {skipped}"));
         }
@@ -440,8 +440,19 @@ impl<'a, U: ?Sized> Run<'a, U> {
         Ok(report)
     }
 
-    /// Calls the saver, if there is one.
+    /// Calls the saver, if there is one and it saves on this rank.
     pub(crate) fn with_saver<R>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Saver, &mut Moment<'_>) -> Result<R, BoxError>,
+    ) -> Result<Option<R>, Error> {
+        match &self.saver {
+            Some(saver) if saver.ranks.contain(self.state.rank()) => self.with_saver_of_any_rank(call),
+            _ => Ok(None),
+        }
+    }
+
+    /// Calls the saver, if there is one.
+    fn with_saver_of_any_rank<R>(
         &mut self,
         call: impl FnOnce(&mut dyn Saver, &mut Moment<'_>) -> Result<R, BoxError>,
     ) -> Result<Option<R>, Error> {

@@ -15,8 +15,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use regimen_core::callback::{Event, Events, Every};
-use regimen_core::error::ErrorKind;
+use regimen_core::callback::{Event, Events, Every, Ranks};
+use regimen_core::error::{ErrorKind, WithCauses};
 use regimen_core::metric::Key;
 use regimen_core::run::{Moment, Report, Restored, Saver, Which};
 use regimen_core::state::{Phase, Stop};
@@ -247,10 +247,11 @@ impl Saver for Checkpointer {
         ])
     }
 
-    fn begin(&mut self, phase: Phase, moment: &mut Moment<'_>) -> Result<(), BoxError> {
-        if moment.state().rank().index != 0 {
-            return Ok(());
-        }
+    fn ranks(&self) -> Ranks {
+        Ranks::First
+    }
+
+    fn begin(&mut self, phase: Phase, _: &mut Moment<'_>) -> Result<(), BoxError> {
         self.settings.check()?;
         match phase {
             Phase::Train => self.session.open(&self.settings).map(drop),
@@ -259,9 +260,6 @@ impl Saver for Checkpointer {
     }
 
     fn on_event(&mut self, event: Event, moment: &mut Moment<'_>) -> Result<(), BoxError> {
-        if moment.state().rank().index != 0 {
-            return Ok(());
-        }
         let Checkpointer { settings, session } = self;
         match event {
             Event::TrainStart => session.start(settings, moment),
@@ -288,8 +286,7 @@ impl Saver for Checkpointer {
         let Checkpointer { settings, session } = self;
         session.settle();
         // What failed to save or restore would only fail again.
-        let is_own = *error.kind() == ErrorKind::State;
-        if is_own || moment.state().rank().index != 0 {
+        if *error.kind() == ErrorKind::State {
             return;
         }
         let saved = if moment.state().is_resumable_pass() {
@@ -304,16 +301,14 @@ impl Saver for Checkpointer {
             Ok(())
         };
         if let Err(cause) = saved {
-            settings.stats.fail(cause.to_string());
+            settings.stats.fail(WithCauses(&*cause).to_string());
         }
     }
 
-    fn sum_up(&mut self, report: &mut Report, moment: &mut Moment<'_>) {
-        if moment.state().rank().index == 0 {
-            let saved = self.settings.stats.resumable();
-            report.saved = saved.map(|newest| newest.path().display().to_string());
-            best_on_disk(&self.settings).into_iter().for_each(|best| report.add_best(best));
-        }
+    fn sum_up(&mut self, report: &mut Report, _: &mut Moment<'_>) {
+        let saved = self.settings.stats.resumable();
+        report.saved = saved.map(|newest| newest.path().display().to_string());
+        best_on_disk(&self.settings).into_iter().for_each(|best| report.add_best(best));
     }
 
     fn restore(&mut self, which: Which<'_>, moment: &mut Moment<'_>) -> Result<Option<Restored>, BoxError> {

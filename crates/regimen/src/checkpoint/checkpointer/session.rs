@@ -1,12 +1,12 @@
 //! One run of a checkpointer: its lock, its background writer, and what it holds between two events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error as _;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use regimen_core::BoxError;
 use regimen_core::callback::Event;
+use regimen_core::error::WithCauses;
 use regimen_core::metric::Best;
 use regimen_core::run::{Moment, Which};
 use regimen_core::saved::{weight_parts, with_spares};
@@ -73,7 +73,7 @@ impl Session {
         }
         let stats = settings.stats.clone();
         for failure in writer.sweep().failures {
-            stats.fail(failure.to_string());
+            stats.fail(WithCauses(&failure).to_string());
         }
         Ok(Archive { writer, keep: settings.keep.clone(), on_saved: settings.on_saved.clone(), stats })
     }
@@ -279,8 +279,7 @@ pub(super) fn best_on_disk(settings: &Settings) -> Option<Best> {
 }
 
 fn is_not_writable(error: &CheckpointError) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| {
+    error.cause().downcast_ref::<io::Error>().is_some_and(|cause| {
         matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
     })
 }

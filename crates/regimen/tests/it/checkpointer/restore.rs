@@ -209,6 +209,23 @@ fn a_callback_that_cannot_be_restored_leaves_the_unit_as_it_was() {
 }
 
 #[test]
+fn a_restore_that_fails_over_a_unit_that_cannot_be_saved_says_so() {
+    let disk = SimDisk::new();
+    let mut unit = Fragile { before: 0, bad: BadState { value: 0, fault: None }, after: Vec::new() };
+    Run::new(&mut unit).callback(Picky(1)).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
+    let mut other = Fragile { before: 7, bad: BadState::new(8, Fault::Save), after: Vec::new() };
+    let mut run = Run::new(&mut other).callback(Picky(0)).saver(saver(&disk));
+    let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
+    let expected = "state failed in train at epoch 0 step 0: `/runs/walk/step-000000003`: callback Picky: told to fail; \
+                    and there is no copy of the unit before to put back: part `bad`: told to fail";
+    assert_eq!(error, expected);
+    drop(run);
+    // Without a callback that refuses, such a unit is restored.
+    Run::new(&mut other).callback(Picky(1)).saver(saver(&disk)).restore_latest().unwrap();
+    assert_eq!((other.before, other.bad.value, &*other.after), (3, 3, &[1.0; 3][..]));
+}
+
+#[test]
 fn another_units_checkpoint_is_refused_in_words() {
     let (disk, mut unit) = (SimDisk::new(), Walk::new());
     Run::new(&mut unit).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
