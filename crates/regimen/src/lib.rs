@@ -14,6 +14,7 @@ pub mod callback;
 pub mod checkpoint;
 pub mod data;
 pub mod engine;
+pub mod folder;
 pub mod guide;
 pub mod log;
 pub mod metric;
@@ -23,5 +24,6 @@ pub mod schedule;
 pub mod signal;
 pub mod timer;
 
+mod host_name;
 mod nan_guard;
 mod same_file;

@@ -92,10 +92,12 @@ impl Metric {
         self.epoch.filter(|_| self.ended_in == n)
     }
 
-    /// The value logged last, if that was in the `n`-th step of the phase, from 1. Returns `None`
-    /// otherwise, so an old value is never taken for a new one.
+    /// The value logged last, if it was logged in the epoch under way, while `n - 1` or `n` steps of the
+    /// phase were complete. Returns `None` otherwise. Values of weight zero do not count.
+    ///
+    /// The `n`-th step logs while `n - 1` steps are complete, and callbacks log at its end while `n` are. So
+    /// a value that a callback logged at the end of the step before is returned too, if it is the last one.
     pub fn in_step(&self, n: u64) -> Option<f64> {
-        // A step logs before it is counted.
         let in_step = (n.saturating_sub(1)..=n).contains(&self.logged_at());
         (in_step && self.weight() > 0.0).then(|| self.last_value())
     }

@@ -96,7 +96,7 @@ pub fn failures<F: ResumeFixture>(fixture: &F, cells: &[Cell]) -> Vec<String> {
     let test = fixture.test_name();
     match Scratch::new().and_then(|scratch| compare_all(test, &scratch, cells)) {
         Ok(failures) => failures,
-        Err(wrong) => vec![format!("the uninterrupted run: {wrong}")],
+        Err(wrong) => vec![format!("the uninterrupted run: {}", WithCauses(&*wrong))],
     }
 }
 

@@ -154,6 +154,7 @@ impl<S: MetricSink> MetricLog<S> {
             return Err(cause);
         }
         if !std::mem::replace(&mut self.failing, true) {
+            let cause = WithCauses(&*cause);
             state.notify(format!("{cause}; until then, metrics are missing in it"));
         }
         Ok(())
