@@ -28,15 +28,15 @@ pub enum Value {
     Start,
     /// A number under a tag.
     Scalar(String, f32),
-    /// Another value under a tag, with the plugin that reads it, the content of its metadata, and the strings
-    /// or the bytes of its tensor.
+    /// Another value under a tag, with the plugin that reads it, the content of its metadata, and the
+    /// strings or the bytes of its tensor.
     Tensor(String, String, Vec<u8>, Vec<Vec<u8>>),
     /// A graph, as bytes.
     Graph(Vec<u8>),
 }
 
-/// The values of all files of `folder`, in the order in which TensorBoard reads them. A torn record at the end
-/// of a file is left out.
+/// The values of all files of `folder`, in the order in which TensorBoard reads them. A torn record at the
+/// end of a file is left out.
 ///
 /// # Errors
 ///

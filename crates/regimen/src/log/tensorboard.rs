@@ -23,28 +23,28 @@ use event_file::EventFile;
 
 pub use graph_node::GraphNode;
 
-/// A folder of event files for TensorBoard: one run of its list.
+/// A folder of event files for TensorBoard, which shows it as one run.
 ///
 /// The tag of a metric is its name. In training, the tag of a value over an epoch is the name with `_epoch`
-/// behind it, because a tag has one value per step. Values are single precision. Metrics of one name in two
-/// phases need [`split`](MetricLog::split), for the same reason.
+/// behind it, because a tag has one value per step. Names that occur in two phases need
+/// [`split`](MetricLog::split) for the same reason. Values are written in single precision.
 ///
-/// Texts, pictures and histograms have their name as tag. The number of values in a histogram that are not
-/// finite, if there are any, is the metric `<name>/nonfinite`. Hyper-parameters are a row of the table of
-/// runs, with the end of the run. Metrics whose names differ only in the prefix `train/` or `eval/` share a
-/// chart under "Custom scalars": those known at the first end of an evaluation that has one.
+/// Texts, images and histograms have their name as tag. The numbers of a histogram that are not finite are
+/// counted in `<name>/nonfinite`, if there are any. Hyper-parameters, and how the run ended, are a row under
+/// "HParams". Metrics whose names differ only in the prefix `train/` or `eval/` share a chart under "Custom
+/// scalars": those that are known when the first evaluation with such a metric ends.
 ///
-/// The values of one moment are one event and one write, without a buffer, so a page shows them at its next
-/// reload. A write that fails is undone, as are those of a [`LogFile`](super::LogFile).
+/// The values of one moment are one write, without a buffer. A write that fails is undone, so the file stays
+/// whole. A file that was cut, replaced or removed while the run writes to it is an error of the next write.
 ///
-/// **Resume.** Each start of a run creates a file, and none is appended to: TensorBoard would stop at the
-/// change. A checkpoint holds the name of the file and its length and CRC-32. A restored run cuts that file to its
-/// length, and says in the next one that later points are void. If the file is missing, shorter or another one, it
-/// is an error. A run that is not restored moves event files of an earlier run to a new folder (`digits.1`), the
-/// name of that run from then on.
+/// **Resume.** Each start of a run creates a file, because TensorBoard gives up a file that was cut and then
+/// written to. A checkpoint holds the file's name, its length, and the CRC-32 of its bytes. A restored run
+/// cuts that file to that length, and its new file begins with a mark that makes later points void. A file
+/// that is missing or shorter, or has other bytes up to there, is an error and stays as it is. A run that is
+/// not restored moves the event files of an earlier run to a folder of their own (`digits.1`).
 ///
-/// **Passes by hand.** An evaluation or prediction by hand is a run of its own, in the folder `evaluate` or
-/// `predict` below. Its step may be before those of the training, whose later points TensorBoard would hide.
+/// **Passes by hand.** An evaluation or prediction by hand is a run of its own, in the sub-folder `evaluate`
+/// or `predict`. TensorBoard would hide the points of the training behind the step of that pass.
 #[derive(Debug)]
 pub struct TensorBoard {
     dir: PathBuf,
@@ -56,8 +56,8 @@ pub struct TensorBoard {
     written: Written,
     /// The files that the training wrote before are cut back or set aside.
     has_begun: bool,
-    /// A restored training whose open files no checkpoint knows: they stay if it is restored again.
-    is_unknown: bool,
+    /// No checkpoint holds the open files of this restored training. They stay if it is restored again.
+    is_unsaved: bool,
     /// Names in training, without `train/`, until the charts are written.
     trained: BTreeSet<String>,
 }
@@ -98,7 +98,7 @@ impl MetricLog<TensorBoard> {
             open: BTreeMap::new(),
             written: Written::default(),
             has_begun: false,
-            is_unknown: false,
+            is_unsaved: false,
             trained: BTreeSet::new(),
         })
     }
@@ -160,11 +160,10 @@ impl TensorBoard {
             let moved = event_file::set_aside(&self.dir, &folders);
             moved.map_err(|cause| failed(&self.dir, "set aside", cause))?;
         }
-        (self.has_begun, self.is_unknown) = (true, !is_new);
-        if is_new && !self.graph.is_empty() {
-            let nodes = std::mem::take(&mut self.graph);
-            self.file_in(RUN)?.write(0, |event, _| event::graph(event, &nodes))?;
-            self.graph = nodes;
+        (self.has_begun, self.is_unsaved) = (true, !is_new);
+        let graph = std::mem::take(&mut self.graph);
+        if is_new && !graph.is_empty() {
+            self.file_in(RUN)?.write(0, |event, _| event::graph(event, &graph))?;
         }
         Ok(())
     }
@@ -289,8 +288,8 @@ impl MetricSink for TensorBoard {
     fn end(&mut self, outcome: Result<&Report, &Error>) -> Result<(), BoxError> {
         let is_over = match outcome {
             Ok(report) => matches!(report.ended, Ended::Complete | Ended::Finished(_)),
-            // The first end of a run counts: this one would stay if the run is restored again.
-            Err(_) => !self.is_unknown,
+            // TensorBoard takes the first end of a run, and this one would stay if it is restored again.
+            Err(_) => !self.is_unsaved,
         };
         if !(is_over && self.has_begun && self.written.has_hyper_parameters) {
             return Ok(());
@@ -312,7 +311,7 @@ impl MetricSink for TensorBoard {
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
-        self.is_unknown = false;
+        self.is_unsaved = false;
         Some(self)
     }
 }

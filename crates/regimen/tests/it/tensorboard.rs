@@ -563,5 +563,61 @@ fn tensorboard_reads_every_kind_of_value_as_it_was_written() {
     fit(log(&resumed), Some(&saved), 7).unwrap();
     fit(log(&resumed), Some(&saved), 8).unwrap();
     let Some(read) = tensorboard(parent.path()) else { return };
-    fs::write(std::env::temp_dir().join("tb.json"), serde_json::to_string_pretty(&read).unwrap()).unwrap();
+
+    let digits = &read["accumulator"]["digits"];
+    let twice = |values: &[f32]| (1..).zip([values, values].concat()).collect::<Vec<_>>();
+    let steps_and_values = |points: &serde_json::Value, step: usize| -> Vec<(u64, f32)> {
+        let points = points.as_array().unwrap().iter();
+        points.map(|p| (p[step].as_u64().unwrap(), p[2].as_f64().unwrap() as f32)).collect()
+    };
+    let of = |tag: &str| steps_and_values(&digits["scalars"][tag], 0);
+    assert_eq!(of("train/loss"), twice(&[1.0, 2.0, 4.0]));
+    assert_eq!(of("rate"), twice(&[0.5, 0.25, 0.125]));
+    assert_eq!(of("train/loss_epoch"), [(3, 7.0 / 3.0), (6, 7.0 / 3.0)]);
+    assert_eq!(of("eval/loss"), [(3, 3.0), (6, 6.0)]);
+    assert_eq!(of("weights/nonfinite"), (1..=6).map(|step| (step, 1.0)).collect::<Vec<_>>());
+    let by_hand = &read["accumulator"]["digits/evaluate"]["scalars"]["eval/loss"];
+    assert_eq!(steps_and_values(by_hand, 0), [(6, 6.0)]);
+
+    // The first value of each kind.
+    let tensors = &digits["tensors"];
+    let first = |tag: &str| &tensors[tag]["values"][0][2];
+    assert_eq!(*first("sample"), serde_json::json!(["# Step\n\n| a | b |\n|---|---|\n| 1 | <b> |"]));
+    assert_eq!(*first("weights"), serde_json::json!([[0.0, 2.0, 2.0], [2.0, 4.0, 1.0]]));
+    assert_eq!(*first("equal"), serde_json::json!([[1.0, 1.0, 2.0]]));
+    assert_eq!(*first("nothing"), serde_json::json!([]));
+    let chart =
+        serde_json::json!({"title": "loss", "multiline": {"tag": ["^train/loss(_epoch)?$", "^eval/loss$"]}});
+    let charts = serde_json::json!({"category": [{"title": "train and eval", "chart": [chart]}]});
+    assert_eq!(*first("custom_scalars__config__"), charts);
+    let given = serde_json::json!({
+        "rate": 0.5, "none": "NaN", "deep": true, "large": "9007199254740993", "layers": 3.0, "optimizer": "adam",
+    });
+    assert_eq!(tensors["_hparams_/session_start_info"]["content"]["sessionStartInfo"]["hparams"], given);
+    assert_eq!(digits["graph"], serde_json::json!([["x", "Input", []], ["net/linear", "Linear", ["x"]]]));
+
+    for loader in ["fast", "slow"] {
+        let served = &read["http"][loader];
+        let points = |run: &str, tag: &str| steps_and_values(&served["scalars"][run][tag]["values"], 1);
+        for tag in ["train/loss", "train/loss_epoch", "rate", "rate_epoch", "eval/loss", "top-5"] {
+            assert_eq!(points("resumed", tag), points("whole", tag), "{loader} {tag}");
+        }
+        assert_eq!(points("whole", "eval/loss"), [(3, 3.0), (6, 6.0)], "{loader}");
+        for (tag, width, height) in [("grey", 2, 1), ("colour", 1, 2), ("clear", 1, 1)] {
+            let image = &served["images"]["digits"][tag][0];
+            let found = (&image["mime"], &image["width"], &image["height"]);
+            assert_eq!(found, (&"image/png".into(), &width.into(), &height.into()), "{loader} {tag}");
+        }
+        for tag in ["weights", "equal", "nothing"] {
+            let histograms = &served["histograms"]["digits"][tag]["values"];
+            assert_eq!(histograms.as_array().map(Vec::len), Some(6), "{loader} {tag}");
+        }
+        let text = served["text"]["digits"]["sample"][0]["text"].to_string();
+        assert!(text.contains("<table>") && !text.contains("<b>"), "{loader} {text}");
+        let session = &served["hparams"]["session_groups"]["sessionGroups"][0];
+        assert_eq!(
+            (&session["hparams"], &session["sessions"][0]["status"]),
+            (&given, &"STATUS_SUCCESS".into())
+        );
+    }
 }
