@@ -56,6 +56,8 @@ pub struct TensorBoard {
     written: Written,
     /// The files that the training wrote before are cut back or set aside.
     has_begun: bool,
+    /// The first step of this start of the training.
+    start: u64,
     /// No checkpoint holds the open files of this restored training. They stay if it is restored again.
     is_unsaved: bool,
     /// Names in training, without `train/`, until the charts are written.
@@ -98,6 +100,7 @@ impl MetricLog<TensorBoard> {
             open: BTreeMap::new(),
             written: Written::default(),
             has_begun: false,
+            start: 0,
             is_unsaved: false,
             trained: BTreeSet::new(),
         })
@@ -141,8 +144,7 @@ impl TensorBoard {
         match self.open.entry(folder) {
             Entry::Occupied(open) => Ok(open.into_mut()),
             Entry::Vacant(place) => {
-                let start = if self.written.files.is_empty() { 0 } else { self.written.step + 1 };
-                let file = EventFile::create(&self.dir.join(folder), trains.then_some(start))?;
+                let file = EventFile::create(&self.dir.join(folder), trains.then_some(self.start))?;
                 Ok(place.insert(file))
             }
         }
@@ -160,6 +162,8 @@ impl TensorBoard {
             let moved = event_file::set_aside(&self.dir, &folders);
             moved.map_err(|cause| failed(&self.dir, "set aside", cause))?;
         }
+        // Points at the step of the checkpoint were written before it.
+        self.start = if is_new { 0 } else { self.written.step + 1 };
         (self.has_begun, self.is_unsaved) = (true, !is_new);
         let graph = std::mem::take(&mut self.graph);
         if is_new && !graph.is_empty() {
@@ -168,8 +172,8 @@ impl TensorBoard {
         Ok(())
     }
 
-    /// The names of `records` of an evaluation that are logged in training too, if their charts are still to be
-    /// written.
+    /// The names of `records` of an evaluation that are logged in training too, unless their charts are
+    /// written already.
     fn charts<'a>(&mut self, phase: Phase, records: &[Record<'a>]) -> Vec<&'a str> {
         if self.split || self.written.has_charts || !self.is_training() {
             return Vec::new();
@@ -276,8 +280,11 @@ impl MetricSink for TensorBoard {
     }
 
     fn write_hyper_parameters(&mut self, settings: &HyperParameters) -> Result<(), BoxError> {
-        if !self.written.has_hyper_parameters {
-            self.file_in(RUN)?.write(0, |event, time| {
+        let is_written = self.written.has_hyper_parameters;
+        // Opened at each start: a checkpoint must hold the file that will have the end of the run.
+        let file = self.file_in(RUN)?;
+        if !is_written {
+            file.write(0, |event, time| {
                 event::summary(event, |summary| event::hyper_parameters(summary, settings, time));
             })?;
             self.written.has_hyper_parameters = true;
@@ -296,8 +303,7 @@ impl MetricSink for TensorBoard {
         }
         // A later call goes on as a restored run does, and cuts the end off.
         self.written = self.now();
-        let file = self.file_in(RUN)?;
-        file.write(0, |event, time| {
+        self.file_in(RUN)?.write(0, |event, time| {
             event::summary(event, |summary| event::session_end(summary, outcome.is_ok(), time));
         })?;
         self.flush()?;

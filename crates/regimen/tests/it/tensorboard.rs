@@ -409,13 +409,13 @@ fn settings() -> HyperParameters {
 
 /// A training with hyper-parameters, which a negative batch ends with an error.
 fn tuned(
-    dir: &Path,
+    log: MetricLog<TensorBoard>,
     saved: Option<&StateDict>,
     data: &[f64],
     steps: u64,
 ) -> Result<(Report, StateDict), Error> {
     let mut unit = Unit::default();
-    let mut run = Run::new(&mut unit).hyper_parameters(settings()).callback(log(dir));
+    let mut run = Run::new(&mut unit).hyper_parameters(settings()).callback(log);
     saved.into_iter().for_each(|saved| run.load_run_state(saved).unwrap());
     let report = run.train(data, Train::steps(steps))?;
     Ok((report, run.run_state().unwrap()))
@@ -444,7 +444,7 @@ fn session_kinds(dir: &Path) -> Vec<String> {
 #[test]
 fn hyper_parameters_are_written_once_and_those_that_json_lacks_as_texts() {
     let (_parent, dir) = folder();
-    let (_, saved) = tuned(&dir, None, &DATA, 1).unwrap();
+    let (_, saved) = tuned(log(&dir), None, &DATA, 1).unwrap();
     let (kind, content) = sessions(&dir).remove(0);
     assert_eq!(kind, "start_info");
     let text = String::from_utf8_lossy(&content);
@@ -458,23 +458,27 @@ fn hyper_parameters_are_written_once_and_those_that_json_lacks_as_texts() {
     }
     let number = |n: f64| [&[9, 17][..], &n.to_le_bytes()[..]].concat();
     assert!(content.windows(10).any(|part| part == number(3.0)), "{text:?}");
-    tuned(&dir, Some(&saved), &DATA, 2).unwrap();
+    tuned(log(&dir), Some(&saved), &DATA, 2).unwrap();
     assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
 }
 
 #[test]
 fn the_end_of_a_run_is_written_when_it_is_over_and_taken_back_when_it_goes_on() {
+    for split in [false, true] {
+        let (_parent, dir) = folder();
+        let log = || log(&dir).split(split);
+        let (_, saved) = tuned(log(), None, &DATA, 2).unwrap();
+        assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
+        // An error after a restart, whose file no checkpoint holds.
+        assert!(tuned(log(), Some(&saved), &[1.0, 1.0, 1.0, -1.0], 4).is_err());
+        assert_eq!(session_kinds(&dir), ["start_info"]);
+        let (_, saved) = tuned(log(), Some(&saved), &DATA, 3).unwrap();
+        assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
+        tuned(log(), Some(&saved), &DATA, 4).unwrap();
+        assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
+    }
     let (_parent, dir) = folder();
-    let (_, saved) = tuned(&dir, None, &DATA, 2).unwrap();
-    assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
-    // An error after a restart, whose file no checkpoint knows.
-    assert!(tuned(&dir, Some(&saved), &[1.0, 1.0, 1.0, -1.0], 4).is_err());
-    assert_eq!(session_kinds(&dir), ["start_info"]);
-    tuned(&dir, Some(&saved), &DATA, 3).unwrap();
-    assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
-
-    let (_parent, dir) = folder();
-    assert!(tuned(&dir, None, &[-1.0], 1).is_err());
+    assert!(tuned(log(&dir), None, &[-1.0], 1).is_err());
     assert_eq!(session_kinds(&dir), ["start_info", "end 2"]);
 }
 
@@ -565,7 +569,7 @@ fn tensorboard_reads_every_kind_of_value_as_it_was_written() {
     let Some(read) = tensorboard(parent.path()) else { return };
 
     let digits = &read["accumulator"]["digits"];
-    let twice = |values: &[f32]| (1..).zip([values, values].concat()).collect::<Vec<_>>();
+    let twice = |values: &[f32]| (1_u64..).zip([values, values].concat()).collect::<Vec<_>>();
     let steps_and_values = |points: &serde_json::Value, step: usize| -> Vec<(u64, f32)> {
         let points = points.as_array().unwrap().iter();
         points.map(|p| (p[step].as_u64().unwrap(), p[2].as_f64().unwrap() as f32)).collect()
@@ -575,7 +579,7 @@ fn tensorboard_reads_every_kind_of_value_as_it_was_written() {
     assert_eq!(of("rate"), twice(&[0.5, 0.25, 0.125]));
     assert_eq!(of("train/loss_epoch"), [(3, 7.0 / 3.0), (6, 7.0 / 3.0)]);
     assert_eq!(of("eval/loss"), [(3, 3.0), (6, 6.0)]);
-    assert_eq!(of("weights/nonfinite"), (1..=6).map(|step| (step, 1.0)).collect::<Vec<_>>());
+    assert_eq!(of("weights/nonfinite"), (1_u64..=6).map(|step| (step, 1.0_f32)).collect::<Vec<_>>());
     let by_hand = &read["accumulator"]["digits/evaluate"]["scalars"]["eval/loss"];
     assert_eq!(steps_and_values(by_hand, 0), [(6, 6.0)]);
 
