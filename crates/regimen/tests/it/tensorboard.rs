@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use regimen::callback::{Event, Every};
 use regimen::log::{GraphNode, MetricLog, OnFailure, TensorBoard};
 use regimen::metric::{Histogram, Image, Key};
-use regimen::run::{Evaluate, Predict, Report, Train};
+use regimen::run::{Evaluate, Predict, Train};
 use regimen::saved::{Array, StateDict};
 use regimen::state::HyperParameters;
 use regimen::unit::{EvalUnit, PredictUnit, TrainUnit};
@@ -413,12 +413,12 @@ fn tuned(
     saved: Option<&StateDict>,
     data: &[f64],
     steps: u64,
-) -> Result<(Report, StateDict), Error> {
+) -> Result<StateDict, Error> {
     let mut unit = Unit::default();
     let mut run = Run::new(&mut unit).hyper_parameters(settings()).callback(log);
     saved.into_iter().for_each(|saved| run.load_run_state(saved).unwrap());
-    let report = run.train(data, Train::steps(steps))?;
-    Ok((report, run.run_state().unwrap()))
+    run.train(data, Train::steps(steps))?;
+    Ok(run.run_state().unwrap())
 }
 
 /// The steps, tags and metadata of the hyper-parameters in `dir`.
@@ -444,7 +444,7 @@ fn session_kinds(dir: &Path) -> Vec<String> {
 #[test]
 fn hyper_parameters_are_written_once_and_those_that_json_lacks_as_texts() {
     let (_parent, dir) = folder();
-    let (_, saved) = tuned(log(&dir), None, &DATA, 1).unwrap();
+    let saved = tuned(log(&dir), None, &DATA, 1).unwrap();
     let (kind, content) = sessions(&dir).remove(0);
     assert_eq!(kind, "start_info");
     let text = String::from_utf8_lossy(&content);
@@ -467,12 +467,12 @@ fn the_end_of_a_run_is_written_when_it_is_over_and_taken_back_when_it_goes_on() 
     for split in [false, true] {
         let (_parent, dir) = folder();
         let log = || log(&dir).split(split);
-        let (_, saved) = tuned(log(), None, &DATA, 2).unwrap();
+        let saved = tuned(log(), None, &DATA, 2).unwrap();
         assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
         // An error after a restart, whose file no checkpoint holds.
         assert!(tuned(log(), Some(&saved), &[1.0, 1.0, 1.0, -1.0], 4).is_err());
         assert_eq!(session_kinds(&dir), ["start_info"]);
-        let (_, saved) = tuned(log(), Some(&saved), &DATA, 3).unwrap();
+        let saved = tuned(log(), Some(&saved), &DATA, 3).unwrap();
         assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
         tuned(log(), Some(&saved), &DATA, 4).unwrap();
         assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
