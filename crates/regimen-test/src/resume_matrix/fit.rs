@@ -42,6 +42,9 @@ pub(super) const EPOCHS: &str = "epochs.txt";
 /// The directory of checkpoints.
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 
+/// The folder of event files.
+pub(super) const EVENTS: &str = "events";
+
 /// Runs the part `leg` in `dir`, from the newest checkpoint or, if there is none, from the beginning.
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
@@ -70,6 +73,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .callback(LearningRateMonitor::new())
         .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
         .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))
+        .callback(MetricLog::tensorboard(dir.join(EVENTS)).every(Every::steps(1).or(Every::epochs(1))))
         // No loss decreases by this much. So it stops the run at the third evaluation, or at the
         // last if every earlier one was counted.
         .callback(EarlyStopping::min(EVAL_LOSS, if early { 2 } else { EVALUATIONS - 1 }).min_delta(1e9))

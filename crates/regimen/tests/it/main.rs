@@ -29,4 +29,5 @@ mod output_file;
 mod report;
 mod resume_matrix;
 mod schedule;
+mod tensorboard;
 mod to_device;
