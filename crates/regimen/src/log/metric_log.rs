@@ -22,7 +22,7 @@ use crate::{BoxError, Callback, Error, State};
 /// that is first logged late is a new name, and no error. Among several ranks only the first
 /// writes.
 pub struct MetricLog<S> {
-    sink: S,
+    pub(super) sink: S,
     every: Every,
     only: Box<dyn Fn(&str) -> bool + Send>,
     on_failure: OnFailure,

@@ -28,3 +28,4 @@ mod report;
 mod resume_matrix;
 mod schedule;
 mod to_device;
+mod wandb;
