@@ -14,6 +14,7 @@ use regimen::saved::{AppState, Parts};
 use regimen::state::HyperParameters;
 use regimen::unit::{EvalUnit, TrainUnit};
 use regimen::{BoxError, Fit, Run, State};
+use serde_json::Value;
 
 /// Logs a sum in each step, and texts, images and histograms in some.
 struct Sum(f64);
@@ -479,5 +480,40 @@ fn wandb_itself_reads_and_syncs_what_is_written() {
     let output = Command::new(python).arg(script).arg(dir.join("wandb")).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
-    println!("{text}");
+    // JSON of Python, which has a name for what is no number.
+    let read: Value = serde_json::from_str(&text.replace(": Infinity", ": \"Infinity\"")).unwrap();
+    let [synced] = &read["sync"]["runs"].as_object().unwrap().values().collect::<Vec<_>>()[..] else {
+        panic!("{text}")
+    };
+    let row = |row: &Value| {
+        let mut row = row.as_object().unwrap().clone();
+        assert!(row.remove("_timestamp").unwrap().is_f64() && row.remove("_runtime").is_some());
+        Value::from(row).to_string()
+    };
+    let history: Vec<_> = synced["history"].as_array().unwrap().iter().map(row).collect();
+    let picture = "{\"_type\":\"images/separated\",\"count\":1,\"filenames\":[\"media/images/___digit_3.png\"],\
+                   \"format\":\"png\",\"height\":1,\"width\":2}";
+    let long = "x".repeat(70_000);
+    let expected = [
+        r#"{"_step":0,"step":1,"train/sum":1}"#,
+        r#"{"_step":1,"sample \"1\"":"two\nlines","step":2}"#,
+        r#"{"_step":2,"step":2,"train/sum":2}"#,
+        &format!(r#"{{"../digit":{picture},"_step":3,"step":3}}"#),
+        r#"{"_step":4,"step":3,"train/sum":"Infinity"}"#,
+        r#"{"_step":5,"step":4,"weights":{"_type":"histogram","bins":[0,2,4],"values":[2,1]},"weights/nonfinite":1}"#,
+        r#"{"_step":6,"step":4,"train/sum":"Infinity"}"#,
+        &format!(r#"{{"_step":7,"long":"{long}","step":5}}"#),
+        r#"{"_step":8,"step":5,"train/sum":"Infinity"}"#,
+        r#"{"_step":9,"eval/distance":"Infinity","step":5}"#,
+        r#"{"_step":10,"step":5,"train/sum_epoch":"Infinity"}"#,
+    ];
+    assert_eq!(history, expected);
+    assert_eq!((&synced["exitcode"], &synced["complete"]), (&0.into(), &true.into()));
+    assert_eq!(synced["summary"]["train/sum_epoch"], "Infinity");
+    let config = &synced["upserts"].as_array().unwrap().last().unwrap()["config"];
+    assert_eq!((&config["rate"]["value"], &config["kind"]["value"]), (&0.5.into(), &"sum".into()));
+    let uploaded = read["sync"]["requests"]["other"].as_array().unwrap();
+    let is_picture = |request: &&Value| request.as_str().unwrap().contains("media/images/___digit_3.png");
+    assert_eq!(uploaded.iter().filter(is_picture).count(), 1);
+    assert_eq!(read["sync"]["markers"].as_array().unwrap().len(), 1);
 }
