@@ -3,6 +3,9 @@
 //! [`MetricLog`] is the callback and [`MetricSink`] the trait of its destination, for a logger of your
 //! own. Files come as tidy CSV and as JSON lines, with the same fields: see [`Record`]; and as event files
 //! of [`TensorBoard`]. Predictions go to an [`OutputFile`].
+
+//! own. Files come as tidy CSV and as JSON lines, with the same fields: see [`Record`]. [`Wandb`] writes
+//! offline runs of Weights & Biases. Predictions go to an [`OutputFile`].
 //!
 //! ```no_run
 //! # use regimen::callback::Every;
@@ -21,8 +24,12 @@ mod metric_log;
 mod metric_sink;
 mod open_file;
 mod output_file;
+mod png;
+mod protobuf;
 mod record;
 mod tensorboard;
+
+mod wandb;
 
 pub use self::existing_file::ExistingFile;
 pub use self::log_file::LogFile;
@@ -31,3 +38,5 @@ pub use self::metric_sink::MetricSink;
 pub use self::output_file::OutputFile;
 pub use self::record::{MediaRecord, Record};
 pub use self::tensorboard::{GraphNode, TensorBoard};
+
+pub use self::wandb::Wandb;

@@ -116,7 +116,8 @@ impl OpenFile {
         Ok(open)
     }
 
-    fn cut_back(&mut self, Mark { length, checksum }: Mark) -> Result<(), BoxError> {
+    /// Cuts it back to `mark`, with the same check.
+    pub(super) fn cut_back(&mut self, Mark { length, checksum }: Mark) -> Result<(), BoxError> {
         let read = |cause: io::Error| failed(&self.path, "read", cause);
         let mut last = [b'\n'];
         if checksum.is_none() && length > 0 {

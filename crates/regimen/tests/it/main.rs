@@ -31,3 +31,4 @@ mod resume_matrix;
 mod schedule;
 mod tensorboard;
 mod to_device;
+mod wandb;
