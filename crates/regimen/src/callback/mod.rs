@@ -1,6 +1,10 @@
-//! Callbacks for most runs: early stopping, a progress bar, a time limit, learning rates as metrics.
+//! Callbacks for most runs: early stopping, a progress bar, a time limit, and monitors that log learning rates,
+//! times, parameters and the load of the machine as metrics.
 
+mod clock;
+mod data_time;
 mod early_stopping;
+mod iteration_time;
 mod learning_rate_monitor;
 mod line;
 mod patience;
@@ -8,12 +12,16 @@ mod printer;
 mod progress_bar;
 mod status;
 mod terminal;
+mod throughput;
 mod time_limit;
 
 pub use regimen_core::callback::*;
 
+pub use self::data_time::DataTime;
 pub use self::early_stopping::EarlyStopping;
+pub use self::iteration_time::IterationTime;
 pub use self::learning_rate_monitor::LearningRateMonitor;
 pub use self::printer::Printer;
 pub use self::progress_bar::ProgressBar;
+pub use self::throughput::Throughput;
 pub use self::time_limit::TimeLimit;
