@@ -10,10 +10,12 @@ mod line;
 mod patience;
 mod printer;
 mod progress_bar;
+mod progress_reporter;
 mod status;
 mod terminal;
 mod throughput;
 mod time_limit;
+mod train_progress_monitor;
 
 pub use regimen_core::callback::*;
 
@@ -23,5 +25,7 @@ pub use self::iteration_time::IterationTime;
 pub use self::learning_rate_monitor::LearningRateMonitor;
 pub use self::printer::Printer;
 pub use self::progress_bar::ProgressBar;
+pub use self::progress_reporter::ProgressReporter;
 pub use self::throughput::Throughput;
 pub use self::time_limit::TimeLimit;
+pub use self::train_progress_monitor::TrainProgressMonitor;
