@@ -12,6 +12,8 @@ mod printer;
 mod progress_bar;
 mod progress_reporter;
 mod status;
+#[cfg(feature = "system")]
+mod system_monitor;
 mod terminal;
 mod throughput;
 mod time_limit;
@@ -26,6 +28,8 @@ pub use self::learning_rate_monitor::LearningRateMonitor;
 pub use self::printer::Printer;
 pub use self::progress_bar::ProgressBar;
 pub use self::progress_reporter::ProgressReporter;
+#[cfg(feature = "system")]
+pub use self::system_monitor::SystemMonitor;
 pub use self::throughput::Throughput;
 pub use self::time_limit::TimeLimit;
 pub use self::train_progress_monitor::TrainProgressMonitor;
