@@ -4,9 +4,11 @@
 mod clock;
 mod data_time;
 mod early_stopping;
+mod gradient_monitor;
 mod iteration_time;
 mod learning_rate_monitor;
 mod line;
+mod parameter_monitor;
 mod patience;
 mod printer;
 mod progress_bar;
@@ -23,8 +25,10 @@ pub use regimen_core::callback::*;
 
 pub use self::data_time::DataTime;
 pub use self::early_stopping::EarlyStopping;
+pub use self::gradient_monitor::GradientMonitor;
 pub use self::iteration_time::IterationTime;
 pub use self::learning_rate_monitor::LearningRateMonitor;
+pub use self::parameter_monitor::ParameterMonitor;
 pub use self::printer::Printer;
 pub use self::progress_bar::ProgressBar;
 pub use self::progress_reporter::ProgressReporter;
