@@ -4,6 +4,7 @@
 mod clock;
 mod data_time;
 mod early_stopping;
+mod empty_data_detector;
 mod gradient_monitor;
 mod iteration_time;
 mod learning_rate_monitor;
@@ -25,6 +26,7 @@ pub use regimen_core::callback::*;
 
 pub use self::data_time::DataTime;
 pub use self::early_stopping::EarlyStopping;
+pub use self::empty_data_detector::EmptyDataDetector;
 pub use self::gradient_monitor::GradientMonitor;
 pub use self::iteration_time::IterationTime;
 pub use self::learning_rate_monitor::LearningRateMonitor;

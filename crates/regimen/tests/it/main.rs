@@ -6,6 +6,7 @@
 
 mod app_state;
 mod callback_early_stopping;
+mod callback_empty_data_detector;
 mod callback_learning_rate_monitor;
 mod callback_parameter_monitor;
 mod callback_train_progress_monitor;
