@@ -12,6 +12,7 @@ mod line;
 mod parameter_monitor;
 mod patience;
 mod printer;
+mod profiler_window;
 mod progress_bar;
 mod progress_reporter;
 mod status;
@@ -32,6 +33,7 @@ pub use self::iteration_time::IterationTime;
 pub use self::learning_rate_monitor::LearningRateMonitor;
 pub use self::parameter_monitor::ParameterMonitor;
 pub use self::printer::Printer;
+pub use self::profiler_window::ProfilerWindow;
 pub use self::progress_bar::ProgressBar;
 pub use self::progress_reporter::ProgressReporter;
 #[cfg(feature = "system")]

@@ -9,6 +9,7 @@ mod callback_early_stopping;
 mod callback_empty_data_detector;
 mod callback_learning_rate_monitor;
 mod callback_parameter_monitor;
+mod callback_profiler_window;
 mod callback_train_progress_monitor;
 mod checkpoint;
 mod checkpointer;
