@@ -168,7 +168,8 @@ mod tests {
         let error = run.train(&[1], Train::epochs(1)).unwrap_err();
         assert_eq!(
             format!("{error:#}"),
-            "callback IterationTime failed at train start in train at epoch 0 step 0: the window of 0 steps has no mean; give 1 or more"
+            "callback IterationTime failed at train start in train at epoch 0 step 0: the window of \
+             0 steps has no mean; give 1 or more"
         );
     }
 }

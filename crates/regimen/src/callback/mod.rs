@@ -1,5 +1,5 @@
-//! Callbacks for most runs: early stopping, a progress bar, a time limit, and monitors that log learning rates,
-//! times, parameters and the load of the machine as metrics.
+//! Callbacks for most runs: early stopping, a progress bar, a time limit, and monitors that log learning
+//! rates, times, parameters and the load of the machine as metrics.
 
 mod clock;
 mod data_time;

@@ -191,8 +191,8 @@ mod tests {
         let error = Run::new(&mut unit).callback(reporter).train(&[1], Train::epochs(1)).unwrap_err();
         assert_eq!(
             format!("{error:#}"),
-            "callback ProgressReporter failed at train start in train at epoch 0 step 0: `ProgressReporter::every`: a cadence \
-             of 0 is never due; give 1 or more"
+            "callback ProgressReporter failed at train start in train at epoch 0 step 0: `ProgressReporter::every`: \
+             a cadence of 0 is never due; give 1 or more"
         );
     }
 }

@@ -206,8 +206,8 @@ mod tests {
             assert_eq!(
                 format!("{error:#}"),
                 format!(
-                    "callback Throughput failed at train start in train at epoch 0 step 0: `train/tokens_per_second`: {text} \
-                     per sample has no rate; give a finite number above 0"
+                    "callback Throughput failed at train start in train at epoch 0 step 0: \
+                     `train/tokens_per_second`: {text} per sample has no rate; give a finite number above 0"
                 )
             );
         }

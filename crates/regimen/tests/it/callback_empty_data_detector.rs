@@ -53,14 +53,14 @@ fn check(threshold: u64, lengths: &[u64], expected: Result<&[&str], &str>) {
 
 #[test]
 fn the_last_of_several_empty_epochs_in_a_row_is_an_error() {
-    let error = "callback EmptyDataDetector failed at train epoch end in train at epoch 2 step 0: the train data gave no \
-                 batch in 2 epochs in a row; is its source still there?";
+    let error = "callback EmptyDataDetector failed at train epoch end in train at epoch 2 step 0: the train \
+                 data gave no batch in 2 epochs in a row; is its source still there?";
     check(2, &[0, 0, 0], Err(error));
-    let error = "callback EmptyDataDetector failed at train epoch end in train at epoch 5 step 2: the train data gave no \
-                 batch in 3 epochs in a row; is its source still there?";
+    let error = "callback EmptyDataDetector failed at train epoch end in train at epoch 5 step 2: the train \
+                 data gave no batch in 3 epochs in a row; is its source still there?";
     check(3, &[1, 1, 0, 0, 0], Err(error));
-    let error = "callback EmptyDataDetector failed at train epoch end in train at epoch 1 step 0: the train data gave no \
-                 batch in 1 epoch in a row; is its source still there?";
+    let error = "callback EmptyDataDetector failed at train epoch end in train at epoch 1 step 0: the train \
+                 data gave no batch in 1 epoch in a row; is its source still there?";
     check(1, &[0], Err(error));
 }
 
@@ -88,7 +88,7 @@ fn a_threshold_of_zero_is_refused_before_the_first_step() {
     let error = run.train(&data(&[1]), Train::epochs(1)).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "callback EmptyDataDetector failed at train start in train at epoch 0 step 0: a threshold of 0 epochs refuses \
-         every epoch; give 1 or more"
+        "callback EmptyDataDetector failed at train start in train at epoch 0 step 0: a threshold \
+         of 0 epochs refuses every epoch; give 1 or more"
     );
 }

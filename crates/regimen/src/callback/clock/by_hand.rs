@@ -1,4 +1,5 @@
 //! A clock that stands still until a test moves it, and a run whose times are known.
+#![cfg(test)]
 
 use std::cell::Cell;
 use std::sync::{LazyLock, Mutex};
@@ -48,7 +49,7 @@ impl EvalUnit for Takes {
 /// many samples. Each waits 10 seconds for its batch, and is followed by 100 seconds in another callback.
 /// Every second is followed by an evaluation of two steps of 2 and 4 seconds, which wait 20 for each batch.
 ///
-/// A row is the step and the value, or the phase, the epoch and the value over it, with three digits behind the point.
+/// A row is the step and the value, or the phase, the epoch and the value over it, with three decimals.
 pub(in super::super) fn logged(callback: impl Callback<Takes>, name: &str) -> String {
     let rows = Mutex::new(Vec::new());
     let write = |records: &[Record<'_>]| {
