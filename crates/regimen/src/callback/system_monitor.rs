@@ -18,22 +18,22 @@ use crate::{BoxError, Callback, State};
 /// | metric | value |
 /// |---|---|
 /// | `system/cpu_utilization_percentage` | of all cores together, up to 100 |
-/// | `system/system_memory_usage_megabytes`, `_percentage` | memory in use |
-/// | `system/disk_usage_megabytes`, `_percentage` | space in use on the file system of the working directory |
+/// | `system/system_memory_usage_{megabytes,percentage}` | memory in use |
+/// | `system/disk_usage_{megabytes,percentage}` | space in use on the working directory's file system |
 /// | `system/disk_available_megabytes` | its free space |
-/// | `system/network_receive_megabytes`, `network_transmit_megabytes` | over all interfaces, since the start of the first call |
+/// | `system/network_{receive,transmit}_megabytes` | over all interfaces, since the first call began |
 /// | `system/process_cpu_utilization_percentage` | of this process; 100 is one core |
 /// | `system/process_memory_usage_megabytes` | its resident memory |
 /// | `system/gpu_<i>_utilization_percentage` | of an NVIDIA device, with the feature `nvidia` |
-/// | `system/gpu_<i>_memory_usage_megabytes`, `_percentage` | its memory in use |
-/// | `system/gpu_<i>_power_usage_watts`, `_percentage` | its power, and the share of its limit |
+/// | `system/gpu_<i>_memory_usage_{megabytes,percentage}` | its memory in use |
+/// | `system/gpu_<i>_power_usage_{watts,percentage}` | its power; a percentage of its limit |
 ///
 /// A megabyte is 10^6 bytes. CPU values are means since the sample before. The value over an epoch is the
 /// mean of its samples.
 ///
 /// A sample is taken at the start of a step whose metrics are read (see [`State::wants_metrics`]), 10
-/// seconds or more after the one before. Without the driver of the devices, or where a value cannot be
-/// read, it is left out: the driver is named in a notice, once.
+/// seconds or more after the one before. A value that cannot be read is left out. A machine without the
+/// driver of the devices is a notice, once.
 ///
 /// Measured loads are metrics, and metrics are saved: with this callback two equal runs differ in them,
 /// and nowhere else.

@@ -12,9 +12,9 @@ use crate::{BoxError, Callback, State};
 /// `predict/samples_per_second`.
 ///
 /// The value of a step is its samples per time since the end of the step before, or since the epoch
-/// went on. So it has the wait for data, callbacks and saves in it, and no evaluation of `fit`. The value
-/// over an epoch is all samples of its steps per all time of them, also after a restart within the epoch.
-/// Logs and bars have cadences of their own.
+/// began or went on. So it has the wait for data, callbacks and saves in it, and no evaluation of `fit`.
+/// The value over an epoch is all samples of its steps per all time of them, also after a restart within
+/// the epoch. Logs and bars have cadences of their own.
 ///
 /// The data counts samples: see [`DataExt::count_samples`](crate::data::DataExt::count_samples) for data
 /// that counts batches. They are those of this rank.
