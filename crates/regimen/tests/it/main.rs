@@ -6,8 +6,13 @@
 
 mod app_state;
 mod callback_early_stopping;
+mod callback_empty_data_detector;
 mod callback_learning_rate_monitor;
 mod causes;
+
+mod callback_parameter_monitor;
+mod callback_profiler_window;
+mod callback_train_progress_monitor;
 mod checkpoint;
 mod checkpointer;
 mod counts;
