@@ -14,18 +14,27 @@
 //! # }
 //! ```
 
+mod anomaly_log;
 mod existing_file;
 mod format;
+mod line_log;
 mod log_file;
+mod memory_log;
 mod metric_log;
 mod metric_sink;
 mod open_file;
 mod output_file;
+mod prometheus;
 mod record;
+mod wide;
 
+pub use self::anomaly_log::{AnomalyLog, AnomalyRule};
 pub use self::existing_file::ExistingFile;
+pub use self::line_log::LineLog;
 pub use self::log_file::LogFile;
+pub use self::memory_log::MemoryLog;
 pub use self::metric_log::{MetricLog, OnFailure};
 pub use self::metric_sink::MetricSink;
 pub use self::output_file::OutputFile;
+pub use self::prometheus::Prometheus;
 pub use self::record::{MediaRecord, Record};
