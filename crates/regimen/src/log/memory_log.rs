@@ -12,7 +12,7 @@ use crate::state::Phase;
 ///
 /// A clone is a handle to the same records: it reads them during the run and after it, from any thread.
 ///
-/// A record takes 40 bytes, and is never dropped: [`every`](super::MetricLog::every) and
+/// A record takes 48 bytes, and is never dropped: [`every`](super::MetricLog::every) and
 /// [`only`](super::MetricLog::only) bound them. They are saved in checkpoints. A restored run has those up to
 /// its checkpoint, and no later ones.
 ///

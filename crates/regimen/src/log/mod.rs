@@ -1,8 +1,17 @@
 //! Logs of metrics, in files that other programs read.
 //!
 //! [`MetricLog`] is the callback and [`MetricSink`] the trait of its destination, for a logger of your
-//! own. Files come as tidy CSV and as JSON lines, with the same fields: see [`Record`]. Predictions go
-//! to an [`OutputFile`].
+//! own. Tidy CSV and JSON lines have the same fields: see [`Record`]. Predictions go to an
+//! [`OutputFile`].
+//!
+//! | log | destination |
+//! |---|---|
+//! | [`MetricLog::csv`], [`MetricLog::jsonl`] | a file with a row or a line per value |
+//! | [`MetricLog::wide_csv`] | a file with a row per moment and a column per metric |
+//! | [`MetricLog::stdout`], [`MetricLog::lines`] | a line per moment, on standard output or elsewhere |
+//! | [`MemoryLog`] | memory, for a program that reads values itself |
+//! | [`MetricLog::prometheus`] | an HTTP endpoint for a Prometheus server |
+//! | [`AnomalyLog`] | notices, stops and closures, by rules on values |
 //!
 //! ```no_run
 //! # use regimen::callback::Every;

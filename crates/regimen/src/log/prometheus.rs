@@ -36,6 +36,8 @@ pub struct Prometheus {
     address: String,
     newest: Arc<Mutex<Newest>>,
     endpoint: Option<Endpoint>,
+    /// Whether a notice says that there is no endpoint.
+    is_told: bool,
     notice: Option<String>,
 }
 
@@ -60,7 +62,7 @@ impl MetricLog<Prometheus> {
     /// ```
     pub fn prometheus(address: impl Into<String>) -> Self {
         let (address, newest) = (address.into(), Arc::default());
-        MetricLog::to(Prometheus { address, newest, endpoint: None, notice: None })
+        MetricLog::to(Prometheus { address, newest, endpoint: None, is_told: false, notice: None })
     }
 }
 
@@ -74,16 +76,20 @@ impl MetricSink for Prometheus {
             return Ok(());
         }
         let address = &self.address;
-        self.notice = Some(match Endpoint::open(address, Arc::clone(&self.newest)) {
+        match Endpoint::open(address, Arc::clone(&self.newest)) {
             Ok(endpoint) => {
-                let at = self.endpoint.insert(endpoint).address;
-                format!("metrics are served at http://{at}/metrics")
+                self.notice = Some(format!("metrics are served at http://{}/metrics", endpoint.address));
+                self.endpoint = Some(endpoint);
             }
             Err(cause) if cause.kind() == ErrorKind::InvalidInput => {
                 return Err(format!("`{address}` is no address: {cause}; give a host and a port").into());
             }
-            Err(cause) => format!("metrics are not served at {address}: {cause}; give another port"),
-        });
+            Err(_) if self.is_told => {}
+            Err(cause) => {
+                self.notice = Some(format!("metrics are not served at {address}: {cause}; give another port"));
+                self.is_told = true;
+            }
+        }
         Ok(())
     }
 
