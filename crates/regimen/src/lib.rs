@@ -14,6 +14,7 @@ pub mod callback;
 pub mod checkpoint;
 pub mod data;
 pub mod engine;
+pub mod folder;
 pub mod guide;
 pub mod log;
 pub mod metric;
@@ -21,4 +22,5 @@ pub mod saved;
 pub mod schedule;
 pub mod signal;
 
+mod host_name;
 mod same_file;

@@ -93,6 +93,7 @@ pub struct Run<'a, U: ?Sized> {
     /// Metrics for the report of the call under way.
     pub(crate) epochs: Vec<EpochMetrics>,
     pub(crate) notices: Vec<String>,
+    restored: Option<Restored>,
     /// The first setting that cannot be used: every call returns it.
     mistake: Option<String>,
 }
@@ -101,7 +102,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// A run of `unit` that has not begun, with seed 0 and no callbacks.
     pub fn new(unit: &'a mut U) -> Self {
         let (state, callbacks) = (State::new(), Callbacks::new());
-        Run { unit, state, callbacks, saver: None, epochs: Vec::new(), notices: Vec::new(), mistake: None }
+        let (epochs, notices) = (Vec::new(), Vec::new());
+        Run { unit, state, callbacks, saver: None, epochs, notices, restored: None, mistake: None }
     }
 
     /// Sets the seed from which every random choice of the run is keyed: the order of the data,
@@ -335,7 +337,15 @@ impl<'a, U: ?Sized> Run<'a, U> {
         for skipped in restored.iter().flat_map(|restored| &restored.skipped) {
             self.state.notify(format!("passed over {skipped}"));
         }
+        if restored.is_some() {
+            self.restored.clone_from(&restored);
+        }
         Ok(restored)
+    }
+
+    /// The checkpoint restored last. Returns `None` if nothing was restored.
+    pub fn restored(&self) -> Option<&Restored> {
+        self.restored.as_ref()
     }
 
     /// The saved state apart from the unit's parts: progress, metrics in flight, the seed, a final

@@ -56,13 +56,15 @@ impl Stateful for State {
         if dict.contains("hyper_parameters.counts") {
             settings.load_state_dict(&dict.under("hyper_parameters"))?;
         }
-        if !self.hyper_parameters_are_given {
-            self.hyper_parameters = settings;
-        } else if !settings.is_empty() {
-            self.notices.extend(self.hyper_parameters.changes_since(&settings));
-        }
         if self.seed_is_chosen && self.seed != seed {
             self.notify(format!("the run goes on with the seed {seed}, as saved, not with {}", self.seed));
+        }
+        if self.hyper_parameters_are_given {
+            for difference in self.hyper_parameters.differences(&settings) {
+                self.notify(format!("hyper-parameters differ: {difference}"));
+            }
+        } else {
+            self.hyper_parameters = settings;
         }
         (self.train, self.eval, self.evaluate, self.predict) = (train, eval, evaluate, predict);
         (self.seed, self.cycle, self.eval_due, self.stop) = (seed, cycle, eval_due, stop);

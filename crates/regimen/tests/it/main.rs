@@ -18,6 +18,7 @@ mod data_names;
 mod data_order;
 mod data_resume;
 mod data_stream;
+mod folder;
 mod log_anomaly;
 mod log_by_hand;
 mod log_lines;

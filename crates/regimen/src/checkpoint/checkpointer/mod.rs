@@ -194,14 +194,8 @@ impl Checkpointer {
         self
     }
 
-    /// Adds a hyper-parameter of the run, which is saved with it as text. On a restore, each that is
-    /// different from the saved one, missing or new is a notice. If none are given, those saved stay.
-    pub fn hyper_parameter(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
-        self.settings.hyper_parameters.insert(name.into(), value.to_string());
-        self
-    }
-
-    /// Makes a difference in hyper-parameters an error of the restore.
+    /// Makes a difference in [hyper-parameters](regimen_core::Run::hyper_parameters) an error of the restore.
+    /// By default each is a notice.
     pub fn hyper_parameters_must_match(mut self) -> Self {
         self.settings.must_match = true;
         self

@@ -8,7 +8,7 @@ use regimen_core::run::{Moment, Restored, Which};
 use regimen_core::saved::{StateDict, load_parts, load_parts_except, save_parts};
 
 use super::background::Background;
-use super::capture::{HYPER_PARAMETERS, RUN};
+use super::capture::RUN;
 use super::finite::infinite;
 use super::session::Session;
 use super::settings::Settings;
@@ -34,8 +34,8 @@ pub(super) fn restore(
         let path = checkpoint.path().display();
         format!("`{path}` has no part `{RUN}`, so no run can go on from it; take its parts with `Load`")
     })?;
-    let saved = hyper_parameters(&run)?;
-    let mut differences = differences(&saved, &settings.hyper_parameters);
+    let saved = Moment::saved_state(&run)?;
+    let mut differences = moment.state().hyper_parameters().differences(saved.hyper_parameters());
     if settings.must_match && !differences.is_empty() {
         return Err(format!("hyper-parameters differ: {}", differences.join("; ")).into());
     }
@@ -46,9 +46,8 @@ pub(super) fn restore(
         moment.state_mut().set_other_weights();
     }
     differences.iter_mut().for_each(|text| *text = format!("hyper-parameters differ: {text}"));
+    left_out.iter().for_each(|left_out| moment.state_mut().notify(left_out.clone()));
     differences.extend(left_out);
-    differences.iter().for_each(|difference| moment.state_mut().notify(difference.clone()));
-    session.hyper_parameters = saved;
     let Manifest { run: id, step, epoch, metrics, .. } = checkpoint.manifest().clone();
     if session.run.as_ref() != Some(&id) {
         // What is open is open for the run that it was until now.
@@ -135,26 +134,4 @@ fn or_undo<R>(
             Err(undo) => format!("{cause}; and what was there before cannot be put back: {undo}").into(),
         }
     })
-}
-
-fn hyper_parameters(run: &StateDict) -> Result<BTreeMap<String, String>, BoxError> {
-    let saved = run.under(HYPER_PARAMETERS);
-    saved.iter().map(|(name, value)| Ok((name.to_owned(), value.to_text()?))).collect()
-}
-
-/// The differences between both, one text for each. Empty if none are given now.
-fn differences(saved: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
-    if now.is_empty() {
-        return Vec::new();
-    }
-    let mut all: Vec<&String> = saved.keys().chain(now.keys()).collect();
-    all.sort();
-    all.dedup();
-    let difference = |name: &String| match (saved.get(name), now.get(name)) {
-        (Some(saved), Some(now)) if saved == now => None,
-        (Some(saved), Some(now)) => Some(format!("`{name}` was {saved} and is {now}")),
-        (Some(saved), None) => Some(format!("`{name}` was {saved} and is not given")),
-        (None, now) => Some(format!("`{name}` was not given and is {}", now.map_or("", |now| now))),
-    };
-    all.into_iter().filter_map(difference).collect()
 }
