@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::format::Format;
+use super::wide::Columns;
 use super::{ExistingFile, LogFile, MediaRecord, MetricSink, Record};
 use crate::callback::{Event, Events, Every, Ranks};
 use crate::error::WithCauses;
@@ -55,6 +56,29 @@ impl MetricLog<LogFile> {
     /// Writes to a file with a JSON object in each line; otherwise as [`csv`](MetricLog::csv).
     pub fn jsonl(path: impl Into<PathBuf>) -> Self {
         MetricLog::to(LogFile::new(path.into(), Format::Jsonl))
+    }
+
+    /// Writes to a CSV file with a row per moment and a column per metric: `step,phase,epoch,train/loss,...`.
+    ///
+    /// A moment is a training step, whose epoch is empty, or an epoch. A metric that was not measured then
+    /// has an empty field. Columns are in the order in which their metrics were first written. The first
+    /// value of a new metric adds the last column: the file is written again with an empty field in
+    /// each row before, and replaces the old one in one step. A pipe or a device is an error.
+    ///
+    /// A restored run removes the columns that were added behind its checkpoint along with the rows;
+    /// otherwise this is as [`csv`](MetricLog::csv). Many metrics that come one by one make it slow: write
+    /// those with `csv`.
+    ///
+    /// ```
+    /// # use regimen::callback::Every;
+    /// # use regimen::log::MetricLog;
+    /// # use regimen::Run;
+    /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
+    /// run.callback(MetricLog::wide_csv("runs/digits/epochs.csv").every(Every::epochs(1)))
+    /// # }
+    /// ```
+    pub fn wide_csv(path: impl Into<PathBuf>) -> Self {
+        MetricLog::to(LogFile::new(path.into(), Format::Wide(Columns::new())))
     }
 
     /// The handling of a file of an earlier run; [`ExistingFile::Rename`] by default.

@@ -6,6 +6,18 @@
 
 //! own. Files come as tidy CSV and as JSON lines, with the same fields: see [`Record`]. [`Wandb`] writes
 //! offline runs of Weights & Biases. Predictions go to an [`OutputFile`].
+
+//! own. Tidy CSV and JSON lines have the same fields: see [`Record`]. Predictions go to an
+//! [`OutputFile`].
+//!
+//! | log | destination |
+//! |---|---|
+//! | [`MetricLog::csv`], [`MetricLog::jsonl`] | a file with a row or a line per value |
+//! | [`MetricLog::wide_csv`] | a file with a row per moment and a column per metric |
+//! | [`MetricLog::stdout`], [`MetricLog::lines`] | a line per moment, on standard output or elsewhere |
+//! | [`MemoryLog`] | memory, for a program that reads values itself |
+//! | [`MetricLog::prometheus`] | an HTTP endpoint for a Prometheus server |
+//! | [`AnomalyLog`] | notices, stops and closures, by rules on values |
 //!
 //! ```no_run
 //! # use regimen::callback::Every;
@@ -17,9 +29,12 @@
 //! # }
 //! ```
 
+mod anomaly_log;
 mod existing_file;
 mod format;
+mod line_log;
 mod log_file;
+mod memory_log;
 mod metric_log;
 mod metric_sink;
 mod open_file;
@@ -31,11 +46,18 @@ mod tensorboard;
 
 mod wandb;
 
+mod prometheus;
+mod wide;
+
+pub use self::anomaly_log::{AnomalyLog, AnomalyRule};
 pub use self::existing_file::ExistingFile;
+pub use self::line_log::LineLog;
 pub use self::log_file::LogFile;
+pub use self::memory_log::MemoryLog;
 pub use self::metric_log::{MetricLog, OnFailure};
 pub use self::metric_sink::MetricSink;
 pub use self::output_file::OutputFile;
+pub use self::prometheus::Prometheus;
 pub use self::record::{MediaRecord, Record};
 pub use self::tensorboard::{GraphNode, TensorBoard};
 
