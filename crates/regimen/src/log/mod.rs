@@ -19,13 +19,19 @@ mod format;
 mod log_file;
 mod metric_log;
 mod metric_sink;
+#[cfg(feature = "mlflow")]
+mod mlflow;
 mod open_file;
 mod output_file;
+#[cfg(feature = "mlflow")]
+mod png;
 mod record;
 
 pub use self::existing_file::ExistingFile;
 pub use self::log_file::LogFile;
 pub use self::metric_log::{MetricLog, OnFailure};
 pub use self::metric_sink::MetricSink;
+#[cfg(feature = "mlflow")]
+pub use self::mlflow::Mlflow;
 pub use self::output_file::OutputFile;
 pub use self::record::{MediaRecord, Record};

@@ -23,6 +23,7 @@ mod log_media;
 mod metric;
 mod metric_log;
 mod metric_log_changed;
+mod mlflow;
 mod output_file;
 mod report;
 mod resume_matrix;
