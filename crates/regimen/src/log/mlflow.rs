@@ -15,7 +15,7 @@ use std::{env, mem};
 
 use self::client::{Client, variable};
 use self::entry::Entry;
-use self::queue::{Content, Queue, Status, Upload, now};
+use self::queue::{Content, Queue, Upload, now};
 use self::spool::Spool;
 use self::tracked_run::{Experiment, Start, TrackedRun, patiently};
 use super::png::png;
@@ -152,9 +152,9 @@ impl Mlflow {
     fn begin(&mut self, is_training: bool) -> Result<(), BoxError> {
         let settings = &self.settings;
         let uri = settings.uri.clone().or_else(|| variable("MLFLOW_TRACKING_URI"));
-        let client = Client::new(&uri.ok_or(
-            "no MLflow server is named; set MLFLOW_TRACKING_URI, or give its address by `uri`",
-        )?)?;
+        let client = Client::new(
+            &uri.ok_or("no MLflow server is named; set MLFLOW_TRACKING_URI, or give its address by `uri`")?,
+        )?;
         let given = settings.run_id.clone().or_else(|| variable("MLFLOW_RUN_ID"));
         if self.run_key.is_empty() {
             self.run_key = format!("{:016x}{:016x}", random(), random());
@@ -166,7 +166,6 @@ impl Mlflow {
             run_key: self.run_key.clone(),
             experiment: experiment.map_or_else(|| Experiment::Id(experiment_id()), Experiment::Name),
             run_name: settings.run_name.clone(),
-            parent_run: settings.parent_run.clone(),
             is_training,
         };
         let spool = Spool::open(&settings.spool, start.run_id.as_ref().unwrap_or(&start.run_key))?;
@@ -178,19 +177,22 @@ impl Mlflow {
         let queue = Queue::start(client, start, run, spool)?;
         queue.push(self.tags())?;
         (self.queue, self.is_running) = (Some(queue), is_training);
-        failure.map_or(Ok(()), |failure| Err(failure.into()))
+        let remedy = "check that it runs and that its address is right";
+        failure.map_or(Ok(()), |failure| Err(format!("{failure}; {remedy}").into()))
     }
 
     /// The tags of MLflow's own clients, and those that were set.
     fn tags(&mut self) -> Vec<Entry> {
-        let program = env::args().next().unwrap_or_default();
         let commit = Command::new("git").args(["rev-parse", "HEAD"]).stdin(Stdio::null()).output();
         let commit = commit.ok().filter(|output| output.status.success());
         let standard = [
             ("mlflow.user", ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(variable)),
-            ("mlflow.source.name", Some(program)),
+            ("mlflow.source.name", env::current_exe().ok().map(|program| program.display().to_string())),
             ("mlflow.source.type", Some("LOCAL".to_owned())),
-            ("mlflow.source.git.commit", commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())),
+            (
+                "mlflow.source.git.commit",
+                commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            ),
             ("mlflow.parentRunId", self.settings.parent_run.clone()),
         ];
         let standard = standard.into_iter().filter_map(|(key, value)| Some(Entry::tag(key, value?)));
@@ -240,7 +242,7 @@ impl MetricSink for Mlflow {
             }
             Some(queue) => {
                 if is_training && !mem::replace(&mut self.is_running, true) {
-                    queue.status(Status::Running);
+                    queue.status("RUNNING", None);
                 }
                 Ok(())
             }
@@ -306,9 +308,9 @@ impl MetricSink for Mlflow {
             Ok(_) => "KILLED",
             Err(_) => "FAILED",
         };
-        queue.status(Status::Ended(status, now()));
+        queue.status(status, Some(now()));
         self.is_running = false;
-        pushed.and(queue.end())
+        queue.end().and(pushed)
     }
 
     fn flush(&mut self) -> Result<(), BoxError> {
@@ -349,7 +351,8 @@ impl Stateful for Mlflow {
 fn allowed(name: &str) -> String {
     let is_allowed = |char: char| char.is_alphanumeric() || "_-. :/".contains(char);
     let name: String = name.chars().map(|char| if is_allowed(char) { char } else { '_' }).collect();
-    let parts: Vec<_> = name.split('/').map(|part| if ["", ".", ".."].contains(&part) { "_" } else { part }).collect();
+    let parts: Vec<_> =
+        name.split('/').map(|part| if ["", ".", ".."].contains(&part) { "_" } else { part }).collect();
     parts.join("/").chars().take(250).collect()
 }
 

@@ -1,8 +1,8 @@
 //! Logs of metrics, in files that other programs read.
 //!
 //! [`MetricLog`] is the callback and [`MetricSink`] the trait of its destination, for a logger of your
-//! own. Files come as tidy CSV and as JSON lines, with the same fields: see [`Record`]. Predictions go
-//! to an [`OutputFile`].
+//! own. Files come as tidy CSV and as JSON lines, with the same fields: see [`Record`]. With the feature
+//! `mlflow`, `MetricLog::mlflow` logs to an MLflow server. Predictions go to an [`OutputFile`].
 //!
 //! ```no_run
 //! # use regimen::callback::Every;

@@ -72,10 +72,11 @@ impl Client {
         if let Some(authorization) = authorization() {
             let authorization = HeaderValue::from_str(&authorization)
                 .map_err(|_| "the credentials for MLflow have a character that no header takes")?;
-            config = config.middleware(move |mut request: Request<SendBody<'_>>, next: MiddlewareNext<'_>| {
-                request.headers_mut().insert("authorization", authorization.clone());
-                next.handle(request)
-            });
+            config =
+                config.middleware(move |mut request: Request<SendBody<'_>>, next: MiddlewareNext<'_>| {
+                    request.headers_mut().insert("authorization", authorization.clone());
+                    next.handle(request)
+                });
         }
         Ok(Client { agent: config.build().new_agent(), uri: uri.to_owned() })
     }
@@ -102,11 +103,6 @@ impl Client {
         self.answer("the upload", request.build().send(content)).map(drop)
     }
 
-    /// A failure that is an answer of the server, but no error of the request.
-    pub(super) fn refusal(&self, text: String) -> Failure {
-        Failure { kind: Kind::Refused, code: String::new(), pause: None, text }
-    }
-
     fn url(&self, call: &str) -> String {
         format!("{}/api/2.0/mlflow/{call}", self.uri)
     }
@@ -119,7 +115,8 @@ impl Client {
         };
         let mut answer = answer.map_err(away)?;
         let status = answer.status().as_u16();
-        let pause = answer.headers().get("retry-after").and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        let pause =
+            answer.headers().get("retry-after").and_then(|seconds| seconds.to_str().ok()?.parse().ok());
         let text = answer.body_mut().read_to_string().map_err(away)?;
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         let (kind, remedy) = match status {
@@ -131,7 +128,14 @@ impl Client {
             ),
             _ => (Kind::Refused, ""),
         };
-        let message: String = body["message"].as_str().unwrap_or(text.trim()).chars().take(500).collect();
+        let message: String = body["message"]
+            .as_str()
+            .unwrap_or(&text)
+            .trim()
+            .trim_end_matches('.')
+            .chars()
+            .take(500)
+            .collect();
         Err(Failure {
             kind,
             code: body["error_code"].as_str().unwrap_or_default().to_owned(),
@@ -142,6 +146,11 @@ impl Client {
 }
 
 impl Failure {
+    /// A request that cannot be made, or an answer that is of no use.
+    pub(super) fn refused(text: String) -> Self {
+        Failure { kind: Kind::Refused, code: String::new(), pause: None, text }
+    }
+
     /// Whether the same request may succeed later, by itself.
     pub(super) fn is_away(&self) -> bool {
         self.kind == Kind::Away
@@ -174,11 +183,14 @@ pub(super) fn variable(name: &str) -> Option<String> {
 
 fn tls() -> Result<TlsConfig, BoxError> {
     let mut tls = TlsConfig::builder();
-    if variable("MLFLOW_TRACKING_INSECURE_TLS").is_some_and(|value| matches!(&*value.to_lowercase(), "true" | "1")) {
+    if variable("MLFLOW_TRACKING_INSECURE_TLS")
+        .is_some_and(|value| matches!(&*value.to_lowercase(), "true" | "1"))
+    {
         tls = tls.disable_verification(true);
     }
     if let Some(path) = variable("MLFLOW_TRACKING_SERVER_CERT_PATH") {
-        let file = fs::read(&path).map_err(|cause| format!("cannot read the certificates of {path}: {cause}"))?;
+        let file =
+            fs::read(&path).map_err(|cause| format!("cannot read the certificates of {path}: {cause}"))?;
         let certificates = ureq::tls::parse_pem(&file).filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
             _ => None,
@@ -193,7 +205,8 @@ fn authorization() -> Option<String> {
     let file = variable("HOME").map(|home| PathBuf::from(home).join(".mlflow/credentials"));
     let file = file.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
     let user = variable("MLFLOW_TRACKING_USERNAME").or_else(|| credential(&file, "mlflow_tracking_username"));
-    let password = variable("MLFLOW_TRACKING_PASSWORD").or_else(|| credential(&file, "mlflow_tracking_password"));
+    let password =
+        variable("MLFLOW_TRACKING_PASSWORD").or_else(|| credential(&file, "mlflow_tracking_password"));
     let basic = user.zip(password).map(|(user, password)| base64(format!("{user}:{password}").as_bytes()));
     let bearer = || variable("MLFLOW_TRACKING_TOKEN").map(|token| format!("Bearer {token}"));
     basic.map(|text| format!("Basic {text}")).or_else(bearer)
@@ -209,7 +222,8 @@ fn credential(file: &str, name: &str) -> Option<String> {
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |group: &[u8]| {
-        let bits = group.iter().enumerate().fold(0, |bits, (n, byte)| bits | u32::from(*byte) << (16 - 8 * n));
+        let bits =
+            group.iter().enumerate().fold(0, |bits, (n, byte)| bits | u32::from(*byte) << (16 - 8 * n));
         let digit = |n: usize| char::from(DIGITS[(bits >> (18 - 6 * n)) as usize % 64]);
         (0..4).map(|n| if n <= group.len() { digit(n) } else { '=' }).collect::<String>()
     };
@@ -219,7 +233,9 @@ fn base64(bytes: &[u8]) -> String {
 /// A path as part of an address.
 fn encoded(path: &str) -> String {
     let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => char::from(byte).to_string(),
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+            char::from(byte).to_string()
+        }
         other => format!("%{other:02X}"),
     };
     path.bytes().map(byte).collect()
@@ -231,9 +247,14 @@ mod tests {
 
     #[test]
     fn credentials_are_encoded_as_rfc_4648_has_it() {
-        for (plain, expected) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")]
-        {
+        for (plain, expected) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(base64(plain.as_bytes()), expected);
         }
         assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
@@ -241,7 +262,8 @@ mod tests {
 
     #[test]
     fn credentials_are_those_of_the_section() {
-        let file = "[other]\nuser = x\n[mlflow]\nmlflow_tracking_username = me\n user=a=b \n[next]\nlate = y\n";
+        let file =
+            "[other]\nuser = x\n[mlflow]\nmlflow_tracking_username = me\n user=a=b \n[next]\nlate = y\n";
         let found = ["mlflow_tracking_username", "user", "late"].map(|name| credential(file, name));
         assert_eq!(found, [Some("me".to_owned()), Some("a=b".to_owned()), None]);
     }

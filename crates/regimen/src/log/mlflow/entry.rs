@@ -55,15 +55,15 @@ pub(super) struct Batch {
 pub(super) const MOST: usize = 1000;
 
 impl Batch {
-    /// Adds the entry. Returns it if the batch is full.
-    pub(super) fn add(&mut self, entry: Entry) -> Result<(), Entry> {
+    /// Adds the entry. Returns `false` if the batch is full.
+    pub(super) fn add(&mut self, entry: Entry) -> bool {
         let title = entry.title();
-        if self.entries.len() == MOST || self.titles.len() == 100 && !self.titles.contains(&title) {
-            return Err(entry);
+        let has_room = self.entries.len() < MOST && (self.titles.len() < 100 || self.titles.contains(&title));
+        if has_room {
+            self.titles.insert(title);
+            self.entries.push(entry);
         }
-        self.titles.insert(title);
-        self.entries.push(entry);
-        Ok(())
+        has_room
     }
 }
 

@@ -4,16 +4,15 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use serde_json::{Value, json};
+use std::{mem, thread};
 
 use super::client::{Client, Failure};
 use super::entry::{Batch, Entry, MOST};
 use super::spool::{Piece, Spool};
 use super::tracked_run::{Start, TrackedRun, update};
 use crate::BoxError;
+use crate::text::Count;
 
 /// Entries, files and a status on their way to the server. A thread sends them; this handle never waits for it
 /// except in [`flush`](Queue::flush).
@@ -34,11 +33,11 @@ struct Inner {
     run: Option<Arc<TrackedRun>>,
     spool: Spool,
     entries: VecDeque<Entry>,
-    /// The entries of the batch that is being sent.
-    in_flight: Vec<Entry>,
-    files: VecDeque<Upload>,
+    /// Entries at the front that are being sent.
+    in_flight: usize,
+    files: VecDeque<Arc<Upload>>,
     status: Option<Status>,
-    /// Titles of entries that the server refused. They are not sent again.
+    /// Titles of entries that the server refused, which are not sent again, and refusals of files.
     refused: BTreeSet<String>,
     /// The first entry came at this time.
     since: Instant,
@@ -48,6 +47,7 @@ struct Inner {
     /// Failures in a row, with the text of the last one.
     failures: u32,
     failure: String,
+    is_told: bool,
     retry_at: Option<Instant>,
     /// The server refuses the run: nothing can be sent.
     refusal: Option<String>,
@@ -69,23 +69,18 @@ pub(super) enum Content {
     File(PathBuf),
 }
 
-/// The status of a run. It is the last that is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
-    Running,
-    /// With the time of the end.
-    Ended(&'static str, u64),
-}
-
 /// The next request.
 enum Job {
     Begin,
     Spooled(Piece),
-    /// A copy of the entries in flight.
+    /// Those of the entries in flight that the server is to get.
     Queued(Vec<Entry>),
-    Upload(Upload),
+    Upload(Arc<Upload>),
     Status(Status),
 }
+
+/// A status, with the time of the end.
+type Status = (&'static str, Option<u64>);
 
 /// The most entries in memory. Further ones go to the spool file.
 const ROOM: usize = 100_000;
@@ -111,7 +106,7 @@ impl Queue {
             run: None,
             spool,
             entries: VecDeque::new(),
-            in_flight: Vec::new(),
+            in_flight: 0,
             files: VecDeque::new(),
             status: None,
             refused: BTreeSet::new(),
@@ -120,19 +115,20 @@ impl Queue {
             hurry: false,
             failures: 0,
             failure: String::new(),
+            // The caller tells of a run that could not begin.
+            is_told: run.is_none(),
             retry_at: None,
             refusal: None,
             is_closed: false,
             notices: Vec::new(),
         };
-        match run {
-            Some(run) => inner.begun(run),
-            // The caller has told so.
-            None => inner.failures = TOLD_AT,
+        if let Some(run) = run {
+            inner.begun(run);
         }
         let shared = Arc::new(Shared { inner: Mutex::new(inner), changed: Condvar::new() });
         let sender = Arc::clone(&shared);
-        let spawned = thread::Builder::new().name("mlflow".into()).spawn(move || sender.send(&client, &start));
+        let spawned =
+            thread::Builder::new().name("mlflow".into()).spawn(move || sender.send(&client, &start));
         spawned.map_err(|cause| format!("cannot start the thread that sends to MLflow: {cause}"))?;
         Ok(Queue(shared))
     }
@@ -163,28 +159,32 @@ impl Queue {
     pub(super) fn upload(&self, file: Upload) {
         let mut inner = self.0.lock();
         let size = |file: &Upload| if let Content::Bytes(bytes) = &file.content { bytes.len() } else { 0 };
-        if size(&file) > 0 && inner.files.iter().map(size).sum::<usize>() + size(&file) > ROOM_OF_FILES {
+        let waiting: usize = inner.files.iter().map(|file| size(file)).sum();
+        if size(&file) > 0 && waiting + size(&file) > ROOM_OF_FILES {
             let path = &file.path;
-            inner.notices.push(format!("{path} is left out of the MLflow run: too many files wait for the server"));
+            inner
+                .notices
+                .push(format!("{path} is left out of the MLflow run: too many files wait for the server"));
         } else {
-            inner.files.push_back(file);
+            inner.files.push_back(Arc::new(file));
             self.0.changed.notify_all();
         }
     }
 
-    /// Sets the status, behind all else.
-    pub(super) fn status(&self, status: Status) {
-        self.0.lock().status = Some(status);
+    /// Sets the status, with the time of the end. It is sent behind all else.
+    pub(super) fn status(&self, status: &'static str, end: Option<u64>) {
+        self.0.lock().status = Some((status, end));
         self.0.changed.notify_all();
     }
 
-    /// Waits until all is sent: at most 5 seconds, and only while the server answers. Entries that are left then
-    /// are durable in the spool file, from which they are sent later.
+    /// Waits until all is sent: at most 5 seconds, and only while the server answers. Metrics that are left then are
+    /// durable in the spool file, from which they are sent later. Parameters and tags are sent by each process.
     pub(super) fn flush(&self) -> Result<(), BoxError> {
         let mut inner = self.0.lock();
         inner.hurry = true;
         self.0.changed.notify_all();
-        let is_waiting = |inner: &mut Inner| inner.is_busy() && inner.failures < LOST_AT && inner.refusal.is_none();
+        let is_waiting =
+            |inner: &mut Inner| inner.is_busy() && inner.failures < LOST_AT && inner.refusal.is_none();
         let waited = self.0.changed.wait_timeout_while(inner, PATIENCE, is_waiting);
         let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
         inner.hurry = false;
@@ -196,19 +196,19 @@ impl Queue {
     pub(super) fn end(&self) -> Result<(), BoxError> {
         {
             let mut inner = self.0.lock();
-            (inner.failures, inner.retry_at) = (0, None);
+            (inner.failures, inner.retry_at, inner.is_told) = (0, None, true);
         }
         self.flush()?;
         let inner = self.0.lock();
-        let mut left = Vec::new();
-        let mut spool = String::new();
+        let (mut left, mut remedy) = (Vec::new(), String::new());
         if inner.spool.left() > 0 {
-            left.push(format!("{} metrics, parameters and tags", inner.spool.left()));
-            spool = format!(
-                "; the metrics are in {}, and are sent when the run goes on from its checkpoint{}",
-                inner.spool.path().display(),
-                inner.run.as_ref().map(|run| format!(" or with MLFLOW_RUN_ID={}", run.id)).unwrap_or_default()
-            );
+            left.push(Count(inner.spool.left(), "value").to_string());
+            let path = inner.spool.path().display();
+            remedy =
+                format!("; the values are in {path}, and are sent when the run goes on from its checkpoint");
+            if let Some(run) = &inner.run {
+                remedy += &format!(" or with MLFLOW_RUN_ID={}", run.id);
+            }
         }
         left.extend(inner.files.iter().map(|file| file.path.clone()));
         left.extend(inner.status.map(|_| "the status of the run".to_owned()));
@@ -217,15 +217,15 @@ impl Queue {
         }
         let why = match (&inner.refusal, &*inner.failure) {
             (Some(refusal), _) => refusal,
-            (None, "") => "it is slow",
+            (None, "") => "the server is slow",
             (None, failure) => failure,
         };
-        Err(format!("{} did not reach MLflow: {why}{spool}", left.join(", ")).into())
+        Err(format!("not sent to MLflow: {}: {why}{remedy}", left.join(", ")).into())
     }
 
     /// Messages since the last call.
     pub(super) fn notices(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().notices)
+        mem::take(&mut self.0.lock().notices)
     }
 }
 
@@ -259,7 +259,7 @@ impl Shared {
                     run.log(client, entries, &mut refused)
                 }
                 (Job::Upload(file), Some(run)) => file.send(client, run),
-                (Job::Status(status), Some(run)) => update(client, &status.body(&run.id)),
+                (Job::Status((status, end)), Some(run)) => update(client, &run.id, status, *end),
             };
             let mut inner = self.lock();
             if inner.is_closed {
@@ -279,22 +279,18 @@ impl Shared {
     fn next(&self) -> Option<(Job, Option<Arc<TrackedRun>>)> {
         let mut inner = self.lock();
         while !inner.is_closed && inner.refusal.is_none() {
-            let now = Instant::now();
-            let wait = match inner.due_at() {
-                Some(at) if at <= now => match inner.take_job() {
+            let (now, due_at) = (Instant::now(), inner.due_at());
+            if due_at.is_some_and(|at| at <= now) {
+                match inner.next_job() {
                     Ok(job) => {
                         inner.is_sending = true;
                         return Some((job, inner.run.clone()));
                     }
-                    Err(cause) => {
-                        inner.refusal = Some(cause.to_string());
-                        self.changed.notify_all();
-                        continue;
-                    }
-                },
-                Some(at) => at - now,
-                None => Duration::from_secs(3600),
-            };
+                    Err(cause) => inner.refusal = Some(cause.to_string()),
+                }
+                self.changed.notify_all();
+            }
+            let wait = due_at.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(now));
             inner = self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
         None
@@ -320,36 +316,34 @@ impl Inner {
         self.is_busy().then(|| self.retry_at.map_or(gathered_at, |at| at.max(gathered_at)))
     }
 
-    fn take_job(&mut self) -> Result<Job, BoxError> {
+    fn next_job(&mut self) -> Result<Job, BoxError> {
         let Some(run) = &self.run else { return Ok(Job::Begin) };
         if self.spool.left() > 0 {
             let mut piece = self.spool.next()?;
-            let is_inherited = piece.is_inherited;
-            piece.entries.retain(|entry| is_wanted(run, &self.spool, &self.refused, entry, is_inherited));
+            if !piece.is_inherited {
+                piece.entries.retain(|entry| is_wanted(run, &self.refused, entry));
+            }
             return Ok(Job::Spooled(piece));
         }
         if !self.entries.is_empty() {
             let mut batch = Batch::default();
-            while let Some(entry) = self.entries.pop_front() {
-                if !is_wanted(run, &self.spool, &self.refused, &entry, false) {
-                    continue;
-                }
-                if let Err(entry) = batch.add(entry) {
-                    self.entries.push_front(entry);
-                    break;
-                }
-            }
-            self.in_flight.clone_from(&batch.entries);
+            let is_added =
+                |entry: &&Entry| !is_wanted(run, &self.refused, entry) || batch.add((*entry).clone());
+            self.in_flight = self.entries.iter().take_while(is_added).count();
             return Ok(Job::Queued(batch.entries));
         }
-        Ok(match (self.files.pop_front(), self.status) {
-            (Some(file), _) => Job::Upload(file),
+        Ok(match (self.files.front(), self.status) {
+            (Some(file), _) => Job::Upload(Arc::clone(file)),
             (None, Some(status)) => Job::Status(status),
             (None, None) => Job::Queued(Vec::new()),
         })
     }
 
-    fn begun(&mut self, run: TrackedRun) {
+    fn begun(&mut self, mut run: TrackedRun) {
+        for (key, step) in &self.spool.latest {
+            let latest = run.latest.entry(key.clone()).or_default();
+            *latest = (*latest).max(*step);
+        }
         if let Err(cause) = self.spool.rename(&run.id) {
             self.notices.push(cause.to_string());
         }
@@ -358,46 +352,43 @@ impl Inner {
 
     fn refused(&mut self, entries: Vec<(Entry, String)>) {
         for (entry, why) in entries {
-            let title = entry.title();
-            if !self.refused.contains(&title) {
-                self.notices.push(format!("the {title} is left out of the MLflow run: {why}"));
-                self.refused.insert(title);
+            if self.refused.insert(entry.title()) {
+                self.notices.push(format!("the {} is left out of the MLflow run: {why}", entry.title()));
             }
         }
     }
 
-    /// Counts a request as made, or puts its content back.
+    /// Removes the content of a request that was made, or sets the time of the next try.
     fn settle(&mut self, job: Job, sent: Result<(), Failure>) {
+        // 0 if a flush has moved them to the spool file.
+        let in_flight = mem::take(&mut self.in_flight);
         let Err(failure) = sent else {
-            (self.failures, self.retry_at) = (0, None);
+            (self.failures, self.retry_at, self.is_told) = (0, None, false);
             self.failure.clear();
             match job {
+                Job::Begin => {}
                 Job::Spooled(piece) => self.spool.advance(&piece),
-                Job::Queued(_) => self.in_flight.clear(),
-                Job::Status(status) if self.status == Some(status) => self.status = None,
-                Job::Begin | Job::Upload(_) | Job::Status(_) => {}
+                Job::Queued(_) => drop(self.entries.drain(..in_flight)),
+                Job::Upload(_) => drop(self.files.pop_front()),
+                Job::Status(status) => self.status = self.status.filter(|newer| *newer != status),
             }
             return;
         };
-        // Unless a flush has moved them to the spool file.
-        for entry in self.in_flight.drain(..).rev() {
-            self.entries.push_front(entry);
-        }
-        match job {
-            Job::Upload(file) if failure.is_refusal() => {
-                self.notices.push(format!("{} is left out of the MLflow run: {failure}", file.path));
-                return;
+        if failure.is_refusal() {
+            match job {
+                Job::Upload(file) => {
+                    self.files.pop_front();
+                    if self.refused.insert(failure.to_string()) {
+                        self.notices.push(format!("{} is left out of the MLflow run: {failure}", file.path));
+                    }
+                }
+                _ => self.refusal = Some(failure.to_string()),
             }
-            _ if failure.is_refusal() => {
-                self.refusal = Some(failure.to_string());
-                return;
-            }
-            Job::Upload(file) => self.files.push_front(file),
-            _ => {}
+            return;
         }
         self.failures = self.failures.saturating_add(1);
         self.failure = failure.to_string();
-        if self.failures == TOLD_AT {
+        if self.failures >= TOLD_AT && !mem::replace(&mut self.is_told, true) {
             self.notices.push(format!("{failure}; metrics wait here, and are sent when it answers again"));
         }
         let pause = Duration::from_millis(250_u64 << (self.failures - 1).min(8)).min(Duration::from_secs(60));
@@ -407,52 +398,39 @@ impl Inner {
         self.retry_at = Some(Instant::now() + asked.max(pause) + jitter);
     }
 
-    /// Moves all entries to the spool file. A batch in flight goes as well; it does no harm there.
+    /// Moves the metrics to the spool file. A batch in flight goes as well: it may be sent twice.
     fn spool_all(&mut self) -> Result<(), BoxError> {
-        self.spool.append(self.in_flight.iter().chain(&self.entries))?;
-        self.in_flight.clear();
-        self.entries.clear();
-        Ok(())
+        self.in_flight = 0;
+        let is_metric = |entry: &Entry| matches!(entry, Entry::Metric { .. });
+        let (metrics, others): (Vec<_>, Vec<_>) = self.entries.drain(..).partition(is_metric);
+        let spooled = self.spool.append(&metrics);
+        if spooled.is_err() {
+            self.entries.extend(metrics);
+        }
+        self.entries.extend(others);
+        spooled
     }
 }
 
-/// Whether an entry is sent. The server has the points of a step that is repeated after a resume, or gets them
-/// from the `inherited` part of the spool file. Their times differ, so they would be second points.
-fn is_wanted(
-    run: &TrackedRun,
-    spool: &Spool,
-    refused: &BTreeSet<String>,
-    entry: &Entry,
-    is_inherited: bool,
-) -> bool {
-    let is_repeated = match entry {
-        Entry::Metric { key, step, .. } => !is_inherited && (run.has(key, *step) || spool.has(key, *step)),
-        Entry::Param { .. } | Entry::Tag { .. } => false,
-    };
+/// Whether an entry of this process is sent. The server has the points of a step that is repeated after a resume, or
+/// gets them from the spool file of an earlier process. Their times differ, so they would be second points.
+fn is_wanted(run: &TrackedRun, refused: &BTreeSet<String>, entry: &Entry) -> bool {
+    let is_repeated = matches!(entry, Entry::Metric { key, step, .. } if run.has(key, *step));
     !is_repeated && (refused.is_empty() || !refused.contains(&entry.title()))
 }
 
 impl Upload {
     fn send(&self, client: &Client, run: &TrackedRun) -> Result<(), Failure> {
         let Some(folder) = &run.files else {
-            return Err(client.refusal("the server does not store its files (`--serve-artifacts`)".into()));
+            return Err(Failure::refused("the server does not store its files (`--serve-artifacts`)".into()));
         };
         let path = format!("{folder}/{}", self.path);
         match &self.content {
             Content::Bytes(bytes) => client.put(&path, bytes),
             Content::File(file) => match File::open(file) {
                 Ok(file) => client.put(&path, file),
-                Err(cause) => Err(client.refusal(format!("cannot read {}: {cause}", file.display()))),
+                Err(cause) => Err(Failure::refused(format!("cannot read {}: {cause}", file.display()))),
             },
-        }
-    }
-}
-
-impl Status {
-    fn body(self, run_id: &str) -> Value {
-        match self {
-            Status::Running => json!({"run_id": run_id, "status": "RUNNING"}),
-            Status::Ended(status, at) => json!({"run_id": run_id, "status": status, "end_time": at}),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Entries on disk until the server takes them.
+//! Metrics on disk until the server takes them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::entry::{Batch, Entry};
 use crate::BoxError;
 
-/// A file with an entry in each line, older than those in memory. It is there while it has unsent entries.
+/// A file with a value in each line, older than those in memory. It is there while it has unsent values.
 ///
 /// A file of an earlier process is sent from its beginning. The server knows points that it has already.
 #[derive(Debug)]
@@ -20,10 +20,10 @@ pub(super) struct Spool {
     sent: u64,
     /// Bytes of an earlier process.
     inherited: u64,
-    /// Entries that were not sent.
+    /// Values that were not sent.
     left: u64,
     /// The newest step of each metric of an earlier process.
-    latest: BTreeMap<String, u64>,
+    pub(super) latest: BTreeMap<String, u64>,
 }
 
 /// A part of the file for one request.
@@ -74,18 +74,16 @@ impl Spool {
         &self.path
     }
 
-    /// Entries that were not sent.
+    /// Values that were not sent.
     pub(super) fn left(&self) -> u64 {
         self.left
     }
 
-    /// Whether an earlier process has spooled the metric at this step or a later one.
-    pub(super) fn has(&self, key: &str, step: u64) -> bool {
-        self.latest.get(key).is_some_and(|latest| step <= *latest)
-    }
-
     /// Adds the entries behind the others: all of them or, if it returns an error, none.
-    pub(super) fn append<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), BoxError> {
+    pub(super) fn append<'a>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'a Entry>,
+    ) -> Result<(), BoxError> {
         let (mut bytes, mut count) = (Vec::new(), 0);
         for entry in entries {
             serde_json::to_writer(&mut bytes, entry)?;
@@ -132,12 +130,12 @@ impl Spool {
         let until = if is_inherited { self.inherited } else { self.length };
         if let Some(file) = &mut self.file {
             let sent = self.sent;
-            let mut read = || -> io::Result<()> {
+            let read = || -> io::Result<()> {
                 file.seek(SeekFrom::Start(sent))?;
                 let (mut lines, mut line) = (BufReader::new(file), Vec::new());
                 while end < until && lines.read_until(b'\n', &mut line)? > 0 {
                     if let Ok(entry) = serde_json::from_slice(&line)
-                        && batch.add(entry).is_err()
+                        && !batch.add(entry)
                     {
                         break;
                     }
@@ -244,18 +242,19 @@ mod tests {
         before.write(b"no entry\n{\"metric\":{\"key\":\"y\"").unwrap();
 
         let mut spool = Spool::open(folder.path(), "key").unwrap();
-        assert_eq!((spool.left(), spool.has("x", 7), spool.has("x", 8), spool.has("y", 0)), (3, true, false, false));
+        assert_eq!((spool.left(), &spool.latest), (3, &[("x".to_owned(), 7)].into()));
         spool.append(&[point("x", 3.0, 8)]).unwrap();
         spool.rename("run").unwrap();
         assert!(spool.path().ends_with("mlflow-run.jsonl"));
         let piece = spool.next().unwrap();
-        assert_eq!((&*piece.entries, piece.is_inherited), (&[point("x", 1.0, 7), point("x", 2.0, 3)][..], true));
+        assert_eq!(
+            (&*piece.entries, piece.is_inherited),
+            (&[point("x", 1.0, 7), point("x", 2.0, 3)][..], true)
+        );
         spool.advance(&piece);
         let piece = spool.next().unwrap();
         assert_eq!((&*piece.entries, piece.is_inherited), (&[point("x", 3.0, 8)][..], false));
         spool.advance(&piece);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        // Its steps are known after it is gone.
-        assert!(spool.has("x", 7));
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct TrackedRun {
     /// The folder of its files in the server's own store; `None` if they are in another one.
     pub(super) files: Option<String>,
     /// The newest step of each metric.
-    pub(super) latest: BTreeMap<String, i64>,
+    pub(super) latest: BTreeMap<String, u64>,
 }
 
 /// The run to go on with, or to create.
@@ -26,7 +26,6 @@ pub(super) struct Start {
     pub(super) run_key: String,
     pub(super) experiment: Experiment,
     pub(super) run_name: Option<String>,
-    pub(super) parent_run: Option<String>,
     /// A pass by hand leaves the status as it is, and a new run as finished.
     pub(super) is_training: bool,
 }
@@ -48,30 +47,35 @@ impl TrackedRun {
                 let experiment = start.experiment.id(client)?;
                 let filter = format!("tags.`{RUN_KEY}` = '{}'", start.run_key);
                 let search = json!({"experiment_ids": [&experiment], "filter": filter, "max_results": 1});
-                let mut found = client.post("runs/search", &search)?;
-                match found["runs"][0].take() {
+                match &client.post("runs/search", &search)?["runs"][0] {
                     Value::Null => (create(client, start, &experiment, now)?, true),
-                    run => (run, false),
+                    run => (run.clone(), false),
                 }
             }
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let id = text(&run["info"]["run_id"]);
+        if id.is_empty() {
+            return Err(Failure::refused(
+                "the answer about the run has no id; is it an MLflow server?".into(),
+            ));
+        }
         match (is_new, start.is_training) {
-            (false, true) => update(client, &json!({"run_id": id, "status": "RUNNING"}))?,
-            (true, false) => update(client, &json!({"run_id": id, "status": "FINISHED", "end_time": now}))?,
+            (false, true) if run["info"]["status"] != "RUNNING" => update(client, &id, "RUNNING", None)?,
+            (true, false) => update(client, &id, "FINISHED", Some(now))?,
             _ => {}
         }
         let files = text(&run["info"]["artifact_uri"]);
-        let files = files.strip_prefix("mlflow-artifacts:").map(|path| path.trim_start_matches('/').to_owned());
+        let files =
+            files.strip_prefix("mlflow-artifacts:").map(|path| path.trim_start_matches('/').to_owned());
         let latest = run["data"]["metrics"].as_array().into_iter().flatten();
-        let latest = latest.map(|point| (text(&point["key"]), point["step"].as_i64().unwrap_or(0))).collect();
+        let latest = latest.map(|point| (text(&point["key"]), point["step"].as_u64().unwrap_or(0))).collect();
         Ok(TrackedRun { id, files, latest })
     }
 
     /// Whether the server had the metric at this step or a later one.
     pub(super) fn has(&self, key: &str, step: u64) -> bool {
-        self.latest.get(key).is_some_and(|latest| i64::try_from(step).is_ok_and(|step| step <= *latest))
+        self.latest.get(key).is_some_and(|latest| step <= *latest)
     }
 
     /// Sends the entries. Those that the server refuses go to `refused` with its reason, and the others are sent
@@ -102,8 +106,9 @@ impl TrackedRun {
     }
 }
 
-pub(super) fn update(client: &Client, body: &Value) -> Result<(), Failure> {
-    client.post("runs/update", body).map(drop)
+/// Sets the status, with the time of the end.
+pub(super) fn update(client: &Client, id: &str, status: &str, end: Option<u64>) -> Result<(), Failure> {
+    client.post("runs/update", &json!({"run_id": id, "status": status, "end_time": end})).map(drop)
 }
 
 /// Calls up to three times while the server is away.
@@ -120,7 +125,7 @@ pub(super) fn patiently<T>(mut call: impl FnMut() -> Result<T, Failure>) -> Resu
 /// The run with this id. One that is deleted is refused.
 fn existing(client: &Client, id: &str) -> Result<Value, Failure> {
     let gone = |how: &str| {
-        client.refusal(format!(
+        Failure::refused(format!(
             "the MLflow run {id} {how}; restore it with `mlflow runs restore --run-id {id}`, or log to another run, \
              by `run_id` or MLFLOW_RUN_ID"
         ))
@@ -128,19 +133,15 @@ fn existing(client: &Client, id: &str) -> Result<Value, Failure> {
     match client.get("runs/get", &[("run_id", id)]) {
         Err(failure) if failure.code == "RESOURCE_DOES_NOT_EXIST" => Err(gone("does not exist")),
         Ok(found) if found["run"]["info"]["lifecycle_stage"] == "deleted" => Err(gone("is deleted")),
-        found => found.map(|mut found| found["run"].take()),
+        found => found.map(|found| found["run"].clone()),
     }
 }
 
 fn create(client: &Client, start: &Start, experiment: &str, now: u64) -> Result<Value, Failure> {
-    let tag = |key: &str, value: &str| json!({"key": key, "value": value});
-    let mut tags = vec![tag(RUN_KEY, &start.run_key)];
-    tags.extend(start.parent_run.iter().map(|parent| tag("mlflow.parentRunId", parent)));
-    let mut body = json!({"experiment_id": experiment, "start_time": now, "tags": tags});
-    if let Some(name) = &start.run_name {
-        body["run_name"] = json!(name);
-    }
-    client.post("runs/create", &body).map(|mut made| made["run"].take())
+    let tags = [json!({"key": RUN_KEY, "value": start.run_key})];
+    let body =
+        json!({"experiment_id": experiment, "run_name": start.run_name, "start_time": now, "tags": tags});
+    client.post("runs/create", &body).map(|made| made["run"].clone())
 }
 
 impl Experiment {
@@ -163,7 +164,7 @@ impl Experiment {
         let experiment = &found["experiment"];
         let id = experiment["experiment_id"].as_str().unwrap_or_default();
         if experiment["lifecycle_stage"] == "deleted" {
-            return Err(client.refusal(format!(
+            return Err(Failure::refused(format!(
                 "the MLflow experiment `{name}` is deleted; restore it with `mlflow experiments restore \
                  --experiment-id {id}`, or choose another name"
             )));

@@ -138,7 +138,8 @@ impl Tracked {
             ("post", "runs/search") => {
                 let filter = text(&body["filter"]);
                 let key = filter.strip_prefix("tags.`regimen.run_key` = '").unwrap().trim_end_matches('\'');
-                let is_it = |run: &Tracking| run.tags.get("regimen.run_key").is_some_and(|known| known == key);
+                let is_it =
+                    |run: &Tracking| run.tags.get("regimen.run_key").is_some_and(|known| known == key);
                 let found = (0..self.runs.len()).filter(|n| is_it(&self.runs[*n]));
                 Ok(json!({"runs": found.map(|n| self.shown(n)).collect::<Vec<_>>()}))
             }
@@ -181,8 +182,10 @@ impl Tracked {
                     return Err(refused("Invalid value for parameter 'key'.".to_owned()));
                 }
                 for metric in metrics {
-                    let (step, time) = (metric["step"].as_u64().unwrap(), metric["timestamp"].as_u64().unwrap());
-                    let value = metric["value"].as_str().map_or_else(|| metric["value"].to_string(), str::to_owned);
+                    let (step, time) =
+                        (metric["step"].as_u64().unwrap(), metric["timestamp"].as_u64().unwrap());
+                    let value =
+                        metric["value"].as_str().map_or_else(|| metric["value"].to_string(), str::to_owned);
                     run.points.insert((text(&metric["key"]), step, value, time));
                 }
                 run.params.extend(params.iter().map(|param| (text(&param["key"]), text(&param["value"]))));
@@ -203,6 +206,7 @@ impl Tracked {
             "info": {
                 "run_id": format!("run{number}"),
                 "artifact_uri": format!("mlflow-artifacts:/7/run{number}/artifacts"),
+                "status": run.statuses.last(),
                 "lifecycle_stage": if run.is_deleted { "deleted" } else { "active" },
             },
             "data": {"metrics": latest.into_values().collect::<Vec<_>>()},
