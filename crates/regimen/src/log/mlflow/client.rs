@@ -46,17 +46,19 @@ impl Client {
     /// A client of the server at `uri`, an address with `http` or `https`.
     pub(super) fn new(uri: &str) -> Result<Self, BoxError> {
         let uri = uri.trim_end_matches('/');
-        let Some(host) = uri.strip_prefix("http://").or_else(|| uri.strip_prefix("https://")) else {
+        let (scheme, rest) = uri.split_once("://").unwrap_or(("", uri));
+        let host = rest.split('/').next().unwrap_or_default();
+        if host.contains('@') {
+            return Err("the tracking URI holds a user or a password; set MLFLOW_TRACKING_USERNAME and \
+                        MLFLOW_TRACKING_PASSWORD instead"
+                .into());
+        }
+        if !["http", "https"].contains(&scheme) {
             return Err(format!(
                 "the tracking URI {uri:?} is not the address of an MLflow server; run `mlflow server`, and give its \
                  address, such as http://127.0.0.1:5000"
             )
             .into());
-        };
-        if host.split('/').next().is_some_and(|host| host.contains('@')) {
-            return Err("the tracking URI holds a user or a password; set MLFLOW_TRACKING_USERNAME and \
-                        MLFLOW_TRACKING_PASSWORD instead"
-                .into());
         }
         let mut config = ureq::Agent::config_builder()
             // The body of an error says what is wrong.
@@ -70,13 +72,14 @@ impl Client {
             config = config.proxy(None);
         }
         if let Some(authorization) = authorization() {
-            let authorization = HeaderValue::from_str(&authorization)
-                .map_err(|_| "the credentials for MLflow have a character that no header takes")?;
-            config =
-                config.middleware(move |mut request: Request<SendBody<'_>>, next: MiddlewareNext<'_>| {
-                    request.headers_mut().insert("authorization", authorization.clone());
-                    next.handle(request)
-                });
+            let mut authorization = HeaderValue::from_str(&authorization)
+                .map_err(|_| "the token for MLflow has a character that no header takes")?;
+            authorization.set_sensitive(true);
+            let authorized = move |mut request: Request<SendBody<'_>>, next: MiddlewareNext<'_>| {
+                request.headers_mut().insert("authorization", authorization.clone());
+                next.handle(request)
+            };
+            config = config.middleware(authorized);
         }
         Ok(Client { agent: config.build().new_agent(), uri: uri.to_owned() })
     }
