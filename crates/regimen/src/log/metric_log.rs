@@ -162,13 +162,28 @@ impl<S: MetricSink> MetricLog<S> {
     /// Opens the sink at the start of a call.
     fn open(&mut self, state: &mut State) -> Result<(), BoxError> {
         let mut result = self.sink.open(state.entry_point());
-        if let Some(notice) = self.sink.notice() {
-            state.notify(notice);
-        }
         if state.phase() == Phase::Train && !state.hyper_parameters().is_empty() {
             result = result.and_then(|()| self.sink.write_hyper_parameters(state.hyper_parameters()));
         }
         self.settle(result, state)
+    }
+
+    fn write_event(&mut self, event: Event, state: &mut State) -> Result<(), BoxError> {
+        if let Event::TrainStart | Event::EvalStart | Event::PredictStart = event {
+            return self.open(state);
+        }
+        self.write_media(state)?;
+        match event {
+            Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
+                let epoch = (event != Event::TrainStepEnd).then_some(state.progress().epochs);
+                if state.is_due(self.every) { self.write_measured(epoch, state) } else { Ok(()) }
+            }
+            Event::TrainEnd | Event::EvalEnd | Event::PredictEnd => {
+                let result = self.sink.flush();
+                self.settle(result, state)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Turns a failure into an error, or into a notice the first time, as configured.
@@ -230,21 +245,11 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         if let Some(unsaved) = self.unsaved.take() {
             self.settle(Err(unsaved), state)?;
         }
-        if let Event::TrainStart | Event::EvalStart | Event::PredictStart = event {
-            return self.open(state);
+        let result = self.write_event(event, state);
+        if let Some(notice) = self.sink.notice() {
+            state.notify(notice);
         }
-        self.write_media(state)?;
-        match event {
-            Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
-                let epoch = (event != Event::TrainStepEnd).then_some(state.progress().epochs);
-                if state.is_due(self.every) { self.write_measured(epoch, state) } else { Ok(()) }
-            }
-            Event::TrainEnd | Event::EvalEnd | Event::PredictEnd => {
-                let result = self.sink.flush();
-                self.settle(result, state)
-            }
-            _ => Ok(()),
-        }
+        result
     }
 
     fn on_error(&mut self, state: &State, _unit: &mut U, error: &Error) {
@@ -260,6 +265,7 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         if let Err(cause) = self.sink.end(Ok(report)) {
             report.notices.push(format!("{}", WithCauses(&*cause)));
         }
+        report.notices.extend(self.sink.notice());
     }
 }
 

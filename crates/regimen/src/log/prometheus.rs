@@ -86,7 +86,8 @@ impl MetricSink for Prometheus {
             }
             Err(_) if self.is_told => {}
             Err(cause) => {
-                self.notice = Some(format!("metrics are not served at {address}: {cause}; give another port"));
+                self.notice =
+                    Some(format!("metrics are not served at {address}: {cause}; give another port"));
                 self.is_told = true;
             }
         }

@@ -4,8 +4,6 @@ mod event;
 mod event_file;
 mod framing;
 mod graph_node;
-mod png;
-mod wire;
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -13,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::open_file::{Mark, OpenFile, failed};
+use super::png::png;
 use super::{MediaRecord, MetricLog, MetricSink, Record};
 use crate::metric::Media;
 use crate::run::{Ended, Report};
@@ -264,7 +263,7 @@ impl MetricSink for TensorBoard {
         match media {
             Media::Text(text) => event::markdown(&mut values, tag, text),
             Media::Image(image) => {
-                event::picture(&mut values, tag, image.width(), image.height(), &png::png(image)?);
+                event::picture(&mut values, tag, image.width(), image.height(), &png(image)?);
             }
             Media::Histogram(histogram) => {
                 event::buckets(&mut values, tag, histogram);

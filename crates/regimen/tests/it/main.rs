@@ -35,6 +35,7 @@ mod log_wide;
 mod metric;
 mod metric_log;
 mod metric_log_changed;
+mod mlflow;
 mod output_file;
 mod report;
 mod resume_matrix;

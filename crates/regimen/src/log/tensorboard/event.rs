@@ -2,7 +2,7 @@
 
 use super::framing::record;
 use super::graph_node::GraphNode;
-use super::wire::{double, float, integer, message, text};
+use crate::log::protobuf::{double, float, integer, message, text};
 use crate::metric::Histogram;
 use crate::state::{HyperParameter, HyperParameters};
 

@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::process;
 use std::time::{SystemTime, UNIX_EPOCH};
-use std::{env, process};
 
 use super::event::{event, file_version, session_start};
 use crate::BoxError;
+use crate::host_name::host_name;
 use crate::log::existing_file::free_name;
 use crate::log::open_file::{Mark, OpenFile, failed};
 
@@ -128,12 +129,11 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-/// The name of this machine.
+/// The name of this machine, without characters that a file name may not have.
 fn host() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| env::var("HOSTNAME"));
-    let mut name = name.unwrap_or_default();
+    let mut name = host_name();
     name.retain(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
-    if name.is_empty() { "localhost".to_owned() } else { name }
+    name
 }
 
 #[cfg(test)]

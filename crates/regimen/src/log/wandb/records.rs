@@ -5,7 +5,7 @@ use crate::state::{HyperParameter, HyperParameters};
 
 /// A record: its field in W&B's message `Record`, and its content.
 pub(super) struct Record {
-    pub(super) field: u32,
+    pub(super) field: u64,
     pub(super) content: Message,
 }
 
