@@ -27,7 +27,11 @@ fn main() -> Result<(), BoxError> {
     let cases = [("none", None), ("every_step", Some(1)), ("every_10_steps", Some(10))];
     let mut contestants = cases.map(|(name, every)| {
         let folder = folder.join(name);
-        move || Ok::<f64, BoxError>((seconds(&folder, every, LONG)? - seconds(&folder, every, SHORT)?) / STEPS * 1e9)
+        move || {
+            Ok::<f64, BoxError>(
+                (seconds(&folder, every, LONG)? - seconds(&folder, every, SHORT)?) / STEPS * 1e9,
+            )
+        }
     });
     let mut contestants: Vec<_> = contestants.iter_mut().map(|run| run as &mut dyn FnMut() -> _).collect();
     let times = rounds::<BoxError>(ROUNDS, &mut contestants)?;

@@ -209,8 +209,9 @@ impl State {
 
     /// Logs a value that is read when somebody looks at the metric.
     pub(crate) fn log_reading(&mut self, key: Key, value: Reading, weight: f64) {
-        let PhaseState { metrics, progress, .. } = self.active_phase_mut();
-        let logged = metrics.log(key, value, weight, progress.steps);
+        let PhaseState { metrics, due_from, .. } = self.active_phase_mut();
+        // At the end of a step it is counted already.
+        let logged = metrics.log(key, value, weight, due_from.steps + 1);
         if let (Err(mistake), None) = (logged, &self.mistake) {
             self.mistake = Some(mistake);
         }
