@@ -100,10 +100,7 @@ impl Metric {
     /// a value that a callback logged at the end of the step before is returned too, if it is the last one.
     pub fn in_step(&self, n: u64) -> Option<f64> {
         let in_step = (n.saturating_sub(1)..=n).contains(&self.logged_at());
-        (in_step && self.weight() > 0.0).then(|| self.last_value())(
-            self.logged_at() == n && self.weight() > 0.0,
-        )
-        .then(|| self.last_value())
+        (in_step && self.weight() > 0.0).then(|| self.last_value())
     }
 
     /// Refuses a key of the same name that means another metric.
