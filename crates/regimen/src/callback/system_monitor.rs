@@ -128,7 +128,8 @@ mod tests {
                 .extend(cpu.filter(|record| record.epoch.is_none()).map(|record| record.step));
             Ok(())
         };
-        let mut run = Run::new(&mut Takes).callback(monitor).callback(MetricLog::to(write).every(log));
+        let mut unit = Takes;
+        let mut run = Run::new(&mut unit).callback(monitor).callback(MetricLog::to(write).every(log));
         run.train(&[4; 10], Train::epochs(1)).unwrap();
         drop(run);
         found.into_inner().unwrap()
@@ -146,7 +147,8 @@ mod tests {
 
     #[test]
     fn each_value_has_its_unit() {
-        let mut run = Run::new(&mut Takes).callback(SystemMonitor::with_clock(now));
+        let mut unit = Takes;
+        let mut run = Run::new(&mut unit).callback(SystemMonitor::with_clock(now));
         run.train(&[10, 10], Train::epochs(1)).unwrap();
         let metrics = run.state().metrics(crate::state::Phase::Train).iter();
         let mut names = Vec::new();

@@ -28,14 +28,16 @@ fn data(lengths: &[u64]) -> impl Data<Batch = u64> {
 fn check(threshold: u64, lengths: &[u64], expected: Result<&[&str], &str>) {
     let epochs = lengths.len() as u64;
     let whole = || -> Result<Vec<String>, String> {
-        let mut run = Run::new(&mut Unit).callback(EmptyDataDetector::new(threshold));
+        let mut unit = Unit;
+        let mut run = Run::new(&mut unit).callback(EmptyDataDetector::new(threshold));
         let report = run.train(&data(lengths), Train::epochs(epochs).allow_empty());
         Ok(report.map_err(|error| format!("{error:#}"))?.notices)
     };
     let restarted = || -> Result<Vec<String>, String> {
         let (mut saved, mut notices) = (None, Vec::new());
         for epoch in 1..=epochs {
-            let mut run = Run::new(&mut Unit).callback(EmptyDataDetector::new(threshold));
+            let mut unit = Unit;
+            let mut run = Run::new(&mut unit).callback(EmptyDataDetector::new(threshold));
             saved.iter().for_each(|saved| run.load_run_state(saved).unwrap());
             let report = run.train(&data(lengths), Train::epochs(epoch).allow_empty());
             notices.extend(report.map_err(|error| format!("{error:#}"))?.notices);
@@ -74,7 +76,8 @@ fn an_epoch_with_a_batch_sets_the_count_back() {
 
 #[test]
 fn a_run_that_does_not_allow_empty_epochs_refuses_the_first() {
-    let mut run = Run::new(&mut Unit).callback(EmptyDataDetector::new(9));
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit).callback(EmptyDataDetector::new(9));
     let error = run.train(&data(&[0]), Train::epochs(1)).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
@@ -84,7 +87,8 @@ fn a_run_that_does_not_allow_empty_epochs_refuses_the_first() {
 
 #[test]
 fn a_threshold_of_zero_is_refused_before_the_first_step() {
-    let mut run = Run::new(&mut Unit).callback(EmptyDataDetector::new(0));
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit).callback(EmptyDataDetector::new(0));
     let error = run.train(&data(&[1]), Train::epochs(1)).unwrap_err();
     assert_eq!(
         format!("{error:#}"),

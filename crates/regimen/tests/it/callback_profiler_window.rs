@@ -38,7 +38,8 @@ fn check(windows: &[(u64, u64)], calls: impl FnOnce(&mut Run<'_, Unit>), expecte
     for &(first, behind) in &windows[1..] {
         profiler = profiler.and(first..behind);
     }
-    let mut run = Run::new(&mut Unit)
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit)
         .on(Event::TrainStepEnd, |state: &mut State, _: &mut Unit| {
             tell(&format!("{} ", state.train_progress().steps));
         })
@@ -78,7 +79,8 @@ fn the_profiler_never_runs_on_behind_a_call() {
 #[test]
 fn a_profiler_that_fails_is_an_error_of_its_step() {
     let run = |begin: fn() -> Result<(), BoxError>, end: fn(()) -> Result<(), BoxError>| -> Error {
-        let mut run = Run::new(&mut Unit).callback(ProfilerWindow::new(1..2, begin, end));
+        let mut unit = Unit;
+        let mut run = Run::new(&mut unit).callback(ProfilerWindow::new(1..2, begin, end));
         run.train(&[1, 2, 3], Train::epochs(1)).unwrap_err()
     };
     assert_eq!(

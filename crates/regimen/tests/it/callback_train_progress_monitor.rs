@@ -26,8 +26,9 @@ impl TrainUnit for Unit {
 fn check(log: Every, expected: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.csv");
+    let mut unit = Unit;
     let mut run =
-        Run::new(&mut Unit).callback(TrainProgressMonitor::new()).callback(MetricLog::csv(&path).every(log));
+        Run::new(&mut unit).callback(TrainProgressMonitor::new()).callback(MetricLog::csv(&path).every(log));
     run.train(&[5, 6, 7].count_samples(|&samples| samples), Train::steps(4)).unwrap();
     let rows = std::fs::read_to_string(path).unwrap();
     let rows = rows.lines().skip(1).map(|row| row.replace(",train,progress/", " ").replace(',', " "));

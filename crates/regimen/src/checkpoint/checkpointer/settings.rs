@@ -1,6 +1,5 @@
 //! The settings of a checkpointer. They do not change once a run has begun.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
