@@ -261,13 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_of_the_step_in_which_or_at_whose_end_it_was_logged() {
+    fn a_value_is_of_the_step_in_which_it_was_logged_in_the_epoch_under_way() {
         let mut metrics = Metrics::default();
         metrics.log(KEYS[0].clone(), 7.0, 1.0, 3).unwrap();
         metrics.log(KEYS[0].clone(), 8.0, 0.0, 4).unwrap();
         let of_steps = |metrics: &Metrics| [2, 3, 4, 5].map(|n| metrics.get(&KEYS[0]).unwrap().in_step(n));
-        // Logged in the fourth step, or at the end of the third.
-        assert_eq!(of_steps(&metrics), [None, Some(7.0), Some(7.0), None]);
+        assert_eq!(of_steps(&metrics), [None, Some(7.0), None, None]);
         metrics.end_epoch(1);
         metrics.begin_epoch();
         assert_eq!(of_steps(&metrics), [None; 4]);

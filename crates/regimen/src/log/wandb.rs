@@ -259,6 +259,7 @@ impl Settings {
             (9, &self.notes),
         ];
         let texts = texts.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?)));
+        let texts = texts.filter(|(_, text)| !text.is_empty());
         let tags = self.tags.iter().map(|tag| (10, tag));
         let content = texts.chain(tags).fold(Message::new().bytes(1, id.as_bytes()), |run, (field, text)| {
             run.bytes(field, text.as_bytes())

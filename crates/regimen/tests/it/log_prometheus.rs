@@ -287,7 +287,11 @@ fn a_taken_port_is_a_notice_until_it_is_free_and_no_port_is_an_error() {
     assert!(notice.starts_with(&format!("metrics are not served at {address}: ")), "{notice}");
     assert!(notice.ends_with("; give another port"), "{notice}");
     drop(taken);
-    assert_eq!(train(&mut run, 2), [format!("metrics are served at http://{address}/metrics")]);
+    let served = format!("metrics are served at http://{address}/metrics");
+    assert_eq!(
+        train(&mut run, 2),
+        ["an epoch of the train data has 9 batches now, and had 1 before", &*served]
+    );
     assert!(scraped(&address).contains("regimen_steps_total{phase=\"train\"} 2\n"));
 
     let mut unit = Unit;

@@ -210,7 +210,10 @@ fn a_server_that_comes_back_gets_everything() {
     let uri = &server.uri;
     assert_eq!(
         report.notices,
-        [format!("the MLflow server {uri} does not answer; until then, metrics are missing in it")]
+        [format!(
+            "the MLflow server {uri} does not answer: io: Peer disconnected; check that it runs and that its \
+             address is right; until then, metrics are missing in it"
+        )]
     );
     let tracked = server.tracked();
     assert_eq!(tracked.runs[0].points(), FOUR_STEPS);
@@ -289,7 +292,7 @@ fn a_changed_parameter_and_a_refused_metric_keep_nothing_else_back() {
 fn check_refusal(server: &Server, log: impl Fn() -> MetricLog<Mlflow>, expected: &str) {
     let error = train(log().on_failure(OnFailure::Error), None, 2, nothing).unwrap_err();
     let at = "callback MetricLog(mlflow) failed at train start in train at epoch 0 step 0: ";
-    let expected = expected.replace("URI", &server.uri);
+    let expected = expected.replace("ADDRESS", &server.uri);
     assert_eq!(format!("{error:#}"), format!("{at}{expected}"));
     let (_, report) = train(log(), None, 2, nothing).unwrap();
     assert_eq!(report.notices, [format!("{expected}; until then, metrics are missing in it")]);
@@ -331,7 +334,7 @@ fn a_log_that_cannot_be_is_told_when_the_call_begins() {
     check_refusal(
         &server,
         known,
-        "the MLflow server URI answers runs/get with 401: You are not authenticated; set MLFLOW_TRACKING_USERNAME and \
+        "the MLflow server ADDRESS answers runs/get with 401: You are not authenticated; set MLFLOW_TRACKING_USERNAME and \
          MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     );
 }

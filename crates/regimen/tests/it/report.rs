@@ -123,7 +123,7 @@ fn rules_that_want_the_opposite_have_no_best() {
     let rules = Rules { stopping: Some(EarlyStopping::max(LOSS, 9)), keep_best: Some(Goal::Min), ..NONE };
     check(&rules, &[&[5.0, 3.0]], None);
     let report = process(&SimDisk::new(), &rules, &[5.0, 3.0]);
-    assert_eq!(report.bests.iter().map(|best| best.value).collect::<Vec<_>>(), [5.0, 3.0]);
+    assert_eq!(report.bests.iter().map(|best| best.value).collect::<Vec<_>>(), [3.0, 5.0]);
 }
 
 /// Evaluates to one loss after another.

@@ -282,8 +282,8 @@ fn a_run_has_records_of_every_kind() {
         "history _step=6 _timestamp=T _runtime=T step=4 train/sum=Infinity #6",
         "history _step=7 _timestamp=T _runtime=T step=5 long=70002 bytes #7",
         "history _step=8 _timestamp=T _runtime=T step=5 train/sum=Infinity #8",
-        "history _step=9 _timestamp=T _runtime=T step=5 eval/distance=Infinity #9",
-        "history _step=10 _timestamp=T _runtime=T step=5 train/sum_epoch=Infinity #10",
+        "history _step=9 _timestamp=T _runtime=T step=5 train/sum_epoch=Infinity #9",
+        "history _step=10 _timestamp=T _runtime=T step=5 eval/distance=Infinity #10",
         "exit 1:0 2:T",
     ];
     let found = without_summary(lines(dir.path()));
@@ -415,7 +415,7 @@ fn a_name_of_a_value_of_wandb_is_refused() {
     let error = Run::new(&mut Named).callback(log(dir.path())).train(&DATA, Train::steps(1)).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "callback `MetricLog(wandb)` failed in train_step_end in train at epoch 1 step 1: W&B has a value \
+        "callback MetricLog(wandb) failed at train step end in train at epoch 0 step 1: W&B has a value \
          `step` of its own; give the metric another name, or leave it out with `MetricLog::only`"
     );
 }
