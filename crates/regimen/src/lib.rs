@@ -20,5 +20,6 @@ pub mod metric;
 pub mod saved;
 pub mod schedule;
 pub mod signal;
+pub mod summary;
 
 mod same_file;

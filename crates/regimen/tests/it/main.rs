@@ -7,6 +7,7 @@
 mod app_state;
 mod callback_early_stopping;
 mod callback_learning_rate_monitor;
+mod callback_module_summary;
 mod checkpoint;
 mod checkpointer;
 mod counts;
