@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod engine;
 pub mod guide;
+pub mod launcher;
 pub mod log;
 pub mod metric;
 pub mod saved;
