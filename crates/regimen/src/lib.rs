@@ -17,6 +17,7 @@ pub mod engine;
 pub mod guide;
 pub mod launcher;
 pub mod log;
+pub mod memory;
 pub mod metric;
 pub mod saved;
 pub mod schedule;
