@@ -65,7 +65,8 @@ impl Metric {
         self.tally().last
     }
 
-    /// Completed steps of the phase when the last value was logged.
+    /// The step of the phase, from 1, in which the last value was logged, its end included. A value that was
+    /// logged between two steps belongs to the later one.
     pub fn logged_at(&self) -> u64 {
         self.waiting.last().map_or(self.tally.logged_at, |logged| logged.at)
     }
@@ -92,12 +93,11 @@ impl Metric {
         self.epoch.filter(|_| self.ended_in == n)
     }
 
-    /// The value logged last, if that was in the `n`-th step of the phase, from 1. Returns `None`
-    /// otherwise, so an old value is never taken for a new one.
+    /// The value logged last, if that was in the `n`-th step of the phase, from 1, and in the epoch under
+    /// way. Returns `None` otherwise, so an old value is never taken for a new one. Values of weight zero do
+    /// not count.
     pub fn in_step(&self, n: u64) -> Option<f64> {
-        // A step logs before it is counted.
-        let in_step = (n.saturating_sub(1)..=n).contains(&self.logged_at());
-        (in_step && self.weight() > 0.0).then(|| self.last_value())
+        (self.logged_at() == n && self.weight() > 0.0).then(|| self.last_value())
     }
 
     /// Refuses a key of the same name that means another metric.

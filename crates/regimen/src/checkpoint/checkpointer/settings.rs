@@ -1,6 +1,5 @@
 //! The settings of a checkpointer. They do not change once a run has begun.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,7 +24,6 @@ pub(super) struct Settings {
     pub(super) skips: bool,
     pub(super) stops_on_failure: bool,
     pub(super) post_mortem: bool,
-    pub(super) hyper_parameters: BTreeMap<String, String>,
     pub(super) must_match: bool,
     pub(super) saves_not_finite: bool,
     /// Parts that a restore leaves as they are.
@@ -49,7 +47,6 @@ impl Settings {
             skips: false,
             stops_on_failure: false,
             post_mortem: true,
-            hyper_parameters: BTreeMap::new(),
             must_match: false,
             saves_not_finite: false,
             left_out: Vec::new(),
