@@ -7,12 +7,12 @@ use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, FloatDType, Tensor};
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Value, group_beside};
+use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Role, Value, Variable, group_beside};
 use regimen_core::saved::{AppState, Array, Parts, StateDict};
 
 use crate::device::is_host;
 use crate::gradients::{self, Gradients};
-use crate::parameters::Parameters;
+use crate::parameters::{Entry, Parameters};
 use crate::reads::note_host_read;
 use crate::unreached::Unreached;
 use crate::values::Values;
@@ -326,6 +326,19 @@ impl<M: Module> Engine for Burn<M> {
         let finite = |path: &str| state.array(path).is_ok_and(Array::is_finite);
         let mut trained = self.parameters.trained().map(|(path, _)| path);
         Ok(trained.find(|path| !finite(path)).map(str::to_owned))
+    }
+
+    fn variables(&self) -> Result<Vec<Variable>, BoxError> {
+        let now = Parameters::of(&self.module)?;
+        let variable = |(path, entry): (&str, &Entry)| {
+            let role = match (entry.trained, now.is_trained(entry.id)) {
+                (true, true) => Role::Trained,
+                (true, false) => Role::Frozen,
+                (false, _) => Role::Buffer,
+            };
+            Variable { name: path.to_owned(), shape: entry.shape.clone(), dtype: entry.dtype, role }
+        };
+        Ok(self.parameters.iter().map(variable).collect())
     }
 
     fn weights(&self) -> Result<BurnWeights<M>, BoxError> {

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Value};
+use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Role, Value, Variable};
 use regimen_core::saved::{AppState, Parts, StateDict, Stateful};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
+use crate::array::{dtype, shape};
 use crate::buffers::Buffers;
 use crate::failure::{failure, recording};
 use crate::seed::set_seed;
@@ -317,6 +318,20 @@ impl<M> Engine for Torch<M> {
             }
         }
         Ok(None)
+    }
+
+    fn variables(&self) -> Result<Vec<Variable>, BoxError> {
+        let parameters = self.optim.parameters();
+        let variable = |(name, tensor): (&String, &Tensor)| -> Result<Variable, BoxError> {
+            let role = match (parameters.is_buffer(name), tensor.requires_grad()) {
+                (true, _) => Role::Buffer,
+                (false, true) => Role::Trained,
+                (false, false) => Role::Frozen,
+            };
+            let dtype = dtype(tensor.kind()).map_err(|cause| format!("`{name}`: {cause}"))?;
+            Ok(Variable { name: name.clone(), shape: shape(tensor), dtype, role })
+        };
+        parameters.all().iter().map(variable).collect()
     }
 
     fn weights(&self) -> Result<TorchWeights, BoxError> {

@@ -80,6 +80,11 @@ impl Parameters {
         self.buffers.iter().map(|name| (&**name, &self.all[name]))
     }
 
+    /// Whether the variable of that name is never trained.
+    pub(crate) fn is_buffer(&self, name: &str) -> bool {
+        self.buffers.iter().any(|buffer| buffer == name)
+    }
+
     /// The trained ones, in the same order.
     pub(crate) fn trained(&self) -> &[Tensor] {
         &self.trained

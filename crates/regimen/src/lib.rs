@@ -16,12 +16,15 @@ pub mod data;
 pub mod engine;
 pub mod folder;
 pub mod guide;
+pub mod launcher;
 pub mod log;
+pub mod memory;
 pub mod metric;
 pub mod run;
 pub mod saved;
 pub mod schedule;
 pub mod signal;
+pub mod summary;
 pub mod timer;
 
 mod host_name;

@@ -5,6 +5,7 @@ mod averaging;
 mod parts;
 mod pending;
 mod plateau;
+mod predict;
 mod scaler;
 mod settings;
 mod task;
@@ -16,6 +17,7 @@ use std::fmt;
 
 use averaging::{Average, with_weights};
 use pending::Pending;
+use predict::predicted;
 use settings::{Count, Settings};
 use update::rate;
 use window::Window;
@@ -29,6 +31,7 @@ use crate::{BoxError, State};
 
 pub use averaging::Averaging;
 pub use plateau::Plateau;
+pub use predict::AutoPredictUnit;
 pub use scaler::GradientScaler;
 pub use settings::{NonFinite, Thaw, Unreached};
 pub use task::{Loss, PredictTask, Step, StepResults, Task};
@@ -289,17 +292,12 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     }
 }
 
-impl<E: Engine, T: PredictTask<E>> PredictUnit for AutoUnit<E, T> {
+impl<E: Engine, T: Task<E> + PredictTask<E>> PredictUnit for AutoUnit<E, T> {
     type Batch = T::Input;
     type Output = T::Prediction;
 
     fn predict_step(&mut self, state: &mut State, input: T::Input) -> Result<T::Prediction, BoxError> {
-        let step = Step::new(state, Mode::Predict);
-        let input = input.move_to(&self.engine.device(Mode::Predict))?;
-        self.view(|task, engine| {
-            engine.seed(step.seed);
-            engine.with_module(Mode::Predict, |module| task.predict(&step, module, input))
-        })
+        self.view(|task, engine| predicted(state, task, engine, input))
     }
 
     fn on_predict_start(&mut self, _state: &mut State) -> Result<(), BoxError> {

@@ -96,8 +96,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     /// Freezes one of the engine's parameter groups until it thaws: it is not trained, and its gradient is
-    /// not computed. A group that the engine does not have is an error when training starts. All groups
-    /// frozen at once are an error of that step.
+    /// not computed. A group that the engine does not have, and all groups frozen at once, are errors when
+    /// training starts.
     ///
     /// ```
     /// # use regimen_core::{AutoUnit, Task};

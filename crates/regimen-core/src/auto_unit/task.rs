@@ -85,8 +85,9 @@ pub trait Task<E: Engine> {
     }
 }
 
-/// A task that can also predict, as `predict` with an [`AutoUnit`](crate::AutoUnit) requires.
-pub trait PredictTask<E: Engine>: Task<E> {
+/// A task that can predict, as `predict` requires. A [`Task`] that is one too predicts with its
+/// [`AutoUnit`](crate::AutoUnit), and one without a loss with an [`AutoPredictUnit`](super::AutoPredictUnit).
+pub trait PredictTask<E: Engine> {
     /// The input of one step. It is moved to the engine's device before `predict`.
     type Input: ToDevice<E::Device>;
 

@@ -3,11 +3,13 @@
 mod names;
 mod precision;
 mod to_device;
+mod variable;
 pub(crate) mod watch;
 
 pub use names::{any_of, group_beside};
 pub use precision::Precision;
 pub use to_device::ToDevice;
+pub use variable::{Role, Variable};
 pub use watch::note_unless_finite;
 
 use crate::BoxError;
@@ -188,6 +190,10 @@ pub trait Engine {
     fn not_finite_parameter(&self) -> Result<Option<String>, BoxError> {
         Ok(first_nan(&self.state(Part::Module)?))
     }
+
+    /// The module's parameters and buffers in the order of their names: those in the state of
+    /// [`Part::Module`], with their present roles. It copies no number and waits for no device.
+    fn variables(&self) -> Result<Vec<Variable>, BoxError>;
 
     /// A copy of the state of `part`, by the names of the parameters.
     fn state(&self, part: Part) -> Result<StateDict, BoxError>;

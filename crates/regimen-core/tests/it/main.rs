@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anomaly;
+mod auto_predict_unit;
 mod auto_unit;
 mod averaging;
 mod callbacks;

@@ -81,6 +81,7 @@ mod task;
 mod text;
 mod unreached;
 mod update;
+mod variables;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -107,6 +108,7 @@ pub use reads::{
 pub use resume::a_new_process_continues_with_the_same_bits;
 pub use unreached::what_no_backward_pass_reaches_is_named;
 pub use update::{a_skipped_update_changes_nothing, a_step_uses_up_the_gradients, rates_go_to_their_groups};
+pub use variables::variables_are_those_of_the_module;
 
 /// Number of rows in a fixture's data.
 pub const ROWS: u64 = 24;
@@ -193,6 +195,7 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         rates_go_to_their_groups,
         a_skipped_update_changes_nothing,
         a_frozen_group_stays_as_it_is,
+        variables_are_those_of_the_module,
         what_no_backward_pass_reaches_is_named,
         weights_are_copied_blended_and_exchanged,
         averages_agree_with_a_hand_computation,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Value};
-use regimen_core::saved::{AppState, Parts, StateDict};
+use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Role, Value, Variable};
+use regimen_core::saved::{AppState, Dtype, Parts, StateDict};
 
 use super::global::{in_precision, note_host_read};
 use super::vars::stored;
@@ -297,6 +297,20 @@ impl<M> Engine for ToyEngine<M> {
         let finite = |array: &ToyArray| array.values().iter().all(|value| value.is_finite());
         let mut parameters = self.vars.parameters().iter();
         Ok(parameters.find(|(_, array)| !finite(array)).map(|(name, _)| name.clone()))
+    }
+
+    fn variables(&self) -> Result<Vec<Variable>, BoxError> {
+        let variable = |(name, array, is_buffer): (&String, &ToyArray, bool)| {
+            let role = match (is_buffer, array.is_tracked()) {
+                (true, _) => Role::Buffer,
+                (false, true) => Role::Trained,
+                (false, false) => Role::Frozen,
+            };
+            Variable { name: name.clone(), shape: array.shape().to_vec(), dtype: Dtype::F64, role }
+        };
+        let mut variables: Vec<_> = self.vars.all().map(variable).collect();
+        variables.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(variables)
     }
 
     fn weights(&self) -> Result<ToyWeights, BoxError> {

@@ -1,5 +1,5 @@
-//! Callbacks for most runs: early stopping, a progress bar, a time limit, a watchdog, and monitors that log learning
-//! rates, times, parameters and the load of the machine as metrics.
+//! Callbacks for most runs: early stopping, a progress bar, a time limit, a watchdog, a summary of the module, and
+//! monitors that log learning rates, times, parameters and the load of the machine as metrics.
 
 mod clock;
 mod data_time;
@@ -9,6 +9,7 @@ mod gradient_monitor;
 mod iteration_time;
 mod learning_rate_monitor;
 mod line;
+mod module_summary;
 mod parameter_monitor;
 mod patience;
 mod printer;
@@ -32,6 +33,7 @@ pub use self::empty_data_detector::EmptyDataDetector;
 pub use self::gradient_monitor::GradientMonitor;
 pub use self::iteration_time::IterationTime;
 pub use self::learning_rate_monitor::LearningRateMonitor;
+pub use self::module_summary::ModuleSummary;
 pub use self::parameter_monitor::ParameterMonitor;
 pub use self::printer::Printer;
 pub use self::profiler_window::ProfilerWindow;

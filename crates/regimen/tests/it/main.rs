@@ -8,6 +8,7 @@ mod app_state;
 mod callback_early_stopping;
 mod callback_empty_data_detector;
 mod callback_learning_rate_monitor;
+mod callback_module_summary;
 mod callback_watchdog;
 mod causes;
 

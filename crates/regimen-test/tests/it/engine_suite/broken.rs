@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Value};
+use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Role, Value, Variable};
 use regimen_core::saved::{Array, StateDict};
 use regimen_core::{BoxError, Loss};
 use regimen_test::engine_suite::EngineFixture;
@@ -61,6 +61,8 @@ pub(crate) enum Defect {
     ReadsEachLoss,
     ReadsEachNorm,
     SkipsNothing,
+    CallsTheFrozenTrained,
+    ListsNoBuffers,
     KeepsNoBuffers,
     RestoresNoBuffersAtNan,
 }
@@ -395,6 +397,19 @@ impl Engine for BrokenEngine {
             }
             _ => self.engine.freeze(frozen),
         }
+    }
+
+    fn variables(&self) -> Result<Vec<Variable>, BoxError> {
+        let mut variables = self.engine.variables()?;
+        match self.defect {
+            Defect::CallsTheFrozenTrained => {
+                let frozen = variables.iter_mut().filter(|variable| variable.role == Role::Frozen);
+                frozen.for_each(|variable| variable.role = Role::Trained);
+            }
+            Defect::ListsNoBuffers => variables.retain(|variable| variable.role != Role::Buffer),
+            _ => {}
+        }
+        Ok(variables)
     }
 
     fn weights(&self) -> Result<ToyWeights, BoxError> {

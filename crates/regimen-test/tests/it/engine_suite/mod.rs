@@ -99,6 +99,8 @@ caught! {
     a_loss_that_is_read_in_each_step: ReadsEachLoss => [a_step_reads_only_what_its_policy_needs];
     a_norm_that_is_read_in_each_step: ReadsEachNorm => [a_step_reads_only_what_its_policy_needs];
     an_update_that_is_made_of_nan: SkipsNothing => [what_is_read_later_is_the_same_and_is_told];
+    frozen_parameters_that_are_listed_as_trained: CallsTheFrozenTrained => [variables_are_those_of_the_module];
+    buffers_that_are_not_listed: ListsNoBuffers => [variables_are_those_of_the_module];
     buffers_that_are_not_remembered: KeepsNoBuffers => [buffers_are_restored];
     buffers_that_keep_nan: RestoresNoBuffersAtNan => [buffers_are_restored];
     gradients_that_are_not_handed_out: HidesGradients => [what_is_not_finite_is_named];
