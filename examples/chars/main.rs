@@ -18,9 +18,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use regimen::callback::{Event, Every, LearningRateMonitor, Printer, ProgressBar};
-use regimen::checkpoint::Checkpointer;
 use regimen::engine::{Engine, Mode};
-use regimen::log::MetricLog;
+use regimen::folder::RunFolder;
 use regimen::random::{Random, keyed};
 use regimen::run::{Ended, Evaluate};
 use regimen::schedule::{Cosine, ScheduleExt, WarmUp};
@@ -75,11 +74,9 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         .callback(bar)
         .on(Event::EvalEpochEnd, writer(alphabet, context, device, printer));
     if let Some(out) = &args.out {
-        run = run
-            .callback(MetricLog::csv(out.join("metrics.csv")))
-            .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
-            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_min(1, BITS));
-        if let Some(restored) = run.restore_latest()? {
+        let folder = RunFolder::new(out);
+        run = folder.checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, BITS)).open(run)?;
+        if let Some(restored) = run.restored() {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }

@@ -11,8 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ProgressBar};
-use regimen::checkpoint::Checkpointer;
-use regimen::log::MetricLog;
+use regimen::folder::RunFolder;
 use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
@@ -58,15 +57,14 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
 
     let mut run = Run::new(&mut unit)
         .seed(args.seed)
+        .hyper_parameters(args.hyper_parameters())
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
         .callback(ProgressBar::new());
     if let Some(out) = &args.out {
-        run = run
-            .callback(MetricLog::csv(out.join("metrics.csv")))
-            .callback(MetricLog::jsonl(out.join("metrics.jsonl")))
-            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_min(1, EVAL_LOSS));
-        if let Some(restored) = run.restore_latest()? {
+        let folder = RunFolder::new(out);
+        run = folder.checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS)).open(run)?;
+        if let Some(restored) = run.restored() {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }

@@ -7,6 +7,7 @@ use clap::Parser;
 use regimen::BoxError;
 use regimen::engine::Precision;
 use regimen::schedule::OneCycle;
+use regimen::state::HyperParameters;
 use regimen::text::Count;
 
 /// Trains a digit classifier, and prints its accuracy on held-out digits.
@@ -76,6 +77,24 @@ impl Args {
             None => Digits::bundled(),
             Some(folder) => Digits::mnist(folder),
         }
+    }
+
+    /// The flags that change the result.
+    pub fn hyper_parameters(&self) -> HyperParameters {
+        let mut settings = HyperParameters::new()
+            .with("epochs", self.epochs)
+            .with("batch_size", self.batch_size)
+            .with("lr", self.lr)
+            .with("accumulate", self.accumulate)
+            .with("precision", self.precision.to_string())
+            .with("augment", self.augment)
+            .with("patience", self.patience);
+        for (name, value) in [("clip", self.clip), ("ema", self.ema)] {
+            if let Some(value) = value {
+                settings = settings.with(name, value);
+            }
+        }
+        settings
     }
 
     /// The one-cycle schedule over all updates for `samples` digits. An error names the flags from

@@ -62,13 +62,13 @@ fn what_cannot_work_is_an_error_that_says_what_to_do() {
 #[test]
 fn a_full_disk_under_the_logs_is_an_error_that_names_the_file() {
     let folder = folder("full");
-    std::os::unix::fs::symlink("/dev/full", folder.join("metrics.csv")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", folder.join("metrics.jsonl")).unwrap();
     let out = folder.to_str().unwrap();
     let Output { status, stderr, .. } = digits().args(["--epochs", "1", "--out", out]).output().unwrap();
     let stderr = text(&stderr);
     // A log never overwrites an existing file: it is moved aside or the run is refused.
     if !status.success() {
-        assert!(stderr.contains("metrics.csv"), "{stderr}");
+        assert!(stderr.contains("metrics.jsonl"), "{stderr}");
         assert_eq!(status.code(), Some(1));
     }
 }
@@ -104,6 +104,6 @@ fn ctrl_c_ends_at_a_step_and_the_same_command_goes_on_from_there() {
     let args = ["--epochs", "3", "--out", whole.to_str().unwrap(), "--augment"];
     let uninterrupted = digits().args(args).output().unwrap();
     assert_eq!(text(&uninterrupted.stdout).lines().last(), Some(last));
-    let read = |folder: &Path| std::fs::read_to_string(folder.join("metrics.csv")).unwrap();
+    let read = |folder: &Path| std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
     assert_eq!(read(&folder), read(&whole));
 }

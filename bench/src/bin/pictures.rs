@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 use plotters::prelude::*;
 use regimen::BoxError;
+use serde_json::Value;
 
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 110;
@@ -27,7 +28,7 @@ fn main() -> Result<(), BoxError> {
     let [digits, folder] = args.as_slice() else { return Err("usage: pictures DIGITS FOLDER".into()) };
     let folder = Path::new(folder);
     fs::write(folder.join("terminal.svg"), terminal(&record(digits)?))?;
-    curves(&fs::read_to_string("runs/digits/metrics.csv")?, &folder.join("curves.svg"))?;
+    curves(&fs::read_to_string("runs/digits/metrics.jsonl")?, &folder.join("curves.svg"))?;
     println!("terminal.svg and curves.svg are in {}", folder.display());
     Ok(())
 }
@@ -111,12 +112,13 @@ fn terminal(rows: &[String]) -> String {
 
 /// Draws the losses and the accuracy per epoch, of a log as `MetricLog::csv` writes it.
 fn curves(log: &str, path: &Path) -> Result<(), BoxError> {
-    let mut epochs: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in log.lines().skip(1) {
-        if let [_, _, name, value, epoch] = row.split(',').collect::<Vec<_>>()[..]
-            && !epoch.is_empty()
+    let mut epochs: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+    for line in log.lines() {
+        let record: Value = serde_json::from_str(line)?;
+        if let (Some(name), Some(value), Some(epoch)) =
+            (record["name"].as_str(), record["value"].as_f64(), record["epoch"].as_f64())
         {
-            epochs.entry(name).or_default().push((epoch.parse()?, value.parse()?));
+            epochs.entry(name.to_owned()).or_default().push((epoch, value));
         }
     }
     let root = SVGBackend::new(path, (956, 330)).into_drawing_area();

@@ -4,6 +4,7 @@
 //!   compares a run with a text.
 //! * [`Act`] makes a recorder or a recording unit fail, panic, stop, finish or notify at the n-th
 //!   call; [`BadData`], [`BadState`] and [`FullDisk`] fail elsewhere.
+//! * [`event_files`] reads the event files of a log for TensorBoard.
 //! * [`toy`] is a small tensor library with an [`Engine`](regimen_core::engine::Engine), for tests
 //!   of [`AutoUnit`](regimen_core::AutoUnit) and tasks.
 //! * [`engine_suite`] is the conformance suite of the trait `Engine`.
@@ -23,6 +24,7 @@ mod recording_unit;
 mod transcript;
 
 pub mod engine_suite;
+pub mod event_files;
 #[cfg(feature = "resume-matrix")]
 pub mod resume_matrix;
 pub mod toy;

@@ -38,8 +38,22 @@ impl Buffers {
     /// Restores them: all, or those of the groups for which `of` returns `true`.
     pub(crate) fn restore(&mut self, of: Option<&[bool]>) -> Result<(), BoxError> {
         let mut chosen = self.0.iter_mut().filter(|buffer| of.is_none_or(|of| of[buffer.group]));
-        chosen.try_for_each(|Buffer { own, kept, .. }| copy(own, kept))
+        chosen.try_for_each(|Buffer { own, kept, .. }| copy(&mut unversioned(own)?, kept))
     }
+
+    /// Restores all of them unless `finite`, a truth value on the device.
+    pub(crate) fn restore_unless(&mut self, finite: &Tensor) -> Result<(), BoxError> {
+        self.0.iter().try_for_each(|Buffer { own, kept, .. }| {
+            let own = unversioned(own)?;
+            own.f_where_self_out(&own, finite, kept).map(drop).map_err(failure)
+        })
+    }
+}
+
+/// The memory of `own`, to be written between forward and backward pass. Batch normalisation saves its buffers
+/// for the backward pass, which refuses those changed since, although it does not use them in training.
+fn unversioned(own: &Tensor) -> Result<Tensor, BoxError> {
+    own.f_data().map_err(failure)
 }
 
 fn copy(to: &mut Tensor, from: &Tensor) -> Result<(), BoxError> {

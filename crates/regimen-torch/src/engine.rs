@@ -103,7 +103,8 @@ impl<M> Torch<M> {
     }
 
     /// Whether losses and gradient norms stay on the device until they are read, so that a step does not wait
-    /// for it. Default: on every device except the CPU, which has nothing to wait for.
+    /// for it. They wait on the device of the model; a loss on another device is moved there. Default: on every
+    /// device except the CPU, which has nothing to wait for.
     pub fn reads_later(self, reads_later: bool) -> Self {
         Torch { reads_later, ..self }
     }
@@ -194,7 +195,11 @@ impl<M> Engine for Torch<M> {
             return scalar.f_double_value(&[]).map(Value::Host).map_err(failure);
         }
         match scalar.numel() {
-            1 => scalar.f_detach().map(Value::Device).map_err(failure),
+            // All numbers that wait are on one device, to be read in one piece.
+            1 => {
+                let here = scalar.f_detach().and_then(|scalar| scalar.f_to_device(self.vars.device()));
+                here.map(Value::Device).map_err(failure)
+            }
             _ => Err(format!("a loss of shape {:?} is not a single number", scalar.size()).into()),
         }
     }
@@ -244,8 +249,11 @@ impl<M> Engine for Torch<M> {
     }
 
     fn skip_unless_finite(&mut self, scalar: &Tensor) -> Result<bool, BoxError> {
-        let skip = || scalar.f_isfinite()?.f_logical_not()?.f_reshape([0_i64; 0])?.f_to_kind(Kind::Float);
-        let skip = skip().map_err(failure)?;
+        let here = self.vars.device();
+        let finite = || scalar.f_isfinite()?.f_reshape([0_i64; 0])?.f_to_device(here);
+        let finite = finite().map_err(failure)?;
+        self.buffers.restore_unless(&finite)?;
+        let skip = finite.f_logical_not().and_then(|skip| skip.f_to_kind(Kind::Float)).map_err(failure)?;
         self.skip = Some(match &self.skip {
             None => skip,
             Some(before) => before.f_maximum(&skip).map_err(failure)?,

@@ -36,7 +36,7 @@ fn main() -> Result<(), BoxError> {
     let engine = ToyEngine::new(vars, network, ToyOptimizer::sgd(0.0));
     let mut unit = Regression { engine, schedule: Exponential::new(0.1, 0.9)? };
     let data = [(ToyArray::new(&[2, 1], &[0.0, 1.0]), ToyArray::new(&[2, 1], &[1.0, 3.0]))];
-    let board = MetricLog::csv("runs/unit/metrics.csv").every(Every::steps(1));
+    let board = MetricLog::tensorboard("runs/unit").every(Every::steps(1));
     Run::new(&mut unit).callback(board).train(&data, Train::epochs(20))?;
     Ok(())
 }

@@ -6,19 +6,24 @@
 #![deny(unsafe_code)]
 
 pub use regimen_core::{
-    AutoUnit, BoxError, Callback, Error, Fit, Loss, Run, State, Step, Task, auto_unit, error, random, run,
-    state, text, unit,
+    AutoUnit, BoxError, Callback, Error, Fit, Loss, Run, State, Step, Task, auto_unit, error, random, state,
+    text, unit,
 };
 
 pub mod callback;
 pub mod checkpoint;
 pub mod data;
 pub mod engine;
+pub mod folder;
 pub mod guide;
 pub mod log;
 pub mod metric;
+pub mod run;
 pub mod saved;
 pub mod schedule;
 pub mod signal;
+pub mod timer;
 
+mod host_name;
+mod nan_guard;
 mod same_file;

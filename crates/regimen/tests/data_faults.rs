@@ -451,19 +451,39 @@ fn what_is_read_ahead_fails_as_it_does_when_asked_for() {
 #[test]
 fn files_that_are_not_what_they_should_be_are_named_and_closed() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = |name: &str, bytes: &[u8], open: &dyn Fn(&Path) -> Option<BoxError>| {
+    let refused = |name: &str, bytes: &[u8], open: &dyn Fn(&Path) -> Option<BoxError>, expected: &str| {
         let path = folder.path().join(name);
         leaving_nothing(|| {
             fs::write(&path, bytes).unwrap();
             let error = open(&path).unwrap().to_string();
-            assert!(error.starts_with(&format!("file `{}`: ", path.display())), "{error}");
+            assert_eq!(error, format!("file `{}`: {expected}", path.display()));
         });
     };
-    refused("short.idx", &[0, 0, 8, 1, 0, 0, 0, 9, 1], &|path| Idx::open(path).err());
-    refused("packed.gz", b"not packed at all", &|path| Idx::open(path).err());
-    refused("short.csv", b"a,b\n1,2\n3\n", &|path| Csv::new(path).read::<(u8, u8)>().err());
+    refused(
+        "short.idx",
+        &[0, 0, 8, 1, 0, 0, 0, 9, 1],
+        &|path| Idx::open(path).err(),
+        "cut off: of 9 values announced 1 are there",
+    );
+    refused(
+        "packed.gz",
+        b"not packed at all",
+        &|path| Idx::open(path).err(),
+        "no idx header: invalid gzip header",
+    );
+    refused(
+        "short.csv",
+        b"a,b\n1,2\n3\n",
+        &|path| Csv::new(path).read::<(u8, u8)>().err(),
+        "line 3: 1 fields where line 1 has 2",
+    );
     #[cfg(feature = "mmap")]
-    refused("odd.bin", &[1, 2, 3], &|path| TokenFile::open(path, TokenWidth::U16).err());
+    refused(
+        "odd.bin",
+        &[1, 2, 3],
+        &|path| TokenFile::open(path, TokenWidth::U16).err(),
+        "3 bytes cannot be tokens of 2 bytes each",
+    );
 
     let lines = folder.path().join("lines");
     let numbers = || Lines::new(&lines).try_map(|line| Ok(line.parse::<u8>()?));
@@ -475,9 +495,9 @@ fn files_that_are_not_what_they_should_be_are_named_and_closed() {
         let (batches, notices) =
             outcomes(&StreamLoader::new(numbers()).batch_size(2).skip_bad_samples().read_ahead(1));
         assert_eq!(batches, [Ok(vec![1, 2]), Ok(vec![4, 5])]);
-        assert!(
-            notices[0].starts_with("skipped (number 1 of this epoch): stream `lines` batch 1"),
-            "{notices:?}"
+        assert_eq!(
+            notices,
+            ["skipped (number 1 of this epoch): stream `lines` batch 1: invalid digit found in string"]
         );
     });
     // Removing a folder opens it, which another test would count.

@@ -1,6 +1,7 @@
 //! `cargo xtask bench NAME [--json FILE] [--peers] [--data FOLDER]`: runs a benchmark, prints a
 //! table, and optionally writes it as JSON.
 
+mod batteries;
 mod callgrind;
 mod checkpoint;
 mod engines;
@@ -32,6 +33,7 @@ pub(crate) struct Options {
 
 pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
     let bench = match name {
+        "batteries" => batteries::batteries,
         "checkpoint" => checkpoint::checkpoint,
         "engines" => engines::engines,
         "learner" => learner::learner,

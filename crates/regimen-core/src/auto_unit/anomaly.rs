@@ -2,6 +2,7 @@
 
 use crate::BoxError;
 use crate::engine::{Engine, Part};
+use crate::error::NotFinite;
 use crate::saved::StateDict;
 
 /// The error of a loss, called `loss`, that is not finite. `output` is the first output inside the module
@@ -12,12 +13,12 @@ pub(super) fn of_loss<E: Engine>(engine: &E, loss: &str, value: f64, output: Opt
         None => String::new(),
     };
     let parameter = appended(engine.state(Part::Module), "parameter or buffer");
-    format!("{loss} is not finite: {value}{from}{parameter}").into()
+    NotFinite::new(format!("{loss} is not finite: {value}{from}{parameter}")).into()
 }
 
 /// The error of gradients that are not finite. `what` describes them.
 pub(super) fn of_gradients<E: Engine>(engine: &E, what: &str) -> BoxError {
-    format!("{what}{}", appended(engine.state(Part::Gradients), "gradient")).into()
+    NotFinite::new(format!("{what}{}", appended(engine.state(Part::Gradients), "gradient"))).into()
 }
 
 /// The addition to an error about `arrays`. Empty if all are finite, or cannot be read.
@@ -33,7 +34,7 @@ pub(super) fn check_gradients<E: Engine>(engine: &mut E) -> Result<(), BoxError>
     }
     match named(&engine.state(Part::Gradients)?, "gradient") {
         None => Ok(()),
-        Some(named) => Err(format!("after backward, {named}").into()),
+        Some(named) => Err(NotFinite::new(format!("after backward, {named}")).into()),
     }
 }
 
@@ -41,7 +42,7 @@ pub(super) fn check_gradients<E: Engine>(engine: &mut E) -> Result<(), BoxError>
 pub(super) fn check_parameters<E: Engine>(engine: &E) -> Result<(), BoxError> {
     match named(&engine.state(Part::Module)?, "parameter or buffer") {
         None => Ok(()),
-        Some(named) => Err(format!("after the update, {named}").into()),
+        Some(named) => Err(NotFinite::new(format!("after the update, {named}")).into()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::AutoUnit;
 use crate::engine::{Engine, Value};
+use crate::error::NotFinite;
 use crate::metric::reading::{Read, Reading, Readings};
 use crate::{BoxError, Task};
 
@@ -108,11 +109,12 @@ fn not_finite(unchecked: &[Unchecked]) -> Option<BoxError> {
     let known = |unchecked: &Unchecked| Some((unchecked.step, unchecked.what, unchecked.number.known()?));
     let (step, what, number) =
         unchecked.iter().filter_map(known).find(|(_, _, number)| !number.is_finite())?;
-    Some(match what {
-        // By now the arrays are those of a later step, so none of them is named.
-        What::Loss => format!("the loss of step {step} is not finite: {number}").into(),
+    // By now the arrays are those of a later step, so none of them is named.
+    let text = match what {
+        What::Loss => format!("the loss of step {step} is not finite: {number}"),
         What::Norm => {
-            format!("the gradient of the update in step {step} is not finite: its norm is {number}").into()
+            format!("the gradient of the update in step {step} is not finite: its norm is {number}")
         }
-    })
+    };
+    Some(NotFinite::new(text).of_step(step).into())
 }

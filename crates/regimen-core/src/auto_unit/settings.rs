@@ -17,11 +17,10 @@ pub enum NonFinite {
     /// weights when training ends. If only a gradient is not finite, the next step's loss shows it.
     ///
     /// A number on the device is not read for this policy. If it is not finite, the device leaves out the
-    /// update. The error comes when the number is read, at most 64 steps later, and names its step. Until
-    /// then step and update are counted and nothing is saved. Running statistics follow the batch and may be
-    /// NaN from then on: a run with batch normalisation goes on from its newest checkpoint. The error loses
-    /// the gradients of the window that is under way. If the engine cannot leave out an update on the
-    /// device ([`Engine::skip_unless_finite`]), the number is read in its own step.
+    /// update, and restores the running statistics of before the step. The error comes when the number is
+    /// read, at most 64 steps later, and names its step. Until then step and update are counted and nothing
+    /// is saved. The error loses the gradients of the window that is under way. If the engine cannot leave out
+    /// an update on the device ([`Engine::skip_unless_finite`]), the number is read in its own step.
     #[default]
     Error,
     /// The window's update is skipped: parameters, optimizer and schedule stay as they are, and the step is

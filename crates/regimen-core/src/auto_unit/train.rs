@@ -7,6 +7,7 @@ use super::window::Stage;
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked};
 use crate::engine::watch::watched;
 use crate::engine::{Engine, Mode, ToDevice};
+use crate::error::{NotFinite, WithCauses};
 use crate::metric::reading::Reading;
 use crate::state::Phase;
 use crate::text::Count;
@@ -53,18 +54,24 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
             self.drop_window("the step after them failed, and the epoch ended without it", state);
         }
         if self.window.steps() > 0 {
+            // An update that is left out on the device restores the buffers: as they are now, not those before
+            // the last step.
+            self.close_step()?;
+            self.engine.keep_buffers()?;
             let steps = Count(self.window.steps(), "step");
-            let updated = self.update(state, &mut StepResults::new(f64::NAN.into(), 0.0, ()));
+            let last = state.train_progress().steps.saturating_sub(1);
+            let updated = self.update(state, last, &mut StepResults::new(f64::NAN.into(), 0.0, ()));
             updated.map_err(|cause| {
                 self.discard();
-                format!("{cause}; the gradients of {steps} are lost")
+                format!("{}; the gradients of {steps} are lost", WithCauses(&*cause))
             })?;
         }
         state.set_pending_steps(0);
         self.add_to_average(Counted::Epoch(self.count.epochs))?;
+        // A plateau does not judge a loss that is an error.
+        self.read_all()?;
         let hook = self.task.on_train_epoch_end(state);
-        hook.and(self.look_at_plateau(Phase::Train, state))?;
-        self.read_all()
+        hook.and(self.look_at_plateau(Phase::Train, state))
     }
 
     fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -72,11 +79,11 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         if self.settings.non_finite != NonFinite::Ignore
             && let Some(name) = self.engine.not_finite_parameter()?
         {
-            return Err(format!(
+            let text = format!(
                 "the weights are not finite after the last update: `{name}`; go on from a checkpoint, and \
                  find the cause with `detect_anomaly`"
-            )
-            .into());
+            );
+            return Err(NotFinite::new(text).into());
         }
         self.task.on_train_end(state)
     }
@@ -134,7 +141,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         }
         let mut results = StepResults::new(value.clone(), weight, output);
         if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
-            self.update(state, &mut results)?;
+            self.update(state, step.index, &mut results)?;
         } else {
             self.window.end_step(step.index);
             let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;
@@ -161,7 +168,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         if weight > 0.0 && (is_finite || settings.non_finite == NonFinite::Ignore) {
             engine.backward(loss, window.backward_factor(scale)).map_err(|cause| {
                 match settings.detect_anomaly {
-                    true => anomaly::of_gradients(engine, cause.to_string().trim_end_matches('.')),
+                    true => {
+                        let cause = WithCauses(&*cause).to_string();
+                        anomaly::of_gradients(engine, cause.trim_end_matches('.'))
+                    }
                     false => cause,
                 }
             })?;

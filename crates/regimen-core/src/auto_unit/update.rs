@@ -9,11 +9,12 @@ use crate::engine::Engine;
 use crate::{BoxError, State, Task};
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
-    /// Ends the window: makes its update, or skips it. An error before the optimizer's step leaves the window
-    /// at its stage.
+    /// Ends the window with training step `last`: makes its update, or skips it. An error before the optimizer's
+    /// step leaves the window at its stage.
     pub(super) fn update<O>(
         &mut self,
         state: &mut State,
+        last: u64,
         results: &mut StepResults<O>,
     ) -> Result<(), BoxError> {
         let scale = self.gradient_scale();
@@ -43,7 +44,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
                     let norm = engine.clip_gradient_norm(limit)?;
                     let must_know = may_skip || settings.must_know(engine, &norm)?;
                     let is_checked = settings.non_finite == NonFinite::Error;
-                    let checked = is_checked.then_some((state.train_progress().steps, What::Norm));
+                    let checked = is_checked.then_some((last, What::Norm));
                     let (norm, known) = pending.add_of_step(norm, must_know, checked)?;
                     results.gradient_norm = Some(norm);
                     known.is_none_or(f64::is_finite)

@@ -1,14 +1,15 @@
-//! Ranks on which a callback runs.
+//! Ranks on which a callback or a saver runs.
 
 use crate::data::Rank;
 
-/// The ranks on which a callback is sent events: see [`Callback::ranks`](crate::Callback::ranks).
+/// The ranks on which a callback is sent events, or a saver saves: see
+/// [`Callback::ranks`](crate::Callback::ranks) and [`Saver::ranks`](crate::run::Saver::ranks).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ranks {
     /// All ranks.
     #[default]
     All,
-    /// The first alone: for callbacks that write to files or a terminal.
+    /// The first alone: for those that write to files or a terminal.
     First,
 }
 

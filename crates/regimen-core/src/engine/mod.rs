@@ -119,8 +119,9 @@ pub trait Engine {
 
     /// Has the device leave out the next [`step`](Engine::step) if `scalar`, which was left there, is not
     /// finite. Parameters and optimizer then stay as they are, and the gradients are used up. One of several
-    /// scalars is enough. Returns whether the engine supports this. If it does not, which is the default,
-    /// [`AutoUnit`](crate::AutoUnit) reads the scalar.
+    /// scalars is enough. A scalar that is not finite also restores the buffers on the device, now, as
+    /// [`restore_buffers`](Engine::restore_buffers) does with all of them. Returns whether the engine supports
+    /// this. If it does not, which is the default, [`AutoUnit`](crate::AutoUnit) reads the scalar.
     fn skip_unless_finite(&mut self, _scalar: &Self::Scalar) -> Result<bool, BoxError> {
         Ok(false)
     }
@@ -170,8 +171,8 @@ pub trait Engine {
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError>;
 
     /// Remembers the buffers (running statistics) for [`restore_buffers`](Engine::restore_buffers). Called
-    /// before each training step, so that a step that fails leaves them as they were. An engine without
-    /// buffers does nothing.
+    /// before each training step, so that a step that fails leaves them as they were, and one whose update is
+    /// left out on the device too. An engine without buffers does nothing.
     fn keep_buffers(&mut self) -> Result<(), BoxError> {
         Ok(())
     }

@@ -1,9 +1,12 @@
 //! The error of this crate: the cause and its place in the run.
 
 pub(crate) mod guard;
+mod not_finite;
+mod out_of_memory;
 mod with_causes;
 
 pub use guard::panic_text;
+pub use not_finite::NotFinite;
 pub use with_causes::WithCauses;
 
 use std::fmt;
@@ -95,6 +98,36 @@ impl Error {
         self.0.panicked
     }
 
+    /// Whether an allocation failed, on the host or on a device: to try again with a smaller batch.
+    ///
+    /// Engines have no type for this, so it is read from the texts of the cause and of its causes. They are
+    /// those of libtorch, CUDA, Vulkan, the backends of Burn and the operating system.
+    ///
+    /// ```
+    /// # use regimen_core::Error;
+    /// let error = Error::config("CUDA out of memory. Tried to allocate 20.00 MiB");
+    /// assert!(error.is_out_of_memory());
+    /// ```
+    pub fn is_out_of_memory(&self) -> bool {
+        causes(&*self.0.cause).any(|cause| out_of_memory::tells(&cause.to_string()))
+    }
+
+    /// Whether a loss, a gradient or a weight is not finite: whether [`NotFinite`] is among the causes.
+    pub fn is_not_finite(&self) -> bool {
+        self.not_finite().is_some()
+    }
+
+    /// The training step whose batch made a number that is not finite. The first step is 0. Returns `None` for
+    /// other errors, and if no step is to blame.
+    pub fn not_finite_step(&self) -> Option<u64> {
+        let is_of_step = self.0.kind == ErrorKind::Unit("train_step");
+        self.not_finite()?.step().or(is_of_step.then_some(self.0.place.step))
+    }
+
+    fn not_finite(&self) -> Option<&NotFinite> {
+        causes(&*self.0.cause).find_map(|cause| cause.downcast_ref())
+    }
+
     /// Failures that happened while this one was handled, in order, such as panics in `on_error`.
     pub fn suppressed(&self) -> &[Error] {
         &self.0.suppressed
@@ -105,7 +138,8 @@ impl Error {
         self.0.cause
     }
 
-    pub(crate) fn suppress(&mut self, other: Error) {
+    /// Adds a failure that happened while this one was handled.
+    pub fn suppress(&mut self, other: Error) {
         self.0.suppressed.push(other);
     }
 
@@ -114,6 +148,13 @@ impl Error {
         self.0.panicked = true;
         self
     }
+}
+
+/// An error and its causes.
+fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 impl fmt::Display for Error {

@@ -261,6 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_of_the_step_in_which_or_at_whose_end_it_was_logged() {
+        let mut metrics = Metrics::default();
+        metrics.log(KEYS[0].clone(), 7.0, 1.0, 3).unwrap();
+        metrics.log(KEYS[0].clone(), 8.0, 0.0, 4).unwrap();
+        let of_steps = |metrics: &Metrics| [2, 3, 4, 5].map(|n| metrics.get(&KEYS[0]).unwrap().in_step(n));
+        // Logged in the fourth step, or at the end of the third.
+        assert_eq!(of_steps(&metrics), [None, Some(7.0), Some(7.0), None]);
+        metrics.end_epoch(1);
+        metrics.begin_epoch();
+        assert_eq!(of_steps(&metrics), [None; 4]);
+    }
+
+    #[test]
     fn a_step_that_is_taken_back_has_logged_nothing() {
         let mut metrics = logged(&[(3.0, 2.0)]);
         let before = metrics.state_dict().unwrap();

@@ -65,7 +65,8 @@ impl Metric {
         self.tally().last
     }
 
-    /// Completed steps of the phase when the last value was logged.
+    /// The step of the phase, from 1, in which the last value was logged, its end included. A value that was
+    /// logged between two steps belongs to the later one.
     pub fn logged_at(&self) -> u64 {
         self.waiting.last().map_or(self.tally.logged_at, |logged| logged.at)
     }
@@ -92,12 +93,17 @@ impl Metric {
         self.epoch.filter(|_| self.ended_in == n)
     }
 
-    /// The value logged last, if that was in the `n`-th step of the phase, from 1. Returns `None`
-    /// otherwise, so an old value is never taken for a new one.
+    /// The value logged last, if it was logged in the epoch under way, while `n - 1` or `n` steps of the
+    /// phase were complete. Returns `None` otherwise. Values of weight zero do not count.
+    ///
+    /// The `n`-th step logs while `n - 1` steps are complete, and callbacks log at its end while `n` are. So
+    /// a value that a callback logged at the end of the step before is returned too, if it is the last one.
     pub fn in_step(&self, n: u64) -> Option<f64> {
-        // A step logs before it is counted.
         let in_step = (n.saturating_sub(1)..=n).contains(&self.logged_at());
-        (in_step && self.weight() > 0.0).then(|| self.last_value())
+        (in_step && self.weight() > 0.0).then(|| self.last_value())(
+            self.logged_at() == n && self.weight() > 0.0,
+        )
+        .then(|| self.last_value())
     }
 
     /// Refuses a key of the same name that means another metric.

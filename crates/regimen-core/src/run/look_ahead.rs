@@ -9,19 +9,35 @@ use crate::text::Count;
 /// An error of that read is returned when the batch is due.
 pub(crate) struct LookAhead<E: Epoch> {
     epoch: E,
-    /// Batches of the epoch as announced by the data, those before it was opened included.
+    /// Batches of the epoch as announced by the data, those before it was opened included, less those that are
+    /// passed over.
     announced: Option<u64>,
     cap: Option<u64>,
     ahead: Option<Next<E::Batch>>,
+    /// Batches that the data has given, those before it was opened included.
+    given: u64,
+    /// Batches of the data that are read and dropped, in order.
+    passed_over: Vec<u64>,
 }
 
 type Next<B> = Result<Option<Fetched<B>>, Caught>;
 
-/// Opens the epoch of `at`, of which at most `cap` batches are read in all.
+/// The batch of the data for the step after `done` steps of an epoch, of which some are passed over.
+pub(crate) fn batch_of(done: u64, passed_over: &[u64]) -> u64 {
+    passed_over.iter().fold(done, |batch, &passed| batch + u64::from(passed <= batch))
+}
+
+/// Batches of the data up to the one of the last of `done` steps.
+pub(crate) fn consumed(done: u64, passed_over: &[u64]) -> u64 {
+    done.checked_sub(1).map_or(0, |last| batch_of(last, passed_over) + 1)
+}
+
+/// Opens the epoch of `at`, of which at most `cap` batches are read in all, and `passed_over` are dropped.
 pub(crate) fn open<D: Data + ?Sized>(
     data: &D,
     at: At,
     cap: Option<u64>,
+    passed_over: Vec<u64>,
 ) -> Result<LookAhead<impl Epoch<Batch = D::Batch>>, Caught> {
     guard(|| {
         let skip = at.skip;
@@ -33,7 +49,9 @@ pub(crate) fn open<D: Data + ?Sized>(
         if let Some(announced) = announced.filter(|&announced| announced < skip) {
             return Err(shorter(skip, announced));
         }
-        Ok(LookAhead { epoch, announced, cap, ahead: None })
+        let announced = announced
+            .map(|batches| batches - passed_over.iter().filter(|&&passed| passed < batches).count() as u64);
+        Ok(LookAhead { epoch, announced, cap, ahead: None, given: skip, passed_over })
     })
 }
 
@@ -56,7 +74,10 @@ impl<E: Epoch> LookAhead<E> {
 
     /// Takes the batch that comes after `done` batches.
     pub(crate) fn next(&mut self, done: u64) -> Result<Fetched<E::Batch>, Caught> {
-        let next = self.ahead.take().unwrap_or_else(|| read(&mut self.epoch))?;
+        let next = match self.ahead.take() {
+            Some(ahead) => ahead?,
+            None => self.read()?,
+        };
         let wrong = |announced: u64, gave: &str| {
             let text = format!("it announced {} per epoch and gave {gave}", Count(announced, "batch"));
             Err(Caught::Failed(BoxError::from(text)))
@@ -74,10 +95,21 @@ impl<E: Epoch> LookAhead<E> {
     }
 
     fn read_ahead_is_end(&mut self) -> bool {
-        matches!(self.ahead.get_or_insert_with(|| read(&mut self.epoch)), Ok(None))
+        if self.ahead.is_none() {
+            self.ahead = Some(self.read());
+        }
+        matches!(self.ahead, Some(Ok(None)))
     }
-}
 
-fn read<E: Epoch>(epoch: &mut E) -> Next<E::Batch> {
-    guard(|| epoch.next().transpose())
+    /// Reads the next batch that is not passed over.
+    fn read(&mut self) -> Next<E::Batch> {
+        loop {
+            let next = guard(|| self.epoch.next().transpose());
+            let is_passed_over = self.passed_over.binary_search(&self.given).is_ok();
+            self.given += 1;
+            if !(is_passed_over && matches!(next, Ok(Some(_)))) {
+                return next;
+            }
+        }
+    }
 }

@@ -205,14 +205,15 @@ where
         run.state.open_epoch();
     }
     let progress = run.state.progress();
+    let passed_over = run.state.passed_over();
     let at = At {
         epoch: progress.epochs,
-        skip: progress.steps_in_epoch,
+        skip: look_ahead::consumed(progress.steps_in_epoch, &passed_over),
         position: run.state.active_phase_mut().position.clone(),
         seed: run.state.seed(),
         rank: run.state.rank(),
     };
-    let reader = look_ahead::open(data, at, limits.steps_per_epoch);
+    let reader = look_ahead::open(data, at, limits.steps_per_epoch, passed_over);
     let mut reader = reader.map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     run.state.expected[P::PHASE as usize].steps_in_epoch = reader.steps();
     let eval_every = evaluations.as_ref().map(|evaluations| evaluations.every);

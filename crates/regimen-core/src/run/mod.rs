@@ -93,6 +93,7 @@ pub struct Run<'a, U: ?Sized> {
     /// Metrics for the report of the call under way.
     pub(crate) epochs: Vec<EpochMetrics>,
     pub(crate) notices: Vec<String>,
+    restored: Option<Restored>,
     /// The first setting that cannot be used: every call returns it.
     mistake: Option<String>,
 }
@@ -101,7 +102,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// A run of `unit` that has not begun, with seed 0 and no callbacks.
     pub fn new(unit: &'a mut U) -> Self {
         let (state, callbacks) = (State::new(), Callbacks::new());
-        Run { unit, state, callbacks, saver: None, epochs: Vec::new(), notices: Vec::new(), mistake: None }
+        let (epochs, notices) = (Vec::new(), Vec::new());
+        Run { unit, state, callbacks, saver: None, epochs, notices, restored: None, mistake: None }
     }
 
     /// Sets the seed from which every random choice of the run is keyed: the order of the data,
@@ -331,11 +333,52 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if self.saver.is_none() {
             return Err(Error::config("`restore`: the run has no saver; give it one with `Run::saver`"));
         }
-        let restored = self.with_saver(|saver, moment| saver.restore(which, moment))?.flatten();
+        let restored = self.with_saver_of_any_rank(|saver, moment| saver.restore(which, moment))?.flatten();
         for skipped in restored.iter().flat_map(|restored| &restored.skipped) {
             self.state.notify(format!("passed over {skipped}"));
         }
+        if restored.is_some() {
+            self.restored.clone_from(&restored);
+        }
         Ok(restored)
+    }
+
+    /// Restores the latest checkpoint after an error about a number that
+    /// [is not finite](Error::is_not_finite), for the next call to go on from there. It passes over the batch of
+    /// the step that is to blame: reads it and makes no step of it. What is passed over is saved, so a restarted
+    /// run passes over the same. A notice says so.
+    ///
+    /// Returns `None` and changes nothing for other errors, if [no step](Error::not_finite_step) of the newest
+    /// epochs is to blame, and if there is no checkpoint.
+    ///
+    /// Of several ranks each has other batches, so there it is an error.
+    pub fn roll_back(&mut self, error: &Error) -> Result<Option<Restored>, Error> {
+        let step = error.not_finite_step();
+        let Some((step, batch)) = step.and_then(|step| Some((step, self.state.batch_of_step(step)?))) else {
+            return Ok(None);
+        };
+        if self.state.rank().count != 1 {
+            return Err(Error::config("`roll_back`: not among several ranks, whose batches differ"));
+        }
+        let mut passed_over = self.state.passed_over.clone();
+        let Some(restored) = self.restore_latest()? else { return Ok(None) };
+        let (from, (epoch, n)) = (restored.step, batch);
+        if from <= step {
+            passed_over.insert(batch);
+            self.state.notify(format!(
+                "rolled back to step {from}; batch {n} of epoch {epoch} is passed over: {error:#}"
+            ));
+        } else {
+            self.state.notify(format!("rolled back to step {from}, which is after step {step}: {error:#}"));
+        }
+        // Those since the checkpoint are not in it.
+        self.state.passed_over.append(&mut passed_over);
+        Ok(Some(restored))
+    }
+
+    /// The checkpoint restored last. Returns `None` if nothing was restored.
+    pub fn restored(&self) -> Option<&Restored> {
+        self.restored.as_ref()
     }
 
     /// The saved state apart from the unit's parts: progress, metrics in flight, the seed, a final
@@ -430,8 +473,19 @@ impl<'a, U: ?Sized> Run<'a, U> {
         Ok(report)
     }
 
-    /// Calls the saver, if there is one.
+    /// Calls the saver, if there is one and it saves on this rank.
     pub(crate) fn with_saver<R>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Saver, &mut Moment<'_>) -> Result<R, BoxError>,
+    ) -> Result<Option<R>, Error> {
+        match &self.saver {
+            Some(saver) if saver.ranks.contain(self.state.rank()) => self.with_saver_of_any_rank(call),
+            _ => Ok(None),
+        }
+    }
+
+    /// Calls the saver, if there is one.
+    fn with_saver_of_any_rank<R>(
         &mut self,
         call: impl FnOnce(&mut dyn Saver, &mut Moment<'_>) -> Result<R, BoxError>,
     ) -> Result<Option<R>, Error> {

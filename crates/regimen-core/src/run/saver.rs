@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Report;
 use crate::callback::dispatch::CallbackStates;
-use crate::callback::{Event, Events};
+use crate::callback::{Event, Events, Ranks};
 use crate::saved::{AppState, Parts, StateDict, Stateful};
 use crate::state::Phase;
 use crate::{BoxError, Error, State};
@@ -19,6 +19,12 @@ pub trait Saver: Send {
     /// The events that this saver receives, read once at registration. Default: all.
     fn events(&self) -> Events {
         Events::ALL
+    }
+
+    /// The [ranks](State::rank) on which it saves, read once at registration. On the others it is only
+    /// asked to [restore](Saver::restore). Default: all.
+    fn ranks(&self) -> Ranks {
+        Ranks::All
     }
 
     /// A call of an entry point begins, in `phase`; neither the unit nor a callback has been called
@@ -162,6 +168,8 @@ pub(crate) struct Registered<'a, U: ?Sized> {
     pub(crate) saver: Box<dyn Saver + 'a>,
     /// The events it receives.
     pub(crate) events: Events,
+    /// The ranks on which it saves.
+    pub(crate) ranks: Ranks,
     /// [`AppState::visit`] of the unit. The loops run units that have none, so that they cannot ask for it.
     visit: VisitParts<U>,
 }
@@ -173,7 +181,8 @@ impl<'a, U: ?Sized> Registered<'a, U> {
     where
         U: AppState,
     {
-        Registered { events: saver.events(), saver: Box::new(saver), visit: U::visit }
+        let (events, ranks) = (saver.events(), saver.ranks());
+        Registered { saver: Box::new(saver), events, ranks, visit: U::visit }
     }
 
     /// Calls `call` with the saver and the moment that `state`, `unit` and `callbacks` are.

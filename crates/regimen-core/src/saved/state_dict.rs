@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::spare;
 use crate::BoxError;
+use crate::error::WithCauses;
 use crate::text::Count;
 
 /// Arrays by name, in the order of their names: the content of one safetensors file.
@@ -276,7 +277,7 @@ impl StateDict {
     where
         T: for<'a> TryFrom<&'a Array, Error = BoxError>,
     {
-        T::try_from(self.array(name)?).map_err(|cause| format!("`{name}`: {cause}").into())
+        T::try_from(self.array(name)?).map_err(|cause| format!("`{name}`: {}", WithCauses(&*cause)).into())
     }
 
     /// The count called `name`, a single `u64`. An error as of [`get`](StateDict::get), and if it is

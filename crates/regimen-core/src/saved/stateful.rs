@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Array, Element, StateDict};
 use crate::BoxError;
+use crate::error::WithCauses;
 
 /// A type whose state can be saved and loaded.
 ///
@@ -171,7 +172,8 @@ pub fn save_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeMap<String,
     struct Save(BTreeMap<String, StateDict>);
     impl Parts for Save {
         fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
-            let dict = part.state_dict().map_err(|cause| format!("part `{name}`: {cause}"))?;
+            let dict =
+                part.state_dict().map_err(|cause| format!("part `{name}`: {}", WithCauses(&*cause)))?;
             match self.0.insert(name.to_owned(), dict) {
                 None => Ok(()),
                 Some(_) => Err(format!("two parts are named `{name}`").into()),
@@ -234,7 +236,7 @@ pub fn load_parts_except(
 
         fn load(&self, name: &str, part: &mut dyn Stateful, dict: &StateDict) -> Result<(), BoxError> {
             let result = if self.is_check { part.check_state_dict(dict) } else { part.load_state_dict(dict) };
-            result.map_err(|cause| format!("part `{name}`: {cause}").into())
+            result.map_err(|cause| format!("part `{name}`: {}", WithCauses(&*cause)).into())
         }
     }
     impl Parts for Load<'_> {

@@ -4,6 +4,7 @@ use super::{EntryPoint, Expected, HyperParameters, Phase, PhaseState, Progress, 
 use crate::BoxError;
 use crate::callback::Every;
 use crate::data::Rank;
+use crate::run::look_ahead;
 use crate::text::Count;
 
 /// The position in a cycle of `fit`: a training epoch with its evaluations.
@@ -182,6 +183,30 @@ impl State {
     /// Clears a pause; with `even_final`, a final stop too.
     pub(crate) fn clear_stop(&mut self, even_final: bool) {
         self.stop.take_if(|stop| even_final || !stop.is_final());
+    }
+
+    /// The batches of its epoch that the active phase passes over, in order.
+    pub(crate) fn passed_over(&self) -> Vec<u64> {
+        match self.phase {
+            Phase::Train => self.passed_over_in(self.train.progress.epochs),
+            Phase::Eval | Phase::Predict => Vec::new(),
+        }
+    }
+
+    fn passed_over_in(&self, epoch: u64) -> Vec<u64> {
+        self.passed_over.range((epoch, 0)..=(epoch, u64::MAX)).map(|&(_, batch)| batch).collect()
+    }
+
+    /// The epoch of training step `step`, and its batch in the data of that epoch. Returns `None` if it is in
+    /// neither of the two newest epochs.
+    pub(crate) fn batch_of_step(&self, step: u64) -> Option<(u64, u64)> {
+        let Progress { steps, epochs, steps_in_epoch, steps_in_last_epoch, .. } = self.train.progress;
+        let back = steps.checked_sub(step)?;
+        let (epoch, done) = match steps_in_epoch.checked_sub(back) {
+            Some(done) => (epochs, done),
+            None => (epochs.checked_sub(1)?, (steps_in_last_epoch + steps_in_epoch).checked_sub(back)?),
+        };
+        Some((epoch, look_ahead::batch_of(done, &self.passed_over_in(epoch))))
     }
 
     /// Takes the first `told` notices, which were sent.

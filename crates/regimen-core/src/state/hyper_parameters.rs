@@ -64,26 +64,20 @@ impl HyperParameters {
         self.list.is_empty()
     }
 
-    /// A line for each hyper-parameter that is another than in `saved`, or is missing in one of the two.
-    pub(crate) fn changes_since(&self, saved: &HyperParameters) -> Vec<String> {
-        let changed = self.iter().filter_map(|(name, value)| match saved.get(name) {
-            Some(before) if same(before, value) => None,
-            Some(before) => Some(format!("the hyper-parameter `{name}` is {value} now, and was {before}")),
-            None => Some(format!("the hyper-parameter `{name}` is {value} now, and was not given before")),
-        });
-        let gone = saved.iter().filter(|(name, _)| self.get(name).is_none());
-        let gone = gone.map(|(name, before)| {
-            format!("the hyper-parameter `{name}` is not given any more, and was {before}")
-        });
-        changed.chain(gone).collect()
-    }
-}
-
-/// NaN is the same as NaN.
-fn same(one: &HyperParameter, other: &HyperParameter) -> bool {
-    match (one, other) {
-        (HyperParameter::Float(one), HyperParameter::Float(other)) => one.to_bits() == other.to_bits(),
-        _ => one == other,
+    /// The differences from those of a checkpoint, one text for each. Empty if there are none now.
+    pub fn differences(&self, saved: &HyperParameters) -> Vec<String> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let text = |settings: &HyperParameters, name| settings.get(name).map(HyperParameter::to_string);
+        let added = self.iter().map(|(name, _)| name).filter(|name| saved.get(name).is_none());
+        let difference = |name| match (text(saved, name), text(self, name)) {
+            (saved, now) if saved == now => None,
+            (Some(saved), Some(now)) => Some(format!("`{name}` was {saved} and is {now}")),
+            (Some(saved), None) => Some(format!("`{name}` was {saved} and is not given")),
+            (None, now) => Some(format!("`{name}` was not given and is {}", now.unwrap_or_default())),
+        };
+        saved.iter().map(|(name, _)| name).chain(added).filter_map(difference).collect()
     }
 }
 
@@ -204,7 +198,7 @@ mod tests {
     fn they_come_back_from_a_checkpoint_as_they_were() {
         let mut loaded = HyperParameters::new();
         loaded.load_state_dict(&settings().state_dict().unwrap()).unwrap();
-        assert_eq!(loaded.changes_since(&settings()), [""; 0]);
+        assert_eq!(loaded.differences(&settings()), [""; 0]);
         assert_eq!(
             loaded.to_string(),
             "deep=true, layers=3, rate=0.30000000000000004, =two\nlines, none=NaN, large=18446744073709551615"
@@ -212,17 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told() {
-        let now = HyperParameters::new().with("rate", 1.0).with("deep", true).with("new", "x");
-        let before = HyperParameters::new().with("rate", 0.5).with("deep", true).with("old", 7);
-        assert_eq!(
-            now.changes_since(&before),
-            [
-                "the hyper-parameter `rate` is 1 now, and was 0.5",
-                "the hyper-parameter `new` is x now, and was not given before",
-                "the hyper-parameter `old` is not given any more, and was 7",
-            ]
-        );
+    fn differences_are_told_by_the_text_of_a_value() {
+        let now = HyperParameters::new().with("rate", 1.0).with("deep", true).with("new", "x").with("n", 3);
+        let saved = HyperParameters::new().with("rate", 0.5).with("old", 7).with("deep", true).with("n", 3.0);
+        let told =
+            ["`rate` was 0.5 and is 1", "`old` was 7 and is not given", "`new` was not given and is x"];
+        assert_eq!(now.differences(&saved), told);
+        assert_eq!(HyperParameters::new().differences(&saved), [""; 0]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub use phase::{Expected, Phase, Progress};
 pub use stop::{PauseHandle, Stop};
 
 use std::borrow::{Borrow, Cow};
+use std::collections::BTreeSet;
 
 use self::phase_state::ByHand;
 pub(crate) use self::phase_state::PhaseState;
@@ -68,6 +69,8 @@ pub struct State {
     pub(crate) cycle: Cycle,
     /// An evaluation of `fit` is due, or half done.
     pub(crate) eval_due: bool,
+    /// Batches that training passes over: the epoch, and the batch in the data of that epoch.
+    pub(crate) passed_over: BTreeSet<(u64, u64)>,
 }
 
 impl State {
@@ -96,6 +99,7 @@ impl State {
             expected: Default::default(),
             cycle: Cycle::Closed,
             eval_due: false,
+            passed_over: BTreeSet::new(),
         }
     }
 
@@ -205,8 +209,9 @@ impl State {
 
     /// Logs a value that is read when somebody looks at the metric.
     pub(crate) fn log_reading(&mut self, key: Key, value: Reading, weight: f64) {
-        let PhaseState { metrics, progress, .. } = self.active_phase_mut();
-        let logged = metrics.log(key, value, weight, progress.steps);
+        let PhaseState { metrics, due_from, .. } = self.active_phase_mut();
+        // At the end of a step it is counted already.
+        let logged = metrics.log(key, value, weight, due_from.steps + 1);
         if let (Err(mistake), None) = (logged, &self.mistake) {
             self.mistake = Some(mistake);
         }

@@ -6,7 +6,7 @@ use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
 
 /// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, the
-/// hyper-parameters, the position in a cycle, and a final stop. A pause is not saved: a restarted run continues.
+/// hyper-parameters, the position in a cycle, batches that are passed over, and a final stop. A pause is not saved: a restarted run continues.
 impl Stateful for State {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
@@ -20,6 +20,13 @@ impl Stateful for State {
         dict.insert("other_weights", self.other_weights)?;
         if !self.hyper_parameters.is_empty() {
             dict.insert_all("hyper_parameters", self.hyper_parameters.state_dict()?)?;
+        }
+        // Training never returns to an epoch before this one.
+        let epoch = self.train.progress.epochs;
+        let passed_over = self.passed_over.range((epoch, 0)..).flat_map(|&(epoch, batch)| [epoch, batch]);
+        let passed_over: Vec<u64> = passed_over.collect();
+        if !passed_over.is_empty() {
+            dict.insert("passed_over", Array::from_slice(&passed_over))?;
         }
         if let Some(stop) = [&self.stop, &self.aside].into_iter().flatten().find(|stop| stop.is_final()) {
             dict.insert("final_stop", Array::from_text(stop.reason()))?;
@@ -52,21 +59,28 @@ impl Stateful for State {
             true => Some(Stop::Finish(dict.array("final_stop")?.to_text()?.into())),
             false => None,
         };
+        let passed_over = match dict.contains("passed_over") {
+            true => dict.array("passed_over")?.to_vec::<u64>()?,
+            false => Vec::new(),
+        };
         let mut settings = HyperParameters::new();
         if dict.contains("hyper_parameters.counts") {
             settings.load_state_dict(&dict.under("hyper_parameters"))?;
         }
-        if !self.hyper_parameters_are_given {
-            self.hyper_parameters = settings;
-        } else if !settings.is_empty() {
-            self.notices.extend(self.hyper_parameters.changes_since(&settings));
-        }
         if self.seed_is_chosen && self.seed != seed {
             self.notify(format!("the run goes on with the seed {seed}, as saved, not with {}", self.seed));
+        }
+        if self.hyper_parameters_are_given {
+            for difference in self.hyper_parameters.differences(&settings) {
+                self.notify(format!("hyper-parameters differ: {difference}"));
+            }
+        } else {
+            self.hyper_parameters = settings;
         }
         (self.train, self.eval, self.evaluate, self.predict) = (train, eval, evaluate, predict);
         (self.seed, self.cycle, self.eval_due, self.stop) = (seed, cycle, eval_due, stop);
         (self.entry, self.other_weights) = (EntryPoint::Train, other_weights);
+        self.passed_over = passed_over.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ fn check(unit: Unit, batches: &[f64], expected: &str, expected_weight: f64) {
     let mut unit = unit;
     let error = Run::new(&mut unit).train(batches, Train::epochs(1)).unwrap_err();
     assert_eq!(std::error::Error::source(&error).unwrap().to_string(), expected);
+    assert_eq!(error.not_finite_step(), Some(error.place().step));
     let found = weight(unit.engine());
     assert!(found == expected_weight || found.is_nan() && expected_weight.is_nan(), "{found}");
 }

@@ -170,6 +170,20 @@ fn a_metric_is_in_the_step_in_which_it_was_logged() {
     drop(run);
     let once = [None, Some(3.0), None, None, Some(5.0)];
     assert_eq!(noted.into_inner().unwrap(), [once, once].concat());
+    // A value of the end of a step is not one of the next.
+    let noted = std::sync::Mutex::new(Vec::new());
+    let note = |state: &mut State, _: &mut Unit| {
+        let steps = state.train_progress().steps;
+        if steps == 2 || steps == 5 {
+            state.log(Key::mean("at the end"), 1.0, 1.0);
+        }
+        let metric = state.metric(Key::mean("at the end"));
+        noted.lock().unwrap().push(metric.and_then(|metric| metric.in_step(steps)));
+    };
+    let mut run = Run::new(&mut unit).on(Event::TrainStepEnd, note);
+    run.train(&[0; 3], Train::epochs(2)).unwrap();
+    drop(run);
+    assert_eq!(noted.into_inner().unwrap(), [None, Some(1.0), None, None, Some(1.0), None]);
     // An evaluation by itself counts its steps separately.
     let mut run = Run::new(&mut unit);
     run.evaluate(&[1], Evaluate::whole()).unwrap();

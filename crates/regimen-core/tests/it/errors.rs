@@ -5,7 +5,7 @@ use std::error::Error as _;
 
 use regimen_core::callback::{Event, Events, Every};
 use regimen_core::data::{each_epoch, one_epoch};
-use regimen_core::error::{ErrorKind, Place};
+use regimen_core::error::{ErrorKind, NotFinite, Place};
 use regimen_core::metric::Key;
 use regimen_core::run::{Evaluate, Train};
 use regimen_core::state::Phase;
@@ -285,4 +285,38 @@ fn what_a_unit_that_fails_has_logged_wrongly_is_no_fault_of_the_callbacks_that_a
         first.assert_reads(&expected);
         second.assert_reads(&expected);
     }
+}
+
+#[test]
+fn an_error_of_memory_is_known_by_any_of_its_causes() {
+    let out = || std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+    let check = |cause: BoxError, expected: bool| {
+        let error = Error::new(ErrorKind::Data, Place { phase: None, epoch: 0, step: 0 }, cause);
+        assert_eq!(error.is_out_of_memory(), expected, "{error:#}");
+    };
+    check("CUDA out of memory. Tried to allocate 2.00 GiB".into(), true);
+    check(Box::new(out()), true);
+    check(Box::new(Error::config(Box::new(out()) as BoxError)), true);
+    check(Box::new(std::io::Error::other(out())), true);
+    check("no such file".into(), false);
+    // A failure meanwhile is no cause.
+    let mut error = Error::config("no such file");
+    error.suppress(Error::config("out of memory"));
+    assert!(!error.is_out_of_memory());
+}
+
+#[test]
+fn a_number_that_is_not_finite_has_the_step_that_made_it() {
+    let check = |kind: ErrorKind, cause: BoxError, is_not_finite: bool, step: Option<u64>| {
+        let error = Error::new(kind, Place { phase: Some(Phase::Train), epoch: 1, step: 9 }, cause);
+        assert_eq!((error.is_not_finite(), error.not_finite_step()), (is_not_finite, step), "{error:#}");
+    };
+    let step = || ErrorKind::Unit("train_step");
+    check(step(), NotFinite::new("NaN").into(), true, Some(9));
+    check(step(), NotFinite::new("NaN").of_step(4).into(), true, Some(4));
+    let inner = Error::new(ErrorKind::Data, Place { phase: None, epoch: 0, step: 0 }, NotFinite::new("NaN"));
+    check(step(), inner.into(), true, Some(9));
+    check(ErrorKind::Unit("on_train_epoch_end"), NotFinite::new("NaN").of_step(4).into(), true, Some(4));
+    check(ErrorKind::Unit("on_train_end"), NotFinite::new("NaN").into(), true, None);
+    check(step(), "NaN".into(), false, None);
 }

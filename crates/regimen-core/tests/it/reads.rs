@@ -5,11 +5,12 @@
 use std::sync::{Arc, Mutex};
 
 use crate::one_weight::{Slope, Unit, weight};
-use regimen_core::auto_unit::{NonFinite, TRAIN_LOSS};
+use regimen_core::auto_unit::{NonFinite, Plateau, TRAIN_LOSS};
 use regimen_core::callback::Event;
 use regimen_core::engine::Engine as _;
 use regimen_core::run::{Ended, Train};
 use regimen_core::saved::{load_parts, save_parts};
+use regimen_core::state::Phase;
 use regimen_core::{AutoUnit, BoxError, Error, Fit, Run, State};
 use regimen_test::toy::ToyEngine;
 
@@ -31,6 +32,7 @@ fn check(unit: Unit, batches: &[f64], config: Train, step: u64, expected: &str, 
     let mut unit = unit;
     let error = Run::new(&mut unit).train(batches, config).unwrap_err();
     assert_eq!((error.place().step, text(&error)), (step, expected.to_owned()));
+    assert!(error.not_finite_step().is_some_and(|bad| bad <= step));
     assert_eq!(weight(unit.engine()), expected_weight);
 }
 
@@ -73,6 +75,36 @@ fn a_norm_that_is_not_finite_is_told_with_its_step() {
     let told = "the gradient of the update in step 1 is not finite: its norm is inf";
     let unit = unit().clip_norm(1.0).after_backward(spoilt);
     check(unit, &[1.0, 1.0, 4.0], Train::epochs(1), 3, told, 1.0 - 0.25);
+}
+
+#[test]
+fn a_norm_at_the_end_of_an_epoch_is_told_with_the_last_step_of_it() {
+    let spoilt = |engine: &mut ToyEngine<_>, _: &mut State| engine.scale_gradients(f64::INFINITY);
+    let mut unit = unit().accumulate(3).clip_norm(1.0).before_update(spoilt);
+    let mut run = Run::new(&mut unit);
+    let data = [1.0; 4];
+    run.train(&data, Train::steps(2)).unwrap();
+    // The cap is lower now, so no step is the last.
+    let error = run.train(&data, Train::epochs(1).steps_per_epoch(2)).unwrap_err();
+    let told = "the gradient of the update in step 1 is not finite: its norm is inf";
+    assert_eq!((error.place().step, text(&error)), (2, told.to_owned()));
+    drop(run);
+    assert_eq!(weight(unit.engine()), 1.0);
+}
+
+#[test]
+fn a_plateau_of_the_training_loss_does_not_judge_a_loss_that_is_not_finite() {
+    let mut unit = unit().reduce_on_plateau(Plateau::min(TRAIN_LOSS).phase(Phase::Train));
+    let judged = |unit: &mut Unit| {
+        let saved = save_parts(unit).unwrap();
+        let own = &saved["auto_unit"];
+        (own.array("plateau.best").unwrap().to_vec::<f64>().unwrap(), own.count("plateau.bad").unwrap())
+    };
+    let error = Run::new(&mut unit).train(&[1.0, NAN], Train::epochs(1)).unwrap_err();
+    assert_eq!(text(&error), "the loss of step 1 is not finite: NaN");
+    assert_eq!(judged(&mut unit), (vec![], 0));
+    Run::new(&mut unit).train(&[1.0], Train::epochs(1)).unwrap();
+    assert_eq!(judged(&mut unit), (vec![0.875], 0));
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use regimen_core::auto_unit::NonFinite;
 use regimen_core::engine::{Engine as _, Part};
 use regimen_core::run::Train;
-use regimen_core::saved::{StateDict, save_parts};
-use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
+use regimen_core::saved::{StateDict, load_parts, save_parts};
+use regimen_core::{AutoUnit, BoxError, Loss, Run, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyCentre, ToyEngine, ToyOptimizer, ToyVars, manual_seed};
 
 type Engine = ToyEngine<Module>;
@@ -56,6 +56,57 @@ fn a_batch_that_counts_for_nothing_leaves_the_running_mean_alone() {
         // A tenth of the way to 5, and another.
         assert_eq!(running_mean(&save_parts(&mut unit).unwrap()["module"]), 0.5 + 0.1 * (5.0 - 0.5));
     }
+}
+
+/// Trains a unit that reads later on `data`, which must fail with `told`. Returns the running mean.
+#[track_caller]
+fn mean_after(set: impl FnOnce(Unit) -> Unit, data: &[(f64, f64)], told: &str) -> f64 {
+    let (engine, task) = unit().into_parts();
+    let mut unit = set(AutoUnit::new(engine.reads_later(), task));
+    let error = Run::new(&mut unit).train(data, Train::epochs(1)).unwrap_err();
+    assert_eq!(std::error::Error::source(&error).unwrap().to_string(), told);
+    running_mean(&unit.engine().state(Part::Module).unwrap())
+}
+
+#[test]
+fn an_update_that_is_left_out_on_the_device_leaves_the_running_mean_alone() {
+    let (good, bad, expected) = ((5.0, 1.0), (f64::NAN, 1.0), 0.5 + 0.1 * (5.0 - 0.5));
+    let told = "the loss of step 1 is not finite: NaN";
+    for accumulate in [1, 2, 3] {
+        assert_eq!(mean_after(|unit| unit.accumulate(accumulate), &[good, bad, good], told), expected);
+    }
+    // A loss that is finite with a gradient that is not.
+    let spoilt = |unit: Unit| {
+        unit.clip_norm(1.0).before_update(|engine, state| match state.train_progress().steps {
+            1 => engine.scale_gradients(f64::INFINITY),
+            _ => Ok(()),
+        })
+    };
+    let told = "the gradient of the update in step 1 is not finite: its norm is inf";
+    assert_eq!(mean_after(spoilt, &[good, (9.0, 1.0), good], told), expected);
+}
+
+#[test]
+fn an_update_of_a_loaded_window_that_is_left_out_leaves_the_loaded_running_mean() {
+    let unit = || {
+        let (engine, task) = unit().into_parts();
+        let spoilt = |engine: &mut Engine, _: &mut State| engine.scale_gradients(f64::INFINITY);
+        AutoUnit::new(engine.reads_later(), task).accumulate(3).clip_norm(1.0).before_update(spoilt)
+    };
+    let data = [(5.0, 1.0); 3];
+    let mut first = unit();
+    let mut run = Run::new(&mut first);
+    run.train(&data, Train::steps(1)).unwrap();
+    let saved = run.run_state().unwrap();
+    drop(run);
+    let mut second = unit();
+    load_parts(&mut second, &save_parts(&mut first).unwrap()).unwrap();
+    let mut run = Run::new(&mut second);
+    run.load_run_state(&saved).unwrap();
+    // The cap is lower now, so the epoch ends, and the window with it, without a step.
+    run.train(&data, Train::epochs(1).steps_per_epoch(1)).unwrap_err();
+    drop(run);
+    assert_eq!(running_mean(&second.engine().state(Part::Module).unwrap()), 0.5);
 }
 
 /// A unit whose first training step has failed before its update, by an error or a panic.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use regimen_core::BoxError;
 use regimen_core::engine::{Engine, Part};
+use regimen_core::error::WithCauses;
 use regimen_core::saved::StateDict;
 
 use super::measure::{ensure, ensure_same};
@@ -56,7 +57,7 @@ pub fn a_frozen_group_stays_as_it_is<F: EngineFixture>(fixture: &F) -> Result<()
             let state = untouched.state(Part::Optimizer)?;
             engine
                 .check_state(Part::Optimizer, &state)
-                .map_err(|cause| format!("a state of all groups: {cause}"))?;
+                .map_err(|cause| format!("a state of all groups: {}", WithCauses(&*cause)))?;
             let mut other = fixture.plain();
             other.freeze(&flags)?;
             other.load_state(Part::Optimizer, &state)?;

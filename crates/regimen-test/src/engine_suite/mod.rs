@@ -101,7 +101,9 @@ pub use loading::{state_goes_out_and_comes_in, what_does_not_fit_is_refused};
 pub use panics::a_panic_in_the_module_is_an_error;
 pub use precision::each_precision_trains_or_is_refused;
 pub use randomness::{seeding_repeats_dropout, the_evaluation_view_only_looks};
-pub use reads::{a_step_reads_only_what_its_policy_needs, what_is_read_later_is_the_same_and_is_told};
+pub use reads::{
+    a_step_reads_only_what_its_policy_needs, buffers_are_restored, what_is_read_later_is_the_same_and_is_told,
+};
 pub use resume::a_new_process_continues_with_the_same_bits;
 pub use unreached::what_no_backward_pass_reaches_is_named;
 pub use update::{a_skipped_update_changes_nothing, a_step_uses_up_the_gradients, rates_go_to_their_groups};
@@ -134,9 +136,9 @@ pub trait EngineFixture {
         None
     }
 
-    /// A new engine as [`plain`](EngineFixture::plain) makes it, which leaves losses on the device until they
-    /// are read, also on the CPU. The default, `None`, leaves out the checks of reads.
-    fn reading_later(&self) -> Option<Self::Engine> {
+    /// `engine`, set to leave losses on the device until they are read, also on the CPU. The default, `None`,
+    /// leaves out the checks of reads.
+    fn reading_later(&self, _engine: Self::Engine) -> Option<Self::Engine> {
         None
     }
 
@@ -198,6 +200,7 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         what_is_not_finite_is_named,
         a_step_reads_only_what_its_policy_needs,
         what_is_read_later_is_the_same_and_is_told,
+        buffers_are_restored,
         seeding_repeats_dropout,
         the_evaluation_view_only_looks,
         what_does_not_fit_is_refused,

@@ -17,7 +17,7 @@ const STEPS: u64 = 9;
 /// Most reads per step under each setting: 0 by default for an engine that can leave out an update on the
 /// device; for the others, the reads that [`NonFinite`] lists.
 pub fn a_step_reads_only_what_its_policy_needs<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
-    let Some(mut engine) = fixture.reading_later() else { return Ok(()) };
+    let Some(mut engine) = fixture.reading_later(fixture.plain()) else { return Ok(()) };
     let loss = forward(fixture, &mut engine, Mode::Train, 0..4)?;
     let Value::Device(scalar) = engine.detach(&loss.mean)? else {
         return Err("an engine that reads later has read a loss".into());
@@ -38,7 +38,7 @@ pub fn a_step_reads_only_what_its_policy_needs<F: EngineFixture>(fixture: &F) ->
         ("in half precision", |unit| unit.precision(Precision::F16), by_default + 1),
     ];
     for (what, set, expected) in settings {
-        let Some(engine) = fixture.reading_later() else { return Ok(()) };
+        let Some(engine) = fixture.reading_later(fixture.plain()) else { return Ok(()) };
         let mut unit = set(unit(fixture, engine));
         let Some(found) = reads(fixture, &mut unit, None)? else { continue };
         let most = expected * (STEPS - 1);
@@ -47,7 +47,7 @@ pub fn a_step_reads_only_what_its_policy_needs<F: EngineFixture>(fixture: &F) ->
     }
     // Each look at the loss reads: at every step, or at every fourth.
     for (every, expected) in [(1, STEPS - 1), (4, 2)] {
-        let Some(engine) = fixture.reading_later() else { return Ok(()) };
+        let Some(engine) = fixture.reading_later(fixture.plain()) else { return Ok(()) };
         let mut unit = unit(fixture, engine).non_finite(NonFinite::Ignore);
         let found = reads(fixture, &mut unit, Some(every))?.unwrap_or(expected);
         ensure(
@@ -89,9 +89,9 @@ fn reads<F: EngineFixture>(
 /// and losses, at any interval of looks. A number that is not finite is an error within 64 steps. Until then
 /// no parameter moves and nothing is saved.
 pub fn what_is_read_later_is_the_same_and_is_told<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
-    let Some(probe) = fixture.reading_later() else { return Ok(()) };
+    let Some(probe) = fixture.reading_later(fixture.plain()) else { return Ok(()) };
     drop(probe);
-    let later = || fixture.reading_later().unwrap_or_else(|| fixture.plain());
+    let later = || fixture.reading_later(fixture.plain()).unwrap_or_else(|| fixture.plain());
     let trained = |engine: F::Engine, looks: bool| {
         let mut unit = unit(fixture, engine).accumulate(2).clip_norm(0.05);
         let mut run =
@@ -120,6 +120,35 @@ pub fn what_is_read_later_is_the_same_and_is_told<F: EngineFixture>(fixture: &F)
         ensure(found.2 == expected.2, format!("losses are {:?}, not {:?}", found.2, expected.2))?;
     }
     told(fixture, later())
+}
+
+/// Buffers are as they were remembered: after a restore, and if a number on the device is not finite. One that
+/// is finite leaves them alone. The loss has its gradient in each case.
+pub fn buffers_are_restored<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
+    let mut engine = fixture.regularized();
+    let before = engine.state(Part::Module)?;
+    engine.keep_buffers()?;
+    let loss = forward(fixture, &mut engine, Mode::Train, 0..4)?.mean;
+    engine.restore_buffers(None)?;
+    ensure_same("the module after a restore of its buffers", &engine.state(Part::Module)?, &before)?;
+    engine.backward(&loss, None).map_err(|cause| format!("backward after a restore of buffers: {cause}"))?;
+
+    let Some(mut engine) = fixture.reading_later(fixture.regularized()) else { return Ok(()) };
+    engine.keep_buffers()?;
+    let loss = forward(fixture, &mut engine, Mode::Train, 0..4)?.mean;
+    let after = engine.state(Part::Module)?;
+    let Value::Device(scalar) = engine.detach(&loss)? else {
+        return Err("an engine that reads later has read a loss".into());
+    };
+    if !engine.skip_unless_finite(&scalar)? {
+        return Ok(());
+    }
+    ensure_same("the module after a finite loss", &engine.state(Part::Module)?, &after)?;
+    engine.backward(&loss, None).map_err(|cause| format!("backward after a loss left behind: {cause}"))?;
+    engine.scale_gradients(f64::NAN)?;
+    let Value::Device(norm) = engine.clip_gradient_norm(1.0)? else { return Ok(()) };
+    engine.skip_unless_finite(&norm)?;
+    ensure_same("the module after a norm that is NaN", &engine.state(Part::Module)?, &before)
 }
 
 /// A loss that becomes NaN in step 3 of many.

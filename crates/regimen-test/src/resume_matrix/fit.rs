@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-use regimen::callback::{EarlyStopping, LearningRateMonitor};
+use regimen::callback::{EarlyStopping, LearningRateMonitor, ParameterMonitor, TrainProgressMonitor};
 use regimen::checkpoint::Checkpointer;
 use regimen::data::{DataExt, Loader, Samples, indices};
-use regimen::log::MetricLog;
+use regimen::log::{MemoryLog, MetricLog};
 use regimen::schedule::{Cosine, ScheduleExt};
 use regimen_core::auto_unit::{Averaging, EVAL_LOSS, GradientScaler, Plateau, Thaw};
 use regimen_core::callback::{Event, Every};
@@ -42,6 +42,9 @@ pub(super) const EPOCHS: &str = "epochs.txt";
 /// The directory of checkpoints.
 pub(super) const CHECKPOINTS: &str = "checkpoints";
 
+/// The folder of event files.
+pub(super) const EVENTS: &str = "events";
+
 /// Runs the part `leg` in `dir`, from the newest checkpoint or, if there is none, from the beginning.
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
@@ -68,8 +71,15 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
     let mut run = Run::new(&mut unit)
         .seed(11)
         .callback(LearningRateMonitor::new())
+        .callback(TrainProgressMonitor::new())
+        .callback(ParameterMonitor::new().update_ratio())
         .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
         .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))
+        .callback(MetricLog::tensorboard(dir.join(EVENTS)).every(Every::steps(1).or(Every::epochs(1))))
+        .callback(
+            MetricLog::wide_csv(dir.join("metrics.wide.csv")).every(Every::steps(4).or(Every::epochs(1))),
+        )
+        .callback(MetricLog::to(MemoryLog::new()).every(Every::steps(5).or(Every::epochs(1))))
         // No loss decreases by this much. So it stops the run at the third evaluation, or at the
         // last if every earlier one was counted.
         .callback(EarlyStopping::min(EVAL_LOSS, if early { 2 } else { EVALUATIONS - 1 }).min_delta(1e9))

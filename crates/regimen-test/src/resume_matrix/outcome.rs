@@ -8,8 +8,9 @@ use regimen::checkpoint::{Checkpoints, Which};
 use regimen_core::BoxError;
 use regimen_core::saved::Array;
 
-use super::fit::{CHECKPOINTS, EPOCHS, ORDER};
+use super::fit::{CHECKPOINTS, EPOCHS, EVENTS, ORDER};
 use super::{Cell, Trouble};
+use crate::event_files::{read_events, scalars};
 
 /// The compared outcome.
 #[derive(Debug)]
@@ -30,6 +31,9 @@ impl Outcome {
                 files.insert(entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?);
             }
         }
+        // Each start has a file, so the points in them are compared.
+        let points = format!("{:?}", scalars(&read_events(dir.join(EVENTS))?));
+        files.insert("metrics.events".to_owned(), points.into_bytes());
         let newest = Checkpoints::in_dir(dir.join(CHECKPOINTS)).load(Which::Latest)?;
         let mut arrays = BTreeMap::new();
         for (part, dict) in newest.ok_or("it left no checkpoint")?.content {
@@ -52,7 +56,9 @@ impl Outcome {
                 || name.starts_with("run/run.evaluate")
                 || name.starts_with("run/run.predict");
             // A failed call has no report of the epochs that ended in it.
-            !((by_hand || callback_fails) && of_passes || fails && name == EPOCHS)
+            // The state of the event files has their names, which are times.
+            let of_events = name.contains("callbacks.TensorBoard");
+            !((by_hand || callback_fails) && of_passes || fails && name == EPOCHS || of_events)
         };
         let kept = |name: &String| is_compared(name);
         let files = |outcome: &Outcome| {

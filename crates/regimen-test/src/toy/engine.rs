@@ -196,7 +196,10 @@ impl<M> Engine for ToyEngine<M> {
     }
 
     fn skip_unless_finite(&mut self, scalar: &ToyArray) -> Result<bool, BoxError> {
-        self.skips |= scalar.values().iter().any(|value| !value.is_finite());
+        if scalar.values().iter().any(|value| !value.is_finite()) {
+            self.skips = true;
+            self.restore_buffers(None)?;
+        }
         Ok(true)
     }
 

@@ -23,6 +23,7 @@ use regimen::log::MetricLog;
 use regimen::run::{Ended, Predict};
 use regimen::saved::Stateful;
 use regimen::signal::Signals;
+use regimen::state::HyperParameters;
 use regimen::{AutoUnit, BoxError, Fit, Run};
 use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
@@ -76,18 +77,15 @@ fn run(Flags { digits: args, script }: &Flags) -> Result<ExitCode, BoxError> {
 
     let mut run = Run::new(&mut unit)
         .seed(args.seed)
+        // Another number of threads sums in another order: a resume reports it.
+        .hyper_parameters(HyperParameters::new().with("threads", tch::get_num_threads()))
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
         .callback(ProgressBar::new());
     if let Some(out) = &args.out {
-        run = run.callback(MetricLog::csv(out.join("metrics.csv"))).saver(
-            Checkpointer::new(out)
-                .every(Every::steps(100))
-                .keep_last(2)
-                .keep_min(1, EVAL_LOSS)
-                // Another number of threads sums in another order: a resume reports it.
-                .hyper_parameter("threads", tch::get_num_threads()),
-        );
+        run = run
+            .callback(MetricLog::csv(out.join("metrics.csv")))
+            .saver(Checkpointer::new(out).every(Every::steps(100)).keep_last(2).keep_min(1, EVAL_LOSS));
         if let Some(restored) = run.restore_latest()? {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }

@@ -1,19 +1,45 @@
-//! Callbacks for most runs: early stopping, a progress bar, a time limit, learning rates as metrics.
+//! Callbacks for most runs: early stopping, a progress bar, a time limit, a watchdog, and monitors that log learning
+//! rates, times, parameters and the load of the machine as metrics.
 
+mod clock;
+mod data_time;
 mod early_stopping;
+mod empty_data_detector;
+mod gradient_monitor;
+mod iteration_time;
 mod learning_rate_monitor;
 mod line;
+mod parameter_monitor;
 mod patience;
 mod printer;
+mod profiler_window;
 mod progress_bar;
+mod progress_reporter;
 mod status;
+#[cfg(feature = "system")]
+mod system_monitor;
 mod terminal;
+mod throughput;
 mod time_limit;
+mod train_progress_monitor;
+mod watchdog;
 
 pub use regimen_core::callback::*;
 
+pub use self::data_time::DataTime;
 pub use self::early_stopping::EarlyStopping;
+pub use self::empty_data_detector::EmptyDataDetector;
+pub use self::gradient_monitor::GradientMonitor;
+pub use self::iteration_time::IterationTime;
 pub use self::learning_rate_monitor::LearningRateMonitor;
+pub use self::parameter_monitor::ParameterMonitor;
 pub use self::printer::Printer;
+pub use self::profiler_window::ProfilerWindow;
 pub use self::progress_bar::ProgressBar;
+pub use self::progress_reporter::ProgressReporter;
+#[cfg(feature = "system")]
+pub use self::system_monitor::SystemMonitor;
+pub use self::throughput::Throughput;
 pub use self::time_limit::TimeLimit;
+pub use self::train_progress_monitor::TrainProgressMonitor;
+pub use self::watchdog::{Hang, Watchdog};

@@ -156,7 +156,7 @@ impl<'a> Status<'a> {
 }
 
 /// `0:07`, `12:30`, `3:00:00`.
-fn clock(seconds: f64) -> String {
+pub(super) fn clock(seconds: f64) -> String {
     let seconds = seconds.round() as u64;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match hours {

@@ -32,6 +32,28 @@ impl TimeLimit {
         TimeLimit { limit, taken: Duration::ZERO, began: None, end: None }
     }
 
+    /// A limit written as by batch systems: `12:30:00` is hours, minutes and seconds, and `1-12:30:00` has a day
+    /// before them. Any other form is an error.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use regimen::callback::TimeLimit;
+    ///
+    /// let limit = TimeLimit::parse("1-12:30:00")?;
+    /// assert_eq!(limit.left(), Duration::from_secs(36 * 3600 + 30 * 60));
+    /// # Ok::<(), regimen::BoxError>(())
+    /// ```
+    pub fn parse(text: &str) -> Result<Self, BoxError> {
+        let limit = duration(text).ok_or_else(|| {
+            format!(
+                "`{text}` is not a time limit; write hours, minutes and seconds, as in `12:30:00`, or days \
+                 before them, as in `1-12:30:00`"
+            )
+        })?;
+        Ok(TimeLimit::new(limit))
+    }
+
     /// The time left.
     pub fn left(&self) -> Duration {
         self.limit.saturating_sub(self.taken())
@@ -45,6 +67,26 @@ impl TimeLimit {
         self.taken = self.taken();
         (self.began, self.end) = (None, None);
     }
+}
+
+/// The duration of `[days-]hours:minutes:seconds`. With days, there are less than 24 hours.
+fn duration(text: &str) -> Option<Duration> {
+    let (days, time) = text.split_once('-').map_or((None, text), |(days, time)| (Some(days), time));
+    let (hours, rest) = time.split_once(':')?;
+    let (minutes, seconds) = rest.split_once(':')?;
+    let below_60 = |text: &str| number(text).filter(|&n| text.len() == 2 && n < 60);
+    let (days, hours) = match days {
+        Some(days) => (number(days)?, number(hours).filter(|&hours| hours < 24)?),
+        None => (0, number(hours)?),
+    };
+    let hours = days.checked_mul(24)?.checked_add(hours)?;
+    let minutes = hours.checked_mul(60)?.checked_add(below_60(minutes)?)?;
+    Some(Duration::from_secs(minutes.checked_mul(60)?.checked_add(below_60(seconds)?)?))
+}
+
+/// A number of digits alone, without a sign.
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 impl<U: ?Sized> Callback<U> for TimeLimit {
@@ -151,6 +193,51 @@ mod tests {
         assert_eq!(complete(3600, 3599, &[0, 1001, 0]), (false, 2));
         assert_eq!(complete(3600, 3600, &[0; 3]), (false, 0));
         assert_eq!(complete(0, 0, &[0; 3]), (false, 0));
+    }
+
+    #[test]
+    fn a_limit_is_days_hours_minutes_and_seconds() {
+        let check = |text: &str, seconds: u64| {
+            assert_eq!(TimeLimit::parse(text).unwrap().left(), Duration::from_secs(seconds), "{text}");
+        };
+        check("1-12:30:00", 131_400);
+        check("0-00:00:01", 1);
+        check("7-3:05:09", 615_909);
+        check("12:30:00", 45_000);
+        check("36:00:00", 129_600);
+        check("0:00:00", 0);
+    }
+
+    #[test]
+    fn a_limit_of_another_form_is_an_error_that_tells_the_form() {
+        let text = TimeLimit::parse("90").unwrap_err().to_string();
+        let expected = "`90` is not a time limit; write hours, minutes and seconds, as in `12:30:00`, or days \
+                        before them, as in `1-12:30:00`";
+        assert_eq!(text, expected);
+        for text in [
+            "",
+            "12:30",
+            "1-12",
+            "1-24:00:00",
+            "12:60:00",
+            "12:00:60",
+            "12:5:00",
+            "12:005:00",
+            "1:2:3:4",
+            "-1:00:00",
+            "1-+2:00:00",
+            "+1:00:00",
+            " 1:00:00",
+            "1:00:00 ",
+            "1--2:00:00",
+            "1-12:30:0x",
+            "1.5:00:00",
+            "18446744073709551615:00:00",
+            "18446744073709551616:00:00",
+            "768614336404564651-00:00:00",
+        ] {
+            assert!(TimeLimit::parse(text).is_err(), "{text}");
+        }
     }
 
     /// A limit that can be looked at while a run has it.

@@ -1,14 +1,15 @@
 //! The error of reading and writing checkpoints: the failed operation and its file.
 
+use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use regimen_core::BoxError;
+use regimen_core::error::WithCauses;
 
 /// Something could not be done to a file or directory of a checkpoint.
 ///
-/// The message names the file; the cause, often an [`io::Error`](std::io::Error), is in
-/// [`source`](std::error::Error::source).
+/// The message names the file, and ends with that of the [cause](CheckpointError::cause).
 #[derive(Debug)]
 pub struct CheckpointError {
     doing: &'static str,
@@ -25,6 +26,11 @@ impl CheckpointError {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// The cause, often an [`io::Error`](std::io::Error).
+    pub fn cause(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.cause
+    }
 }
 
 /// For `map_err`: turns a cause into the error of `doing` something to `path`.
@@ -35,14 +41,22 @@ pub(crate) fn failed<C: Into<BoxError>>(
     move |cause| CheckpointError::new(doing, path, cause)
 }
 
+/// The error of a change that failed with `cause`, after an attempt to undo it.
+pub(crate) fn undone(cause: BoxError, undo: Result<(), BoxError>) -> BoxError {
+    let Err(undo) = undo else { return cause };
+    let (cause, undo) = (WithCauses(&*cause), WithCauses(&*undo));
+    format!("{cause}; and what was there before cannot be put back: {undo}").into()
+}
+
 impl fmt::Display for CheckpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {} `{}`: {}", self.doing, self.path.display(), self.cause)
     }
 }
 
-impl std::error::Error for CheckpointError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.cause)
+impl Error for CheckpointError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // Its text has the text of the cause in it.
+        self.cause.source()
     }
 }

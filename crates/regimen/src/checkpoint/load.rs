@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use regimen_core::BoxError;
+use regimen_core::error::WithCauses;
 use regimen_core::saved::{AppState, Parts, StateDict, Stateful};
 
+use super::error::undone;
 use super::format::manifest;
 use super::{Checkpoint, CheckpointError, Checkpoints, Which};
 
@@ -114,12 +116,7 @@ impl Load {
         }
         match put(unit, &plan.after) {
             Ok(()) => Ok(plan.report),
-            Err(cause) => match put(unit, &plan.before) {
-                Ok(()) => Err(cause),
-                Err(undo) => {
-                    Err(format!("{cause}; and what was there before cannot be put back: {undo}").into())
-                }
-            },
+            Err(cause) => Err(undone(cause, put(unit, &plan.before))),
         }
     }
 
@@ -167,7 +164,7 @@ impl Parts for Plan<'_> {
         if !self.load.parts.is_empty() && !self.load.parts.iter().any(|wanted| wanted == name) {
             return Ok(());
         }
-        let current = part.state_dict().map_err(|cause| format!("part `{name}`: {cause}"))?;
+        let current = part.state_dict().map_err(|cause| fault(name, cause))?;
         let saved = match self.saved.remove(name) {
             Some(saved) => saved,
             None if self.load.lenient => StateDict::new(),
@@ -178,7 +175,7 @@ impl Parts for Plan<'_> {
             renamed.insert(self.load.name_in_unit(&name), array)?;
         }
         let after = if self.load.lenient { self.merge(name, &current, &renamed)? } else { renamed };
-        part.check_state_dict(&after).map_err(|cause| format!("part `{name}`: {cause}"))?;
+        part.check_state_dict(&after).map_err(|cause| fault(name, cause))?;
         if !self.load.lenient {
             self.report.loaded.extend(after.iter().map(|(array, _)| format!("{name}/{array}")));
         }
@@ -210,13 +207,17 @@ impl Plan<'_> {
     }
 }
 
+/// The error of the part `name`.
+fn fault(name: &str, cause: BoxError) -> BoxError {
+    format!("part `{name}`: {}", WithCauses(&*cause)).into()
+}
+
 /// Loads `parts` into those parts of `unit`.
 fn put(unit: &mut (impl AppState + ?Sized), parts: &BTreeMap<String, StateDict>) -> Result<(), BoxError> {
     struct Put<'a>(&'a BTreeMap<String, StateDict>);
     impl Parts for Put<'_> {
         fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
-            let load =
-                |dict| part.load_state_dict(dict).map_err(|cause| format!("part `{name}`: {cause}").into());
+            let load = |dict| part.load_state_dict(dict).map_err(|cause| fault(name, cause));
             self.0.get(name).map_or(Ok(()), load)
         }
     }

@@ -19,11 +19,15 @@ pub enum ExistingFile {
 
 /// Renames `path` to the first of `path.1`, `path.2` ... that is free.
 pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+    free_name(path).map_or(Ok(()), |name| fs::rename(path, name))
+}
+
+/// The first of `path.1`, `path.2` ... that is free.
+pub(super) fn free_name(path: &Path) -> Option<PathBuf> {
     let numbered = |n: u64| {
         let mut name = OsString::from(path);
         name.push(format!(".{n}"));
         PathBuf::from(name)
     };
-    let free = (1..).map(numbered).find(|name| fs::symlink_metadata(name).is_err());
-    free.map_or(Ok(()), |name| fs::rename(path, name))
+    (1..).map(numbered).find(|name| fs::symlink_metadata(name).is_err())
 }

@@ -1,28 +1,31 @@
-//! The two formats of log files.
+//! The formats of log files.
 
 use std::io::{self, BufRead};
 
 use super::Record;
+use super::wide::Columns;
 use crate::BoxError;
 
 /// The conversion of records to bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Csv,
     Jsonl,
+    Wide(Columns),
 }
 
 impl Format {
     /// The beginning of a file.
-    pub(super) fn header(self) -> &'static str {
+    pub(super) fn header(&self) -> &str {
         match self {
             Format::Csv => "step,phase,name,value,epoch\n",
             Format::Jsonl => "",
+            Format::Wide(columns) => columns.header(),
         }
     }
 
     /// The lines of `records`, each with its line feed.
-    pub(super) fn encode(self, records: &[Record<'_>]) -> Result<Vec<u8>, BoxError> {
+    pub(super) fn encode(&self, records: &[Record<'_>]) -> Result<Vec<u8>, BoxError> {
         let mut bytes = Vec::new();
         match self {
             Format::Csv => {
@@ -36,18 +39,19 @@ impl Format {
                     bytes.push(b'\n');
                 }
             }
+            Format::Wide(columns) => bytes = columns.encode(records)?,
         }
         Ok(bytes)
     }
 
     /// The number of the `bytes` of a file in whole rows: all except a torn row at the end.
-    pub(super) fn whole_rows(self, mut bytes: impl BufRead) -> io::Result<u64> {
+    pub(super) fn whole_rows(&self, mut bytes: impl BufRead) -> io::Result<u64> {
         let (mut line, mut read, mut whole) = (Vec::new(), 0, 0);
         // A name in quotes may have several lines. Each new row is known by its beginning, so that
         // one torn earlier does not turn quotes inside out from there on.
         let mut quoted = false;
         while bytes.read_until(b'\n', &mut line)? > 0 {
-            if self == Format::Csv {
+            if *self != Format::Jsonl {
                 let odd = line.iter().filter(|byte| **byte == b'"').count() % 2 == 1;
                 quoted = (quoted && !begins_row(&line)) != odd;
             }

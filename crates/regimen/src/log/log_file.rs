@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use super::existing_file::{ExistingFile, set_aside};
 use super::format::Format;
 use super::open_file::{Mark, OpenFile, failed};
+use super::wide::Columns;
 use super::{MetricSink, Record};
 use crate::BoxError;
-use crate::saved::{StateDict, Stateful};
+use crate::saved::{Array, StateDict, Stateful};
 use crate::state::EntryPoint;
 
 /// A CSV or JSON-lines file.
@@ -33,8 +34,8 @@ pub struct LogFile {
     path: PathBuf,
     format: Format,
     pub(super) existing: ExistingFile,
-    /// The mark of a checkpoint to cut it back to.
-    restored: Option<Mark>,
+    /// The mark and the format of a checkpoint to cut it back to.
+    restored: Option<(Mark, Format)>,
     open: Option<OpenFile>,
     /// Opened for a pass by hand alone: a training still has to cut it back, or to start a new one.
     is_by_hand: bool,
@@ -69,44 +70,51 @@ impl LogFile {
 
     /// Opens the file to append to it.
     fn begin_at_end(&mut self) -> Result<OpenFile, BoxError> {
-        self.make_folder()?;
+        self.prepare_path()?;
         let mut open = OpenFile::open(&self.path)?;
-        if open.length() > 0 {
-            self.mend_end(&mut open)?;
-        }
+        self.mend_end(&mut open)?;
         if open.length() == 0 {
             open.append(self.format.header().as_bytes())?;
         }
         Ok(open)
     }
 
-    fn make_folder(&self) -> Result<(), BoxError> {
+    fn prepare_path(&self) -> Result<(), BoxError> {
         let made = self.path.parent().map_or(Ok(()), fs::create_dir_all);
-        made.map_err(|cause| self.failed("create the folder of", cause))
+        made.map_err(|cause| self.failed("create the folder of", cause))?;
+        match (&self.format, fs::metadata(&self.path)) {
+            (Format::Wide(_), Ok(found)) if !found.is_file() => {
+                let why = "is no file, and a wide CSV log is written again for each new column";
+                Err(format!("the log {} {why}; log to a file, or with `csv`", self.path.display()).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn begin(&mut self) -> Result<OpenFile, BoxError> {
-        self.make_folder()?;
+        self.prepare_path()?;
         let found = fs::metadata(&self.path).ok();
         // There is no going back in a pipe or a device.
         let can_be_cut = found.as_ref().is_none_or(Metadata::is_file);
         let found = found.filter(Metadata::is_file).map_or(0, |file| file.len());
-        if let Some(mark) = self.restored.filter(|_| can_be_cut) {
+        if let Some((mark, format)) = self.restored.clone().filter(|_| can_be_cut) {
+            if let Format::Wide(columns) = &format
+                && found > 0
+            {
+                columns.restore(&self.path, mark)?;
+            }
+            self.format = format;
             return OpenFile::go_on(&self.path, mark);
         }
         if found > 0 && self.existing == ExistingFile::Rename {
             set_aside(&self.path).map_err(|cause| self.failed("set aside", cause))?;
         }
         let mut open = OpenFile::open(&self.path)?;
-        if open.length() > 0 {
-            match self.existing {
-                ExistingFile::Overwrite => {
-                    let emptied = open.keep(0, crc32fast::Hasher::new());
-                    emptied.map_err(|cause| self.failed("empty", cause))?;
-                }
-                ExistingFile::Append | ExistingFile::Rename => self.mend_end(&mut open)?,
-            }
+        if self.existing == ExistingFile::Overwrite {
+            let emptied = open.keep(0, crc32fast::Hasher::new());
+            emptied.map_err(|cause| self.failed("empty", cause))?;
         }
+        self.mend_end(&mut open)?;
         if open.length() == 0 {
             open.append(self.format.header().as_bytes())?;
         }
@@ -116,6 +124,13 @@ impl LogFile {
     /// Refuses to append to other columns, and cuts off a row that a power cut has torn: it is not a
     /// record, and no program could read past it.
     fn mend_end(&mut self, open: &mut OpenFile) -> Result<(), BoxError> {
+        if let Format::Wide(columns) = &mut self.format {
+            let there = open.bytes(0, open.length()).map_err(BoxError::from).and_then(Columns::read);
+            *columns = there.unwrap_or_else(|_| Columns::new());
+        }
+        if open.length() == 0 {
+            return Ok(());
+        }
         let (path, header) = (self.path.display(), self.format.header());
         let read = |cause: io::Error| self.failed("read", cause);
         let refusal = |why: String| -> BoxError {
@@ -142,6 +157,21 @@ impl LogFile {
         }
         let kept = open.checksum(whole).and_then(|checksum| open.keep(whole, checksum));
         kept.map_err(|cause| self.failed("mend", cause))
+    }
+
+    /// Adds columns to a wide CSV file for the new names in `records`.
+    fn widen(&mut self, records: &[Record<'_>]) -> Result<(), BoxError> {
+        let Format::Wide(columns) = &self.format else { return Ok(()) };
+        let Some(columns) = columns.widened(records)? else { return Ok(()) };
+        // Nothing is copied from a file that was changed under the run.
+        self.opened()?.sync()?;
+        columns.rewrite(&self.path)?;
+        let mut open = OpenFile::open(&self.path)?;
+        let length = open.length();
+        let kept = open.checksum(length).and_then(|checksum| open.keep(length, checksum));
+        kept.map_err(|cause| self.failed("read", cause))?;
+        (self.open, self.format) = (Some(open), Format::Wide(columns));
+        Ok(())
     }
 
     fn failed(&self, verb: &str, cause: io::Error) -> BoxError {
@@ -173,6 +203,8 @@ impl MetricSink for LogFile {
     }
 
     fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError> {
+        self.opened()?;
+        self.widen(records)?;
         let lines = self.format.encode(records)?;
         self.opened()?.append(&lines)
     }
@@ -186,21 +218,40 @@ impl MetricSink for LogFile {
     }
 }
 
-/// The length, 0 if nothing was written yet, and the checksum of so many bytes.
+/// The length, 0 if nothing was written yet, the checksum of so many bytes, and the columns of a wide file.
 impl Stateful for LogFile {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
-        self.restored.or(self.open.as_ref().map(OpenFile::mark)).unwrap_or_default().state_dict()
+        let now = (self.open.as_ref().map(OpenFile::mark).unwrap_or_default(), self.format.clone());
+        let (mark, format) = self.restored.clone().unwrap_or(now);
+        let mut dict = mark.state_dict()?;
+        if let Format::Wide(columns) = format {
+            dict.insert(COLUMNS, Array::from_text(columns.header()))?;
+        }
+        Ok(dict)
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         // A log that had written nothing has nothing to go on from: cutting to 0 would empty a
         // file that belongs to another run.
-        self.restored = Some(Mark::read(dict)?).filter(|mark| mark.length > 0);
+        self.restored = Some(self.read(dict)?).filter(|(mark, _)| mark.length > 0);
         self.open = None;
         Ok(())
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        Mark::read(dict).map(drop)
+        self.read(dict).map(drop)
+    }
+}
+
+const COLUMNS: &str = "columns";
+
+impl LogFile {
+    /// The mark and the format of a checkpoint.
+    fn read(&self, dict: &StateDict) -> Result<(Mark, Format), BoxError> {
+        let format = match &self.format {
+            Format::Wide(_) => Format::Wide(Columns::read(dict.array(COLUMNS)?.to_text()?.as_bytes())?),
+            format => format.clone(),
+        };
+        Ok((Mark::read(dict)?, format))
     }
 }

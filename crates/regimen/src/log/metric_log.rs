@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::format::Format;
+use super::wide::Columns;
 use super::{ExistingFile, LogFile, MediaRecord, MetricSink, Record};
 use crate::callback::{Event, Events, Every, Ranks};
 use crate::error::WithCauses;
@@ -22,7 +23,7 @@ use crate::{BoxError, Callback, Error, State};
 /// that is first logged late is a new name, and no error. Among several ranks only the first
 /// writes.
 pub struct MetricLog<S> {
-    sink: S,
+    pub(super) sink: S,
     every: Every,
     only: Box<dyn Fn(&str) -> bool + Send>,
     on_failure: OnFailure,
@@ -55,6 +56,29 @@ impl MetricLog<LogFile> {
     /// Writes to a file with a JSON object in each line; otherwise as [`csv`](MetricLog::csv).
     pub fn jsonl(path: impl Into<PathBuf>) -> Self {
         MetricLog::to(LogFile::new(path.into(), Format::Jsonl))
+    }
+
+    /// Writes to a CSV file with a row per moment and a column per metric: `step,phase,epoch,train/loss,...`.
+    ///
+    /// A moment is a training step, whose epoch is empty, or an epoch. A metric that was not measured then
+    /// has an empty field. Columns are in the order in which their metrics were first written. The first
+    /// value of a new metric adds the last column: the file is written again with an empty field in
+    /// each row before, and replaces the old one in one step. A pipe or a device is an error.
+    ///
+    /// A restored run removes the columns that were added behind its checkpoint along with the rows;
+    /// otherwise this is as [`csv`](MetricLog::csv). Many metrics that come one by one make it slow: write
+    /// those with `csv`.
+    ///
+    /// ```
+    /// # use regimen::callback::Every;
+    /// # use regimen::log::MetricLog;
+    /// # use regimen::Run;
+    /// # fn example<U>(run: Run<'_, U>) -> Run<'_, U> {
+    /// run.callback(MetricLog::wide_csv("runs/digits/epochs.csv").every(Every::epochs(1)))
+    /// # }
+    /// ```
+    pub fn wide_csv(path: impl Into<PathBuf>) -> Self {
+        MetricLog::to(LogFile::new(path.into(), Format::Wide(Columns::new())))
     }
 
     /// The handling of a file of an earlier run; [`ExistingFile::Rename`] by default.
@@ -138,13 +162,28 @@ impl<S: MetricSink> MetricLog<S> {
     /// Opens the sink at the start of a call.
     fn open(&mut self, state: &mut State) -> Result<(), BoxError> {
         let mut result = self.sink.open(state.entry_point());
-        if let Some(notice) = self.sink.notice() {
-            state.notify(notice);
-        }
         if state.phase() == Phase::Train && !state.hyper_parameters().is_empty() {
             result = result.and_then(|()| self.sink.write_hyper_parameters(state.hyper_parameters()));
         }
         self.settle(result, state)
+    }
+
+    fn write_event(&mut self, event: Event, state: &mut State) -> Result<(), BoxError> {
+        if let Event::TrainStart | Event::EvalStart | Event::PredictStart = event {
+            return self.open(state);
+        }
+        self.write_media(state)?;
+        match event {
+            Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
+                let epoch = (event != Event::TrainStepEnd).then_some(state.progress().epochs);
+                if state.is_due(self.every) { self.write_measured(epoch, state) } else { Ok(()) }
+            }
+            Event::TrainEnd | Event::EvalEnd | Event::PredictEnd => {
+                let result = self.sink.flush();
+                self.settle(result, state)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Turns a failure into an error, or into a notice the first time, as configured.
@@ -154,6 +193,7 @@ impl<S: MetricSink> MetricLog<S> {
             return Err(cause);
         }
         if !std::mem::replace(&mut self.failing, true) {
+            let cause = WithCauses(&*cause);
             state.notify(format!("{cause}; until then, metrics are missing in it"));
         }
         Ok(())
@@ -205,21 +245,11 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         if let Some(unsaved) = self.unsaved.take() {
             self.settle(Err(unsaved), state)?;
         }
-        if let Event::TrainStart | Event::EvalStart | Event::PredictStart = event {
-            return self.open(state);
+        let result = self.write_event(event, state);
+        if let Some(notice) = self.sink.notice() {
+            state.notify(notice);
         }
-        self.write_media(state)?;
-        match event {
-            Event::TrainStepEnd | Event::TrainEpochEnd | Event::EvalEpochEnd | Event::PredictEpochEnd => {
-                let epoch = (event != Event::TrainStepEnd).then_some(state.progress().epochs);
-                if state.is_due(self.every) { self.write_measured(epoch, state) } else { Ok(()) }
-            }
-            Event::TrainEnd | Event::EvalEnd | Event::PredictEnd => {
-                let result = self.sink.flush();
-                self.settle(result, state)
-            }
-            _ => Ok(()),
-        }
+        result
     }
 
     fn on_error(&mut self, state: &State, _unit: &mut U, error: &Error) {
@@ -235,6 +265,7 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         if let Err(cause) = self.sink.end(Ok(report)) {
             report.notices.push(format!("{}", WithCauses(&*cause)));
         }
+        report.notices.extend(self.sink.notice());
     }
 }
 

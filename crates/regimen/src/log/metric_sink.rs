@@ -82,8 +82,8 @@ pub trait MetricSink: Send {
         Ok(())
     }
 
-    /// A message about the log that is no error, once: read after each [`open`](MetricSink::open), and
-    /// sent as a [notice](crate::State::notices). `None` by default.
+    /// A message about the log that is no error, once: read after each event and after
+    /// [`end`](MetricSink::end), and sent as a [notice](crate::State::notices). `None` by default.
     fn notice(&mut self) -> Option<String> {
         None
     }

@@ -57,13 +57,18 @@ impl OpenFile {
     pub(super) fn open(path: &Path) -> Result<Self, BoxError> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false);
-        let open = options.open(path).and_then(|file| {
-            let found = file.metadata()?;
-            let length = if found.is_file() { found.len() } else { 0 };
-            let (path, is_regular) = (path.to_owned(), found.is_file());
-            Ok(OpenFile { path, file, length, checksum: crc32fast::Hasher::new(), is_regular, torn: false })
-        });
-        open.map_err(|cause| failed(path, "open", cause))
+        options
+            .open(path)
+            .map_err(|cause| failed(path, "open", cause))
+            .and_then(|file| OpenFile::of(path, file))
+    }
+
+    /// The `file` that was opened at `path`.
+    pub(super) fn of(path: &Path, file: File) -> Result<Self, BoxError> {
+        let found = file.metadata().map_err(|cause| failed(path, "look at", cause))?;
+        let length = if found.is_file() { found.len() } else { 0 };
+        let (path, is_regular) = (path.to_owned(), found.is_file());
+        Ok(OpenFile { path, file, length, checksum: crc32fast::Hasher::new(), is_regular, torn: false })
     }
 
     /// Its length.
@@ -111,7 +116,8 @@ impl OpenFile {
         Ok(open)
     }
 
-    fn cut_back(&mut self, Mark { length, checksum }: Mark) -> Result<(), BoxError> {
+    /// Cuts it back to `mark`, with the same check.
+    pub(super) fn cut_back(&mut self, Mark { length, checksum }: Mark) -> Result<(), BoxError> {
         let read = |cause: io::Error| failed(&self.path, "read", cause);
         let mut last = [b'\n'];
         if checksum.is_none() && length > 0 {

@@ -21,8 +21,9 @@ fn a_shape_whose_product_overflows_is_an_error_also_where_there_are_no_samples()
     let check = |extents: &[u32]| {
         let mut bytes = vec![0, 0, 8, extents.len() as u8];
         extents.iter().for_each(|extent| bytes.extend(extent.to_be_bytes()));
-        let error = Idx::open(file(&folder, "x", &bytes)).unwrap_err().to_string();
-        assert!(error.contains("is too large"), "{error}");
+        let path = file(&folder, "x", &bytes);
+        let error = Idx::open(&path).unwrap_err().to_string();
+        assert_eq!(error, format!("file `{}`: the shape {extents:?} is too large", path.display()));
     };
     check(&[0, u32::MAX, u32::MAX, u32::MAX]);
     check(&[u32::MAX, u32::MAX, u32::MAX, 0]);

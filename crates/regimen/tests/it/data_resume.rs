@@ -159,31 +159,35 @@ fn shown(batches: &[Vec<usize>]) -> String {
     batches.iter().map(batch).collect::<Vec<_>>().join(" ")
 }
 
-/// Checks that ten samples of which one batch of four was used continue as batches of three, and that
-/// the next epoch is whole.
-fn check_wrapped(data: impl Fn(usize) -> Batches<usize>) {
+/// Checks that ten samples of which one batch of four was used continue as batches of three, with a notice
+/// of `source`, and that the next epoch is whole.
+fn check_wrapped(source: &str, data: impl Fn(usize) -> Batches<usize>) {
     let first = leg(&*data(4), ALONE, None, Train::steps(1)).unwrap();
     let second = leg(&*data(3), ALONE, Some(&first.saved), Train::epochs(2)).unwrap();
     assert_eq!((&*shown(&first.batches), &*shown(&second.batches)), ("0123", "456 789 012 345 678 9"));
-    let told = ": batches of 3 samples now, and of 4 before: it goes on at sample 4";
-    assert!(second.notices.len() == 1 && second.notices[0].ends_with(told), "{:?}", second.notices);
+    let told = format!("{source}: batches of 3 samples now, and of 4 before: it goes on at sample 4");
+    assert_eq!(second.notices, [told]);
 }
 
 #[test]
 fn whatever_wraps_a_loader_goes_on_at_its_sample() {
     let loader = |size| Loader::new(indices(10)).batch_size(size);
-    check_wrapped(|size| Box::new(loader(size)));
-    check_wrapped(|size| Box::new(loader(size).workers(2)));
-    check_wrapped(|size| Box::new(Arc::new(loader(size))));
-    check_wrapped(|size| Box::new(Box::new(loader(size)) as Batches<usize>));
-    check_wrapped(|size| Box::new(loader(size).map_batches(|batch| batch)));
-    check_wrapped(|size| Box::new(loader(size).take_batches(10)));
-    check_wrapped(|size| Box::new(loader(size).timed()));
-    check_wrapped(|size| Box::new(loader(size).count_samples(|batch| batch.len() as u64)));
-    check_wrapped(|size| Box::new(loader(size).read_ahead(2)));
-    check_wrapped(|size| Box::new(Mix::in_order().source("a", loader(size))));
-    check_wrapped(|size| Box::new(Mix::random().source("a", loader(size))));
-    check_wrapped(|size| {
+    check_wrapped("dataset `indices`", |size| Box::new(loader(size)));
+    check_wrapped("dataset `indices`", |size| Box::new(loader(size).workers(2)));
+    check_wrapped("dataset `indices`", |size| Box::new(Arc::new(loader(size))));
+    check_wrapped("dataset `indices`", |size| Box::new(Box::new(loader(size)) as Batches<usize>));
+    check_wrapped("dataset `indices`", |size| Box::new(loader(size).map_batches(|batch| batch)));
+    check_wrapped("dataset `indices`", |size| Box::new(loader(size).take_batches(10)));
+    check_wrapped("dataset `indices`", |size| Box::new(loader(size).timed()));
+    check_wrapped("dataset `indices`", |size| {
+        Box::new(loader(size).count_samples(|batch| batch.len() as u64))
+    });
+    check_wrapped("dataset `indices`", |size| Box::new(loader(size).read_ahead(2)));
+    check_wrapped("source `a`: dataset `indices`", |size| {
+        Box::new(Mix::in_order().source("a", loader(size)))
+    });
+    check_wrapped("source `a`: dataset `indices`", |size| Box::new(Mix::random().source("a", loader(size))));
+    check_wrapped("source `a`: dataset `indices`", |size| {
         let each = AllBatches::new().source("a", loader(size));
         Box::new(each.map_batches(|batches| batches.into_values().flatten().collect()))
     });
@@ -192,10 +196,10 @@ fn whatever_wraps_a_loader_goes_on_at_its_sample() {
 #[test]
 fn batches_of_a_stream_go_on_at_its_sample() {
     let loader = |size| StreamLoader::new(stream(|_| 0..10_usize)).batch_size(size);
-    check_wrapped(|size| Box::new(loader(size)));
-    check_wrapped(|size| Box::new(loader(size).read_ahead(2)));
-    check_wrapped(|size| Box::new(Mix::in_order().source("a", loader(size))));
-    check_wrapped(|size| {
+    check_wrapped("stream `stream`", |size| Box::new(loader(size)));
+    check_wrapped("stream `stream`", |size| Box::new(loader(size).read_ahead(2)));
+    check_wrapped("source `a`: stream `stream`", |size| Box::new(Mix::in_order().source("a", loader(size))));
+    check_wrapped("stream `stream`", |size| {
         Box::new(StreamLoader::new(stream(|_| 0..10_usize).transform(|index, _| index)).batch_size(size))
     });
 }

@@ -156,7 +156,9 @@ fn hyper_parameters_are_saved_and_changes_are_told_when_they_are_restored() {
     let unset = Run::new(&mut Unit).run_state().unwrap();
     assert_eq!(restored(None, &saved), ("rate=0.5, layers=3".to_owned(), vec![]));
     assert_eq!(restored(Some(settings(0.5)), &saved), ("rate=0.5, layers=3".to_owned(), vec![]));
-    assert_eq!(restored(Some(settings(0.5)), &unset), ("rate=0.5, layers=3".to_owned(), vec![]));
-    let told = "the hyper-parameter `rate` is 0.25 now, and was 0.5".to_owned();
+    let told = ["rate` was not given and is 0.5", "layers` was not given and is 3"];
+    let told = told.map(|text| format!("hyper-parameters differ: `{text}")).to_vec();
+    assert_eq!(restored(Some(settings(0.5)), &unset), ("rate=0.5, layers=3".to_owned(), told));
+    let told = "hyper-parameters differ: `rate` was 0.5 and is 0.25".to_owned();
     assert_eq!(restored(Some(settings(0.25)), &saved), ("rate=0.25, layers=3".to_owned(), vec![told]));
 }

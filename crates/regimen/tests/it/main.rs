@@ -6,7 +6,14 @@
 
 mod app_state;
 mod callback_early_stopping;
+mod callback_empty_data_detector;
 mod callback_learning_rate_monitor;
+mod callback_watchdog;
+mod causes;
+
+mod callback_parameter_monitor;
+mod callback_profiler_window;
+mod callback_train_progress_monitor;
 mod checkpoint;
 mod checkpointer;
 mod counts;
@@ -18,13 +25,23 @@ mod data_names;
 mod data_order;
 mod data_resume;
 mod data_stream;
+mod folder;
+mod log_anomaly;
 mod log_by_hand;
+mod log_lines;
 mod log_media;
+mod log_memory;
+mod log_prometheus;
+mod log_wide;
 mod metric;
 mod metric_log;
 mod metric_log_changed;
+mod mlflow;
 mod output_file;
 mod report;
 mod resume_matrix;
 mod schedule;
+mod tensorboard;
+mod timer;
 mod to_device;
+mod wandb;

@@ -203,9 +203,13 @@ fn a_file_of_an_earlier_run_is_never_lost() {
 
     fs::write(&path, "time,loss\n1,2\n").unwrap();
     let error = fit(log(ExistingFile::Append), 1).map_err(|error| format!("{error:#}")).unwrap_err();
-    assert!(
-        error.contains("it does not begin with `step,phase,name,value,epoch`; log to another path"),
-        "{error}"
+    assert_eq!(
+        error,
+        format!(
+            "callback MetricLog(metrics.csv) failed at train start in train at epoch 0 step 0: cannot append to \
+             {}: it does not begin with `step,phase,name,value,epoch`; log to another path",
+            path.display()
+        )
     );
     assert_eq!(text(&path), "time,loss\n1,2\n");
 }
@@ -258,7 +262,14 @@ fn a_log_that_is_not_the_one_of_the_checkpoint_is_an_error_and_left_alone() {
             None => fs::remove_file(&path).unwrap(),
         }
         let error = logged(folder.path(), Some(&saved), 8).map_err(|error| format!("{error:#}")).unwrap_err();
-        assert!(error.contains(expected), "{error}");
+        assert_eq!(
+            error,
+            format!(
+                "callback MetricLog(metrics.csv) failed at train start in train at epoch 1 step 4: the log {} \
+                 {expected}; put the file back, or log to another path",
+                path.display()
+            )
+        );
         assert_eq!(fs::read_to_string(&path).ok().as_deref(), content);
     };
     let other = "x".repeat(1000);
@@ -313,17 +324,23 @@ fn only_the_first_rank_writes() {
 fn what_cannot_be_written_is_an_error_before_the_first_step() {
     let folder = folder();
     fs::write(folder.path().join("file"), "").unwrap();
-    let check = |path: PathBuf, verb: &str| {
+    let check = |path: PathBuf, verb: &str, why: &str| {
         let mut unit = Unit;
         let mut run = Run::new(&mut unit).callback(MetricLog::csv(&path));
         let error = run.train(&[1.0], Train::epochs(1)).map_err(|error| format!("{error:#}")).unwrap_err();
-        let expected = format!("cannot {verb} the log {}: ", path.display());
-        assert!(error.contains(&expected), "{error}");
-        assert!(error.ends_with("check its folder and the space there, or log elsewhere"), "{error}");
+        let name = path.file_name().unwrap().display();
+        assert_eq!(
+            error,
+            format!(
+                "callback MetricLog({name}) failed at train start in train at epoch 0 step 0: cannot {verb} the \
+                 log {}: {why}; check its folder and the space there, or log elsewhere",
+                path.display()
+            )
+        );
         assert_eq!(run.state().train_progress().steps, 0);
     };
-    check(folder.path().join("file/metrics.csv"), "create the folder of");
-    check(folder.path().to_owned(), "open");
+    check(folder.path().join("file/metrics.csv"), "create the folder of", "File exists (os error 17)");
+    check(folder.path().to_owned(), "open", "Is a directory (os error 21)");
 }
 
 /// A disk that is full, as far as the system provides one.
@@ -348,7 +365,12 @@ fn a_full_disk_ends_the_run_with_an_error_that_names_the_file() {
          check its folder and the space there, or log elsewhere"
     );
     let error = fit(MetricLog::csv(&full).every(every), 3).unwrap_err();
-    assert!(format!("{error:#}").starts_with("callback MetricLog(full) failed at train start"), "{error}");
+    assert_eq!(
+        format!("{error:#}"),
+        "callback MetricLog(full) failed at train start in train at epoch 0 step 0: \
+         cannot write the log /dev/full: No space left on device (os error 28); \
+         check its folder and the space there, or log elsewhere"
+    );
 }
 
 #[test]

@@ -118,13 +118,20 @@ fn a_last_line_that_is_no_record_is_an_error_and_stays() {
         fs::write(&path, content).unwrap();
         let error =
             train(make, &path, ExistingFile::Append, 1).map_err(|error| format!("{error:#}")).unwrap_err();
-        assert!(error.ends_with("its last line is no record: \"notes\"; log to another path"), "{error}");
+        assert_eq!(
+            error,
+            format!(
+                "callback MetricLog(metrics) failed at train start in train at epoch 0 step 0: cannot append to \
+                 {}: its last line is no record: \"notes\"; log to another path",
+                path.display()
+            )
+        );
         assert_eq!(fs::read_to_string(&path).unwrap(), content);
     }
 }
 
-/// Applies `change` to the log of a run after its second step, which must then end with an error that
-/// contains `expected`.
+/// Applies `change` to the log of a run after its second step, which must then end with the error
+/// `expected`.
 #[track_caller]
 fn check_changed(change: impl Fn(&Path) + Send + 'static, expected: &str) {
     let folder = tempfile::tempdir().unwrap();
@@ -134,8 +141,14 @@ fn check_changed(change: impl Fn(&Path) + Send + 'static, expected: &str) {
         .callback(MetricLog::csv(&path).every(Every::steps(1)))
         .on(Event::TrainStepEnd.every(Every::steps(2)), move |_: &mut State, _: &mut Sum| change(&changed));
     let error = run.train(&DATA, Train::steps(4)).map_err(|error| format!("{error:#}")).unwrap_err();
-    assert!(error.contains(&format!("the log {} was changed under the run: ", path.display())), "{error}");
-    assert!(error.contains(expected), "{error}");
+    assert_eq!(
+        error,
+        format!(
+            "callback MetricLog(metrics.csv) failed at train step end in train at epoch 0 step 2: the log {} was \
+             changed under the run: {expected}; log to a path that nothing else writes to",
+            path.display()
+        )
+    );
     assert_eq!(run.state().train_progress().steps, 2);
     let content = fs::read(&path).unwrap_or_default();
     assert!(!content.contains(&0), "a hole");
@@ -146,17 +159,20 @@ fn a_log_that_somebody_changes_under_a_run_is_an_error_and_never_a_hole() {
     let set = |length: u64| {
         move |path: &Path| fs::File::options().write(true).open(path).unwrap().set_len(length).unwrap()
     };
-    check_changed(set(10), "it has 10 bytes, and ");
-    check_changed(set(0), "it has 0 bytes, and ");
+    check_changed(set(10), "it has 10 bytes, and 45 were written");
+    check_changed(set(0), "it has 0 bytes, and 45 were written");
     let longer =
         |path: &Path| fs::write(path, fs::read_to_string(path).unwrap() + "9,train,sum,1.0,\n").unwrap();
-    check_changed(longer, "it has ");
+    check_changed(longer, "it has 62 bytes, and 45 were written");
 }
 
 #[cfg(unix)]
 #[test]
 fn a_log_that_is_removed_or_replaced_under_a_run_is_an_error() {
-    check_changed(|path| fs::remove_file(path).unwrap(), "it cannot be found: ");
+    check_changed(
+        |path| fs::remove_file(path).unwrap(),
+        "it cannot be found: No such file or directory (os error 2)",
+    );
     let replace = |path: &Path| {
         let content = fs::read(path).unwrap();
         fs::rename(path, path.with_extension("old")).unwrap();
@@ -165,8 +181,13 @@ fn a_log_that_is_removed_or_replaced_under_a_run_is_an_error() {
     check_changed(replace, "another file is in its place");
 }
 
+/// The error as text, without the path of the log's folder.
+fn told(error: &Error, folder: &Path) -> String {
+    format!("{error:#}").replace(&*folder.to_string_lossy(), "")
+}
+
 /// The two runs of a folder that write to one log: A for 6 steps, B for 12, then A restarted.
-fn two_runs(rate: f64) -> (Result<(), Error>, String, String) {
+fn two_runs(rate: f64) -> (Result<(), String>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("metrics.csv");
     let go = |dir: &str, rate: f64, steps: u64| {
@@ -180,7 +201,7 @@ fn two_runs(rate: f64) -> (Result<(), Error>, String, String) {
     go("A", 1.0, 6).unwrap();
     go("B", rate, 12).unwrap();
     let before = fs::read_to_string(&log).unwrap();
-    let result = go("A", 1.0, 8);
+    let result = go("A", 1.0, 8).map_err(|error| told(&error, folder.path()));
     (result, before, fs::read_to_string(&log).unwrap())
 }
 
@@ -189,9 +210,12 @@ fn a_log_of_another_run_is_never_cut_back() {
     // All of these have as many digits as the rate of A, so that only the values differ.
     for rate in [2.0, 1.5, 0.5, 3.0] {
         let (result, before, after) = two_runs(rate);
-        let error = result.map_err(|error| format!("{error:#}")).unwrap_err();
-        assert!(error.contains("is not the one of this run: "), "{error}");
-        assert!(error.ends_with("put the file back, or log to another path"), "{error}");
+        assert_eq!(
+            result.unwrap_err(),
+            "callback MetricLog(metrics.csv) failed at train start in train at epoch 1 step 6: the log \
+             /metrics.csv is not the one of this run: its first 188 bytes are not those that were written; put \
+             the file back, or log to another path"
+        );
         assert_eq!(before, after);
     }
 }
@@ -208,7 +232,7 @@ fn a_log_whose_first_bytes_are_those_that_were_written_is_cut_back_and_goes_on()
 fn restored(change: impl FnOnce(&mut StateDict)) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.csv");
-    let text = |error: Error| format!("{error:#}");
+    let text = |error: Error| told(&error, folder.path());
     let (mut unit, log) = (Sum { sum: 0.0, rate: 0.5 }, || MetricLog::csv(&path).every(Every::steps(1)));
     let mut run = Run::new(&mut unit).callback(log());
     run.train(&DATA, Train::steps(1)).map_err(text)?;
@@ -217,7 +241,7 @@ fn restored(change: impl FnOnce(&mut StateDict)) -> Result<String, String> {
     drop(run);
     change(&mut saved);
     let mut run = Run::new(&mut unit).callback(log());
-    run.load_run_state(&saved).map_err(|error| format!("{error:#}"))?;
+    run.load_run_state(&saved).map_err(|error| error.to_string())?;
     run.train(&DATA, Train::steps(1)).map_err(text)?;
     Ok(fs::read_to_string(&path).unwrap())
 }
@@ -234,17 +258,25 @@ fn a_state_without_a_checksum_is_checked_as_it_was_before_there_was_one() {
         drop(saved.remove(CRC32).unwrap());
         saved.insert(CRC32, 7_u32).unwrap();
     });
-    assert!(other.contains("its first 45 bytes are not those that were written"), "{other}");
+    let place = "callback MetricLog(metrics.csv) failed at train start in train at epoch 0 step 1: the log /metrics.csv";
+    let remedy = "put the file back, or log to another path";
+    assert_eq!(
+        other,
+        format!(
+            "{place} is not the one of this run: its first 45 bytes are not those that were written; {remedy}"
+        )
+    );
     let longer = error(|saved| {
         drop(saved.remove(LENGTH).unwrap());
         saved.insert(LENGTH, u64::MAX).unwrap();
     });
-    assert!(longer.contains("but 18446744073709551615 when the checkpoint was made"), "{longer}");
+    let lengths = "has 108 bytes, but 18446744073709551615 when the checkpoint was made";
+    assert_eq!(longer, format!("{place} {lengths}; {remedy}"));
     let wide = error(|saved| {
         drop(saved.remove(CRC32).unwrap());
         saved.insert(CRC32, 7_u64).unwrap();
     });
-    assert!(wide.contains("`crc32`: expected U32, found U64"), "{wide}");
+    assert_eq!(wide, "callback MetricLog(metrics.csv): `crc32`: expected U32, found U64");
 }
 
 #[cfg(unix)]

@@ -107,3 +107,47 @@ fn a_file_that_is_not_the_one_written_is_an_error_and_stays_as_it_is() {
         assert_eq!(text(dir.path()), other);
     }
 }
+
+/// The file after a prediction of 1 and 2 which is paused after each step, and continued in a new process.
+fn csv<R: serde::Serialize>(dir: &Path, to_rows: fn(u64) -> Vec<R>) -> Result<String, Error> {
+    for _ in 0..3 {
+        let mut unit = Squares;
+        let pause = |state: &mut State, _: &mut Squares| state.pause("told to");
+        let mut run =
+            Run::new(&mut unit).on(Event::PredictStepEnd, pause).saver(Checkpointer::new(dir.join("run")));
+        run.restore_latest()?;
+        let mut file = OutputFile::csv(dir.join("out.csv"), ["square", "its, name"], to_rows);
+        run.predict_into(&[1, 2], Evaluate::whole().resume("a"), &mut file)?;
+    }
+    Ok(text(dir))
+}
+
+#[test]
+fn a_csv_file_has_one_header_and_each_row_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |square| vec![(square, "a \"one\""), (square, "b")];
+    assert_eq!(
+        csv(dir.path(), rows).unwrap(),
+        "square,\"its, name\"\n1,\"a \"\"one\"\"\"\n1,b\n4,\"a \"\"one\"\"\"\n4,b\n"
+    );
+    assert!(!dir.path().join("out.csv.1").exists());
+}
+
+#[test]
+fn a_step_without_rows_writes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |square| if square == 1 { vec![] } else { vec![[square, 0]] };
+    assert_eq!(csv(dir.path(), rows).unwrap(), "square,\"its, name\"\n4,0\n");
+}
+
+#[test]
+fn a_row_that_does_not_fit_the_header_is_refused_with_its_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = |square| if square == 1 { vec![vec![1, 2]] } else { vec![vec![1, 2], vec![3]] };
+    let error = csv(dir.path(), rows).unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        "sink failed in predict at epoch 0 step 1: a row has 1 field, and the header has 2"
+    );
+    assert_eq!(text(dir.path()), "square,\"its, name\"\n1,2\n");
+}

@@ -61,6 +61,8 @@ pub(crate) enum Defect {
     ReadsEachLoss,
     ReadsEachNorm,
     SkipsNothing,
+    KeepsNoBuffers,
+    RestoresNoBuffersAtNan,
 }
 
 /// The fixture of an engine with a defect.
@@ -81,8 +83,8 @@ impl EngineFixture for Broken {
         BrokenEngine::new(Toy.regularized(), self.defect)
     }
 
-    fn reading_later(&self) -> Option<BrokenEngine> {
-        Some(BrokenEngine::new(Toy.reading_later()?, self.defect))
+    fn reading_later(&self, engine: BrokenEngine) -> Option<BrokenEngine> {
+        Some(BrokenEngine::new(Toy.reading_later(engine.engine)?, self.defect))
     }
 
     fn host_reads() -> u64 {
@@ -254,7 +256,22 @@ impl Engine for BrokenEngine {
     }
 
     fn skip_unless_finite(&mut self, scalar: &ToyArray) -> Result<bool, BoxError> {
-        if self.has(Defect::SkipsNothing) { Ok(true) } else { self.engine.skip_unless_finite(scalar) }
+        match self.defect {
+            Defect::SkipsNothing => Ok(true),
+            Defect::RestoresNoBuffersAtNan => {
+                self.engine.keep_buffers()?;
+                self.engine.skip_unless_finite(scalar)
+            }
+            _ => self.engine.skip_unless_finite(scalar),
+        }
+    }
+
+    fn keep_buffers(&mut self) -> Result<(), BoxError> {
+        if self.has(Defect::KeepsNoBuffers) { Ok(()) } else { self.engine.keep_buffers() }
+    }
+
+    fn restore_buffers(&mut self, of: Option<&[bool]>) -> Result<(), BoxError> {
+        if self.has(Defect::KeepsNoBuffers) { Ok(()) } else { self.engine.restore_buffers(of) }
     }
 
     fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {

@@ -99,6 +99,8 @@ caught! {
     a_loss_that_is_read_in_each_step: ReadsEachLoss => [a_step_reads_only_what_its_policy_needs];
     a_norm_that_is_read_in_each_step: ReadsEachNorm => [a_step_reads_only_what_its_policy_needs];
     an_update_that_is_made_of_nan: SkipsNothing => [what_is_read_later_is_the_same_and_is_told];
+    buffers_that_are_not_remembered: KeepsNoBuffers => [buffers_are_restored];
+    buffers_that_keep_nan: RestoresNoBuffersAtNan => [buffers_are_restored];
     gradients_that_are_not_handed_out: HidesGradients => [what_is_not_finite_is_named];
 }
 
@@ -127,7 +129,7 @@ impl Task<BrokenEngine> for ToyTask {
 #[test]
 fn an_evaluation_whose_losses_cannot_be_read_is_an_error() {
     let fixture = Broken { defect: Defect::None, test: "" };
-    let mut unit = AutoUnit::new(fixture.reading_later().unwrap(), ToyTask);
+    let mut unit = AutoUnit::new(fixture.reading_later(fixture.plain()).unwrap(), ToyTask);
     let mut run = Run::new(&mut unit);
     READS_FAIL.set(true);
     let error = run.evaluate(&[Toy.batch(0..4)], Evaluate::whole()).unwrap_err();

@@ -37,8 +37,8 @@ impl EngineFixture for Toy {
         Toy::engine(|vars| ToyMlp::regularized(vars, SIZES, 0.3))
     }
 
-    fn reading_later(&self) -> Option<Self::Engine> {
-        Some(self.plain().reads_later())
+    fn reading_later(&self, engine: Self::Engine) -> Option<Self::Engine> {
+        Some(engine.reads_later())
     }
 
     fn host_reads() -> u64 {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use regimen_core::error::panic_text;
+use regimen_core::error::{WithCauses, panic_text};
 
 use super::finite::Finite;
 use super::save_stats::SaveStats;
@@ -102,13 +102,13 @@ fn add(
     let Archive { writer, keep, on_saved, stats } =
         &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
     finite.map_or(Ok(()), |finite| finite.check(snapshot))?;
-    let checkpoint = save(writer, snapshot).map_err(|error| error.to_string())?;
+    let checkpoint = save(writer, snapshot).map_err(|error| WithCauses(&error).to_string())?;
     stats.acknowledge(checkpoint.clone());
     if let Some(on_saved) = on_saved {
         on_saved(&checkpoint);
     }
     let pruned = writer.prune(keep);
-    pruned.failures.into_iter().for_each(|failure| stats.fail(failure.to_string()));
+    pruned.failures.into_iter().for_each(|failure| stats.fail(WithCauses(&failure).to_string()));
     Ok(())
 }
 

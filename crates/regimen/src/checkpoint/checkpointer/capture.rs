@@ -5,28 +5,21 @@ use std::collections::BTreeMap;
 use regimen_core::BoxError;
 use regimen_core::metric::{Metric, Metrics};
 use regimen_core::run::Moment;
-use regimen_core::saved::{Array, StateDict, save_parts};
+use regimen_core::saved::{StateDict, save_parts};
 use regimen_core::state::Progress;
 
 use crate::checkpoint::Snapshot;
 
 /// The part that holds what is not the unit's: progress, metrics in flight, callbacks.
 pub(super) const RUN: &str = "run";
-/// Before the names of hyper-parameters in that part.
-pub(super) const HYPER_PARAMETERS: &str = "hyper_parameters";
 
 /// Copies everything that a run goes on from.
 pub(super) fn capture(
     moment: &mut Moment<'_>,
     metrics: &BTreeMap<String, f64>,
-    hyper_parameters: &BTreeMap<String, String>,
 ) -> Result<Snapshot, BoxError> {
     let mut parts = save_parts(moment.unit())?;
-    let mut run = moment.run_state()?;
-    for (name, value) in hyper_parameters {
-        run.insert(format!("{HYPER_PARAMETERS}.{name}"), Array::from_text(value))?;
-    }
-    if parts.insert(RUN.to_owned(), run).is_some() {
+    if parts.insert(RUN.to_owned(), moment.run_state()?).is_some() {
         return Err(format!("the part `{RUN}` is the run's own; give the unit's another name").into());
     }
     let Progress { steps: step, epochs: epoch, .. } = moment.state().train_progress();
@@ -36,14 +29,16 @@ pub(super) fn capture(
 /// Whether a run goes on from `a` as it does from `b`, so that saving both serves nothing.
 ///
 /// The state of callbacks and the place in the cycle may differ: the events between the two are sent
-/// again after a resume from the first.
+/// again after a resume from the first. So may hyper-parameters, which only describe the run.
 pub(super) fn goes_on_alike(a: &Snapshot, b: &Snapshot) -> bool {
-    let without_cycle = |snapshot: &Snapshot| {
+    let compared = |snapshot: &Snapshot| {
         let mut run = snapshot.parts.get(RUN).map(|run| run.under("run")).unwrap_or_default();
-        let _ = run.remove("cycle");
+        for left_out in ["cycle", "hyper_parameters.text", "hyper_parameters.counts"] {
+            let _ = run.remove(left_out);
+        }
         run
     };
-    unit_parts(a).eq(unit_parts(b)) && without_cycle(a) == without_cycle(b)
+    unit_parts(a).eq(unit_parts(b)) && compared(a) == compared(b)
 }
 
 fn unit_parts(snapshot: &Snapshot) -> impl Iterator<Item = (&String, &StateDict)> {

@@ -15,8 +15,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use regimen_core::callback::{Event, Events, Every};
-use regimen_core::error::ErrorKind;
+use regimen_core::callback::{Event, Events, Every, Ranks};
+use regimen_core::error::{ErrorKind, WithCauses};
 use regimen_core::metric::Key;
 use regimen_core::run::{Moment, Report, Restored, Saver, Which};
 use regimen_core::state::{Phase, Stop};
@@ -194,14 +194,8 @@ impl Checkpointer {
         self
     }
 
-    /// Adds a hyper-parameter of the run, which is saved with it as text. On a restore, each that is
-    /// different from the saved one, missing or new is a notice. If none are given, those saved stay.
-    pub fn hyper_parameter(mut self, name: impl Into<String>, value: impl fmt::Display) -> Self {
-        self.settings.hyper_parameters.insert(name.into(), value.to_string());
-        self
-    }
-
-    /// Makes a difference in hyper-parameters an error of the restore.
+    /// Makes a difference in [hyper-parameters](regimen_core::Run::hyper_parameters) an error of the restore.
+    /// By default each is a notice.
     pub fn hyper_parameters_must_match(mut self) -> Self {
         self.settings.must_match = true;
         self
@@ -253,10 +247,11 @@ impl Saver for Checkpointer {
         ])
     }
 
-    fn begin(&mut self, phase: Phase, moment: &mut Moment<'_>) -> Result<(), BoxError> {
-        if moment.state().rank().index != 0 {
-            return Ok(());
-        }
+    fn ranks(&self) -> Ranks {
+        Ranks::First
+    }
+
+    fn begin(&mut self, phase: Phase, _: &mut Moment<'_>) -> Result<(), BoxError> {
         self.settings.check()?;
         match phase {
             Phase::Train => self.session.open(&self.settings).map(drop),
@@ -265,9 +260,6 @@ impl Saver for Checkpointer {
     }
 
     fn on_event(&mut self, event: Event, moment: &mut Moment<'_>) -> Result<(), BoxError> {
-        if moment.state().rank().index != 0 {
-            return Ok(());
-        }
         let Checkpointer { settings, session } = self;
         match event {
             Event::TrainStart => session.start(settings, moment),
@@ -294,8 +286,7 @@ impl Saver for Checkpointer {
         let Checkpointer { settings, session } = self;
         session.settle();
         // What failed to save or restore would only fail again.
-        let is_own = *error.kind() == ErrorKind::State;
-        if is_own || moment.state().rank().index != 0 {
+        if *error.kind() == ErrorKind::State {
             return;
         }
         let saved = if moment.state().is_resumable_pass() {
@@ -310,16 +301,14 @@ impl Saver for Checkpointer {
             Ok(())
         };
         if let Err(cause) = saved {
-            settings.stats.fail(cause.to_string());
+            settings.stats.fail(WithCauses(&*cause).to_string());
         }
     }
 
-    fn sum_up(&mut self, report: &mut Report, moment: &mut Moment<'_>) {
-        if moment.state().rank().index == 0 {
-            let saved = self.settings.stats.resumable();
-            report.saved = saved.map(|newest| newest.path().display().to_string());
-            best_on_disk(&self.settings).into_iter().for_each(|best| report.add_best(best));
-        }
+    fn sum_up(&mut self, report: &mut Report, _: &mut Moment<'_>) {
+        let saved = self.settings.stats.resumable();
+        report.saved = saved.map(|newest| newest.path().display().to_string());
+        best_on_disk(&self.settings).into_iter().for_each(|best| report.add_best(best));
     }
 
     fn restore(&mut self, which: Which<'_>, moment: &mut Moment<'_>) -> Result<Option<Restored>, BoxError> {

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use regimen_core::BoxError;
+use regimen_core::error::WithCauses;
 use regimen_core::run::{Moment, Restored, Which};
 use regimen_core::saved::{StateDict, load_parts, load_parts_except, save_parts};
 
 use super::background::Background;
-use super::capture::{HYPER_PARAMETERS, RUN};
+use super::capture::RUN;
 use super::finite::infinite;
 use super::session::Session;
 use super::settings::Settings;
-use crate::checkpoint::{LoadedCheckpoint, Manifest, Snapshot};
+use crate::checkpoint::error::undone;
+use crate::checkpoint::{Checkpoint, LoadedCheckpoint, Manifest, Snapshot};
 
 /// Restores the checkpoint that `which` selects, and goes on as the run that wrote it.
 pub(super) fn restore(
@@ -34,21 +36,20 @@ pub(super) fn restore(
         let path = checkpoint.path().display();
         format!("`{path}` has no part `{RUN}`, so no run can go on from it; take its parts with `Load`")
     })?;
-    let saved = hyper_parameters(&run)?;
-    let mut differences = differences(&saved, &settings.hyper_parameters);
+    let saved = Moment::saved_state(&run)?;
+    let mut differences = moment.state().hyper_parameters().differences(saved.hyper_parameters());
     if settings.must_match && !differences.is_empty() {
         return Err(format!("hyper-parameters differ: {}", differences.join("; ")).into());
     }
-    let left_out = put_back(moment, &parts, &run, &settings.left_out)
-        .map_err(|cause| format!("`{}`: {cause}", checkpoint.path().display()))?;
+    let left_out =
+        put_back(moment, &parts, &run, &settings.left_out).map_err(|cause| fault(&checkpoint, cause))?;
     session.holds_best = false;
     if !left_out.is_empty() {
         moment.state_mut().set_other_weights();
     }
     differences.iter_mut().for_each(|text| *text = format!("hyper-parameters differ: {text}"));
+    left_out.iter().for_each(|left_out| moment.state_mut().notify(left_out.clone()));
     differences.extend(left_out);
-    differences.iter().for_each(|difference| moment.state_mut().notify(difference.clone()));
-    session.hyper_parameters = saved;
     let Manifest { run: id, step, epoch, metrics, .. } = checkpoint.manifest().clone();
     if session.run.as_ref() != Some(&id) {
         // What is open is open for the run that it was until now.
@@ -71,11 +72,12 @@ pub(super) fn put_best_back(
     session: &mut Session,
     moment: &mut Moment<'_>,
 ) -> Result<(), BoxError> {
-    let found = find(settings, Which::Best).map_err(|cause| format!("`restore_best_at_end`: {cause}"))?;
+    let found = find(settings, Which::Best)
+        .map_err(|cause| format!("`restore_best_at_end`: {}", WithCauses(&*cause)))?;
     let Some(LoadedCheckpoint { checkpoint, content: mut parts, skipped }) = found else { return Ok(()) };
     parts.remove(RUN);
     let notices = or_undo(moment, |moment| load_parts_except(moment.unit(), &parts, &settings.left_out))
-        .map_err(|cause| format!("`{}`: {cause}", checkpoint.path().display()))?;
+        .map_err(|cause| fault(&checkpoint, cause))?;
     notices.into_iter().for_each(|text| moment.state_mut().notify(text));
     // These are not the weights that the run goes on from, so a pass by hand is not saved with them.
     session.holds_best = true;
@@ -84,6 +86,11 @@ pub(super) fn put_best_back(
         moment.state_mut().notify(format!("passed over {skipped}"));
     }
     Ok(())
+}
+
+/// The error of a restore of `checkpoint`.
+fn fault(checkpoint: &Checkpoint, cause: BoxError) -> BoxError {
+    format!("`{}`: {}", checkpoint.path().display(), WithCauses(&*cause)).into()
 }
 
 /// The checkpoint that `which` selects, whole and checked. Returns `None` if the latest is asked for
@@ -123,38 +130,18 @@ fn or_undo<R>(
     moment: &mut Moment<'_>,
     change: impl FnOnce(&mut Moment<'_>) -> Result<R, BoxError>,
 ) -> Result<R, BoxError> {
-    // A unit that cannot be saved, because an error left it without its module, has nothing to
-    // go back to. It can be restored all the same.
-    let parts = save_parts(moment.unit()).ok();
-    let run = moment.run_state().ok();
+    // A unit that cannot be saved can be restored all the same: an error left it without its module, or it has
+    // a loss on the device that is not finite.
+    let parts = save_parts(moment.unit());
+    let run = moment.run_state();
     change(moment).map_err(|cause| {
-        let parts = parts.map_or(Ok(()), |parts| load_parts(moment.unit(), &parts));
-        let run = run.map_or(Ok(()), |run| moment.load_run_state(&run));
-        match parts.and(run) {
-            Ok(()) => cause,
-            Err(undo) => format!("{cause}; and what was there before cannot be put back: {undo}").into(),
+        let run = run.and_then(|run| moment.load_run_state(&run));
+        match parts {
+            Ok(parts) => undone(cause, load_parts(moment.unit(), &parts).and(run)),
+            Err(why) => {
+                let (cause, why) = (WithCauses(&*cause), WithCauses(&*why));
+                format!("{cause}; and there is no copy of the unit before to put back: {why}").into()
+            }
         }
     })
-}
-
-fn hyper_parameters(run: &StateDict) -> Result<BTreeMap<String, String>, BoxError> {
-    let saved = run.under(HYPER_PARAMETERS);
-    saved.iter().map(|(name, value)| Ok((name.to_owned(), value.to_text()?))).collect()
-}
-
-/// The differences between both, one text for each. Empty if none are given now.
-fn differences(saved: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
-    if now.is_empty() {
-        return Vec::new();
-    }
-    let mut all: Vec<&String> = saved.keys().chain(now.keys()).collect();
-    all.sort();
-    all.dedup();
-    let difference = |name: &String| match (saved.get(name), now.get(name)) {
-        (Some(saved), Some(now)) if saved == now => None,
-        (Some(saved), Some(now)) => Some(format!("`{name}` was {saved} and is {now}")),
-        (Some(saved), None) => Some(format!("`{name}` was {saved} and is not given")),
-        (None, now) => Some(format!("`{name}` was not given and is {}", now.map_or("", |now| now))),
-    };
-    all.into_iter().filter_map(difference).collect()
 }

@@ -1,12 +1,12 @@
 //! One run of a checkpointer: its lock, its background writer, and what it holds between two events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error as _;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use regimen_core::BoxError;
 use regimen_core::callback::Event;
+use regimen_core::error::WithCauses;
 use regimen_core::metric::Best;
 use regimen_core::run::{Moment, Which};
 use regimen_core::saved::{weight_parts, with_spares};
@@ -33,8 +33,6 @@ pub(super) struct Session {
     due: Due,
     /// The values measured since the last step, by the metric's name.
     pub(super) measured: BTreeMap<String, f64>,
-    /// The hyper-parameters of the checkpoint restored, saved again if the settings give none.
-    pub(super) hyper_parameters: BTreeMap<String, String>,
     /// The newest snapshot, as long as no step was made since.
     pub(super) recent: Option<Arc<Snapshot>>,
     /// A snapshot that is needed only for its memory, which the next one takes.
@@ -75,7 +73,7 @@ impl Session {
         }
         let stats = settings.stats.clone();
         for failure in writer.sweep().failures {
-            stats.fail(failure.to_string());
+            stats.fail(WithCauses(&failure).to_string());
         }
         Ok(Archive { writer, keep: settings.keep.clone(), on_saved: settings.on_saved.clone(), stats })
     }
@@ -104,7 +102,7 @@ impl Session {
         // A copy is made only for weights that will be looked at.
         let looks = !settings.saves_not_finite && !weight_parts(moment.unit())?.is_empty();
         if looks && self.infinite.is_none() {
-            let snapshot = self.capture(settings, moment)?;
+            let snapshot = self.capture(moment)?;
             self.infinite = Some(Arc::new(infinite(&snapshot)));
             self.spent = Some(Arc::new(snapshot));
         }
@@ -156,7 +154,7 @@ impl Session {
             self.failed(settings, why, moment)?;
         }
         self.retire();
-        let snapshot = Arc::new(self.capture(settings, moment)?);
+        let snapshot = Arc::new(self.capture(moment)?);
         let finite = self.finite(settings, moment)?;
         self.recent = Some(Arc::clone(&snapshot));
         let background = self.open(settings)?;
@@ -178,7 +176,7 @@ impl Session {
         if let Some(Err(why)) = self.open(settings)?.wait() {
             self.failed(settings, why, moment)?;
         }
-        let snapshot = self.capture(settings, moment)?;
+        let snapshot = self.capture(moment)?;
         if self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot)) {
             return Ok(());
         }
@@ -197,7 +195,7 @@ impl Session {
         moment: &mut Moment<'_>,
     ) -> Result<(), BoxError> {
         settings.check()?;
-        let snapshot = self.capture(settings, moment)?;
+        let snapshot = self.capture(moment)?;
         let background = self.open(settings)?;
         background.run(&Snapshot { post_mortem: true, ..snapshot }, None);
         // A failure is counted where it is found.
@@ -206,11 +204,9 @@ impl Session {
     }
 
     /// Copies everything that is saved, into the memory of the last copy if that is no longer needed.
-    fn capture(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<Snapshot, BoxError> {
+    fn capture(&mut self, moment: &mut Moment<'_>) -> Result<Snapshot, BoxError> {
         let spent = self.spent.take().and_then(Arc::into_inner).unwrap_or_default();
-        let given = &settings.hyper_parameters;
-        let hyper_parameters = if given.is_empty() { &self.hyper_parameters } else { given };
-        with_spares(spent.parts.into_values(), || capture(moment, &self.measured, hyper_parameters))
+        with_spares(spent.parts.into_values(), || capture(moment, &self.measured))
     }
 
     /// The newest snapshot is no longer needed but for its memory.
@@ -283,8 +279,7 @@ pub(super) fn best_on_disk(settings: &Settings) -> Option<Best> {
 }
 
 fn is_not_writable(error: &CheckpointError) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| {
+    error.cause().downcast_ref::<io::Error>().is_some_and(|cause| {
         matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
     })
 }

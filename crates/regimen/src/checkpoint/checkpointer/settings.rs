@@ -25,7 +25,6 @@ pub(super) struct Settings {
     pub(super) skips: bool,
     pub(super) stops_on_failure: bool,
     pub(super) post_mortem: bool,
-    pub(super) hyper_parameters: BTreeMap<String, String>,
     pub(super) must_match: bool,
     pub(super) saves_not_finite: bool,
     /// Parts that a restore leaves as they are.
@@ -49,7 +48,6 @@ impl Settings {
             skips: false,
             stops_on_failure: false,
             post_mortem: true,
-            hyper_parameters: BTreeMap::new(),
             must_match: false,
             saves_not_finite: false,
             left_out: Vec::new(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fmt, io};
 
+use regimen_core::error::WithCauses;
 use regimen_core::run::Which;
 use regimen_core::saved::StateDict;
 
@@ -192,6 +193,6 @@ impl Checkpoints {
 impl fmt::Display for SkippedCheckpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The reason names a file inside the checkpoint, and so the checkpoint.
-        self.reason.fmt(f)
+        WithCauses(&self.reason).fmt(f)
     }
 }

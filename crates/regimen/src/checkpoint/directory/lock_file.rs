@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use regimen_core::BoxError;
 
 use crate::checkpoint::error::{CheckpointError, failed};
+use crate::host_name::host_name;
 use crate::same_file::is_same_file;
 
 /// The right to write to a run directory, until it is dropped.
@@ -83,7 +84,7 @@ fn acquire(dir: &Path) -> Result<File, CheckpointError> {
 /// Writes the holder of the lock to the file.
 fn sign(file: &mut File) -> Result<(), BoxError> {
     file.set_len(0)?;
-    Ok(writeln!(file, "process {} on {}", std::process::id(), host())?)
+    Ok(writeln!(file, "process {} on {}", std::process::id(), host_name())?)
 }
 
 fn refusal(file: &mut File) -> String {
@@ -96,14 +97,6 @@ fn refusal(file: &mut File) -> String {
     let since = since.and_then(|taken| taken.elapsed().ok());
     let since = since.map(|age| format!(" since {} s", age.as_secs())).unwrap_or_default();
     format!("{} writes to it{since}; a run directory has one writer at a time", holder.trim_end())
-}
-
-/// The name of this machine.
-fn host() -> String {
-    let read = |file: &PathBuf| std::fs::read_to_string(file).ok();
-    let name = ["/proc/sys/kernel/hostname", "/etc/hostname"].map(PathBuf::from).iter().find_map(read);
-    let name = name.or_else(|| std::env::var("COMPUTERNAME").ok());
-    name.map_or_else(|| "an unnamed host".to_owned(), |name| name.trim().to_owned())
 }
 
 #[cfg(test)]

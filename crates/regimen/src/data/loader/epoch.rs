@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use regimen_core::BoxError;
 use regimen_core::data::{Epoch, Fetched};
+use regimen_core::error::WithCauses;
 
 use super::assemble::{Assemble, Made, make};
 use super::plan::Plan;
@@ -113,7 +114,8 @@ impl<B: Send + 'static> Epoch for LoaderEpoch<B> {
         match self.make(number) {
             Err(error) => Some(Err(error)),
             Ok(made) => {
-                for error in made.skipped {
+                for error in &made.skipped {
+                    let error = WithCauses(error);
                     self.skipped += 1;
                     self.notices
                         .push_back(format!("skipped (number {} of this epoch): {error}", self.skipped));

@@ -2,6 +2,7 @@
 
 use regimen_core::BoxError;
 use regimen_core::data::Rank;
+use regimen_core::error::WithCauses;
 use regimen_core::random::{Random, keyed};
 
 use super::sampler::Order;
@@ -43,6 +44,6 @@ impl Plan {
 
     /// The error of batch `number`.
     pub(crate) fn fault(&self, number: u64, error: BoxError) -> BoxError {
-        format!("dataset `{}` batch {number}: {error}", self.dataset).into()
+        format!("dataset `{}` batch {number}: {}", self.dataset, WithCauses(&*error)).into()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use regimen_core::BoxError;
 use regimen_core::data::{At, DynData, Epoch, Fetched, Position, Rank};
+use regimen_core::error::WithCauses;
 use regimen_core::random::keyed;
 use regimen_core::text::Count;
 
@@ -25,8 +26,8 @@ impl<B> Source<B> {
         Some(Length { whole, left: whole, exhausted: false })
     }
 
-    fn fault(&self, error: &BoxError) -> BoxError {
-        format!("source `{}`: {error}", self.name).into()
+    fn fault(&self, error: BoxError) -> BoxError {
+        format!("source `{}`: {}", self.name, WithCauses(&*error)).into()
     }
 }
 
@@ -118,7 +119,7 @@ impl<B> Sources<'_, B> {
     pub(crate) fn next(&mut self, index: usize) -> Result<Option<Fetched<B>>, BoxError> {
         let allow_empty = self.allow_empty;
         let running = &mut self.running[index];
-        running.next(allow_empty).map_err(|error| running.source.fault(&error))
+        running.next(allow_empty).map_err(|error| running.source.fault(error))
     }
 
     /// The consequence of a [`next`](Self::next) that gave nothing.
@@ -169,7 +170,7 @@ impl<B> Sources<'_, B> {
             // Those in the middle are opened now, to say how many batches they have left.
             if running.progress.given > 0 {
                 let source = running.source;
-                running.open().map_err(|error| source.fault(&error))?;
+                running.open().map_err(|error| source.fault(error))?;
             }
         }
         Ok(())

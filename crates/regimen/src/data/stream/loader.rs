@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use regimen_core::BoxError;
 use regimen_core::data::{At, Data, Epoch, Fetched, Rank};
+use regimen_core::error::WithCauses;
 use regimen_core::random::{Random, keyed};
 use regimen_core::text::Count;
 
@@ -192,7 +193,7 @@ impl<S: Stream, C: Collator<S::Item>> Batches<C::Batch> for Assembly<S, C> {
 
 impl<S: Stream, C> Assembly<S, C> {
     fn fault(&self, number: u64, error: BoxError) -> BoxError {
-        format!("stream `{}` batch {number}: {error}", self.stream.name()).into()
+        format!("stream `{}` batch {number}: {}", self.stream.name(), WithCauses(&*error)).into()
     }
 }
 

@@ -9,6 +9,7 @@ mod common;
 mod failures;
 mod finite;
 mod load;
+mod nan_guard;
 mod restore;
 mod resume;
 #[cfg(unix)]

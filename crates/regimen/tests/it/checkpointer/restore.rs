@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, SimDisk, Store};
-use regimen::run::{Train, Which};
+use regimen::run::{Moment, Train, Which};
 use regimen::saved::{AppState, Parts, StateDict, Stateful};
+use regimen::state::HyperParameters;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Fit, Run, State};
 use regimen_test::{BadState, Fault};
@@ -208,6 +209,23 @@ fn a_callback_that_cannot_be_restored_leaves_the_unit_as_it_was() {
 }
 
 #[test]
+fn a_restore_that_fails_over_a_unit_that_cannot_be_saved_says_so() {
+    let disk = SimDisk::new();
+    let mut unit = Fragile { before: 0, bad: BadState { value: 0, fault: None }, after: Vec::new() };
+    Run::new(&mut unit).callback(Picky(1)).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
+    let mut other = Fragile { before: 7, bad: BadState::new(8, Fault::Save), after: Vec::new() };
+    let mut run = Run::new(&mut other).callback(Picky(0)).saver(saver(&disk));
+    let error = run.restore_latest().map_err(|error| format!("{error:#}")).unwrap_err();
+    let expected = "state failed in train at epoch 0 step 0: `/runs/walk/step-000000003`: callback Picky: told to fail; \
+                    and there is no copy of the unit before to put back: part `bad`: told to fail";
+    assert_eq!(error, expected);
+    drop(run);
+    // Without a callback that refuses, such a unit is restored.
+    Run::new(&mut other).callback(Picky(1)).saver(saver(&disk)).restore_latest().unwrap();
+    assert_eq!((other.before, other.bad.value, &*other.after), (3, 3, &[1.0; 3][..]));
+}
+
+#[test]
 fn another_units_checkpoint_is_refused_in_words() {
     let (disk, mut unit) = (SimDisk::new(), Walk::new());
     Run::new(&mut unit).saver(saver(&disk)).train(&[1; 5], Train::steps(3)).unwrap();
@@ -283,43 +301,50 @@ fn the_best_is_put_back_when_a_training_is_over_but_not_when_it_is_paused() {
 #[test]
 fn hyper_parameters_are_saved_and_compared() {
     let disk = SimDisk::new();
-    let with = |rate: f64| saver(&disk).hyper_parameter("rate", rate).hyper_parameter("layers", 3);
+    let with = |rate: f64| HyperParameters::new().with("rate", rate).with("layers", 3);
+    let none = HyperParameters::new;
     let mut unit = Walk::new();
-    Run::new(&mut unit).saver(with(0.1)).train(&[1; 5], Train::steps(3)).unwrap();
-    let run = &newest(&disk).content["run"];
-    assert_eq!(run.array("hyper_parameters.rate").unwrap().to_text().unwrap(), "0.1");
+    Run::new(&mut unit)
+        .hyper_parameters(with(0.1))
+        .saver(saver(&disk))
+        .train(&[1; 5], Train::steps(3))
+        .unwrap();
 
-    let restore = |saver: Checkpointer| {
-        let notices = Arc::new(Mutex::new(Vec::new()));
-        let (told, mut unit) = (notices.clone(), Walk::new());
-        let mut run = Run::new(&mut unit)
-            .on(Event::Notice, move |state: &mut State, _: &mut Walk| {
-                told.lock().unwrap().extend_from_slice(state.notices());
-            })
-            .saver(saver);
-        let restored = run.restore_latest().map_err(|error| format!("{error:#}"));
-        restored.map(|_| {
-            run.train(&[1; 5], Train::steps(3)).unwrap();
-            notices.lock().unwrap().join("\n")
-        })
+    let restore = |given: HyperParameters, saver: Checkpointer| {
+        let mut unit = Walk::new();
+        let mut run = Run::new(&mut unit).saver(saver);
+        if !given.is_empty() {
+            run = run.hyper_parameters(given);
+        }
+        let restored = run.restore_latest().map_err(|error| format!("{error:#}"))?.unwrap();
+        let notices = run.train(&[1; 5], Train::steps(3)).unwrap().notices;
+        assert_eq!(notices, restored.differences);
+        Ok::<_, String>(notices.join("\n"))
     };
-    assert_eq!(restore(with(0.1)).unwrap(), "");
-    assert_eq!(restore(saver(&disk)).unwrap(), "");
-    assert_eq!(restore(with(0.2)).unwrap(), "hyper-parameters differ: `rate` was 0.1 and is 0.2");
-    let other = || saver(&disk).hyper_parameter("rate", 0.1).hyper_parameter("width", 8);
+    assert_eq!(restore(with(0.1), saver(&disk)).unwrap(), "");
+    assert_eq!(restore(none(), saver(&disk)).unwrap(), "");
+    assert_eq!(
+        restore(with(0.2), saver(&disk)).unwrap(),
+        "hyper-parameters differ: `rate` was 0.1 and is 0.2"
+    );
+    let other = || none().with("rate", 0.1).with("width", 8);
     let told = "hyper-parameters differ: `layers` was 3 and is not given\n\
                 hyper-parameters differ: `width` was not given and is 8";
-    assert_eq!(restore(other()).unwrap(), told);
-    let error = restore(other().hyper_parameters_must_match()).unwrap_err();
-    assert!(error.ends_with("`layers` was 3 and is not given; `width` was not given and is 8"), "{error}");
-    assert_eq!(restore(with(0.1).hyper_parameters_must_match()).unwrap(), "");
+    assert_eq!(restore(other(), saver(&disk)).unwrap(), told);
+    let strict = || saver(&disk).hyper_parameters_must_match();
+    assert_eq!(
+        restore(other(), strict()).unwrap_err(),
+        "state failed in train at epoch 0 step 0: hyper-parameters differ: `layers` was 3 and is not given; `width` was not given and is 8"
+    );
+    assert_eq!(restore(with(0.1), strict()).unwrap(), "");
     // If none are given, the saved ones are saved again.
     let mut unit = Walk::new();
     let mut run = Run::new(&mut unit).saver(saver(&disk));
     run.restore_latest().unwrap();
     run.train(&[1; 5], Train::steps(4)).unwrap();
     drop(run);
-    assert!(newest(&disk).content["run"].contains("hyper_parameters.layers"));
+    let saved = Moment::saved_state(&newest(&disk).content["run"]).unwrap();
+    assert_eq!(saved.hyper_parameters(), &with(0.1));
 }
 
 #[test]

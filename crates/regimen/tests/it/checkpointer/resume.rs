@@ -18,7 +18,7 @@ fn config() -> Fit {
 }
 
 fn setup(saver: Checkpointer) -> Checkpointer {
-    saver.every(Every::steps(5)).every_evaluations(2).hyper_parameter("rate", 0.01)
+    saver.every(Every::steps(5)).every_evaluations(2)
 }
 
 /// Fits until it is complete, in one process per entry of `stops`, each of which is stopped after so

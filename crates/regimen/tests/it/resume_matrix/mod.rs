@@ -101,6 +101,8 @@ caught! {
     data_that_is_not_skipped: NoSkip in some_cells => "order.txt differs";
     metrics_in_flight_that_are_lost: NoMetrics in some_cells => "epochs.txt differs";
     logs_that_begin_anew: NoCallbacks in some_cells => "metrics.csv differs";
+    columns_that_begin_anew: NoCallbacks in some_cells => "metrics.wide.csv differs";
+    logs_in_memory_that_begin_anew: NoCallbacks in some_cells => "callbacks.MetricLog(memory).state.counts differs";
     a_scale_that_begins_anew: NoScale in some_cells => "auto_unit/skipped differs";
     averages_that_begin_anew: NoAverage in some_cells => "averaged_module/hidden.weight differs";
     a_plateau_that_begins_anew: NoPlateau in some_cells => "auto_unit/plateau.scale differs";

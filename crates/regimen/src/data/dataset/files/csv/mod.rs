@@ -92,7 +92,7 @@ impl Csv {
     }
 
     /// The file is Latin-1 (ISO 8859-1), not UTF-8. A byte that is no letter there, such as the
-    /// euro sign of TokenWindows-1252, is an error.
+    /// euro sign of Windows-1252, is an error.
     pub fn latin1(self) -> Self {
         Csv { latin1: true, ..self }
     }

@@ -25,10 +25,8 @@ pub(crate) fn decoded(bytes: Vec<u8>, latin1: bool) -> Result<Vec<u8>, BoxError>
         (None, true) => match bytes.iter().position(|byte| matches!(byte, 0x80..=0x9f)) {
             Some(at) => {
                 let (line, byte) = (line(at), bytes[at]);
-                Err(format!(
-                    "line {line}: byte {byte:#04x} is no letter of Latin-1; is it TokenWindows-1252?"
-                )
-                .into())
+                Err(format!("line {line}: byte {byte:#04x} is no letter of Latin-1; is it Windows-1252?")
+                    .into())
             }
             None => Ok(bytes.iter().map(|&byte| char::from(byte)).collect::<String>().into_bytes()),
         },

@@ -1,0 +1,61 @@
+//! The environment of a start.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+use std::thread::available_parallelism;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::time::utc;
+use crate::host_name::host_name;
+
+/// The environment of this process, for a line of `environment.jsonl`.
+#[derive(Debug, Serialize)]
+pub(super) struct Environment {
+    time: String,
+    regimen: &'static str,
+    os: &'static str,
+    arch: &'static str,
+    cpus: Option<usize>,
+    host: String,
+    process: u32,
+    folder: Option<String>,
+    command: Vec<String>,
+    /// The commit of the working directory, with `-dirty` behind it if files differ from it.
+    git: Option<String>,
+    /// Steps that were made before this start.
+    step: u64,
+}
+
+impl Environment {
+    /// The environment now, of a run that has made `step` steps.
+    pub(super) fn now(step: u64) -> Self {
+        let folder = env::current_dir().ok();
+        Environment {
+            time: utc(SystemTime::now()),
+            regimen: env!("CARGO_PKG_VERSION"),
+            os: env::consts::OS,
+            arch: env::consts::ARCH,
+            cpus: available_parallelism().ok().map(Into::into),
+            host: host_name(),
+            process: std::process::id(),
+            git: folder.as_deref().and_then(git_commit),
+            folder: folder.map(|folder| folder.display().to_string()),
+            command: env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
+            step,
+        }
+    }
+}
+
+/// Asks the program `git`. Returns `None` if it is missing, or if `folder` is in no repository.
+fn git_commit(folder: &Path) -> Option<String> {
+    let mut git = Command::new("git");
+    let output = git
+        .args(["describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"])
+        .current_dir(folder)
+        .output();
+    let output = output.ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim_end().to_owned())
+}

@@ -1,0 +1,136 @@
+//! The folder of a run: checkpoints, metrics, notices and the environment of each start.
+
+mod environment;
+mod records;
+mod time;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use self::records::Records;
+use crate::callback::Every;
+use crate::checkpoint::Checkpointer;
+use crate::log::MetricLog;
+use crate::saved::AppState;
+use crate::{Error, Run};
+
+/// A folder with everything that one run leaves, and from which it goes on.
+///
+/// [`open`](RunFolder::open) gives a run its saver and its logs, and restores the newest checkpoint if
+/// there is one. The folder then has:
+///
+/// | file | content |
+/// |---|---|
+/// | `step-000001000/` | a checkpoint: see [`Checkpointer`] |
+/// | `metrics.jsonl` | the metrics: see [`Record`](crate::log::Record) |
+/// | `events.out.tfevents.*` | the same for TensorBoard, with texts, images and histograms: see [`TensorBoard`](crate::log::TensorBoard) |
+/// | `hyper_parameters.json` | the [hyper-parameters](Run::hyper_parameters), if there are any |
+/// | `environment.jsonl` | a line per start: time, versions, machine, command line, git commit |
+/// | `log.txt` | notices, errors and reports, with the time and the step |
+/// | `LOCK` | the [lock](crate::checkpoint::LockFile) of the process that writes |
+///
+/// Metrics go on exactly where the checkpoint left them. `environment.jsonl` and `log.txt` are the history
+/// of all starts, and are never cut.
+///
+/// ```no_run
+/// use regimen::auto_unit::EVAL_LOSS;
+/// use regimen::callback::Every;
+/// use regimen::folder::RunFolder;
+/// use regimen::run::{Report, Train};
+/// use regimen::saved::AppState;
+/// use regimen::unit::TrainUnit;
+/// use regimen::{BoxError, Run};
+///
+/// fn go<U: AppState + TrainUnit<Batch = u64>>(unit: &mut U, data: &[u64]) -> Result<Report, BoxError> {
+///     let mut run = RunFolder::new("runs/digits")
+///         .checkpoints(|saver| saver.every(Every::steps(500)).keep_min(1, EVAL_LOSS))
+///         .open(Run::new(unit).seed(7))?;
+///     Ok(run.train(data, Train::epochs(10))?)
+/// }
+/// ```
+#[must_use]
+pub struct RunFolder {
+    dir: PathBuf,
+    saver: Checkpointer,
+    metrics_every: Option<Every>,
+    records: Records,
+    starts_over: bool,
+}
+
+impl RunFolder {
+    /// The folder `dir`, which is created when the run starts. Checkpoints are saved every 1,000 steps
+    /// and at the end of each epoch; the newest two are kept.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
+        RunFolder {
+            saver: Checkpointer::new(&dir).every(Every::steps(1000).or(Every::epochs(1))).keep_last(2),
+            metrics_every: Some(Every::steps(10).or(Every::epochs(1))),
+            records: Records::new(dir.clone()),
+            starts_over: false,
+            dir,
+        }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Changes the cadence and the retention of checkpoints.
+    pub fn checkpoints(mut self, change: impl FnOnce(Checkpointer) -> Checkpointer) -> Self {
+        self.saver = change(self.saver);
+        self
+    }
+
+    /// The cadence of metrics; every 10 steps and every epoch by default.
+    pub fn metrics_every(mut self, every: Every) -> Self {
+        self.metrics_every = Some(every);
+        self
+    }
+
+    /// Leaves out the logs of metrics.
+    pub fn without_metrics(mut self) -> Self {
+        self.metrics_every = None;
+        self
+    }
+
+    /// Leaves out `environment.jsonl`, which has the command line and the name of the machine.
+    pub fn without_environment(mut self) -> Self {
+        self.records.environment = false;
+        self
+    }
+
+    /// Leaves out `log.txt`.
+    pub fn without_notices(mut self) -> Self {
+        self.records.notices = false;
+        self
+    }
+
+    /// Does not restore the newest checkpoint. A folder with checkpoints of another run is refused when
+    /// training starts.
+    pub fn without_restore(mut self) -> Self {
+        self.starts_over = true;
+        self
+    }
+
+    /// Gives `run` its saver and its logs, and restores the newest checkpoint if there is one:
+    /// [`Run::restored`] says which. Add other callbacks with saved state before, so that they are
+    /// restored too.
+    pub fn open<'a, U: AppState + ?Sized>(self, run: Run<'a, U>) -> Result<Run<'a, U>, Error> {
+        let mut run = run.saver(self.saver).callback(self.records);
+        if let Some(every) = self.metrics_every {
+            run = run.callback(MetricLog::jsonl(self.dir.join("metrics.jsonl")).every(every));
+            run = run.callback(MetricLog::tensorboard(self.dir).every(every));
+        }
+        if !self.starts_over {
+            run.restore_latest()?;
+        }
+        Ok(run)
+    }
+}
+
+impl fmt::Debug for RunFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunFolder").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,46 @@
+//! Times as text.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The time in UTC, such as `2026-11-29T08:10:00Z`.
+pub(super) fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, seconds) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date(days);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
+}
+
+/// The date that is `days` after 1970-01-01, in the Gregorian calendar. Years are counted from March, so
+/// that the leap day is the last of its year.
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + later, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// By `date -u -d @SECONDS +%FT%TZ` of GNU.
+    #[test]
+    fn times_are_those_of_another_calendar() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_827_696, "2000-02-29T12:34:56Z"),
+            (1_078_012_800, "2004-02-29T00:00:00Z"),
+            (1_796_000_000, "2026-11-30T00:53:20Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        }
+    }
+}

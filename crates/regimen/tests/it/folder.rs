@@ -1,0 +1,121 @@
+//! The folder of a run: its files, restarts, and parts left out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use regimen::callback::Every;
+use regimen::folder::RunFolder;
+use regimen::metric::Key;
+use regimen::run::Train;
+use regimen::saved::AppState;
+use regimen::state::HyperParameters;
+use regimen::unit::TrainUnit;
+use regimen::{BoxError, Error, Run, State};
+use serde_json::Value;
+
+#[derive(AppState)]
+struct Sum(f64);
+
+impl TrainUnit for Sum {
+    type Batch = f64;
+    fn train_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
+        if batch < 0.0 {
+            return Err("a negative batch".into());
+        }
+        self.0 += batch;
+        state.log(Key::mean("loss"), self.0, 1.0);
+        Ok(())
+    }
+}
+
+fn train(folder: RunFolder, data: &[f64], steps: u64) -> Result<(Option<u64>, f64), Error> {
+    let mut unit = Sum(0.0);
+    let settings = HyperParameters::new().with("rate", 0.5).with("wide", f64::INFINITY).with("name", "a");
+    let mut run = folder.open(Run::new(&mut unit).hyper_parameters(settings))?;
+    let from = run.restored().map(|restored| restored.step);
+    run.train(data, Train::steps(steps))?;
+    drop(run);
+    Ok((from, unit.0))
+}
+
+/// The files of `dir` and of no folder in it, by name; of the lock only that it is there.
+fn files(dir: &Path) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file());
+    let named = files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path));
+    named.map(|(name, path)| (name, fs::read_to_string(path).unwrap())).collect()
+}
+
+const DATA: [f64; 3] = [1.0, 2.0, 4.0];
+
+#[test]
+fn a_folder_has_everything_and_a_run_goes_on_from_it() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("runs/sum");
+    let folder = || RunFolder::new(&dir).metrics_every(Every::steps(2));
+    assert_eq!(train(folder(), &DATA, 2).unwrap(), (None, 3.0));
+    assert_eq!(train(folder(), &DATA, 4).unwrap(), (Some(2), 8.0));
+    let files = files(&dir);
+    let names: Vec<&str> = files.keys().map(String::as_str).collect();
+    assert_eq!(names, ["LOCK", "environment.jsonl", "hyper_parameters.json", "log.txt", "metrics.jsonl"]);
+    assert_eq!(
+        files["hyper_parameters.json"],
+        "{\n  \"name\": \"a\",\n  \"rate\": 0.5,\n  \"wide\": \"inf\"\n}\n"
+    );
+    assert_eq!(
+        files["metrics.jsonl"],
+        "{\"step\":2,\"phase\":\"train\",\"name\":\"loss\",\"value\":3.0,\"epoch\":null}\n\
+         {\"step\":4,\"phase\":\"train\",\"name\":\"loss\",\"value\":8.0,\"epoch\":null}\n"
+    );
+    let starts: Vec<Value> =
+        files["environment.jsonl"].lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let steps: Vec<u64> = starts.iter().map(|start| start["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, 2]);
+    for start in &starts {
+        assert_eq!(start["process"], std::process::id());
+        assert_eq!(start["command"][0], std::env::args().next().unwrap());
+    }
+    let notes: Vec<&str> =
+        files["log.txt"].lines().map(|line| &line["2026-11-29T08:10:00Z ".len()..]).collect();
+    let saved = |step: u64| format!("saved in {}", dir.join(format!("step-{step:09}")).display());
+    // The second line of a report begins without a time.
+    let tails = files["log.txt"].lines().filter(|line| line.starts_with("saved")).collect::<Vec<_>>();
+    assert_eq!(tails, [saved(2), saved(4)]);
+    assert_eq!(notes[0], "step 2: training complete after 0 epochs, 2 steps");
+}
+
+#[test]
+fn an_error_is_in_the_history() {
+    let dir = tempfile::tempdir().unwrap();
+    train(RunFolder::new(dir.path()), &[-1.0], 2).unwrap_err();
+    let log = files(dir.path())["log.txt"].clone();
+    assert_eq!(
+        &log["2026-11-29T08:10:00Z ".len()..],
+        "step 0: unit failed in train_step in train at epoch 0 step 0: a negative batch\n"
+    );
+}
+
+#[test]
+fn parts_can_be_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = || RunFolder::new(dir.path()).without_metrics().without_environment().without_notices();
+    train(folder(), &DATA, 2).unwrap();
+    assert_eq!(files(dir.path()).into_keys().collect::<Vec<_>>(), ["LOCK", "hyper_parameters.json"]);
+    // Another run in the same folder is refused, and touches nothing.
+    let error = train(folder().without_restore(), &DATA, 2).unwrap_err();
+    assert!(error.to_string().contains("another run"), "{error:#}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_a_notice_and_training_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["log.txt", "environment.jsonl"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let mut unit = Sum(0.0);
+    let mut run = RunFolder::new(dir.path()).open(Run::new(&mut unit)).unwrap();
+    let report = run.train(&DATA, Train::steps(3)).unwrap();
+    let path = dir.path().join("environment.jsonl");
+    assert_eq!(report.notices, [format!("cannot write {}: Is a directory (os error 21)", path.display())]);
+}
