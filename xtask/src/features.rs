@@ -35,7 +35,11 @@ fn check(workspace: &Workspace, features: &[&str], tests: &[&str]) -> Result<End
     };
     run(&mut cargo(&["clippy", "--all-targets"], &["--", "--deny", "warnings"]))?;
     run(cargo(&["doc", "--no-deps", "--lib"], &[]).env("RUSTDOCFLAGS", "--deny warnings"))?;
-    count_tests(&mut cargo(&["test", "--no-fail-fast"], tests))
+    // The resume matrix is half of the time, has no part that a feature adds, and runs among the tests.
+    count_tests(&mut cargo(
+        &["test", "--no-fail-fast"],
+        &[tests, &["--", "--skip", "resume_matrix"]].concat(),
+    ))
 }
 
 /// The features of a package, except the default one.

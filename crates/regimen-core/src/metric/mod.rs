@@ -93,17 +93,11 @@ impl Metric {
         self.epoch.filter(|_| self.ended_in == n)
     }
 
-    /// The value logged last, if it was logged in the epoch under way, while `n - 1` or `n` steps of the
-    /// phase were complete. Returns `None` otherwise. Values of weight zero do not count.
-    ///
-    /// The `n`-th step logs while `n - 1` steps are complete, and callbacks log at its end while `n` are. So
-    /// a value that a callback logged at the end of the step before is returned too, if it is the last one.
+    /// The value logged last, if that was in the `n`-th step of the phase, from 1, and in the epoch under
+    /// way. Returns `None` otherwise, so an old value is never taken for a new one. Values of weight zero do
+    /// not count.
     pub fn in_step(&self, n: u64) -> Option<f64> {
-        let in_step = (n.saturating_sub(1)..=n).contains(&self.logged_at());
-        (in_step && self.weight() > 0.0).then(|| self.last_value())(
-            self.logged_at() == n && self.weight() > 0.0,
-        )
-        .then(|| self.last_value())
+        (self.logged_at() == n && self.weight() > 0.0).then(|| self.last_value())
     }
 
     /// Refuses a key of the same name that means another metric.
