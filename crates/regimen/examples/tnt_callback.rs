@@ -58,6 +58,9 @@ fn main() -> Result<(), BoxError> {
     run.train(&data, Train::epochs(5))?;
     let report = run.evaluate(&data, Evaluate::whole())?;
     println!("mean squared error {:?}", report.metric(ERROR));
-    run.predict(&[3.0, 4.0], Predict::whole(), |y| Ok(println!("prediction {y:.3}")))?;
+    run.predict(&[3.0, 4.0], Predict::whole(), |y| {
+        println!("prediction {y:.3}");
+        Ok(())
+    })?;
     Ok(())
 }
