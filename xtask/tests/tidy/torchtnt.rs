@@ -27,6 +27,14 @@ fn no_cell_of_the_page_is_empty() {
     assert!(torn.is_empty(), "rows without three full cells: {torn:?}");
 }
 
+#[test]
+fn a_gap_says_what_to_use_today() {
+    let page = read(PAGE);
+    let silent: Vec<_> =
+        rows(&page).filter(|row| row[1] == "not yet" && !row[2].contains("Today: ")).collect();
+    assert!(silent.is_empty(), "rows without a word on today: {silent:?}");
+}
+
 // Names of `regimen` are links, which rustdoc checks.
 #[test]
 fn every_name_of_an_engine_crate_on_the_page_exists() {
