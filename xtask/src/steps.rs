@@ -61,6 +61,9 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("reinforce", &[]),
     ("resume-best", &[]),
     ("summary", &[]),
+    ("tnt_auto_unit", &[]),
+    ("tnt_callback", &[]),
+    ("tnt_unit", &[]),
     ("tour", &[]),
     ("two-losses", &[]),
 ];

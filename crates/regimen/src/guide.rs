@@ -15,6 +15,7 @@
 //! | [Recipes][recipes] | a program per task |
 //! | [Compiled steps][compiled-steps] | fusion, autotune, freezing |
 //! | [The checkpoint format][checkpoint-format] | files, manifest, order of writes |
+//! | [Coming from TorchTNT][coming-from-torchtnt] | each name of TorchTNT, and three programs in both |
 //!
 //! [Training on Burn][burn] and [Training on libtorch][libtorch] are pages of the engine crates.
 //!
@@ -74,6 +75,11 @@ pub mod compiled_steps {}
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/checkpoint-format.md")]
 pub mod checkpoint_format {}
+
+// A link to the page in `docs`, so that a packaged crate has it too.
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/coming-from-torchtnt.md")]
+pub mod coming_from_torchtnt {}
 
 /// The programs of the other crates' READMEs are tests.
 #[cfg(doctest)]

@@ -16,7 +16,7 @@ fn an_engine_exports_nothing_under_a_name_of_regimens() {
 }
 
 /// The public names at the root of a crate.
-fn exports(package: &str) -> BTreeSet<String> {
+pub(crate) fn exports(package: &str) -> BTreeSet<String> {
     names(&files(&format!("crates/{package}/src"), &["/src/lib.rs"])[0])
 }
 

@@ -7,3 +7,4 @@ mod exports;
 mod papers;
 mod project;
 mod sources;
+mod torchtnt;

@@ -41,8 +41,8 @@ pub(crate) fn root() -> &'static Path {
     manifest.parent().unwrap()
 }
 
-/// Every file under `folder` whose name ends in one of `endings`, sorted by path. Build outputs and
-/// ignored folders are skipped.
+/// Every file under `folder` whose name ends in one of `endings`, sorted by path. Build outputs,
+/// ignored folders and links to other files are skipped.
 pub(crate) fn files(folder: &str, endings: &[&str]) -> Vec<Source> {
     let mut files = Vec::new();
     walk(&root().join(folder), &mut |path, text| {
@@ -66,6 +66,9 @@ fn walk(folder: &Path, each: &mut impl FnMut(String, String)) {
     const PASSED_OVER: [&str; 4] = [".git", ".peers", "runs", "target"];
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
+        if path.is_symlink() {
+            continue;
+        }
         if path.is_dir() {
             if !PASSED_OVER.iter().any(|name| entry.file_name() == *name) {
                 walk(&path, each);
