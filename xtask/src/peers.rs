@@ -26,6 +26,12 @@ pub(crate) fn reader(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     environment(workspace, &workspace.target.join("python"), requirements)
 }
 
+/// The Python with TensorBoard, MLflow and W&B, which read the logs that tests write.
+pub(crate) fn logs(workspace: &Workspace) -> Result<PathBuf, BoxError> {
+    let requirements = "crates/regimen/tests/log/requirements.txt";
+    environment(workspace, &workspace.target.join("python-logs"), requirements)
+}
+
 /// The Python of the environment in `folder`, with the packages in the file `requirements`. It is
 /// created again if that file has changed.
 fn environment(workspace: &Workspace, folder: &Path, requirements: &str) -> Result<PathBuf, BoxError> {

@@ -27,6 +27,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "new project", run: outside::new_burn, is_gate: false },
     Step { name: "README program", run: outside::readme_burn, is_gate: false },
     Step { name: "python", run: python, is_gate: false },
+    Step { name: "log readers", run: log_readers, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
     Step { name: "fuzz", run: torture::fuzz, is_gate: false },
     // The last ones, so that their gate shuts no other: `regimen-torch` is a separate workspace.
@@ -174,6 +175,26 @@ fn python(workspace: &Workspace) -> Result<End, BoxError> {
         Ok(python) => {
             let mut cargo = workspace.cargo(&["test", "--workspace", "--tests", "--", "python_reads"]);
             count_tests(cargo.env("REGIMEN_PYTHON", python))
+        }
+        Err(why) => Ok(End::NotRun(why.to_string())),
+    }
+}
+
+/// The tests in which TensorBoard, MLflow, W&B and the client of Prometheus read written logs.
+fn log_readers(workspace: &Workspace) -> Result<End, BoxError> {
+    match peers::logs(workspace) {
+        Ok(python) => {
+            let mut cargo = workspace.cargo(&[
+                "test",
+                "--package",
+                "regimen",
+                "--all-features",
+                "--test",
+                "it",
+                "--",
+                "::real_",
+            ]);
+            count_tests(cargo.env("REGIMEN_LOGS_PYTHON", python))
         }
         Err(why) => Ok(End::NotRun(why.to_string())),
     }

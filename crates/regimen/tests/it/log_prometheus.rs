@@ -182,7 +182,7 @@ for family in families(text):
 ";
 
 #[test]
-fn the_official_parser_reads_the_text() {
+fn real_prometheus_client_reads_the_text() {
     let Ok(python) = std::env::var("REGIMEN_LOGS_PYTHON") else {
         println!("NOT RUN: REGIMEN_LOGS_PYTHON names no Python with prometheus_client");
         return;

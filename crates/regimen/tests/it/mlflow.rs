@@ -409,9 +409,9 @@ fn train_on_mlflow(python: &str, check: &str) {
 }
 
 #[test]
-fn mlflow_itself_shows_what_was_logged() {
+fn real_mlflow_shows_what_was_logged() {
     let Some(python) = env::var_os("REGIMEN_LOGS_PYTHON").map(|path| path.into_string().unwrap()) else {
-        println!("not run: REGIMEN_LOGS_PYTHON names no Python with mlflow");
+        println!("NOT RUN: REGIMEN_LOGS_PYTHON names no Python with mlflow");
         return;
     };
     let check = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/log/mlflow_check.py");

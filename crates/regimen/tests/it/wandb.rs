@@ -463,10 +463,10 @@ fn the_environment_describes_a_run_or_disables_it() {
 }
 
 #[test]
-fn wandb_itself_reads_and_syncs_what_is_written() {
+fn real_wandb_reads_and_syncs_what_is_written() {
     let Some(python) = env::var_os("REGIMEN_LOGS_PYTHON") else {
         eprintln!(
-            "NOT RUN: wandb_itself_reads_and_syncs_what_is_written needs REGIMEN_LOGS_PYTHON, a Python with wandb"
+            "NOT RUN: real_wandb_reads_and_syncs_what_is_written needs REGIMEN_LOGS_PYTHON, a Python with wandb"
         );
         return;
     };
