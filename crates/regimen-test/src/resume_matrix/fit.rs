@@ -72,7 +72,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .seed(11)
         .callback(LearningRateMonitor::new())
         .callback(TrainProgressMonitor::new())
-        .callback(ParameterMonitor::new().update_ratio())
+        .callback(ParameterMonitor::new())
         .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
         .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))
         .callback(MetricLog::tensorboard(dir.join(EVENTS)).every(Every::steps(1).or(Every::epochs(1))))

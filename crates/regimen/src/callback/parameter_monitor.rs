@@ -56,7 +56,8 @@ impl ParameterMonitor {
     /// before an update, per their norm before it, all together. About 1e-3 is usual.
     ///
     /// It is measured in steps that make an update and whose metrics are read (see
-    /// [`State::wants_metrics`]), and copies the parameters to the host twice in each.
+    /// [`State::wants_metrics`]), and copies the parameters to the host twice in each. An update that the end
+    /// of an epoch makes, outside of a step, is not measured.
     pub fn update_ratio(mut self) -> Self {
         self.update_ratio = true;
         self

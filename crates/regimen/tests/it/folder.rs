@@ -82,7 +82,7 @@ fn a_folder_has_everything_and_a_run_goes_on_from_it() {
     // The second line of a report begins without a time.
     let tails = files["log.txt"].lines().filter(|line| line.starts_with("saved")).collect::<Vec<_>>();
     assert_eq!(tails, [saved(2), saved(4)]);
-    assert_eq!(notes[0], "step 2: training complete after 0 epochs, 2 steps");
+    assert_eq!(notes[0], "step 2: training complete after 0 epochs, 2 steps, 2 of them in an open epoch");
 }
 
 #[test]
