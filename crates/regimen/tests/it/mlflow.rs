@@ -2,6 +2,7 @@
 #![cfg(feature = "mlflow")]
 
 mod server;
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use std::process::Command;
 use std::{env, fs};
