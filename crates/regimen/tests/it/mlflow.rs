@@ -1,8 +1,8 @@
 //! Runs on an MLflow server: one in memory, and MLflow itself.
 #![cfg(feature = "mlflow")]
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 
 mod server;
-#![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use std::process::Command;
 use std::{env, fs};
