@@ -1,4 +1,5 @@
 //! The folder of a run: its files, restarts, and parts left out.
+#![cfg(feature = "derive")]
 
 use std::collections::BTreeMap;
 use std::fs;
