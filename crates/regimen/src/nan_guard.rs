@@ -5,8 +5,8 @@ use regimen_core::run::{Fit, Report, Train};
 use regimen_core::unit::{EvalUnit, TrainUnit};
 use regimen_core::{Error, Run};
 
-/// Trains, and goes on from the latest checkpoint if a loss, a gradient or a weight is not finite. The batch of
-/// that step is passed over, and a [notice](regimen_core::callback::Event::Notice) says so.
+/// Trains, and goes on from the latest checkpoint if a loss or a gradient is not finite. The batch of that step
+/// is passed over, and a [notice](regimen_core::callback::Event::Notice) says so.
 ///
 /// This is the third policy beside [`NonFinite::Error`](crate::auto_unit::NonFinite::Error), which stops and
 /// which it needs, and [`NonFinite::Skip`](crate::auto_unit::NonFinite::Skip), which leaves out the update.
@@ -22,7 +22,8 @@ use regimen_core::{Error, Run};
 /// window is passed over.
 ///
 /// After too many roll-backs to one checkpoint the error is returned, with the run at that checkpoint. The error
-/// is also returned if there is no checkpoint yet, if the run has no saver, and among several ranks. The report
+/// is also returned if there is no checkpoint yet, if the run has no saver, among several ranks, and if the
+/// number is found without its step: at the end of training, or by a save. The report
 /// has the epochs since the last roll-back.
 ///
 /// ```

@@ -16,9 +16,14 @@ pub(super) fn of_loss<E: Engine>(engine: &E, loss: &str, value: f64, output: Opt
     NotFinite::new(format!("{loss} is not finite: {value}{from}{parameter}")).into()
 }
 
-/// The error of gradients that are not finite. `what` describes them.
+/// The error of a backward pass, which `what` describes. It is [`NotFinite`] if a gradient is, or if
+/// libtorch says so.
 pub(super) fn of_gradients<E: Engine>(engine: &E, what: &str) -> BoxError {
-    NotFinite::new(format!("{what}{}", appended(engine.state(Part::Gradients), "gradient"))).into()
+    let named = appended(engine.state(Part::Gradients), "gradient");
+    match named.is_empty() && !what.contains("returned nan values") {
+        true => what.into(),
+        false => NotFinite::new(format!("{what}{named}")).into(),
+    }
 }
 
 /// The addition to an error about `arrays`. Empty if all are finite, or cannot be read.

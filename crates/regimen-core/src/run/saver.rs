@@ -42,7 +42,7 @@ pub trait Saver: Send {
     fn on_error(&mut self, _error: &Error, _moment: &mut Moment<'_>) {}
 
     /// A call of `train` or `fit` ended without an error: adds the saver's part to `report`, such as
-    /// the newest checkpoint. The callbacks have added theirs. Nothing by default.
+    /// the newest checkpoint. The callbacks add theirs afterwards. Nothing by default.
     fn sum_up(&mut self, _report: &mut Report, _moment: &mut Moment<'_>) {}
 
     /// Restores the checkpoint that `which` selects.

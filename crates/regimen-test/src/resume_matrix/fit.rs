@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-use regimen::callback::{EarlyStopping, LearningRateMonitor, ParameterMonitor, TrainProgressMonitor};
+use regimen::callback::{EarlyStopping, LearningRateMonitor, ParameterMonitor};
 use regimen::checkpoint::Checkpointer;
 use regimen::data::{DataExt, Loader, Samples, indices};
 use regimen::log::{MemoryLog, MetricLog};
@@ -71,7 +71,6 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
     let mut run = Run::new(&mut unit)
         .seed(11)
         .callback(LearningRateMonitor::new())
-        .callback(TrainProgressMonitor::new())
         .callback(ParameterMonitor::new())
         .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
         .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))

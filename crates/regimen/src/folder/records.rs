@@ -59,7 +59,7 @@ impl Records {
         written.map_err(|cause| format!("cannot write {}: {cause}", path.display()).into())
     }
 
-    /// Replaces a file: at any moment the old one is there, or the new one.
+    /// Replaces a file: a process that is killed leaves the old one or the new one. It is not synced.
     fn replace(&self, file: &str, bytes: &[u8]) -> Result<(), BoxError> {
         let (path, new) = (self.dir.join(file), self.dir.join(format!("{file}.new")));
         let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));

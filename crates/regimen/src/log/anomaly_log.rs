@@ -229,6 +229,11 @@ impl<U: ?Sized> Callback<U> for AnomalyLog {
         self.every
     }
 
+    /// It judges what other callbacks log, wherever they are registered.
+    fn writes_down(&self) -> bool {
+        true
+    }
+
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         match event {
             Event::TrainStart | Event::EvalStart | Event::PredictStart => {

@@ -45,7 +45,7 @@ use crate::state::Phase;
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLog(Arc<Mutex<Records>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Records {
     /// In the order in which they were first written.
     names: Vec<String>,
@@ -80,9 +80,11 @@ impl MemoryLog {
         self.select(|record| record.name == name && record.epoch.is_none())
     }
 
-    /// Calls `read` with every record, in order.
+    /// Calls `read` with a copy of every record until now, in order.
     pub fn for_each(&self, read: impl FnMut(Record<'_>)) {
-        self.lock().iter().for_each(read);
+        // A copy, because `read` may ask the log again or take its time.
+        let records = self.lock().clone();
+        records.iter().for_each(read);
     }
 
     fn select(&self, is_selected: impl Fn(&Record<'_>) -> bool) -> Vec<(u64, f64)> {

@@ -161,11 +161,14 @@ impl<S: MetricSink> MetricLog<S> {
 
     /// Opens the sink at the start of a call.
     fn open(&mut self, state: &mut State) -> Result<(), BoxError> {
-        let mut result = self.sink.open(state.entry_point());
+        let opened = self.sink.open(state.entry_point());
+        self.settle(opened, state)?;
+        // Also if it is away: a log with a queue sends them later.
         if state.phase() == Phase::Train && !state.hyper_parameters().is_empty() {
-            result = result.and_then(|()| self.sink.write_hyper_parameters(state.hyper_parameters()));
+            let written = self.sink.write_hyper_parameters(state.hyper_parameters());
+            self.settle(written, state)?;
         }
-        self.settle(result, state)
+        Ok(())
     }
 
     fn write_event(&mut self, event: Event, state: &mut State) -> Result<(), BoxError> {

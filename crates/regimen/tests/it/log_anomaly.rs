@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use regimen::callback::Every;
+use regimen::callback::{Event, Every};
 use regimen::log::{AnomalyLog, AnomalyRule, Record};
 use regimen::metric::Key;
 use regimen::run::{Report, Train};
@@ -130,4 +130,19 @@ fn a_rule_that_judges_nothing_is_told_and_a_threshold_of_nan_is_refused() {
         "callback AnomalyLog failed at train start in train at epoch 0 step 0: \
          anomaly log: the threshold for `loss` is NaN; give a number"
     );
+}
+
+#[test]
+fn a_metric_of_a_callback_that_is_added_later_is_judged_too() {
+    let late = Key::last("late");
+    let rules = AnomalyLog::new().every(Every::steps(1)).rule(AnomalyRule::above(late.clone(), 1.0));
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit).callback(rules).on(
+        Event::TrainStepEnd,
+        move |state: &mut State, _: &mut Unit| {
+            state.log(late.clone(), state.train_progress().steps as f64, 1.0);
+        },
+    );
+    let report = run.train(&[0.0, 0.0], Train::epochs(1)).unwrap();
+    assert_eq!(report.notices, ["anomaly: `late` is 2, above 1 in step 2"]);
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
-use regimen::log::{MediaRecord, MetricLog, MetricSink, Record};
+use regimen::log::{MediaRecord, MetricLog, MetricSink, OnFailure, Record};
 use regimen::metric::{Histogram, Image, Key, Media};
 use regimen::run::{Report, Train};
 use regimen::saved::StateDict;
@@ -124,6 +124,35 @@ fn media_are_written_at_the_end_of_their_step_at_any_cadence_and_once() {
     ];
     assert_eq!(sink.take(), told);
     assert_eq!(format!("{error:#}"), &told[2][4..]);
+}
+
+/// Cannot be opened, but takes what it is given.
+struct Away(Everything);
+
+impl MetricSink for Away {
+    fn open(&mut self, _: EntryPoint) -> Result<(), BoxError> {
+        Err("it is away".into())
+    }
+
+    fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError> {
+        self.0.write(records)
+    }
+
+    fn write_hyper_parameters(&mut self, settings: &HyperParameters) -> Result<(), BoxError> {
+        self.0.write_hyper_parameters(settings)
+    }
+}
+
+#[test]
+fn a_log_that_is_away_has_the_hyper_parameters_too() {
+    let sink = Everything::default();
+    let log = MetricLog::to(Away(sink.clone())).on_failure(OnFailure::Notice);
+    let mut unit = Unit;
+    let settings = HyperParameters::new().with("rate", 0.5);
+    let mut run = Run::new(&mut unit).hyper_parameters(settings).callback(log);
+    let report = run.train(&[1.0], Train::epochs(1)).unwrap();
+    assert_eq!(report.notices, ["it is away; until then, metrics are missing in it"]);
+    assert_eq!(sink.take(), ["rate=0.5", "1 loss=1"]);
 }
 
 #[test]

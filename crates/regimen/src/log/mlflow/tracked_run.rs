@@ -68,7 +68,9 @@ impl TrackedRun {
         let files = text(&run["info"]["artifact_uri"]);
         let files =
             files.strip_prefix("mlflow-artifacts:").map(|path| path.trim_start_matches('/').to_owned());
-        let latest = run["data"]["metrics"].as_array().into_iter().flatten();
+        // A pass by hand repeats no step of a training: what it measures at one is another value.
+        let metrics = run["data"]["metrics"].as_array().filter(|_| start.is_training);
+        let latest = metrics.into_iter().flatten();
         let latest = latest.map(|point| (text(&point["key"]), point["step"].as_u64().unwrap_or(0))).collect();
         Ok(TrackedRun { id, files, latest })
     }
