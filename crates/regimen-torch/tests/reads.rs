@@ -3,13 +3,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Mutex, PoisonError};
+
 use regimen_core::engine::{Engine, Part, Value};
 use regimen_core::saved::StateDict;
 use regimen_torch::tch::nn::{self, Linear, Module};
 use regimen_torch::tch::{Device, Kind, Tensor};
 use regimen_torch::{Adam, Algorithm, RmsProp, Sgd, Torch, initialize};
 
+/// The weights are drawn from the generator of the whole process.
+static GENERATOR: Mutex<()> = Mutex::new(());
+
 fn engine(algorithm: Algorithm) -> Torch<Linear> {
+    let _alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
     let (vars, linear) = initialize(1, Device::Cpu, |root| nn::linear(root, 3, 2, Default::default()));
     Torch::new(vars, linear, algorithm).unwrap()
 }
