@@ -4,7 +4,8 @@ use regimen_core::State;
 use tch::Device;
 use tch::nn::{Path, VarStore};
 
-/// Builds a model whose initial weights depend on `seed` alone, and its store.
+/// Builds a model whose initial weights depend on `seed` alone, and its store. libtorch has one generator per
+/// process: no other thread may draw from it meanwhile.
 ///
 /// ```
 /// use regimen_torch::tch::{Device, nn};
