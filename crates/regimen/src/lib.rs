@@ -27,6 +27,8 @@ pub mod signal;
 pub mod summary;
 pub mod timer;
 
-mod host_name;
 mod nan_guard;
+mod replace_file;
 mod same_file;
+mod system;
+mod time;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use regimen_core::error::panic_text;
 
 use super::{Event, Events};
+use crate::replace_file::replace_file;
 use crate::run::Report;
 use crate::{BoxError, Callback, Error, State};
 
@@ -303,21 +304,13 @@ impl Heartbeat {
             return Ok(());
         }
         let (event, step) = unpacked(newest);
-        replace(&self.path, &format!("{{\"event\":\"{event}\",\"step\":{step}}}\n"))?;
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        replace_file(&self.path, format!("{{\"event\":\"{event}\",\"step\":{step}}}\n").as_bytes())?;
         (self.written, self.at) = (newest, Some(now.unwrap_or(Duration::ZERO)));
         Ok(())
     }
-}
-
-/// Replaces the file at `path` as a whole. It need not survive a power cut, so it is not synced.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let mut new = path.to_owned().into_os_string();
-    new.push(".new");
-    std::fs::write(&new, text)?;
-    std::fs::rename(&new, path)
 }
 
 fn line_to(mut out: impl Write + Send + 'static) -> Box<dyn FnMut(&Hang) + Send> {

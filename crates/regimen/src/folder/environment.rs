@@ -4,12 +4,11 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 use std::thread::available_parallelism;
-use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::time::utc;
-use crate::host_name::host_name;
+use crate::system::host_name;
+use crate::time::{since_1970, utc};
 
 /// The environment of this process, for a line of `environment.jsonl`.
 #[derive(Debug, Serialize)]
@@ -34,7 +33,7 @@ impl Environment {
     pub(super) fn now(step: u64) -> Self {
         let folder = env::current_dir().ok();
         Environment {
-            time: utc(SystemTime::now()),
+            time: utc(since_1970()),
             regimen: env!("CARGO_PKG_VERSION"),
             os: env::consts::OS,
             arch: env::consts::ARCH,

@@ -2,7 +2,6 @@
 
 mod environment;
 mod records;
-mod time;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use super::environment::Environment;
-use super::time::utc;
 use crate::callback::{Event, Events, Ranks};
+use crate::replace_file::replace_file;
 use crate::run::Report;
 use crate::state::{HyperParameter, HyperParameters};
+use crate::time::{since_1970, utc};
 use crate::{BoxError, Callback, Error, State};
 
 /// Writes the environment and the hyper-parameters when training starts, and a history of notices,
@@ -48,7 +48,7 @@ impl Records {
         if !self.notices {
             return Ok(());
         }
-        let time = utc(SystemTime::now());
+        let time = utc(since_1970());
         self.append("log.txt", format!("{time} step {}: {text}\n", self.step).as_bytes())
     }
 
@@ -59,10 +59,9 @@ impl Records {
         written.map_err(|cause| format!("cannot write {}: {cause}", path.display()).into())
     }
 
-    /// Replaces a file: a process that is killed leaves the old one or the new one. It is not synced.
     fn replace(&self, file: &str, bytes: &[u8]) -> Result<(), BoxError> {
-        let (path, new) = (self.dir.join(file), self.dir.join(format!("{file}.new")));
-        let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, &path));
+        let path = self.dir.join(file);
+        let written = replace_file(&path, bytes);
         written.map_err(|cause| format!("cannot write {}: {cause}", path.display()).into())
     }
 

@@ -8,12 +8,11 @@ mod tracked_run;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, mem};
 
-use self::client::{Client, variable};
+use self::client::Client;
 use self::entry::Entry;
 use self::queue::{Content, Queue, Upload, now};
 use self::spool::Spool;
@@ -24,6 +23,7 @@ use crate::metric::Media;
 use crate::run::{Ended, Report};
 use crate::saved::{Array, StateDict, Stateful};
 use crate::state::{EntryPoint, HyperParameters, Phase};
+use crate::system::{random_name, variable};
 use crate::{BoxError, Error};
 
 /// A run on an MLflow tracking server, over its REST interface.
@@ -157,7 +157,7 @@ impl Mlflow {
         )?;
         let given = settings.run_id.clone().or_else(|| variable("MLFLOW_RUN_ID"));
         if self.run_key.is_empty() {
-            self.run_key = format!("{:016x}{:016x}", random(), random());
+            self.run_key = random_name();
         }
         let experiment = settings.experiment.clone().or_else(|| variable("MLFLOW_EXPERIMENT_NAME"));
         let experiment_id = || variable("MLFLOW_EXPERIMENT_ID").unwrap_or_else(|| "0".to_owned());
@@ -259,10 +259,9 @@ impl MetricSink for Mlflow {
         // Taken here, once: a point that is sent again is the same point.
         let time = now();
         let mut entries = Vec::with_capacity(records.len());
-        for &Record { step, phase, name, value, epoch } in records {
-            let behind = if phase == Phase::Train && epoch.is_some() { "_epoch" } else { "" };
-            let key = self.key(format!("{name}{behind}"), &mut entries);
-            entries.push(Entry::metric(key, value, time, step));
+        for record in records {
+            let key = self.key(format!("{}{}", record.name, record.suffix()), &mut entries);
+            entries.push(Entry::metric(key, record.value, time, record.step));
         }
         self.queue()?.push(entries)
     }
@@ -356,14 +355,8 @@ fn allowed(name: &str) -> String {
     parts.join("/").chars().take(250).collect()
 }
 
-fn random() -> u64 {
-    RandomState::new().hash_one(now())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     #[test]
@@ -382,11 +375,5 @@ mod tests {
             assert_eq!(allowed(name), expected);
         }
         assert_eq!(allowed(&"k".repeat(251)), "k".repeat(250));
-    }
-
-    #[test]
-    fn each_random_number_is_another() {
-        let numbers: BTreeSet<_> = (0..100).map(|_| random()).collect();
-        assert_eq!(numbers.len(), 100);
     }
 }

@@ -25,6 +25,14 @@ pub struct Record<'a> {
     pub epoch: Option<u64>,
 }
 
+impl Record<'_> {
+    /// The end of its name in logs in which a name has one value per step: a step and an epoch of training
+    /// end at the same one.
+    pub(super) fn suffix(&self) -> &'static str {
+        if self.phase == Phase::Train && self.epoch.is_some() { "_epoch" } else { "" }
+    }
+}
+
 /// A text, an image or a histogram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MediaRecord<'a> {

@@ -196,9 +196,7 @@ impl TensorBoard {
         self.file(phase)?.write(step, |event, _| {
             event::summary(event, |summary| {
                 for record in records {
-                    let of_epoch = phase == Phase::Train && record.epoch.is_some();
-                    let suffix = if of_epoch { "_epoch" } else { "" };
-                    event::scalar(summary, (tag(split, phase, record.name), suffix), record.value);
+                    event::scalar(summary, (tag(split, phase, record.name), record.suffix()), record.value);
                 }
                 if !charts.is_empty() {
                     event::charts(summary, charts.iter().copied());

@@ -6,7 +6,6 @@ mod place;
 mod records;
 
 use std::borrow::Cow;
-use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::{MediaRecord, MetricLog, MetricSink};
 use crate::run::Report;
 use crate::saved::{StateDict, Stateful};
 use crate::state::{EntryPoint, HyperParameters, Phase};
+use crate::system::variable;
 use crate::{BoxError, Error};
 
 /// An offline run of Weights & Biases: the sink of [`MetricLog::wandb`].
@@ -164,13 +164,10 @@ impl MetricSink for Wandb {
 
     fn write(&mut self, records: &[super::Record<'_>]) -> Result<(), BoxError> {
         let (Some(run), [first, ..]) = (self.opened()?, records) else { return Ok(()) };
-        let values: Vec<_> = records
-            .iter()
-            .map(|record| match (record.phase, record.epoch) {
-                (Phase::Train, Some(_)) => (format!("{}_epoch", record.name), number(record.value)),
-                _ => (record.name.to_owned(), number(record.value)),
-            })
-            .collect();
+        let value = |record: &super::Record<'_>| {
+            (format!("{}{}", record.name, record.suffix()), number(record.value))
+        };
+        let values: Vec<_> = records.iter().map(value).collect();
         run.write(first.step, &values)
     }
 
@@ -267,9 +264,4 @@ impl Settings {
         let start = Message::new().varint(1, now.as_secs()).varint(2, now.subsec_nanos().into());
         records::Record { field: 17, content: content.bytes(17, start.as_bytes()) }
     }
-}
-
-/// The value of an environment variable. `None` if it is empty.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -19,6 +19,7 @@ use super::finite::{Finite, infinite};
 use super::settings::Settings;
 use crate::checkpoint::directory::writer::lock_dir;
 use crate::checkpoint::{CheckpointError, LockFile, Snapshot, Writer};
+use crate::system::random_name;
 
 /// The part of a checkpointer that changes while a run is under way.
 #[derive(Default)]
@@ -55,7 +56,7 @@ impl Session {
 
     fn open_archive(&mut self, settings: &Settings) -> Result<Archive, BoxError> {
         let lock = self.lock(settings)?;
-        let run = self.run.get_or_insert_with(new_run).clone();
+        let run = self.run.get_or_insert_with(random_name).clone();
         let writer = match lock {
             Some(lock) => Writer::under(lock, &settings.dir, run.clone())?,
             None => Writer::open_on(settings.store(), &settings.dir, run.clone())?,
@@ -282,11 +283,4 @@ fn is_not_writable(error: &CheckpointError) -> bool {
     error.cause().downcast_ref::<io::Error>().is_some_and(|cause| {
         matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
     })
-}
-
-/// A name for a run that no other has: 128 random bits.
-fn new_run() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    let random = || RandomState::new().hash_one(std::time::SystemTime::now());
-    format!("{:016x}{:016x}", random(), random())
 }

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use regimen_core::BoxError;
 
 use crate::checkpoint::error::{CheckpointError, failed};
-use crate::host_name::host_name;
 use crate::same_file::is_same_file;
+use crate::system::host_name;
 
 /// The right to write to a run directory, until it is dropped.
 ///

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fmt, fs};
+use std::{fmt, fs};
 
 use serde_json::Value;
 use ureq::http::{HeaderValue, Request, Response};
@@ -13,6 +13,7 @@ use ureq::{AsSendBody, Body, SendBody};
 
 use crate::BoxError;
 use crate::error::WithCauses;
+use crate::system::variable;
 
 /// A connection to a tracking server. Credentials come from the environment and are never shown.
 #[derive(Clone)]
@@ -177,11 +178,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("uri", &self.uri).finish_non_exhaustive()
     }
-}
-
-/// A variable of the environment; `None` if it is empty.
-pub(super) fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn tls() -> Result<TlsConfig, BoxError> {

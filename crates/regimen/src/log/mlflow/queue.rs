@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use std::{mem, thread};
 
 use super::client::{Client, Failure};
@@ -13,6 +13,7 @@ use super::spool::{Piece, Spool};
 use super::tracked_run::{Start, TrackedRun, update};
 use crate::BoxError;
 use crate::text::Count;
+use crate::time::since_1970;
 
 /// Entries, files and a status on their way to the server. A thread sends them; this handle never waits for it
 /// except in [`flush`](Queue::flush).
@@ -91,7 +92,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Milliseconds since 1970.
 pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    since_1970().as_millis() as u64
 }
 
 impl Queue {

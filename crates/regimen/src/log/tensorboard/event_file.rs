@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::process;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::event::{event, file_version, session_start};
 use crate::BoxError;
-use crate::host_name::host_name;
 use crate::log::existing_file::free_name;
 use crate::log::open_file::{Mark, OpenFile, failed};
+use crate::system::host_name;
+use crate::time::since_1970;
 
 /// An event file that was created in this process.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl EventFile {
         made.map_err(|cause| failed(folder, "create", cause))?;
         let found = event_files(folder).map_err(|cause| failed(folder, "list", cause))?;
         let last = found.iter().filter_map(|name| seconds(name)).max();
-        let time = now();
+        let time = since_1970().as_secs_f64();
         let seconds = last.map_or(0, |last| u64::from(last) + 1).max(time as u64);
         let name = |n: u64| format!("events.out.tfevents.{seconds:010}.{}.{}.{n}", host(), process::id());
         let create = |name: String| {
@@ -68,7 +68,7 @@ impl EventFile {
     }
 
     fn append(&mut self, fill: impl FnOnce(&mut Vec<u8>, f64)) -> Result<(), BoxError> {
-        self.time = now().max(self.time);
+        self.time = since_1970().as_secs_f64().max(self.time);
         self.bytes.clear();
         fill(&mut self.bytes, self.time);
         self.file.append(&self.bytes)
@@ -122,11 +122,6 @@ fn event_files(folder: &Path) -> io::Result<Vec<String>> {
 fn seconds(name: &str) -> Option<u32> {
     let (_, rest) = name.split_once("tfevents.")?;
     rest.split('.').next()?.parse().ok()
-}
-
-/// Seconds since 1970; 0 for a clock before that.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
 /// The name of this machine, without characters that a file name may not have.

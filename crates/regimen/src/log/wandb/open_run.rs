@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Settings;
 use super::chunks::{FILE_HEADER, add_chunks};
-use super::place::{Place, now};
+use super::place::Place;
 use super::records::{Items, Record, axis, config, exit, header, history, media_file, number, summary, text};
 use crate::BoxError;
 use crate::log::open_file::{Mark, OpenFile, failed};
@@ -14,6 +14,8 @@ use crate::log::png::png;
 use crate::log::protobuf::Message;
 use crate::metric::{Histogram, Image, Media};
 use crate::state::HyperParameters;
+use crate::system::random_bits;
+use crate::time::since_1970;
 
 /// The folder of an offline run with its open file.
 #[derive(Debug)]
@@ -32,7 +34,7 @@ pub(super) struct OpenRun {
 impl OpenRun {
     /// A new run in `dir`.
     pub(super) fn begin(dir: &Path, settings: &Settings) -> Result<Self, BoxError> {
-        let now = now();
+        let now = since_1970();
         let id = settings.run_id.clone().unwrap_or_else(random_id);
         let place = Place::new(&id, now)?;
         let folder = place.folder(dir);
@@ -64,7 +66,7 @@ impl OpenRun {
             }
             _ => {}
         }
-        let started = now().as_secs_f64() - place.runtime;
+        let started = since_1970().as_secs_f64() - place.runtime;
         Ok(OpenRun { folder: place.folder(dir), file, place, started, before_exit: None, has_failed: false })
     }
 
@@ -129,7 +131,7 @@ impl OpenRun {
         values: &[(impl AsRef<str>, String)],
         file: Option<Record>,
     ) -> Result<(), BoxError> {
-        let (now, count) = (now().as_secs_f64(), self.place.history);
+        let (now, count) = (since_1970().as_secs_f64(), self.place.history);
         let runtime = (now - self.started).max(self.place.runtime);
         let mut items = Items::default();
         items.add(OWN[0], &count.to_string());
@@ -215,10 +217,7 @@ const OWN: [&str; 4] = ["_step", "_timestamp", "_runtime", "step"];
 
 /// Eight letters and digits.
 fn random_id() -> String {
-    use std::hash::{BuildHasher, RandomState};
-
-    // The standard library's only source of randomness, which it draws from the system.
-    let mut number = RandomState::new().hash_one(now());
+    let mut number = random_bits();
     let mut digit = || {
         let digit = b"0123456789abcdefghijklmnopqrstuvwxyz"[(number % 36) as usize];
         number /= 36;

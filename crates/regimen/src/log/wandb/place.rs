@@ -1,11 +1,12 @@
 //! The place in an offline run from which it goes on.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::BoxError;
 use crate::log::open_file::Mark;
 use crate::saved::{Array, StateDict};
+use crate::time;
 
 /// A run's folder, the length of its file, and the counts there.
 #[derive(Clone, Debug)]
@@ -86,24 +87,10 @@ impl Place {
 
 const PREFIX: &str = "offline-run-";
 
-/// The time since 1970.
-pub(super) fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 /// `20261129_083913`: seconds since 1970 as date and time of day in UTC.
 fn date_and_time(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Counted from a first of March in a year that 400 divides: a leap day is the last of its year.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = (era * 400 + year + month / 10, (month + 2) % 12 + 1);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}{month:02}{day:02}_{hour:02}{minute:02}{second:02}")
+    let [year, month, day, hours, minutes, seconds] = time::date_and_time(Duration::from_secs(seconds));
+    format!("{year:04}{month:02}{day:02}_{hours:02}{minutes:02}{seconds:02}")
 }
 
 #[cfg(test)]

@@ -1,14 +1,23 @@
-//! Times as text.
+//! The time of day, and its calendar.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The time in UTC, such as `2026-11-29T08:10:00Z`.
-pub(super) fn utc(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, seconds) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+/// The time since 1970; 0 for a clock before that.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// A time since 1970 in UTC, such as `2026-11-29T08:10:00Z`.
+pub(crate) fn utc(time: Duration) -> String {
+    let [year, month, day, hours, minutes, seconds] = date_and_time(time);
     format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}Z")
+}
+
+/// Year, month, day, hours, minutes and seconds of a time since 1970 in UTC.
+pub(crate) fn date_and_time(time: Duration) -> [u64; 6] {
+    let (days, seconds) = (time.as_secs() / 86_400, time.as_secs() % 86_400);
+    let (year, month, day) = date(days);
+    [year, month, day, seconds / 3600, seconds / 60 % 60, seconds % 60]
 }
 
 /// The date that is `days` after 1970-01-01, in the Gregorian calendar. Years are counted from March, so
@@ -27,7 +36,6 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// By `date -u -d @SECONDS +%FT%TZ` of GNU.
     #[test]
@@ -40,7 +48,7 @@ mod tests {
             (1_796_000_000, "2026-11-30T00:53:20Z"),
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
-            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+            assert_eq!(utc(Duration::from_secs(seconds)), expected);
         }
     }
 }

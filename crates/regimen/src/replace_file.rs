@@ -1,0 +1,14 @@
+//! The replacement of a file as a whole.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::{fs, io};
+
+/// Replaces the file at `path`: a process that is killed leaves the old one or the new one. It need not
+/// survive a power cut, so it is not synced.
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = OsString::from(path);
+    new.push(".new");
+    fs::write(&new, bytes)?;
+    fs::rename(&new, path)
+}
