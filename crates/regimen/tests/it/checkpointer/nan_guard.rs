@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use regimen::auto_unit::NonFinite;
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::SimDisk;
 use regimen::data::{Data, DataExt, Loader, each_epoch, indices};
@@ -9,7 +10,8 @@ use regimen::error::NotFinite;
 use regimen::run::{NanGuard, Train};
 use regimen::saved::{AppState, StateDict};
 use regimen::unit::TrainUnit;
-use regimen::{BoxError, Error, Run, State};
+use regimen::{AutoUnit, BoxError, Error, Loss, Run, State, Step, Task};
+use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars};
 
 use super::common::*;
 
@@ -212,4 +214,104 @@ fn weights_and_metrics_are_those_of_the_batches_that_were_trained() {
     let mut clean = Checked::new();
     let expected = Run::new(&mut clean).train(&[1, 2, 3, 4, 5], Train::epochs(1)).unwrap();
     assert_eq!(report.metric(TRAIN_LOSS), expected.metric(TRAIN_LOSS));
+}
+
+/// A weight, at first 0, whose loss is the batch times it: a step subtracts twice the batch.
+struct Slope;
+
+impl Task<ToyEngine<ToyArray>> for Slope {
+    type Batch = f64;
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        _: &Step,
+        weight: &ToyArray,
+        batch: &f64,
+    ) -> Result<(Loss<ToyArray>, ()), BoxError> {
+        Ok((Loss::mean(weight.scale(*batch).mean(), 1.0), ()))
+    }
+}
+
+type Slopes = AutoUnit<ToyEngine<ToyArray>, Slope>;
+
+/// A unit whose numbers stay on the device until they are read, or not.
+fn slopes(reads_later: bool) -> Slopes {
+    let mut vars = ToyVars::new();
+    let weight = vars.parameter("weight", &[], 0.0);
+    let engine = ToyEngine::new(vars, weight, ToyOptimizer::sgd(0.0));
+    let engine = if reads_later { engine.reads_later() } else { engine };
+    AutoUnit::new(engine, Slope).learning_rate(2.0)
+}
+
+/// The first reader of a number.
+#[derive(Clone, Copy)]
+enum Reader {
+    Loss,
+    Callback,
+    /// A save every two steps.
+    Save,
+    /// The end of the epoch or of the call. There is a save every epoch.
+    End,
+}
+
+/// A run of `unit` with that reader on data whose second epoch is `batches`, and `call` of it.
+fn call<R>(unit: &mut Slopes, reader: Reader, call: impl FnOnce(&mut Run<'_, Slopes>) -> R) -> R {
+    let disk = SimDisk::new();
+    let every = if let Reader::Save = reader { Every::steps(2) } else { Every::epochs(1) };
+    let run = Run::new(unit).saver(saver(&disk).every(every));
+    let mut run = match reader {
+        Reader::Callback => run.on(Event::TrainStepEnd, |state: &mut State, _: &mut Slopes| {
+            let _ = state.metric(TRAIN_LOSS).map(|metric| metric.last_value());
+        }),
+        _ => run,
+    };
+    call(&mut run)
+}
+
+/// Trains the same epoch twice, the second time with `bad` as batch `at`, and ends after `steps` of it. Each
+/// policy must act on it, which `found` finds first.
+#[track_caller]
+fn check_reader(reader: Reader, bad: f64, at: usize, steps: u64, found: &str) {
+    let clean = vec![0.0625, 0.125, 0.03125, 0.25];
+    let data = each_epoch(move |epoch| {
+        let mut batches = clean.clone();
+        if epoch == 1 {
+            batches.insert(at, bad);
+        }
+        batches
+    });
+    let (step, config) = (4 + at as u64, Train::steps(4 + steps));
+    let unit = || slopes(!matches!(reader, Reader::Loss));
+    // It stops.
+    let error = call(&mut unit(), reader, |run| run.train(&data, config).unwrap_err());
+    assert_eq!((error.not_finite_step(), format!("{error}")), (Some(step), found.to_owned()));
+    // It is rolled back from.
+    let mut guarded = unit();
+    let report = call(&mut guarded, reader, |run| NanGuard::new().train(run, &data, config).unwrap());
+    let told = format!("batch {at} of epoch 1 is passed over: {found}: ");
+    assert!(matches!(&report.notices[..], [notice] if notice.contains(&told)), "{:?}", report.notices);
+    let weight = |unit: &Slopes| unit.engine().module().values()[0];
+    let passed: f64 = [0.0625, 0.125, 0.03125, 0.25].iter().take(steps as usize).sum();
+    assert_eq!(weight(&guarded), -2.0 * (0.46875 + passed));
+    // It is skipped, if the number is a loss or a gradient.
+    if !bad.is_finite() {
+        let mut skipping = unit().non_finite(NonFinite::Skip);
+        call(&mut skipping, reader, |run| run.train(&data, config).unwrap());
+        let left_out = if at < steps as usize { steps as usize - 1 } else { steps as usize };
+        let made: f64 = [0.0625, 0.125, 0.03125, 0.25].iter().take(left_out).sum();
+        assert_eq!((skipping.skipped(), weight(&skipping)), (1, -2.0 * (0.46875 + made)));
+    }
+}
+
+#[test]
+fn each_policy_acts_no_matter_who_reads_the_number_first() {
+    let nan = f64::NAN;
+    check_reader(Reader::Loss, nan, 1, 3, "unit failed in train_step in train at epoch 1 step 5");
+    check_reader(Reader::Callback, nan, 1, 3, "unit failed in train_step in train at epoch 1 step 6");
+    check_reader(Reader::Save, nan, 1, 3, "state failed in train at epoch 1 step 6");
+    check_reader(Reader::End, nan, 1, 4, "unit failed in on_train_epoch_end in train at epoch 2 step 9");
+    check_reader(Reader::End, nan, 1, 3, "unit failed in on_train_end in train at epoch 1 step 7");
+    // Its loss is finite, and the weight after it is not.
+    check_reader(Reader::Loss, f64::MAX, 2, 3, "unit failed in on_train_end in train at epoch 1 step 7");
 }
