@@ -6,6 +6,7 @@ use regimen::auto_unit::NonFinite;
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::SimDisk;
 use regimen::data::{Data, DataExt, Loader, each_epoch, indices};
+use regimen::engine::Engine as _;
 use regimen::error::NotFinite;
 use regimen::run::{NanGuard, Train};
 use regimen::saved::{AppState, StateDict};
@@ -269,19 +270,23 @@ fn call<R>(unit: &mut Slopes, reader: Reader, call: impl FnOnce(&mut Run<'_, Slo
     call(&mut run)
 }
 
-/// Trains the same epoch twice, the second time with `bad` as batch `at`, and ends after `steps` of it. Each
-/// policy must act on it, which `found` finds first.
+/// Trains an epoch twice, the second time with `bad` as batch `at`, to the end of both or until `steps` of the
+/// second are made. Each policy must act on the number, which `found` finds first.
 #[track_caller]
-fn check_reader(reader: Reader, bad: f64, at: usize, steps: u64, found: &str) {
-    let clean = vec![0.0625, 0.125, 0.03125, 0.25];
+fn check_reader(reader: Reader, bad: f64, at: usize, steps: Option<usize>, found: &str) {
+    const CLEAN: [f64; 4] = [0.0625, 0.125, 0.03125, 0.25];
     let data = each_epoch(move |epoch| {
-        let mut batches = clean.clone();
+        let mut batches = CLEAN.to_vec();
         if epoch == 1 {
             batches.insert(at, bad);
         }
-        batches
+        batches.into_iter()
     });
-    let (step, config) = (4 + at as u64, Train::steps(4 + steps));
+    let step = 4 + at as u64;
+    let config = steps.map_or(Train::epochs(2), |steps| Train::steps(4 + steps as u64));
+    // The weight if the second epoch has made as many of the clean batches.
+    let trained = |n: usize| -2.0 * (CLEAN.iter().sum::<f64>() + CLEAN[..n].iter().sum::<f64>());
+    let weight = |unit: &Slopes| unit.engine().module().values()[0];
     let unit = || slopes(!matches!(reader, Reader::Loss));
     // It stops.
     let error = call(&mut unit(), reader, |run| run.train(&data, config).unwrap_err());
@@ -291,27 +296,24 @@ fn check_reader(reader: Reader, bad: f64, at: usize, steps: u64, found: &str) {
     let report = call(&mut guarded, reader, |run| NanGuard::new().train(run, &data, config).unwrap());
     let told = format!("batch {at} of epoch 1 is passed over: {found}: ");
     assert!(matches!(&report.notices[..], [notice] if notice.contains(&told)), "{:?}", report.notices);
-    let weight = |unit: &Slopes| unit.engine().module().values()[0];
-    let passed: f64 = [0.0625, 0.125, 0.03125, 0.25].iter().take(steps as usize).sum();
-    assert_eq!(weight(&guarded), -2.0 * (0.46875 + passed));
-    // It is skipped, if the number is a loss or a gradient.
-    if !bad.is_finite() {
+    assert_eq!(weight(&guarded), trained(steps.unwrap_or(4)));
+    // It is skipped, if it is a loss.
+    if bad.is_nan() {
         let mut skipping = unit().non_finite(NonFinite::Skip);
         call(&mut skipping, reader, |run| run.train(&data, config).unwrap());
-        let left_out = if at < steps as usize { steps as usize - 1 } else { steps as usize };
-        let made: f64 = [0.0625, 0.125, 0.03125, 0.25].iter().take(left_out).sum();
-        assert_eq!((skipping.skipped(), weight(&skipping)), (1, -2.0 * (0.46875 + made)));
+        assert_eq!((skipping.skipped(), weight(&skipping)), (1, trained(steps.map_or(4, |steps| steps - 1))));
     }
 }
 
 #[test]
 fn each_policy_acts_no_matter_who_reads_the_number_first() {
     let nan = f64::NAN;
-    check_reader(Reader::Loss, nan, 1, 3, "unit failed in train_step in train at epoch 1 step 5");
-    check_reader(Reader::Callback, nan, 1, 3, "unit failed in train_step in train at epoch 1 step 6");
-    check_reader(Reader::Save, nan, 1, 3, "state failed in train at epoch 1 step 6");
-    check_reader(Reader::End, nan, 1, 4, "unit failed in on_train_epoch_end in train at epoch 2 step 9");
-    check_reader(Reader::End, nan, 1, 3, "unit failed in on_train_end in train at epoch 1 step 7");
-    // Its loss is finite, and the weight after it is not.
-    check_reader(Reader::Loss, f64::MAX, 2, 3, "unit failed in on_train_end in train at epoch 1 step 7");
+    let check = check_reader;
+    check(Reader::Loss, nan, 1, Some(3), "unit failed in train_step in train at epoch 1 step 5");
+    check(Reader::Callback, nan, 1, Some(3), "unit failed in train_step in train at epoch 1 step 6");
+    check(Reader::Save, nan, 1, Some(3), "state failed in train at epoch 1 step 6");
+    check(Reader::End, nan, 1, None, "unit failed in on_train_epoch_end in train at epoch 2 step 9");
+    check(Reader::End, nan, 1, Some(3), "unit failed in on_train_end in train at epoch 1 step 7");
+    // The loss is finite, and the weight behind its step is not.
+    check(Reader::Loss, f64::MAX, 2, Some(3), "unit failed in on_train_end in train at epoch 1 step 7");
 }
