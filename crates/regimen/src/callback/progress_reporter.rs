@@ -185,6 +185,21 @@ mod tests {
     }
 
     #[test]
+    fn steps_have_lines_at_the_cadence() {
+        let calls = |run: &mut Run<'_, Takes>| {
+            run.train(&[1, 1, 1], Train::epochs(1)).unwrap();
+        };
+        let expected = [
+            "0:00 train start: 0 epochs, 0 steps",
+            "0:00 train epoch start: 0 epochs, 0 steps",
+            "0:02 train step end: 0 epochs, 2 steps, 2 of them in an open epoch",
+            "0:03 train epoch end: 1 epoch, 3 steps",
+            "0:03 train end: 1 epoch, 3 steps",
+        ];
+        check(Every::steps(2), Rank::default(), calls, &expected);
+    }
+
+    #[test]
     fn each_call_has_its_lines_over_pauses_failures_restarts_and_passes_by_hand() {
         let lines = Lines::default();
         let reporter = || ProgressReporter { clock: now, ..ProgressReporter::to(lines.clone()) };

@@ -127,6 +127,16 @@ fn several_rules_judge_one_metric() {
 fn a_rule_that_judges_nothing_is_told_and_a_threshold_of_nan_is_refused() {
     let idle = "anomaly log: `los` was not logged, so its rule judged nothing; is its name right?";
     notices(AnomalyRule::not_finite(Key::mean("los")), &[1.0], &[idle]);
+    // A run that is stopped may come to it later.
+    let report = {
+        let mut unit = Unit;
+        let log = AnomalyLog::new().rule(AnomalyRule::not_finite(Key::mean("los")));
+        let mut run = Run::new(&mut unit)
+            .callback(log)
+            .on(Event::TrainStepEnd, |state: &mut State, _: &mut Unit| state.pause("told to"));
+        run.train(&[1.0, 1.0], Train::epochs(1)).unwrap()
+    };
+    assert_eq!(report.notices, [""; 0]);
     let error = fit(AnomalyRule::below(LOSS, f64::NAN), &[1.0]).unwrap_err();
     assert_eq!(
         format!("{error:#}"),

@@ -51,35 +51,34 @@ fn a_report_names_the_place() {
     check(Event::TrainEnd, "a callback, a hook or the saver is running");
 }
 
-/// Looks for hangs of 1 millisecond without an event, until there is an abort. `report` begins the report of the
-/// first. Returns whether there was an abort.
-fn aborted(patience: Duration, report: impl FnOnce(Sender<Word>) -> bool) -> bool {
-    static ABORTS: Mutex<Option<Sender<Word>>> = Mutex::new(None);
+/// Looks for hangs of 1 millisecond without an event, until the words have said that the call has ended. `report`
+/// begins the report of the first hang. Returns whether there was an abort.
+fn aborts(patience: Duration, report: impl FnOnce(&Sender<Word>) -> bool) -> bool {
+    static ABORTS: AtomicU64 = AtomicU64::new(0);
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let (words, received) = channel();
-    *ABORTS.lock().unwrap() = Some(words.clone());
-    let abort = || ABORTS.lock().unwrap().take().into_iter().for_each(|ends| ends.send(Word::Ended).unwrap());
+    let before = ABORTS.load(Ordering::Relaxed);
+    let abort = || {
+        ABORTS.fetch_add(1, Ordering::Relaxed);
+    };
     let mut watch = Watchdog::new(Duration::from_millis(1)).watch.take().unwrap();
     watch.abort = Some(Abort { patience, abort });
-    let mut report = Some(report);
-    watch.run(&Seen::default(), &received, |_| report.take().is_some_and(|report| report(words.clone())));
-    ABORTS.lock().unwrap().is_none()
+    let ((words, received), mut report) = (channel(), Some(report));
+    watch.run(&Seen::default(), &received, |_| {
+        let begun = report.take().is_some_and(|report| report(&words));
+        words.send(Word::Ended).unwrap();
+        begun
+    });
+    ABORTS.load(Ordering::Relaxed) != before
 }
 
 #[test]
 fn an_abort_comes_after_the_report_or_without_it_if_that_hangs_too() {
-    let made = AtomicBool::new(false);
-    let reports = |words: Sender<Word>| {
-        made.store(true, Ordering::Relaxed);
-        words.send(Word::Reported).is_ok()
-    };
-    assert!(aborted(seconds(3600), reports));
-    assert!(made.into_inner());
-    // Nobody says that it is made.
-    assert!(aborted(Duration::from_millis(1), |_| true));
-    // It cannot be begun.
-    assert!(aborted(seconds(3600), |_| false));
+    let never = seconds(3600);
+    assert!(aborts(never, |words| words.send(Word::Reported).is_ok()));
+    assert!(aborts(Duration::ZERO, |_| true), "nobody says that it is made");
+    assert!(aborts(never, |_| false), "it cannot be begun");
+    assert!(!aborts(never, |_| true), "the call ends while it is made");
 }
 
 #[test]
