@@ -12,7 +12,8 @@ use crate::{BoxError, Callback, State};
 ///
 /// It judges the values that a [`MetricLog`](super::MetricLog) of the same cadence writes: those of single
 /// training steps, and those over epochs of any phase. A metric is found by its name. A rule on a metric
-/// that was never logged is a notice when a training reaches its limit.
+/// that was never logged is a notice when a training reaches its limit. Nothing is saved: after a restart the
+/// first anomaly is a notice again.
 ///
 /// ```
 /// # use regimen::metric::Key;
