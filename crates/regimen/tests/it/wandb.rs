@@ -434,7 +434,7 @@ const CHILD: &str = "REGIMEN_TEST_WANDB";
 fn the_environment_describes_a_run_or_disables_it() {
     if let Some(dir) = env::var_os(CHILD) {
         let mut unit = Sum(0.0);
-        let log = MetricLog::wandb(dir).name("first").group("sums").job_type("").tags(["a", "b"]);
+        let log = MetricLog::wandb(dir).run_name("first").group("sums").job_type("").tags(["a", "b"]);
         Run::new(&mut unit).callback(log).train(&DATA, Train::steps(1)).unwrap();
         return;
     }
@@ -460,6 +460,43 @@ fn the_environment_describes_a_run_or_disables_it() {
     assert!(run.to_str().unwrap().ends_with("-mine"));
     let described = "run 1:ID 2:entity 3:project 6:sums 8:first 9:of some\nlines 10:a 10:b 17:T";
     assert_eq!(read(&file(&run))[1], described);
+}
+
+#[test]
+fn an_id_of_the_environment_is_that_of_trainings_alone_and_their_folders_differ() {
+    if let Some(dir) = env::var_os(CHILD) {
+        let dir = Path::new(&dir);
+        for _ in 0..3 {
+            let mut unit = Sum(0.0);
+            let mut run = Run::new(&mut unit).callback(log(dir));
+            run.evaluate(&[2.0], Evaluate::whole()).unwrap();
+            train(&mut run, 1);
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let test = "an_id_of_the_environment_is_that_of_trainings_alone_and_their_folders_differ";
+    child(test, dir.path(), &[("WANDB_RUN_ID", "mine")]);
+    let (trainings, passes): (Vec<_>, Vec<_>) =
+        runs(dir.path()).into_iter().partition(|run| run.to_str().unwrap().ends_with("-mine"));
+    assert_eq!((trainings.len(), passes.len()), (3, 3));
+    let kinds = |run: &PathBuf| read(&file(run)).iter().any(|line| line.contains(" train/sum="));
+    assert!(trainings.iter().all(kinds) && !passes.iter().any(kinds));
+}
+
+#[test]
+fn a_file_whose_end_was_changed_is_not_cut_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    process(dir, None, |run| {
+        train(run, 1);
+        let path = file(&the_run(dir));
+        let longer = [fs::read(&path).unwrap(), b"more".to_vec()].concat();
+        fs::write(&path, &longer).unwrap();
+        let error = format!("{:#}", run.train(&DATA, Train::steps(2)).unwrap_err());
+        assert!(error.contains("was changed under the run: it has "), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), longer);
+    });
 }
 
 #[test]

@@ -87,6 +87,14 @@ pub(super) fn hyper_parameters(summary: &mut Vec<u8>, settings: &HyperParameters
     });
 }
 
+/// The hyper-parameters of a run that goes on with others, as a text of a line each. TensorBoard keeps the
+/// first session of a run.
+pub(super) fn changed_hyper_parameters(summary: &mut Vec<u8>, settings: &HyperParameters) {
+    // Indented, so that no character has a meaning in Markdown.
+    let lines: String = settings.iter().map(|(name, value)| format!("    {name} = {value}\n")).collect();
+    markdown(summary, "hyper_parameters", &lines);
+}
+
 /// The end of a run, with or without success.
 pub(super) fn session_end(summary: &mut Vec<u8>, is_success: bool, time: f64) {
     hparams(summary, "_hparams_/session_end_info", 4, |end| {
