@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::open_file::{Mark, OpenFile, failed};
 use super::png::png;
+use super::wav::wav;
 use super::{MediaRecord, MetricLog, MetricSink, Record};
 use crate::metric::Media;
 use crate::run::{Ended, Report};
@@ -28,7 +29,7 @@ pub use graph_node::GraphNode;
 /// behind it, because a tag has one value per step. Names that occur in two phases need
 /// [`split`](MetricLog::split) for the same reason. Values are written in single precision.
 ///
-/// Texts, images and histograms have their name as tag. The numbers of a histogram that are not finite are
+/// Texts, images, histograms and sounds have their name as tag. The numbers of a histogram that are not finite are
 /// counted in `<name>/nonfinite`, if there are any. Hyper-parameters, and how the run ended, are a row under
 /// "HParams". TensorBoard shows those of the beginning there: if a restored run has others, these are a text,
 /// `hyper_parameters`. Metrics whose names differ only in the prefix `train/` or `eval/` share a chart under "Custom
@@ -273,6 +274,7 @@ impl MetricSink for TensorBoard {
                     event::scalar(&mut values, (tag, "/nonfinite"), histogram.not_finite() as f64);
                 }
             }
+            Media::Audio(audio) => event::sound(&mut values, tag, &wav(audio)),
             _ => return Ok(()),
         }
         self.file(phase)?.write(step, |event, _| event::summary(event, |summary| summary.extend(values)))?;

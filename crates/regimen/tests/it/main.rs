@@ -29,6 +29,7 @@ mod data_stream;
 mod folder;
 mod log_anomaly;
 mod log_by_hand;
+mod log_fan_out;
 mod log_lines;
 mod log_media;
 mod log_memory;

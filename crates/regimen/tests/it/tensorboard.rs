@@ -2,13 +2,14 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use regimen::callback::{Event, Every};
 use regimen::log::{GraphNode, MetricLog, OnFailure, TensorBoard};
-use regimen::metric::{Histogram, Image, Key};
+use regimen::metric::{Audio, Histogram, Image, Key};
 use regimen::run::{Evaluate, Predict, Train};
 use regimen::saved::{Array, StateDict};
 use regimen::state::HyperParameters;
@@ -39,6 +40,7 @@ impl TrainUnit for Unit {
             state.log_media("weights", Histogram::with_buckets(&[0.0, 1.0, 4.0, f64::NAN], 2));
             state.log_media("equal", Histogram::of(&[batch, batch]));
             state.log_media("nothing", Histogram::of::<f64>(&[]));
+            state.log_media("tone", Audio::mono(8000, &[0.0, 0.5])?);
         }
         Ok(())
     }
@@ -200,6 +202,7 @@ fn texts_pictures_and_histograms_have_their_plugins() {
             "1 weights/nonfinite=1",
             "equal histograms 1",
             "nothing histograms 1",
+            "tone audio 1",
         ]
     );
     let parts = |n: usize| match &events[n].value {
@@ -211,6 +214,7 @@ fn texts_pictures_and_histograms_have_their_plugins() {
         (&parts(4)[0][..], &parts(4)[1][..], &parts(4)[2][..4]),
         (&b"1"[..], &b"2"[..], &b"\x89PNG"[..])
     );
+    assert_eq!((&parts(10)[0][..4], parts(10)[0].len()), (&b"RIFF"[..], 44 + 4));
     let numbers = |n: usize| -> Vec<f64> {
         parts(n)[0].as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
     };
@@ -702,6 +706,12 @@ fn real_tensorboard_reads_every_kind_of_value_as_it_was_written() {
                 "{loader} {tag} {found:?}"
             );
         }
+        let sounds = served["audio"]["digits"]["tone"].as_array().unwrap();
+        let found: Vec<_> = sounds.iter().map(|sound| (&sound["mime"], &sound["bytes"])).collect();
+        assert!(
+            !found.is_empty() && found.iter().all(|sound| *sound == (&"audio/wav".into(), &48.into())),
+            "{loader} {found:?}"
+        );
         for tag in ["weights", "equal", "nothing"] {
             let histograms = &served["histograms"]["digits"][tag]["values"];
             assert_eq!(histograms.as_array().map(Vec::len), Some(6), "{loader} {tag}");
@@ -714,4 +724,48 @@ fn real_tensorboard_reads_every_kind_of_value_as_it_was_written() {
             (&given, &"STATUS_SUCCESS".into())
         );
     }
+}
+
+/// A run in a process that dies: it is saved after `saved_at` steps, logs other values from there on, and
+/// tears its last record.
+fn dies(dir: &Path, saved: Option<&StateDict>, saved_at: u64, killed_at: u64) -> StateDict {
+    let mut unit = Unit::default();
+    let mut run = Run::new(&mut unit).callback(log(dir));
+    saved.into_iter().for_each(|saved| run.load_run_state(saved).unwrap());
+    run.fit(&DATA, &[()], Fit::steps(saved_at)).unwrap();
+    let saved = run.run_state().unwrap();
+    run.fit(&[100.0; 3], &[()], Fit::steps(killed_at)).unwrap();
+    let file = dir.join(names(dir).pop().unwrap());
+    fs::write(&file, [fs::read(&file).unwrap(), vec![7; 5]].concat()).unwrap();
+    saved
+}
+
+#[test]
+fn real_tensorboard_that_looks_on_shows_a_run_that_dies_and_is_restored_as_one_line() {
+    let Some(python) = std::env::var_os("REGIMEN_LOGS_PYTHON") else {
+        println!("NOT RUN: REGIMEN_LOGS_PYTHON names no Python with TensorBoard");
+        return;
+    };
+    let (parent, dir) = folder();
+    let first = dies(&dir, None, 4, 8);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/log/tb_live.py");
+    let mut command = Command::new(python);
+    let command = command.arg(script).arg(parent.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut board = command.spawn().unwrap();
+    let (mut ask, answers) = (board.stdin.take().unwrap(), board.stdout.take().unwrap());
+    let mut answers = BufReader::new(answers).lines();
+    let mut shows = |expected: &Path| {
+        let events = read_events(expected).unwrap();
+        writeln!(ask, "{}", serde_json::json!({ "digits": scalars(&events) })).unwrap();
+        assert_eq!(answers.next().unwrap().unwrap(), "ok");
+    };
+    shows(&dir);
+    let second = dies(&dir, Some(&first), 6, 9);
+    shows(&dir);
+    fit(log(&dir), Some(&second), 12).unwrap();
+    let (_whole, whole) = folder();
+    fit(log(&whole), None, 12).unwrap();
+    shows(&whole);
+    drop(ask);
+    assert!(board.wait().unwrap().success());
 }
