@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
-use super::{MediaRecord, MetricLog, MetricSink, Record};
+use super::{Flush, MediaRecord, MetricLog, MetricSink, Record};
 use crate::error::WithCauses;
 use crate::run::Report;
 use crate::saved::{StateDict, Stateful};
@@ -117,6 +117,15 @@ impl MetricSink for FanOut {
 
     fn flush(&mut self) -> Result<(), BoxError> {
         self.each(|sink| sink.flush())
+    }
+
+    fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        let mut flushes: Vec<Flush> = Vec::new();
+        let begun = self.each(|sink| {
+            flushes.extend(sink.flush_later()?);
+            Ok(())
+        });
+        Ok(Some(Box::new(|| flushes.into_iter().map(|flush| flush()).fold(begun, Result::and))))
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
