@@ -76,6 +76,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
         .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))
         .callback(MetricLog::tensorboard(dir.join(EVENTS)).every(Every::steps(1).or(Every::epochs(1))))
+        .callback(MetricLog::wandb(dir).every(Every::steps(1).or(Every::epochs(1))))
         .callback(
             MetricLog::wide_csv(dir.join("metrics.wide.csv")).every(Every::steps(4).or(Every::epochs(1))),
         )

@@ -109,8 +109,8 @@ impl<S: MetricSink> MetricLog<S> {
         self
     }
 
-    /// Writes only metrics, texts, images and histograms of which `is_written` is true, by their name. Default:
-    /// all.
+    /// Writes only metrics, texts, images, histograms and sounds of which `is_written` is true, by their name.
+    /// Default: all.
     ///
     /// ```
     /// # use regimen::log::MetricLog;
@@ -148,7 +148,7 @@ impl<S: MetricSink> MetricLog<S> {
         Ok(())
     }
 
-    /// Writes the texts, images and histograms since the last end of a step.
+    /// Writes the texts, images, histograms and sounds since the last end of a step.
     fn write_media(&mut self, state: &mut State) -> Result<(), BoxError> {
         if state.media().is_empty() {
             return Ok(());

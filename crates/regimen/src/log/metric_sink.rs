@@ -91,7 +91,7 @@ pub trait MetricSink: Send {
         None
     }
 
-    /// Writes a text, an image or a histogram. By default, and for a kind that the destination has no
+    /// Writes a text, an image, a histogram or a sound. By default, and for a kind that the destination has no
     /// place for, nothing is written and it is no error.
     fn write_media(&mut self, _record: &MediaRecord<'_>) -> Result<(), BoxError> {
         Ok(())

@@ -31,6 +31,7 @@ mod folder;
 mod full_disk;
 mod log_anomaly;
 mod log_by_hand;
+mod log_fan_out;
 mod log_lines;
 mod log_media;
 mod log_memory;
