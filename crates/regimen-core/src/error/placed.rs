@@ -6,18 +6,16 @@ use std::fmt;
 use super::WithCauses;
 use crate::BoxError;
 
-/// An error with all its causes, behind a text that says where it comes from. The error is the source, so its
-/// type can still be found.
-#[derive(Debug)]
-pub(crate) struct Placed {
-    place: String,
-    cause: BoxError,
+/// `cause` with all its causes, behind a text that says where it comes from. It is the source, so its type can
+/// still be found.
+pub(crate) fn placed(place: impl Into<String>, cause: BoxError) -> BoxError {
+    Box::new(Placed { place: place.into(), cause })
 }
 
-impl Placed {
-    pub(crate) fn new(place: impl Into<String>, cause: BoxError) -> BoxError {
-        Box::new(Placed { place: place.into(), cause })
-    }
+#[derive(Debug)]
+struct Placed {
+    place: String,
+    cause: BoxError,
 }
 
 impl fmt::Display for Placed {

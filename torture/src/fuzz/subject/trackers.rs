@@ -107,7 +107,7 @@ fn train(
         run.load_run_state(state)?;
     }
     run.train(&DATA, Train::steps(steps))?;
-    Ok(run.run_state()?)
+    run.run_state()
 }
 
 fn board_steps(dir: &Path, _: &Path) -> Result<usize, BoxError> {

@@ -65,7 +65,7 @@ fn train(log: MetricLog<LogFile>, state: Option<&StateDict>, steps: u64) -> Resu
         run.load_run_state(state)?;
     }
     run.train(&DATA, Train::steps(steps))?;
-    Ok(run.run_state()?)
+    run.run_state()
 }
 
 impl Subject for Wide {

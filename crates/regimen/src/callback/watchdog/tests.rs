@@ -1,4 +1,5 @@
 //! The watchdog without a run that hangs, and its threads.
+#![cfg(test)]
 
 use super::*;
 use crate::run::{Evaluate, Train};
