@@ -31,19 +31,29 @@ use crate::{BoxError, Error};
 /// Metrics keep their names. The mean of a training epoch gets `_epoch` behind its name, because a name has one
 /// value per step. Hyper-parameters become parameters, images and texts become files of the run. Tags hold the
 /// program, the user, the Git commit and the newest checkpoint. Histograms are not written: MLflow has no place
-/// for them.
+/// for them. The metrics of `SystemMonitor` are in the tab "System metrics"; those of an evaluation end in `_eval`.
+///
+/// **Names.** MLflow takes letters, digits and `_-. :/`, at most 250 characters. In other names each character
+/// that it does not take is an underscore, and a checksum of the name follows: `acc@1` is `acc_1-a0d5cb4b`. A tag
+/// holds the true name.
 ///
 /// A thread sends the metrics, a request per second or per 1000 values. Training waits for the server when a
-/// call begins, and at most 5 seconds at a checkpoint and at the end.
+/// call begins, and at most 5 seconds at a checkpoint and at the end. At the end it also waits for the upload of
+/// files, as long as one goes on.
 ///
-/// **Outages.** While the server is away, metrics wait in memory, and from each checkpoint on in the file
-/// `mlflow-<run>.jsonl`. They are sent when it answers again, in their order. A notice names all that did not
-/// reach the server when the call ends.
+/// **Outages.** While the server is away, metrics, parameters and tags wait in memory, and from each checkpoint on
+/// in the spool file `mlflow-<run>.jsonl`. They are sent when the server answers again, in their order. Images and
+/// texts wait in memory alone. A file whose upload fails three times while the server answers other requests is
+/// left out, with a notice. A notice names all that did not reach the server when the call ends.
+///
+/// **Refusals.** A run or an experiment that does not exist or is deleted is an error when the call begins. If
+/// the run is deleted later, metrics go to the spool file. A parameter that has changed is refused by the server,
+/// with a notice.
 ///
 /// **Resume.** A checkpoint holds the id of the run. A restored run goes on in it: steps that the server has are
 /// not sent again. Points on the server are never changed, so a run that is restored and then trained otherwise
-/// shows its old values up to the newest step there. A parameter that has changed is refused by the server,
-/// with a notice.
+/// shows its old values up to the newest step there. A run that is given by its id, and not by its checkpoint,
+/// gets all values; a notice tells if it has some already.
 ///
 /// **Environment.** `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID` and `MLFLOW_RUN_ID` are
 /// read if the log does not set them. Credentials are those of `MLFLOW_TRACKING_USERNAME` and
@@ -119,7 +129,7 @@ impl MetricLog<Mlflow> {
     }
 
     /// The id of an existing run to log to. Default: `MLFLOW_RUN_ID`, or else the run of the checkpoint, or a
-    /// new one.
+    /// new one. Values that the run has already stay: a step that is logged again is a second point.
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.sink.settings.run_id = Some(id.into());
         self
@@ -137,7 +147,8 @@ impl MetricLog<Mlflow> {
         self
     }
 
-    /// Uploads the file at `path` when training ends, under its name without folders.
+    /// Uploads the file at `path` when training ends, under its name without folders: a configuration, a plot, an
+    /// exported model. The path of the newest checkpoint is the tag `regimen.checkpoint`.
     pub fn artifact(mut self, path: impl Into<PathBuf>) -> Self {
         self.sink.settings.artifacts.push(path.into());
         self
@@ -407,7 +418,8 @@ mod tests {
 
     #[test]
     fn two_names_stay_two() {
-        let names: BTreeSet<_> = ["acc@1", "acc%1", "acc_1"].map(|name| changed(name).unwrap_or(name.into())).into();
+        let names: BTreeSet<_> =
+            ["acc@1", "acc%1", "acc_1"].map(|name| changed(name).unwrap_or(name.into())).into();
         assert_eq!(names.len(), 3);
     }
 }

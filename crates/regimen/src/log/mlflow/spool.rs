@@ -273,10 +273,7 @@ mod tests {
         before.write(b"no entry\n{\"metric\":{\"key\":\"y\"").unwrap();
 
         let mut spool = Spool::open(folder.path(), "key").unwrap();
-        assert_eq!(
-            (spool.left().unwrap().values, &spool.latest),
-            (2, &[("x".to_owned(), 7)].into())
-        );
+        assert_eq!((spool.left().unwrap().values, &spool.latest), (2, &[("x".to_owned(), 7)].into()));
         spool.append(&[point("x", 3.0, 8)]).unwrap();
         spool.move_to("run").unwrap();
         assert!(spool.path().ends_with("mlflow-run.jsonl"));

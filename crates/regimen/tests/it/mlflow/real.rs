@@ -148,7 +148,10 @@ fn a_server_that_wants_a_password_gets_everything_later(case: &Case) {
     proxy.tracked().wants_password = true;
     let (saved, report) = train(case.log(&proxy.uri), None, 2, nothing).unwrap();
     let first = &report.notices[0];
-    assert!(first.contains(" answers experiments/get-by-name with 401: You are not authenticated; set "), "{first}");
+    assert!(
+        first.contains(" answers experiments/get-by-name with 401: You are not authenticated; set "),
+        "{first}"
+    );
     proxy.tracked().wants_password = false;
     train(case.log(&proxy.uri), Some(&saved), 4, nothing).unwrap();
     case.check(4);
@@ -170,7 +173,8 @@ fn a_run_and_an_experiment_that_are_deleted_are_told(case: &Case) {
     let saved = run.run_state().unwrap();
     let id = case.run()["info"]["run_id"].as_str().unwrap().to_owned();
     assert_eq!(post(&case.uri, "runs/delete", &json!({"run_id": id})), 200);
-    let deleted = format!("the MLflow run {id} is deleted; restore it with `mlflow runs restore --run-id {id}`");
+    let deleted =
+        format!("the MLflow run {id} is deleted; restore it with `mlflow runs restore --run-id {id}`");
     let notices = run.train(&BATCHES, Train::steps(4)).unwrap().notices.join("\n");
     assert!(notices.contains(&deleted) && notices.contains("not sent to MLflow: 3 values, "), "{notices}");
     let (_, report) = train(case.log(&case.uri), Some(&saved), 4, nothing).unwrap();

@@ -112,7 +112,8 @@ impl Server {
             return None;
         }
         let is_lost = tracked.loses_answers && tracked.received.is_multiple_of(3);
-        let is_denied = tracked.wants_password && !head.iter().any(|field| field.eq_ignore_ascii_case(AUTHORIZED));
+        let is_denied =
+            tracked.wants_password && !head.iter().any(|field| field.eq_ignore_ascii_case(AUTHORIZED));
         let store_fails = tracked.store_fails.filter(|_| address.contains("mlflow-artifacts"));
         let (delay, upstream) = (tracked.delay, tracked.upstream.clone());
         let answer = match (is_denied, store_fails, upstream) {
