@@ -184,7 +184,7 @@ impl Queue {
         }
     }
 
-    /// Sets the status, with the time of the end. It is sent behind all else.
+    /// Sets the status, with the time of the end. It is sent behind the entries, and before the files.
     pub(super) fn status(&self, status: &'static str, end: Option<u64>) {
         self.0.lock().status = Some((status, end));
         self.0.changed.notify_all();
@@ -437,9 +437,10 @@ impl Inner {
         self.upload_at = None;
         match failure {
             None => self.failed_uploads = 0,
+            Some(failure) if failure.is_refusal() => self.leave_out(file, &failure.to_string()),
             Some(failure) => {
                 self.failed_uploads = self.failed_uploads.saturating_add(1);
-                if !failure.is_refusal() && self.failed_uploads < LAST_UPLOAD {
+                if self.failed_uploads < LAST_UPLOAD {
                     let pause = Duration::from_millis(500) * self.failed_uploads.pow(2);
                     self.upload_at = Some(Instant::now() + pause);
                     return;

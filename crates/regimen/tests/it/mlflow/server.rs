@@ -146,13 +146,14 @@ impl Server {
 
 /// Makes a call of the server at `uri`, and returns its status.
 pub(crate) fn post(uri: &str, call: &str, body: &Value) -> u16 {
-    let body = body.to_string();
+    let (server, body) = (uri.trim_start_matches("http://"), body.to_string());
     let head = [
         format!("POST /api/2.0/mlflow/{call} HTTP/1.1"),
+        format!("Host: {server}"),
         "Content-Type: application/json".to_owned(),
         format!("Content-Length: {}", body.len()),
     ];
-    forward(uri.trim_start_matches("http://"), &head, body.as_bytes()).0
+    forward(server, &head, body.as_bytes()).0
 }
 
 /// Makes the request to `server`. Version 1.0 has neither chunks nor a second request.
