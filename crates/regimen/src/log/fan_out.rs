@@ -22,6 +22,8 @@ pub struct FanOut {
     sinks: Vec<RefCell<Box<dyn MetricSink>>>,
     /// Logs without a saved state.
     new: Vec<String>,
+    /// Whether all that failed last keep their records.
+    keeps_records: bool,
 }
 
 impl MetricLog<FanOut> {
@@ -56,13 +58,18 @@ impl FanOut {
         &mut self,
         mut call: impl FnMut(&mut dyn MetricSink) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
-        let mut failures = Vec::new();
+        let (mut failures, mut keeps_records) = (Vec::new(), true);
         for sink in self.sinks.iter_mut().map(RefCell::get_mut) {
             if let Err(cause) = call(&mut **sink) {
                 failures.push(format!("{}: {}", sink.name(), WithCauses(&*cause)));
+                keeps_records &= sink.keeps_records();
             }
         }
-        if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        self.keeps_records = keeps_records;
+        Err(failures.join("; ").into())
     }
 
     /// Calls `call` with each state and its name, which is that of the log and a number.
@@ -97,6 +104,10 @@ impl MetricSink for FanOut {
         let told = self.sinks.iter_mut().filter_map(|sink| sink.get_mut().notice());
         let notices: Vec<_> = new.chain(told).collect();
         if notices.is_empty() { None } else { Some(notices.join("; ")) }
+    }
+
+    fn keeps_records(&self) -> bool {
+        self.keeps_records
     }
 
     fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError> {

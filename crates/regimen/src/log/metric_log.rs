@@ -40,7 +40,7 @@ pub enum OnFailure {
     #[default]
     Error,
     /// Sends it as a [notice](State::notices) and lets the run go on. Metrics of that time are
-    /// not in the log; writing is tried again each time.
+    /// not in the log, unless it [keeps](MetricSink::keeps_records) them; writing is tried again each time.
     Notice,
 }
 
@@ -197,8 +197,9 @@ impl<S: MetricSink> MetricLog<S> {
             return Err(cause);
         }
         if !std::mem::replace(&mut self.failing, true) {
+            let effect = if self.sink.keeps_records() { "wait for it" } else { "are missing in it" };
             let cause = WithCauses(&*cause);
-            state.notify(format!("{cause}; until then, metrics are missing in it"));
+            state.notify(format!("{cause}; until then, metrics {effect}"));
         }
         Ok(())
     }
