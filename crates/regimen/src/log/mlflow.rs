@@ -18,7 +18,7 @@ use self::queue::{Content, Queue, Upload, now};
 use self::spool::Spool;
 use self::tracked_run::{Experiment, Start, TrackedRun, patiently};
 use super::png::png;
-use super::{MediaRecord, MetricLog, MetricSink, OnFailure, Record};
+use super::{Flush, MediaRecord, MetricLog, MetricSink, OnFailure, Record};
 use crate::metric::Media;
 use crate::run::{Ended, Report};
 use crate::saved::{Array, StateDict, Stateful};
@@ -38,8 +38,8 @@ use crate::{BoxError, Error};
 /// holds the true name.
 ///
 /// A thread sends the metrics, a request per second or per 1000 values. Training waits for the server when a
-/// call begins, and at most 5 seconds at a checkpoint and at the end. At the end it also waits for the upload of
-/// files, as long as one goes on.
+/// call begins, and at most 5 seconds at the end, where it also waits for the upload of files, as long as one goes
+/// on. The thread that writes a checkpoint waits for at most 5 seconds.
 ///
 /// **Outages.** While the server is away, metrics, parameters and tags wait in memory, and from each checkpoint on
 /// in the spool file `mlflow-<run>.jsonl`. They are sent when the server answers again, in their order. Images and
@@ -336,6 +336,10 @@ impl MetricSink for Mlflow {
 
     fn flush(&mut self) -> Result<(), BoxError> {
         self.queue.as_ref().map_or(Ok(()), Queue::flush)
+    }
+
+    fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        Ok(self.queue.as_ref().map(Queue::flush_later))
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

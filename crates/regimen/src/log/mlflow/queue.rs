@@ -12,6 +12,7 @@ use super::entry::{Batch, Entry, MOST};
 use super::spool::{Piece, Spool};
 use super::tracked_run::{Start, TrackedRun, update};
 use crate::BoxError;
+use crate::log::Flush;
 use crate::text::Count;
 use crate::time::since_1970;
 
@@ -35,6 +36,8 @@ struct Inner {
     run: Option<Arc<TrackedRun>>,
     spool: Spool,
     entries: VecDeque<Entry>,
+    /// The number of entries that were there before, and are sent or in the spool file.
+    gone: u64,
     /// Entries at the front that are being sent.
     in_flight: usize,
     files: VecDeque<Arc<Upload>>,
@@ -123,6 +126,7 @@ impl Queue {
             run: None,
             spool,
             entries: VecDeque::new(),
+            gone: 0,
             in_flight: 0,
             files: VecDeque::new(),
             failed_uploads: 0,
@@ -196,6 +200,13 @@ impl Queue {
         self.wait(false)
     }
 
+    /// The same for the entries so far, for another thread to do.
+    pub(super) fn flush_later(&self) -> Flush {
+        let inner = self.0.lock();
+        let (shared, newest) = (Arc::clone(&self.0), inner.gone + inner.entries.len() as u64);
+        Box::new(move || shared.flush(newest))
+    }
+
     /// Waits as `flush` does, and further while files are uploaded.
     fn wait(&self, for_files: bool) -> Result<(), BoxError> {
         let since = Instant::now();
@@ -247,6 +258,22 @@ const LOST_AT: u32 = 4;
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as a queue does, until the first `newest` entries are gone.
+    fn flush(&self, newest: u64) -> Result<(), BoxError> {
+        let mut inner = self.lock();
+        inner.hurry = true;
+        self.changed.notify_all();
+        let is_waiting =
+            |inner: &mut Inner| inner.gone < newest && inner.failures < LOST_AT && inner.refusal.is_none();
+        let waited = self.changed.wait_timeout_while(inner, PATIENCE, is_waiting);
+        let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        inner.hurry = false;
+        if inner.gone < newest {
+            inner.spool_all()?;
+        }
+        inner.spool.sync()
     }
 
     /// The thread.
@@ -410,6 +437,7 @@ impl Inner {
                 Job::Spooled(piece) => self.spool.advance(&piece),
                 Job::Queued(_) => {
                     drop(self.entries.drain(..in_flight));
+                    self.gone += in_flight as u64;
                     self.since = Instant::now();
                 }
                 Job::Status(status) => self.status = self.status.filter(|newer| *newer != status),
@@ -455,6 +483,7 @@ impl Inner {
     fn spool_all(&mut self) -> Result<(), BoxError> {
         self.in_flight = 0;
         self.spool.append(&self.entries)?;
+        self.gone += self.entries.len() as u64;
         self.entries.clear();
         Ok(())
     }
