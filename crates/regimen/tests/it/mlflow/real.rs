@@ -24,6 +24,8 @@ struct Case {
     name: &'static str,
 }
 
+type Check = fn(&Case);
+
 impl Case {
     fn log(&self, uri: &str) -> MetricLog<Mlflow> {
         let every = Every::steps(1).or(Every::epochs(1));
@@ -243,7 +245,7 @@ fn real_mlflow_shows_what_was_logged() {
     }
     if env::var_os("REGIMEN_SERVED").is_some() {
         let uri = env::var("MLFLOW_TRACKING_URI").unwrap();
-        let cases: [(&str, fn(&Case)); 8] = [
+        let cases: [(&str, Check); 8] = [
             ("everything", everything_is_shown_and_a_resumed_run_has_no_second_point),
             ("lost answers", a_lost_answer_makes_no_second_point),
             ("outage", a_server_that_is_away_for_five_seconds_loses_nothing_and_holds_no_step),
@@ -253,7 +255,7 @@ fn real_mlflow_shows_what_was_logged() {
             ("deleted", a_run_and_an_experiment_that_are_deleted_are_told),
             ("system", the_load_of_the_machine_has_the_names_of_mlflow),
         ];
-        let is_failed = |(name, check): &(&'static str, fn(&Case))| {
+        let is_failed = |(name, check): &(&'static str, Check)| {
             let case = Case { uri: uri.clone(), folder: folder(), name };
             catch_unwind(AssertUnwindSafe(|| check(&case))).is_err()
         };
