@@ -1,6 +1,6 @@
 //! Logs on a disk that gets full: the policy of each, and that nothing that was written is lost.
 #![cfg(all(unix, feature = "derive"))]
-#![allow(clippy::print_stdout, reason = "the parent reads it")]
+#![allow(clippy::print_stdout, reason = "a process prints the end of its run for the test")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
