@@ -7,6 +7,7 @@ use super::window::Stage;
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked};
 use crate::engine::watch::watched;
 use crate::engine::{Engine, Mode, ToDevice};
+use crate::error::placed::placed;
 use crate::error::{NotFinite, WithCauses};
 use crate::metric::reading::Reading;
 use crate::state::Phase;
@@ -65,7 +66,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
             let updated = self.update(state, last, &mut StepResults::new(f64::NAN.into(), 0.0, ()));
             updated.map_err(|cause| {
                 self.discard();
-                format!("{}; the gradients of {steps} are lost", WithCauses(&*cause))
+                placed(format!("the gradients of {steps} are lost"), cause)
             })?;
         }
         state.set_pending_steps(0);

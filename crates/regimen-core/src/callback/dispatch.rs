@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::{Event, Events, Ranks};
+use super::{BeforeCommit, Event, Events, Ranks};
+use crate::error::ErrorKind;
 use crate::error::guard::guard;
-use crate::error::{ErrorKind, WithCauses};
+use crate::error::placed::placed;
 use crate::saved::StateDict;
 use crate::{BoxError, Callback, Error, State};
 
@@ -19,6 +20,9 @@ pub(crate) struct Callbacks<'a, U: ?Sized> {
 pub(crate) trait CallbackStates {
     /// The state of every callback that has one, under its name.
     fn state_dict(&mut self) -> Result<StateDict, BoxError>;
+
+    /// The work that callbacks leave to the saver.
+    fn before_commit(&mut self) -> Vec<BeforeCommit>;
 
     /// Checks whether [`load_state_dict`](CallbackStates::load_state_dict) would accept `all`.
     fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError>;
@@ -135,7 +139,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             known.push(name.clone());
             if all.contains(&format!("{name}.saved")) {
                 let dict = all.under(&format!("{name}.state"));
-                f(part, &dict).map_err(|cause| format!("callback {name}: {}", WithCauses(&*cause)))?;
+                f(part, &dict).map_err(|cause| placed(format!("callback {name}"), cause))?;
             } else {
                 notices.push(format!("callback {name} begins anew: no state of it was saved"));
             }
@@ -153,12 +157,15 @@ impl<U: ?Sized> CallbackStates for Callbacks<'_, U> {
         let mut all = StateDict::new();
         for Listener { callback, name, .. } in &mut self.listeners {
             let Some(part) = callback.stateful() else { continue };
-            let dict =
-                part.state_dict().map_err(|cause| format!("callback {name}: {}", WithCauses(&*cause)))?;
+            let dict = part.state_dict().map_err(|cause| placed(format!("callback {name}"), cause))?;
             all.insert(format!("{name}.saved"), 1_u8)?;
             all.insert_all(&format!("{name}.state"), dict)?;
         }
         Ok(all)
+    }
+
+    fn before_commit(&mut self) -> Vec<BeforeCommit> {
+        self.listeners.iter_mut().filter_map(|listener| listener.callback.before_commit()).collect()
     }
 
     fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError> {

@@ -34,8 +34,12 @@ pub struct ToyEngine<M> {
     reads_later: bool,
     /// Whether the next step is left out.
     skips: bool,
+<<<<<<< HEAD
     /// The cost of all passes so far, if it is measured.
     cost: Option<Cost>,
+=======
+    releases: u64,
+>>>>>>> main
 }
 
 impl<M> ToyEngine<M> {
@@ -57,7 +61,11 @@ impl<M> ToyEngine<M> {
             unreached,
             reads_later,
             skips,
+<<<<<<< HEAD
             cost: None,
+=======
+            releases: 0,
+>>>>>>> main
         }
     }
 
@@ -86,6 +94,11 @@ impl<M> ToyEngine<M> {
     /// The parameters, buffers and train flag of the module.
     pub fn vars(&self) -> &ToyVars {
         &self.vars
+    }
+
+    /// Number of calls of [`release_memory`](Engine::release_memory).
+    pub fn memory_releases(&self) -> u64 {
+        self.releases
     }
 
     /// Removes those that hold a gradient.
@@ -161,6 +174,11 @@ impl<M> Engine for ToyEngine<M> {
 
     fn seed(&mut self, seed: u64) {
         manual_seed(seed);
+    }
+
+    fn release_memory(&mut self) -> Result<(), BoxError> {
+        self.releases += 1;
+        Ok(())
     }
 
     fn detach(&self, scalar: &ToyArray) -> Result<Value<ToyArray>, BoxError> {

@@ -8,6 +8,9 @@ use crate::saved::Stateful;
 use crate::state::{EntryPoint, HyperParameters};
 use crate::{BoxError, Error};
 
+/// Work that makes records [durable](MetricSink::flush_later).
+pub type Flush = Box<dyn FnOnce() -> Result<(), BoxError> + Send>;
+
 /// A destination of metric records, such as a file or an experiment tracker: given to
 /// [`MetricLog::to`](super::MetricLog::to).
 ///
@@ -88,7 +91,13 @@ pub trait MetricSink: Send {
         None
     }
 
-    /// Writes a text, an image or a histogram. By default, and for a kind that the destination has no
+    /// Whether records that could not be written are kept, and are written later: read after a failure, for the
+    /// notice about it. `false` by default: they are missing.
+    fn keeps_records(&self) -> bool {
+        false
+    }
+
+    /// Writes a text, an image, a histogram or a sound. By default, and for a kind that the destination has no
     /// place for, nothing is written and it is no error.
     fn write_media(&mut self, _record: &MediaRecord<'_>) -> Result<(), BoxError> {
         Ok(())
@@ -106,9 +115,15 @@ pub trait MetricSink: Send {
         Ok(())
     }
 
-    /// Makes the records durable: called before a checkpoint, and when a call ends or fails.
+    /// Makes the records durable: called when a call ends or fails.
     fn flush(&mut self) -> Result<(), BoxError> {
         Ok(())
+    }
+
+    /// The work that makes the records so far durable, which the thread that writes a checkpoint does. By
+    /// default the records are [flushed](MetricSink::flush) at once, and `None` is left.
+    fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        self.flush().map(|()| None)
     }
 
     /// The state of it in a checkpoint; `None` by default.

@@ -7,6 +7,7 @@ use std::process;
 
 use super::event::{event, file_version, session_start};
 use crate::BoxError;
+use crate::log::Flush;
 use crate::log::existing_file::free_name;
 use crate::log::open_file::{Mark, OpenFile, failed};
 use crate::system::host_name;
@@ -40,7 +41,7 @@ impl EventFile {
         let name = |n: u64| format!("events.out.tfevents.{seconds:010}.{}.{}.{n}", host(), process::id());
         let create = |name: String| {
             let path = folder.join(&name);
-            match File::options().read(true).write(true).create_new(true).open(&path) {
+            match File::options().read(true).write(true).append(cfg!(unix)).create_new(true).open(&path) {
                 Err(cause) if cause.kind() == ErrorKind::AlreadyExists => None,
                 Err(cause) => Some(Err(failed(&path, "create", cause))),
                 Ok(file) => Some(OpenFile::of(&path, file).map(|file| (name, file))),
@@ -80,6 +81,10 @@ impl EventFile {
 
     pub(super) fn sync(&mut self) -> Result<(), BoxError> {
         self.file.sync()
+    }
+
+    pub(super) fn sync_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        self.file.sync_later()
     }
 }
 
