@@ -34,12 +34,9 @@ pub struct ToyEngine<M> {
     reads_later: bool,
     /// Whether the next step is left out.
     skips: bool,
-<<<<<<< HEAD
     /// The cost of all passes so far, if it is measured.
     cost: Option<Cost>,
-=======
     releases: u64,
->>>>>>> main
 }
 
 impl<M> ToyEngine<M> {
@@ -61,11 +58,8 @@ impl<M> ToyEngine<M> {
             unreached,
             reads_later,
             skips,
-<<<<<<< HEAD
             cost: None,
-=======
             releases: 0,
->>>>>>> main
         }
     }
 
