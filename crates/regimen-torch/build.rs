@@ -29,12 +29,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         // The headers of libtorch are not ours to warn about.
         .flag_if_supported("-Wno-unused-parameter")
         .flag_if_supported("-Wno-stringop-overflow")
+        // As libtorch is compiled: types in its headers have other members without it.
+        .define("NDEBUG", None)
         .define("_GLIBCXX_USE_CXX11_ABI", &*env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into()))
         .include(home.join("include"))
         .include(home.join("include/torch/csrc/api/include"))
         .file("shim/script.cpp")
         .file("shim/shim.cpp")
         .file("shim/activations.cpp")
+        .file("shim/record.cpp")
         .compile("regimen_torch");
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");

@@ -1,5 +1,6 @@
 //! The engine for Burn: a module with its optimizer.
 
+use std::time::Instant;
 use std::{fmt, mem};
 
 use burn::lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler};
@@ -7,7 +8,9 @@ use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, FloatDType, Tensor};
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Role, Value, Variable, group_beside};
+use regimen_core::engine::{
+    Bucket, Cost, Engine, Mode, Part, Precision, Role, Value, Variable, group_beside,
+};
 use regimen_core::saved::{AppState, Array, Parts, StateDict};
 
 use crate::device::is_host;
@@ -39,6 +42,10 @@ use crate::{BurnDevice, BurnWeights, freeze, module_state, optimizer_state, prec
 /// exact if logits are cast to single precision first: `logits.cast(FloatDType::F32)`. That changes nothing
 /// without half precision. A batch norm is an error that names it.
 ///
+/// **Measured costs** are the times of whole passes. Burn has no hooks from which the operations or the layers of
+/// a module could be known. On a device that is not the CPU each pass is waited for. A backend that fuses
+/// operations may then fuse others, which can change the last bits of the steps that are measured.
+///
 /// **If the optimizer panics** in the middle of a step, the module is as it was before the step, but the
 /// optimizer's state may not be. Every later step is an error until a state of the optimizer is loaded.
 pub struct Burn<M: Module> {
@@ -59,6 +66,8 @@ pub struct Burn<M: Module> {
     half: Option<FloatDType>,
     /// Whether losses stay on the device.
     reads_later: bool,
+    /// The times of all passes so far, if they are measured.
+    cost: Option<Cost>,
 }
 
 impl<M: Module> Burn<M> {
@@ -84,6 +93,7 @@ impl<M: Module> Burn<M> {
             buffers: Values::default(),
             half: None,
             reads_later: !is_host(device),
+            cost: None,
         })
     }
 
@@ -124,6 +134,15 @@ impl<M: Module> Burn<M> {
     /// `NonFinite::Ignore` read later. Clipping by norm reads the norm.
     pub fn reads_later(self, reads_later: bool) -> Self {
         Burn { reads_later, ..self }
+    }
+
+    /// The time at which the device has done all work up to here.
+    fn now(&self) -> Instant {
+        if !is_host(&self.device) {
+            // A device that has failed fails in the step too.
+            let _ = self.device.sync();
+        }
+        Instant::now()
     }
 
     /// The module, by value.
@@ -180,10 +199,17 @@ impl<M: Module> Engine for Burn<M> {
             Mode::Eval | Mode::Predict => Some(self.module.valid()),
         };
         let module = view.as_ref().unwrap_or(&self.module);
-        match self.half {
+        let is_measured = self.cost.is_some() && mode == Mode::Train;
+        let begun = is_measured.then(|| self.now());
+        let result = match self.half {
             None => f(module),
             Some(half) => f(&precision::cast(module, half)),
+        };
+        let time = begun.map(|begun| self.now() - begun);
+        if let (Some(cost), Some(time)) = (&mut self.cost, time) {
+            cost.forward.time += time;
         }
+        result
     }
 
     fn device(&self, mode: Mode) -> BurnDevice {
@@ -232,10 +258,15 @@ impl<M: Module> Engine for Burn<M> {
         }
         // In half precision a scaled loss would overflow.
         let loss = if self.half.is_some() { loss.clone().cast(FloatDType::F32) } else { loss.clone() };
+        let begun = self.cost.is_some().then(|| self.now());
         let gradients = match factor {
             None => loss.backward(),
             Some(factor) => loss.mul_scalar(factor).backward(),
         };
+        let time = begun.map(|begun| self.now() - begun);
+        if let (Some(cost), Some(time)) = (&mut self.cost, time) {
+            cost.backward.time += time;
+        }
         let gradients = GradientsParams::from_grads(gradients, &self.module);
         self.unreached.reach(&gradients, &self.module);
         self.held.add(gradients, &self.module);
@@ -344,6 +375,14 @@ impl<M: Module> Engine for Burn<M> {
             Variable { name: path.to_owned(), shape: entry.shape.clone(), dtype: entry.dtype, role }
         };
         Ok(self.parameters.iter().map(variable).collect())
+    }
+
+    fn measure(&mut self, on: bool) {
+        self.cost = on.then(Cost::default);
+    }
+
+    fn costs(&self) -> Vec<Cost> {
+        self.cost.clone().into_iter().collect()
     }
 
     fn weights(&self) -> Result<BurnWeights<M>, BoxError> {

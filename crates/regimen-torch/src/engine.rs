@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Role, Value, Variable};
+use regimen_core::engine::{Bucket, Cost, Engine, Mode, Part, Precision, Role, Value, Variable};
 use regimen_core::saved::{AppState, Parts, StateDict, Stateful};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use crate::array::{dtype, shape};
 use crate::buffers::Buffers;
+use crate::costs::Costs;
 use crate::failure::{failure, recording};
 use crate::seed::set_seed;
 use crate::shim::Autocast;
@@ -49,6 +50,8 @@ pub struct Torch<M> {
     /// The type of autocast, if it is on.
     autocast: Option<Kind>,
     detects_anomaly: bool,
+    /// The costs so far, if they are measured.
+    costs: Option<Costs>,
     /// Whether losses and norms stay on the device.
     reads_later: bool,
     /// On the device: 1 if the next step must be left out, else 0.
@@ -74,6 +77,7 @@ impl<M> Torch<M> {
             unreached,
             autocast: None,
             detects_anomaly: false,
+            costs: None,
             reads_later,
             skip: None,
         })
@@ -156,7 +160,12 @@ impl<M> Engine for Torch<M> {
         recording(mode == Mode::Train, || {
             // It was entered once to check that it is supported.
             let _scope = self.autocast.and_then(|kind| Autocast::enter(self.vars.device(), kind).ok());
-            f(&self.module)
+            match &mut self.costs {
+                Some(costs) if mode == Mode::Train => {
+                    costs.forward(self.optim.parameters(), || f(&self.module))
+                }
+                _ => f(&self.module),
+            }
         })
     }
 
@@ -225,9 +234,13 @@ impl<M> Engine for Torch<M> {
         }
         let scaled = factor.map(|factor| loss.f_mul_scalar(factor)).transpose().map_err(failure)?;
         let loss = scaled.as_ref().unwrap_or(loss);
-        match self.detects_anomaly {
-            true => shim::detecting_backward(loss)?,
-            false => loss.f_backward().map_err(failure)?,
+        let backward = || match self.detects_anomaly {
+            true => shim::detecting_backward(loss),
+            false => loss.f_backward().map_err(failure),
+        };
+        match &mut self.costs {
+            Some(costs) => costs.backward(self.optim.parameters(), backward)?,
+            None => backward()?,
         }
         self.unreached.reach(self.optim.parameters());
         Ok(())
@@ -337,6 +350,14 @@ impl<M> Engine for Torch<M> {
             Ok(Variable { name: name.clone(), shape: shape(tensor), dtype, role })
         };
         parameters.all().iter().map(variable).collect()
+    }
+
+    fn measure(&mut self, on: bool) {
+        self.costs = on.then(Costs::default);
+    }
+
+    fn costs(&self) -> Vec<Cost> {
+        self.costs.as_ref().map(Costs::all).unwrap_or_default()
     }
 
     fn weights(&self) -> Result<TorchWeights, BoxError> {

@@ -21,6 +21,7 @@
 mod activations;
 mod array;
 mod buffers;
+mod costs;
 mod device;
 mod engine;
 mod failure;

@@ -1,18 +1,18 @@
-//! The summary of a module: a table of its parameters, as a tree of paths.
+//! The summary of a module: a table of its parameters and costs, as a tree of paths.
 
 use std::fmt;
 
 use console::truncate_str;
 use regimen_core::BoxError;
-use regimen_core::engine::{Engine, Role, Variable};
-use serde::Serialize;
+use regimen_core::engine::{Cost, Engine, Role, Variable, Work};
+use serde::{Serialize, Serializer};
 
 /// The parameters and buffers of a module by path, with the sums of each submodule.
 ///
 /// It displays as a table without a line feed at its end, and serializes as an object per submodule,
-/// parameter and buffer. The table has at most 80 columns, unless a shape is very long: a name that does not
-/// fit is cut off. Counts and sizes are rounded to units of 1000, such as `1.2 K` and `3.4 MB`; the total
-/// counts are exact.
+/// parameter and buffer. The table has at most 80 columns, or the width in the format (`{summary:120}`),
+/// unless a shape is very long: a name that does not fit is cut off. Counts and sizes are rounded to units of
+/// 1000, such as `1.2 K` and `3.4 MB`; the total counts of parameters are exact.
 ///
 /// ```
 /// use regimen::engine::{Role, Variable};
@@ -45,8 +45,41 @@ use serde::Serialize;
 /// );
 /// ```
 ///
-/// Operations (FLOPs), the shapes of outputs and the times of layers are not in it: engines have no hooks
-/// between layers.
+/// # Costs
+///
+/// The costs of training steps are in it if the engine has [measured](Engine::measure) them:
+///
+/// ```
+/// # use regimen::engine::{Engine, Mode};
+/// # use regimen::{BoxError, Loss};
+/// # use regimen::summary::Summary;
+/// # fn example<E: Engine>(mut engine: E, loss: impl Fn(&E::Module) -> E::Scalar) -> Result<(), BoxError> {
+/// engine.measure(true);
+/// let loss = engine.with_module(Mode::Train, loss);
+/// engine.backward(&loss, None)?;
+/// println!("{:120}", Summary::of(&engine)?);
+/// engine.measure(false);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`ModuleSummary::measure`](crate::callback::ModuleSummary::measure) does the same with a step of a run.
+/// Columns that are unknown are left out:
+///
+/// - `output`: the shape of the last output of a layer with parameters.
+/// - `FLOPs fwd`, `FLOPs bwd`: multiply-accumulates of matrix products, convolutions and fused attention, in
+///   the forward and the backward pass. One multiplication with its addition counts once, as in TorchTNT: a
+///   linear layer of 10 inputs and 70 outputs has 700 per sample. Other tools count it twice. Other
+///   operations are not counted.
+/// - `ms fwd`, `ms bwd`: time in operations, in milliseconds. It includes the time of the measurement itself,
+///   a few microseconds per operation. The first steps of a process take longer than later ones.
+///
+/// An operation counts for the layer of the first parameter that it reads, and for all modules around that
+/// layer. One that reads no parameter (an activation, pooling, an addition) counts for the innermost module
+/// that holds the layers before and after it. The operations of the loss count for the total alone.
+///
+/// The engine on libtorch knows all of this. On Burn the total times are known, and nothing of a single
+/// layer: Burn tells nobody of its operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// The last part of its path: `linear` for `blocks.0.linear`. Empty for the module itself.
@@ -60,13 +93,23 @@ pub struct Summary {
     pub trainable: u64,
     /// Bytes of parameters and buffers. Gradients and the optimizer's state are not among them.
     pub bytes: u64,
+    /// The shape of its last output, if it is a layer with parameters and was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<Vec<usize>>,
+    /// The cost of the measured forward passes; `None` if unknown. In JSON `flops` and `ms`, as in the table.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize")]
+    pub forward: Option<Work>,
+    /// The same for the backward passes.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "serialize")]
+    pub backward: Option<Work>,
     /// Its submodules, parameters and buffers in the order of their names, numbers in their own order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Summary>,
 }
 
 impl Summary {
-    /// The summary of the engine's module. Parameters that are frozen now are not trainable.
+    /// The summary of the engine's module, with the costs that the engine has measured. Parameters that are
+    /// frozen now are not trainable.
     ///
     /// ```
     /// # use regimen::engine::Engine;
@@ -78,7 +121,7 @@ impl Summary {
     /// # }
     /// ```
     pub fn of<E: Engine>(engine: &E) -> Result<Self, BoxError> {
-        Ok(Summary::of_variables(engine.variables()?))
+        Ok(Summary::of_variables(engine.variables()?).with_costs(engine.costs()))
     }
 
     /// The summary of a module with these parameters and buffers.
@@ -89,6 +132,14 @@ impl Summary {
         }
         summary.sort();
         summary
+    }
+
+    /// Adds costs of layers. A layer without parameters and buffers counts for the module around it.
+    pub fn with_costs(mut self, costs: impl IntoIterator<Item = Cost>) -> Self {
+        for cost in costs {
+            self.add_cost(&cost.layer, &cost);
+        }
+        self
     }
 
     /// Leaves out names below `depth` levels: with 1, the parts of the module are left, and with 0 the totals
@@ -123,6 +174,18 @@ impl Summary {
         }
     }
 
+    /// Adds the cost of the layer whose path from here is `path`; empty if it is this one.
+    fn add_cost(&mut self, path: &str, cost: &Cost) {
+        *self.forward.get_or_insert_default() += cost.forward;
+        *self.backward.get_or_insert_default() += cost.backward;
+        let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+        if path.is_empty() {
+            self.output.clone_from(&cost.output);
+        } else if let Some(part) = self.parts.iter_mut().find(|part| part.name == name) {
+            part.add_cost(rest, cost);
+        }
+    }
+
     fn sort(&mut self) {
         self.parts.sort_by(|a, b| order(&a.name).cmp(&order(&b.name)));
         self.parts.iter_mut().for_each(Summary::sort);
@@ -138,20 +201,66 @@ impl Summary {
     /// Adds the rows of the parts, which are `depth` levels below the module.
     fn add_rows(&self, depth: usize, rows: &mut Vec<Row>) {
         for part in &self.parts {
-            rows.push([
-                format!("{:1$}{2}", "", 2 * depth, part.name),
-                part.shape.as_ref().map(|shape| format!("{shape:?}")).unwrap_or_default(),
-                rounded(part.parameters, COUNTS),
-                rounded(part.trainable, COUNTS),
-                rounded(part.bytes, BYTES),
-            ]);
+            let name = format!("{:1$}{2}", "", 2 * depth, part.name);
+            rows.push(part.row(name, |count| rounded(count, COUNTS)));
             part.add_rows(depth + 1, rows);
         }
     }
+
+    fn row(&self, name: String, count: fn(u64) -> String) -> Row {
+        let shape = |shape: &Option<Vec<usize>>| shape.as_ref().map(|shape| format!("{shape:?}"));
+        let flops = |work: Option<Work>| work?.flops.map(|flops| rounded(flops, FLOPS));
+        let time = |work: Option<Work>| work.map(|work| format!("{:.3}", milliseconds(work)));
+        [
+            Some(name),
+            shape(&self.shape),
+            Some(count(self.parameters)),
+            Some(count(self.trainable)),
+            Some(rounded(self.bytes, BYTES)),
+            shape(&self.output),
+            flops(self.forward),
+            flops(self.backward),
+            time(self.forward),
+            time(self.backward),
+        ]
+        .map(Option::unwrap_or_default)
+    }
 }
 
-/// The cells of a row: name, shape, parameters, trainable, size.
-type Row = [String; 5];
+fn milliseconds(work: Work) -> f64 {
+    work.time.as_secs_f64() * 1e3
+}
+
+fn serialize<S: Serializer>(work: &Option<Work>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Json {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        flops: Option<u64>,
+        ms: f64,
+    }
+    work.map(|work| Json { flops: work.flops, ms: milliseconds(work) }).serialize(to)
+}
+
+/// The cells of a row, those of an unknown value empty.
+type Row = [String; 10];
+
+const HEAD: [&str; 10] = [
+    "name",
+    "shape",
+    "parameters",
+    "trainable",
+    "size",
+    "output",
+    "FLOPs fwd",
+    "FLOPs bwd",
+    "ms fwd",
+    "ms bwd",
+];
+
+/// The columns of texts, which start at the left.
+const TEXTS: [usize; 3] = [0, 1, 5];
+const SIZES: &[usize] = &[1, 2, 3, 4];
+const COSTS: &[usize] = &[5, 6, 7, 8, 9];
 
 /// Columns of a terminal.
 const WIDTH: usize = 80;
@@ -164,37 +273,71 @@ const GAP: usize = 2;
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rows = vec![["name", "shape", "parameters", "trainable", "size"].map(str::to_owned)];
+        let mut rows = Vec::new();
         self.add_rows(0, &mut rows);
-        rows.push([
-            "total".to_owned(),
-            String::new(),
-            separated(self.parameters),
-            separated(self.trainable),
-            rounded(self.bytes, BYTES),
-        ]);
-        let mut widths = [0; 5];
-        for row in &rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
+        rows.push(self.row("total".to_owned(), separated));
+        let is_known = |column: &&usize| rows.iter().any(|row| !row[**column].is_empty());
+        let costs: Vec<usize> = COSTS.iter().filter(is_known).copied().collect();
+        let width = f.width().unwrap_or(WIDTH);
+        let whole = Table::new(&rows, &[SIZES, &costs].concat());
+        if costs.is_empty() || whole.width() <= width {
+            return whole.fit(width).fmt(f);
         }
-        let others = widths[1..].iter().map(|width| GAP + width).sum();
-        widths[0] = widths[0].min(LEAST_NAME.max(WIDTH.saturating_sub(others)));
-        let rule = "-".repeat(widths[0] + others);
-        let [name, shape, parameters, trainable, size] = widths;
-        for (i, row) in rows.iter().enumerate() {
-            let is_total = i + 1 == rows.len();
-            if is_total {
-                writeln!(f, "{rule}")?;
-            }
-            let cut = truncate_str(&row[0], name, "..");
-            write!(f, "{cut:name$}  {:shape$}  {:>parameters$}", row[1], row[2])?;
-            write!(f, "  {:>trainable$}  {:>size$}", row[3], row[4])?;
-            match i {
-                0 => writeln!(f, "\n{rule}")?,
-                _ if !is_total => writeln!(f)?,
-                _ => {}
+        Table::new(&rows, SIZES).fit(width).fmt(f)?;
+        let measured: Vec<Row> =
+            rows.into_iter().filter(|row| costs.iter().any(|&column| !row[column].is_empty())).collect();
+        f.write_str("\n\n")?;
+        Table::new(&measured, &costs).fit(width).fmt(f)
+    }
+}
+
+/// Some columns of some rows, of which the last is the total.
+struct Table<'r> {
+    rows: &'r [Row],
+    /// The columns and their widths. The first is the name.
+    columns: Vec<(usize, usize)>,
+}
+
+impl<'r> Table<'r> {
+    fn new(rows: &'r [Row], columns: &[usize]) -> Self {
+        let width = |column: usize| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            (column, cells.fold(HEAD[column].len(), usize::max))
+        };
+        Table { rows, columns: [&[0], columns].concat().into_iter().map(width).collect() }
+    }
+
+    fn width(&self) -> usize {
+        self.columns.iter().map(|(_, width)| width + GAP).sum::<usize>() - GAP
+    }
+
+    /// Cuts names off, so that it has `width` columns if that is enough.
+    fn fit(mut self, width: usize) -> Self {
+        let name = self.columns[0].1;
+        let rest = self.width() - name;
+        self.columns[0].1 = name.min(LEAST_NAME.max(width.saturating_sub(rest)));
+        self
+    }
+
+    fn line(&self, cells: [&str; 10]) -> String {
+        let cell = |&(column, width): &(usize, usize)| match TEXTS.contains(&column) {
+            true => format!("{:width$}", truncate_str(cells[column], width, "..")),
+            false => format!("{:>width$}", cells[column]),
+        };
+        let line = self.columns.iter().map(cell).collect::<Vec<_>>().join(&" ".repeat(GAP));
+        line.trim_end().to_owned()
+    }
+}
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = "-".repeat(self.width());
+        writeln!(f, "{}\n{rule}", self.line(HEAD))?;
+        for (i, row) in self.rows.iter().enumerate() {
+            let line = self.line(row.each_ref().map(String::as_str));
+            match i + 1 == self.rows.len() {
+                true => write!(f, "{rule}\n{line}")?,
+                false => writeln!(f, "{line}")?,
             }
         }
         Ok(())
@@ -207,6 +350,7 @@ fn order(name: &str) -> (u64, &str) {
 }
 
 const COUNTS: [&str; 5] = ["", " K", " M", " B", " T"];
+const FLOPS: [&str; 5] = ["", " k", " M", " G", " T"];
 const BYTES: [&str; 5] = [" B", " KB", " MB", " GB", " TB"];
 
 /// A count in its unit of 1000: with a decimal up to `99.9`, and whole and rounded down from there on.
@@ -240,6 +384,8 @@ fn separated(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use regimen_core::saved::Dtype;
 
     fn variable(name: &str, shape: &[usize], role: Role) -> Variable {
@@ -346,6 +492,82 @@ total                 19         13  92 B";
         assert!(row.starts_with(&name), "{row}");
     }
 
+    fn work(flops: u64, microseconds: u64) -> Work {
+        Work { flops: Some(flops), time: Duration::from_micros(microseconds) }
+    }
+
+    fn measured() -> Summary {
+        let cost = |layer: &str, output: Option<&[usize]>, forward, backward| Cost {
+            layer: layer.to_owned(),
+            output: output.map(<[usize]>::to_vec),
+            forward,
+            backward,
+        };
+        network().with_costs([
+            cost("", None, work(0, 1500), work(0, 2)),
+            cost("blocks", None, work(0, 30), work(0, 40)),
+            cost("blocks.10", Some(&[32, 3]), work(12_000_000, 1_000_000), work(24_000_000, 0)),
+            cost("blocks.2", Some(&[32, 2]), work(640, 1), work(1234, 20)),
+            // A layer without parameters.
+            cost("blocks.pool", Some(&[7]), work(1, 5), work(2, 0)),
+        ])
+    }
+
+    #[test]
+    fn a_wide_table_has_the_costs_in_the_rows_of_the_modules() {
+        let text = format!("{:120}", measured());
+        assert_eq!(
+            text,
+            "\
+name        shape   parameters  trainable  size  output   FLOPs fwd  FLOPs bwd    ms fwd  ms bwd
+------------------------------------------------------------------------------------------------
+blocks                      18         12  72 B              12.0 M     24.0 M  1000.036   0.060
+  0                          6          6  24 B
+    weight  [2, 3]           6          6  24 B
+  2                          6          0  24 B  [32, 2]        640      1.2 k     0.001   0.020
+    weight  [2, 3]           6          0  24 B
+  10                         6          6  24 B  [32, 3]     12.0 M     24.0 M  1000.000   0.000
+    weight  [2, 3]           6          6  24 B
+scale       []               1          1   4 B
+seen        [4]              0          0  16 B
+------------------------------------------------------------------------------------------------
+total                       19         13  92 B              12.0 M     24.0 M  1001.536   0.062"
+        );
+    }
+
+    #[test]
+    fn a_narrow_table_is_followed_by_one_of_the_costs() {
+        let (sizes, costs) = (network().to_string(), measured().to_string());
+        assert_eq!(
+            costs.strip_prefix(&sizes).unwrap(),
+            "\
+\n\n\
+name    output   FLOPs fwd  FLOPs bwd    ms fwd  ms bwd
+-------------------------------------------------------
+blocks              12.0 M     24.0 M  1000.036   0.060
+  2     [32, 2]        640      1.2 k     0.001   0.020
+  10    [32, 3]     12.0 M     24.0 M  1000.000   0.000
+-------------------------------------------------------
+total               12.0 M     24.0 M  1001.536   0.062"
+        );
+    }
+
+    #[test]
+    fn unknown_costs_have_no_column() {
+        let total = Work { flops: None, time: Duration::from_micros(2500) };
+        let cost = Cost { forward: total, backward: total, ..Cost::default() };
+        let summary = Summary::of_variables([variable("w", &[2], Role::Trained)]).with_costs([cost]);
+        assert_eq!(
+            summary.to_string(),
+            "\
+name   shape  parameters  trainable  size  ms fwd  ms bwd
+---------------------------------------------------------
+w      [2]             2          2   8 B
+---------------------------------------------------------
+total                  2          2   8 B   2.500   2.500"
+        );
+    }
+
     #[test]
     fn json_has_an_object_per_part() {
         let summary = Summary::of_variables([
@@ -364,5 +586,26 @@ total                 19         13  92 B";
                 }],
             })
         );
+    }
+
+    #[test]
+    fn json_has_the_costs_in_milliseconds() {
+        let cost = Cost {
+            layer: "a".into(),
+            output: Some(vec![3, 2]),
+            forward: work(12, 250),
+            backward: Work { flops: None, time: Duration::from_micros(500) },
+        };
+        let summary = Summary::of_variables([variable("a.w", &[2, 2], Role::Trained)]).with_costs([cost]);
+        let expected = serde_json::json!({
+            "name": "", "parameters": 4, "trainable": 4, "bytes": 16,
+            "forward": {"flops": 12, "ms": 0.25}, "backward": {"ms": 0.5}, "parts": [{
+                "name": "a", "parameters": 4, "trainable": 4, "bytes": 16,
+                "output": [3, 2], "forward": {"flops": 12, "ms": 0.25}, "backward": {"ms": 0.5}, "parts": [
+                    {"name": "w", "shape": [2, 2], "parameters": 4, "trainable": 4, "bytes": 16},
+                ],
+            }],
+        });
+        assert_eq!(serde_json::to_value(&summary).unwrap(), expected);
     }
 }

@@ -1,11 +1,13 @@
 //! The trait for engines: all that [`AutoUnit`](crate::AutoUnit) requires of a tensor library.
 
+mod cost;
 mod names;
 mod precision;
 mod to_device;
 mod variable;
 pub(crate) mod watch;
 
+pub use cost::{Cost, Work};
 pub use names::{any_of, group_beside};
 pub use precision::Precision;
 pub use to_device::ToDevice;
@@ -200,6 +202,17 @@ pub trait Engine {
     /// The module's parameters and buffers in the order of their names: those in the state of
     /// [`Part::Module`], with their present roles. It copies no number and waits for no device.
     fn variables(&self) -> Result<Vec<Variable>, BoxError>;
+
+    /// Discards what it has measured so far, and measures from now on if `on` is set: the forward and backward
+    /// passes in training, until it is called again. That changes no result, but steps take longer. The
+    /// default, for engines that cannot measure, does nothing.
+    fn measure(&mut self, _on: bool) {}
+
+    /// The costs since [`measure`](Engine::measure) was called, summed over all passes, in the order of the
+    /// layers' paths. The cost of a layer is without those of the layers in it. The default is empty.
+    fn costs(&self) -> Vec<Cost> {
+        Vec::new()
+    }
 
     /// A copy of the state of `part`, by the names of the parameters.
     fn state(&self, part: Part) -> Result<StateDict, BoxError>;

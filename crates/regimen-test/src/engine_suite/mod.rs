@@ -67,6 +67,7 @@
 mod anomalies;
 mod averages;
 mod clipping;
+mod costs;
 mod exchange;
 mod freezing;
 mod gradients;
@@ -93,6 +94,7 @@ use regimen_core::{BoxError, Loss};
 pub use anomalies::what_is_not_finite_is_named;
 pub use averages::{averages_agree_with_a_hand_computation, weights_are_copied_blended_and_exchanged};
 pub use clipping::clipping_agrees_with_a_hand_computation;
+pub use costs::measuring_changes_no_result;
 pub use exchange::exchange_hands_out_flat_buckets;
 pub use freezing::a_frozen_group_stays_as_it_is;
 pub use gradients::{
@@ -196,6 +198,7 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         a_skipped_update_changes_nothing,
         a_frozen_group_stays_as_it_is,
         variables_are_those_of_the_module,
+        measuring_changes_no_result,
         what_no_backward_pass_reaches_is_named,
         weights_are_copied_blended_and_exchanged,
         averages_agree_with_a_hand_computation,

@@ -4,6 +4,7 @@
 //! its pointer leads to and outlives the call. The shim keeps no pointer. It lets no exception out.
 
 pub(crate) mod activations;
+pub(crate) mod record;
 pub(crate) mod script;
 
 use std::ffi::{CStr, c_char};

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use regimen::auto_unit::Thaw;
-use regimen::callback::{ModuleSummary, ProgressBar};
+use regimen::callback::{Event, ModuleSummary, ProgressBar};
 use regimen::data::Rank;
-use regimen::engine::any_of;
+use regimen::engine::{Engine, any_of};
 use regimen::run::Train;
 use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars};
@@ -94,6 +94,57 @@ hidden                400        400  3.2 KB
 output                201        201  1.6 KB
 --------------------------------------------
 total                 601        601  6.4 KB
+"
+    );
+}
+
+#[test]
+fn the_third_step_is_measured_and_no_later_one() {
+    let check = |steps: &[u64], costs: &str| {
+        let out = Shared::default();
+        let mut unit = unit();
+        let mut run = Run::new(&mut unit).callback(ModuleSummary::to(out.clone()).max_depth(0).measure());
+        for &steps in steps {
+            run.train(&[0.5; 9], Train::steps(steps)).unwrap();
+        }
+        drop(run);
+        let text = out.text();
+        assert_eq!(text.lines().last().unwrap_or_default(), costs, "{steps:?}");
+        assert_eq!(unit.engine().costs(), [], "{steps:?}");
+    };
+    let measured = "total                601        601  6.4 KB   1.000   2.000";
+    check(&[5], measured);
+    check(&[3], measured);
+    check(&[2, 5], measured);
+    check(&[1], measured);
+    // There is no step to measure.
+    check(&[0], "total                601        601  6.4 KB");
+}
+
+#[test]
+fn a_summary_of_a_measured_step_comes_after_it() {
+    let out = Shared::default();
+    let mut unit = unit();
+    let seen = out.clone();
+    let lengths = Arc::new(Mutex::new(Vec::new()));
+    let noted = lengths.clone();
+    let summary = ModuleSummary::to(out.clone()).max_depth(1).measure();
+    Run::new(&mut unit)
+        .callback(summary)
+        .on(Event::TrainStepEnd, move |_, _| noted.lock().unwrap().push(seen.text().lines().count()))
+        .train(&[0.5; 5], Train::epochs(1))
+        .unwrap();
+    assert_eq!(*lengths.lock().unwrap(), [0, 0, 7, 7, 7]);
+    assert_eq!(
+        out.text(),
+        "\
+name    shape  parameters  trainable    size  ms fwd  ms bwd
+------------------------------------------------------------
+centre                  0          0  1.6 KB
+hidden                400        400  3.2 KB
+output                201        201  1.6 KB
+------------------------------------------------------------
+total                 601        601  6.4 KB   1.000   2.000
 "
     );
 }

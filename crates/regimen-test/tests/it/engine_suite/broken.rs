@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision, Role, Value, Variable};
+use regimen_core::engine::{Bucket, Cost, Engine, Mode, Part, Precision, Role, Value, Variable};
 use regimen_core::saved::{Array, StateDict};
 use regimen_core::{BoxError, Loss};
 use regimen_test::engine_suite::EngineFixture;
@@ -63,6 +63,8 @@ pub(crate) enum Defect {
     SkipsNothing,
     CallsTheFrozenTrained,
     ListsNoBuffers,
+    MeasuresForEver,
+    ScalesWhileMeasuring,
     KeepsNoBuffers,
     RestoresNoBuffersAtNan,
 }
@@ -280,7 +282,11 @@ impl Engine for BrokenEngine {
         if self.has(Defect::ForgetsHeldGradients) {
             self.engine.discard_gradients();
         }
-        let factor = if self.has(Defect::IgnoresTheFactor) { None } else { factor };
+        let factor = match self.defect {
+            Defect::IgnoresTheFactor => None,
+            Defect::ScalesWhileMeasuring if !self.costs().is_empty() => Some(factor.unwrap_or(1.0) * 1.0001),
+            _ => factor,
+        };
         self.engine.backward(loss, factor)
     }
 
@@ -410,6 +416,14 @@ impl Engine for BrokenEngine {
             _ => {}
         }
         Ok(variables)
+    }
+
+    fn measure(&mut self, on: bool) {
+        self.engine.measure(on || self.has(Defect::MeasuresForEver));
+    }
+
+    fn costs(&self) -> Vec<Cost> {
+        self.engine.costs()
     }
 
     fn weights(&self) -> Result<ToyWeights, BoxError> {

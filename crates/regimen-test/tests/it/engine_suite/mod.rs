@@ -101,6 +101,8 @@ caught! {
     an_update_that_is_made_of_nan: SkipsNothing => [what_is_read_later_is_the_same_and_is_told];
     frozen_parameters_that_are_listed_as_trained: CallsTheFrozenTrained => [variables_are_those_of_the_module];
     buffers_that_are_not_listed: ListsNoBuffers => [variables_are_those_of_the_module];
+    measuring_that_does_not_end: MeasuresForEver => [measuring_changes_no_result];
+    measuring_that_changes_gradients: ScalesWhileMeasuring => [measuring_changes_no_result];
     buffers_that_are_not_remembered: KeepsNoBuffers => [buffers_are_restored];
     buffers_that_keep_nan: RestoresNoBuffersAtNan => [buffers_are_restored];
     gradients_that_are_not_handed_out: HidesGradients => [what_is_not_finite_is_named];
