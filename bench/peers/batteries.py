@@ -4,9 +4,11 @@ Each figure is the time between two steps of 200 us, less the same without any c
 median of 3.
 """
 
+import contextlib
 import logging
 import shutil
 import statistics
+import sys
 import time
 import warnings
 
@@ -51,7 +53,9 @@ def measure(case, run):
     def per_step(every):
         shutil.rmtree("peer", ignore_errors=True)
         clock = Clock()
-        run(every, clock)
+        # Lightning's bar is on standard output, where the figures are.
+        with contextlib.redirect_stdout(sys.stderr):
+            run(every, clock)
         return clock.between / STEPS
 
     for name, every in (("every_step", 1), ("every_10_steps", 10)):

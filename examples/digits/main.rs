@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
-use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ProgressBar};
+use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ModuleSummary, ProgressBar};
 use regimen::folder::RunFolder;
 use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
@@ -55,12 +55,14 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         unit = unit.average(Averaging::ema(decay).ramp());
     }
 
+    let bar = ProgressBar::new();
     let mut run = Run::new(&mut unit)
         .seed(args.seed)
         .hyper_parameters(args.hyper_parameters())
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
-        .callback(ProgressBar::new());
+        .callback(ModuleSummary::to(bar.printer()))
+        .callback(bar);
     if let Some(out) = &args.out {
         let folder = RunFolder::new(out);
         run = folder.checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS)).open(run)?;

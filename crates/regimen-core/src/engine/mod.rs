@@ -204,7 +204,8 @@ pub trait Engine {
     fn variables(&self) -> Result<Vec<Variable>, BoxError>;
 
     /// Discards what it has measured so far, and measures from now on if `on` is set: the forward and backward
-    /// passes in training, until it is called again. That changes no result, but steps take longer. The
+    /// passes in training, until it is called again. Steps take longer. No result
+    /// changes, unless the library computes otherwise when somebody waits for it: its engine says so. The
     /// default, for engines that cannot measure, does nothing.
     fn measure(&mut self, _on: bool) {}
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
-use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ProgressBar};
+use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ModuleSummary, ProgressBar};
 use regimen::folder::RunFolder;
 use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
@@ -59,13 +59,15 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         unit = unit.average(Averaging::ema(decay).ramp());
     }
 
+    let bar = ProgressBar::new();
     let mut run = Run::new(&mut unit)
         .seed(args.seed)
         // Another number of threads sums in another order: a resume reports it.
         .hyper_parameters(args.hyper_parameters().with("threads", tch::get_num_threads()))
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
-        .callback(ProgressBar::new());
+        .callback(ModuleSummary::to(bar.printer()).measure())
+        .callback(bar);
     if let Some(out) = &args.out {
         let folder = RunFolder::new(out);
         run = folder.checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS)).open(run)?;

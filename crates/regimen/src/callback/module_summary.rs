@@ -63,7 +63,7 @@ impl ModuleSummary {
 
     /// Also shows the [costs](Summary#costs) of the third training step: outputs, operations and times of
     /// layers. It prints after that step, or, if a call of `train` or `fit` ends earlier, at its end with the
-    /// costs of its last step. The steps that are measured take longer, and have the same results. With
+    /// costs of its last step. The steps that are measured take longer, and [change no result](crate::engine::Engine::measure). With
     /// gradient accumulation the costs are those of one micro-batch.
     ///
     /// ```
