@@ -20,7 +20,8 @@ use regimen_core::{Error, Run};
 /// It does not matter who finds the number: the step, a callback that reads the metric, a save, or the end of an
 /// epoch or of training. A gradient that is not finite under a finite loss is known in its own step only if
 /// [`clip_norm`](crate::AutoUnit::clip_norm) takes its norm. Of an accumulated gradient, the last batch of the
-/// window is passed over. Weights that are not finite when training ends are of its last step.
+/// window is passed over. Weights that are not finite are known at the next save or at the end of training, and are
+/// of the step before it.
 ///
 /// After too many roll-backs to one checkpoint the error is returned, with the run at that checkpoint. The error
 /// is also returned if there is no checkpoint yet, if the run has no saver, among several ranks, and if

@@ -44,7 +44,8 @@ use super::{Checkpoint, Goal, Store};
 /// **Failures.** A save that fails in the midst of training is reported at the next step as a
 /// [notice](regimen_core::callback::Event::Notice) and counted in [`stats`](Checkpointer::stats), and training
 /// goes on; with [`stop_on_failure`](Checkpointer::stop_on_failure) it is an error. At the end of a
-/// call it is always an error. Older checkpoints are as they were.
+/// call it is always an error. So are weights that are [not finite](crate::error::NotFinite), because training does
+/// not mend them. Older checkpoints are as they were.
 ///
 /// A run directory belongs to one run and has one writer at a time. Every call, also one that
 /// evaluates or predicts, acquires its [`LockFile`](super::LockFile) before the unit and the callbacks
@@ -179,8 +180,8 @@ impl Checkpointer {
         self
     }
 
-    /// Saves weights that are not finite too. By default they are never saved over those that are: the
-    /// save fails, and only what is kept for the post-mortem may hold them.
+    /// Saves weights that are not finite too. By default they are never saved over those that are: a save that
+    /// finds them is an error of the run, and only what is kept for the post-mortem may hold them.
     pub fn allow_not_finite(mut self) -> Self {
         self.settings.saves_not_finite = true;
         self

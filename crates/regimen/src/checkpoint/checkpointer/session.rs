@@ -263,10 +263,13 @@ impl Session {
         moment: &mut Moment<'_>,
     ) -> Result<(), BoxError> {
         self.recent = None;
+        // Weights do not become finite again, and a roll-back knows this error by its type.
+        if why.is::<NotFinite>() {
+            return Err(why);
+        }
         let text = format!("a checkpoint was not saved: {}", WithCauses(&*why));
         if settings.stops_on_failure {
-            // A roll-back knows this error by its type.
-            return Err(if why.is::<NotFinite>() { why } else { text.into() });
+            return Err(text.into());
         }
         moment.state_mut().notify(text);
         Ok(())

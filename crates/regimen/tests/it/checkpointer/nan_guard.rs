@@ -260,7 +260,7 @@ enum Reader {
 fn call<R>(unit: &mut Slopes, reader: Reader, call: impl FnOnce(&mut Run<'_, Slopes>) -> R) -> R {
     let disk = SimDisk::new();
     let every = if let Reader::Save = reader { Every::steps(2) } else { Every::epochs(1) };
-    let run = Run::new(unit).saver(saver(&disk).every(every));
+    let run = Run::new(unit).saver(saver(&disk).every(every).in_foreground());
     let mut run = match reader {
         Reader::Callback => run.on(Event::TrainStepEnd, |state: &mut State, _: &mut Slopes| {
             let _ = state.metric(TRAIN_LOSS).map(|metric| metric.last_value());
@@ -315,5 +315,7 @@ fn each_policy_acts_no_matter_who_reads_the_number_first() {
     check(Reader::End, nan, 1, None, "unit failed in on_train_epoch_end in train at epoch 2 step 9");
     check(Reader::End, nan, 1, Some(3), "unit failed in on_train_end in train at epoch 1 step 7");
     // The loss is finite, and the weight behind its step is not.
-    check(Reader::Loss, 0.6 * f64::MAX, 2, Some(3), "unit failed in on_train_end in train at epoch 1 step 7");
+    let large = 0.6 * f64::MAX;
+    check(Reader::Loss, large, 2, Some(3), "unit failed in on_train_end in train at epoch 1 step 7");
+    check(Reader::Save, large, 3, None, "state failed in train at epoch 1 step 8");
 }
