@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use regimen_core::error::panic_text;
 
-use self::heartbeat::{Beating, Heartbeat};
+use self::heartbeat::{Beating, Heart, Heartbeat};
 use super::{Event, Events};
 use crate::run::Report;
 use crate::{BoxError, Callback, Error, State};
@@ -52,8 +52,10 @@ pub struct Watchdog {
     report: Option<ReportHang>,
     /// To the thread that reports.
     hangs: Option<Sender<Reporting>>,
-    /// `None` while its thread has it, and after a failure.
+    /// `None` once its thread has it.
     heartbeat: Option<Heartbeat>,
+    /// The thread that writes the heartbeat.
+    heart: Option<Heart>,
     seen: Arc<Seen>,
     call: Option<Call>,
 }
@@ -79,6 +81,7 @@ impl Watchdog {
             report: Some(line_to(io::stderr())),
             hangs: None,
             heartbeat: None,
+            heart: None,
             seen: Arc::default(),
             call: None,
         }
@@ -101,7 +104,10 @@ impl Watchdog {
     /// second and only if there was an event: `{"event":"train step end","step":41}`.
     ///
     /// The file is replaced as a whole, and its folder created. Among several ranks each needs its own. A
-    /// write that fails is a notice, and the last. So is one that is not done a second after the end of a call.
+    /// write that fails is tried again at the next event, at most once per second. The first failure of a call
+    /// is a notice, and so is a last write that is not done a second after the end of training. After an
+    /// evaluation or prediction by hand the next call has the notice. A disk that answers later has its
+    /// heartbeat again.
     pub fn heartbeat(mut self, path: impl Into<PathBuf>) -> Self {
         self.heartbeat = Some(Heartbeat::new(path.into()));
         self
@@ -136,8 +142,10 @@ impl Watchdog {
                 .spawn(move || report_all(report, &received, &seen))?;
             self.hangs = Some(hangs);
         }
-        let beating = |heartbeat| Beating::start(heartbeat, self.seen.clone());
-        let heartbeat = self.heartbeat.take().map(beating).transpose()?;
+        if let Some(heartbeat) = self.heartbeat.take() {
+            self.heart = Some(Heart::start(heartbeat, self.seen.clone())?);
+        }
+        let heartbeat = self.heart.as_ref().map(Heart::begin);
         let (words, received) = channel();
         let (seen, own, hangs) = (self.seen.clone(), words.clone(), self.hangs.clone());
         let Some(mut watch) = self.watch.take() else { return Ok(()) };
@@ -152,12 +160,18 @@ impl Watchdog {
         Ok(())
     }
 
-    /// Ends the thread that looks, and that of the heartbeat if it can.
+    /// Ends the heartbeat of the call.
+    fn end_heartbeat(&mut self) {
+        let heartbeat = self.call.as_mut().and_then(|call| call.heartbeat.take());
+        heartbeat.into_iter().for_each(|heartbeat| heartbeat.end(&self.seen));
+    }
+
+    /// Ends the call: its heartbeat, and the thread that looks.
     fn end(&mut self) {
-        if let Some(Call { words, join, heartbeat }) = self.call.take() {
+        self.end_heartbeat();
+        if let Some(Call { words, join, .. }) = self.call.take() {
             let _ = words.send(Word::Ended);
             self.watch = join.join().ok();
-            self.heartbeat = heartbeat.and_then(|heartbeat| heartbeat.end(&self.seen));
         }
     }
 }
@@ -176,6 +190,12 @@ impl<U: ?Sized> Callback<U> for Watchdog {
 
     fn events(&self) -> Events {
         Events::ALL
+    }
+
+    // No event comes after this, but callbacks that can hang do, so the look-out stays.
+    fn sum_up(&mut self, report: &mut Report) {
+        self.end_heartbeat();
+        report.notices.extend(self.seen.take_failure());
     }
 
     // Not at the end of the phase: the saver comes after it.
@@ -221,6 +241,7 @@ struct Call {
     words: Sender<Word>,
     /// The one that looks. It waits for nothing but words.
     join: JoinHandle<Watch>,
+    /// `None` without a heartbeat, and once that has ended.
     heartbeat: Option<Beating>,
 }
 

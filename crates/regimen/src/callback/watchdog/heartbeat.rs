@@ -1,5 +1,6 @@
 //! The heartbeat: a file with the newest event.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,14 +29,24 @@ impl Heartbeat {
         Heartbeat { path, written: 0, at: None }
     }
 
-    /// Writes until `ended` is disconnected, and once more then.
-    fn run(&mut self, seen: &Seen, ended: &Receiver<()>) -> io::Result<()> {
+    /// Writes until `call` has ended, and once more then. A write that fails may be the
+    /// outage of a moment, so the next is tried.
+    fn run(&mut self, seen: &Seen, call: &Receiver<()>) {
         let (began, newest) = (Instant::now(), || seen.newest.load(Ordering::Relaxed));
-        self.beat(newest(), None)?;
-        while ended.recv_timeout(SECOND / 10) == Err(RecvTimeoutError::Timeout) {
-            self.beat(newest(), Some(began.elapsed()))?;
+        let mut has_failed = false;
+        let mut beat = |now| {
+            if let Err(cause) = self.beat(newest(), now)
+                && !std::mem::replace(&mut has_failed, true)
+            {
+                let path = self.path.display();
+                seen.fail(format!("cannot write the heartbeat {path}: {cause}; it is tried again"));
+            }
+        };
+        beat(None);
+        while call.recv_timeout(SECOND / 10) == Err(RecvTimeoutError::Timeout) {
+            beat(Some(began.elapsed()));
         }
-        self.beat(newest(), None)
+        beat(None);
     }
 
     /// Writes it, if it is due `now`; at once without a time.
@@ -44,46 +55,67 @@ impl Heartbeat {
         if is_early || now.is_some() && newest == self.written {
             return Ok(());
         }
+        (self.written, self.at) = (newest, Some(now.unwrap_or(Duration::ZERO)));
         let (event, step) = unpacked(newest);
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        replace_file(&self.path, format!("{{\"event\":\"{event}\",\"step\":{step}}}\n").as_bytes())?;
-        (self.written, self.at) = (newest, Some(now.unwrap_or(Duration::ZERO)));
-        Ok(())
+        replace_file(&self.path, format!("{{\"event\":\"{event}\",\"step\":{step}}}\n").as_bytes())
     }
 }
 
-/// The thread that writes it during a call.
+/// The thread that writes it, until the watchdog is dropped. A write may take for ever, so nobody joins it.
+pub(super) struct Heart {
+    path: PathBuf,
+    calls: Sender<Served>,
+}
+
+/// A call for the thread: disconnected when it ends, and when its last event is written.
+pub(super) type Served = (Receiver<()>, Sender<Infallible>);
+
+impl Heart {
+    pub(super) fn start(heartbeat: Heartbeat, seen: Arc<Seen>) -> io::Result<Self> {
+        let (heart, calls) = Heart::of(&heartbeat);
+        let serve = move || serve(heartbeat, &calls, &seen);
+        Builder::new().name("watchdog-heartbeat".into()).spawn(serve)?;
+        Ok(heart)
+    }
+
+    /// Without its thread, which gets the calls.
+    pub(super) fn of(heartbeat: &Heartbeat) -> (Self, Receiver<Served>) {
+        let (calls, received) = channel();
+        (Heart { path: heartbeat.path.clone(), calls }, received)
+    }
+
+    /// A call begins. A thread that still writes for an earlier one comes to it when that is done.
+    pub(super) fn begin(&self) -> Beating {
+        let ((ends, ended), (is_done, done)) = (channel(), channel());
+        let _ = self.calls.send((ended, is_done));
+        Beating { ends, done, path: self.path.clone() }
+    }
+}
+
+/// Writes the heartbeat in each of `calls`.
+pub(super) fn serve(mut heartbeat: Heartbeat, calls: &Receiver<Served>, seen: &Seen) {
+    for (call, _done) in calls {
+        heartbeat.run(seen, &call);
+    }
+}
+
+/// The heartbeat of a call.
 pub(super) struct Beating {
-    pub(super) ends: Sender<()>,
-    /// Returns the heartbeat at the end, or `None` if a write failed.
-    pub(super) done: Receiver<Option<Heartbeat>>,
-    pub(super) path: PathBuf,
+    ends: Sender<()>,
+    done: Receiver<Infallible>,
+    path: PathBuf,
 }
 
 impl Beating {
-    pub(super) fn start(mut heartbeat: Heartbeat, seen: Arc<Seen>) -> io::Result<Self> {
-        let ((ends, ended), (returns, done), path) = (channel(), channel(), heartbeat.path.clone());
-        Builder::new().name("watchdog-heartbeat".into()).spawn(move || {
-            let result = heartbeat.run(&seen, &ended).map_err(|cause| {
-                let path = heartbeat.path.display();
-                seen.fail(format!("cannot write the heartbeat {path}: {cause}; it is not written any more"));
-            });
-            let _ = returns.send(result.is_ok().then_some(heartbeat));
-        })?;
-        Ok(Beating { ends, done, path })
-    }
-
     /// Has the last event written. A disk that does not answer within a second is left alone, with its thread.
-    pub(super) fn end(self, seen: &Seen) -> Option<Heartbeat> {
+    pub(super) fn end(self, seen: &Seen) {
         drop(self.ends);
-        self.done.recv_timeout(SECOND).unwrap_or_else(|_| {
+        if self.done.recv_timeout(SECOND) == Err(RecvTimeoutError::Timeout) {
             let path = self.path.display();
-            seen.fail(format!(
-                "the heartbeat {path} is not written within a second; it is not written any more"
-            ));
-            None
-        })
+            seen.fail(format!("the heartbeat {path} is not written within a second; it is tried again"));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The watchdog without a run that hangs, and its threads.
 #![cfg(test)]
 
+use super::heartbeat::serve;
 use super::*;
 use crate::run::{Evaluate, Train};
 use crate::unit::{EvalUnit, TrainUnit};
@@ -100,13 +101,51 @@ fn a_report_that_hangs_does_not_hold_up_the_end_of_a_call() {
 }
 
 #[test]
-fn a_heartbeat_that_hangs_does_not_hold_up_the_end_of_a_call() {
-    let (ends, _ended) = channel();
-    let (_returns, done) = channel();
-    let (beating, seen) = (Beating { ends, done, path: "beat".into() }, Seen::default());
-    assert!(beating.end(&seen).is_none());
-    let expected = "the heartbeat beat is not written within a second; it is not written any more";
-    assert_eq!(seen.take_failure().as_deref(), Some(expected));
+fn a_heartbeat_that_hangs_does_not_hold_up_the_end_of_a_call_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("heartbeat");
+    let (heartbeat, seen) = (Heartbeat::new(path.clone()), Arc::<Seen>::default());
+    // No thread receives the calls for now.
+    let (heart, calls) = Heart::of(&heartbeat);
+    heart.begin().end(&seen);
+    let expected =
+        format!("the heartbeat {} is not written within a second; it is tried again", path.display());
+    assert_eq!(seen.take_failure(), Some(expected));
+    let next = heart.begin();
+    let of_thread = seen.clone();
+    let thread = std::thread::spawn(move || serve(heartbeat, &calls, &of_thread));
+    seen.newest.store(packed(Event::TrainEnd, 7), Ordering::Relaxed);
+    drop(heart);
+    next.end(&Seen::default());
+    thread.join().unwrap();
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "{\"event\":\"train end\",\"step\":7}\n");
+    assert_eq!(seen.take_failure(), None);
+}
+
+#[test]
+fn a_heartbeat_that_fails_at_the_end_of_a_call_is_a_notice_of_that_call_and_tried_in_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    // The file that is written and then renamed cannot be, from the last event of the first call on.
+    let (path, new) = (folder.path().join("heartbeat"), folder.path().join("heartbeat.new"));
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit)
+        .callback(Watchdog::new(seconds(3600)).heartbeat(path.clone()))
+        .on(Event::TrainStart, |_: &mut State, _: &mut Unit| {
+            while !path.exists() {
+                std::thread::yield_now();
+            }
+        })
+        .on(Event::TrainEnd, |state: &mut State, _: &mut Unit| {
+            while state.train_progress().epochs == 1 && std::fs::create_dir(&new).is_err() {}
+        });
+    let report = run.train(&[true], Train::epochs(1)).unwrap();
+    let cause = std::fs::write(&new, "").unwrap_err();
+    let expected = format!("cannot write the heartbeat {}: {cause}; it is tried again", path.display());
+    assert_eq!(report.notices, [expected]);
+    std::fs::remove_dir(&new).unwrap();
+    let report = run.train(&[true], Train::epochs(2)).unwrap();
+    assert_eq!(report.notices, [""; 0]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"event\":\"train end\",\"step\":2}\n");
 }
 
 #[test]
@@ -114,11 +153,10 @@ fn a_heartbeat_that_cannot_be_written_and_a_report_that_panics_are_notices() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().join("heartbeat");
     let seen = Arc::<Seen>::default();
-    let beating = Beating::start(Heartbeat::new(path.clone()), seen.clone()).unwrap();
-    assert!(beating.end(&seen).is_none());
-    let failure = seen.take_failure().unwrap();
-    assert!(failure.starts_with(&format!("cannot write the heartbeat {}: ", path.display())), "{failure}");
-    assert!(failure.ends_with("; it is not written any more"), "{failure}");
+    Heart::start(Heartbeat::new(path.clone()), seen.clone()).unwrap().begin().end(&seen);
+    let cause = std::fs::create_dir_all(file.path()).unwrap_err();
+    let expected = format!("cannot write the heartbeat {}: {cause}; it is tried again", path.display());
+    assert_eq!(seen.take_failure(), Some(expected));
     let ((hangs, received), (words, word)) = (channel(), channel());
     let hang = Hang { event: Event::TrainStepEnd, step: 1, lasted: seconds(10) };
     hangs.send(Reporting { hang, words }).unwrap();
@@ -160,6 +198,11 @@ impl<U> Callback<U> for Shared<'_> {
         self.0.lock().unwrap().on_event(event, state, unit)?;
         assert!(self.0.lock().unwrap().call.is_some());
         Ok(())
+    }
+
+    fn sum_up(&mut self, report: &mut Report) {
+        Callback::<U>::sum_up(&mut *self.0.lock().unwrap(), report);
+        assert!(self.0.lock().unwrap().call.is_some());
     }
 
     fn on_report(&mut self, report: &Report) {
