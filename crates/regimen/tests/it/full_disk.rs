@@ -15,6 +15,9 @@ use regimen::saved::AppState;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Error, Run, State};
 use regimen_test::event_files::{read_events, scalars};
+use regimen_test::wandb_file::read_wandb_file;
+
+use crate::wandb;
 
 /// The environment variable of a process whose files have a limit: the log, its policy, and its folder.
 const VARIABLE: &str = "REGIMEN_FULL_DISK";
@@ -98,9 +101,36 @@ fn limited(log: &str, policy: &str, dir: &Path) -> Vec<String> {
     lines.skip_while(|line| line.is_empty() || line.starts_with("running")).map(str::to_owned).collect()
 }
 
-/// The text of the one file of `log`.
-fn text(dir: &Path, log: &str) -> String {
-    fs::read_to_string(dir.join(log)).unwrap()
+/// The one file of `log` in `dir`.
+fn file(log: &str, dir: &Path) -> PathBuf {
+    match log {
+        "events" => fs::read_dir(dir.join(log)).unwrap().next().unwrap().unwrap().path(),
+        "wandb" => wandb::file(&wandb::the_run(dir)),
+        _ => dir.join(log),
+    }
+}
+
+/// The records of `log` in `dir`: the head of a table, and one per step.
+fn records(log: &str, dir: &Path) -> Vec<String> {
+    match log {
+        "events" => {
+            let events = read_events(dir.join(log)).unwrap();
+            scalars(&events)["count"].iter().map(|point| format!("{point:?}")).collect()
+        }
+        "wandb" => {
+            let lines = read_wandb_file(file(log, dir)).unwrap();
+            lines.into_iter().filter(|line| line.starts_with("history ")).collect()
+        }
+        _ => fs::read_to_string(dir.join(log)).unwrap().split_inclusive('\n').map(str::to_owned).collect(),
+    }
+}
+
+/// The name of `log` in an error.
+fn name(log: &str) -> String {
+    match log {
+        "events" => "TensorBoard(events)".to_owned(),
+        _ => format!("MetricLog({log})"),
+    }
 }
 
 #[test]
@@ -117,38 +147,27 @@ fn a_log_on_a_full_disk_has_whole_records_and_its_policy() {
         let told = limited(log, "notice", &goes_on);
         let [steps, notice] = &told[..] else { panic!("{log}: {told:?}") };
         assert_eq!(*steps, format!("steps {STEPS}"), "{log}");
-        let full = |text: &str, dir: &Path| {
-            let names = text.contains(&dir.display().to_string());
-            assert!(names && text.contains("File too large (os error 27)"), "{log}: {text}");
+        let full = |dir: &Path| {
+            let path = file(log, dir);
+            let place = path.display();
+            format!(
+                "cannot write the log {place}: File too large (os error 27); check its folder and the space \
+                 there, or log elsewhere"
+            )
         };
-        full(notice, &goes_on);
-        assert!(notice.ends_with("; until then, metrics are missing in it"), "{log}: {notice}");
+        assert_eq!(*notice, format!("{}; until then, metrics are missing in it", full(&goes_on)), "{log}");
         let told = limited(log, "error", &ends);
-        let [error] = &told[..] else { panic!("{log}: {told:?}") };
-        full(error, &ends);
         run(log, "error", &whole).unwrap();
+        let all = records(log, &whole);
         for dir in [&goes_on, &ends] {
-            match log {
-                "events" => {
-                    let [found, all] = [dir, &whole].map(|dir| read_events(dir.join(log)).unwrap());
-                    let [found, all] = [scalars(&found), scalars(&all)];
-                    let [found, all] = [&found["count"], &all["count"]];
-                    assert!(found.len() > 100 && found.len() < all.len(), "{} of {}", found.len(), all.len());
-                    assert_eq!(found[..], all[..found.len()]);
-                }
-                "wandb" => {}
-                _ => {
-                    let [found, all] = [dir, &whole].map(|dir| text(dir, log));
-                    assert!(
-                        found.len() > 1000 && found.len() < all.len(),
-                        "{} of {}",
-                        found.len(),
-                        all.len()
-                    );
-                    assert!(found.ends_with('\n') && all.starts_with(&found), "{log}");
-                }
-            }
+            let found = records(log, dir);
+            assert!(found.len() > 100 && found.len() < all.len(), "{log}: {} of {}", found.len(), all.len());
+            assert_eq!(found[..], all[..found.len()], "{log}");
         }
+        let (name, steps) = (name(log), records(log, &ends).len() - usize::from(log.ends_with("csv")));
+        let (epoch, step) = (steps / 10, steps + 1);
+        let place = format!("callback {name} failed at train step end in train at epoch {epoch} step {step}");
+        assert_eq!(told, [format!("{place}: {}", full(&ends))], "{log}");
     }
 }
 
@@ -159,7 +178,7 @@ fn the_history_of_a_run_folder_on_a_full_disk_has_whole_lines_and_the_run_goes_o
     let expected =
         format!("cannot write {}: File too large (os error 27)", dir.path().join("log.txt").display());
     assert_eq!(told, [format!("steps {STEPS}"), expected]);
-    let log = text(dir.path(), "log.txt");
+    let log = fs::read_to_string(dir.path().join("log.txt")).unwrap();
     let lines: Vec<&str> = log.lines().collect();
     assert!(lines.len() > 100 && log.ends_with('\n'));
     for (line, step) in lines.iter().zip(1..) {

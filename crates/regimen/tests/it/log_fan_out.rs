@@ -95,11 +95,17 @@ fn a_failure_of_one_keeps_nothing_from_the_others() {
     fs::create_dir(dir.path().join("log.csv")).unwrap();
     let memory = MemoryLog::new();
     let (notices, _) = train(log(&memory).on_failure(OnFailure::Notice), None, 2).unwrap();
-    assert_eq!(notices.len(), 1, "{notices:?}");
-    assert!(notices[0].starts_with("MetricLog(log.csv): cannot open the log "), "{notices:?}");
+    let path = dir.path().join("log.csv/");
+    let cause = fs::File::options().append(true).open(&path).unwrap_err();
+    let expected = format!(
+        "MetricLog(log.csv): cannot open the log {}: {cause}; check its folder and the space \
+         there, or log elsewhere; until then, metrics are missing in it",
+        path.display()
+    );
+    assert_eq!(notices, [expected]);
     assert_eq!(memory.step_values("loss"), [(1, 1.0), (2, 2.0)]);
 
-    fs::remove_dir(dir.path().join("log.csv")).unwrap();
+    fs::remove_dir(path).unwrap();
     let memory = MemoryLog::new();
     let log = MetricLog::fan_out()
         .and(MetricLog::to(fails))

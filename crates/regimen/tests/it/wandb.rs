@@ -85,12 +85,12 @@ fn runs(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn the_run(dir: &Path) -> PathBuf {
+pub(super) fn the_run(dir: &Path) -> PathBuf {
     let [run] = &runs(dir)[..] else { panic!("{:?}", runs(dir)) };
     run.clone()
 }
 
-fn file(run: &Path) -> PathBuf {
+pub(super) fn file(run: &Path) -> PathBuf {
     let id = run.to_str().unwrap().rsplit('-').next().unwrap();
     run.join(format!("run-{id}.wandb"))
 }
