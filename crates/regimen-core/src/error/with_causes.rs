@@ -1,6 +1,7 @@
 //! An error with its causes in one line.
 
 use std::fmt;
+use std::iter::successors;
 
 /// An error with its causes in one line, separated by colons: `{:#}` of [`Error`](crate::Error), for
 /// any error.
@@ -18,21 +19,21 @@ pub struct WithCauses<'a>(pub &'a (dyn std::error::Error + 'a));
 
 impl fmt::Display for WithCauses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut told = self.0.to_string();
-        f.write_str(&told)?;
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            if told.ends_with(&WithCauses(cause).to_string()) {
-                break;
-            }
-            if !told.ends_with(&text) {
-                write!(f, ": {text}")?;
-            }
-            told = text;
-            next = cause.source();
+        let errors = successors(Some(self.0), |error| error.source());
+        let texts: Vec<String> = errors.map(ToString::to_string).collect();
+        // From the last cause on: its own text, and that of it with its causes.
+        let (mut cause, mut told) = ("", String::new());
+        for text in texts.iter().rev() {
+            told = if text.ends_with(&told) {
+                text.clone()
+            } else if text.ends_with(cause) {
+                format!("{text}{}", &told[cause.len()..])
+            } else {
+                format!("{text}: {told}")
+            };
+            cause = text;
         }
-        Ok(())
+        f.write_str(&told)
     }
 }
 
@@ -71,5 +72,12 @@ mod tests {
             &["cannot read: no file: os error 2", "no file", "os error 2"],
             "cannot read: no file: os error 2",
         );
+    }
+
+    #[test]
+    fn a_long_chain_is_told_as_quickly() {
+        let texts = ["a", "b"].repeat(100);
+        let link = texts.iter().rev().fold(None, |cause, text| Some(Box::new(Link(text, cause))));
+        assert_eq!(link.map(|link| WithCauses(&*link).to_string()), Some(texts.join(": ")));
     }
 }
