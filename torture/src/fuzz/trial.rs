@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use regimen::BoxError;
 
+use super::corpus::Drawn;
 use super::memory::peak;
 
 /// Memory allowed to every reader in addition to a multiple of its file: buffers and decoder tables.
@@ -96,6 +97,13 @@ pub(super) fn same<T: PartialEq + std::fmt::Debug>(
         (Ok(read), Err(why)) => Err(Fault::Mismatch(format!("{read:?} is read, and {why}"))),
         (Err(why), _) => demand(!is_whole, || format!("a valid file is refused: {why}")),
     }
+}
+
+/// A log that was refused for `why` must not be valid, and must be as it was drawn.
+pub(super) fn refused(drawn: &Drawn, why: &str, after: &[u8]) -> Result<(), Fault> {
+    demand(!drawn.is_whole, || format!("a valid log is refused: {why}"))?;
+    let changed = || format!("a log that is refused has become {:?}", String::from_utf8_lossy(after));
+    demand(after == drawn.bytes, changed)
 }
 
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());

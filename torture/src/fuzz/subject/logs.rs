@@ -13,7 +13,7 @@ use regimen::{BoxError, Run};
 use super::Subject;
 use super::toy::{DATA, Toy};
 use crate::fuzz::corpus::Corpus;
-use crate::fuzz::trial::{Fault, Trial, demand};
+use crate::fuzz::trial::{Fault, Trial, demand, refused};
 
 /// The step at which runs are restored, and the last step.
 const RESTORED: u64 = 4;
@@ -98,8 +98,8 @@ impl Subject for Logs {
     fn attempt(&self, random: &mut Random, trial: &mut Trial) -> Result<(), Fault> {
         let log = &self.0[random.below(2) as usize];
         let drawn = log.corpus.draw(random);
-        let before = drawn.bytes;
-        let path = trial.write(log.file, &before)?;
+        let before = &drawn.bytes;
+        let path = trial.write(log.file, before)?;
         let is_restored = random.below(2) == 0;
         let read = trial.read(before.len() + log.whole.len(), || {
             if is_restored { go_on(path.clone(), &log.state) } else { append(path.clone()) }
@@ -107,10 +107,7 @@ impl Subject for Logs {
         let after = fs::read(&path).map_err(BoxError::from)?;
         let show = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if let Err(why) = &read {
-            demand(!drawn.is_whole, || format!("a valid log is refused: {why}"))?;
-            return demand(after == before, || {
-                format!("a log that is refused has become {:?}", show(&after))
-            });
+            return refused(&drawn, why, &after);
         }
         if is_restored {
             let is_this_log = before.get(..log.length) == log.whole.get(..log.length);
@@ -118,9 +115,9 @@ impl Subject for Logs {
             return demand(after == log.whole, || format!("the log has become {:?}", show(&after)));
         }
         // A row torn by a power cut may be completed or removed; all others stay.
-        let kept = end_of_rows(&before, log.file.ends_with("csv"));
+        let kept = end_of_rows(before, log.file.ends_with("csv"));
         let holds = after.starts_with(&before[..kept]) && after.ends_with(&log.rows);
-        demand(holds, || format!("appended to {:?}, the log has become {:?}", show(&before), show(&after)))
+        demand(holds, || format!("appended to {:?}, the log has become {:?}", show(before), show(&after)))
     }
 }
 

@@ -15,7 +15,7 @@ use regimen_test::wandb_file::read_wandb_file;
 use super::Subject;
 use super::toy::{DATA, Toy};
 use crate::fuzz::corpus::Corpus;
-use crate::fuzz::trial::{Fault, Trial, demand};
+use crate::fuzz::trial::{Fault, Trial, demand, refused};
 
 /// The step at which runs are restored, and the last step.
 const RESTORED: u64 = 4;
@@ -134,8 +134,7 @@ impl Subject for Trackers {
         let read = trial.read(drawn.bytes.len(), || goes_on(&dir, Some(state), END))?;
         let after = fs::read(&path).map_err(BoxError::from)?;
         if let Err(why) = read {
-            demand(!drawn.is_whole, || format!("a valid log is refused: {why}"))?;
-            return demand(after == drawn.bytes, || format!("a log that is refused has become {after:?}"));
+            return refused(&drawn, &why, &after);
         }
         let is_this_log = drawn.bytes.starts_with(saved) && after.starts_with(saved);
         demand(is_this_log, || format!("the log of another run is written on: {after:?}"))?;

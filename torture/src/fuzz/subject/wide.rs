@@ -14,7 +14,7 @@ use regimen::{BoxError, Run, State};
 use super::Subject;
 use super::toy::{DATA, Toy};
 use crate::fuzz::corpus::Corpus;
-use crate::fuzz::trial::{Fault, Trial, demand};
+use crate::fuzz::trial::{Fault, Trial, demand, refused};
 
 /// The step at which runs are restored, the step of a new column, and the last step.
 const RESTORED: u64 = 4;
@@ -75,8 +75,8 @@ impl Subject for Wide {
 
     fn attempt(&self, random: &mut Random, trial: &mut Trial) -> Result<(), Fault> {
         let drawn = self.corpus.draw(random);
-        let before = drawn.bytes;
-        let path = trial.write("wide.csv", &before)?;
+        let before = &drawn.bytes;
+        let path = trial.write("wide.csv", before)?;
         let is_restored = random.below(2) == 0;
         let read = trial.read(before.len() + self.whole.len(), || match is_restored {
             true => train(log(&path), Some(&self.state), END),
@@ -85,18 +85,15 @@ impl Subject for Wide {
         let after = fs::read(&path).map_err(BoxError::from)?;
         let show = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if let Err(why) = &read {
-            demand(!drawn.is_whole, || format!("a valid log is refused: {why}"))?;
-            return demand(after == before, || {
-                format!("a log that is refused has become {:?}", show(&after))
-            });
+            return refused(&drawn, why, &after);
         }
         if is_restored {
             return demand(after == self.whole, || format!("the log has become {:?}", show(&after)));
         }
         // A row torn by a power cut may be completed or removed; all others stay, with new empty fields.
-        let (kept, found) = (rows(&before[..end_of_rows(&before)]), rows(&after));
+        let (kept, found) = (rows(&before[..end_of_rows(before)]), rows(&after));
         let holds = found.len() == kept.len().max(1) + END as usize && found.iter().zip(&kept).all(same);
-        demand(holds, || format!("appended to {:?}, the log has become {:?}", show(&before), show(&after)))
+        demand(holds, || format!("appended to {:?}, the log has become {:?}", show(before), show(&after)))
     }
 }
 
