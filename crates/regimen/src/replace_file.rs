@@ -10,6 +10,6 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut new = OsString::from(path);
     new.push(".new");
     let replaced = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path));
-    // What a full disk holds of it is of no use.
+    // A full disk holds only a part of it.
     replaced.inspect_err(|_| drop(fs::remove_file(&new)))
 }

@@ -172,10 +172,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
-    /// The type in which the module computes in evaluation and prediction, instead of that of training. It is
-    /// set in each step and taken back behind it, after an error and a panic too. It needs
-    /// [`precision`](AutoUnit::precision), that of training. Without it, or on an engine that does not support
-    /// it, it is an error when the run starts.
+    /// The type in which the module computes in evaluation and prediction, instead of that of training. Set
+    /// before each step and restored after it, also after an error or a panic. Returns an error at the start of
+    /// the run if [`precision`](AutoUnit::precision) is not set or the engine does not support it.
     pub fn eval_precision(mut self, precision: Precision) -> Self {
         self.settings.eval_precision = Some(precision);
         self

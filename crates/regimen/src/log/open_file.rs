@@ -105,8 +105,8 @@ impl OpenFile {
         if self.is_regular { Mark { length: self.length, checksum } } else { Mark::default() }
     }
 
-    /// Its end.
-    pub(super) fn end(&self) -> End {
+    /// The position at its end.
+    pub(super) fn position(&self) -> End {
         End { length: self.length, checksum: self.checksum.clone() }
     }
 

@@ -31,8 +31,8 @@ pub use graph_node::GraphNode;
 ///
 /// Texts, images, histograms and sounds have their name as tag. The numbers of a histogram that are not finite are
 /// counted in `<name>/nonfinite`, if there are any. Hyper-parameters, and how the run ended, are a row under
-/// "HParams". TensorBoard shows those of the beginning there: if a restored run has others, these are a text,
-/// `hyper_parameters`. Metrics whose names differ only in the prefix `train/` or `eval/` share a chart under "Custom
+/// "HParams". "HParams" shows the hyper-parameters of the first start. A restored run with others writes them as the
+/// text `hyper_parameters`. Metrics whose names differ only in the prefix `train/` or `eval/` share a chart under "Custom
 /// scalars": those that are known when the first evaluation with such a metric ends.
 ///
 /// The values of one moment are one write, without a buffer. A write that fails is undone, so the file stays
@@ -71,7 +71,7 @@ struct Written {
     /// The largest step.
     step: u64,
     /// The CRC-32 of the hyper-parameters that were written last; 0 if there are none.
-    hyper_parameters: u32,
+    hyper_parameters_checksum: u32,
     has_charts: bool,
     /// Names in training, without `train/`, until the charts are written.
     trained: BTreeSet<String>,
@@ -285,7 +285,8 @@ impl MetricSink for TensorBoard {
     fn write_hyper_parameters(&mut self, settings: &HyperParameters) -> Result<(), BoxError> {
         // Opened at each start: a checkpoint must hold the file that will have the end of the run.
         self.file_in(RUN)?;
-        let (before, now) = (self.written.hyper_parameters, crc32fast::hash(settings.to_string().as_bytes()));
+        let (before, now) =
+            (self.written.hyper_parameters_checksum, crc32fast::hash(settings.to_string().as_bytes()));
         if now == before {
             return Ok(());
         }
@@ -297,7 +298,7 @@ impl MetricSink for TensorBoard {
                 false => event::changed_hyper_parameters(summary, settings),
             });
         })?;
-        self.written.hyper_parameters = now;
+        self.written.hyper_parameters_checksum = now;
         Ok(())
     }
 
@@ -307,7 +308,7 @@ impl MetricSink for TensorBoard {
             // TensorBoard takes the first end of a run, and this one would stay if it is restored again.
             Err(_) => !self.is_unsaved,
         };
-        if !(is_over && self.has_begun && self.written.hyper_parameters != 0) {
+        if !(is_over && self.has_begun && self.written.hyper_parameters_checksum != 0) {
             return Ok(());
         }
         // A later call goes on as a restored run does, and cuts the end off.
@@ -347,7 +348,7 @@ impl Stateful for TensorBoard {
             }
         }
         dict.insert("step", now.step)?;
-        dict.insert("hyper_parameters", now.hyper_parameters)?;
+        dict.insert("hyper_parameters", now.hyper_parameters_checksum)?;
         dict.insert("charts", u8::from(now.has_charts))?;
         for (n, name) in now.trained.iter().enumerate() {
             dict.insert(format!("trained.{n}"), Array::from_text(name))?;
@@ -384,7 +385,7 @@ impl Written {
         Ok(Written {
             files,
             step: dict.count("step")?,
-            hyper_parameters: dict.get("hyper_parameters")?,
+            hyper_parameters_checksum: dict.get("hyper_parameters")?,
             has_charts: dict.get::<u8>("charts")? != 0,
             trained: dict
                 .under("trained")

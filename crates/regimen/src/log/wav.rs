@@ -4,7 +4,7 @@ use crate::metric::Audio;
 
 /// The file of a sound.
 pub(super) fn wav(audio: &Audio) -> Vec<u8> {
-    let (rate, channels) = (audio.rate(), audio.channels());
+    let (rate, channels) = (audio.sample_rate(), audio.channels());
     let frame = 2 * channels;
     // A file with a larger size is out of the format.
     let size = u32::try_from(2 * audio.samples().len()).unwrap_or(u32::MAX);

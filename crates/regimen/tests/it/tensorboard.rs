@@ -545,9 +545,10 @@ fn hyper_parameters_that_a_restored_run_has_changed_are_a_text() {
         lines(&dir).into_iter().filter(|line| line.contains(" hyper_parameters: ")).collect()
     };
     let one = tuned(log(&dir), None, &DATA, 1).unwrap();
-    let changed = HyperParameters::new().with("rate", 0.25).with("optimizer", "*adam*");
+    let changed = HyperParameters::new().with("rate", 0.25).with("optimizer", "*adam*\n# by\r*hand*");
     let two = tuned_by(changed.clone(), log(&dir), Some(&one), &DATA, 2).unwrap();
-    let text = "2 hyper_parameters: text [\"    rate = 0.25\\n    optimizer = *adam*\\n\"]";
+    let text =
+        "2 hyper_parameters: text [\"    rate = 0.25\\n    optimizer = *adam*\\n    # by\\n    *hand*\\n\"]";
     assert_eq!(texts(), [text]);
     let three = tuned_by(changed, log(&dir), Some(&two), &DATA, 3).unwrap();
     assert_eq!(texts(), [text]);

@@ -96,8 +96,10 @@ pub(super) fn hyper_parameters(summary: &mut Vec<u8>, settings: &HyperParameters
 /// The hyper-parameters of a run that goes on with others, as a text of a line each. TensorBoard keeps the
 /// first session of a run.
 pub(super) fn changed_hyper_parameters(summary: &mut Vec<u8>, settings: &HyperParameters) {
-    // Indented, so that no character has a meaning in Markdown.
-    let lines: String = settings.iter().map(|(name, value)| format!("    {name} = {value}\n")).collect();
+    let text =
+        settings.iter().map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join("\n");
+    // Indented, so that no character has a meaning in Markdown, which ends a line at either character.
+    let lines: String = text.split(['\n', '\r']).map(|line| format!("    {line}\n")).collect();
     markdown(summary, "hyper_parameters", &lines);
 }
 

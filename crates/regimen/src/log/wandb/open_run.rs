@@ -179,7 +179,7 @@ impl OpenRun {
     /// Ends it, if it has not ended, and makes it durable.
     pub(super) fn end(&mut self) -> Result<(), BoxError> {
         if self.before_exit.is_none() {
-            let (end, records) = (self.file.end(), self.place.records);
+            let (end, records) = (self.file.position(), self.place.records);
             self.append(&[exit(self.has_failed.into(), self.place.runtime as u64)])?;
             self.before_exit = Some(end);
             self.place.records = records;
