@@ -385,7 +385,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// stop, and the state of every callback. For programs that save by themselves. Logs are made durable.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
         let saved = saver::run_state(&self.state, &mut self.callbacks)?;
-        self.callbacks.before_commit().into_iter().for_each(|work| work());
+        self.callbacks.before_commit().into_iter().try_for_each(|work| work())?;
         Ok(saved)
     }
 
