@@ -97,11 +97,12 @@ fn a_failure_of_one_keeps_nothing_from_the_others() {
     let (notices, _) = train(log(&memory).on_failure(OnFailure::Notice), None, 2).unwrap();
     let path = dir.path().join("log.csv/");
     let closed = format!(
-        "MetricLog(log.csv): cannot open the log {0}: Is a directory (os error 21); check its folder and the space \
+        "MetricLog(log.csv): cannot open the log {}: Is a directory (os error 21); check its folder and the space \
          there, or log elsewhere; until then, metrics are missing in it",
         path.display()
     );
-    assert_eq!(notices, [closed, "x".to_owned()]);
+    let both = format!("MetricLog(closure): told to fail; {closed}");
+    assert_eq!(notices, [closed, both]);
     assert_eq!(memory.step_values("loss"), [(1, 1.0), (2, 2.0)]);
 
     fs::remove_dir(dir.path().join("log.csv")).unwrap();
