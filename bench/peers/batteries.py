@@ -1,7 +1,7 @@
 """Loggers, a bar and monitors of Python trainers per step, for `cargo xtask bench batteries --peers`.
 
-Each figure is the difference between a long and a short run, divided by the difference in steps, less the same
-without any callback. One thread on the CPU; the median of 3.
+Each figure is the time between two steps of 200 us, less the same without any callback. One thread on the CPU; the
+median of 3.
 """
 
 import logging
@@ -25,42 +25,57 @@ from torchtnt.utils.loggers import CSVLogger as TntCsv
 from torchtnt.utils.loggers import JSONLogger, TensorBoardLogger as TntTensorBoard
 
 torch.set_num_threads(1)
-SHORT, LONG, REPEATS = 200, 2_200, 3
+STEPS, WORK, REPEATS = 2_000, 200e-6, 3
 
 
-def measure(case, make):
-    """`make(every, steps)` returns the function that runs so many steps; `every` is None without callbacks."""
+class Clock:
+    """The time between two steps, summed."""
+
+    def __init__(self):
+        self.between, self.ended = 0.0, None
+
+    def step(self):
+        begun = time.perf_counter()
+        if self.ended is not None:
+            self.between += begun - self.ended
+        while time.perf_counter() < begun + WORK:
+            pass
+
+    def end(self):
+        self.ended = time.perf_counter()
+
+
+def measure(case, run):
+    """`run(every, clock)` trains with everything on, or without a callback if `every` is None."""
 
     def per_step(every):
-        def seconds(steps):
-            shutil.rmtree("peer", ignore_errors=True)
-            run = make(every, steps)
-            begun = time.perf_counter()
-            run()
-            return time.perf_counter() - begun
+        shutil.rmtree("peer", ignore_errors=True)
+        clock = Clock()
+        run(every, clock)
+        return clock.between / STEPS
 
-        return (seconds(LONG) - seconds(SHORT)) / (LONG - SHORT)
-
-    per_step(1)
     for name, every in (("every_step", 1), ("every_10_steps", 10)):
         costs = [per_step(every) - per_step(None) for _ in range(REPEATS)]
         print(f"peer/{case}/{name}\tns_per_step\t{statistics.median(costs) * 1e9}\tns", flush=True)
 
 
 class Module(lightning.LightningModule):
-    def __init__(self):
+    def __init__(self, clock):
         super().__init__()
+        self.clock = clock
         self.weight = torch.nn.Parameter(torch.zeros(1000))
         self.automatic_optimization = False
 
     def training_step(self, batch, index):
+        self.clock.step()
         self.log("train/loss", 1.0 / (self.trainer.fit_loop.total_batch_idx + 1))
+        self.clock.end()
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def with_lightning(every, steps):
+def with_lightning(every, clock):
     on = every is not None
     loggers = [TensorBoardLogger("peer", name="tb"), CSVLogger("peer", name="csv")] if on else False
     callbacks = []
@@ -80,17 +95,18 @@ def with_lightning(every, steps):
         enable_progress_bar=on,
         enable_model_summary=False,
     )
-    data = [torch.zeros(1)] * steps
-    return lambda: trainer.fit(Module(), data)
+    trainer.fit(Module(clock), torch.utils.data.DataLoader([torch.zeros(1)] * STEPS, batch_size=None))
 
 
 class Unit(TrainUnit):
-    def __init__(self):
+    def __init__(self, clock):
         super().__init__()
-        self.loss = 0.0
+        self.clock, self.loss = clock, 0.0
 
     def train_step(self, state, data):
+        self.clock.step()
         self.loss = 1.0 / (self.train_progress.num_steps_completed + 1)
+        self.clock.end()
 
 
 class Log(Callback):
@@ -106,13 +122,12 @@ class Log(Callback):
                 logger.log("train/loss", unit.loss, step)
 
 
-def with_torchtnt(every, steps):
+def with_torchtnt(every, clock):
     callbacks = []
     if every is not None:
         loggers = [TntTensorBoard("peer/tb"), TntCsv("peer/metrics.csv", 100), JSONLogger("peer/metrics.json", 100)]
         callbacks = [Log(every, loggers), TQDMProgressBar()]
-    unit, data = Unit(), [torch.zeros(1)] * steps
-    return lambda: train(unit, data, max_epochs=1, callbacks=callbacks)
+    train(Unit(clock), [torch.zeros(1)] * STEPS, max_epochs=1, callbacks=callbacks)
 
 
 measure("lightning", with_lightning)

@@ -1,13 +1,15 @@
-//! Shared parts of the benchmarks: allocation counts, rounds in one program and over several, cells
+//! Shared parts of the benchmarks: allocation counts, runs to measure, rounds in one program and over several, cells
 //! in separate processes, and the output lines that `cargo xtask bench` parses.
 
 mod allocations;
+mod batteries;
 mod cell;
 mod empty;
 mod rounds;
 mod serve;
 
 pub use allocations::{Counting, allocations};
+pub use batteries::batteries_run;
 pub use cell::Cell;
 pub use empty::{CALLBACKS, empty_run};
 pub use rounds::{median, rounds};

@@ -52,6 +52,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("chars", &["--steps", "5", "--batch-size", "4", "--context", "16", "--width", "16", "--layers", "1"]),
     ("cross-validation", &[]),
     ("digits", &["--epochs", "1"]),
+    ("every-log", &[]),
     ("fine-tune", &[]),
     ("first", &[]),
     ("from-pytorch", &[]),
@@ -159,10 +160,8 @@ fn run_examples(workspace: &Workspace, examples: &[(&str, &[&str])]) -> Result<E
     }
     for (name, args) in examples {
         let begun = Instant::now();
-        let program =
-            workspace.target.join("debug/examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
         // Examples write to the current folder, which must not be the clone.
-        run(workspace.program(program).args(*args).current_dir(workspace.scratch(name)?))?;
+        run(workspace.example(name).args(*args).current_dir(workspace.scratch(name)?))?;
         println!("-- {name} {}: {:.1} s", args.join(" "), begun.elapsed().as_secs_f64());
     }
     Ok(End::Ran(format!("{} programs", examples.len())))
@@ -180,24 +179,20 @@ fn python(workspace: &Workspace) -> Result<End, BoxError> {
     }
 }
 
-/// The tests in which TensorBoard, MLflow, W&B and the client of Prometheus read written logs.
+/// The tests in which TensorBoard, MLflow, W&B and the client of Prometheus read written logs, and the same of
+/// what the example `every-log` writes.
 fn log_readers(workspace: &Workspace) -> Result<End, BoxError> {
-    match peers::logs(workspace) {
-        Ok(python) => {
-            let mut cargo = workspace.cargo(&[
-                "test",
-                "--package",
-                "regimen",
-                "--all-features",
-                "--test",
-                "it",
-                "--",
-                "::real_",
-            ]);
-            count_tests(cargo.env("REGIMEN_LOGS_PYTHON", python))
-        }
-        Err(why) => Ok(End::NotRun(why.to_string())),
-    }
+    let python = match peers::logs(workspace) {
+        Ok(python) => python,
+        Err(why) => return Ok(End::NotRun(why.to_string())),
+    };
+    run(&mut workspace.cargo(&["build", "--workspace", "--examples"]))?;
+    let folder = workspace.scratch("log-readers")?;
+    run(workspace.example("every-log").current_dir(&folder))?;
+    let agree = workspace.root.join("crates/regimen/tests/log/agree.py");
+    run(workspace.program(&python).arg(agree).arg("runs").current_dir(&folder))?;
+    let mut cargo = workspace.cargo(&["test", "--package", "regimen", "--all-features"]);
+    count_tests(cargo.args(["--test", "it", "--", "::real_"]).env("REGIMEN_LOGS_PYTHON", python))
 }
 
 fn libtorch(workspace: &Workspace) -> Result<End, BoxError> {

@@ -89,6 +89,12 @@ impl Workspace {
         command
     }
 
+    /// The example `name`, which is built.
+    pub(crate) fn example(&self, name: &str) -> Command {
+        let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+        self.program(self.target.join("debug/examples").join(file))
+    }
+
     /// The packages of the workspace, from `cargo metadata`.
     pub(crate) fn metadata(&self) -> Result<serde_json::Value, BoxError> {
         let output = self.cargo(&["metadata", "--no-deps", "--format-version", "1"]).output()?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Event, Events, Ranks};
+use super::{BeforeCommit, Event, Events, Ranks};
 use crate::error::guard::guard;
 use crate::error::{ErrorKind, WithCauses};
 use crate::saved::StateDict;
@@ -19,6 +19,9 @@ pub(crate) struct Callbacks<'a, U: ?Sized> {
 pub(crate) trait CallbackStates {
     /// The state of every callback that has one, under its name.
     fn state_dict(&mut self) -> Result<StateDict, BoxError>;
+
+    /// The work that callbacks leave to the saver.
+    fn before_commit(&mut self) -> Vec<BeforeCommit>;
 
     /// Checks whether [`load_state_dict`](CallbackStates::load_state_dict) would accept `all`.
     fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError>;
@@ -159,6 +162,10 @@ impl<U: ?Sized> CallbackStates for Callbacks<'_, U> {
             all.insert_all(&format!("{name}.state"), dict)?;
         }
         Ok(all)
+    }
+
+    fn before_commit(&mut self) -> Vec<BeforeCommit> {
+        self.listeners.iter_mut().filter_map(|listener| listener.callback.before_commit()).collect()
     }
 
     fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError> {

@@ -17,6 +17,9 @@ use crate::run::Report;
 use crate::saved::Stateful;
 use crate::{BoxError, Error, State};
 
+/// Work that a [callback](Callback::before_commit) leaves to the saver.
+pub type BeforeCommit = Box<dyn FnOnce() + Send>;
+
 /// An observer of runs of units of type `U`: logs, bars, early stopping.
 ///
 /// *Callbacks observe; wrappers change.* To alter batches wrap the data; to alter a step wrap the
@@ -122,6 +125,13 @@ pub trait Callback<U: ?Sized>: Send {
 
     /// The saved state of this callback in checkpoints; nothing by default.
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
+
+    /// Work that makes durable what the state in a checkpoint refers to, such as the records of a log. Asked
+    /// for after [`stateful`](Callback::stateful) by a saver, which does it on the thread that writes, before
+    /// it acknowledges the checkpoint. `None` by default.
+    fn before_commit(&mut self) -> Option<BeforeCommit> {
         None
     }
 
@@ -360,6 +370,10 @@ impl<U: ?Sized, C: Callback<U> + ?Sized> Callback<U> for Box<C> {
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         (**self).stateful()
+    }
+
+    fn before_commit(&mut self) -> Option<BeforeCommit> {
+        (**self).before_commit()
     }
 
     fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {

@@ -25,7 +25,7 @@ use self::passes::{EvalPass, PredictPass};
 use self::prediction_sink::ClosureSink;
 use self::saver::Registered;
 use crate::callback::closure::{On, Outcome};
-use crate::callback::dispatch::Callbacks;
+use crate::callback::dispatch::{CallbackStates, Callbacks};
 use crate::callback::{Event, Every, Trigger};
 use crate::data::{Data, Rank};
 use crate::error::ErrorKind;
@@ -436,9 +436,11 @@ impl<'a, U: ?Sized> Run<'a, U> {
     }
 
     /// The saved state apart from the unit's parts: progress, metrics in flight, the seed, a final
-    /// stop, and the state of every callback. For programs that save by themselves.
+    /// stop, and the state of every callback. For programs that save by themselves. Logs are made durable.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
-        saver::run_state(&self.state, &mut self.callbacks)
+        let saved = saver::run_state(&self.state, &mut self.callbacks)?;
+        self.callbacks.before_commit().into_iter().for_each(|work| work());
+        Ok(saved)
     }
 
     /// Restores the state that [`run_state`](Run::run_state) returned. Callbacks without saved state,

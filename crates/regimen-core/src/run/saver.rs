@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::Report;
 use crate::callback::dispatch::CallbackStates;
-use crate::callback::{Event, Events, Ranks};
+use crate::callback::{BeforeCommit, Event, Events, Ranks};
 use crate::saved::{AppState, Parts, StateDict, Stateful};
 use crate::state::Phase;
 use crate::{BoxError, Error, State};
@@ -108,6 +108,12 @@ impl Moment<'_> {
     /// cycle, a final stop, and the state of every callback.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
         run_state(self.state, self.callbacks)
+    }
+
+    /// The work to do before a checkpoint with the [run's state](Moment::run_state) is acknowledged: it makes
+    /// logs durable. Each piece may be done on any thread.
+    pub fn before_commit(&mut self) -> Vec<BeforeCommit> {
+        self.callbacks.before_commit()
     }
 
     /// The state in `dict`, which [`run_state`](Moment::run_state) returned: for its progress.

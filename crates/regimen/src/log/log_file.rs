@@ -9,7 +9,7 @@ use super::existing_file::{ExistingFile, set_aside};
 use super::format::Format;
 use super::open_file::{Mark, OpenFile, failed};
 use super::wide::Columns;
-use super::{MetricSink, Record};
+use super::{Flush, MetricSink, Record};
 use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
 use crate::state::EntryPoint;
@@ -211,6 +211,10 @@ impl MetricSink for LogFile {
 
     fn flush(&mut self) -> Result<(), BoxError> {
         self.open.as_mut().map_or(Ok(()), OpenFile::sync)
+    }
+
+    fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        self.open.as_mut().map_or(Ok(None), OpenFile::sync_later)
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

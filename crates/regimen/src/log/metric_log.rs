@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::format::Format;
 use super::wide::Columns;
 use super::{ExistingFile, LogFile, MediaRecord, MetricSink, Record};
-use crate::callback::{Event, Events, Every, Ranks};
+use crate::callback::{BeforeCommit, Event, Events, Every, Ranks};
 use crate::error::WithCauses;
 use crate::metric::Metric;
 use crate::run::Report;
@@ -29,7 +30,7 @@ pub struct MetricLog<S> {
     on_failure: OnFailure,
     failing: bool,
     /// The error of a flush before a checkpoint, returned at the next event.
-    unsaved: Option<BoxError>,
+    unsaved: Arc<Mutex<Option<BoxError>>>,
 }
 
 /// The effect on the run of a log that cannot be written.
@@ -97,7 +98,7 @@ impl<S: MetricSink> MetricLog<S> {
             only: Box::new(|_| true),
             on_failure: OnFailure::default(),
             failing: false,
-            unsaved: None,
+            unsaved: Arc::default(),
         }
     }
 
@@ -238,14 +239,22 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
-        if let Err(cause) = self.sink.flush() {
-            self.unsaved.get_or_insert(cause);
-        }
         self.sink.stateful()
     }
 
+    fn before_commit(&mut self) -> Option<BeforeCommit> {
+        let flush = self.sink.flush_later().unwrap_or_else(|cause| Some(Box::new(|| Err(cause))))?;
+        let unsaved = Arc::clone(&self.unsaved);
+        Some(Box::new(move || {
+            if let Err(cause) = flush() {
+                locked(&unsaved).get_or_insert(cause);
+            }
+        }))
+    }
+
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
-        if let Some(unsaved) = self.unsaved.take() {
+        let unsaved = locked(&self.unsaved).take();
+        if let Some(unsaved) = unsaved {
             self.settle(Err(unsaved), state)?;
         }
         let result = self.write_event(event, state);
@@ -270,6 +279,10 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
         }
         report.notices.extend(self.sink.notice());
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<S: fmt::Debug> fmt::Debug for MetricLog<S> {

@@ -8,6 +8,9 @@ use crate::saved::Stateful;
 use crate::state::{EntryPoint, HyperParameters};
 use crate::{BoxError, Error};
 
+/// Work that makes records [durable](MetricSink::flush_later).
+pub type Flush = Box<dyn FnOnce() -> Result<(), BoxError> + Send>;
+
 /// A destination of metric records, such as a file or an experiment tracker: given to
 /// [`MetricLog::to`](super::MetricLog::to).
 ///
@@ -106,9 +109,15 @@ pub trait MetricSink: Send {
         Ok(())
     }
 
-    /// Makes the records durable: called before a checkpoint, and when a call ends or fails.
+    /// Makes the records durable: called when a call ends or fails.
     fn flush(&mut self) -> Result<(), BoxError> {
         Ok(())
+    }
+
+    /// The work that makes the records so far durable, which the thread that writes a checkpoint does. By
+    /// default the records are [flushed](MetricSink::flush) at once, and `None` is left.
+    fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        self.flush().map(|()| None)
     }
 
     /// The state of it in a checkpoint; `None` by default.

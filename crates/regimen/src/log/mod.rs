@@ -51,7 +51,7 @@ pub use self::line_log::LineLog;
 pub use self::log_file::LogFile;
 pub use self::memory_log::MemoryLog;
 pub use self::metric_log::{MetricLog, OnFailure};
-pub use self::metric_sink::MetricSink;
+pub use self::metric_sink::{Flush, MetricSink};
 #[cfg(feature = "mlflow")]
 pub use self::mlflow::Mlflow;
 pub use self::output_file::OutputFile;

@@ -4,19 +4,23 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::Flush;
 use crate::BoxError;
 use crate::same_file::is_same_file;
 use crate::saved::StateDict;
 
 /// A file to whose end records are written.
 ///
-/// Before each write the file must be the one that was opened, and as long as it was left. A log that is cut,
-/// replaced or removed under a run is an error at once, instead of a hole in it.
+/// The file must be the one that was opened, and as long as it was left: that is checked once a second, and
+/// before its length goes into a checkpoint. A log that is cut, replaced or removed under a run is an error
+/// then, instead of a hole in it.
 #[derive(Debug)]
 pub(super) struct OpenFile {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     length: u64,
     /// Of all bytes up to `length`.
     checksum: crc32fast::Hasher,
@@ -24,7 +28,11 @@ pub(super) struct OpenFile {
     is_regular: bool,
     /// Half a record is at `length`, from a failed write that could not be undone.
     torn: bool,
+    /// The time of the newest check.
+    checked: Option<Instant>,
 }
+
+const CHECK: Duration = Duration::from_secs(1);
 
 /// The length of a log, and the CRC-32 of its bytes; older checkpoints lack it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +64,8 @@ impl OpenFile {
     /// [`keep`](OpenFile::keep) says how much of it stays.
     pub(super) fn open(path: &Path) -> Result<Self, BoxError> {
         let mut options = File::options();
-        let options = options.read(true).write(true).create(true).truncate(false);
+        // Where it can be both, each write goes to the end, so a write into a file that was cut makes no hole.
+        let options = options.read(true).write(true).append(cfg!(unix)).create(true).truncate(false);
         options
             .open(path)
             .map_err(|cause| failed(path, "open", cause))
@@ -68,7 +77,8 @@ impl OpenFile {
         let found = file.metadata().map_err(|cause| failed(path, "look at", cause))?;
         let length = if found.is_file() { found.len() } else { 0 };
         let (path, is_regular) = (path.to_owned(), found.is_file());
-        Ok(OpenFile { path, file, length, checksum: crc32fast::Hasher::new(), is_regular, torn: false })
+        let (file, checksum) = (Arc::new(file), crc32fast::Hasher::new());
+        Ok(OpenFile { path, file, length, checksum, is_regular, torn: false, checked: None })
     }
 
     /// Its length.
@@ -84,8 +94,8 @@ impl OpenFile {
 
     /// Its bytes from `start` to `end`.
     pub(super) fn bytes(&self, start: u64, end: u64) -> io::Result<impl BufRead> {
-        (&self.file).seek(SeekFrom::Start(start))?;
-        Ok(BufReader::new(&self.file).take(end - start))
+        (&*self.file).seek(SeekFrom::Start(start))?;
+        Ok(BufReader::new(&*self.file).take(end - start))
     }
 
     /// The checksum of its first `length` bytes.
@@ -147,15 +157,18 @@ impl OpenFile {
 
     /// Writes `bytes` to its end: all of them or, if it returns an error, none.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
-        self.check()?;
+        if self.torn || self.checked.is_none_or(|checked| CHECK <= checked.elapsed()) {
+            self.check()?;
+            self.checked = Some(Instant::now());
+        }
         self.write(bytes).map_err(|cause| failed(&self.path, "write", cause))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.is_regular {
-            self.file.seek(SeekFrom::Start(self.length))?;
+        if self.is_regular && !cfg!(unix) {
+            (&*self.file).seek(SeekFrom::Start(self.length))?;
         }
-        if let Err(cause) = self.file.write_all(bytes) {
+        if let Err(cause) = (&*self.file).write_all(bytes) {
             // Half a record would otherwise stand in the middle of the file once there is space again.
             self.torn = self.is_regular && self.file.set_len(self.length).is_err();
             return Err(cause);
@@ -167,9 +180,15 @@ impl OpenFile {
 
     /// Makes the bytes durable.
     pub(super) fn sync(&mut self) -> Result<(), BoxError> {
+        self.sync_later()?.map_or(Ok(()), |sync| sync())
+    }
+
+    /// The work that makes the bytes durable; `None` for a pipe or a device.
+    pub(super) fn sync_later(&mut self) -> Result<Option<Flush>, BoxError> {
         self.check()?;
-        let synced = if self.is_regular { self.file.sync_data() } else { Ok(()) };
-        synced.map_err(|cause| failed(&self.path, "sync", cause))
+        let (file, path) = (Arc::clone(&self.file), self.path.clone());
+        let sync = move || file.sync_data().map_err(|cause| failed(&path, "sync", cause));
+        Ok(self.is_regular.then(|| Box::new(sync) as Flush))
     }
 
     /// An error if the file at the path is not the one that was written, or not as it was left.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::open_file::{Mark, OpenFile, failed};
 use super::png::png;
-use super::{MediaRecord, MetricLog, MetricSink, Record};
+use super::{Flush, MediaRecord, MetricLog, MetricSink, Record};
 use crate::metric::Media;
 use crate::run::{Ended, Report};
 use crate::saved::{Array, StateDict, Stateful};
@@ -311,6 +311,11 @@ impl MetricSink for TensorBoard {
 
     fn flush(&mut self) -> Result<(), BoxError> {
         self.open.values_mut().try_for_each(EventFile::sync)
+    }
+
+    fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        let syncs = self.open.values_mut().map(EventFile::sync_later).collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Box::new(|| syncs.into_iter().flatten().try_for_each(|sync| sync()))))
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

@@ -13,7 +13,7 @@ use self::open_run::OpenRun;
 use self::place::Place;
 use self::records::number;
 use super::protobuf::Message;
-use super::{MediaRecord, MetricLog, MetricSink};
+use super::{Flush, MediaRecord, MetricLog, MetricSink};
 use crate::run::Report;
 use crate::saved::{StateDict, Stateful};
 use crate::state::{EntryPoint, HyperParameters, Phase};
@@ -190,6 +190,13 @@ impl MetricSink for Wandb {
             Some(run) if self.is_by_hand => run.end(),
             Some(run) => run.sync(),
             None => Ok(()),
+        }
+    }
+
+    fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        match &mut self.run {
+            Some(run) if !self.is_by_hand => run.sync_later(),
+            _ => self.flush().map(|()| None),
         }
     }
 

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::Checkpointer;
@@ -131,15 +133,19 @@ fn a_last_line_that_is_no_record_is_an_error_and_stays() {
 }
 
 /// Applies `change` to the log of a run after its second step, which must then end with the error
-/// `expected`.
+/// `expected`. More than a second passes, after which a write looks at the file.
 #[track_caller]
 fn check_changed(change: impl Fn(&Path) + Send + 'static, expected: &str) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("metrics.csv");
     let (changed, mut unit) = (path.clone(), Sum { sum: 0.0, rate: 0.5 });
-    let mut run = Run::new(&mut unit)
-        .callback(MetricLog::csv(&path).every(Every::steps(1)))
-        .on(Event::TrainStepEnd.every(Every::steps(2)), move |_: &mut State, _: &mut Sum| change(&changed));
+    let mut run = Run::new(&mut unit).callback(MetricLog::csv(&path).every(Every::steps(1))).on(
+        Event::TrainStepEnd.every(Every::steps(2)),
+        move |_: &mut State, _: &mut Sum| {
+            change(&changed);
+            thread::sleep(Duration::from_millis(1_100));
+        },
+    );
     let error = run.train(&DATA, Train::steps(4)).map_err(|error| format!("{error:#}")).unwrap_err();
     assert_eq!(
         error,
@@ -164,6 +170,26 @@ fn a_log_that_somebody_changes_under_a_run_is_an_error_and_never_a_hole() {
     let longer =
         |path: &Path| fs::write(path, fs::read_to_string(path).unwrap() + "9,train,sum,1.0,\n").unwrap();
     check_changed(longer, "it has 62 bytes, and 45 were written");
+}
+
+#[test]
+fn a_log_that_was_changed_since_the_last_look_at_it_is_an_error_when_the_call_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metrics.csv");
+    let (changed, mut unit) = (path.clone(), Sum { sum: 0.0, rate: 0.5 });
+    let mut run = Run::new(&mut unit)
+        .callback(MetricLog::csv(&path).every(Every::steps(1)))
+        .on(Event::TrainEnd, move |_: &mut State, _: &mut Sum| fs::write(&changed, "gone").unwrap());
+    let error = run.train(&DATA, Train::steps(2)).map_err(|error| format!("{error:#}")).unwrap_err();
+    assert_eq!(
+        error,
+        format!(
+            "callback MetricLog(metrics.csv) failed at train end in train at epoch 0 step 2: the log {} was \
+             changed under the run: it has 4 bytes, and 91 were written; log to a path that nothing else \
+             writes to",
+            path.display()
+        )
+    );
 }
 
 #[cfg(unix)]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use regimen_core::callback::BeforeCommit;
 use regimen_core::error::{WithCauses, panic_text};
 
 use super::finite::Finite;
@@ -28,6 +29,15 @@ pub(super) struct Background {
 enum Write {
     Thread(JoinHandle<Result<(), String>>),
     Done(Result<(), String>),
+}
+
+/// The conditions under which a snapshot is saved.
+#[derive(Default)]
+pub(super) struct Conditions {
+    /// The arrays that must be finite.
+    pub(super) finite: Option<Finite>,
+    /// The work to be done before.
+    pub(super) first: Vec<BeforeCommit>,
 }
 
 /// The checkpoints of the run: adds one, and removes those that are no longer kept. It goes to the
@@ -64,25 +74,29 @@ impl Background {
         Some(result.inspect_err(|why| self.stats.fail(why.clone())))
     }
 
-    /// Writes `snapshot` on a separate thread, if `finite` allows it. No write may be pending.
-    pub(super) fn spawn(&mut self, snapshot: Arc<Snapshot>, finite: Option<Finite>) {
-        let job = Arc::new((Arc::clone(&self.archive), snapshot, finite));
+    /// Writes `snapshot` on a separate thread. No write may be pending.
+    pub(super) fn spawn(&mut self, snapshot: Arc<Snapshot>, conditions: Conditions) {
+        let job = Arc::new((Arc::clone(&self.archive), snapshot, Mutex::new(conditions)));
         let for_thread = Arc::clone(&job);
         let add = move || {
-            let (archive, snapshot, finite) = &*for_thread;
-            add(archive, snapshot, finite.as_ref(), Writer::save_beside)
+            let (archive, snapshot, conditions) = &*for_thread;
+            add(archive, snapshot, take(conditions), Writer::save_beside)
         };
         match thread::Builder::new().name("regimen-save".to_owned()).spawn(add) {
             Ok(thread) => self.last = Some(Write::Thread(thread)),
             // A system without threads to give still gets its checkpoint.
-            Err(_) => self.run(&job.1, job.2.as_ref()),
+            Err(_) => self.run(&job.1, take(&job.2)),
         }
     }
 
     /// Writes `snapshot` on this thread. No write may be pending.
-    pub(super) fn run(&mut self, snapshot: &Snapshot, finite: Option<&Finite>) {
-        self.last = Some(Write::Done(add(&self.archive, snapshot, finite, Writer::save)));
+    pub(super) fn run(&mut self, snapshot: &Snapshot, conditions: Conditions) {
+        self.last = Some(Write::Done(add(&self.archive, snapshot, conditions, Writer::save)));
     }
+}
+
+fn take(conditions: &Mutex<Conditions>) -> Conditions {
+    std::mem::take(&mut *conditions.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl Drop for Background {
@@ -96,12 +110,13 @@ impl Drop for Background {
 fn add(
     archive: &Mutex<Archive>,
     snapshot: &Snapshot,
-    finite: Option<&Finite>,
+    conditions: Conditions,
     save: fn(&mut Writer, &Snapshot) -> Result<Checkpoint, CheckpointError>,
 ) -> Result<(), String> {
     let Archive { writer, keep, on_saved, stats } =
         &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
-    finite.map_or(Ok(()), |finite| finite.check(snapshot))?;
+    conditions.finite.map_or(Ok(()), |finite| finite.check(snapshot))?;
+    conditions.first.into_iter().for_each(|work| work());
     let checkpoint = save(writer, snapshot).map_err(|error| WithCauses(&error).to_string())?;
     stats.acknowledge(checkpoint.clone());
     if let Some(on_saved) = on_saved {
@@ -148,7 +163,7 @@ mod tests {
         let writer = Writer::open_on(Arc::new(SimDisk::new()), "/run", "run-1").unwrap();
         let archive = Archive { writer, keep: Keep::all(), on_saved: Some(on_saved), stats: stats.clone() };
         let mut background = Background::new(archive);
-        background.spawn(Arc::default(), None);
+        background.spawn(Arc::default(), Conditions::default());
         drop(background);
         assert_eq!((stats.saved(), Arc::strong_count(&token)), (1, 1));
     }

@@ -12,7 +12,7 @@ use regimen_core::run::{Moment, Which};
 use regimen_core::saved::{weight_parts, with_spares};
 use regimen_core::state::Phase;
 
-use super::background::{Archive, Background};
+use super::background::{Archive, Background, Conditions};
 use super::cadences::Due;
 use super::capture::{RUN, capture, goes_on_alike, measured};
 use super::finite::{Finite, infinite};
@@ -156,13 +156,13 @@ impl Session {
         }
         self.retire();
         let snapshot = Arc::new(self.capture(moment)?);
-        let finite = self.finite(settings, moment)?;
+        let conditions = self.conditions(settings, moment)?;
         self.recent = Some(Arc::clone(&snapshot));
         let background = self.open(settings)?;
         if settings.in_background {
-            background.spawn(snapshot, finite)
+            background.spawn(snapshot, conditions)
         } else {
-            background.run(&snapshot, finite.as_ref())
+            background.run(&snapshot, conditions)
         }
         self.report_last_save(settings, moment)
     }
@@ -181,9 +181,9 @@ impl Session {
         if self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot)) {
             return Ok(());
         }
-        let finite = self.finite(settings, moment)?;
+        let conditions = self.conditions(settings, moment)?;
         let background = self.open(settings)?;
-        background.run(&snapshot, finite.as_ref());
+        background.run(&snapshot, conditions);
         background.wait().unwrap_or(Ok(()))?;
         self.recent = Some(Arc::new(snapshot));
         Ok(())
@@ -198,7 +198,7 @@ impl Session {
         settings.check()?;
         let snapshot = self.capture(moment)?;
         let background = self.open(settings)?;
-        background.run(&Snapshot { post_mortem: true, ..snapshot }, None);
+        background.run(&Snapshot { post_mortem: true, ..snapshot }, Conditions::default());
         // A failure is counted where it is found.
         let _ = background.wait();
         Ok(())
@@ -215,13 +215,15 @@ impl Session {
         self.spent = self.recent.take().or(self.spent.take());
     }
 
-    /// The arrays that must be finite to be saved.
-    fn finite(&self, settings: &Settings, moment: &mut Moment<'_>) -> Result<Option<Finite>, BoxError> {
-        if settings.saves_not_finite {
-            return Ok(None);
-        }
-        let infinite = self.infinite.clone().unwrap_or_default();
-        Ok(Some(Finite { weights: weight_parts(moment.unit())?, infinite }))
+    /// The conditions under which a snapshot made now is saved.
+    fn conditions(&self, settings: &Settings, moment: &mut Moment<'_>) -> Result<Conditions, BoxError> {
+        let finite = if settings.saves_not_finite {
+            None
+        } else {
+            let infinite = self.infinite.clone().unwrap_or_default();
+            Some(Finite { weights: weight_parts(moment.unit())?, infinite })
+        };
+        Ok(Conditions { finite, first: moment.before_commit() })
     }
 
     /// Notes the values measured in an epoch that ended at `event`. Returns whether the metric of the

@@ -7,6 +7,7 @@ use std::process;
 
 use super::event::{event, file_version, session_start};
 use crate::BoxError;
+use crate::log::Flush;
 use crate::log::existing_file::free_name;
 use crate::log::open_file::{Mark, OpenFile, failed};
 use crate::system::host_name;
@@ -80,6 +81,10 @@ impl EventFile {
 
     pub(super) fn sync(&mut self) -> Result<(), BoxError> {
         self.file.sync()
+    }
+
+    pub(super) fn sync_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        self.file.sync_later()
     }
 }
 

@@ -9,6 +9,7 @@ use super::chunks::{FILE_HEADER, add_chunks};
 use super::place::Place;
 use super::records::{Items, Record, axis, config, exit, header, history, media_file, number, summary, text};
 use crate::BoxError;
+use crate::log::Flush;
 use crate::log::open_file::{Mark, OpenFile, failed};
 use crate::log::png::png;
 use crate::log::protobuf::Message;
@@ -187,6 +188,11 @@ impl OpenRun {
     /// Makes it durable.
     pub(super) fn sync(&mut self) -> Result<(), BoxError> {
         self.file.sync()
+    }
+
+    /// The work that makes it durable.
+    pub(super) fn sync_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        self.file.sync_later()
     }
 
     /// Adds records to the file: all of them or, if it returns an error, none.
