@@ -1,14 +1,16 @@
-//! The weights of the best evaluation, and resets of the optimizer.
+//! The weights of the best evaluation, resets of the optimizer, and callbacks on the first rank alone.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
-use regimen::callback::{BestWeights, Event, ResetOptimizer};
+use regimen::callback::{BestWeights, Event, FirstRank, ResetOptimizer};
+use regimen::data::Rank;
 use regimen::engine::{Engine as _, Part};
 use regimen::metric::{Best, Goal};
 use regimen::run::{Evaluate, Train};
 use regimen::saved::{StateDict, Stateful};
 use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
+use regimen_test::{Recorder, Transcript};
 
 type Engine = ToyEngine<ToyMlp>;
 type Unit = AutoUnit<Engine, Fitted>;
@@ -102,4 +104,16 @@ fn a_reset_optimizer_is_a_new_one() {
     second.engine_mut().load_state(Part::Module, &module(&first)).unwrap();
     Run::new(&mut second).train(&TRAIN, Train::epochs(1)).unwrap();
     assert_eq!(module(&reset), module(&second));
+}
+
+#[test]
+fn a_callback_on_the_first_rank_is_itself_there_and_silent_on_the_others() {
+    for (index, expected) in [(0, "cb.train_start cb.train_end"), (1, "")] {
+        let transcript = Transcript::new();
+        let recorder = Recorder::new(&transcript).events(Event::TrainStart | Event::TrainEnd);
+        let mut unit = unit();
+        let mut run = Run::new(&mut unit).rank(Rank { index, count: 2 }).callback(FirstRank(recorder));
+        run.train(&TRAIN, Train::epochs(1)).unwrap();
+        transcript.assert_reads(expected);
+    }
 }
