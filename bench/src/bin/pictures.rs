@@ -1,7 +1,7 @@
 //! Draws the pictures of the README: `pictures DIGITS FOLDER`. `cargo xtask pictures` calls it.
 //!
-//! DIGITS is the example `digits`. It is run in a terminal, stopped and started again; FOLDER gets the
-//! terminal while it goes on, and the curves of the whole run.
+//! DIGITS is the example `digits`. It is run in terminals of two widths, stopped and started again; FOLDER gets
+//! the terminals while it goes on, and the curves of the whole run.
 #![allow(clippy::print_stdout, reason = "a program talks to a terminal")]
 
 use std::collections::BTreeMap;
@@ -15,8 +15,9 @@ use plotters::prelude::*;
 use regimen::BoxError;
 use serde_json::Value;
 
-const ROWS: u16 = 24;
-const COLUMNS: u16 = 110;
+const ROWS: u16 = 40;
+/// The terminals, and their widths.
+const TERMINALS: [(&str, u16); 2] = [("terminal.svg", 120), ("terminal-80.svg", 80)];
 /// Batches small enough that the bar of an epoch is seen.
 const FLAGS: &str = "--epochs 12 --batch-size 16 --out runs/digits";
 /// The two characters of a bar.
@@ -27,23 +28,28 @@ fn main() -> Result<(), BoxError> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [digits, folder] = args.as_slice() else { return Err("usage: pictures DIGITS FOLDER".into()) };
     let folder = Path::new(folder);
-    fs::write(folder.join("terminal.svg"), terminal(&record(digits)?))?;
+    for (name, columns) in TERMINALS {
+        if Path::new("runs").exists() {
+            fs::remove_dir_all("runs")?;
+        }
+        fs::write(folder.join(name), terminal(&record(digits, columns)?, columns))?;
+    }
     curves(&fs::read_to_string("runs/digits/metrics.jsonl")?, &folder.join("curves.svg"))?;
-    println!("terminal.svg and curves.svg are in {}", folder.display());
+    println!("the pictures are in {}", folder.display());
     Ok(())
 }
 
 /// The rows of a terminal in which the example is stopped by Ctrl-C and goes on, while it does.
-fn record(digits: &str) -> Result<Vec<String>, BoxError> {
+fn record(digits: &str, columns: u16) -> Result<Vec<String>, BoxError> {
     let typed = format!("echo '$ cargo run --example digits -- {FLAGS}'");
     let run = format!("{digits} {FLAGS}");
-    let script = format!("trap : INT; stty rows {ROWS} cols {COLUMNS}; {typed}; {run}; {typed}; {run}");
+    let script = format!("trap : INT; stty rows {ROWS} cols {columns}; {typed}; {run}; {typed}; {run}");
     let mut command = Command::new("script");
     command.args(["--quiet", "--flush", "--return", "--command", &script, "typescript"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut output = BufReader::new(child.stdout.take().ok_or("`script` has no output")?);
     let mut keyboard = child.stdin.take();
-    let (mut parser, mut rows) = (vt100::Parser::new(ROWS, COLUMNS, 0), None);
+    let (mut parser, mut rows) = (vt100::Parser::new(ROWS, columns, 0), None);
     let mut bytes = Vec::new();
     while output.read_until(b'h', &mut bytes)? != 0 {
         parser.process(&bytes);
@@ -53,7 +59,7 @@ fn record(digits: &str) -> Result<Vec<String>, BoxError> {
         if !drawn {
             continue;
         }
-        let shown: Vec<String> = parser.screen().rows(0, COLUMNS).collect();
+        let shown: Vec<String> = parser.screen().rows(0, columns).collect();
         // Ctrl-C in the second epoch.
         if shown.iter().any(|row| row.starts_with("train epoch 2/") && is_bar(row))
             && let Some(mut keyboard) = keyboard.take()
@@ -61,7 +67,7 @@ fn record(digits: &str) -> Result<Vec<String>, BoxError> {
             keyboard.write_all(b"\x03")?;
         }
         // The second run has completed an epoch, and is in the middle of another.
-        let mut again = shown.iter().skip_while(|row| !row.starts_with("going on from"));
+        let mut again = shown.iter().skip_while(|row| !row.starts_with("resuming from"));
         if rows.is_none() && again.nth(4).is_some() && again.any(|row| is_bar(row)) {
             rows = Some(shown);
         }
@@ -78,11 +84,11 @@ fn is_bar(row: &str) -> bool {
 }
 
 /// A picture of a terminal that shows `rows`.
-fn terminal(rows: &[String]) -> String {
+fn terminal(rows: &[String], columns: u16) -> String {
     let (wide, high) = (8.4, 19.0);
     let rows: Vec<&str> = rows.iter().map(|row| row.trim_end()).collect();
     let last = rows.iter().rposition(|row| !row.is_empty()).unwrap_or(0);
-    let (width, height) = (f64::from(COLUMNS) * wide + 32.0, (last + 1) as f64 * high + 60.0);
+    let (width, height) = (f64::from(columns) * wide + 32.0, (last + 1) as f64 * high + 60.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\">\n\
          <rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"#1d1f28\" stroke=\"#6c7086\"/>\n"

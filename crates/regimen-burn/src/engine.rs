@@ -201,6 +201,11 @@ impl<M: Module> Engine for Burn<M> {
         self.device.seed(seed);
     }
 
+    fn release_memory(&mut self) -> Result<(), BoxError> {
+        self.device.memory_cleanup();
+        Ok(())
+    }
+
     fn detach(&self, scalar: &Tensor<1>) -> Result<Value<Tensor<1>>, BoxError> {
         match scalar.dims() {
             [1] if self.reads_later => Ok(Value::Device(scalar.clone().without_autodiff())),

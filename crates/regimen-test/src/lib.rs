@@ -4,7 +4,8 @@
 //!   compares a run with a text.
 //! * [`Act`] makes a recorder or a recording unit fail, panic, stop, finish or notify at the n-th
 //!   call; [`BadData`], [`BadState`] and [`FullDisk`] fail elsewhere.
-//! * [`event_files`] reads the event files of a log for TensorBoard.
+//! * [`event_files`] reads the event files of a log for TensorBoard, and [`wandb_file`] the file of one for
+//!   Weights & Biases.
 //! * [`toy`] is a small tensor library with an [`Engine`](regimen_core::engine::Engine), for tests
 //!   of [`AutoUnit`](regimen_core::AutoUnit) and tasks.
 //! * [`engine_suite`] is the conformance suite of the trait `Engine`.
@@ -19,6 +20,7 @@ mod act;
 mod bad_data;
 mod bad_state;
 mod full_disk;
+mod protobuf;
 mod recorder;
 mod recording_unit;
 mod transcript;
@@ -28,6 +30,7 @@ pub mod event_files;
 #[cfg(feature = "resume-matrix")]
 pub mod resume_matrix;
 pub mod toy;
+pub mod wandb_file;
 
 pub use act::Act;
 pub use bad_data::BadData;

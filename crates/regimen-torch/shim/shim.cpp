@@ -3,6 +3,7 @@
 #include "guard.h"
 
 #include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/anomaly_mode.h>
@@ -316,6 +317,17 @@ uint64_t rt_scalar_reads(bool count) {
           }).scopes({at::RecordScope::FUNCTION}));
     });
   return scalar_reads;
+}
+
+rt_error rt_release_memory(bool device) {
+  return caught([&] {
+    if (device) {
+      at::accelerator::emptyCache();
+    }
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+  });
 }
 
 bool rt_keep_memory(void) {

@@ -75,4 +75,6 @@ rt_error rt_use_deterministic_algorithms(bool only);
 uint64_t rt_scalar_reads(bool count);
 // Returns whether the allocator of this system has the setting.
 bool rt_keep_memory(void);
+// Returns free blocks to the system, and those of the accelerator to it if `device` is set.
+rt_error rt_release_memory(bool device);
 }

@@ -191,6 +191,11 @@ impl<M> Engine for Torch<M> {
         set_seed(seed);
     }
 
+    /// Empties the caching allocator of CUDA, and trims the heap of the process where glibc manages it.
+    fn release_memory(&mut self) -> Result<(), BoxError> {
+        shim::release_memory(self.vars.device().is_cuda())
+    }
+
     fn detach(&self, scalar: &Tensor) -> Result<Value<Tensor>, BoxError> {
         if !self.reads_later {
             return scalar.f_double_value(&[]).map(Value::Host).map_err(failure);

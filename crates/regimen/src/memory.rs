@@ -14,7 +14,7 @@ pub fn resident_set_size() -> Option<u64> {
 }
 
 /// The largest resident set that this process has had, in bytes. Returns `None` on systems other than Linux.
-pub fn peak() -> Option<u64> {
+pub fn peak_resident_set_size() -> Option<u64> {
     read("VmHWM")
 }
 

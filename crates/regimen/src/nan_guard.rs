@@ -17,14 +17,14 @@ use regimen_core::{Error, Run};
 /// bits. A batch is known by its number in its epoch: after a restart in the same epoch with another batch size
 /// it is another batch.
 ///
-/// A gradient that is not finite under a finite loss is known in its own step only if
+/// It does not matter who finds the number: the step, a callback that reads the metric, a save, or the end of an
+/// epoch or of training. A gradient that is not finite under a finite loss is known in its own step only if
 /// [`clip_norm`](crate::AutoUnit::clip_norm) takes its norm. Of an accumulated gradient, the last batch of the
-/// window is passed over.
+/// window is passed over. Weights that are not finite when training ends are of its last step.
 ///
 /// After too many roll-backs to one checkpoint the error is returned, with the run at that checkpoint. The error
-/// is also returned if there is no checkpoint yet, if the run has no saver, among several ranks, and if the
-/// number is found without its step: at the end of training, or by a save. The report
-/// has the epochs since the last roll-back.
+/// is also returned if there is no checkpoint yet, if the run has no saver, among several ranks, and if
+/// only an evaluation meets the number. The report has the epochs since the last roll-back.
 ///
 /// ```
 /// # use regimen::unit::TrainUnit;

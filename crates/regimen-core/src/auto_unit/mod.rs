@@ -2,6 +2,7 @@
 
 mod anomaly;
 mod averaging;
+mod eval_precision;
 mod parts;
 mod pending;
 mod plateau;
@@ -208,11 +209,13 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     /// Runs `f` on task and engine for evaluation: with the averaged weights, if there are any and the
-    /// settings want them.
-    fn view<R>(&mut self, f: impl FnOnce(&mut T, &mut E) -> R) -> R {
-        let AutoUnit { engine, task, average, .. } = self;
+    /// settings want them, and in its precision.
+    fn view<R>(&mut self, f: impl FnOnce(&mut T, &mut E) -> Result<R, BoxError>) -> Result<R, BoxError> {
+        let AutoUnit { engine, task, settings, average, .. } = self;
         let average = average.as_mut().filter(|average| average.averaging.evaluate);
-        with_weights(engine, average.and_then(|average| average.weights.as_mut()), |engine| f(task, engine))
+        with_weights(engine, average.and_then(|average| average.weights.as_mut()), |engine| {
+            settings.in_eval_precision(engine, |engine| f(task, engine))?
+        })
     }
 
     /// Undoes the changes of a failed training step in the buffers.
@@ -232,7 +235,18 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     fn set_precision(&mut self) -> Result<(), BoxError> {
-        self.settings.precision.map_or(Ok(()), |precision| self.engine.set_precision(precision))
+        let AutoUnit { engine, settings, .. } = self;
+        match settings.precision {
+            Some(precision) => engine.set_precision(precision)?,
+            None if settings.eval_precision.is_some() => {
+                return Err(
+                    "`eval_precision`: give the `precision` of training too, to which it returns".into()
+                );
+            }
+            None => {}
+        }
+        // One that is not supported is refused before the first step.
+        settings.in_eval_precision(engine, |_| ())
     }
 
     /// Freezes and thaws groups that are due.
@@ -261,13 +275,13 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     fn eval_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
         let step = Step::new(state, Mode::Eval);
         self.read_if_full()?;
-        let batch = batch.move_to(&self.engine.device(Mode::Eval))?;
-        let (loss, values, weight, output) = self.view(|task, engine| {
+        let (batch, loss, values, weight, output) = self.view(|task, engine| {
+            let batch = batch.move_to(&engine.device(Mode::Eval))?;
             engine.seed(step.seed);
             let (Loss { mean, weight, values }, output) =
                 engine.with_module(Mode::Eval, |module| task.compute_loss(&step, module, &batch))?;
             let values = detached_values(engine, values)?;
-            Ok::<_, BoxError>((engine.detach(&mean)?, values, checked(weight)?, output))
+            Ok((batch, engine.detach(&mean)?, values, checked(weight)?, output))
         })?;
         let (loss, values) = (self.pending.add(loss), self.pending.add_all(values));
         let results = StepResults::new(loss, values, weight, output);

@@ -172,6 +172,15 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
+    /// The type in which the module computes in evaluation and prediction, instead of that of training. It is
+    /// set in each step and taken back behind it, after an error and a panic too. It needs
+    /// [`precision`](AutoUnit::precision), that of training. Without it, or on an engine that does not support
+    /// it, it is an error when the run starts.
+    pub fn eval_precision(mut self, precision: Precision) -> Self {
+        self.settings.eval_precision = Some(precision);
+        self
+    }
+
     /// Rules for the scale of losses, instead of PyTorch's. Used for [`Precision::F16`] only. Invalid rules
     /// are errors when training starts.
     pub fn gradient_scaler(mut self, scaler: GradientScaler) -> Self {
@@ -244,6 +253,7 @@ pub(super) struct Settings<E> {
     pub(super) frozen: Vec<(String, Thaw)>,
     pub(super) accumulate: u64,
     pub(super) precision: Option<Precision>,
+    pub(super) eval_precision: Option<Precision>,
     pub(super) detect_anomaly: bool,
     pub(super) clip_norm: Option<f64>,
     pub(super) clip_value: Option<f64>,
@@ -279,6 +289,7 @@ impl<E> Default for Settings<E> {
             frozen: Vec::new(),
             accumulate: 1,
             precision: None,
+            eval_precision: None,
             detect_anomaly: false,
             clip_norm: None,
             clip_value: None,
@@ -348,7 +359,8 @@ impl<E> Settings<E> {
         if self.holds_statistics {
             told.push(("hold_frozen_statistics".to_owned(), "true".to_owned()));
         }
-        told.extend(self.precision.map(|precision| ("precision".to_owned(), precision.to_string())));
+        let precisions = [("precision", self.precision), ("eval_precision", self.eval_precision)];
+        told.extend(precisions.into_iter().filter_map(|(name, of)| Some((name.to_owned(), of?.to_string()))));
         told
     }
 

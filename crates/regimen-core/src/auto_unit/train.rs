@@ -9,6 +9,7 @@ use super::window::Stage;
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked, detached_values};
 use crate::engine::watch::watched;
 use crate::engine::{Engine, Mode, ToDevice};
+use crate::error::placed::placed;
 use crate::error::{NotFinite, WithCauses};
 use crate::metric::reading::Reading;
 use crate::state::Phase;
@@ -68,7 +69,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
                 self.update(state, last, &mut StepResults::new(f64::NAN.into(), Vec::new(), 0.0, ()));
             updated.map_err(|cause| {
                 self.discard();
-                format!("{}; the gradients of {steps} are lost", WithCauses(&*cause))
+                placed(format!("the gradients of {steps} are lost"), cause)
             })?;
         }
         state.set_pending_steps(0);

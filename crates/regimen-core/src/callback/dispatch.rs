@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::{BeforeCommit, Event, Events, Ranks};
+use crate::error::ErrorKind;
 use crate::error::guard::guard;
-use crate::error::{ErrorKind, WithCauses};
+use crate::error::placed::placed;
 use crate::saved::StateDict;
 use crate::{BoxError, Callback, Error, State};
 
@@ -138,7 +139,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
             known.push(name.clone());
             if all.contains(&format!("{name}.saved")) {
                 let dict = all.under(&format!("{name}.state"));
-                f(part, &dict).map_err(|cause| format!("callback {name}: {}", WithCauses(&*cause)))?;
+                f(part, &dict).map_err(|cause| placed(format!("callback {name}"), cause))?;
             } else {
                 notices.push(format!("callback {name} begins anew: no state of it was saved"));
             }
@@ -156,8 +157,7 @@ impl<U: ?Sized> CallbackStates for Callbacks<'_, U> {
         let mut all = StateDict::new();
         for Listener { callback, name, .. } in &mut self.listeners {
             let Some(part) = callback.stateful() else { continue };
-            let dict =
-                part.state_dict().map_err(|cause| format!("callback {name}: {}", WithCauses(&*cause)))?;
+            let dict = part.state_dict().map_err(|cause| placed(format!("callback {name}"), cause))?;
             all.insert(format!("{name}.saved"), 1_u8)?;
             all.insert_all(&format!("{name}.state"), dict)?;
         }

@@ -75,6 +75,12 @@ pub trait Engine {
     /// Seeds every generator that the module draws from.
     fn seed(&mut self, seed: u64);
 
+    /// Returns memory to the device and to the system that the library keeps for later allocations. No result
+    /// depends on it; the next step allocates again. The default, for libraries that keep none, does nothing.
+    fn release_memory(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     /// The number in `scalar`, without its graph. It is read if reading waits for no device, and else left
     /// there for [`read`](Engine::read). A tensor of several numbers is an error.
     fn detach(&self, scalar: &Self::Scalar) -> Result<Value<Self::Scalar>, BoxError>;

@@ -3,6 +3,7 @@
 pub(crate) mod guard;
 mod not_finite;
 mod out_of_memory;
+pub(crate) mod placed;
 mod with_causes;
 
 pub use guard::panic_text;
@@ -117,11 +118,17 @@ impl Error {
         self.not_finite().is_some()
     }
 
-    /// The training step whose batch made a number that is not finite. The first step is 0. Returns `None` for
-    /// other errors, and if no step is to blame.
+    /// The training step whose batch made a number that is not finite. The first step is 0. A number that the
+    /// unit finds at the end of a training epoch or of training is of the last step, unless it says otherwise.
+    /// Returns `None` for other errors, and if no step is to blame.
     pub fn not_finite_step(&self) -> Option<u64> {
-        let is_of_step = self.0.kind == ErrorKind::Unit("train_step");
-        self.not_finite()?.step().or(is_of_step.then_some(self.0.place.step))
+        let done = self.0.place.step;
+        let failed = match self.0.kind {
+            ErrorKind::Unit("train_step") => Some(done),
+            ErrorKind::Unit("on_train_epoch_end" | "on_train_end") => done.checked_sub(1),
+            _ => None,
+        };
+        self.not_finite()?.step().or(failed)
     }
 
     fn not_finite(&self) -> Option<&NotFinite> {

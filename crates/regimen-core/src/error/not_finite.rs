@@ -24,7 +24,8 @@ pub struct NotFinite {
 }
 
 impl NotFinite {
-    /// A cause with this text, of the step that failed.
+    /// A cause with this text, of the step that failed. From a hook at the end of a training epoch or of
+    /// training it is of the last step.
     pub fn new(text: impl Into<String>) -> Self {
         NotFinite { text: text.into(), step: None }
     }

@@ -5,7 +5,8 @@ use std::fmt;
 /// An error with its causes in one line, separated by colons: `{:#}` of [`Error`](crate::Error), for
 /// any error.
 ///
-/// An error that ends with the text of its cause is not followed by that cause, so each appears once.
+/// An error that ends with the text of its cause is not followed by that cause, and one that ends with all its
+/// causes by none of them. So each appears once.
 ///
 /// ```
 /// use regimen_core::error::WithCauses;
@@ -22,6 +23,9 @@ impl fmt::Display for WithCauses<'_> {
         let mut next = self.0.source();
         while let Some(cause) = next {
             let text = cause.to_string();
+            if told.ends_with(&WithCauses(cause).to_string()) {
+                break;
+            }
             if !told.ends_with(&text) {
                 write!(f, ": {text}")?;
             }
@@ -63,5 +67,9 @@ mod tests {
         // Errors that contain the text of their cause.
         check(&["cannot read: no file", "no file"], "cannot read: no file");
         check(&["cannot read: no file", "no file", "os error 2"], "cannot read: no file: os error 2");
+        check(
+            &["cannot read: no file: os error 2", "no file", "os error 2"],
+            "cannot read: no file: os error 2",
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! Texts, images and histograms that a run logs beside numbers.
+//! Texts, images, histograms and sounds that a run logs beside numbers.
 
-use super::{Histogram, Image};
+use super::{Audio, Histogram, Image};
 
-/// A text, an image or a histogram: given to [`State::log_media`](crate::State::log_media).
+/// A text, an image, a histogram or a sound: given to [`State::log_media`](crate::State::log_media).
 ///
 /// ```
 /// use regimen_core::State;
@@ -24,6 +24,8 @@ pub enum Media {
     Image(Image),
     /// The distribution of many numbers.
     Histogram(Histogram),
+    /// A sound. TensorBoard plays it; the other logs leave it out.
+    Audio(Audio),
 }
 
 impl From<&str> for Media {
@@ -47,5 +49,11 @@ impl From<Image> for Media {
 impl From<Histogram> for Media {
     fn from(histogram: Histogram) -> Self {
         Media::Histogram(histogram)
+    }
+}
+
+impl From<Audio> for Media {
+    fn from(audio: Audio) -> Self {
+        Media::Audio(audio)
     }
 }

@@ -1,5 +1,6 @@
-//! Metrics: typed keys, their values per epoch, and texts, images and histograms.
+//! Metrics: typed keys, their values per epoch, and texts, images, histograms and sounds.
 
+mod audio;
 mod best;
 mod histogram;
 mod image;
@@ -9,6 +10,7 @@ mod media;
 mod metrics;
 pub(crate) mod reading;
 
+pub use audio::Audio;
 pub use best::Best;
 pub use histogram::Histogram;
 pub use image::Image;

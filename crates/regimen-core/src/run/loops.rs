@@ -265,7 +265,10 @@ where
         // If the end of the epoch brings an evaluation too, there is one, and it comes then.
         run.state.eval_due |= run.state.is_due(every) && !run.state.is_due_at_epoch_end(every);
     }
-    let told = fire(run, P::EVENTS.step_end);
+    let told = match is_spoilt(&result) {
+        true => send(run, P::EVENTS.step_end),
+        false => fire(run, P::EVENTS.step_end),
+    };
     run.state.end_due();
     let told = told.and_then(|()| tell_notices(run));
     first(result, told)
@@ -335,14 +338,21 @@ fn complete<U: ?Sized, P: Pass<U>>(
     run.state.active_phase_mut().metrics.end_epoch(progress.epochs);
     // The epoch is counted and takes the logs of the callbacks, so they receive its end even if the
     // unit failed.
+    let is_spoilt = is_spoilt(&hook);
     let told = first(hook, send(run, P::EVENTS.epoch_end));
     let metrics = &mut run.state.active_phase_mut().metrics;
     let values = metrics.of_epoch(progress.epochs);
     metrics.begin_epoch();
     run.record_epoch(P::PHASE, progress.epochs, values);
-    let told = first(told, save(run, P::EVENTS.epoch_end));
+    let told = if is_spoilt { told } else { first(told, save(run, P::EVENTS.epoch_end)) };
     run.state.end_due();
     told
+}
+
+/// Whether the unit has found a number that is not finite. The state is not saved then, because a roll-back to it
+/// would not leave that number.
+fn is_spoilt(result: &Result<(), Error>) -> bool {
+    result.as_ref().is_err_and(Error::is_not_finite)
 }
 
 /// Sends an event to the callbacks in order, up to the first that fails, and then to the saver. The end

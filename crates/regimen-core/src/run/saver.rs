@@ -35,7 +35,8 @@ pub trait Saver: Send {
     }
 
     /// Handles an event; saves if a save is due. A save that is due together with an evaluation
-    /// ([`State::eval_is_due`]) comes after it.
+    /// ([`State::eval_is_due`]) comes after it. The end of a step or an epoch in which the unit has failed with a
+    /// number that is [not finite](Error::is_not_finite) is not sent.
     fn on_event(&mut self, event: Event, moment: &mut Moment<'_>) -> Result<(), BoxError>;
 
     /// A call failed; the callbacks have been called. Nothing by default.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Array, Element, StateDict};
 use crate::BoxError;
-use crate::error::WithCauses;
+use crate::error::placed::placed;
 
 /// A type whose state can be saved and loaded.
 ///
@@ -172,8 +172,7 @@ pub fn save_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeMap<String,
     struct Save(BTreeMap<String, StateDict>);
     impl Parts for Save {
         fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
-            let dict =
-                part.state_dict().map_err(|cause| format!("part `{name}`: {}", WithCauses(&*cause)))?;
+            let dict = part.state_dict().map_err(|cause| placed(format!("part `{name}`"), cause))?;
             match self.0.insert(name.to_owned(), dict) {
                 None => Ok(()),
                 Some(_) => Err(format!("two parts are named `{name}`").into()),
@@ -236,7 +235,7 @@ pub fn load_parts_except(
 
         fn load(&self, name: &str, part: &mut dyn Stateful, dict: &StateDict) -> Result<(), BoxError> {
             let result = if self.is_check { part.check_state_dict(dict) } else { part.load_state_dict(dict) };
-            result.map_err(|cause| format!("part `{name}`: {}", WithCauses(&*cause)).into())
+            result.map_err(|cause| placed(format!("part `{name}`"), cause))
         }
     }
     impl Parts for Load<'_> {

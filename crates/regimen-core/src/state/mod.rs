@@ -221,7 +221,7 @@ impl State {
         }
     }
 
-    /// Logs a text, an image or a histogram of the active phase under `name`.
+    /// Logs a text, an image, a histogram or a sound of the active phase under `name`.
     ///
     /// A log that takes its kind writes it at the end of the step or epoch, at any cadence. It is not
     /// saved, and it is gone after that end. If it costs something to make, ask

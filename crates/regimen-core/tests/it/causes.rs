@@ -77,7 +77,7 @@ fn an_update_that_fails_at_the_end_of_an_epoch() {
     let error = run.train(&[(1.0, 1.0); 4], Train::epochs(1).steps_per_epoch(2)).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "unit failed in on_train_epoch_end in train at epoch 1 step 2: data failed: no such file; the \
-         gradients of 2 steps are lost"
+        "unit failed in on_train_epoch_end in train at epoch 1 step 2: the gradients of 2 steps are lost: data \
+         failed: no such file"
     );
 }

@@ -317,6 +317,9 @@ fn a_number_that_is_not_finite_has_the_step_that_made_it() {
     let inner = Error::new(ErrorKind::Data, Place { phase: None, epoch: 0, step: 0 }, NotFinite::new("NaN"));
     check(step(), inner.into(), true, Some(9));
     check(ErrorKind::Unit("on_train_epoch_end"), NotFinite::new("NaN").of_step(4).into(), true, Some(4));
-    check(ErrorKind::Unit("on_train_end"), NotFinite::new("NaN").into(), true, None);
+    check(ErrorKind::Unit("on_train_epoch_end"), NotFinite::new("NaN").into(), true, Some(8));
+    check(ErrorKind::Unit("on_train_end"), NotFinite::new("NaN").into(), true, Some(8));
+    check(ErrorKind::Unit("eval_step"), NotFinite::new("NaN").into(), true, None);
+    check(ErrorKind::State, NotFinite::new("NaN").into(), true, None);
     check(step(), "NaN".into(), false, None);
 }

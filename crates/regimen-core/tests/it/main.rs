@@ -13,6 +13,7 @@ mod callbacks;
 mod causes;
 mod entry_points;
 mod errors;
+mod eval_precision;
 mod groups;
 mod one_weight;
 mod owned;

@@ -80,16 +80,24 @@ fn a_norm_that_is_not_finite_is_told_with_its_step() {
 #[test]
 fn a_norm_at_the_end_of_an_epoch_is_told_with_the_last_step_of_it() {
     let spoilt = |engine: &mut ToyEngine<_>, _: &mut State| engine.scale_gradients(f64::INFINITY);
-    let mut unit = unit().accumulate(3).clip_norm(1.0).before_update(spoilt);
-    let mut run = Run::new(&mut unit);
-    let data = [1.0; 4];
-    run.train(&data, Train::steps(2)).unwrap();
-    // The cap is lower now, so no step is the last.
-    let error = run.train(&data, Train::epochs(1).steps_per_epoch(2)).unwrap_err();
-    let told = "the gradient of the update in step 1 is not finite: its norm is inf";
-    assert_eq!((error.place().step, text(&error)), (2, told.to_owned()));
-    drop(run);
-    assert_eq!(weight(unit.engine()), 1.0);
+    let check = |unit: Unit, expected: &str| {
+        let mut unit = unit.accumulate(3).clip_norm(1.0).before_update(spoilt);
+        let mut run = Run::new(&mut unit);
+        let data = [1.0; 4];
+        run.train(&data, Train::steps(2)).unwrap();
+        // The cap is lower now, so no step is the last.
+        let error = run.train(&data, Train::epochs(1).steps_per_epoch(2)).unwrap_err();
+        assert_eq!((error.place().step, error.not_finite_step(), &*text(&error)), (2, Some(1), expected));
+        drop(run);
+        assert_eq!(weight(unit.engine()), 1.0);
+    };
+    check(unit(), "the gradient of the update in step 1 is not finite: its norm is inf");
+    let read_at_once = crate::one_weight::unit(0.0).learning_rate(0.125);
+    check(
+        read_at_once,
+        "the gradients of 2 steps are lost: the gradient is not finite: its norm is inf; gradient `weight` is \
+         not finite",
+    );
 }
 
 #[test]

@@ -112,8 +112,7 @@ fn an_update_that_fails_at_the_end_of_a_shorter_epoch_loses_its_window_and_says_
         let error = run.train(&DATA, Train::epochs(1).steps_per_epoch(2)).unwrap_err();
         assert_eq!(
             format!("{error:#}"),
-            "unit failed in on_train_epoch_end in train at epoch 1 step 2: once; the gradients of 2 steps are \
-             lost"
+            "unit failed in on_train_epoch_end in train at epoch 1 step 2: the gradients of 2 steps are lost: once"
         );
         // The epoch is counted, and the next one begins with an empty window.
         let report = run.train(&DATA, Train::epochs(2)).unwrap();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-use regimen::callback::{EarlyStopping, LearningRateMonitor, ParameterMonitor};
+use regimen::callback::{EarlyStopping, EmptyDataDetector, LearningRateMonitor, ParameterMonitor};
 use regimen::checkpoint::Checkpointer;
 use regimen::data::{DataExt, Loader, Samples, indices};
 use regimen::log::{MemoryLog, MetricLog};
@@ -72,9 +72,11 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         .seed(11)
         .callback(LearningRateMonitor::new())
         .callback(ParameterMonitor::new())
+        .callback(EmptyDataDetector::new(2))
         .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
         .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))
         .callback(MetricLog::tensorboard(dir.join(EVENTS)).every(Every::steps(1).or(Every::epochs(1))))
+        .callback(MetricLog::wandb(dir).every(Every::steps(1).or(Every::epochs(1))))
         .callback(
             MetricLog::wide_csv(dir.join("metrics.wide.csv")).every(Every::steps(4).or(Every::epochs(1))),
         )

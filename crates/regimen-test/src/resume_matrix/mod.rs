@@ -4,7 +4,7 @@
 //! The run is a fit of 60 steps with dropout and random crops, in epochs capped at 7 steps, with
 //! accumulation windows of 3, 3 and 1. It has an evaluation of 3 steps every 12 steps and every 2
 //! epochs, a schedule that falls on a plateau, a group that is frozen at first, averaged weights,
-//! early stopping, logs as CSV, JSON lines and event files, and a [`Checkpointer`].
+//! early stopping, logs as CSV, JSON lines, event files and a run of W&B, and a [`Checkpointer`].
 //!
 //! A [`Cell`] lists the steps after which its [`PauseHandle`](regimen_core::state::PauseHandle) pauses
 //! the run, and the workers that read its data before and after. Each part of a cell is a separate
@@ -14,7 +14,7 @@
 //! The outcome is compared with the uninterrupted run, bit by bit: every part of the last checkpoint
 //! (parameters, running statistics, optimizer, averaged weights, accumulation window, loss scale,
 //! plateau, progress, metrics, the state of every callback), the metrics of every epoch, the log
-//! files, the points in event files, and the rows of each step.
+//! files, the points in event files, the records of W&B but for their times, and the rows of each step.
 //!
 //! Write an [`EngineFixture`] for your engine, add `impl ResumeFixture for Mine {}`, and call [`run_all`]
 //! in one test. If the library has one generator per process, that test must be alone in its file:

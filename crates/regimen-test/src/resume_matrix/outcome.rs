@@ -11,6 +11,7 @@ use regimen_core::saved::Array;
 use super::fit::{CHECKPOINTS, EPOCHS, EVENTS, ORDER};
 use super::{Cell, Trouble};
 use crate::event_files::{read_events, scalars};
+use crate::wandb_file::read_wandb_file;
 
 /// The compared outcome.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl Outcome {
         // Each start has a file, so the points in them are compared.
         let points = format!("{:?}", scalars(&read_events(dir.join(EVENTS))?));
         files.insert("metrics.events".to_owned(), points.into_bytes());
+        files.insert("metrics.wandb".to_owned(), wandb_records(&dir.join("wandb"))?.into_bytes());
         let newest = Checkpoints::in_dir(dir.join(CHECKPOINTS)).load(Which::Latest)?;
         let mut arrays = BTreeMap::new();
         for (part, dict) in newest.ok_or("it left no checkpoint")?.content {
@@ -56,9 +58,13 @@ impl Outcome {
                 || name.starts_with("run/run.evaluate")
                 || name.starts_with("run/run.predict");
             // A failed call has no report of the epochs that ended in it.
-            // The state of the event files has their names, which are times.
-            let of_events = name.contains("callbacks.TensorBoard");
-            !((by_hand || callback_fails) && of_passes || fails && name == EPOCHS || of_events)
+            // The state of the event files has their names, which are times; that of W&B has times and, with
+            // their digits, the length of a file.
+            let of_times = name.contains("callbacks.TensorBoard")
+                || name.contains("callbacks.MetricLog(wandb).state.")
+                    && !name.ends_with(".records")
+                    && !name.ends_with(".history");
+            !((by_hand || callback_fails) && of_passes || fails && name == EPOCHS || of_times)
         };
         let kept = |name: &String| is_compared(name);
         let files = |outcome: &Outcome| {
@@ -76,6 +82,20 @@ impl Outcome {
         wrong.extend(differences(&arrays(self), &arrays(whole)));
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join(", ").into()) }
     }
+}
+
+/// The records of every run in `folder`, a line each.
+fn wandb_records(folder: &Path) -> Result<String, BoxError> {
+    let mut lines = Vec::new();
+    for run in fs::read_dir(folder)? {
+        for file in fs::read_dir(run?.path())? {
+            let path = file?.path();
+            if path.extension().is_some_and(|extension| extension == "wandb") {
+                lines.extend(read_wandb_file(path)?);
+            }
+        }
+    }
+    Ok(lines.join("\n"))
 }
 
 /// Removes repeated lines of `text`: a failed step runs again.

@@ -32,6 +32,7 @@ pub struct ToyEngine<M> {
     reads_later: bool,
     /// Whether the next step is left out.
     skips: bool,
+    releases: u64,
 }
 
 impl<M> ToyEngine<M> {
@@ -53,6 +54,7 @@ impl<M> ToyEngine<M> {
             unreached,
             reads_later,
             skips,
+            releases: 0,
         }
     }
 
@@ -81,6 +83,11 @@ impl<M> ToyEngine<M> {
     /// The parameters, buffers and train flag of the module.
     pub fn vars(&self) -> &ToyVars {
         &self.vars
+    }
+
+    /// Number of calls of [`release_memory`](Engine::release_memory).
+    pub fn memory_releases(&self) -> u64 {
+        self.releases
     }
 
     /// Removes those that hold a gradient.
@@ -153,6 +160,11 @@ impl<M> Engine for ToyEngine<M> {
 
     fn seed(&mut self, seed: u64) {
         manual_seed(seed);
+    }
+
+    fn release_memory(&mut self) -> Result<(), BoxError> {
+        self.releases += 1;
+        Ok(())
     }
 
     fn detach(&self, scalar: &ToyArray) -> Result<Value<ToyArray>, BoxError> {

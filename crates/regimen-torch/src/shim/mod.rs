@@ -82,6 +82,7 @@ unsafe extern "C" {
     fn rt_use_deterministic_algorithms(only: bool) -> Text;
     fn rt_scalar_reads(count: bool) -> u64;
     fn rt_keep_memory() -> bool;
+    fn rt_release_memory(device: bool) -> Text;
 }
 
 /// Sets the gradient of `parameter` to `gradient`, or removes it.
@@ -254,6 +255,13 @@ pub(crate) fn scalar_reads() -> u64 {
 pub(crate) fn keep_memory() -> bool {
     // SAFETY: it takes no arguments, and changes settings that glibc allows to be changed at any time.
     unsafe { rt_keep_memory() }
+}
+
+/// Returns free memory of the heap to the system, and that of the caching allocator to the accelerator if
+/// `device` is set.
+pub(crate) fn release_memory(device: bool) -> Result<(), BoxError> {
+    // SAFETY: it takes no tensors. The allocators return only blocks that nobody uses.
+    done(unsafe { rt_release_memory(device) })
 }
 
 fn pointer(tensor: &Tensor) -> *mut C_tensor {

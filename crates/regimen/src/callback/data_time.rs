@@ -87,7 +87,7 @@ impl<U: ?Sized> Callback<U> for DataTime {
 
 #[cfg(test)]
 mod tests {
-    use super::super::clock::by_hand::{logged, now};
+    use super::super::clock::by_hand::{lived, logged, now};
     use super::*;
 
     #[track_caller]
@@ -103,6 +103,12 @@ mod tests {
             "1: 10, 2: 10, eval 1: 20, 3: 10, train 1: 10, 4: 10, eval 2: 20, 5: 10, 6: 10, eval 3: 20, \
              train 2: 10",
         );
+    }
+
+    #[test]
+    fn only_batches_of_steps_that_were_made_count_over_pauses_failures_restarts_and_passes_by_hand() {
+        let expected = "1: 10, 2: 10, eval 1: 20, 3: 10, train 1: 10, eval 1: 20, predict 1: 20";
+        assert_eq!(lived(|| DataTime::with_clock(now), "data_seconds"), expected);
     }
 
     #[test]

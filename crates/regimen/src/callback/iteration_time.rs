@@ -125,7 +125,7 @@ impl<U: ?Sized> Callback<U> for IterationTime {
 
 #[cfg(test)]
 mod tests {
-    use super::super::clock::by_hand::{Takes, logged, now};
+    use super::super::clock::by_hand::{Takes, lived, logged, now};
     use super::*;
     use crate::Run;
     use crate::run::Train;
@@ -159,6 +159,12 @@ mod tests {
             |times| times.warm_up(1).window(2),
             "2: 3, eval 1: 4, 3: 4, train 1: 3.5, 4: 3, eval 2: 3, 5: 2, 6: 4, eval 3: 3, train 2: 3",
         );
+    }
+
+    #[test]
+    fn only_steps_that_were_made_are_timed_over_pauses_failures_restarts_and_passes_by_hand() {
+        let expected = "1: 1, 2: 3, eval 1: 3, 3: 5, train 1: 3, eval 1: 2, predict 1: 6";
+        assert_eq!(lived(|| IterationTime::with_clock(now), "step_seconds"), expected);
     }
 
     #[test]

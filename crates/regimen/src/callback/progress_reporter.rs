@@ -102,7 +102,7 @@ impl<U: ?Sized> Callback<U> for ProgressReporter {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::super::clock::by_hand::{Takes, now};
+    use super::super::clock::by_hand::{Takes, live, now};
     use super::*;
     use crate::data::Rank;
     use crate::run::{Evaluate, Train};
@@ -181,6 +181,56 @@ mod tests {
                 "rank 1: 0:04 eval epoch end: 1 epoch, 1 step",
                 "rank 1: 0:04 eval end: 1 epoch, 1 step",
             ],
+        );
+    }
+
+    #[test]
+    fn steps_have_lines_at_the_cadence() {
+        let calls = |run: &mut Run<'_, Takes>| {
+            run.train(&[1, 1, 1], Train::epochs(1)).unwrap();
+        };
+        let expected = [
+            "0:00 train start: 0 epochs, 0 steps",
+            "0:00 train epoch start: 0 epochs, 0 steps",
+            "0:02 train step end: 0 epochs, 2 steps, 2 of them in an open epoch",
+            "0:03 train epoch end: 1 epoch, 3 steps",
+            "0:03 train end: 1 epoch, 3 steps",
+        ];
+        check(Every::steps(2), Rank::default(), calls, &expected);
+    }
+
+    #[test]
+    fn each_call_has_its_lines_over_pauses_failures_restarts_and_passes_by_hand() {
+        let lines = Lines::default();
+        let reporter = || ProgressReporter { clock: now, ..ProgressReporter::to(lines.clone()) };
+        live(|run| run.callback(reporter()), &mut [Takes, Takes]);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            [
+                "0:00 train start: 0 epochs, 0 steps",
+                "0:00 train end: 0 epochs, 0 steps",
+                "16:40 train start: 0 epochs, 0 steps",
+                "16:40 train epoch start: 0 epochs, 0 steps",
+                "17:04 train end: 0 epochs, 2 steps, 2 of them in an open epoch",
+                // It fails.
+                "33:44 train start: 0 epochs, 2 steps, 2 of them in an open epoch",
+                "1:07:13 eval start: 0 epochs, 0 steps",
+                "1:07:13 eval epoch start: 0 epochs, 0 steps",
+                "1:07:59 eval epoch end: 1 epoch, 2 steps",
+                "1:07:59 eval end: 1 epoch, 2 steps",
+                "0:00 train start: 0 epochs, 2 steps, 2 of them in an open epoch",
+                "0:15 train epoch end: 1 epoch, 3 steps",
+                "0:15 eval start: 0 epochs, 0 steps",
+                "0:15 eval epoch start: 0 epochs, 0 steps",
+                "0:37 eval epoch end: 1 epoch, 1 step",
+                "0:37 eval end: 1 epoch, 1 step",
+                "0:37 train end: 1 epoch, 3 steps",
+                "17:17 predict start: 0 epochs, 0 steps",
+                "17:17 predict epoch start: 0 epochs, 0 steps",
+                "17:43 predict epoch end: 1 epoch, 1 step",
+                "17:43 predict end: 1 epoch, 1 step",
+            ]
         );
     }
 

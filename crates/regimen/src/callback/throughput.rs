@@ -151,7 +151,7 @@ impl<U: ?Sized> Callback<U> for Throughput {
 
 #[cfg(test)]
 mod tests {
-    use super::super::clock::by_hand::{Takes, logged, now};
+    use super::super::clock::by_hand::{Takes, lived, logged, now};
     use super::*;
     use crate::Run;
     use crate::run::Train;
@@ -195,6 +195,14 @@ mod tests {
         super::super::clock::by_hand::pass(1000);
         run.train(&[1, 3], Train::epochs(1)).unwrap();
         assert_eq!(run.state().value(Key::mean("train/samples_per_second")), Some(0.5));
+    }
+
+    #[test]
+    fn the_time_between_calls_counts_for_nothing_over_pauses_failures_restarts_and_passes_by_hand() {
+        // Of 11, 13 and 15 seconds, 22 and 24 by hand, 22 in `fit`, and 26.
+        let expected =
+            "1: 0.091, 2: 0.231, eval 1: 0.13, 3: 0.333, train 1: 0.231, eval 1: 0.091, predict 1: 0.231";
+        assert_eq!(lived(|| Throughput::with_clock(now), "samples_per_second"), expected);
     }
 
     #[test]

@@ -155,9 +155,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use regimen_core::Run;
-    use regimen_core::run::{Ended, Train};
-    use regimen_core::unit::TrainUnit;
+    use regimen_core::run::{Ended, Evaluate, Train};
+    use regimen_core::unit::{EvalUnit, TrainUnit};
+    use regimen_core::{Fit, Run};
 
     /// A unit whose steps take as long as the batch says, in milliseconds.
     struct Sleep;
@@ -167,9 +167,21 @@ mod tests {
 
         fn train_step(&mut self, _: &mut State, batch: u64) -> Result<(), BoxError> {
             std::thread::sleep(Duration::from_millis(batch));
+            if batch == BROKEN { Err("told to fail".into()) } else { Ok(()) }
+        }
+    }
+
+    impl EvalUnit for Sleep {
+        type Batch = u64;
+
+        fn eval_step(&mut self, _: &mut State, batch: u64) -> Result<(), BoxError> {
+            std::thread::sleep(Duration::from_millis(batch));
             Ok(())
         }
     }
+
+    /// A batch whose step fails.
+    const BROKEN: u64 = 3;
 
     /// Trains on `batches` under a limit of `limit` seconds of which `taken` are gone; returns
     /// whether it was complete.
@@ -247,6 +259,10 @@ mod tests {
         fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
             self.0.lock().unwrap().on_event(event, state, unit)
         }
+
+        fn on_error(&mut self, state: &State, unit: &mut U, error: &Error) {
+            self.0.lock().unwrap().on_error(state, unit, error);
+        }
     }
 
     #[test]
@@ -263,6 +279,23 @@ mod tests {
         assert_eq!(left(), after_one);
         run.train(&[1], Train::epochs(2)).unwrap();
         assert!(left() <= after_one - Duration::from_millis(1));
+        // An evaluation takes the time of its `fit`, and one by hand its own. A call that fails ends too.
+        let mut before = left();
+        let mut takes = |milliseconds| {
+            let now = left();
+            assert!(now <= before - Duration::from_millis(milliseconds), "{before:?} {now:?}");
+            std::thread::sleep(Duration::from_millis(2));
+            assert_eq!(left(), now);
+            before = now;
+        };
+        run.fit(&[1], &[1], Fit::epochs(3)).unwrap();
+        takes(2);
+        run.evaluate(&[1], Evaluate::whole()).unwrap();
+        takes(1);
+        run.train(&[BROKEN], Train::epochs(4)).unwrap_err();
+        takes(1);
+        run.train(&[1], Train::steps(0)).unwrap();
+        takes(0);
         let mut restarted = TimeLimit::new(Duration::from_secs(3600));
         restarted.load_state_dict(&limit.lock().unwrap().state_dict().unwrap()).unwrap();
         assert_eq!(restarted.left(), left());

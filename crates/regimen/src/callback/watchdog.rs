@@ -1,5 +1,7 @@
 //! A watchdog: a hang is reported with its place.
 
+mod heartbeat;
+
 use std::fmt;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,13 +9,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use regimen_core::error::panic_text;
 
+use self::heartbeat::{Beating, Heartbeat};
 use super::{Event, Events};
-use crate::replace_file::replace_file;
 use crate::run::Report;
 use crate::{BoxError, Callback, Error, State};
 
@@ -27,7 +29,8 @@ use crate::{BoxError, Callback, Error, State};
 ///
 /// The limit must be longer than the slowest step, evaluation step and save. A thread looks ten times within
 /// the limit, at least once per second, from the start of a call to its end; an event costs one atomic store.
-/// Nothing is saved.
+/// Reports and the heartbeat have threads of their own: a terminal or a disk that hangs as well holds up
+/// neither the abort nor the end of the run. Nothing is saved.
 ///
 /// ```
 /// # use regimen::Run;
@@ -45,8 +48,14 @@ use crate::{BoxError, Callback, Error, State};
 pub struct Watchdog {
     /// `None` while the thread has it.
     watch: Option<Watch>,
+    /// `None` once its thread has it.
+    report: Option<ReportHang>,
+    /// To the thread that reports.
+    hangs: Option<Sender<Reporting>>,
+    /// `None` while its thread has it, and after a failure.
+    heartbeat: Option<Heartbeat>,
     seen: Arc<Seen>,
-    thread: Option<Thread>,
+    call: Option<Call>,
 }
 
 /// A hang of a run.
@@ -64,79 +73,91 @@ pub struct Hang {
 impl Watchdog {
     /// Reports a hang after `limit` without an event. A limit of zero is an error of the run.
     pub fn new(limit: Duration) -> Self {
-        let watch = Watch {
-            limit,
-            report: line_to(io::stderr()),
-            after: || (),
+        let watch = Watch { limit, abort: None, newest: 0, since: Duration::ZERO, is_reported: false };
+        Watchdog {
+            watch: Some(watch),
+            report: Some(line_to(io::stderr())),
+            hangs: None,
             heartbeat: None,
-            newest: 0,
-            since: Duration::ZERO,
-            is_reported: false,
-        };
-        Watchdog { watch: Some(watch), seen: Arc::default(), thread: None }
+            seen: Arc::default(),
+            call: None,
+        }
     }
 
     /// Reports to `out`, such as the [printer](super::ProgressBar::printer) of a progress bar, a line per hang.
     /// An output that is closed or full is no error.
-    pub fn to(self, out: impl Write + Send + 'static) -> Self {
-        self.set(|watch| watch.report = line_to(out))
+    pub fn to(mut self, out: impl Write + Send + 'static) -> Self {
+        self.report = Some(line_to(out));
+        self
     }
 
-    /// Reports to `report`, on the thread of the watchdog. A panic of it is a notice.
-    pub fn on_hang(self, report: impl FnMut(&Hang) + Send + 'static) -> Self {
-        self.set(|watch| watch.report = Box::new(report))
+    /// Reports to `report`, on a thread of the watchdog. A panic of it is a notice.
+    pub fn on_hang(mut self, report: impl FnMut(&Hang) + Send + 'static) -> Self {
+        self.report = Some(Box::new(report));
+        self
     }
 
     /// Writes the newest event to the file at `path` for a supervisor outside of the process, at most once per
     /// second and only if there was an event: `{"event":"train step end","step":41}`.
     ///
     /// The file is replaced as a whole, and its folder created. Among several ranks each needs its own. A
-    /// write that fails is a notice, and the last.
-    pub fn heartbeat(self, path: impl Into<PathBuf>) -> Self {
-        let path = path.into();
-        self.set(|watch| watch.heartbeat = Some(Heartbeat { path, written: 0, at: None }))
+    /// write that fails is a notice, and the last. So is one that is not done a second after the end of a call.
+    pub fn heartbeat(mut self, path: impl Into<PathBuf>) -> Self {
+        self.heartbeat = Some(Heartbeat::new(path.into()));
+        self
     }
 
-    /// Aborts the process after the report of a hang, so that whatever started it can start it again. Nothing
-    /// is saved and nothing is dropped: the run continues from its newest checkpoint.
-    pub fn aborts(self) -> Self {
-        self.set(|watch| watch.after = || std::process::abort())
-    }
-
-    fn set(mut self, change: impl FnOnce(&mut Watch)) -> Self {
+    /// Aborts the process after the report of a hang, or five seconds later if the report hangs as well, so
+    /// that whatever started it can start it again. Nothing is saved and nothing is dropped: the run continues
+    /// from its newest checkpoint.
+    pub fn aborts(mut self) -> Self {
         if let Some(watch) = &mut self.watch {
-            change(watch);
+            watch.abort = Some(Abort { patience: Duration::from_secs(5), abort: || std::process::abort() });
         }
         self
     }
 
-    /// Starts the thread, unless it runs.
+    /// Starts the threads, unless they run.
     fn start(&mut self) -> Result<(), BoxError> {
-        if self.thread.is_some() {
+        if self.call.is_some() {
             return Ok(());
         }
-        let Some(mut watch) = self.watch.take() else {
+        let reports = self.report.is_some() || self.hangs.is_some();
+        let Some(watch) = self.watch.as_ref().filter(|_| reports) else {
             return Err("the thread of the watchdog could not be started before; make a new watchdog".into());
         };
         if watch.limit.is_zero() {
-            self.watch = Some(watch);
             return Err("`Watchdog::new`: a limit of 0 is always exceeded; give more".into());
         }
-        let (ends, ended) = channel();
-        let seen = self.seen.clone();
-        let join = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
-            watch.run(&seen, &ended);
+        if let Some(report) = self.report.take() {
+            let ((hangs, received), seen) = (channel(), self.seen.clone());
+            Builder::new()
+                .name("watchdog-report".into())
+                .spawn(move || report_all(report, &received, &seen))?;
+            self.hangs = Some(hangs);
+        }
+        let beating = |heartbeat| Beating::start(heartbeat, self.seen.clone());
+        let heartbeat = self.heartbeat.take().map(beating).transpose()?;
+        let (words, received) = channel();
+        let (seen, own, hangs) = (self.seen.clone(), words.clone(), self.hangs.clone());
+        let Some(mut watch) = self.watch.take() else { return Ok(()) };
+        let join = Builder::new().name("watchdog".into()).spawn(move || {
+            watch.run(&seen, &received, |hang| {
+                let reporting = Reporting { hang, words: own.clone() };
+                hangs.as_ref().is_some_and(|hangs| hangs.send(reporting).is_ok())
+            });
             watch
         })?;
-        self.thread = Some(Thread { ends, join });
+        self.call = Some(Call { words, join, heartbeat });
         Ok(())
     }
 
-    /// Ends the thread.
+    /// Ends the thread that looks, and that of the heartbeat if it can.
     fn end(&mut self) {
-        if let Some(Thread { ends, join }) = self.thread.take() {
-            drop(ends);
+        if let Some(Call { words, join, heartbeat }) = self.call.take() {
+            let _ = words.send(Word::Ended);
             self.watch = join.join().ok();
+            self.heartbeat = heartbeat.and_then(|heartbeat| heartbeat.end(&self.seen));
         }
     }
 }
@@ -191,17 +212,46 @@ impl fmt::Display for Hang {
 
 impl fmt::Debug for Watchdog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watchdog").field("is_running", &self.thread.is_some()).finish_non_exhaustive()
+        f.debug_struct("Watchdog").field("is_running", &self.call.is_some()).finish_non_exhaustive()
     }
 }
 
-/// The thread of a call. It ends when `ends` is dropped.
-struct Thread {
-    ends: Sender<()>,
+/// The threads of a call.
+struct Call {
+    words: Sender<Word>,
+    /// The one that looks. It waits for nothing but words.
     join: JoinHandle<Watch>,
+    heartbeat: Option<Beating>,
 }
 
-/// The memory that run and thread share.
+/// A word to the thread that looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// The report of a hang is made.
+    Reported,
+    /// The call has ended.
+    Ended,
+}
+
+type ReportHang = Box<dyn FnMut(&Hang) + Send>;
+
+/// A hang to report, and where to say so when it is done.
+struct Reporting {
+    hang: Hang,
+    words: Sender<Word>,
+}
+
+/// Reports hangs until the watchdog is dropped. A report may take for ever, so nobody joins this thread.
+fn report_all(mut report: ReportHang, hangs: &Receiver<Reporting>, seen: &Seen) {
+    for Reporting { hang, words } in hangs {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| report(&hang))) {
+            seen.fail(format!("the watchdog's report of a hang panicked: {}", panic_text(&*payload)));
+        }
+        let _ = words.send(Word::Reported);
+    }
+}
+
+/// The memory that run and threads share.
 #[derive(Default)]
 struct Seen {
     /// The newest event and its step, [packed].
@@ -232,88 +282,73 @@ fn unpacked(newest: u64) -> (Event, u64) {
     (event.unwrap_or(Event::Notice), newest >> 8)
 }
 
-/// The look-out of the thread. Times are since the start of the call.
+/// The look-out. Times are since the start of the call.
 struct Watch {
     limit: Duration,
-    report: Box<dyn FnMut(&Hang) + Send>,
-    /// Called after a report.
-    after: fn(),
-    heartbeat: Option<Heartbeat>,
+    abort: Option<Abort>,
     /// As it was last seen, and when it was new.
     newest: u64,
     since: Duration,
     is_reported: bool,
 }
 
+/// The end of a process that hangs.
+#[derive(Clone, Copy)]
+struct Abort {
+    /// The longest wait for the report.
+    patience: Duration,
+    abort: fn(),
+}
+
 impl Watch {
-    fn run(&mut self, seen: &Seen, ended: &Receiver<()>) {
+    /// Looks until the call has ended. `report` begins the report of a hang, and returns whether a word will say
+    /// that it is made.
+    fn run(&mut self, seen: &Seen, words: &Receiver<Word>, mut report: impl FnMut(Hang) -> bool) {
         let began = Instant::now();
         let pause = (self.limit / 10).clamp(Duration::from_millis(1), Duration::from_secs(1));
         (self.newest, self.since, self.is_reported) =
             (seen.newest.load(Ordering::Relaxed), Duration::ZERO, false);
-        self.beat(seen, None);
-        while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-            self.look(seen, began.elapsed());
+        // The time at which the process is aborted, with or without a report.
+        let mut abort_at = None;
+        loop {
+            let word = words.recv_timeout(pause);
+            let now = began.elapsed();
+            match word {
+                Ok(Word::Ended) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Word::Reported) => abort_at = abort_at.and(Some(now)),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(hang) = self.look(seen, now) {
+                        let patience =
+                            if report(hang) { self.abort.map(|abort| abort.patience) } else { None };
+                        abort_at = Some(now + patience.unwrap_or_default());
+                    }
+                }
+            }
+            if let Some(Abort { abort, .. }) = self.abort
+                && abort_at.is_some_and(|at| at <= now)
+            {
+                abort_at = None;
+                abort();
+            }
         }
-        self.newest = seen.newest.load(Ordering::Relaxed);
-        self.beat(seen, None);
     }
 
-    fn look(&mut self, seen: &Seen, now: Duration) {
+    /// The hang that is to be reported `now`.
+    fn look(&mut self, seen: &Seen, now: Duration) -> Option<Hang> {
         let newest = seen.newest.load(Ordering::Relaxed);
         if newest != self.newest {
             (self.newest, self.since, self.is_reported) = (newest, now, false);
         }
-        self.beat(seen, Some(now));
         let lasted = now.saturating_sub(self.since);
-        if self.limit <= lasted && !self.is_reported {
-            self.is_reported = true;
-            let (event, step) = unpacked(newest);
-            let report = || (self.report)(&Hang { event, step, lasted });
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(report)) {
-                seen.fail(format!("the watchdog's report of a hang panicked: {}", panic_text(&*payload)));
-            }
-            (self.after)();
-        }
-    }
-
-    /// Writes the heartbeat, if it is due `now`; at once without a time.
-    fn beat(&mut self, seen: &Seen, now: Option<Duration>) {
-        let Some(heartbeat) = &mut self.heartbeat else { return };
-        if let Err(cause) = heartbeat.beat(self.newest, now) {
-            let path = heartbeat.path.display();
-            seen.fail(format!("cannot write the heartbeat {path}: {cause}; it is not written any more"));
-            self.heartbeat = None;
-        }
-    }
-}
-
-struct Heartbeat {
-    path: PathBuf,
-    /// The newest event in the file.
-    written: u64,
-    /// The time of the last write.
-    at: Option<Duration>,
-}
-
-impl Heartbeat {
-    fn beat(&mut self, newest: u64, now: Option<Duration>) -> io::Result<()> {
-        let is_early =
-            now.zip(self.at).is_some_and(|(now, at)| now.saturating_sub(at) < Duration::from_secs(1));
-        if is_early || now.is_some() && newest == self.written {
-            return Ok(());
+        if lasted < self.limit || std::mem::replace(&mut self.is_reported, true) {
+            return None;
         }
         let (event, step) = unpacked(newest);
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        replace_file(&self.path, format!("{{\"event\":\"{event}\",\"step\":{step}}}\n").as_bytes())?;
-        (self.written, self.at) = (newest, Some(now.unwrap_or(Duration::ZERO)));
-        Ok(())
+        Some(Hang { event, step, lasted })
     }
 }
 
-fn line_to(mut out: impl Write + Send + 'static) -> Box<dyn FnMut(&Hang) + Send> {
+fn line_to(mut out: impl Write + Send + 'static) -> ReportHang {
     Box::new(move |hang| {
         // There is no other place for the report.
         let _ = out.write_all(format!("{hang}\n").as_bytes()).and_then(|()| out.flush());
@@ -321,158 +356,4 @@ fn line_to(mut out: impl Write + Send + 'static) -> Box<dyn FnMut(&Hang) + Send>
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use super::*;
-    use crate::Run;
-    use crate::run::Train;
-    use crate::unit::TrainUnit;
-
-    const fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn every_event_is_packed_with_its_step_and_unpacked() {
-        for &event in Event::ALL {
-            for step in [0, 1, 1 << 40] {
-                assert_eq!(unpacked(packed(event, step)), (event, step));
-            }
-        }
-    }
-
-    #[test]
-    fn a_hang_is_reported_once_and_the_next_one_again() {
-        let (reports, reported) = channel();
-        let mut watchdog = Watchdog::new(seconds(10)).on_hang(move |hang| reports.send(*hang).unwrap());
-        let (watch, seen) = (watchdog.watch.as_mut().unwrap(), watchdog.seen.clone());
-        let mut look = |event, step, at, expected: Option<u64>| {
-            seen.newest.store(packed(event, step), Ordering::Relaxed);
-            watch.look(&seen, seconds(at));
-            let expected = expected.map(|lasted| Hang { event, step, lasted: seconds(lasted) });
-            assert_eq!(reported.try_recv().ok(), expected, "at {at}");
-        };
-        look(Event::TrainStepStart, 0, 1, None);
-        look(Event::TrainStepStart, 0, 10, None);
-        look(Event::TrainStepStart, 0, 11, Some(10));
-        look(Event::TrainStepStart, 0, 12, None);
-        look(Event::TrainStepStart, 0, 100, None);
-        look(Event::TrainStepEnd, 1, 101, None);
-        look(Event::TrainFetchStart, 1, 110, None);
-        look(Event::TrainFetchStart, 1, 125, Some(15));
-    }
-
-    #[test]
-    fn a_report_names_the_place() {
-        let check = |event, expected: &str| {
-            let hang = Hang { event, step: 41, lasted: Duration::from_millis(300_500) };
-            let expected = format!("the run hangs: no event for 300.5s after {event} at step 41; {expected}");
-            assert_eq!(hang.to_string(), expected);
-        };
-        check(Event::TrainFetchStart, "the data gives no batch");
-        check(Event::EvalStepStart, "the unit is in its step");
-        check(Event::TrainEpochStart, "the data does not open, or a callback or a hook is running");
-        check(Event::TrainStepEnd, "a callback, a hook or the saver is running");
-        check(Event::TrainEnd, "a callback, a hook or the saver is running");
-    }
-
-    #[test]
-    fn an_abort_comes_after_the_report() {
-        static ABORTS: AtomicU64 = AtomicU64::new(0);
-        let mut watchdog =
-            Watchdog::new(seconds(10)).on_hang(|_| assert_eq!(ABORTS.load(Ordering::Relaxed), 0));
-        let (watch, seen) = (watchdog.watch.as_mut().unwrap(), watchdog.seen.clone());
-        watch.after = || {
-            ABORTS.fetch_add(1, Ordering::Relaxed);
-        };
-        for at in [9, 10, 11, 30] {
-            watch.look(&seen, seconds(at));
-        }
-        assert_eq!((ABORTS.load(Ordering::Relaxed), seen.take_failure()), (1, None));
-    }
-
-    #[test]
-    fn a_heartbeat_that_cannot_be_written_and_a_report_that_panics_are_notices() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let path = file.path().join("heartbeat");
-        let mut watchdog = Watchdog::new(seconds(10)).on_hang(|_| panic!("no room")).heartbeat(&path);
-        let (watch, seen) = (watchdog.watch.as_mut().unwrap(), watchdog.seen.clone());
-        seen.newest.store(packed(Event::TrainStepEnd, 1), Ordering::Relaxed);
-        watch.look(&seen, seconds(1));
-        let failure = seen.take_failure().unwrap();
-        assert!(
-            failure.starts_with(&format!("cannot write the heartbeat {}: ", path.display())),
-            "{failure}"
-        );
-        assert!(failure.ends_with("; it is not written any more"), "{failure}");
-        watch.look(&seen, seconds(11));
-        let expected = "the watchdog's report of a hang panicked: no room";
-        assert_eq!(seen.take_failure().as_deref(), Some(expected));
-        seen.fail("told to fail".into());
-        let report = Run::new(&mut Unit).callback(watchdog).train(&[true; 2], Train::epochs(1)).unwrap();
-        assert_eq!(report.notices, ["told to fail"]);
-    }
-
-    /// A unit whose steps fail on `false`.
-    struct Unit;
-
-    impl TrainUnit for Unit {
-        type Batch = bool;
-
-        fn train_step(&mut self, _: &mut State, batch: bool) -> Result<(), BoxError> {
-            if batch { Ok(()) } else { Err("told to fail".into()) }
-        }
-    }
-
-    /// A watchdog that can be looked at while a run has it.
-    struct Shared<'w>(&'w Mutex<Watchdog>);
-
-    impl<U> Callback<U> for Shared<'_> {
-        fn on_event(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), BoxError> {
-            self.0.lock().unwrap().on_event(event, state, unit)?;
-            assert!(self.0.lock().unwrap().thread.is_some());
-            Ok(())
-        }
-
-        fn on_report(&mut self, report: &Report) {
-            Callback::<U>::on_report(&mut *self.0.lock().unwrap(), report);
-        }
-
-        fn on_error(&mut self, state: &State, unit: &mut U, error: &Error) {
-            self.0.lock().unwrap().on_error(state, unit, error);
-        }
-    }
-
-    #[test]
-    fn the_thread_lives_as_long_as_a_call() {
-        let watchdog = Mutex::new(Watchdog::new(seconds(3600)));
-        let mut run_unit = Unit;
-        let mut run = Run::new(&mut run_unit).callback(Shared(&watchdog));
-        for (batches, is_complete) in [([true, true], true), ([true, false], false), ([true, true], true)] {
-            let steps = run.state().train_progress().steps + 2;
-            assert_eq!(run.train(&batches, Train::steps(steps)).is_ok(), is_complete);
-            assert!(watchdog.lock().unwrap().thread.is_none());
-        }
-    }
-
-    #[test]
-    fn a_heartbeat_is_written_once_per_second_and_only_after_an_event() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new").join("heartbeat");
-        let mut heartbeat = Heartbeat { path: path.clone(), written: 0, at: None };
-        let mut beat = |step, at: Option<u64>, expected: &str| {
-            let _ = std::fs::remove_file(&path);
-            heartbeat.beat(packed(Event::TrainStepEnd, step), at.map(Duration::from_millis)).unwrap();
-            assert_eq!(std::fs::read_to_string(&path).unwrap_or_default(), expected, "{step} at {at:?}");
-        };
-        beat(1, None, "{\"event\":\"train step end\",\"step\":1}\n");
-        beat(2, Some(999), "");
-        beat(3, Some(1000), "{\"event\":\"train step end\",\"step\":3}\n");
-        beat(3, Some(5000), "");
-        beat(4, Some(5001), "{\"event\":\"train step end\",\"step\":4}\n");
-        beat(5, Some(5002), "");
-        beat(5, None, "{\"event\":\"train step end\",\"step\":5}\n");
-        assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 1);
-    }
-}
+mod tests;

@@ -22,7 +22,7 @@ use crate::{Error, Run};
 /// |---|---|
 /// | `step-000001000/` | a checkpoint: see [`Checkpointer`] |
 /// | `metrics.jsonl` | the metrics: see [`Record`](crate::log::Record) |
-/// | `events.out.tfevents.*` | the same for TensorBoard, with texts, images and histograms: see [`TensorBoard`](crate::log::TensorBoard) |
+/// | `events.out.tfevents.*` | the same for TensorBoard, with texts, images, histograms and sounds: see [`TensorBoard`](crate::log::TensorBoard) |
 /// | `hyper_parameters.json` | the [hyper-parameters](Run::hyper_parameters), if there are any |
 /// | `environment.jsonl` | a line per start: time, versions, machine, command line, git commit |
 /// | `log.txt` | notices, errors and reports, with the time and the step |

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use crate::callback::{Event, Events, Ranks};
+use crate::error::ErrorKind;
 use crate::replace_file::replace_file;
 use crate::run::Report;
 use crate::state::{HyperParameter, HyperParameters};
@@ -21,15 +22,18 @@ pub(super) struct Records {
     pub(super) environment: bool,
     pub(super) notices: bool,
     step: u64,
+    /// Whether training has started, so that the folder is known to be that of the run.
+    has_begun: bool,
     is_failing: bool,
 }
 
 impl Records {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Records { dir, environment: true, notices: true, step: 0, is_failing: false }
+        Records { dir, environment: true, notices: true, step: 0, has_begun: false, is_failing: false }
     }
 
     fn begin(&mut self, state: &State) -> Result<(), BoxError> {
+        self.has_begun = true;
         fs::create_dir_all(&self.dir)
             .map_err(|cause| format!("cannot create {}: {cause}", self.dir.display()))?;
         if self.environment {
@@ -54,8 +58,7 @@ impl Records {
 
     fn append(&self, file: &str, bytes: &[u8]) -> Result<(), BoxError> {
         let path = self.dir.join(file);
-        let open = File::options().append(true).create(true).open(&path);
-        let written = open.and_then(|mut file| file.write_all(bytes));
+        let written = append(&path, bytes);
         written.map_err(|cause| format!("cannot write {}: {cause}", path.display()).into())
     }
 
@@ -73,6 +76,13 @@ impl Records {
             state.notify(cause.to_string());
         }
     }
+}
+
+/// Adds lines to the end of a file: all of them or, if it returns an error, none.
+fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().append(true).create(true).open(path)?;
+    let length = file.metadata()?.len();
+    file.write_all(bytes).inspect_err(|_| drop(file.set_len(length)))
 }
 
 fn json(settings: &HyperParameters) -> Result<Vec<u8>, BoxError> {
@@ -114,6 +124,10 @@ impl<U: ?Sized> Callback<U> for Records {
 
     fn on_error(&mut self, state: &State, _unit: &mut U, error: &Error) {
         self.step = state.train_progress().steps;
+        if !self.has_begun && *error.kind() == ErrorKind::State {
+            // The saver has refused the folder: its history is that of another run.
+            return;
+        }
         // The error of the run is the one that matters.
         let _ = self.note(&format!("{error:#}"));
     }

@@ -10,9 +10,10 @@ use crate::{BoxError, Callback, State};
 
 /// Judges metrics by rules: sends a notice, stops the run or calls a closure if a value is an anomaly.
 ///
-/// It judges the values that a [`MetricLog`](super::MetricLog) of the same cadence writes: those of single
-/// training steps, and those over epochs of any phase. A metric is found by its name. A rule on a metric
-/// that was never logged is a notice when a training reaches its limit.
+/// It stands among the logs because it is given their records: the values that a
+/// [`MetricLog`](super::MetricLog) of the same cadence writes, those of single training steps and those over
+/// epochs of any phase. A metric is found by its name. A rule on a metric that was never logged is a notice
+/// when a training reaches its limit. Nothing is saved: after a restart the first anomaly is a notice again.
 ///
 /// ```
 /// # use regimen::metric::Key;

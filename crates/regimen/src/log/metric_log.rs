@@ -40,7 +40,7 @@ pub enum OnFailure {
     #[default]
     Error,
     /// Sends it as a [notice](State::notices) and lets the run go on. Metrics of that time are
-    /// not in the log; writing is tried again each time.
+    /// not in the log, unless it [keeps](MetricSink::keeps_records) them; writing is tried again each time.
     Notice,
 }
 
@@ -109,8 +109,8 @@ impl<S: MetricSink> MetricLog<S> {
         self
     }
 
-    /// Writes only metrics, texts, images and histograms of which `is_written` is true, by their name. Default:
-    /// all.
+    /// Writes only metrics, texts, images, histograms and sounds of which `is_written` is true, by their name.
+    /// Default: all.
     ///
     /// ```
     /// # use regimen::log::MetricLog;
@@ -148,7 +148,7 @@ impl<S: MetricSink> MetricLog<S> {
         Ok(())
     }
 
-    /// Writes the texts, images and histograms since the last end of a step.
+    /// Writes the texts, images, histograms and sounds since the last end of a step.
     fn write_media(&mut self, state: &mut State) -> Result<(), BoxError> {
         if state.media().is_empty() {
             return Ok(());
@@ -197,8 +197,9 @@ impl<S: MetricSink> MetricLog<S> {
             return Err(cause);
         }
         if !std::mem::replace(&mut self.failing, true) {
+            let effect = if self.sink.keeps_records() { "wait for it" } else { "are missing in it" };
             let cause = WithCauses(&*cause);
-            state.notify(format!("{cause}; until then, metrics are missing in it"));
+            state.notify(format!("{cause}; until then, metrics {effect}"));
         }
         Ok(())
     }

@@ -91,7 +91,13 @@ pub trait MetricSink: Send {
         None
     }
 
-    /// Writes a text, an image or a histogram. By default, and for a kind that the destination has no
+    /// Whether records that could not be written are kept, and are written later: read after a failure, for the
+    /// notice about it. `false` by default: they are missing.
+    fn keeps_records(&self) -> bool {
+        false
+    }
+
+    /// Writes a text, an image, a histogram or a sound. By default, and for a kind that the destination has no
     /// place for, nothing is written and it is no error.
     fn write_media(&mut self, _record: &MediaRecord<'_>) -> Result<(), BoxError> {
         Ok(())

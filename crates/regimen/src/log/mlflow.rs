@@ -7,7 +7,7 @@ mod spool;
 mod tracked_run;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, mem};
@@ -18,7 +18,7 @@ use self::queue::{Content, Queue, Upload, now};
 use self::spool::Spool;
 use self::tracked_run::{Experiment, Start, TrackedRun, patiently};
 use super::png::png;
-use super::{MediaRecord, MetricLog, MetricSink, OnFailure, Record};
+use super::{Flush, MediaRecord, MetricLog, MetricSink, OnFailure, Record};
 use crate::metric::Media;
 use crate::run::{Ended, Report};
 use crate::saved::{Array, StateDict, Stateful};
@@ -31,19 +31,29 @@ use crate::{BoxError, Error};
 /// Metrics keep their names. The mean of a training epoch gets `_epoch` behind its name, because a name has one
 /// value per step. Hyper-parameters become parameters, images and texts become files of the run. Tags hold the
 /// program, the user, the Git commit and the newest checkpoint. Histograms are not written: MLflow has no place
-/// for them.
+/// for them. The metrics of `SystemMonitor` are in the tab "System metrics"; those of an evaluation end in `_eval`.
+///
+/// **Names.** MLflow takes letters, digits and `_-. :/`, at most 250 characters. In other names each character
+/// that it does not take is an underscore, and a checksum of the name follows: `acc@1` is `acc_1-a0d5cb4b`. A tag
+/// holds the true name.
 ///
 /// A thread sends the metrics, a request per second or per 1000 values. Training waits for the server when a
-/// call begins, and at most 5 seconds at a checkpoint and at the end.
+/// call begins, and at most 5 seconds at the end, where it also waits for the upload of files, as long as one goes
+/// on. The thread that writes a checkpoint waits for at most 5 seconds.
 ///
-/// **Outages.** While the server is away, metrics wait in memory, and from each checkpoint on in the file
-/// `mlflow-<run>.jsonl`. They are sent when it answers again, in their order. A notice names all that did not
-/// reach the server when the call ends.
+/// **Outages.** While the server is away, metrics, parameters and tags wait in memory, and from each checkpoint on
+/// in the spool file `mlflow-<run>.jsonl`. They are sent when the server answers again, in their order. Images and
+/// texts wait in memory alone. A file whose upload fails three times while the server answers other requests is
+/// left out, with a notice. A notice names all that did not reach the server when the call ends.
+///
+/// **Refusals.** A run or an experiment that does not exist or is deleted is an error when the call begins. If
+/// the run is deleted later, metrics go to the spool file. A parameter that has changed is refused by the server,
+/// with a notice.
 ///
 /// **Resume.** A checkpoint holds the id of the run. A restored run goes on in it: steps that the server has are
 /// not sent again. Points on the server are never changed, so a run that is restored and then trained otherwise
-/// shows its old values up to the newest step there. A parameter that has changed is refused by the server,
-/// with a notice.
+/// shows its old values up to the newest step there. A run that is given by its id, and not by its checkpoint,
+/// gets all values; a notice tells if it has some already.
 ///
 /// **Environment.** `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID` and `MLFLOW_RUN_ID` are
 /// read if the log does not set them. Credentials are those of `MLFLOW_TRACKING_USERNAME` and
@@ -55,7 +65,7 @@ use crate::{BoxError, Error};
 #[derive(Debug, Default)]
 pub struct Mlflow {
     settings: Settings,
-    /// The run of a checkpoint.
+    /// The id of the run in the checkpoint, empty if the server had not given it one.
     restored: Option<String>,
     /// A random name of the run before the server gives it an id.
     run_key: String,
@@ -63,7 +73,10 @@ pub struct Mlflow {
     /// The reason why there is no queue.
     refusal: String,
     is_running: bool,
-    names: BTreeMap<String, String>,
+    /// Whether the call is a pass by hand.
+    by_hand: bool,
+    /// Names that MLflow does not take, and which were told.
+    changed: BTreeSet<String>,
     /// The newest step of each image or text, and how many came in it.
     media: BTreeMap<String, (u64, u64)>,
     notices: Vec<String>,
@@ -78,7 +91,7 @@ struct Settings {
     parent_run: Option<String>,
     tags: Vec<(String, String)>,
     artifacts: Vec<PathBuf>,
-    spool: PathBuf,
+    spool_dir: PathBuf,
 }
 
 impl MetricLog<Mlflow> {
@@ -116,7 +129,7 @@ impl MetricLog<Mlflow> {
     }
 
     /// The id of an existing run to log to. Default: `MLFLOW_RUN_ID`, or else the run of the checkpoint, or a
-    /// new one.
+    /// new one. Values that the run has already stay: a step that is logged again is a second point.
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.sink.settings.run_id = Some(id.into());
         self
@@ -134,15 +147,17 @@ impl MetricLog<Mlflow> {
         self
     }
 
-    /// Uploads the file at `path` when training ends, under its name without folders.
+    /// Uploads the file at `path` when training ends, under its name without folders: a configuration, a plot, an
+    /// exported model. The path of the newest checkpoint is the tag `regimen.checkpoint`.
     pub fn artifact(mut self, path: impl Into<PathBuf>) -> Self {
         self.sink.settings.artifacts.push(path.into());
         self
     }
 
-    /// The folder of the file for metrics that the server has not got yet. Default: the working directory.
-    pub fn spool(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.sink.settings.spool = folder.into();
+    /// The folder of the spool file, which holds all that the server has not got yet. Default: the working
+    /// directory.
+    pub fn spool_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.sink.settings.spool_dir = dir.into();
         self
     }
 }
@@ -161,24 +176,32 @@ impl Mlflow {
         }
         let experiment = settings.experiment.clone().or_else(|| variable("MLFLOW_EXPERIMENT_NAME"));
         let experiment_id = || variable("MLFLOW_EXPERIMENT_ID").unwrap_or_else(|| "0".to_owned());
+        let known = self.restored.clone().filter(|id| !id.is_empty());
         let start = Start {
-            run_id: given.or_else(|| self.restored.clone()),
+            run_id: given.or_else(|| known.clone()),
+            restored: self.restored.clone(),
             run_key: self.run_key.clone(),
             experiment: experiment.map_or_else(|| Experiment::Id(experiment_id()), Experiment::Name),
             run_name: settings.run_name.clone(),
             is_training,
         };
-        let spool = Spool::open(&settings.spool, start.run_id.as_ref().unwrap_or(&start.run_key))?;
+        // A process that never learned the id of its run has a file of the key.
+        let has_key_alone = self.restored.is_some() && known.is_none();
+        let run = start.run_id.as_ref().filter(|_| !has_key_alone).unwrap_or(&start.run_key);
+        let spool = Spool::open(&settings.spool_dir, run)?;
         let (run, failure) = match patiently(|| TrackedRun::begin(&client, &start, now())) {
             Ok(run) => (Some(run), None),
-            Err(failure) if failure.is_away() => (None, Some(failure)),
-            Err(refused) => return Err(refused.into()),
+            Err(failure) if failure.is_refusal() => return Err(failure.into()),
+            // It may come back, or take the credentials later.
+            Err(failure) => (None, Some(failure)),
         };
         let queue = Queue::start(client, start, run, spool)?;
         queue.push(self.tags())?;
         (self.queue, self.is_running) = (Some(queue), is_training);
-        let remedy = "check that it runs and that its address is right";
-        failure.map_or(Ok(()), |failure| Err(format!("{failure}; {remedy}").into()))
+        failure.map_or(Ok(()), |failure| {
+            let remedy = "; check that it runs and that its address is right";
+            Err(format!("{failure}{}", if failure.is_away() { remedy } else { "" }).into())
+        })
     }
 
     /// The tags of MLflow's own clients, and those that were set.
@@ -210,19 +233,12 @@ impl Mlflow {
 
     /// The name as MLflow takes it. If that is another, a tag holds the true one.
     fn key(&mut self, name: String, entries: &mut Vec<Entry>) -> String {
-        if let Some(allowed) = self.names.get(&name) {
-            return allowed.clone();
-        }
-        let mut allowed = allowed(&name);
-        // Two names are two metrics.
-        while self.names.values().any(|known| *known == allowed) {
-            allowed.push('_');
-        }
-        if allowed != name {
+        let Some(allowed) = changed(&name) else { return name };
+        if !self.changed.contains(&name) {
             self.notices.push(format!("MLflow does not take the name `{name}`: it is `{allowed}` there"));
             entries.push(Entry::tag(&format!("regimen.name.{allowed}"), &*name));
+            self.changed.insert(name);
         }
-        self.names.insert(name, allowed.clone());
         allowed
     }
 }
@@ -234,6 +250,7 @@ impl MetricSink for Mlflow {
 
     fn open(&mut self, entry: EntryPoint) -> Result<(), BoxError> {
         let is_training = entry.phase() == Phase::Train;
+        self.by_hand = !is_training;
         match &self.queue {
             None => {
                 let begun = self.begin(is_training);
@@ -249,6 +266,10 @@ impl MetricSink for Mlflow {
         }
     }
 
+    fn keeps_records(&self) -> bool {
+        self.queue.is_some()
+    }
+
     fn notice(&mut self) -> Option<String> {
         let mut notices = mem::take(&mut self.notices);
         notices.extend(self.queue.iter().flat_map(Queue::notices));
@@ -260,8 +281,8 @@ impl MetricSink for Mlflow {
         let time = now();
         let mut entries = Vec::with_capacity(records.len());
         for record in records {
-            let key = self.key(format!("{}{}", record.name, record.suffix()), &mut entries);
-            entries.push(Entry::metric(key, record.value, time, record.step));
+            let key = self.key(format!("{}{}", record.name, suffix(record)), &mut entries);
+            entries.push(Entry::metric(key, record.value, time, record.step, self.by_hand));
         }
         self.queue()?.push(entries)
     }
@@ -273,7 +294,8 @@ impl MetricSink for Mlflow {
             Media::Image(image) => ("images", "png", png(image)?),
             _ => return Ok(()),
         };
-        let file = format!("{folder}/{}/step-{step:09}", allowed(name));
+        let name = changed(name).unwrap_or_else(|| name.to_owned());
+        let file = format!("{folder}/{name}/step-{step:09}");
         let newest = self.media.entry(format!("{folder}/{name}")).or_default();
         *newest = if newest.0 == step { (step, newest.1 + 1) } else { (step, 1) };
         let path = match newest.1 {
@@ -316,6 +338,10 @@ impl MetricSink for Mlflow {
         self.queue.as_ref().map_or(Ok(()), Queue::flush)
     }
 
+    fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        Ok(self.queue.as_ref().map(Queue::flush_later))
+    }
+
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
         Some(self)
     }
@@ -333,8 +359,7 @@ impl Stateful for Mlflow {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let (id, key) = (dict.array("run_id")?.to_text()?, dict.array("run_key")?.to_text()?);
-        self.restored = Some(id).filter(|id| !id.is_empty());
-        self.run_key = key;
+        (self.restored, self.run_key) = (Some(id), key);
         // It was flushed. The next call goes on in the restored run.
         self.queue = None;
         Ok(())
@@ -345,14 +370,31 @@ impl Stateful for Mlflow {
     }
 }
 
-/// `name` with an underscore for all that MLflow does not take: characters other than letters, digits and
-/// `_-. :/`, parts of a path that are empty, `.` or `..`, and an end behind 250 characters.
-fn allowed(name: &str) -> String {
+/// The end of a record's name. `SystemMonitor` logs under the same names in all phases.
+fn suffix(record: &Record<'_>) -> &'static str {
+    match record.phase {
+        Phase::Eval if record.name.starts_with("system/") => "_eval",
+        Phase::Predict if record.name.starts_with("system/") => "_predict",
+        _ => record.suffix(),
+    }
+}
+
+/// The name in place of one that MLflow does not take; `None` if it takes it.
+///
+/// It has an underscore for each character but letters, digits and `_-. :/`, and for parts of a path that are empty,
+/// `.` or `..`. The checksum of the true name follows, so two names stay two in every process. It has at most 250
+/// characters.
+fn changed(name: &str) -> Option<String> {
     let is_allowed = |char: char| char.is_alphanumeric() || "_-. :/".contains(char);
-    let name: String = name.chars().map(|char| if is_allowed(char) { char } else { '_' }).collect();
+    let allowed: String = name.chars().map(|char| if is_allowed(char) { char } else { '_' }).collect();
     let parts: Vec<_> =
-        name.split('/').map(|part| if ["", ".", ".."].contains(&part) { "_" } else { part }).collect();
-    parts.join("/").chars().take(250).collect()
+        allowed.split('/').map(|part| if ["", ".", ".."].contains(&part) { "_" } else { part }).collect();
+    let allowed = parts.join("/");
+    if allowed == name && name.chars().count() <= 250 {
+        return None;
+    }
+    let begin: String = allowed.chars().take(241).collect();
+    Some(format!("{begin}-{:08x}", crc32fast::hash(name.as_bytes())))
 }
 
 #[cfg(test)]
@@ -361,19 +403,27 @@ mod tests {
 
     #[test]
     fn names_are_those_that_mlflow_takes() {
-        for (name, expected) in [
-            ("train/loss", "train/loss"),
-            ("a b.c-d_e:1", "a b.c-d_e:1"),
-            ("\u{fc}n\u{ef}", "\u{fc}n\u{ef}"),
-            ("a@b%c(d)+", "a_b_c_d__"),
-            ("/a", "_/a"),
-            ("a//b", "a/_/b"),
-            ("a/../b/.", "a/_/b/_"),
-            ("a/", "a/_"),
-            ("", "_"),
-        ] {
-            assert_eq!(allowed(name), expected);
+        for name in ["train/loss", "a b.c-d_e:1", "\u{fc}n\u{ef}", &"k".repeat(250)] {
+            assert_eq!(changed(name), None);
         }
-        assert_eq!(allowed(&"k".repeat(251)), "k".repeat(250));
+        // The checksums are those of zlib.
+        for (name, expected) in [
+            ("a@b%c(d)+", "a_b_c_d__-d3f405f6"),
+            ("/a", "_/a-69707b5c"),
+            ("a//b", "a/_/b-206f76be"),
+            ("a/../b/.", "a/_/b/_-7e09569e"),
+            ("a/", "a/_-96ee7540"),
+            ("", "_-00000000"),
+            (&*"k".repeat(251), &*format!("{}-e4053200", "k".repeat(241))),
+        ] {
+            assert_eq!(changed(name).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn two_names_stay_two() {
+        let names: BTreeSet<_> =
+            ["acc@1", "acc%1", "acc_1"].map(|name| changed(name).unwrap_or(name.into())).into();
+        assert_eq!(names.len(), 3);
     }
 }

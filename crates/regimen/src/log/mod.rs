@@ -12,6 +12,7 @@
 //! | `MetricLog::mlflow` | an MLflow server, with the feature `mlflow` |
 //! | [`MetricLog::prometheus`] | an HTTP endpoint for a Prometheus server |
 //! | [`MetricLog::stdout`], [`MetricLog::lines`] | a line per moment, on standard output or elsewhere |
+//! | [`MetricLog::fan_out`] | several of these |
 //! | [`MemoryLog`] | memory, for a program that reads values itself |
 //! | [`AnomalyLog`] | notices, stops and closures, by rules on values |
 //!
@@ -27,6 +28,7 @@
 
 mod anomaly_log;
 mod existing_file;
+mod fan_out;
 mod format;
 mod line_log;
 mod log_file;
@@ -43,10 +45,12 @@ mod protobuf;
 mod record;
 mod tensorboard;
 mod wandb;
+mod wav;
 mod wide;
 
 pub use self::anomaly_log::{AnomalyLog, AnomalyRule};
 pub use self::existing_file::ExistingFile;
+pub use self::fan_out::FanOut;
 pub use self::line_log::LineLog;
 pub use self::log_file::LogFile;
 pub use self::memory_log::MemoryLog;

@@ -59,6 +59,19 @@ impl Mark {
 
 const CHECKSUM: &str = "crc32";
 
+/// The end of a file that this process has written.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    length: u64,
+    checksum: crc32fast::Hasher,
+}
+
+impl End {
+    pub(super) fn mark(&self) -> Mark {
+        Mark { length: self.length, checksum: Some(self.checksum.clone().finalize()) }
+    }
+}
+
 impl OpenFile {
     /// Opens the file at `path`, and creates it if needed. Its content is not looked at:
     /// [`keep`](OpenFile::keep) says how much of it stays.
@@ -90,6 +103,11 @@ impl OpenFile {
     pub(super) fn mark(&self) -> Mark {
         let checksum = Some(self.checksum.clone().finalize());
         if self.is_regular { Mark { length: self.length, checksum } } else { Mark::default() }
+    }
+
+    /// Its end.
+    pub(super) fn end(&self) -> End {
+        End { length: self.length, checksum: self.checksum.clone() }
     }
 
     /// Its bytes from `start` to `end`.
@@ -144,6 +162,13 @@ impl OpenFile {
             return Err(foreign(&self.path, &why));
         }
         self.keep(length, here).map_err(|cause| failed(&self.path, "cut back", cause))
+    }
+
+    /// Cuts it back to an earlier `end`, without reading it.
+    pub(super) fn take_back(&mut self, end: &End) -> Result<(), BoxError> {
+        self.check()?;
+        let kept = self.keep(end.length, end.checksum.clone());
+        kept.map_err(|cause| failed(&self.path, "cut back", cause))
     }
 
     /// Cuts it to its first `length` bytes, whose checksum is `checksum`.

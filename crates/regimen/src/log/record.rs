@@ -33,7 +33,7 @@ impl Record<'_> {
     }
 }
 
-/// A text, an image or a histogram.
+/// A text, an image, a histogram or a sound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MediaRecord<'a> {
     /// Completed *training* steps, in every phase.
@@ -42,7 +42,7 @@ pub struct MediaRecord<'a> {
     pub phase: Phase,
     /// The name it was logged under.
     pub name: &'a str,
-    /// The text, image or histogram.
+    /// The text, image, histogram or sound.
     pub media: &'a Media,
 }
 

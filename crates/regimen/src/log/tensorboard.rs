@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::open_file::{Mark, OpenFile, failed};
 use super::png::png;
+use super::wav::wav;
 use super::{Flush, MediaRecord, MetricLog, MetricSink, Record};
 use crate::metric::Media;
 use crate::run::{Ended, Report};
@@ -28,9 +29,10 @@ pub use graph_node::GraphNode;
 /// behind it, because a tag has one value per step. Names that occur in two phases need
 /// [`split`](MetricLog::split) for the same reason. Values are written in single precision.
 ///
-/// Texts, images and histograms have their name as tag. The numbers of a histogram that are not finite are
+/// Texts, images, histograms and sounds have their name as tag. The numbers of a histogram that are not finite are
 /// counted in `<name>/nonfinite`, if there are any. Hyper-parameters, and how the run ended, are a row under
-/// "HParams". Metrics whose names differ only in the prefix `train/` or `eval/` share a chart under "Custom
+/// "HParams". TensorBoard shows those of the beginning there: if a restored run has others, these are a text,
+/// `hyper_parameters`. Metrics whose names differ only in the prefix `train/` or `eval/` share a chart under "Custom
 /// scalars": those that are known when the first evaluation with such a metric ends.
 ///
 /// The values of one moment are one write, without a buffer. A write that fails is undone, so the file stays
@@ -59,8 +61,6 @@ pub struct TensorBoard {
     start: u64,
     /// No checkpoint holds the open files of this restored training. They stay if it is restored again.
     is_unsaved: bool,
-    /// Names in training, without `train/`, until the charts are written.
-    trained: BTreeSet<String>,
 }
 
 /// The state of a training's log in a checkpoint.
@@ -70,8 +70,11 @@ struct Written {
     files: BTreeMap<&'static str, (String, Mark)>,
     /// The largest step.
     step: u64,
-    has_hyper_parameters: bool,
+    /// The CRC-32 of the hyper-parameters that were written last; 0 if there are none.
+    hyper_parameters: u32,
     has_charts: bool,
+    /// Names in training, without `train/`, until the charts are written.
+    trained: BTreeSet<String>,
 }
 
 /// The folders of a training, with the names of their files in a checkpoint.
@@ -101,7 +104,6 @@ impl MetricLog<TensorBoard> {
             has_begun: false,
             start: 0,
             is_unsaved: false,
-            trained: BTreeSet::new(),
         })
     }
 
@@ -179,11 +181,11 @@ impl TensorBoard {
         }
         let names = records.iter().filter_map(|record| within(phase, record.name));
         if phase == Phase::Eval {
-            return names.filter(|name| self.trained.contains(*name)).collect();
+            return names.filter(|name| self.written.trained.contains(*name)).collect();
         }
         for name in names {
-            if !self.trained.contains(name) {
-                self.trained.insert(name.to_owned());
+            if !self.written.trained.contains(name) {
+                self.written.trained.insert(name.to_owned());
             }
         }
         Vec::new()
@@ -203,7 +205,10 @@ impl TensorBoard {
                 }
             });
         })?;
-        self.written.has_charts |= !charts.is_empty();
+        if !charts.is_empty() {
+            self.written.has_charts = true;
+            self.written.trained.clear();
+        }
         self.note(step);
         Ok(())
     }
@@ -269,6 +274,7 @@ impl MetricSink for TensorBoard {
                     event::scalar(&mut values, (tag, "/nonfinite"), histogram.not_finite() as f64);
                 }
             }
+            Media::Audio(audio) => event::sound(&mut values, tag, &wav(audio)),
             _ => return Ok(()),
         }
         self.file(phase)?.write(step, |event, _| event::summary(event, |summary| summary.extend(values)))?;
@@ -277,15 +283,21 @@ impl MetricSink for TensorBoard {
     }
 
     fn write_hyper_parameters(&mut self, settings: &HyperParameters) -> Result<(), BoxError> {
-        let is_written = self.written.has_hyper_parameters;
         // Opened at each start: a checkpoint must hold the file that will have the end of the run.
-        let file = self.file_in(RUN)?;
-        if !is_written {
-            file.write(0, |event, time| {
-                event::summary(event, |summary| event::hyper_parameters(summary, settings, time));
-            })?;
-            self.written.has_hyper_parameters = true;
+        self.file_in(RUN)?;
+        let (before, now) = (self.written.hyper_parameters, crc32fast::hash(settings.to_string().as_bytes()));
+        if now == before {
+            return Ok(());
         }
+        let is_first = before == 0;
+        let step = if is_first { 0 } else { self.start.max(self.written.step) };
+        self.file_in(RUN)?.write(step, |event, time| {
+            event::summary(event, |summary| match is_first {
+                true => event::hyper_parameters(summary, settings, time),
+                false => event::changed_hyper_parameters(summary, settings),
+            });
+        })?;
+        self.written.hyper_parameters = now;
         Ok(())
     }
 
@@ -295,7 +307,7 @@ impl MetricSink for TensorBoard {
             // TensorBoard takes the first end of a run, and this one would stay if it is restored again.
             Err(_) => !self.is_unsaved,
         };
-        if !(is_over && self.has_begun && self.written.has_hyper_parameters) {
+        if !(is_over && self.has_begun && self.written.hyper_parameters != 0) {
             return Ok(());
         }
         // A later call goes on as a restored run does, and cuts the end off.
@@ -335,8 +347,11 @@ impl Stateful for TensorBoard {
             }
         }
         dict.insert("step", now.step)?;
-        dict.insert("hyper_parameters", u8::from(now.has_hyper_parameters))?;
+        dict.insert("hyper_parameters", now.hyper_parameters)?;
         dict.insert("charts", u8::from(now.has_charts))?;
+        for (n, name) in now.trained.iter().enumerate() {
+            dict.insert(format!("trained.{n}"), Array::from_text(name))?;
+        }
         Ok(dict)
     }
 
@@ -369,8 +384,13 @@ impl Written {
         Ok(Written {
             files,
             step: dict.count("step")?,
-            has_hyper_parameters: dict.get::<u8>("hyper_parameters")? != 0,
+            hyper_parameters: dict.get("hyper_parameters")?,
             has_charts: dict.get::<u8>("charts")? != 0,
+            trained: dict
+                .under("trained")
+                .iter()
+                .map(|(_, name)| name.to_text())
+                .collect::<Result<_, _>>()?,
         })
     }
 }

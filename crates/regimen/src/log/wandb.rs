@@ -40,7 +40,7 @@ use crate::{BoxError, Error};
 /// Records are written as by a [`LogFile`](super::LogFile): those of one moment at once, all or none.
 ///
 /// **Environment.** `WANDB_PROJECT`, `WANDB_ENTITY`, `WANDB_NAME`, `WANDB_RUN_GROUP`, `WANDB_JOB_TYPE`,
-/// `WANDB_TAGS` (with commas between them), `WANDB_NOTES` and `WANDB_RUN_ID` are defaults.
+/// `WANDB_TAGS` (with commas between them), `WANDB_NOTES` and, for a training, `WANDB_RUN_ID` are defaults.
 /// With `WANDB_MODE=disabled` nothing is written. No key is read.
 ///
 /// **Resume.** A checkpoint holds the folder's name, the length of the file and its CRC-32. A restored run
@@ -49,7 +49,7 @@ use crate::{BoxError, Error};
 /// belongs at the end of the run, because a server that has records keeps them.
 ///
 /// **Passes by hand.** They continue the run of a training in the same process. Without one they are an
-/// offline run of their own.
+/// offline run of their own, with a random id.
 #[derive(Debug)]
 pub struct Wandb {
     dir: PathBuf,
@@ -97,7 +97,7 @@ impl MetricLog<Wandb> {
     }
 
     /// The displayed name of the run; chosen by the server by default.
-    pub fn name(self, name: impl Into<String>) -> Self {
+    pub fn run_name(self, name: impl Into<String>) -> Self {
         self.set(|settings| &mut settings.name, name)
     }
 
@@ -139,7 +139,9 @@ impl Wandb {
             (None, Some(place)) if !self.is_by_hand => OpenRun::go_on(&self.dir, place.clone())?,
             (None, _) => {
                 self.is_apart = self.is_by_hand;
-                OpenRun::begin(&self.dir, &self.settings)?
+                // One id is one run on the server.
+                let id = self.settings.run_id.as_deref().filter(|_| !self.is_apart);
+                OpenRun::begin(&self.dir, &self.settings, id)?
             }
         };
         if !self.is_apart {

@@ -174,4 +174,10 @@ fn a_pattern_chooses_histograms_and_a_step_that_is_not_logged_has_no_norm() {
         Every::epochs(1),
         &["2: histogram gradients/layer.weight [1] 0.7500", "epoch 1: train/gradient_norm 1.2500"],
     );
+    // The norm of the first step would be 1.
+    let notes = Notes::default();
+    let mut unit = unit().before_update(GradientMonitor::new().only(|_| false).into_hook());
+    let mut run = Run::new(&mut unit).callback(MetricLog::to(notes.clone()).every(Every::epochs(1)));
+    run.train(&[0.0, 0.75].map(|x| ToyArray::new(&[1, 1], &[x])), Train::epochs(1)).unwrap();
+    assert_eq!(*notes.0.lock().unwrap(), ["epoch 1: train/gradient_norm 1.2500"]);
 }

@@ -301,10 +301,14 @@ fn a_fit_that_was_stopped_anywhere_goes_on_to_the_same_bits() {
                 state.pause("stop");
             }
         };
-        let report = saved().on(Event::TrainStepEnd, pause).fit(3).unwrap();
-        assert_eq!(report.train.steps, stop);
+        let mut first = saved().on(Event::TrainStepEnd, pause);
+        assert_eq!(first.fit(3).unwrap().train.steps, stop);
+        let paused = module(&mut first);
+        drop(first);
         let mut second = saved();
         second.restore_latest().unwrap().unwrap();
+        // Not the best ones.
+        assert_eq!(module(&mut second), paused);
         // It goes on to the end of the first call, with any number.
         let report = second.fit(7).unwrap();
         assert_eq!(report.train.epochs, 3);

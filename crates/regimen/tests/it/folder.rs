@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use regimen::callback::Every;
 use regimen::folder::RunFolder;
@@ -103,16 +103,40 @@ fn parts_can_be_left_out() {
     let folder = || RunFolder::new(dir.path()).without_metrics().without_environment().without_notices();
     train(folder(), &DATA, 2).unwrap();
     assert_eq!(files(dir.path()).into_keys().collect::<Vec<_>>(), ["LOCK", "hyper_parameters.json"]);
-    // Another run in the same folder is refused, and touches nothing.
+}
+
+/// The bytes of every file under `dir`, by its path.
+fn bytes(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.append(&mut bytes(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_folder_of_another_run_is_refused_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = || RunFolder::new(dir.path()).metrics_every(Every::steps(1));
+    train(folder(), &DATA, 2).unwrap();
+    let before = bytes(dir.path());
+    assert!(before.len() > 6, "{:?}", before.keys());
     let error = train(folder().without_restore(), &DATA, 2).unwrap_err();
-    let dir = dir.path().display();
     assert_eq!(
         format!("{error:#}"),
         format!(
-            "state failed in train at epoch 0 step 0: `{dir}` holds checkpoints of another run, the newest of step \
-             2: restore it to go on with it, or give another directory"
+            "state failed in train at epoch 0 step 0: `{}` holds checkpoints of another run, the newest of step \
+             2: restore it to go on with it, or give another directory",
+            dir.path().display()
         )
     );
+    assert_eq!(bytes(dir.path()), before);
 }
 
 #[test]

@@ -11,6 +11,9 @@ use regimen::{BoxError, Error, Fit, Run, State};
 
 const LOSS: Key = Key::mean("loss");
 
+/// A batch whose step fails.
+const BROKEN: f64 = 13.0;
+
 /// Logs its batch.
 struct Unit;
 
@@ -18,7 +21,7 @@ impl TrainUnit for Unit {
     type Batch = f64;
     fn train_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
         state.log(LOSS, batch, 1.0);
-        Ok(())
+        if batch == BROKEN { Err("told to fail".into()) } else { Ok(()) }
     }
 }
 
@@ -124,6 +127,16 @@ fn several_rules_judge_one_metric() {
 fn a_rule_that_judges_nothing_is_told_and_a_threshold_of_nan_is_refused() {
     let idle = "anomaly log: `los` was not logged, so its rule judged nothing; is its name right?";
     notices(AnomalyRule::not_finite(Key::mean("los")), &[1.0], &[idle]);
+    // A run that is stopped may come to it later.
+    let report = {
+        let mut unit = Unit;
+        let log = AnomalyLog::new().rule(AnomalyRule::not_finite(Key::mean("los")));
+        let mut run = Run::new(&mut unit)
+            .callback(log)
+            .on(Event::TrainStepEnd, |state: &mut State, _: &mut Unit| state.pause("told to"));
+        run.train(&[1.0, 1.0], Train::epochs(1)).unwrap()
+    };
+    assert_eq!(report.notices, [""; 0]);
     let error = fit(AnomalyRule::below(LOSS, f64::NAN), &[1.0]).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
@@ -145,4 +158,29 @@ fn a_metric_of_a_callback_that_is_added_later_is_judged_too() {
     );
     let report = run.train(&[0.0, 0.0], Train::epochs(1)).unwrap();
     assert_eq!(report.notices, ["anomaly: `late` is 2, above 1 in step 2"]);
+}
+
+#[test]
+fn a_restart_counts_the_steps_before_it_and_neither_a_failed_step_nor_none_is_judged() {
+    let rule = || AnomalyRule::above(LOSS, 2.0).warm_up(2);
+    let log = || AnomalyLog::new().every(Every::steps(1).or(Every::epochs(1))).rule(rule());
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit).callback(log());
+    assert_eq!(
+        run.train(&[9.0, 9.0, 9.0], Train::steps(0)).unwrap().notices,
+        ["anomaly log: `loss` was not logged, so its rule judged nothing; is its name right?"]
+    );
+    assert_eq!(run.train(&[9.0, 9.0, 9.0], Train::steps(1)).unwrap().notices, [""; 0]);
+    let saved = run.run_state().unwrap();
+    drop(run);
+    let mut run = Run::new(&mut unit).callback(log());
+    run.load_run_state(&saved).unwrap();
+    assert_eq!(run.train(&[9.0, 9.0, 9.0], Train::steps(2)).unwrap().notices, [""; 0]);
+    // The third step logs a value and fails.
+    let error = run.train(&[9.0, 9.0, BROKEN], Train::epochs(1)).unwrap_err();
+    assert_eq!(error.place().step, 2);
+    let report = run.fit(&[9.0, 9.0, 9.0], &[1.0], Fit::epochs(1)).unwrap();
+    let expected =
+        ["anomaly: `loss` is 9, above 2 in step 3", "anomaly: `loss` is 9, above 2 over train epoch 1"];
+    assert_eq!(report.notices, expected);
 }

@@ -2,10 +2,12 @@
 #![cfg(feature = "mlflow")]
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
+mod real;
 mod server;
 
-use std::process::Command;
-use std::{env, fs};
+use std::fs;
+use std::sync::Mutex;
+use std::time::Duration;
 
 use regimen::callback::{Event, Every};
 use regimen::log::{MetricLog, Mlflow, OnFailure};
@@ -15,7 +17,6 @@ use regimen::saved::StateDict;
 use regimen::state::HyperParameters;
 use regimen::unit::{EvalUnit, TrainUnit};
 use regimen::{BoxError, Error, Fit, Run, State};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use self::server::{Server, Tracked, Tracking};
@@ -51,7 +52,7 @@ const BATCHES: [f64; 2] = [0.5, 0.25];
 
 fn log(uri: &str, folder: &TempDir) -> MetricLog<Mlflow> {
     let every = Every::steps(1).or(Every::epochs(1));
-    MetricLog::mlflow().uri(uri).experiment("digits").run_name("first").every(every).spool(folder.path())
+    MetricLog::mlflow().uri(uri).experiment("digits").run_name("first").every(every).spool_dir(folder.path())
 }
 
 fn folder() -> TempDir {
@@ -108,8 +109,8 @@ fn points_parameters_tags_files_and_the_status_reach_the_server() {
     assert_eq!(
         report.notices,
         [
-            "MLflow does not take the name `betas()`: it is `betas__` there",
-            "MLflow does not take the name `eval/acc@1`: it is `eval/acc_1` there",
+            "MLflow does not take the name `betas()`: it is `betas__-1fec2afd` there",
+            "MLflow does not take the name `eval/acc@1`: it is `eval/acc_1-97a7101c` there",
             "such.file is left out of the MLflow run: cannot read no/such.file: No such file or directory (os error 2)",
         ]
     );
@@ -119,9 +120,9 @@ fn points_parameters_tags_files_and_the_status_reach_the_server() {
     assert_eq!(run.name, "first");
     assert_eq!(
         run.points(),
-        ["1 train/loss 0.5", "2 eval/acc_1 NaN", "2 train/loss 0.25", "2 train/loss_epoch 0.375"]
+        ["1 train/loss 0.5", "2 eval/acc_1-97a7101c NaN", "2 train/loss 0.25", "2 train/loss_epoch 0.375"]
     );
-    let params = [("betas__", "0.9"), ("deep", "true"), ("rate", "0.5")];
+    let params = [("betas__-1fec2afd", "0.9"), ("deep", "true"), ("rate", "0.5")];
     assert_eq!(run.params, params.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     let tag = |key: &str| run.tags.get(key).map(String::as_str);
     assert_eq!(
@@ -129,8 +130,8 @@ fn points_parameters_tags_files_and_the_status_reach_the_server() {
             "team",
             "mlflow.parentRunId",
             "mlflow.source.type",
-            "regimen.name.eval/acc_1",
-            "regimen.name.betas__"
+            "regimen.name.eval/acc_1-97a7101c",
+            "regimen.name.betas__-1fec2afd"
         ]
         .map(tag),
         ["a", "run9", "LOCAL", "eval/acc@1", "betas()"].map(Some)
@@ -213,7 +214,7 @@ fn a_server_that_comes_back_gets_everything() {
         report.notices,
         [format!(
             "the MLflow server {uri} does not answer: io: Peer disconnected; check that it runs and that its \
-             address is right; until then, metrics are missing in it"
+             address is right; until then, metrics wait for it"
         )]
     );
     let tracked = server.tracked();
@@ -278,22 +279,21 @@ fn a_changed_parameter_and_a_refused_metric_keep_nothing_else_back() {
         tracked.runs[0].points(),
         [
             "1 train/loss 0.5",
-            "2 eval/acc_1 1.0",
+            "2 eval/acc_1-97a7101c 1.0",
             "2 train/loss 0.25",
             "2 train/loss_epoch 0.375",
-            "4 eval/acc_1 1.0",
+            "4 eval/acc_1-97a7101c 1.0",
             "4 train/loss_epoch 0.375",
-            "6 eval/acc_1 1.0",
+            "6 eval/acc_1-97a7101c 1.0",
             "6 train/loss_epoch 0.375"
         ]
     );
 }
 
 /// Checks the error of `open`, and the notice in place of it.
-fn check_refusal(server: &Server, log: impl Fn() -> MetricLog<Mlflow>, expected: &str) {
+fn check_refusal(log: impl Fn() -> MetricLog<Mlflow>, expected: &str) {
     let error = train(log().on_failure(OnFailure::Error), None, 2, nothing).unwrap_err();
     let at = "callback MetricLog(mlflow) failed at train start in train at epoch 0 step 0: ";
-    let expected = expected.replace("ADDRESS", &server.uri);
     assert_eq!(format!("{error:#}"), format!("{at}{expected}"));
     let (_, report) = train(log(), None, 2, nothing).unwrap();
     assert_eq!(report.notices, [format!("{expected}; until then, metrics are missing in it")]);
@@ -306,130 +306,204 @@ fn a_log_that_cannot_be_is_told_when_the_call_begins() {
     let known = || log(&server.uri, &folder).run_id("run0");
     let change = |change: &dyn Fn(&mut Tracked)| change(&mut server.tracked());
     check_refusal(
-        &server,
         || log("databricks", &folder),
         "the tracking URI \"databricks\" is not the address of an MLflow server; run `mlflow server`, and give its \
          address, such as http://127.0.0.1:5000",
     );
     check_refusal(
-        &server,
         || log(&server.uri, &folder).run_id("run7"),
         "the MLflow run run7 does not exist; restore it with `mlflow runs restore --run-id run7`, or log to another \
          run, by `run_id` or MLFLOW_RUN_ID",
     );
     change(&|tracked| tracked.runs[0].is_deleted = true);
     check_refusal(
-        &server,
         known,
         "the MLflow run run0 is deleted; restore it with `mlflow runs restore --run-id run0`, or log to another run, \
          by `run_id` or MLFLOW_RUN_ID",
     );
     change(&|tracked| tracked.is_experiment_deleted = true);
     check_refusal(
-        &server,
         || log(&server.uri, &folder),
         "the MLflow experiment `digits` is deleted; restore it with `mlflow experiments restore --experiment-id 0`, \
          or choose another name",
     );
-    change(&|tracked| tracked.wants_password = true);
-    check_refusal(
-        &server,
-        known,
-        "the MLflow server ADDRESS answers runs/get with 401: You are not authenticated; set MLFLOW_TRACKING_USERNAME and \
-         MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
-    );
+}
+
+/// The entries in the only file of the folder, of a kind.
+fn spooled(folder: &TempDir, kind: &str) -> usize {
+    let [file] = &*files(folder) else { panic!("one file") };
+    let text = fs::read_to_string(folder.path().join(file)).unwrap();
+    text.lines().filter(|line| line.starts_with(&format!("{{\"{kind}\""))).count()
 }
 
 #[test]
-fn a_run_that_is_deleted_meanwhile_ends_the_log_alone() {
+fn a_server_that_wants_a_password_gets_everything_later() {
     let (server, folder) = (Server::start(), folder());
-    let deleting = server.clone();
-    let delete = move |state: &mut State, _: &mut Unit| {
-        if state.train_progress().steps == 3 {
-            deleting.tracked().runs[0].is_deleted = true;
-        }
-    };
-    let (_, report) = train(log(&server.uri, &folder), None, 4, delete).unwrap();
-    let [notice] = &*report.notices else { panic!("one notice: {:?}", report.notices) };
-    assert!(notice.contains("the MLflow run run0 is deleted; restore it with"), "{notice}");
-}
-
-/// Trains as a program would: the server is that of the environment.
-fn train_on_mlflow(python: &str, check: &str) {
-    let folder = folder();
-    let log = || {
-        let every = Every::steps(1).or(Every::epochs(1));
-        MetricLog::mlflow()
-            .experiment("digits")
-            .run_name("first")
-            .tag("team", "a")
-            .every(every)
-            .spool(folder.path())
-    };
-    let plot = folder.path().join("plot.svg");
-    fs::write(&plot, "<svg/>").unwrap();
-    let (saved, report) = train(log(), None, 1, nothing).unwrap();
-    assert_eq!(report.notices, [""; 0]);
-    train(log(), Some(&saved), 3, nothing).unwrap();
-    let mut unit = Unit;
-    let settings = HyperParameters::new().with("rate", 0.1 + 0.2).with("empty", "");
-    let mut run = Run::new(&mut unit).hyper_parameters(settings).callback(log().artifact(&plot));
-    run.load_run_state(&saved).unwrap();
-    let report = run.fit(&BATCHES, &[f64::NAN], Fit::steps(4)).unwrap();
-    assert_eq!(report.notices, ["MLflow does not take the name `eval/acc@1`: it is `eval/acc_1` there"]);
-
-    let dump = Command::new(python).args([check, "dump", "--experiment", "digits"]).output().unwrap();
-    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
-    let dump: Value = serde_json::from_slice(&dump.stdout).unwrap();
-    let [run] = &**dump["experiments"][0]["runs"].as_array().unwrap() else { panic!("one run: {dump}") };
-    let steps = |key: &str| {
-        let points: Vec<(u64, u64, Value)> = serde_json::from_value(run["metrics"][key].clone()).unwrap();
-        points.into_iter().map(|(step, _, value)| format!("{step} {value}")).collect::<Vec<_>>()
-    };
-    assert_eq!(steps("train/loss"), ["1 0.5", "2 0.25", "3 0.5", "4 0.25"]);
-    assert_eq!(steps("train/loss_epoch"), ["2 0.375", "4 0.375"]);
-    assert_eq!(steps("eval/acc_1"), ["4 \"NaN\""]);
-    assert_eq!(run["params"], serde_json::json!({"rate": "0.30000000000000004", "empty": ""}));
-    assert_eq!(run["info"]["status"], "FINISHED");
-    assert_eq!(run["info"]["run_name"], "first");
-    assert_eq!(
-        (&run["tags"]["team"], &run["tags"]["regimen.name.eval/acc_1"]),
-        (&"a".into(), &"eval/acc@1".into())
+    server.tracked().wants_password = true;
+    let denied = format!(
+        "the MLflow server {} answers experiments/get-by-name with 401: You are not authenticated; set \
+         MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        server.uri
     );
-    let files: Vec<_> =
-        run["artifacts"].as_object().unwrap().iter().map(|(path, size)| format!("{path} {size}")).collect();
+    let error = train(log(&server.uri, &folder).on_failure(OnFailure::Error), None, 2, nothing).unwrap_err();
+    let at = "callback MetricLog(mlflow) failed at train start in train at epoch 0 step 0: ";
+    assert_eq!(format!("{error:#}"), format!("{at}{denied}"));
+    files(&folder).iter().for_each(|file| fs::remove_file(folder.path().join(file)).unwrap());
+
+    let (saved, report) = train(log(&server.uri, &folder), None, 2, nothing).unwrap();
+    let (path, tags) = (folder.path().join(&files(&folder)[0]), spooled(&folder, "tag"));
     assert_eq!(
-        files,
+        report.notices,
         [
-            "images/a picture/step-000000002.png 69",
-            "plot.svg 6",
-            "texts/words/step-000000002-2.md 10",
-            "texts/words/step-000000002.md 10"
+            format!("{denied}; until then, metrics wait for it"),
+            format!(
+                "not sent to MLflow: 3 values, {tags} tags, 3 logged files, the status of the run: {denied}; {} holds \
+                 the values, parameters and tags, which are sent when the run goes on from its checkpoint",
+                path.display()
+            )
         ]
     );
+    server.tracked().wants_password = false;
+    train(log(&server.uri, &folder), Some(&saved), 4, nothing).unwrap();
+    assert_eq!(server.tracked().runs[0].points(), FOUR_STEPS);
+    assert_eq!(files(&folder), [""; 0]);
 }
 
 #[test]
-fn real_mlflow_shows_what_was_logged() {
-    let Some(python) = env::var_os("REGIMEN_LOGS_PYTHON").map(|path| path.into_string().unwrap()) else {
-        println!("NOT RUN: REGIMEN_LOGS_PYTHON names no Python with mlflow");
-        return;
-    };
-    let check = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/log/mlflow_check.py");
-    if env::var_os("REGIMEN_SERVED").is_some() {
-        return train_on_mlflow(&python, check);
+fn a_run_that_is_deleted_meanwhile_ends_the_log_alone_and_what_is_left_is_in_a_file() {
+    let (server, folder) = (Server::start(), folder());
+    let settings = HyperParameters::new().with("rate", 0.5).with("deep", true);
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit).hyper_parameters(settings).callback(log(&server.uri, &folder));
+    run.train(&BATCHES, Train::steps(2)).unwrap();
+    let saved = run.run_state().unwrap();
+    server.tracked().runs[0].is_deleted = true;
+    let report = run.train(&BATCHES, Train::steps(4)).unwrap();
+    let path = folder.path().join("mlflow-run0.jsonl").display().to_string();
+    let deleted = "the MLflow run run0 is deleted; restore it with `mlflow runs restore --run-id run0`, or log to \
+                   another run, by `run_id` or MLFLOW_RUN_ID";
+    assert_eq!(
+        report.notices,
+        [
+            format!("{deleted}; until then, metrics are kept in {path}"),
+            format!(
+                "not sent to MLflow: 3 values, 2 parameters, the status of the run: {deleted}; {path} holds the \
+                 values, parameters and tags, which are sent when the run goes on from its checkpoint or with \
+                 MLFLOW_RUN_ID=run0"
+            ),
+        ]
+    );
+    server.tracked().runs[0].is_deleted = false;
+    train(log(&server.uri, &folder), Some(&saved), 4, nothing).unwrap();
+    assert_eq!(server.tracked().runs[0].points(), FOUR_STEPS);
+    assert_eq!(files(&folder), [""; 0]);
+}
+
+#[test]
+fn a_store_of_files_that_fails_holds_back_neither_values_nor_the_status() {
+    for (status, pause) in [(500, true), (413, false)] {
+        let (server, folder) = (Server::start(), folder());
+        server.tracked().store_fails = Some(status);
+        let plots = ["a.svg", "b.svg"].map(|name| folder.path().join(name));
+        plots.iter().for_each(|plot| fs::write(plot, "<svg/>").unwrap());
+        let log = log(&server.uri, &folder).artifact(&plots[0]).artifact(&plots[1]);
+        let (_, report) = train(log, None, 4, nothing).unwrap();
+        let why = format!(
+            "is left out of the MLflow run: the MLflow server {} answers the upload with {status}: the store of files \
+             is full",
+            server.uri
+        );
+        let expected = format!(
+            "images/a picture/step-000000002.png {why}; further ones are not named; a.svg {why}; b.svg {why}"
+        );
+        assert_eq!(report.notices.join("; "), expected);
+        let tracked = server.tracked();
+        assert_eq!(tracked.runs[0].points(), FOUR_STEPS);
+        assert_eq!(tracked.runs[0].statuses, ["RUNNING", "FINISHED"]);
+        let uploads = tracked.calls.iter().filter(|call| call.starts_with("put")).count();
+        // The first one is tried three times if it may be a matter of time, the others once.
+        assert_eq!(uploads, if pause { 3 + 4 } else { 5 });
     }
-    // The program that starts the server calls this test again.
-    let folder = folder();
-    let serve = Command::new(&python)
-        .args([check, "serve"])
-        .arg(folder.path())
-        .arg("--")
-        .arg(env::current_exe().unwrap())
-        .args(["--exact", "mlflow::mlflow_itself_shows_what_was_logged"])
-        .env("REGIMEN_SERVED", "1")
-        .output()
-        .unwrap();
-    let told = [serve.stdout, serve.stderr].concat();
-    assert!(serve.status.success(), "{}", String::from_utf8_lossy(&told));
+}
+
+#[test]
+fn no_step_waits_for_an_answer() {
+    let (server, folder) = (Server::start(), folder());
+    let (holding, answered) = (server.clone(), Mutex::new(Vec::new()));
+    let hold = |state: &mut State, _: &mut Unit| {
+        let step = state.train_progress().steps;
+        let mut tracked = holding.tracked();
+        tracked.holds_answers = step < 2500;
+        answered.lock().unwrap().push(tracked.calls.len());
+    };
+    let (_, report) = train(log(&server.uri, &folder), None, 2500, hold).unwrap();
+    assert_eq!(report.notices, [""; 0]);
+    let answered = answered.into_inner().unwrap();
+    assert_eq!(answered, [answered[0]; 2500]);
+    assert_eq!(server.tracked().runs[0].points().len(), 2500 + 1250);
+}
+
+#[test]
+fn answers_that_take_their_time_hold_many_steps() {
+    let (server, folder) = (Server::start(), folder());
+    server.tracked().delay = Duration::from_millis(300);
+    let (_, report) = train(log(&server.uri, &folder), None, 100, nothing).unwrap();
+    assert_eq!(report.notices, [""; 0]);
+    let tracked = server.tracked();
+    assert_eq!(tracked.runs[0].points().len(), 150);
+    let batches = tracked.calls.iter().filter(|call| call.ends_with("runs/log-batch")).count();
+    assert!(batches < 100, "{batches}");
+}
+
+#[test]
+fn entries_under_a_run_that_the_checkpoint_does_not_know_are_sent() {
+    let (server, folder) = (Server::start(), folder());
+    server.tracked().is_away = true;
+    let (saved, _) = train(log(&server.uri, &folder), None, 2, nothing).unwrap();
+    // The process goes on, learns the id of its run, and ends before the next checkpoint.
+    let [name] = &*files(&folder) else { panic!("one file") };
+    let key = name.trim_start_matches("mlflow-").trim_end_matches(".jsonl").to_owned();
+    fs::rename(folder.path().join(name), folder.path().join("mlflow-run0.jsonl")).unwrap();
+    let mut tracked = server.tracked();
+    let tags = [("regimen.run_key".to_owned(), key)].into();
+    tracked.runs.push(Tracking { tags, statuses: vec!["RUNNING".to_owned()], ..Tracking::default() });
+    tracked.is_away = false;
+    drop(tracked);
+    train(log(&server.uri, &folder), Some(&saved), 4, nothing).unwrap();
+    let tracked = server.tracked();
+    let [run] = &*tracked.runs else { panic!("one run") };
+    assert_eq!(run.points(), FOUR_STEPS);
+    assert_eq!(files(&folder), [""; 0]);
+}
+
+#[test]
+fn a_run_given_by_its_id_without_its_checkpoint_gets_every_value_and_a_notice() {
+    let (server, folder) = (Server::start(), folder());
+    train(log(&server.uri, &folder), None, 2, nothing).unwrap();
+    let (_, report) = train(log(&server.uri, &folder).run_id("run0"), None, 4, nothing).unwrap();
+    assert_eq!(
+        report.notices,
+        [
+            "the MLflow run run0 has values up to step 2 already, and this log was not restored from its checkpoint: a \
+          step that is logged again is a second point there; for a new run, set neither `run_id` nor MLFLOW_RUN_ID"
+        ]
+    );
+    let twice = FOUR_STEPS[..3].iter().flat_map(|point| [*point; 2]);
+    let expected: Vec<_> = twice.chain(FOUR_STEPS[3..].iter().copied()).collect();
+    assert_eq!(server.tracked().runs[0].points(), expected);
+}
+
+#[test]
+fn a_pass_by_hand_before_training_goes_on_is_written_and_repeats_no_step() {
+    let (server, folder) = (Server::start(), folder());
+    let (saved, _) = train(log(&server.uri, &folder), None, 1, nothing).unwrap();
+    train(log(&server.uri, &folder), Some(&saved), 3, nothing).unwrap();
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit).callback(log(&server.uri, &folder));
+    run.load_run_state(&saved).unwrap();
+    run.evaluate(&[1.0], Evaluate::whole()).unwrap();
+    run.evaluate(&[0.5], Evaluate::whole()).unwrap();
+    run.train(&BATCHES, Train::steps(4)).unwrap();
+    let by_hand = ["1 eval/acc_1-97a7101c 0.5", "1 eval/acc_1-97a7101c 1.0"];
+    assert_eq!(server.tracked().runs[0].points(), [&by_hand, &FOUR_STEPS[..]].concat());
 }

@@ -2,13 +2,14 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use regimen::callback::{Event, Every};
 use regimen::log::{GraphNode, MetricLog, OnFailure, TensorBoard};
-use regimen::metric::{Histogram, Image, Key};
+use regimen::metric::{Audio, Histogram, Image, Key};
 use regimen::run::{Evaluate, Predict, Train};
 use regimen::saved::{Array, StateDict};
 use regimen::state::HyperParameters;
@@ -39,6 +40,7 @@ impl TrainUnit for Unit {
             state.log_media("weights", Histogram::with_buckets(&[0.0, 1.0, 4.0, f64::NAN], 2));
             state.log_media("equal", Histogram::of(&[batch, batch]));
             state.log_media("nothing", Histogram::of::<f64>(&[]));
+            state.log_media("tone", Audio::mono(8000, &[0.0, 0.5])?);
         }
         Ok(())
     }
@@ -200,6 +202,7 @@ fn texts_pictures_and_histograms_have_their_plugins() {
             "1 weights/nonfinite=1",
             "equal histograms 1",
             "nothing histograms 1",
+            "tone audio 1",
         ]
     );
     let parts = |n: usize| match &events[n].value {
@@ -211,6 +214,7 @@ fn texts_pictures_and_histograms_have_their_plugins() {
         (&parts(4)[0][..], &parts(4)[1][..], &parts(4)[2][..4]),
         (&b"1"[..], &b"2"[..], &b"\x89PNG"[..])
     );
+    assert_eq!((&parts(10)[0][..4], parts(10)[0].len()), (&b"RIFF"[..], 44 + 4));
     let numbers = |n: usize| -> Vec<f64> {
         parts(n)[0].as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
     };
@@ -290,6 +294,45 @@ fn a_record_that_was_torn_anywhere_hides_no_other_after_a_restart() {
 }
 
 #[test]
+fn a_restart_that_died_within_any_record_hides_no_later_one() {
+    let (_parent, dir) = folder();
+    let saved = fit(log(&dir), None, 1).unwrap();
+    fit(log(&dir), Some(&saved), 2).unwrap();
+    let dead = dir.join(&names(&dir)[1]);
+    let (whole, first) = (fs::read(&dead).unwrap(), fs::read(dir.join(&names(&dir)[0])).unwrap());
+    let (_whole, expected) = folder();
+    fit(log(&expected), None, 4).unwrap();
+    for cut in 0..whole.len() {
+        let (_parent, dir) = folder();
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join(saved.array(FILE).unwrap().to_text().unwrap()), &first).unwrap();
+        fs::write(dir.join(dead.file_name().unwrap()), &whole[..cut]).unwrap();
+        fit(log(&dir), Some(&saved), 4).unwrap();
+        let found = read_events(&dir).unwrap();
+        assert_eq!(scalars(&found), scalars(&read_events(&expected).unwrap()), "{cut} bytes");
+        assert_eq!(names(&dir).len(), 3);
+    }
+}
+
+/// The name of the file in the state of a run.
+const FILE: &str = "callbacks.TensorBoard(digits).state.run.name";
+
+#[test]
+fn starts_within_one_second_have_files_in_their_order() {
+    let (_parent, dir) = folder();
+    let mut saved = fit(log(&dir), None, 1).unwrap();
+    for steps in 2..=5 {
+        saved = fit(log(&dir), Some(&saved), steps).unwrap();
+    }
+    let seconds = |name: String| name.split('.').nth(3).unwrap().parse::<u64>().unwrap();
+    let seconds: Vec<u64> = names(&dir).into_iter().map(seconds).collect();
+    // Five starts take less than a second, or there is nothing to see.
+    assert!(seconds.len() == 5 && seconds.is_sorted_by(|a, b| a < b), "{seconds:?}");
+    let newest: Vec<_> = read_events(&dir).unwrap().iter().filter(|e| e.step > 0).map(|e| e.step).collect();
+    assert!(newest.is_sorted(), "{newest:?}");
+}
+
+#[test]
 fn files_are_read_in_the_order_of_their_starts_though_the_clock_was_set_back() {
     let (_parent, dir) = folder();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -357,9 +400,8 @@ fn a_file_that_is_not_the_one_of_the_checkpoint_is_an_error_and_left_alone() {
 fn a_checkpoint_that_names_a_file_elsewhere_is_refused() {
     let (_parent, dir) = folder();
     let mut saved = fit(log(&dir), None, 1).unwrap();
-    let name = "callbacks.TensorBoard(digits).state.run.name";
-    drop(saved.remove(name).unwrap());
-    saved.insert(name, Array::from_text("../other/events.out.tfevents.1")).unwrap();
+    drop(saved.remove(FILE).unwrap());
+    saved.insert(FILE, Array::from_text("../other/events.out.tfevents.1")).unwrap();
     let error = fit(log(&dir), Some(&saved), 2).unwrap_err();
     assert!(
         error.contains("`run.name`: \"../other/events.out.tfevents.1\" is not the name of a file"),
@@ -395,6 +437,29 @@ fn passes_by_hand_are_runs_of_their_own_and_leave_the_training_alone() {
     assert_eq!(scalars(&read_events(&dir).unwrap()), scalars(&read_events(&whole).unwrap()));
 }
 
+#[test]
+fn a_restored_run_has_the_charts_of_one_that_was_never_stopped() {
+    let fit = |dir: &Path, saved: Option<&StateDict>, steps: u64| {
+        let mut unit = Unit::default();
+        let log = MetricLog::tensorboard(dir).every(Every::steps(3).or(Every::epochs(1)));
+        let mut run = Run::new(&mut unit).callback(log);
+        saved.into_iter().for_each(|saved| run.load_run_state(saved).unwrap());
+        run.fit(&DATA, &[()], Fit::steps(steps).eval_every(Every::steps(4))).unwrap();
+        run.run_state().unwrap()
+    };
+    let charts = |dir: &Path| -> Vec<String> {
+        lines(dir).into_iter().filter(|line| line.contains("custom_scalars")).collect()
+    };
+    let (_whole, whole) = folder();
+    fit(&whole, None, 9);
+    assert_eq!(charts(&whole).len(), 1);
+    // The training has logged its names before the pause, and logs none up to the first evaluation.
+    let (_parent, dir) = folder();
+    let saved = fit(&dir, None, 3);
+    fit(&dir, Some(&saved), 9);
+    assert_eq!(charts(&dir), charts(&whole));
+}
+
 // Hyper-parameters.
 
 fn settings() -> HyperParameters {
@@ -414,8 +479,19 @@ fn tuned(
     data: &[f64],
     steps: u64,
 ) -> Result<StateDict, Error> {
+    tuned_by(settings(), log, saved, data, steps)
+}
+
+/// The same with other hyper-parameters.
+fn tuned_by(
+    settings: HyperParameters,
+    log: MetricLog<TensorBoard>,
+    saved: Option<&StateDict>,
+    data: &[f64],
+    steps: u64,
+) -> Result<StateDict, Error> {
     let mut unit = Unit::default();
-    let mut run = Run::new(&mut unit).hyper_parameters(settings()).callback(log);
+    let mut run = Run::new(&mut unit).hyper_parameters(settings).callback(log);
     saved.into_iter().for_each(|saved| run.load_run_state(saved).unwrap());
     run.train(data, Train::steps(steps))?;
     Ok(run.run_state().unwrap())
@@ -459,6 +535,24 @@ fn hyper_parameters_are_written_once_and_those_that_json_lacks_as_texts() {
     let number = |n: f64| [&[9, 17][..], &n.to_le_bytes()[..]].concat();
     assert!(content.windows(10).any(|part| part == number(3.0)), "{text:?}");
     tuned(log(&dir), Some(&saved), &DATA, 2).unwrap();
+    assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
+}
+
+#[test]
+fn hyper_parameters_that_a_restored_run_has_changed_are_a_text() {
+    let (_parent, dir) = folder();
+    let texts = || -> Vec<String> {
+        lines(&dir).into_iter().filter(|line| line.contains(" hyper_parameters: ")).collect()
+    };
+    let one = tuned(log(&dir), None, &DATA, 1).unwrap();
+    let changed = HyperParameters::new().with("rate", 0.25).with("optimizer", "*adam*");
+    let two = tuned_by(changed.clone(), log(&dir), Some(&one), &DATA, 2).unwrap();
+    let text = "2 hyper_parameters: text [\"    rate = 0.25\\n    optimizer = *adam*\\n\"]";
+    assert_eq!(texts(), [text]);
+    let three = tuned_by(changed, log(&dir), Some(&two), &DATA, 3).unwrap();
+    assert_eq!(texts(), [text]);
+    tuned_by(HyperParameters::new().with("rate", 1), log(&dir), Some(&three), &DATA, 4).unwrap();
+    assert_eq!(texts(), [text, "4 hyper_parameters: text [\"    rate = 1\\n\"]"]);
     assert_eq!(session_kinds(&dir), ["start_info", "end 1"]);
 }
 
@@ -612,6 +706,12 @@ fn real_tensorboard_reads_every_kind_of_value_as_it_was_written() {
                 "{loader} {tag} {found:?}"
             );
         }
+        let sounds = served["audio"]["digits"]["tone"].as_array().unwrap();
+        let found: Vec<_> = sounds.iter().map(|sound| (&sound["mime"], &sound["bytes"])).collect();
+        assert!(
+            !found.is_empty() && found.iter().all(|sound| *sound == (&"audio/wav".into(), &48.into())),
+            "{loader} {found:?}"
+        );
         for tag in ["weights", "equal", "nothing"] {
             let histograms = &served["histograms"]["digits"][tag]["values"];
             assert_eq!(histograms.as_array().map(Vec::len), Some(6), "{loader} {tag}");
@@ -624,4 +724,48 @@ fn real_tensorboard_reads_every_kind_of_value_as_it_was_written() {
             (&given, &"STATUS_SUCCESS".into())
         );
     }
+}
+
+/// A run in a process that dies: it is saved after `saved_at` steps, logs other values from there on, and
+/// tears its last record.
+fn dies(dir: &Path, saved: Option<&StateDict>, saved_at: u64, killed_at: u64) -> StateDict {
+    let mut unit = Unit::default();
+    let mut run = Run::new(&mut unit).callback(log(dir));
+    saved.into_iter().for_each(|saved| run.load_run_state(saved).unwrap());
+    run.fit(&DATA, &[()], Fit::steps(saved_at)).unwrap();
+    let saved = run.run_state().unwrap();
+    run.fit(&[100.0; 3], &[()], Fit::steps(killed_at)).unwrap();
+    let file = dir.join(names(dir).pop().unwrap());
+    fs::write(&file, [fs::read(&file).unwrap(), vec![7; 5]].concat()).unwrap();
+    saved
+}
+
+#[test]
+fn real_tensorboard_that_looks_on_shows_a_run_that_dies_and_is_restored_as_one_line() {
+    let Some(python) = std::env::var_os("REGIMEN_LOGS_PYTHON") else {
+        println!("NOT RUN: REGIMEN_LOGS_PYTHON names no Python with TensorBoard");
+        return;
+    };
+    let (parent, dir) = folder();
+    let first = dies(&dir, None, 4, 8);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/log/tb_live.py");
+    let mut command = Command::new(python);
+    let command = command.arg(script).arg(parent.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut board = command.spawn().unwrap();
+    let (mut ask, answers) = (board.stdin.take().unwrap(), board.stdout.take().unwrap());
+    let mut answers = BufReader::new(answers).lines();
+    let mut shows = |expected: &Path| {
+        let events = read_events(expected).unwrap();
+        writeln!(ask, "{}", serde_json::json!({ "digits": scalars(&events) })).unwrap();
+        assert_eq!(answers.next().unwrap().unwrap(), "ok");
+    };
+    shows(&dir);
+    let second = dies(&dir, Some(&first), 6, 9);
+    shows(&dir);
+    fit(log(&dir), Some(&second), 12).unwrap();
+    let (_whole, whole) = folder();
+    fit(log(&whole), None, 12).unwrap();
+    shows(&whole);
+    drop(ask);
+    assert!(board.wait().unwrap().success());
 }

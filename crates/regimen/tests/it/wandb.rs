@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs, iter};
+use std::{env, fs};
 
 use regimen::callback::Every;
 use regimen::checkpoint::Checkpointer;
@@ -14,6 +14,7 @@ use regimen::saved::{AppState, Parts};
 use regimen::state::HyperParameters;
 use regimen::unit::{EvalUnit, TrainUnit};
 use regimen::{BoxError, Fit, Run, State};
+use regimen_test::wandb_file::read_wandb_file;
 use serde_json::Value;
 
 /// Logs a sum in each step, and texts, images and histograms in some.
@@ -99,145 +100,8 @@ fn lines(dir: &Path) -> Vec<String> {
     read(&file(&the_run(dir)))
 }
 
-/// A line for each record of a file, with a letter in place of times and the id.
 fn read(file: &Path) -> Vec<String> {
-    let (records, torn) = records(&fs::read(file).unwrap());
-    assert_eq!(torn, 0, "the end is torn");
-    records.iter().zip(1..).map(|(record, count)| line(record, count)).collect()
-}
-
-/// The records of a file, and the number of bytes in an unfinished one at its end.
-fn records(bytes: &[u8]) -> (Vec<Vec<u8>>, usize) {
-    assert_eq!(bytes[..7], *b":W&B\xe1\xbe\x00");
-    let (mut records, mut record, mut at, mut whole) = (Vec::new(), Vec::new(), 7_usize, 7);
-    loop {
-        if at % 32_768 > 32_761 {
-            at = at.next_multiple_of(32_768);
-        }
-        let Some(header) = bytes.get(at..at + 7) else { break };
-        let length = usize::from(u16::from_le_bytes([header[4], header[5]]));
-        assert!(at % 32_768 + 7 + length <= 32_768, "a chunk at {at} goes over a border");
-        let Some(part) = bytes.get(at + 7..at + 7 + length) else { break };
-        assert_eq!(header[..4], crc32(header[6..].iter().chain(part)).to_le_bytes(), "chunk at {at}");
-        assert_eq!(matches!(header[6], 1 | 2), record.is_empty(), "kind of the chunk at {at}");
-        record.extend(part);
-        at += 7 + length;
-        if let 1 | 4 = header[6] {
-            records.push(std::mem::take(&mut record));
-            whole = at;
-        }
-    }
-    (records, bytes.len() - whole)
-}
-
-fn crc32<'a>(bytes: impl Iterator<Item = &'a u8>) -> u32 {
-    !bytes.fold(!0, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(*byte), |sum, _| (sum >> 1) ^ if sum & 1 == 1 { 0xedb8_8320 } else { 0 })
-    })
-}
-
-enum Field {
-    Number(u64),
-    Bytes(Vec<u8>),
-}
-
-impl Field {
-    fn number(&self) -> u64 {
-        let Field::Number(number) = self else { panic!("not a number") };
-        *number
-    }
-
-    fn text(&self) -> String {
-        let Field::Bytes(bytes) = self else { panic!("not a text") };
-        String::from_utf8(bytes.clone()).unwrap()
-    }
-
-    fn fields(&self) -> Vec<(u64, Field)> {
-        let Field::Bytes(bytes) = self else { panic!("not a message") };
-        fields(bytes)
-    }
-}
-
-/// The fields of a protobuf message by number.
-fn fields(mut bytes: &[u8]) -> Vec<(u64, Field)> {
-    fn varint(bytes: &mut &[u8]) -> Option<u64> {
-        let (mut value, mut shift) = (0, 0);
-        loop {
-            let (byte, rest) = bytes.split_first()?;
-            *bytes = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-    }
-    iter::from_fn(|| {
-        let key = varint(&mut bytes)?;
-        let value = varint(&mut bytes).unwrap();
-        match key & 7 {
-            0 => Some((key >> 3, Field::Number(value))),
-            2 => {
-                let (field, rest) = bytes.split_at(value as usize);
-                bytes = rest;
-                Some((key >> 3, Field::Bytes(field.to_vec())))
-            }
-            kind => panic!("kind {kind}"),
-        }
-    })
-    .collect()
-}
-
-fn line(record: &[u8], count: u64) -> String {
-    let record = fields(record);
-    let [(1, number), (kind, content)] = &record[..] else { panic!("fields of record {count}") };
-    assert_eq!(number.number(), count);
-    let content = content.fields();
-    let item = |(field, item): &(u64, Field)| {
-        if *field == 2 {
-            return format!("#{}", item.fields()[0].1.number());
-        }
-        let item = item.fields();
-        let [(2, name), (16, json)] = &item[..] else { panic!("fields of an item") };
-        match name.text().as_str() {
-            name @ ("_timestamp" | "_runtime") => format!("{name}=T"),
-            "long" => format!("long={} bytes", json.text().len()),
-            name => format!("{name}={}", json.text()),
-        }
-    };
-    let items = || content.iter().map(item).collect::<Vec<_>>().join(" ");
-    let plain = |(number, field): &(u64, Field)| match (kind, number, field) {
-        (17, 1, _) => "1:ID".to_owned(),
-        (17, 17, _) => "17:T".to_owned(),
-        (12, 6, options) => {
-            let options: String = options.fields().iter().map(|(field, _)| field.to_string()).collect();
-            format!("6:{options}")
-        }
-        (6 | 21, _, nested) => {
-            nested.fields().iter().map(|(number, field)| plain_text(*number, field)).collect()
-        }
-        (18, 2, _) => "2:T".to_owned(),
-        _ => plain_text(*number, field),
-    };
-    let plain = || content.iter().map(plain).collect::<Vec<_>>().join(" ");
-    match kind {
-        2 => format!("history {}", items()),
-        3 => format!("summary {}", items()),
-        5 => format!("config {}", items()),
-        6 => format!("files {}", plain()),
-        12 => format!("metric {}", plain()),
-        17 => format!("run {}", plain()),
-        18 => format!("exit {}", plain()),
-        21 => format!("header {}", plain()),
-        kind => panic!("record of kind {kind}"),
-    }
-}
-
-fn plain_text(number: u64, field: &Field) -> String {
-    match field {
-        Field::Number(value) => format!("{number}:{value}"),
-        Field::Bytes(_) => format!("{number}:{}", field.text()),
-    }
+    read_wandb_file(file).unwrap()
 }
 
 /// The lines without those of the summary, which repeat the history.
@@ -434,7 +298,7 @@ const CHILD: &str = "REGIMEN_TEST_WANDB";
 fn the_environment_describes_a_run_or_disables_it() {
     if let Some(dir) = env::var_os(CHILD) {
         let mut unit = Sum(0.0);
-        let log = MetricLog::wandb(dir).name("first").group("sums").job_type("").tags(["a", "b"]);
+        let log = MetricLog::wandb(dir).run_name("first").group("sums").job_type("").tags(["a", "b"]);
         Run::new(&mut unit).callback(log).train(&DATA, Train::steps(1)).unwrap();
         return;
     }
@@ -460,6 +324,43 @@ fn the_environment_describes_a_run_or_disables_it() {
     assert!(run.to_str().unwrap().ends_with("-mine"));
     let described = "run 1:ID 2:entity 3:project 6:sums 8:first 9:of some\nlines 10:a 10:b 17:T";
     assert_eq!(read(&file(&run))[1], described);
+}
+
+#[test]
+fn an_id_of_the_environment_is_that_of_trainings_alone_and_their_folders_differ() {
+    if let Some(dir) = env::var_os(CHILD) {
+        let dir = Path::new(&dir);
+        for _ in 0..3 {
+            let mut unit = Sum(0.0);
+            let mut run = Run::new(&mut unit).callback(log(dir));
+            run.evaluate(&[2.0], Evaluate::whole()).unwrap();
+            train(&mut run, 1);
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let test = "an_id_of_the_environment_is_that_of_trainings_alone_and_their_folders_differ";
+    child(test, dir.path(), &[("WANDB_RUN_ID", "mine")]);
+    let (trainings, passes): (Vec<_>, Vec<_>) =
+        runs(dir.path()).into_iter().partition(|run| run.to_str().unwrap().ends_with("-mine"));
+    assert_eq!((trainings.len(), passes.len()), (3, 3));
+    let kinds = |run: &PathBuf| read(&file(run)).iter().any(|line| line.contains(" train/sum="));
+    assert!(trainings.iter().all(kinds) && !passes.iter().any(kinds));
+}
+
+#[test]
+fn a_file_whose_end_was_changed_is_not_cut_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    process(dir, None, |run| {
+        train(run, 1);
+        let path = file(&the_run(dir));
+        let longer = [fs::read(&path).unwrap(), b"more".to_vec()].concat();
+        fs::write(&path, &longer).unwrap();
+        let error = format!("{:#}", run.train(&DATA, Train::steps(2)).unwrap_err());
+        assert!(error.contains("was changed under the run: it has "), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), longer);
+    });
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod restores;
 mod safetensors;
 mod tokens;
 mod toy;
+mod trackers;
+mod wide;
 
 use std::path::Path;
 
@@ -48,5 +50,7 @@ pub(super) fn all(folder: &Path) -> Result<Vec<Box<dyn Subject>>, BoxError> {
         Box::new(checkpoints::Checkpoint::new()?),
         Box::new(restores::Restores::new()?),
         Box::new(logs::Logs::new(folder)?),
+        Box::new(wide::Wide::new(folder)?),
+        Box::new(trackers::Trackers::new(folder)?),
     ])
 }

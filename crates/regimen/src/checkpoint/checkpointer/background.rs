@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use regimen_core::BoxError;
 use regimen_core::callback::BeforeCommit;
 use regimen_core::error::{WithCauses, panic_text};
 
@@ -27,8 +28,8 @@ pub(super) struct Background {
 /// A write whose result was not read yet.
 #[derive(Debug)]
 enum Write {
-    Thread(JoinHandle<Result<(), String>>),
-    Done(Result<(), String>),
+    Thread(JoinHandle<Result<(), BoxError>>),
+    Done(Result<(), BoxError>),
 }
 
 /// The conditions under which a snapshot is saved.
@@ -61,17 +62,17 @@ impl Background {
     }
 
     /// The result of the last write, once. Returns `None` while it is being written.
-    pub(super) fn poll(&mut self) -> Option<Result<(), String>> {
+    pub(super) fn poll(&mut self) -> Option<Result<(), BoxError>> {
         if self.is_busy() { None } else { self.wait() }
     }
 
     /// Waits for the last write, and returns its result. Returns `None` if no write is pending.
-    pub(super) fn wait(&mut self) -> Option<Result<(), String>> {
+    pub(super) fn wait(&mut self) -> Option<Result<(), BoxError>> {
         let result = match self.last.take()? {
             Write::Done(result) => result,
-            Write::Thread(thread) => thread.join().unwrap_or_else(|payload| Err(panicked(payload))),
+            Write::Thread(thread) => thread.join().unwrap_or_else(|payload| Err(panicked(payload).into())),
         };
-        Some(result.inspect_err(|why| self.stats.fail(why.clone())))
+        Some(result.inspect_err(|why| self.stats.fail(WithCauses(&**why).to_string())))
     }
 
     /// Writes `snapshot` on a separate thread. No write may be pending.
@@ -112,12 +113,12 @@ fn add(
     snapshot: &Snapshot,
     conditions: Conditions,
     save: fn(&mut Writer, &Snapshot) -> Result<Checkpoint, CheckpointError>,
-) -> Result<(), String> {
+) -> Result<(), BoxError> {
     let Archive { writer, keep, on_saved, stats } =
         &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
     conditions.finite.map_or(Ok(()), |finite| finite.check(snapshot))?;
     conditions.first.into_iter().for_each(|work| work());
-    let checkpoint = save(writer, snapshot).map_err(|error| WithCauses(&error).to_string())?;
+    let checkpoint = save(writer, snapshot)?;
     stats.acknowledge(checkpoint.clone());
     if let Some(on_saved) = on_saved {
         on_saved(&checkpoint);

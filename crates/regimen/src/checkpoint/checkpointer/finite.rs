@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use regimen_core::error::NotFinite;
+
 use crate::checkpoint::Snapshot;
 
 /// The arrays that must be finite to be saved, so that weights which are not never replace those that were.
@@ -18,17 +20,18 @@ pub(super) struct Finite {
 }
 
 impl Finite {
-    /// An error that names an array which cannot be saved.
-    pub(super) fn check(&self, snapshot: &Snapshot) -> Result<(), String> {
+    /// An error that names an array which cannot be saved. It is of the last step before the snapshot.
+    pub(super) fn check(&self, snapshot: &Snapshot) -> Result<(), NotFinite> {
         let parts = snapshot.parts.iter().filter(|(part, _)| self.weights.contains(*part));
         for (part, dict) in parts {
             for (name, array) in dict.iter().filter(|(_, array)| !array.is_finite()) {
                 let name = format!("{part}/{name}");
                 if array.has_nan() || !self.infinite.contains(&name) {
-                    return Err(format!(
+                    let text = format!(
                         "the weights are not finite: `{name}`; the checkpoints before it stay as they are \
                          (`Checkpointer::allow_not_finite` saves it all the same)"
-                    ));
+                    );
+                    return Err(NotFinite::new(text).of_step(snapshot.step.saturating_sub(1)));
                 }
             }
         }
@@ -53,23 +56,24 @@ mod tests {
         let mut dict = StateDict::new();
         dict.insert("mask", Array::from_slice(&[0.0, mask])).unwrap();
         dict.insert("weight", Array::from_slice(&[0.0, weight])).unwrap();
-        Snapshot { parts: [("module".to_owned(), dict)].into(), ..Snapshot::default() }
+        Snapshot { step: 4, parts: [("module".to_owned(), dict)].into(), ..Snapshot::default() }
     }
 
     #[test]
     fn nan_is_never_saved_and_infinity_only_where_it_was_from_the_first() {
-        let text = |name: &str| {
-            format!(
+        let error = |name: &str| {
+            let text = format!(
                 "the weights are not finite: `module/{name}`; the checkpoints before it stay as they are \
                  (`Checkpointer::allow_not_finite` saves it all the same)"
-            )
+            );
+            Err(NotFinite::new(text).of_step(3))
         };
         let infinite = Arc::new(infinite(&snapshot(f32::NEG_INFINITY, 1.0)));
         let finite = Finite { weights: ["module".to_owned()].into(), infinite };
         assert_eq!(finite.check(&snapshot(f32::NEG_INFINITY, 2.0)), Ok(()));
-        assert_eq!(finite.check(&snapshot(0.0, f32::NAN)), Err(text("weight")));
-        assert_eq!(finite.check(&snapshot(0.0, f32::INFINITY)), Err(text("weight")));
-        assert_eq!(finite.check(&snapshot(f32::NAN, 1.0)), Err(text("mask")));
+        assert_eq!(finite.check(&snapshot(0.0, f32::NAN)), error("weight"));
+        assert_eq!(finite.check(&snapshot(0.0, f32::INFINITY)), error("weight"));
+        assert_eq!(finite.check(&snapshot(f32::NAN, 1.0)), error("mask"));
         let nothing = Finite { weights: BTreeSet::new(), infinite: Arc::default() };
         assert_eq!(nothing.check(&snapshot(f32::NAN, f32::NAN)), Ok(()));
     }

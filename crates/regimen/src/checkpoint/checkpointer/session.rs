@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use regimen_core::BoxError;
 use regimen_core::callback::Event;
-use regimen_core::error::WithCauses;
+use regimen_core::error::{NotFinite, WithCauses};
 use regimen_core::metric::Best;
 use regimen_core::run::{Moment, Which};
 use regimen_core::saved::{weight_parts, with_spares};
@@ -256,11 +256,17 @@ impl Session {
         }
     }
 
-    fn failed(&mut self, settings: &Settings, why: String, moment: &mut Moment<'_>) -> Result<(), BoxError> {
+    fn failed(
+        &mut self,
+        settings: &Settings,
+        why: BoxError,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), BoxError> {
         self.recent = None;
-        let text = format!("a checkpoint was not saved: {why}");
+        let text = format!("a checkpoint was not saved: {}", WithCauses(&*why));
         if settings.stops_on_failure {
-            return Err(text.into());
+            // A roll-back knows this error by its type.
+            return Err(if why.is::<NotFinite>() { why } else { text.into() });
         }
         moment.state_mut().notify(text);
         Ok(())

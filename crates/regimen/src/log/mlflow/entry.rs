@@ -10,8 +10,15 @@ use serde_json::{Value, json};
 #[serde(rename_all = "lowercase")]
 pub(super) enum Entry {
     /// `timestamp` is in milliseconds since 1970. A point that is sent twice is one point, because it is the
-    /// same.
-    Metric { key: String, value: Value, timestamp: u64, step: u64 },
+    /// same. One of a pass by hand is no step of a training that is repeated after a resume.
+    Metric {
+        key: String,
+        value: Value,
+        timestamp: u64,
+        step: u64,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_hand: bool,
+    },
     /// Set once: another value is refused.
     Param { key: String, value: String },
     /// A new value replaces the old one.
@@ -19,14 +26,14 @@ pub(super) enum Entry {
 }
 
 impl Entry {
-    pub(super) fn metric(key: String, value: f64, timestamp: u64, step: u64) -> Self {
+    pub(super) fn metric(key: String, value: f64, timestamp: u64, step: u64, by_hand: bool) -> Self {
         let value = match value {
             value if value.is_nan() => json!("NaN"),
             f64::INFINITY => json!("Infinity"),
             f64::NEG_INFINITY => json!("-Infinity"),
             finite => json!(finite),
         };
-        Entry::Metric { key, value, timestamp, step }
+        Entry::Metric { key, value, timestamp, step, by_hand }
     }
 
     pub(super) fn tag(key: &str, value: impl Into<String>) -> Self {
@@ -39,6 +46,24 @@ impl Entry {
             Entry::Metric { key, .. } => format!("metric {key}"),
             Entry::Param { key, .. } => format!("parameter {key}"),
             Entry::Tag { key, .. } => format!("tag {key}"),
+        }
+    }
+}
+
+/// The number of entries of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Tally {
+    pub(super) values: u64,
+    pub(super) params: u64,
+    pub(super) tags: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Metric { .. } => self.values += 1,
+            Entry::Param { .. } => self.params += 1,
+            Entry::Tag { .. } => self.tags += 1,
         }
     }
 }
@@ -72,7 +97,7 @@ pub(super) fn body(run_id: &str, entries: &[Entry]) -> Value {
     let (mut metrics, mut params, mut tags) = (Vec::new(), Vec::new(), Vec::new());
     for entry in entries {
         match entry {
-            Entry::Metric { key, value, timestamp, step } => {
+            Entry::Metric { key, value, timestamp, step, .. } => {
                 metrics.push(json!({"key": key, "value": value, "timestamp": timestamp, "step": step}));
             }
             Entry::Param { key, value } => params.push(json!({"key": key, "value": value})),

@@ -12,14 +12,16 @@ use super::entry::{Batch, Entry, MOST};
 use super::spool::{Piece, Spool};
 use super::tracked_run::{Start, TrackedRun, update};
 use crate::BoxError;
+use crate::log::Flush;
 use crate::text::Count;
 use crate::time::since_1970;
 
 /// Entries, files and a status on their way to the server. A thread sends them; this handle never waits for it
-/// except in [`flush`](Queue::flush).
+/// except in [`flush`](Queue::flush) and [`end`](Queue::end).
 ///
 /// Entries are sent in the order in which they came: those of the spool file first, which are older. A batch that
-/// may have arrived is sent again, because the server knows a point that it has.
+/// may have arrived is sent again, because the server knows a point that it has. The status follows them. Files come
+/// last, because a store of files may fail alone.
 #[derive(Debug)]
 pub(super) struct Queue(Arc<Shared>);
 
@@ -34,11 +36,16 @@ struct Inner {
     run: Option<Arc<TrackedRun>>,
     spool: Spool,
     entries: VecDeque<Entry>,
+    /// The number of entries that were there before, and are sent or in the spool file.
+    gone: u64,
     /// Entries at the front that are being sent.
     in_flight: usize,
     files: VecDeque<Arc<Upload>>,
+    /// Uploads in a row that failed while the server answered other requests, and the time of the next one.
+    failed_uploads: u32,
+    upload_at: Option<Instant>,
     status: Option<Status>,
-    /// Titles of entries that the server refused, which are not sent again, and refusals of files.
+    /// Titles of entries that the server refused, which are not sent again, and reasons that left files out.
     refused: BTreeSet<String>,
     /// The first entry came at this time.
     since: Instant,
@@ -70,14 +77,24 @@ pub(super) enum Content {
     File(PathBuf),
 }
 
+/// The kinds of requests, the most urgent first.
+#[derive(Clone, Copy)]
+enum Kind {
+    Begin,
+    Spooled,
+    Queued,
+    Status,
+    Upload,
+}
+
 /// The next request.
 enum Job {
     Begin,
     Spooled(Piece),
     /// Those of the entries in flight that the server is to get.
     Queued(Vec<Entry>),
-    Upload(Arc<Upload>),
     Status(Status),
+    Upload(Arc<Upload>),
 }
 
 /// A status, with the time of the end.
@@ -89,6 +106,8 @@ const ROOM: usize = 100_000;
 const ROOM_OF_FILES: usize = 64 << 20;
 /// The longest time that training waits for the server.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The number of failed uploads in a row after which files are left out.
+const LAST_UPLOAD: u32 = 3;
 
 /// Milliseconds since 1970.
 pub(super) fn now() -> u64 {
@@ -107,8 +126,11 @@ impl Queue {
             run: None,
             spool,
             entries: VecDeque::new(),
+            gone: 0,
             in_flight: 0,
             files: VecDeque::new(),
+            failed_uploads: 0,
+            upload_at: None,
             status: None,
             refused: BTreeSet::new(),
             since: Instant::now(),
@@ -124,7 +146,7 @@ impl Queue {
             notices: Vec::new(),
         };
         if let Some(run) = run {
-            inner.begun(run);
+            inner.begun(run, &start);
         }
         let shared = Arc::new(Shared { inner: Mutex::new(inner), changed: Condvar::new() });
         let sender = Arc::clone(&shared);
@@ -142,11 +164,8 @@ impl Queue {
     /// Adds entries. If there is no room for them, those in memory go to the spool file.
     pub(super) fn push(&self, entries: impl IntoIterator<Item = Entry>) -> Result<(), BoxError> {
         let mut inner = self.0.lock();
-        if let Some(refusal) = &inner.refusal {
-            return Err(refusal.clone().into());
-        }
         if inner.entries.len() >= ROOM {
-            inner.spool_all()?;
+            inner.spool_all().map_err(|cause| format!("{cause}; the newest metrics are left out"))?;
         }
         if inner.entries.is_empty() {
             inner.since = Instant::now();
@@ -162,32 +181,47 @@ impl Queue {
         let size = |file: &Upload| if let Content::Bytes(bytes) = &file.content { bytes.len() } else { 0 };
         let waiting: usize = inner.files.iter().map(|file| size(file)).sum();
         if size(&file) > 0 && waiting + size(&file) > ROOM_OF_FILES {
-            let path = &file.path;
-            inner
-                .notices
-                .push(format!("{path} is left out of the MLflow run: too many files wait for the server"));
+            inner.leave_out(&file, "too many files wait for the server");
         } else {
             inner.files.push_back(Arc::new(file));
             self.0.changed.notify_all();
         }
     }
 
-    /// Sets the status, with the time of the end. It is sent behind all else.
+    /// Sets the status, with the time of the end. It is sent behind the entries, and before the files.
     pub(super) fn status(&self, status: &'static str, end: Option<u64>) {
         self.0.lock().status = Some((status, end));
         self.0.changed.notify_all();
     }
 
-    /// Waits until all is sent: at most 5 seconds, and only while the server answers. Metrics that are left then are
-    /// durable in the spool file, from which they are sent later. Parameters and tags are sent by each process.
+    /// Waits until all is sent: at most 5 seconds, and only while the server answers. Entries that are left then are
+    /// durable in the spool file, from which they are sent later.
     pub(super) fn flush(&self) -> Result<(), BoxError> {
+        self.wait(false)
+    }
+
+    /// The same for the entries so far, for another thread to do.
+    pub(super) fn flush_later(&self) -> Flush {
+        let inner = self.0.lock();
+        let (shared, newest) = (Arc::clone(&self.0), inner.gone + inner.entries.len() as u64);
+        Box::new(move || shared.flush(newest))
+    }
+
+    /// Waits as `flush` does, and further while files are uploaded.
+    fn wait(&self, for_files: bool) -> Result<(), BoxError> {
+        let since = Instant::now();
         let mut inner = self.0.lock();
         inner.hurry = true;
         self.0.changed.notify_all();
-        let is_waiting =
-            |inner: &mut Inner| inner.is_busy() && inner.failures < LOST_AT && inner.refusal.is_none();
-        let waited = self.0.changed.wait_timeout_while(inner, PATIENCE, is_waiting);
-        let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        while inner.is_busy() && inner.failures < LOST_AT && inner.refusal.is_none() {
+            let is_uploading = matches!(inner.due(Instant::now()), Some((_, Kind::Upload)));
+            let goes_on = for_files && is_uploading && inner.failed_uploads == 0;
+            let rest = if goes_on { PATIENCE } else { PATIENCE.saturating_sub(since.elapsed()) };
+            if rest.is_zero() {
+                break;
+            }
+            inner = self.0.changed.wait_timeout(inner, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
         inner.hurry = false;
         inner.spool_all()?;
         inner.spool.sync()
@@ -199,29 +233,8 @@ impl Queue {
             let mut inner = self.0.lock();
             (inner.failures, inner.retry_at, inner.is_told) = (0, None, true);
         }
-        self.flush()?;
-        let inner = self.0.lock();
-        let (mut left, mut remedy) = (Vec::new(), String::new());
-        if inner.spool.left() > 0 {
-            left.push(Count(inner.spool.left(), "value").to_string());
-            let path = inner.spool.path().display();
-            remedy =
-                format!("; the values are in {path}, and are sent when the run goes on from its checkpoint");
-            if let Some(run) = &inner.run {
-                remedy += &format!(" or with MLFLOW_RUN_ID={}", run.id);
-            }
-        }
-        left.extend(inner.files.iter().map(|file| file.path.clone()));
-        left.extend(inner.status.map(|_| "the status of the run".to_owned()));
-        if left.is_empty() {
-            return Ok(());
-        }
-        let why = match (&inner.refusal, &*inner.failure) {
-            (Some(refusal), _) => refusal,
-            (None, "") => "the server is slow",
-            (None, failure) => failure,
-        };
-        Err(format!("not sent to MLflow: {}: {why}{remedy}", left.join(", ")).into())
+        self.wait(true)?;
+        self.0.lock().left()
     }
 
     /// Messages since the last call.
@@ -247,11 +260,26 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits as a queue does, until the first `newest` entries are gone.
+    fn flush(&self, newest: u64) -> Result<(), BoxError> {
+        let mut inner = self.lock();
+        inner.hurry = true;
+        self.changed.notify_all();
+        let is_waiting =
+            |inner: &mut Inner| inner.gone < newest && inner.failures < LOST_AT && inner.refusal.is_none();
+        let waited = self.changed.wait_timeout_while(inner, PATIENCE, is_waiting);
+        let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        inner.hurry = false;
+        if inner.gone < newest {
+            inner.spool_all()?;
+        }
+        inner.spool.sync()
+    }
+
     /// The thread.
     fn send(&self, client: &Client, start: &Start) {
         while let Some((job, run)) = self.next() {
-            let mut refused = Vec::new();
-            let mut begun = None;
+            let (mut refused, mut begun, mut failed_upload) = (Vec::new(), None, None);
             let sent = match (&job, &run) {
                 (Job::Begin, _) | (_, None) => {
                     TrackedRun::begin(client, start, now()).map(|run| begun = Some(run))
@@ -259,8 +287,13 @@ impl Shared {
                 (Job::Spooled(Piece { entries, .. }) | Job::Queued(entries), Some(run)) => {
                     run.log(client, entries, &mut refused)
                 }
-                (Job::Upload(file), Some(run)) => file.send(client, run),
-                (Job::Status((status, end)), Some(run)) => update(client, &run.id, status, *end),
+                (Job::Status((status, end)), Some(run)) => update(client, &run.id, status, *end)
+                    .or_else(|failure| run.check(client).and(Err(failure))),
+                (Job::Upload(file), Some(run)) => file.send(client, run).or_else(|failure| {
+                    failed_upload = Some(failure);
+                    // The server may be away, or its store of files alone.
+                    run.check(client)
+                }),
             };
             let mut inner = self.lock();
             if inner.is_closed {
@@ -268,10 +301,10 @@ impl Shared {
             }
             inner.is_sending = false;
             if let Some(run) = begun {
-                inner.begun(run);
+                inner.begun(run, start);
             }
             inner.refused(refused);
-            inner.settle(job, sent);
+            inner.settle(job, sent, failed_upload);
             self.changed.notify_all();
         }
     }
@@ -280,18 +313,19 @@ impl Shared {
     fn next(&self) -> Option<(Job, Option<Arc<TrackedRun>>)> {
         let mut inner = self.lock();
         while !inner.is_closed && inner.refusal.is_none() {
-            let (now, due_at) = (Instant::now(), inner.due_at());
-            if due_at.is_some_and(|at| at <= now) {
-                match inner.next_job() {
+            let now = Instant::now();
+            let due = inner.due(now);
+            if let Some((_, kind)) = due.filter(|(at, _)| *at <= now) {
+                match inner.job(kind) {
                     Ok(job) => {
                         inner.is_sending = true;
                         return Some((job, inner.run.clone()));
                     }
-                    Err(cause) => inner.refusal = Some(cause.to_string()),
+                    Err(cause) => inner.refuse(cause.to_string()),
                 }
                 self.changed.notify_all();
             }
-            let wait = due_at.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(now));
+            let wait = due.map_or(Duration::from_secs(3600), |(at, _)| at.saturating_duration_since(now));
             inner = self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
         None
@@ -301,52 +335,66 @@ impl Shared {
 impl Inner {
     /// Whether anything is on its way.
     fn is_busy(&self) -> bool {
-        self.is_sending
-            || self.run.is_none()
-            || self.spool.left() > 0
-            || !self.entries.is_empty()
-            || !self.files.is_empty()
-            || self.status.is_some()
+        self.is_sending || self.due(Instant::now()).is_some()
     }
 
-    /// The time of the next request; `None` if there is none to make.
-    fn due_at(&self) -> Option<Instant> {
-        let is_gathering = self.spool.left() == 0 && !self.entries.is_empty() && self.run.is_some();
-        let is_gathering = is_gathering && self.entries.len() < MOST && !self.hurry;
-        let gathered_at = if is_gathering { self.since + Duration::from_secs(1) } else { self.since };
-        self.is_busy().then(|| self.retry_at.map_or(gathered_at, |at| at.max(gathered_at)))
+    /// The next request and its time; `None` if there is none to make.
+    fn due(&self, now: Instant) -> Option<(Instant, Kind)> {
+        let is_gathering = !self.hurry && self.entries.len() < MOST;
+        let gathered_at = if is_gathering { self.since + Duration::from_secs(1) } else { now };
+        // The last status is behind all entries, the first one is not.
+        let is_status = self.status.is_some_and(|(_, end)| end.is_none() || self.entries.is_empty());
+        let (has_run, has_spooled) = (self.run.is_some(), !self.spool.is_empty());
+        let kinds = [
+            (!has_run, now, Kind::Begin),
+            (has_run && has_spooled, now, Kind::Spooled),
+            (has_run && !has_spooled && !self.entries.is_empty(), gathered_at, Kind::Queued),
+            (has_run && !has_spooled && is_status, now, Kind::Status),
+            (has_run && !self.files.is_empty(), self.upload_at.unwrap_or(now), Kind::Upload),
+        ];
+        let due = kinds.into_iter().filter(|(is_there, ..)| *is_there);
+        let (_, at, kind) = due.min_by_key(|(_, at, _)| now.max(*at))?;
+        Some((self.retry_at.map_or(at, |retry_at| at.max(retry_at)), kind))
     }
 
-    fn next_job(&mut self) -> Result<Job, BoxError> {
-        let Some(run) = &self.run else { return Ok(Job::Begin) };
-        if self.spool.left() > 0 {
-            let mut piece = self.spool.next()?;
-            if !piece.is_inherited {
-                piece.entries.retain(|entry| is_wanted(run, &self.refused, entry));
+    fn job(&mut self, kind: Kind) -> Result<Job, BoxError> {
+        Ok(match (kind, &self.run, self.status, self.files.front()) {
+            (Kind::Spooled, Some(run), ..) => {
+                let mut piece = self.spool.next()?;
+                let is_inherited = piece.is_inherited;
+                piece.entries.retain(|entry| {
+                    (is_inherited || !run.has(entry)) && !self.refused.contains(&entry.title())
+                });
+                Job::Spooled(piece)
             }
-            return Ok(Job::Spooled(piece));
-        }
-        if !self.entries.is_empty() {
-            let mut batch = Batch::default();
-            let is_added =
-                |entry: &&Entry| !is_wanted(run, &self.refused, entry) || batch.add((*entry).clone());
-            self.in_flight = self.entries.iter().take_while(is_added).count();
-            return Ok(Job::Queued(batch.entries));
-        }
-        Ok(match (self.files.front(), self.status) {
-            (Some(file), _) => Job::Upload(Arc::clone(file)),
-            (None, Some(status)) => Job::Status(status),
-            (None, None) => Job::Queued(Vec::new()),
+            (Kind::Queued, Some(run), ..) => {
+                let mut batch = Batch::default();
+                let is_left_out = |entry: &Entry| run.has(entry) || self.refused.contains(&entry.title());
+                let is_taken = |entry: &&Entry| is_left_out(entry) || batch.add((*entry).clone());
+                self.in_flight = self.entries.iter().take_while(is_taken).count();
+                Job::Queued(batch.entries)
+            }
+            (Kind::Status, _, Some(status), _) => Job::Status(status),
+            (Kind::Upload, .., Some(file)) => Job::Upload(Arc::clone(file)),
+            _ => Job::Begin,
         })
     }
 
-    fn begun(&mut self, mut run: TrackedRun) {
+    fn begun(&mut self, mut run: TrackedRun, start: &Start) {
+        if let Err(cause) = self.spool.move_to(&run.id) {
+            self.notices.push(cause.to_string());
+        }
         for (key, step) in &self.spool.latest {
             let latest = run.latest.entry(key.clone()).or_default();
             *latest = (*latest).max(*step);
         }
-        if let Err(cause) = self.spool.rename(&run.id) {
-            self.notices.push(cause.to_string());
+        if let Some(newest) = run.latest.values().max().filter(|_| start.is_training && !run.is_resumed) {
+            self.notices.push(format!(
+                "the MLflow run {} has values up to step {newest} already, and this log was not restored from its \
+                 checkpoint: a step that is logged again is a second point there; for a new run, set neither \
+                 `run_id` nor MLFLOW_RUN_ID",
+                run.id
+            ));
         }
         self.run = Some(Arc::new(run));
     }
@@ -359,8 +407,26 @@ impl Inner {
         }
     }
 
+    /// Ends sending, for this process.
+    fn refuse(&mut self, why: String) {
+        let path = self.spool.path().display();
+        self.notices.push(format!("{why}; until then, metrics are kept in {path}"));
+        self.refusal = Some(why);
+    }
+
+    fn leave_out(&mut self, file: &Upload, why: &str) {
+        let text = format!("{} is left out of the MLflow run: {why}", file.path);
+        match file.content {
+            Content::File(_) => self.notices.push(text),
+            Content::Bytes(_) if self.refused.insert(why.to_owned()) => {
+                self.notices.push(format!("{text}; further ones are not named"));
+            }
+            Content::Bytes(_) => {}
+        }
+    }
+
     /// Removes the content of a request that was made, or sets the time of the next try.
-    fn settle(&mut self, job: Job, sent: Result<(), Failure>) {
+    fn settle(&mut self, job: Job, sent: Result<(), Failure>, failed_upload: Option<Failure>) {
         // 0 if a flush has moved them to the spool file.
         let in_flight = mem::take(&mut self.in_flight);
         let Err(failure) = sent else {
@@ -369,28 +435,23 @@ impl Inner {
             match job {
                 Job::Begin => {}
                 Job::Spooled(piece) => self.spool.advance(&piece),
-                Job::Queued(_) => drop(self.entries.drain(..in_flight)),
-                Job::Upload(_) => drop(self.files.pop_front()),
+                Job::Queued(_) => {
+                    drop(self.entries.drain(..in_flight));
+                    self.gone += in_flight as u64;
+                    self.since = Instant::now();
+                }
                 Job::Status(status) => self.status = self.status.filter(|newer| *newer != status),
+                Job::Upload(file) => self.uploaded(&file, failed_upload),
             }
             return;
         };
         if failure.is_refusal() {
-            match job {
-                Job::Upload(file) => {
-                    self.files.pop_front();
-                    if self.refused.insert(failure.to_string()) {
-                        self.notices.push(format!("{} is left out of the MLflow run: {failure}", file.path));
-                    }
-                }
-                _ => self.refusal = Some(failure.to_string()),
-            }
-            return;
+            return self.refuse(failure.to_string());
         }
         self.failures = self.failures.saturating_add(1);
         self.failure = failure.to_string();
         if self.failures >= TOLD_AT && !mem::replace(&mut self.is_told, true) {
-            self.notices.push(format!("{failure}; metrics wait here, and are sent when it answers again"));
+            self.notices.push(format!("{failure}; until then, metrics wait for it"));
         }
         let pause = Duration::from_millis(250_u64 << (self.failures - 1).min(8)).min(Duration::from_secs(60));
         let asked = failure.pause.unwrap_or_default().min(Duration::from_secs(600));
@@ -399,25 +460,69 @@ impl Inner {
         self.retry_at = Some(Instant::now() + asked.max(pause) + jitter);
     }
 
-    /// Moves the metrics to the spool file. A batch in flight goes as well: it may be sent twice.
+    /// Removes a file that was uploaded or cannot be. One that may be later is tried again.
+    fn uploaded(&mut self, file: &Upload, failure: Option<Failure>) {
+        self.upload_at = None;
+        match failure {
+            None => self.failed_uploads = 0,
+            Some(failure) if failure.is_refusal() => self.leave_out(file, &failure.to_string()),
+            Some(failure) => {
+                self.failed_uploads = self.failed_uploads.saturating_add(1);
+                if self.failed_uploads < LAST_UPLOAD {
+                    let pause = Duration::from_millis(500) * self.failed_uploads.pow(2);
+                    self.upload_at = Some(Instant::now() + pause);
+                    return;
+                }
+                self.leave_out(file, &failure.to_string());
+            }
+        }
+        self.files.pop_front();
+    }
+
+    /// Moves the entries to the spool file. A batch in flight goes as well: it may be sent twice.
     fn spool_all(&mut self) -> Result<(), BoxError> {
         self.in_flight = 0;
-        let is_metric = |entry: &Entry| matches!(entry, Entry::Metric { .. });
-        let (metrics, others): (Vec<_>, Vec<_>) = self.entries.drain(..).partition(is_metric);
-        let spooled = self.spool.append(&metrics);
-        if spooled.is_err() {
-            self.entries.extend(metrics);
-        }
-        self.entries.extend(others);
-        spooled
+        self.spool.append(&self.entries)?;
+        self.gone += self.entries.len() as u64;
+        self.entries.clear();
+        Ok(())
     }
-}
 
-/// Whether an entry of this process is sent. The server has the points of a step that is repeated after a resume, or
-/// gets them from the spool file of an earlier process. Their times differ, so they would be second points.
-fn is_wanted(run: &TrackedRun, refused: &BTreeSet<String>, entry: &Entry) -> bool {
-    let is_repeated = matches!(entry, Entry::Metric { key, step, .. } if run.has(key, *step));
-    !is_repeated && (refused.is_empty() || !refused.contains(&entry.title()))
+    /// Returns an error that names all that is not sent, if anything is.
+    fn left(&self) -> Result<(), BoxError> {
+        let spooled = self.spool.left()?;
+        let (artifacts, media): (Vec<_>, Vec<_>) =
+            self.files.iter().partition(|file| matches!(file.content, Content::File(_)));
+        let counts = [
+            (spooled.values, "value"),
+            (spooled.params, "parameter"),
+            (spooled.tags, "tag"),
+            (media.len() as u64, "logged file"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let mut left: Vec<_> = counts.map(|(count, thing)| Count(count, thing).to_string()).collect();
+        left.extend(artifacts.iter().map(|file| file.path.clone()));
+        left.extend(self.status.map(|_| "the status of the run".to_owned()));
+        if left.is_empty() {
+            return Ok(());
+        }
+        let why = match (&self.refusal, &*self.failure) {
+            (Some(refusal), _) => refusal,
+            (None, "") => "the server is slow",
+            (None, failure) => failure,
+        };
+        let mut remedy = String::new();
+        if !self.spool.is_empty() {
+            let path = self.spool.path().display();
+            remedy = format!(
+                "; {path} holds the values, parameters and tags, which are sent when the run goes on from its checkpoint"
+            );
+            if let Some(run) = &self.run {
+                remedy += &format!(" or with MLFLOW_RUN_ID={}", run.id);
+            }
+        }
+        Err(format!("not sent to MLflow: {}: {why}{remedy}", left.join(", ")).into())
+    }
 }
 
 impl Upload {

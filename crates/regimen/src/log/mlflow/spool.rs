@@ -1,14 +1,14 @@
-//! Metrics on disk until the server takes them.
+//! Entries on disk until the server takes them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::entry::{Batch, Entry};
+use super::entry::{Batch, Entry, Tally};
 use crate::BoxError;
 
-/// A file with a value in each line, older than those in memory. It is there while it has unsent values.
+/// A file with an entry per line, older than those in memory. It exists while it has unsent entries.
 ///
 /// A file of an earlier process is sent from its beginning. The server knows points that it has already.
 #[derive(Debug)]
@@ -20,8 +20,6 @@ pub(super) struct Spool {
     sent: u64,
     /// Bytes of an earlier process.
     inherited: u64,
-    /// Values that were not sent.
-    left: u64,
     /// The newest step of each metric of an earlier process.
     pub(super) latest: BTreeMap<String, u64>,
 }
@@ -34,18 +32,14 @@ pub(super) struct Piece {
     pub(super) is_inherited: bool,
     /// Its end in the file.
     end: u64,
-    /// Its lines.
-    count: u64,
 }
 
 impl Spool {
     /// The file for the run in `folder`, which may be there already.
     pub(super) fn open(folder: &Path, run: &str) -> Result<Self, BoxError> {
-        let path = path(folder, run);
-        let (file, length, sent, inherited, left) = (None, 0, 0, 0, 0);
-        let mut spool = Spool { path, file, length, sent, inherited, left, latest: BTreeMap::new() };
-        let read = File::options().read(true).write(true).open(&spool.path);
-        match read {
+        let (path, latest) = (folder.join(format!("mlflow-{run}.jsonl")), BTreeMap::new());
+        let mut spool = Spool { path, file: None, length: 0, sent: 0, inherited: 0, latest };
+        match File::options().read(true).write(true).open(&spool.path) {
             Ok(file) => spool.inherit(file).map_err(|cause| spool.failed("read", &cause))?,
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
             Err(cause) => return Err(spool.failed("open", &cause)),
@@ -57,8 +51,7 @@ impl Spool {
         let (mut lines, mut line) = (BufReader::new(&mut file), Vec::new());
         while lines.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
             self.length += line.len() as u64;
-            self.left += 1;
-            if let Ok(Entry::Metric { key, step, .. }) = serde_json::from_slice(&line) {
+            if let Ok(Entry::Metric { key, step, by_hand: false, .. }) = serde_json::from_slice(&line) {
                 let latest = self.latest.entry(key).or_default();
                 *latest = step.max(*latest);
             }
@@ -74,9 +67,24 @@ impl Spool {
         &self.path
     }
 
-    /// Values that were not sent.
-    pub(super) fn left(&self) -> u64 {
-        self.left
+    /// Whether all was sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.length
+    }
+
+    /// The number of entries that were not sent.
+    pub(super) fn left(&self) -> Result<Tally, BoxError> {
+        let read = || -> io::Result<Tally> {
+            let mut tally = Tally::default();
+            if let Some(mut file) = self.file.as_ref() {
+                file.seek(SeekFrom::Start(self.sent))?;
+                for line in BufReader::new(file).split(b'\n') {
+                    serde_json::from_slice(&line?).iter().for_each(|entry| tally.add(entry));
+                }
+            }
+            Ok(tally)
+        };
+        read().map_err(|cause| self.failed("read", &cause))
     }
 
     /// Adds the entries behind the others: all of them or, if it returns an error, none.
@@ -84,18 +92,16 @@ impl Spool {
         &mut self,
         entries: impl IntoIterator<Item = &'a Entry>,
     ) -> Result<(), BoxError> {
-        let (mut bytes, mut count) = (Vec::new(), 0);
+        let mut bytes = Vec::new();
         for entry in entries {
             serde_json::to_writer(&mut bytes, entry)?;
             bytes.push(b'\n');
-            count += 1;
         }
-        if count == 0 {
+        if bytes.is_empty() {
             return Ok(());
         }
         self.write(&bytes).map_err(|cause| self.failed("write", &cause))?;
         self.length += bytes.len() as u64;
-        self.left += count;
         Ok(())
     }
 
@@ -126,7 +132,7 @@ impl Spool {
     /// The next piece. Lines that are no entries are left out.
     pub(super) fn next(&mut self) -> Result<Piece, BoxError> {
         let (is_inherited, mut batch) = (self.sent < self.inherited, Batch::default());
-        let (mut end, mut count) = (self.sent, 0);
+        let mut end = self.sent;
         let until = if is_inherited { self.inherited } else { self.length };
         if let Some(file) = &mut self.file {
             let sent = self.sent;
@@ -140,7 +146,6 @@ impl Spool {
                         break;
                     }
                     end += line.len() as u64;
-                    count += 1;
                     line.clear();
                 }
                 Ok(())
@@ -148,26 +153,45 @@ impl Spool {
             read().map_err(|cause| self.failed("read", &cause))?;
         }
         // Somebody has cut the file.
-        let end = if count == 0 { until } else { end };
-        Ok(Piece { entries: batch.entries, is_inherited, end, count })
+        let end = if end == self.sent { until } else { end };
+        Ok(Piece { entries: batch.entries, is_inherited, end })
     }
 
     /// Counts the piece as sent. A file that was sent is removed.
     pub(super) fn advance(&mut self, piece: &Piece) {
-        (self.sent, self.left) = (piece.end, self.left.saturating_sub(piece.count));
-        if self.sent == self.length {
-            (self.file, self.length, self.sent, self.inherited, self.left) = (None, 0, 0, 0, 0);
+        self.sent = piece.end;
+        if self.is_empty() {
+            (self.file, self.length, self.sent, self.inherited) = (None, 0, 0, 0);
             let _ = fs::remove_file(&self.path);
         }
     }
 
-    /// Renames the file to that of `run`, whose name is now known.
-    pub(super) fn rename(&mut self, run: &str) -> Result<(), BoxError> {
-        let new = path(self.path.parent().unwrap_or(Path::new("")), run);
-        if self.file.is_some() && new != self.path {
-            fs::rename(&self.path, &new).map_err(|cause| self.failed("rename", &cause))?;
+    /// Moves the entries to the file of `run`, whose id is now known: behind those of an earlier process, which knew
+    /// it too. Must be called before a piece is sent.
+    pub(super) fn move_to(&mut self, run: &str) -> Result<(), BoxError> {
+        let mut target = Spool::open(self.path.parent().unwrap_or(Path::new("")), run)?;
+        if target.path == self.path {
+            return Ok(());
         }
-        self.path = new;
+        match (&mut self.file, &mut target.file) {
+            (None, _) => {}
+            (Some(_), None) => {
+                fs::rename(&self.path, &target.path).map_err(|cause| self.failed("rename", &cause))?;
+                target.file = self.file.take();
+            }
+            (Some(file), Some(before)) => {
+                let copied = append(file, before, target.length);
+                copied.map_err(|cause| target.failed("write", &cause))?;
+                let _ = fs::remove_file(&self.path);
+            }
+        }
+        target.length += self.length;
+        target.inherited += self.inherited;
+        for (key, step) in &self.latest {
+            let latest = target.latest.entry(key.clone()).or_default();
+            *latest = step.max(latest).to_owned();
+        }
+        *self = target;
         Ok(())
     }
 
@@ -180,8 +204,15 @@ impl Spool {
     }
 }
 
-fn path(folder: &Path, run: &str) -> PathBuf {
-    folder.join(format!("mlflow-{run}.jsonl"))
+/// Copies `file` behind the first `length` bytes of `before`, durably.
+fn append(file: &mut File, before: &mut File, length: u64) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    before.seek(SeekFrom::Start(length))?;
+    let copied = io::copy(file, before).and_then(|_| before.sync_data());
+    if copied.is_err() {
+        let _ = before.set_len(length);
+    }
+    copied
 }
 
 #[cfg(test)]
@@ -189,7 +220,7 @@ mod tests {
     use super::*;
 
     fn point(key: &str, value: f64, step: u64) -> Entry {
-        Entry::metric(key.to_owned(), value, 1_700_000_000_000, step)
+        Entry::metric(key.to_owned(), value, 1_700_000_000_000, step, false)
     }
 
     fn folder() -> tempfile::TempDir {
@@ -199,7 +230,7 @@ mod tests {
     /// Takes all that is left, by pieces.
     fn pieces(spool: &mut Spool) -> Vec<Vec<Entry>> {
         let mut pieces = Vec::new();
-        while spool.left() > 0 {
+        while !spool.is_empty() {
             let piece = spool.next().unwrap();
             spool.advance(&piece);
             pieces.push(piece.entries);
@@ -218,7 +249,7 @@ mod tests {
         entries.push(Entry::tag("mlflow.user", "me"));
         spool.append(&entries).unwrap();
         spool.sync().unwrap();
-        assert_eq!(spool.left(), 10);
+        assert_eq!(spool.left().unwrap(), Tally { values: 8, params: 1, tags: 1 });
         assert_eq!(pieces(&mut spool), [entries]);
         assert!(!spool.path().exists());
     }
@@ -242,9 +273,9 @@ mod tests {
         before.write(b"no entry\n{\"metric\":{\"key\":\"y\"").unwrap();
 
         let mut spool = Spool::open(folder.path(), "key").unwrap();
-        assert_eq!((spool.left(), &spool.latest), (3, &[("x".to_owned(), 7)].into()));
+        assert_eq!((spool.left().unwrap().values, &spool.latest), (2, &[("x".to_owned(), 7)].into()));
         spool.append(&[point("x", 3.0, 8)]).unwrap();
-        spool.rename("run").unwrap();
+        spool.move_to("run").unwrap();
         assert!(spool.path().ends_with("mlflow-run.jsonl"));
         let piece = spool.next().unwrap();
         assert_eq!(
@@ -256,5 +287,33 @@ mod tests {
         assert_eq!((&*piece.entries, piece.is_inherited), (&[point("x", 3.0, 8)][..], false));
         spool.advance(&piece);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_knew_only_the_key_goes_behind_that_of_the_run() {
+        let folder = folder();
+        let open = |run| Spool::open(folder.path(), run).unwrap();
+        let [first, second, third, fourth] = [1, 2, 3, 4].map(|n| point("x", 0.5, n));
+        open("run").append([&first]).unwrap();
+        open("key").append([&second]).unwrap();
+        let mut spool = open("key");
+        spool.append([&third]).unwrap();
+        spool.move_to("run").unwrap();
+        spool.append([&fourth]).unwrap();
+        assert_eq!(spool.latest, [("x".to_owned(), 2)].into());
+        assert_eq!(pieces(&mut spool), [vec![first, second], vec![third, fourth]]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_of_the_run_is_found_by_a_process_that_knew_only_the_key() {
+        let folder = folder();
+        let open = |run| Spool::open(folder.path(), run).unwrap();
+        let [first, second] = [1, 2].map(|n| point("x", 0.5, n));
+        open("run").append([&first]).unwrap();
+        let mut spool = open("key");
+        spool.move_to("run").unwrap();
+        spool.append([&second]).unwrap();
+        assert_eq!(pieces(&mut spool), [[first], [second]]);
     }
 }

@@ -16,12 +16,16 @@ pub(super) struct TrackedRun {
     pub(super) files: Option<String>,
     /// The newest step of each metric.
     pub(super) latest: BTreeMap<String, u64>,
+    /// Whether it is the run of the checkpoint, whose steps after the checkpoint are repeated.
+    pub(super) is_resumed: bool,
 }
 
 /// The run to go on with, or to create.
 #[derive(Clone, Debug)]
 pub(super) struct Start {
     pub(super) run_id: Option<String>,
+    /// The id in the checkpoint, empty if the server had not given it one; `None` if no checkpoint was restored.
+    pub(super) restored: Option<String>,
     /// A tag of the run that this log creates. It is found by that if the answer to its creation was lost.
     pub(super) run_key: String,
     pub(super) experiment: Experiment,
@@ -68,16 +72,25 @@ impl TrackedRun {
         let files = text(&run["info"]["artifact_uri"]);
         let files =
             files.strip_prefix("mlflow-artifacts:").map(|path| path.trim_start_matches('/').to_owned());
-        // A pass by hand repeats no step of a training: what it measures at one is another value.
-        let metrics = run["data"]["metrics"].as_array().filter(|_| start.is_training);
-        let latest = metrics.into_iter().flatten();
+        let latest = run["data"]["metrics"].as_array().into_iter().flatten();
         let latest = latest.map(|point| (text(&point["key"]), point["step"].as_u64().unwrap_or(0))).collect();
-        Ok(TrackedRun { id, files, latest })
+        let mut tags = run["data"]["tags"].as_array().into_iter().flatten();
+        let has_key = tags.any(|tag| tag["key"] == RUN_KEY && tag["value"] == *start.run_key);
+        let is_resumed = start.restored.as_ref().is_some_and(|restored| *restored == id || has_key);
+        Ok(TrackedRun { id, files, latest, is_resumed })
     }
 
-    /// Whether the server had the metric at this step or a later one.
-    pub(super) fn has(&self, key: &str, step: u64) -> bool {
-        self.latest.get(key).is_some_and(|latest| step <= *latest)
+    /// Whether the entry is a value that is logged again after a resume. The server has it, or gets it from the spool
+    /// file of an earlier process. The new time would make it a second point.
+    pub(super) fn has(&self, entry: &Entry) -> bool {
+        // A pass by hand repeats no step of a training: its value is another one.
+        let Entry::Metric { key, step, by_hand: false, .. } = entry else { return false };
+        self.is_resumed && self.latest.get(key).is_some_and(|latest| step <= latest)
+    }
+
+    /// Returns an error if the server is away, or if the run is gone.
+    pub(super) fn check(&self, client: &Client) -> Result<(), Failure> {
+        existing(client, &self.id).map(drop)
     }
 
     /// Sends the entries. Those that the server refuses go to `refused` with its reason, and the others are sent
@@ -93,7 +106,7 @@ impl TrackedRun {
         }
         match client.post("runs/log-batch", &entry::body(&self.id, entries)) {
             Err(failure) if failure.is_refusal() => {
-                existing(client, &self.id)?;
+                self.check(client)?;
                 if let [one] = entries {
                     refused.push((one.clone(), failure.to_string()));
                     return Ok(());

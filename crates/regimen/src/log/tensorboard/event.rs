@@ -52,6 +52,12 @@ pub(super) fn picture(summary: &mut Vec<u8>, tag: &str, width: u32, height: u32,
     tensor(summary, tag, "images", &[], BLOBS, |tensor| strings(tensor, Some(3), &parts));
 }
 
+/// A sound, as a WAV file.
+pub(super) fn sound(summary: &mut Vec<u8>, tag: &str, wav: &[u8]) {
+    const ENCODING_WAV: &[u8] = &[0x10, 11];
+    tensor(summary, tag, "audio", ENCODING_WAV, BLOBS, |tensor| strings(tensor, Some(1), &[wav]));
+}
+
 /// A histogram: a row of left border, right border and count per bucket.
 pub(super) fn buckets(summary: &mut Vec<u8>, tag: &str, histogram: &Histogram) {
     tensor(summary, tag, "histograms", &[], TENSOR, |tensor| {
@@ -85,6 +91,14 @@ pub(super) fn hyper_parameters(summary: &mut Vec<u8>, settings: &HyperParameters
         }
         double(start, 5, time);
     });
+}
+
+/// The hyper-parameters of a run that goes on with others, as a text of a line each. TensorBoard keeps the
+/// first session of a run.
+pub(super) fn changed_hyper_parameters(summary: &mut Vec<u8>, settings: &HyperParameters) {
+    // Indented, so that no character has a meaning in Markdown.
+    let lines: String = settings.iter().map(|(name, value)| format!("    {name} = {value}\n")).collect();
+    markdown(summary, "hyper_parameters", &lines);
 }
 
 /// The end of a run, with or without success.

@@ -41,7 +41,7 @@ impl EventFile {
         let name = |n: u64| format!("events.out.tfevents.{seconds:010}.{}.{}.{n}", host(), process::id());
         let create = |name: String| {
             let path = folder.join(&name);
-            match File::options().read(true).write(true).create_new(true).open(&path) {
+            match File::options().read(true).write(true).append(cfg!(unix)).create_new(true).open(&path) {
                 Err(cause) if cause.kind() == ErrorKind::AlreadyExists => None,
                 Err(cause) => Some(Err(failed(&path, "create", cause))),
                 Ok(file) => Some(OpenFile::of(&path, file).map(|file| (name, file))),

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Settings;
 use super::chunks::{FILE_HEADER, add_chunks};
@@ -10,7 +11,7 @@ use super::place::Place;
 use super::records::{Items, Record, axis, config, exit, header, history, media_file, number, summary, text};
 use crate::BoxError;
 use crate::log::Flush;
-use crate::log::open_file::{Mark, OpenFile, failed};
+use crate::log::open_file::{End, OpenFile, failed};
 use crate::log::png::png;
 use crate::log::protobuf::Message;
 use crate::metric::{Histogram, Image, Media};
@@ -27,20 +28,27 @@ pub(super) struct OpenRun {
     place: Place,
     /// Now less `place.runtime`, in seconds since 1970.
     started: f64,
-    /// The mark before the exit record, which the next record replaces.
-    before_exit: Option<Mark>,
+    /// The end of the file before the exit record, which the next record replaces.
+    before_exit: Option<End>,
     has_failed: bool,
 }
 
 impl OpenRun {
-    /// A new run in `dir`.
-    pub(super) fn begin(dir: &Path, settings: &Settings) -> Result<Self, BoxError> {
-        let now = since_1970();
-        let id = settings.run_id.clone().unwrap_or_else(random_id);
-        let place = Place::new(&id, now)?;
-        let folder = place.folder(dir);
-        let made = fs::create_dir_all(dir.join("wandb")).and_then(|()| fs::create_dir(&folder));
-        made.map_err(|cause| failed(&folder, "create the folder of", cause))?;
+    /// A new run in `dir`. Without an id it gets a random one.
+    pub(super) fn begin(dir: &Path, settings: &Settings, id: Option<&str>) -> Result<Self, BoxError> {
+        let (mut now, id) = (since_1970(), id.map_or_else(random_id, str::to_owned));
+        let parent = dir.join("wandb");
+        fs::create_dir_all(&parent).map_err(|cause| failed(&parent, "create the folder of", cause))?;
+        let (place, folder) = loop {
+            let place = Place::new(&id, now)?;
+            let folder = place.folder(dir);
+            match fs::create_dir(&folder) {
+                Ok(()) => break (place, folder),
+                // A run of the same id began in this second.
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => now += Duration::from_secs(1),
+                Err(cause) => return Err(failed(&folder, "create the folder of", cause)),
+            }
+        };
         let mut run = OpenRun {
             file: OpenFile::open(&place.file(dir)?)?,
             folder,
@@ -73,7 +81,8 @@ impl OpenRun {
 
     /// The place to go on from, before the exit record.
     pub(super) fn place(&self) -> Place {
-        Place { mark: self.before_exit.unwrap_or_else(|| self.file.mark()), ..self.place.clone() }
+        let mark = self.before_exit.as_ref().map_or_else(|| self.file.mark(), End::mark);
+        Place { mark, ..self.place.clone() }
     }
 
     /// Writes the values of one moment, each with its name and as JSON.
@@ -170,9 +179,9 @@ impl OpenRun {
     /// Ends it, if it has not ended, and makes it durable.
     pub(super) fn end(&mut self) -> Result<(), BoxError> {
         if self.before_exit.is_none() {
-            let (mark, records) = (self.file.mark(), self.place.records);
+            let (end, records) = (self.file.end(), self.place.records);
             self.append(&[exit(self.has_failed.into(), self.place.runtime as u64)])?;
-            self.before_exit = Some(mark);
+            self.before_exit = Some(end);
             self.place.records = records;
         }
         self.sync()
@@ -210,8 +219,9 @@ impl OpenRun {
     }
 
     fn take_back_exit(&mut self) -> Result<(), BoxError> {
-        let Some(mark) = self.before_exit else { return Ok(()) };
-        self.file.cut_back(mark)?;
+        if let Some(end) = &self.before_exit {
+            self.file.take_back(end)?;
+        }
         self.before_exit = None;
         Ok(())
     }

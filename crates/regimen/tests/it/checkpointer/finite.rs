@@ -119,6 +119,22 @@ fn only_what_says_that_it_holds_weights_is_looked_at_and_only_if_it_is_wanted() 
     );
 }
 
+#[test]
+fn a_save_that_finds_weights_that_are_not_finite_tells_their_step() {
+    let error = |set: fn(Checkpointer) -> Checkpointer| {
+        let disk = SimDisk::new();
+        let mut unit = ByHand { weights: Weights(0.0), lowest: f64::NAN };
+        let saver = set(Checkpointer::new(DIR).store(Arc::new(disk.clone())));
+        let batches = [1.0, f64::NAN, 1.0];
+        Run::new(&mut unit).saver(saver).train(&batches, Train::epochs(1)).unwrap_err()
+    };
+    // A save after the second step, and the one at the end.
+    let midway = error(|saver| saver.every(Every::steps(2)).in_foreground().stop_on_failure());
+    assert_eq!((midway.place().step, midway.not_finite_step()), (2, Some(1)));
+    let at_end = error(|saver| saver);
+    assert_eq!((at_end.place().step, at_end.not_finite_step()), (3, Some(2)));
+}
+
 /// A run of a unit by hand in a new process: adds `batches` one after another, and continues from the
 /// disk. Returns how it ended, and the content of the disk.
 fn add(disk: &SimDisk, batches: &[f64], steps: u64) -> (Result<Ended, String>, String) {

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use regimen::auto_unit::NonFinite;
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::SimDisk;
 use regimen::data::{Data, DataExt, Loader, each_epoch, indices};
+use regimen::engine::Engine as _;
 use regimen::error::NotFinite;
 use regimen::run::{NanGuard, Train};
 use regimen::saved::{AppState, StateDict};
 use regimen::unit::TrainUnit;
-use regimen::{BoxError, Error, Run, State};
+use regimen::{AutoUnit, BoxError, Error, Loss, Run, State, Step, Task};
+use regimen_test::toy::{ToyArray, ToyEngine, ToyOptimizer, ToyVars};
 
 use super::common::*;
 
@@ -212,4 +215,105 @@ fn weights_and_metrics_are_those_of_the_batches_that_were_trained() {
     let mut clean = Checked::new();
     let expected = Run::new(&mut clean).train(&[1, 2, 3, 4, 5], Train::epochs(1)).unwrap();
     assert_eq!(report.metric(TRAIN_LOSS), expected.metric(TRAIN_LOSS));
+}
+
+/// A weight, at first 0, whose loss is the batch times it: a step subtracts twice the batch.
+struct Slope;
+
+impl Task<ToyEngine<ToyArray>> for Slope {
+    type Batch = f64;
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        _: &Step,
+        weight: &ToyArray,
+        batch: &f64,
+    ) -> Result<(Loss<ToyArray>, ()), BoxError> {
+        Ok((Loss::mean(weight.scale(*batch).mean(), 1.0), ()))
+    }
+}
+
+type Slopes = AutoUnit<ToyEngine<ToyArray>, Slope>;
+
+/// A unit whose numbers stay on the device until they are read, or not.
+fn slopes(reads_later: bool) -> Slopes {
+    let mut vars = ToyVars::new();
+    let weight = vars.parameter("weight", &[], 0.0);
+    let engine = ToyEngine::new(vars, weight, ToyOptimizer::sgd(0.0));
+    let engine = if reads_later { engine.reads_later() } else { engine };
+    AutoUnit::new(engine, Slope).learning_rate(2.0)
+}
+
+/// The first reader of a number.
+#[derive(Clone, Copy)]
+enum Reader {
+    Loss,
+    Callback,
+    /// A save every two steps.
+    Save,
+    /// The end of the epoch or of the call. There is a save every epoch.
+    End,
+}
+
+/// A run of `unit` with that reader on data whose second epoch is `batches`, and `call` of it.
+fn call<R>(unit: &mut Slopes, reader: Reader, call: impl FnOnce(&mut Run<'_, Slopes>) -> R) -> R {
+    let disk = SimDisk::new();
+    let every = if let Reader::Save = reader { Every::steps(2) } else { Every::epochs(1) };
+    let run = Run::new(unit).saver(saver(&disk).every(every));
+    let mut run = match reader {
+        Reader::Callback => run.on(Event::TrainStepEnd, |state: &mut State, _: &mut Slopes| {
+            let _ = state.metric(TRAIN_LOSS).map(|metric| metric.last_value());
+        }),
+        _ => run,
+    };
+    call(&mut run)
+}
+
+/// Trains an epoch twice, the second time with `bad` as batch `at`, to the end of both or until `steps` of the
+/// second are made. Each policy must act on the number, which `found` finds first.
+#[track_caller]
+fn check_reader(reader: Reader, bad: f64, at: usize, steps: Option<usize>, found: &str) {
+    const CLEAN: [f64; 4] = [0.0625, 0.125, 0.03125, 0.25];
+    let data = each_epoch(move |epoch| {
+        let mut batches = CLEAN.to_vec();
+        if epoch == 1 {
+            batches.insert(at, bad);
+        }
+        batches.into_iter()
+    });
+    let step = 4 + at as u64;
+    let config = steps.map_or(Train::epochs(2), |steps| Train::steps(4 + steps as u64));
+    // The weight if the second epoch has made as many of the clean batches.
+    let trained = |n: usize| -2.0 * (CLEAN.iter().sum::<f64>() + CLEAN[..n].iter().sum::<f64>());
+    let weight = |unit: &Slopes| unit.engine().module().values()[0];
+    let unit = || slopes(!matches!(reader, Reader::Loss));
+    // It stops.
+    let error = call(&mut unit(), reader, |run| run.train(&data, config).unwrap_err());
+    assert_eq!((error.not_finite_step(), format!("{error}")), (Some(step), found.to_owned()));
+    // It is rolled back from.
+    let mut guarded = unit();
+    let report = call(&mut guarded, reader, |run| NanGuard::new().train(run, &data, config).unwrap());
+    let told = format!("batch {at} of epoch 1 is passed over: {found}: ");
+    assert!(matches!(&report.notices[..], [notice] if notice.contains(&told)), "{:?}", report.notices);
+    assert_eq!(weight(&guarded), trained(steps.unwrap_or(4)));
+    // It is skipped, if it is a loss.
+    if bad.is_nan() {
+        let mut skipping = unit().non_finite(NonFinite::Skip);
+        call(&mut skipping, reader, |run| run.train(&data, config).unwrap());
+        assert_eq!((skipping.skipped(), weight(&skipping)), (1, trained(steps.map_or(4, |steps| steps - 1))));
+    }
+}
+
+#[test]
+fn each_policy_acts_no_matter_who_reads_the_number_first() {
+    let nan = f64::NAN;
+    let check = check_reader;
+    check(Reader::Loss, nan, 1, Some(3), "unit failed in train_step in train at epoch 1 step 5");
+    check(Reader::Callback, nan, 1, Some(3), "unit failed in train_step in train at epoch 1 step 6");
+    check(Reader::Save, nan, 1, Some(3), "state failed in train at epoch 1 step 6");
+    check(Reader::End, nan, 1, None, "unit failed in on_train_epoch_end in train at epoch 2 step 9");
+    check(Reader::End, nan, 1, Some(3), "unit failed in on_train_end in train at epoch 1 step 7");
+    // The loss is finite, and the weight behind its step is not.
+    check(Reader::Loss, 0.6 * f64::MAX, 2, Some(3), "unit failed in on_train_end in train at epoch 1 step 7");
 }

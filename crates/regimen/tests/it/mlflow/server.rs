@@ -1,10 +1,11 @@
-//! A tracking server in memory, with the rules of MLflow's that the log rests on.
+//! A tracking server in memory, with the rules of MLflow's that the log rests on, or a proxy in front of MLflow itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -26,11 +27,19 @@ pub(crate) struct Tracked {
     /// Every third answer is lost, after the request was carried out.
     pub(crate) loses_answers: bool,
     pub(crate) wants_password: bool,
+    /// Answers are held back while it is set.
+    pub(crate) holds_answers: bool,
+    /// The time that each answer takes.
+    pub(crate) delay: Duration,
+    /// The store of files answers with this status.
+    pub(crate) store_fails: Option<u16>,
     /// Metrics of this name are refused.
     pub(crate) refuses: Option<&'static str>,
     /// The calls that were answered.
     pub(crate) calls: Vec<String>,
     received: usize,
+    /// The address of the server behind the proxy.
+    upstream: Option<String>,
 }
 
 #[derive(Default)]
@@ -47,9 +56,19 @@ pub(crate) struct Tracking {
 
 impl Server {
     pub(crate) fn start() -> Self {
+        Server::with(Tracked::default())
+    }
+
+    /// A proxy in front of the server at `uri`.
+    pub(crate) fn proxy(uri: &str) -> Self {
+        let upstream = Some(uri.trim_start_matches("http://").to_owned());
+        Server::with(Tracked { upstream, ..Tracked::default() })
+    }
+
+    fn with(tracked: Tracked) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap());
-        let server = Server { uri, tracked: Arc::default() };
+        let server = Server { uri, tracked: Arc::new(Mutex::new(tracked)) };
         let accepting = server.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -70,37 +89,84 @@ impl Server {
         loop {
             let (mut line, mut head) = (String::new(), Vec::new());
             while lines.read_line(&mut line).ok()? > 0 && line != "\r\n" {
-                head.push(line.trim().to_lowercase());
+                head.push(line.trim().to_owned());
                 line.clear();
             }
-            let length = head.iter().find_map(|line| line.strip_prefix("content-length: "));
-            let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+            let fields = head.iter().map(|line| line.to_lowercase());
+            let length = fields.filter_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).next();
+            let mut body = vec![0; length.unwrap_or(0)];
             lines.read_exact(&mut body).ok()?;
-            let (verb, address) = head.first()?.trim_end_matches(" http/1.1").split_once(' ')?;
-            let mut tracked = self.tracked();
-            tracked.received += 1;
-            if tracked.is_away {
-                return None;
-            }
-            let (status, answer) = match tracked.wants_password && !head.contains(&AUTHORIZED.to_owned()) {
-                true => (401, "You are not authenticated.".to_owned()),
-                false => match tracked.answer(verb, address, &body) {
-                    Ok(answer) => (200, answer.to_string()),
-                    Err((status, code, message)) => {
-                        (status, json!({"error_code": code, "message": message}).to_string())
-                    }
-                },
-            };
-            if tracked.loses_answers && tracked.received.is_multiple_of(3) {
-                return None;
-            }
-            let call = address.trim_start_matches("/api/2.0/").split('?').next()?;
-            tracked.calls.push(format!("{verb} {call}"));
-            drop(tracked);
+            let (status, answer) = self.respond(&head, &body)?;
             let length = answer.len();
             write!(&mut &*stream, "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\n\r\n{answer}").ok()?;
         }
     }
+
+    /// The status and the body of the answer; `None` if it is lost.
+    fn respond(&self, head: &[String], body: &[u8]) -> Option<(u16, String)> {
+        let request = head.first()?.to_lowercase();
+        let (verb, address) = request.trim_end_matches(" http/1.1").split_once(' ')?;
+        let mut tracked = self.tracked();
+        tracked.received += 1;
+        if tracked.is_away {
+            return None;
+        }
+        let is_lost = tracked.loses_answers && tracked.received.is_multiple_of(3);
+        let is_denied =
+            tracked.wants_password && !head.iter().any(|field| field.eq_ignore_ascii_case(AUTHORIZED));
+        let store_fails = tracked.store_fails.filter(|_| address.contains("mlflow-artifacts"));
+        let (delay, upstream) = (tracked.delay, tracked.upstream.clone());
+        let answer = match (is_denied, store_fails, upstream) {
+            (true, ..) => Ok((401, "You are not authenticated.".to_owned())),
+            (_, Some(status), _) => Ok((status, "the store of files is full".to_owned())),
+            (_, _, Some(upstream)) => Err(upstream),
+            _ => Ok(match tracked.answer(verb, address, body) {
+                Ok(answer) => (200, answer.to_string()),
+                Err((status, code, message)) => {
+                    (status, json!({"error_code": code, "message": message}).to_string())
+                }
+            }),
+        };
+        // Without the lock, the test goes on.
+        drop(tracked);
+        let answer = answer.unwrap_or_else(|upstream| forward(&upstream, head, body));
+        thread::sleep(delay);
+        while self.tracked().holds_answers {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let mut tracked = self.tracked();
+        if is_lost || tracked.is_away {
+            return None;
+        }
+        let call = address.trim_start_matches("/api/2.0/").split('?').next()?;
+        tracked.calls.push(format!("{verb} {call}"));
+        Some(answer)
+    }
+}
+
+/// Makes a call of the server at `uri`, and returns its status.
+pub(crate) fn post(uri: &str, call: &str, body: &Value) -> u16 {
+    let (server, body) = (uri.trim_start_matches("http://"), body.to_string());
+    let head = [
+        format!("POST /api/2.0/mlflow/{call} HTTP/1.1"),
+        format!("Host: {server}"),
+        "Content-Type: application/json".to_owned(),
+        format!("Content-Length: {}", body.len()),
+    ];
+    forward(server, &head, body.as_bytes()).0
+}
+
+/// Makes the request to `server`. Version 1.0 has neither chunks nor a second request.
+fn forward(server: &str, head: &[String], body: &[u8]) -> (u16, String) {
+    let request = head[0].trim_end_matches("1.1");
+    let fields = head[1..].iter().filter(|field| !field.to_lowercase().starts_with("connection"));
+    let fields: String = fields.map(|field| format!("{field}\r\n")).collect();
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.write_all(&[format!("{request}1.0\r\n{fields}\r\n").as_bytes(), body].concat()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
 
 /// `me:secret`, in lower case.
@@ -159,6 +225,9 @@ impl Tracked {
             }
             ("post", "runs/update") => {
                 let run = self.runs.get_mut(number_of(&text(&body["run_id"]))).ok_or_else(missing)?;
+                if run.is_deleted {
+                    return Err(refused("The run must be in the 'active' state.".to_owned()));
+                }
                 run.statuses.push(text(&body["status"]));
                 assert_eq!(body["status"] != "RUNNING", body["end_time"].is_u64());
                 Ok(json!({}))
@@ -202,6 +271,7 @@ impl Tracked {
         for (key, step, ..) in &run.points {
             latest.insert(key, json!({"key": key, "value": 0.0, "step": step}));
         }
+        let tags: Vec<_> = run.tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
         json!({
             "info": {
                 "run_id": format!("run{number}"),
@@ -209,7 +279,7 @@ impl Tracked {
                 "status": run.statuses.last(),
                 "lifecycle_stage": if run.is_deleted { "deleted" } else { "active" },
             },
-            "data": {"metrics": latest.into_values().collect::<Vec<_>>()},
+            "data": {"metrics": latest.into_values().collect::<Vec<_>>(), "tags": tags},
         })
     }
 }

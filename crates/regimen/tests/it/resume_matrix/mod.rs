@@ -102,6 +102,7 @@ caught! {
     metrics_in_flight_that_are_lost: NoMetrics in some_cells => "epochs.txt differs";
     logs_that_begin_anew: NoCallbacks in some_cells => "metrics.csv differs";
     columns_that_begin_anew: NoCallbacks in some_cells => "metrics.wide.csv differs";
+    records_of_wandb_that_begin_anew: NoCallbacks in some_cells => "metrics.wandb differs";
     logs_in_memory_that_begin_anew: NoCallbacks in some_cells => "callbacks.MetricLog(memory).state.counts differs";
     a_scale_that_begins_anew: NoScale in some_cells => "auto_unit/skipped differs";
     averages_that_begin_anew: NoAverage in some_cells => "averaged_module/hidden.weight differs";

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::data::{Rank, each_epoch};
-use crate::run::Train;
+use crate::run::{Evaluate, Predict, Train};
 use crate::{Fit, Run};
 
 #[derive(Clone, Default)]
@@ -86,6 +86,34 @@ fn a_paused_epoch_says_where_it_stands_and_goes_on_from_there() {
         out.take(),
         "train epoch 1/1: step 3/3, ~/s, ~ left, loss 3.000\n\
          train epoch 1/1: 3 steps, the last 1, ~/s, loss 3.000\n\
+         training complete after 1 epoch, 3 steps\n"
+    );
+}
+
+#[test]
+fn each_call_has_its_lines_and_one_that_fails_leaves_nothing() {
+    let out = Out::default();
+    let mut unit = Unit;
+    let mut run = Run::new(&mut unit).callback(bar(&out, Duration::MAX)).on(
+        Event::TrainStepEnd,
+        |state: &mut State, _: &mut Unit| match state.train_progress().steps {
+            2 => Err(BoxError::from("told to fail")),
+            _ => Ok(()),
+        },
+    );
+    run.train(&DATA, Train::steps(0)).unwrap();
+    assert_eq!(out.take(), "training complete after 0 epochs, 0 steps\n");
+    run.train(&DATA, Train::epochs(1)).unwrap_err();
+    assert_eq!(out.take(), "");
+    run.evaluate(&[1.0, 2.0], Evaluate::whole()).unwrap();
+    assert_eq!(out.take(), "eval epoch 1: 2 steps, ~/s, loss 15.00\n");
+    run.predict(&[1.0], Predict::whole(), |_| Ok(())).unwrap();
+    assert_eq!(out.take(), "predict epoch 1: 1 step, ~/s\n");
+    run.fit(&DATA, &[1.0], Fit::epochs(1)).unwrap();
+    assert_eq!(
+        out.take(),
+        "train epoch 1/1: 3 steps, the last 1, ~/s, loss 3.000\n\
+         eval epoch 1: 1 step, ~/s, loss 10.00\n\
          training complete after 1 epoch, 3 steps\n"
     );
 }

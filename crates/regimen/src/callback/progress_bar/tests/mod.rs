@@ -8,7 +8,7 @@ mod terminal;
 use super::*;
 use crate::State;
 use crate::metric::Key;
-use crate::unit::{EvalUnit, TrainUnit};
+use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
 
 const LOSS: Key = Key::mean("loss");
 
@@ -28,6 +28,14 @@ impl EvalUnit for Unit {
     fn eval_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
         state.log(LOSS, 10.0 * batch, 1.0);
         Ok(())
+    }
+}
+
+impl PredictUnit for Unit {
+    type Batch = f64;
+    type Output = f64;
+    fn predict_step(&mut self, _: &mut State, batch: f64) -> Result<f64, BoxError> {
+        Ok(batch)
     }
 }
 
