@@ -17,7 +17,8 @@ use crate::{BoxError, Callback, Error, State};
 /// times a second; other outputs get a line every five seconds. An epoch that ends or is paused gets a
 /// separate line, and the end of training the [report](crate::run::Report). Speed and time are those
 /// of the epoch in this call, without evaluations within it; metrics are those over the epoch so far,
-/// and never an earlier one's. [Notices](State::notices) are printed too.
+/// and never an earlier one's. Metrics that are many, such as those of a `SystemMonitor` and the norms of
+/// parameters, are left to logs. [Notices](State::notices) are printed too.
 ///
 /// A bar is one line, however narrow its terminal. An ellipsis replaces the parts that do not fit: first
 /// the metrics behind the first one, then speed, bar, remaining time, the metric.
@@ -31,6 +32,8 @@ pub struct ProgressBar {
     refresh: Duration,
     every: Every,
     bars: [Option<Bar>; 3],
+    /// Notices of the call that were printed.
+    told: usize,
 }
 
 /// An epoch that is shown.
@@ -57,7 +60,7 @@ impl ProgressBar {
 
     fn on(screen: Screen, refresh: Duration) -> Self {
         let printer = Printer::new(screen);
-        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default() }
+        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default(), told: 0 }
     }
 
     /// The least time between two refreshes: 0.1 seconds by default in a terminal, 5 elsewhere.
@@ -76,6 +79,10 @@ impl ProgressBar {
     /// Prints lines that do not break the bars. To be taken before the bar is given to the run.
     pub fn printer(&self) -> Printer {
         self.printer.clone()
+    }
+
+    fn notice(&self, notice: &str) {
+        self.printer.line(&format!("notice: {notice}"));
     }
 
     /// Begins to show the epoch of `phase`, of which some steps may be done.
@@ -159,7 +166,8 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         use Event::*;
         let Some(phase) = event.phase() else {
-            state.notices().iter().for_each(|notice| self.printer.line(&format!("notice: {notice}")));
+            self.told += state.notices().len();
+            state.notices().iter().for_each(|notice| self.notice(notice));
             return Ok(());
         };
         match event {
@@ -185,12 +193,16 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
     }
 
     fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {
+        self.told = 0;
         for phase in Phase::ALL {
             self.end(phase);
         }
     }
 
     fn on_report(&mut self, report: &Report) {
+        // Those that came with the report.
+        let told = std::mem::take(&mut self.told);
+        report.notices.iter().skip(told).for_each(|notice| self.notice(notice));
         // What came of an evaluation or a prediction is said by the line of its epoch.
         if report.phase == Phase::Train {
             self.printer.line(&report.to_string());

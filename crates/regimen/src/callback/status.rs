@@ -22,10 +22,17 @@ pub(super) struct Status<'a> {
     pub(super) metrics: Vec<(&'a str, f64)>,
 }
 
+/// Begins of the names of metrics that are many and long: they are for logs.
+const FOR_LOGS: [&str; 3] = ["system/", "parameter_norm/", "gradient_norm/"];
+
+fn is_shown(metric: &Metric) -> bool {
+    !FOR_LOGS.iter().any(|begin| metric.key().name().starts_with(begin))
+}
+
 impl<'a> Status<'a> {
     /// The epoch of `phase` under way, which had `first` steps `elapsed` ago.
     pub(super) fn under_way(state: &'a State, phase: Phase, first: u64, elapsed: Duration) -> Self {
-        let metrics = state.metrics(phase).iter();
+        let metrics = state.metrics(phase).iter().filter(|metric| is_shown(metric));
         let so_far = |metric: &'a Metric| Some((metric.key().name(), metric.so_far()?));
         let progress = state.progress_of(phase);
         Status {
@@ -44,7 +51,7 @@ impl<'a> Status<'a> {
         let counted = state.progress_of(phase);
         let steps_in_epoch = counted.steps_in_last_epoch;
         let progress = Progress { epochs: counted.epochs.saturating_sub(1), steps_in_epoch, ..counted };
-        let metrics = state.metrics(phase).iter();
+        let metrics = state.metrics(phase).iter().filter(|metric| is_shown(metric));
         let over_epoch = |metric: &'a Metric| Some((metric.key().name(), metric.in_epoch(counted.epochs)?));
         Status {
             phase,

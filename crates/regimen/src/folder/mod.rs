@@ -22,7 +22,7 @@ use crate::{Error, Run};
 /// |---|---|
 /// | `step-000001000/` | a checkpoint: see [`Checkpointer`] |
 /// | `metrics.jsonl` | the metrics: see [`Record`](crate::log::Record) |
-/// | `events.out.tfevents.*` | the same for TensorBoard, with texts, images, histograms and sounds: see [`TensorBoard`](crate::log::TensorBoard) |
+/// | `tensorboard/` | the same for TensorBoard, with texts, images, histograms and sounds: see [`TensorBoard`](crate::log::TensorBoard) |
 /// | `hyper_parameters.json` | the [hyper-parameters](Run::hyper_parameters), if there are any |
 /// | `environment.jsonl` | a line per start: time, versions, machine, command line, git commit |
 /// | `log.txt` | notices, errors and reports, with the time and the step |
@@ -119,7 +119,7 @@ impl RunFolder {
         let mut run = run.saver(self.saver).callback(self.records);
         if let Some(every) = self.metrics_every {
             run = run.callback(MetricLog::jsonl(self.dir.join("metrics.jsonl")).every(every));
-            run = run.callback(MetricLog::tensorboard(self.dir).every(every));
+            run = run.callback(MetricLog::tensorboard(self.dir.join("tensorboard")).every(every));
         }
         if !self.starts_over {
             run.restore_latest()?;

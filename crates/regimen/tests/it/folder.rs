@@ -40,10 +40,10 @@ fn train(folder: RunFolder, data: &[f64], steps: u64) -> Result<(Option<u64>, f6
     Ok((from, unit.0))
 }
 
-/// The files of `dir`, by name, without those of its folders and without event files.
+/// The files of `dir`, by name, without those of its folders.
 fn files(dir: &Path) -> BTreeMap<String, String> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.filter(|path| path.is_file() && !path.to_string_lossy().contains("tfevents"));
+    let files = entries.filter(|path| path.is_file());
     let named = files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), path));
     named.map(|(name, path)| (name, fs::read_to_string(path).unwrap())).collect()
 }
