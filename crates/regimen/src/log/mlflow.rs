@@ -40,9 +40,9 @@ use crate::{BoxError, Error};
 /// A thread sends the metrics, a request per second or per 1000 values.
 ///
 /// **Waits.** No step waits for the server. The start of a call waits until the run is open: up to three tries, and
-/// at most 10 seconds per request. The end of a training or an evaluation waits for its metrics, at most 5 seconds.
-/// The end of a call waits for all that is left: at most 5 seconds, and longer only while a file is uploaded. An
-/// upload without progress fails after a minute. The thread that writes a checkpoint waits at most 5 seconds.
+/// at most 10 seconds per request. The end of a call waits at most 5 seconds for the metrics. Then it waits at most
+/// 5 seconds for the status and the files, and longer only while a file is uploaded. An upload without progress fails
+/// after a minute. The thread that writes a checkpoint waits at most 5 seconds.
 ///
 /// **Outages.** While the server is away, metrics, parameters and tags wait in memory, and from each checkpoint on
 /// in the spool file `mlflow-<run>.jsonl`. They are sent when the server answers again, in their order. Images and
