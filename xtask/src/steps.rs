@@ -186,6 +186,7 @@ fn log_readers(workspace: &Workspace) -> Result<End, BoxError> {
         Ok(python) => python,
         Err(why) => return Ok(End::NotRun(why.to_string())),
     };
+    // The whole workspace, as in the step before: cargo then resolves the same features.
     run(&mut workspace.cargo(&["build", "--workspace", "--examples"]))?;
     let folder = workspace.scratch("log-readers")?;
     run(workspace.example("every-log").current_dir(&folder))?;

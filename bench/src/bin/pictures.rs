@@ -1,14 +1,14 @@
 //! Draws the pictures of the README: `pictures DIGITS FOLDER`. `cargo xtask pictures` calls it.
 //!
 //! DIGITS is the example `digits`. It is run in terminals of two widths, stopped and started again; FOLDER gets
-//! the terminals while it goes on, and the curves of the whole run.
+//! the terminals while it goes on, and the curves of the whole run. The runs are in the working directory.
 #![allow(clippy::print_stdout, reason = "a program talks to a terminal")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use plotters::prelude::*;
@@ -29,24 +29,23 @@ fn main() -> Result<(), BoxError> {
     let [digits, folder] = args.as_slice() else { return Err("usage: pictures DIGITS FOLDER".into()) };
     let folder = Path::new(folder);
     for (name, columns) in TERMINALS {
-        if Path::new("runs").exists() {
-            fs::remove_dir_all("runs")?;
-        }
-        fs::write(folder.join(name), terminal(&record(digits, columns)?, columns))?;
+        let run = PathBuf::from(columns.to_string());
+        fs::create_dir(&run)?;
+        fs::write(folder.join(name), terminal(&record(digits, columns, &run)?, columns))?;
+        curves(&fs::read_to_string(run.join("runs/digits/metrics.jsonl"))?, &folder.join("curves.svg"))?;
     }
-    curves(&fs::read_to_string("runs/digits/metrics.jsonl")?, &folder.join("curves.svg"))?;
     println!("the pictures are in {}", folder.display());
     Ok(())
 }
 
 /// The rows of a terminal in which the example is stopped by Ctrl-C and goes on, while it does.
-fn record(digits: &str, columns: u16) -> Result<Vec<String>, BoxError> {
+fn record(digits: &str, columns: u16, folder: &Path) -> Result<Vec<String>, BoxError> {
     let typed = format!("echo '$ cargo run --example digits -- {FLAGS}'");
     let run = format!("{digits} {FLAGS}");
     let script = format!("trap : INT; stty rows {ROWS} cols {columns}; {typed}; {run}; {typed}; {run}");
     let mut command = Command::new("script");
     command.args(["--quiet", "--flush", "--return", "--command", &script, "typescript"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut child = command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut output = BufReader::new(child.stdout.take().ok_or("`script` has no output")?);
     let mut keyboard = child.stdin.take();
     let (mut parser, mut rows) = (vt100::Parser::new(ROWS, columns, 0), None);

@@ -20,10 +20,12 @@ use averaging::{Average, with_weights};
 use pending::Pending;
 use predict::predicted;
 use settings::{Count, Settings};
+use task::Values;
 use update::rate;
 use window::Window;
 
-use crate::engine::{Engine, Mode, Precision, ToDevice};
+use crate::engine::{Engine, Mode, Precision, ToDevice, Value};
+use crate::error::WithCauses;
 use crate::metric::Key;
 use crate::schedule::LearningRates;
 use crate::state::Phase;
@@ -273,15 +275,17 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     fn eval_step(&mut self, state: &mut State, batch: T::Batch) -> Result<(), BoxError> {
         let step = Step::new(state, Mode::Eval);
         self.read_if_full()?;
-        let (batch, loss, weight, output) = self.view(|task, engine| {
+        let (batch, loss, values, weight, output) = self.view(|task, engine| {
             let batch = batch.move_to(&engine.device(Mode::Eval))?;
             engine.seed(step.seed);
-            let (Loss { mean, weight }, output) =
+            let (Loss { mean, weight, values }, output) =
                 engine.with_module(Mode::Eval, |module| task.compute_loss(&step, module, &batch))?;
-            Ok((batch, engine.detach(&mean)?, checked(weight)?, output))
+            let values = detached_values(engine, values)?;
+            Ok((batch, engine.detach(&mean)?, values, checked(weight)?, output))
         })?;
-        let results = StepResults::new(self.pending.add(loss), weight, output);
-        state.log_reading(EVAL_LOSS, results.loss.clone(), results.weight);
+        let (loss, values) = (self.pending.add(loss), self.pending.add_all(values));
+        let results = StepResults::new(loss, values, weight, output);
+        results.log(EVAL_LOSS, true, state);
         self.task.on_eval_step_end(state, &batch, results)
     }
 
@@ -334,6 +338,19 @@ fn thaw<E: Engine>(engine: &mut E, frozen: &mut Vec<bool>) -> Result<(), BoxErro
     }
     frozen.clear();
     Ok(())
+}
+
+/// The values beside a loss, without their graph.
+fn detached_values<E: Engine>(engine: &E, values: Values<E::Scalar>) -> Result<Values<E::Scalar>, BoxError> {
+    let detached = |(key, value): (Key, Value<E::Scalar>)| match value {
+        Value::Host(_) => Ok((key, value)),
+        Value::Device(scalar) => {
+            let value = engine.detach(&scalar);
+            let value = value.map_err(|cause| format!("`{key}`: {}", WithCauses(&*cause)))?;
+            Ok((key, value))
+        }
+    };
+    values.into_iter().map(detached).collect()
 }
 
 /// Checks a weight: products and quotients of two weights must be finite in single precision.

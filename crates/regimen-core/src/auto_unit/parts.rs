@@ -14,7 +14,8 @@ use crate::{BoxError, Task};
 /// The parts `module` (the trained weights), `optimizer` and `auto_unit`. With [averaging](AutoUnit::average)
 /// also `averaged_module`, which has the layout of `module` and is empty during the warm-up. `auto_unit`
 /// holds the accumulation window with its gradients, the number of skipped updates, and the state of scale,
-/// plateau and average. A task's own state is not included.
+/// plateau and average. `task` is the state of the task, if it has
+/// [one](Task::stateful).
 ///
 /// A scale of losses, a plateau or an average that the checkpoint lacks starts from the beginning. A saved
 /// one that is not used is ignored. So precision and average can be changed at a restart, also within a
@@ -49,7 +50,8 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
             used,
             changes,
         };
-        parts.part("auto_unit", own)
+        parts.part("auto_unit", own)?;
+        parts.optional("task", self.task.stateful())
     }
 }
 

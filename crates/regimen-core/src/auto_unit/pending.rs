@@ -1,8 +1,10 @@
 //! Losses and norms on the device, until they are known to be finite.
 
 use super::AutoUnit;
+use super::task::Values;
 use crate::engine::{Engine, Value};
 use crate::error::NotFinite;
+use crate::metric::Key;
 use crate::metric::reading::{Read, Reading, Readings};
 use crate::{BoxError, Task};
 
@@ -37,6 +39,11 @@ impl<S: Send + 'static> Pending<S> {
     /// Adds a number that may be anything.
     pub(super) fn add(&mut self, value: Value<S>) -> Reading {
         self.readings.add(value)
+    }
+
+    /// Adds numbers that may be anything, each with its key.
+    pub(super) fn add_all(&mut self, values: Values<S>) -> Vec<(Key, Reading)> {
+        values.into_iter().map(|(key, value)| (key, self.add(value))).collect()
     }
 
     /// Adds a number of a training step. Returns it, and its value if that is known: `must_know` reads it at

@@ -1,7 +1,9 @@
 //! The trait that users of [`AutoUnit`](crate::AutoUnit) implement.
 
-use crate::engine::{Engine, Mode, ToDevice};
-use crate::metric::reading::Reading;
+use crate::engine::{Engine, Mode, ToDevice, Value};
+use crate::metric::Key;
+use crate::metric::Reading;
+use crate::saved::Stateful;
 use crate::{BoxError, State};
 
 /// A training task: turns a batch into a loss. [`AutoUnit`](crate::AutoUnit) does the rest.
@@ -23,6 +25,13 @@ pub trait Task<E: Engine> {
         module: &E::Module,
         batch: &Self::Batch,
     ) -> Result<(Loss<E::Scalar>, Self::Output), BoxError>;
+
+    /// The saved state of this task: the part `task` of a checkpoint. Nothing by default.
+    ///
+    /// A checkpoint without that part loads an empty state into it, as at the beginning.
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        None
+    }
 
     /// A call of `train` or `fit` begins.
     fn on_train_start(&mut self, _state: &mut State) -> Result<(), BoxError> {
@@ -113,6 +122,8 @@ pub struct Step {
     pub epoch: u64,
     /// Completed steps of the phase: 0 for the first.
     pub index: u64,
+    /// Samples in the batch, as its data counts them: 1 if the data counts batches only.
+    pub samples: u64,
     /// The seed of the engine's generators for this step.
     pub seed: u64,
 }
@@ -121,7 +132,8 @@ impl Step {
     /// The present step of `state`, in `mode`.
     pub fn new(state: &State, mode: Mode) -> Self {
         let progress = state.progress();
-        Step { mode, epoch: progress.epochs, index: progress.steps, seed: state.step_seed() }
+        let (samples, seed) = (state.samples_at_hand(), state.step_seed());
+        Step { mode, epoch: progress.epochs, index: progress.steps, samples, seed }
     }
 
     /// Whether the module learns from this step.
@@ -134,6 +146,8 @@ impl Step {
 ///
 /// Micro-batches of one accumulation window are combined by their weights. The window's gradient is that of
 /// the mean over all its samples, however they were split.
+///
+/// Metrics of the batch go with it, by [`with`](Loss::with).
 #[derive(Clone, Debug)]
 pub struct Loss<S> {
     /// The mean, on the device, with its graph.
@@ -141,12 +155,37 @@ pub struct Loss<S> {
     /// Number of samples or tokens in the mean. Zero counts for nothing; any other weight outside 1e-15 to
     /// 1e15 is an error of the step.
     pub weight: f64,
+    pub(super) values: Values<S>,
 }
+
+/// Values beside a loss.
+pub(super) type Values<S> = Vec<(Key, Value<S>)>;
 
 impl<S> Loss<S> {
     /// A mean over `weight` samples or tokens.
     pub fn mean(mean: S, weight: f64) -> Self {
-        Loss { mean, weight }
+        Loss { mean, weight, values: Vec::new() }
+    }
+
+    /// Logs `value` under `key` beside the loss and with its weight: a metric of the batch, or a part of the
+    /// loss. It is logged if the loss is, so not for an update that was skipped.
+    ///
+    /// A value on the device stays there as the loss does, and is read with it. One that is not a single number
+    /// is an error of the step. NaN and infinity are not.
+    ///
+    /// ```
+    /// use regimen_core::Loss;
+    /// use regimen_core::engine::Value;
+    /// use regimen_core::metric::Key;
+    /// # use regimen_test::toy::ToyArray;
+    ///
+    /// # fn example(loss: ToyArray, right: ToyArray) -> Loss<ToyArray> {
+    /// Loss::mean(loss, 64.0).with(Key::mean("eval/accuracy"), Value::Device(right.scale(1.0 / 64.0)))
+    /// # }
+    /// ```
+    pub fn with(mut self, key: Key, value: Value<S>) -> Self {
+        self.values.push((key, value));
+        self
     }
 }
 
@@ -156,6 +195,8 @@ impl<S> Loss<S> {
 pub struct StepResults<O> {
     pub(crate) loss: Reading,
     pub(crate) gradient_norm: Option<Reading>,
+    /// Those given to [`Loss::with`].
+    pub(crate) values: Vec<(Key, Reading)>,
     /// The weight that the task gave it.
     pub weight: f64,
     /// The output of `compute_loss`.
@@ -167,14 +208,35 @@ pub struct StepResults<O> {
 }
 
 impl<O> StepResults<O> {
-    pub(crate) fn new(loss: Reading, weight: f64, output: O) -> Self {
-        StepResults { loss, weight, output, gradient_norm: None, updated: false, skipped: false }
+    pub(crate) fn new(loss: Reading, values: Vec<(Key, Reading)>, weight: f64, output: O) -> Self {
+        let (updated, skipped) = (false, false);
+        StepResults { loss, values, weight, output, gradient_norm: None, updated, skipped }
+    }
+
+    /// Logs the loss under `key`, and the values beside it. If the step does not count, they have no weight.
+    pub(crate) fn log(&self, key: Key, counts: bool, state: &mut State) {
+        let weight = if counts { self.weight } else { 0.0 };
+        state.log_reading(key, self.loss.clone(), weight);
+        for (key, value) in &self.values {
+            state.log_reading(key.clone(), value.clone(), weight);
+        }
     }
 
     /// The loss of this batch, not divided. If it is still on the device it is read here, and this waits for
     /// the device.
     pub fn loss(&self) -> Result<f64, BoxError> {
         self.loss.get()
+    }
+
+    /// The same, not read yet.
+    pub fn loss_reading(&self) -> &Reading {
+        &self.loss
+    }
+
+    /// The values given to [`Loss::with`], in that order. Those that are still on the device are read by
+    /// [`Reading::get`].
+    pub fn values(&self) -> &[(Key, Reading)] {
+        &self.values
     }
 
     /// The Euclidean norm of the window's gradient before clipping, or `None` if this step took none. It is

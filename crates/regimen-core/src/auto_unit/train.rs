@@ -1,10 +1,12 @@
 //! A training step of `AutoUnit`.
 
+use std::mem;
+
 use super::averaging::Counted;
 use super::pending::What;
 use super::settings::Count as Done;
 use super::window::Stage;
-use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked};
+use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked, detached_values};
 use crate::engine::watch::watched;
 use crate::engine::{Engine, Mode, ToDevice};
 use crate::error::placed::placed;
@@ -63,7 +65,8 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
             self.engine.keep_buffers()?;
             let steps = Count(self.window.steps(), "step");
             let last = state.train_progress().steps.saturating_sub(1);
-            let updated = self.update(state, last, &mut StepResults::new(f64::NAN.into(), 0.0, ()));
+            let updated =
+                self.update(state, last, &mut StepResults::new(f64::NAN.into(), Vec::new(), 0.0, ()));
             updated.map_err(|cause| {
                 self.discard();
                 placed(format!("the gradients of {steps} are lost"), cause)
@@ -108,8 +111,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let mut compute =
             || engine.with_module(Mode::Train, |module| task.compute_loss(&step, module, &batch));
         let (computed, first) = if settings.detect_anomaly { watched(compute) } else { (compute(), None) };
-        let (loss, output) = computed?;
+        let (mut loss, output) = computed?;
         let (weight, detached) = (checked(loss.weight)?, engine.detach(&loss.mean)?);
+        let values = detached_values(engine, mem::take(&mut loss.values))?;
         // A loss of weight 0 is not checked.
         let must_know = weight > 0.0 && settings.must_know(engine, &detached)?;
         let is_checked = weight > 0.0 && settings.non_finite == NonFinite::Error;
@@ -142,13 +146,14 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         {
             hook(&mut self.engine, state)?;
         }
-        let mut results = StepResults::new(value.clone(), weight, output);
+        let values = self.pending.add_all(values);
+        let mut results = StepResults::new(value.clone(), values, weight, output);
         if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
             self.update(state, step.index, &mut results)?;
         } else {
             self.window.end_step(step.index);
             let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;
-            state.log_reading(TRAIN_LOSS, value, if counts { weight } else { 0.0 });
+            results.log(TRAIN_LOSS, counts, state);
         }
         self.step_is_open = false;
         state.set_pending_steps(self.window.steps());

@@ -71,7 +71,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.set_rates();
         self.engine.step(&self.rates)?;
         self.window = Window::default();
-        state.log_reading(TRAIN_LOSS, results.loss.clone(), results.weight);
+        results.log(TRAIN_LOSS, true, state);
         let before = self.count.updates;
         self.count.updates += 1;
         state.count_update();
@@ -137,7 +137,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.discard();
         self.skipped += 1;
         self.skipped_in_a_row = in_a_row;
-        state.log_reading(TRAIN_LOSS, results.loss.clone(), if counts { results.weight } else { 0.0 });
+        results.log(TRAIN_LOSS, counts, state);
         state.log(TRAIN_SKIPPED, 1.0, 1.0);
         results.skipped = true;
         Ok(())

@@ -17,8 +17,9 @@ use crate::run::Report;
 use crate::saved::Stateful;
 use crate::{BoxError, Error, State};
 
-/// Work that a [callback](Callback::before_commit) leaves to the saver.
-pub type BeforeCommit = Box<dyn FnOnce() + Send>;
+/// Work that a [callback](Callback::before_commit) leaves to the saver. After an error the checkpoint is not
+/// acknowledged.
+pub type BeforeCommit = Box<dyn FnOnce() -> Result<(), BoxError> + Send>;
 
 /// An observer of runs of units of type `U`: logs, bars, early stopping.
 ///

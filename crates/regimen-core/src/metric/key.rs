@@ -1,7 +1,7 @@
 //! The key of a metric.
 
-use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// The name of a metric and the reduction of its values within an epoch.
 ///
@@ -11,9 +11,11 @@ use std::fmt;
 /// use regimen_core::metric::Key;
 /// const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// ```
+///
+/// A clone allocates nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    name: Cow<'static, str>,
+    name: Name,
     reduction: Reduction,
 }
 
@@ -35,37 +37,37 @@ pub enum Reduction {
 impl Key {
     /// The weighted mean over the epoch.
     pub const fn mean(name: &'static str) -> Self {
-        Key { name: Cow::Borrowed(name), reduction: Reduction::Mean }
+        Key { name: Name::Static(name), reduction: Reduction::Mean }
     }
 
     /// The sum over the epoch of value times weight.
     pub const fn sum(name: &'static str) -> Self {
-        Key { name: Cow::Borrowed(name), reduction: Reduction::Sum }
+        Key { name: Name::Static(name), reduction: Reduction::Sum }
     }
 
     /// The smallest value of the epoch.
     pub const fn min(name: &'static str) -> Self {
-        Key { name: Cow::Borrowed(name), reduction: Reduction::Min }
+        Key { name: Name::Static(name), reduction: Reduction::Min }
     }
 
     /// The largest value of the epoch.
     pub const fn max(name: &'static str) -> Self {
-        Key { name: Cow::Borrowed(name), reduction: Reduction::Max }
+        Key { name: Name::Static(name), reduction: Reduction::Max }
     }
 
     /// The newest value of the epoch.
     pub const fn last(name: &'static str) -> Self {
-        Key { name: Cow::Borrowed(name), reduction: Reduction::Last }
+        Key { name: Name::Static(name), reduction: Reduction::Last }
     }
 
     /// A key whose name is made at run time: one per class, one per layer.
     pub fn named(name: impl Into<String>, reduction: Reduction) -> Self {
-        Key { name: Cow::Owned(name.into()), reduction }
+        Key { name: Name::Shared(name.into().into()), reduction }
     }
 
     /// The name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.name.text()
     }
 
     /// The reduction of the values.
@@ -76,6 +78,36 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is in the program, or was made at run time.
+#[derive(Clone)]
+enum Name {
+    Static(&'static str),
+    Shared(Arc<str>),
+}
+
+impl Name {
+    fn text(&self) -> &str {
+        match self {
+            Name::Static(text) => text,
+            Name::Shared(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for Name {}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text().fmt(f)
     }
 }

@@ -18,9 +18,9 @@ pub use improvement::{Goal, Improvement};
 pub use key::{Key, Reduction};
 pub use media::Media;
 pub use metrics::Metrics;
+pub use reading::Reading;
 
 use crate::BoxError;
-use reading::Reading;
 
 /// One metric of one phase.
 #[derive(Clone, Debug)]

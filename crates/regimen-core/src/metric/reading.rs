@@ -9,7 +9,7 @@ use crate::engine::Value;
 /// A number that is known, or that is read from the device when it is asked for. Clones are the same number,
 /// which is read once.
 #[derive(Clone)]
-pub(crate) struct Reading(Source);
+pub struct Reading(Source);
 
 #[derive(Clone)]
 enum Source {
@@ -19,8 +19,9 @@ enum Source {
 }
 
 impl Reading {
-    /// The number. If it is still on the device, all that wait with it are read at once.
-    pub(crate) fn get(&self) -> Result<f64, BoxError> {
+    /// The number. If it is still on the device, all that wait with it are read at once, and this waits for the
+    /// device.
+    pub fn get(&self) -> Result<f64, BoxError> {
         match &self.0 {
             Source::Host(number) => Ok(*number),
             Source::Device(batch, n) => batch.get(*n),

@@ -149,6 +149,13 @@ impl Fit {
     }
 }
 
+/// The same limits, without evaluations.
+impl From<Train> for Fit {
+    fn from(config: Train) -> Self {
+        Fit { limits: config.limits, eval: Evaluate::whole(), eval_every: Every::NEVER }
+    }
+}
+
 /// The limits of [`evaluate`](super::evaluate).
 #[derive(Clone, Copy, Debug)]
 #[must_use]

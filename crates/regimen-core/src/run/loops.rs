@@ -167,14 +167,14 @@ where
         epochs: limits.epochs,
         steps: limits.steps,
     };
-    pass.hook(run.unit, &mut run.state, Hook::Start)?;
+    pass.hook(&mut run.unit, &mut run.state, Hook::Start)?;
     fire(run, P::EVENTS.start)?;
     tell_notices(run)
 }
 
 fn end<U: ?Sized, P: Pass<U>>(run: &mut Run<'_, U>, pass: &mut P) -> Result<(), Error> {
     let decided = run.state.stopping().cloned();
-    let hook = pass.hook(run.unit, &mut run.state, Hook::End);
+    let hook = pass.hook(&mut run.unit, &mut run.state, Hook::End);
     let told = hook.and_then(|()| send(run, P::EVENTS.end));
     if run.state.entry_point().phase() == P::PHASE {
         // The call is over: a stop from an end hook comes too late.
@@ -200,7 +200,7 @@ where
     D: Data<Batch = P::Batch> + ?Sized,
 {
     if !run.state.active_phase_mut().epoch_open {
-        pass.hook(run.unit, &mut run.state, Hook::EpochStart)?;
+        pass.hook(&mut run.unit, &mut run.state, Hook::EpochStart)?;
         fire(run, P::EVENTS.epoch_start)?;
         run.state.open_epoch();
     }
@@ -253,7 +253,7 @@ where
 {
     let before = run.state.begin_step();
     let fetched = fetch(run, &P::EVENTS, reader).inspect_err(|_| run.state.take_back_step(before))?;
-    let result = pass.step(run.unit, &mut run.state, fetched.batch);
+    let result = pass.step(&mut run.unit, &mut run.state, fetched.batch);
     if result.is_err() && !run.state.step_is_committed() {
         run.state.take_back_step(before);
         return result;
@@ -294,7 +294,8 @@ fn fetch<U: ?Sized, E: Epoch>(
     fire(run, events.fetch_start)?;
     let done = run.state.progress().steps_in_epoch;
     let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
-    run.state.active_phase_mut().last_in_epoch = reader.peek_end(done + 1);
+    let active = run.state.active_phase_mut();
+    (active.samples_at_hand, active.last_in_epoch) = (fetched.samples, reader.peek_end(done + 1));
     while let Some(notice) = reader.notice() {
         run.state.notify(notice);
     }
@@ -329,7 +330,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
         Phase::Eval => run.state.eval_due &= run.state.entry_point() != EntryPoint::Fit,
         Phase::Predict => {}
     }
-    let hook = pass.hook(run.unit, &mut run.state, Hook::EpochEnd);
+    let hook = pass.hook(&mut run.unit, &mut run.state, Hook::EpochEnd);
     if let (Phase::Train, Some(every)) = (P::PHASE, eval_every) {
         // The hook may have made the last update of the epoch.
         run.state.eval_due |= run.state.is_due(every);
@@ -366,7 +367,7 @@ fn fire<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
 
 /// Sends an event to the callbacks.
 fn send<U: ?Sized>(run: &mut Run<'_, U>, event: Event) -> Result<(), Error> {
-    run.callbacks.send(event, &mut run.state, run.unit)
+    run.callbacks.send(event, &mut run.state, &mut run.unit)
 }
 
 /// Sends an event to the saver.

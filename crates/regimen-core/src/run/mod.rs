@@ -1,6 +1,8 @@
 //! A run: a unit with its state and callbacks, which can be called, paused and called again.
 
+mod dry_run;
 mod entry;
+mod held;
 mod limits;
 pub(crate) mod look_ahead;
 mod loops;
@@ -17,6 +19,7 @@ pub use saver::{Moment, Restored, Saver, Which};
 
 use std::fmt;
 
+use self::held::Held;
 use self::loops::Evaluations;
 use self::passes::{EvalPass, PredictPass};
 use self::prediction_sink::ClosureSink;
@@ -86,7 +89,7 @@ use crate::{BoxError, Callback, Error, State};
 /// # Ok::<(), regimen_core::Error>(())
 /// ```
 pub struct Run<'a, U: ?Sized> {
-    pub(crate) unit: &'a mut U,
+    pub(crate) unit: Held<'a, U>,
     pub(crate) state: State,
     pub(crate) callbacks: Callbacks<'a, U>,
     pub(crate) saver: Option<Registered<'a, U>>,
@@ -101,6 +104,31 @@ pub struct Run<'a, U: ?Sized> {
 impl<'a, U: ?Sized> Run<'a, U> {
     /// A run of `unit` that has not begun, with seed 0 and no callbacks.
     pub fn new(unit: &'a mut U) -> Self {
+        Run::of(Held::Borrowed(unit))
+    }
+
+    /// The same for a unit that the run owns, so that a struct or a thread can hold both.
+    ///
+    /// ```
+    /// # use regimen_core::Run;
+    /// struct Search<U> {
+    ///     trials: Vec<Run<'static, U>>,
+    /// }
+    ///
+    /// impl<U> Search<U> {
+    ///     fn add(&mut self, unit: U, seed: u64) {
+    ///         self.trials.push(Run::owned(unit).seed(seed));
+    ///     }
+    /// }
+    /// ```
+    pub fn owned(unit: U) -> Self
+    where
+        U: Sized,
+    {
+        Run::of(Held::Owned(Box::new(unit)))
+    }
+
+    fn of(unit: Held<'a, U>) -> Self {
         let (state, callbacks) = (State::new(), Callbacks::new());
         let (epochs, notices) = (Vec::new(), Vec::new());
         Run { unit, state, callbacks, saver: None, epochs, notices, restored: None, mistake: None }
@@ -199,6 +227,32 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self
     }
 
+    /// Replaces the unit of a run that [owns](Run::owned) it, for settings that are made by value, as those of
+    /// [`AutoUnit`](crate::AutoUnit). If the run borrows its unit, every call is an error.
+    ///
+    /// ```
+    /// # use regimen_core::{AutoUnit, Run, Task};
+    /// # use regimen_core::engine::Engine;
+    /// # fn example<E: Engine, T: Task<E>>(run: Run<'_, AutoUnit<E, T>>) -> Run<'_, AutoUnit<E, T>> {
+    /// run.map_unit(|unit| unit.accumulate(4).clip_norm(1.0))
+    /// # }
+    /// ```
+    pub fn map_unit(mut self, change: impl FnOnce(U) -> U) -> Self
+    where
+        U: Sized,
+    {
+        self.unit = match self.unit {
+            Held::Owned(unit) => Held::Owned(Box::new(change(*unit))),
+            borrowed => {
+                self.mistake.get_or_insert(
+                    "`map_unit`: the run borrows its unit; give it one with `Run::owned`".into(),
+                );
+                borrowed
+            }
+        };
+        self
+    }
+
     /// Clears a final stop, so that the next call continues.
     pub fn go_on(&mut self) {
         self.state.clear_stop(true);
@@ -216,12 +270,12 @@ impl<'a, U: ?Sized> Run<'a, U> {
 
     /// The unit.
     pub fn unit(&self) -> &U {
-        self.unit
+        &self.unit
     }
 
     /// The unit, for changes between two calls.
     pub fn unit_mut(&mut self) -> &mut U {
-        self.unit
+        &mut self.unit
     }
 
     /// Trains on `data` up to the limits of `config`.
@@ -385,7 +439,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// stop, and the state of every callback. For programs that save by themselves. Logs are made durable.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
         let saved = saver::run_state(&self.state, &mut self.callbacks)?;
-        self.callbacks.before_commit().into_iter().for_each(|work| work());
+        self.callbacks.before_commit().into_iter().try_for_each(|work| work())?;
         Ok(saved)
     }
 
@@ -432,7 +486,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
                 }
                 // The call has ended: there is nothing left to pause.
                 self.state.clear_stop(false);
-                self.callbacks.send_error(&self.state, self.unit, &mut error);
+                self.callbacks.send_error(&self.state, &mut self.unit, &mut error);
                 let told = self.with_saver(|saver, moment| {
                     saver.on_error(&error, moment);
                     Ok(())

@@ -106,13 +106,15 @@ impl Moment<'_> {
     }
 
     /// The saved state apart from the unit's parts: progress, metrics in flight, the position in a
-    /// cycle, a final stop, and the state of every callback.
+    /// cycle, a final stop, and the state of every callback. [`before_commit`](Moment::before_commit) comes
+    /// with it.
     pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
         run_state(self.state, self.callbacks)
     }
 
     /// The work to do before a checkpoint with the [run's state](Moment::run_state) is acknowledged: it makes
-    /// logs durable. Each piece may be done on any thread.
+    /// logs durable. Each piece may be done on any thread. After an error the checkpoint must not be kept: a
+    /// log could be shorter than it says.
     pub fn before_commit(&mut self) -> Vec<BeforeCommit> {
         self.callbacks.before_commit()
     }

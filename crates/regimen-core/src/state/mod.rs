@@ -182,6 +182,10 @@ impl State {
         self.active_phase_mut().is_committed = true;
     }
 
+    pub(crate) fn samples_at_hand(&self) -> u64 {
+        self.phase_state(self.phase).samples_at_hand
+    }
+
     /// Sets the number of steps with gradients that wait for an update, for
     /// [`Report::pending_steps`](crate::run::Report::pending_steps). For units that accumulate.
     pub fn set_pending_steps(&mut self, steps: u64) {

@@ -23,6 +23,8 @@ pub(crate) struct PhaseState {
     pub(crate) position: Option<Position>,
     /// Batches per epoch of the data in the newest call. `None` if unknown.
     pub(crate) batches: Option<u64>,
+    /// Samples of the batch fetched last.
+    pub(crate) samples_at_hand: u64,
     /// The step at hand has happened, even if something fails after this.
     pub(crate) is_committed: bool,
     /// Numbers of notices and of media before the step at hand.

@@ -1,10 +1,12 @@
 //! Callbacks for most runs: early stopping, a progress bar, a time limit, a watchdog, a summary of the module, and
 //! monitors that log learning rates, times, parameters and the load of the machine as metrics.
 
+mod best_weights;
 mod clock;
 mod data_time;
 mod early_stopping;
 mod empty_data_detector;
+mod first_rank;
 mod gradient_monitor;
 mod iteration_time;
 mod learning_rate_monitor;
@@ -17,6 +19,7 @@ mod printer;
 mod profiler_window;
 mod progress_bar;
 mod progress_reporter;
+mod reset_optimizer;
 mod status;
 #[cfg(feature = "system")]
 mod system_monitor;
@@ -28,9 +31,11 @@ mod watchdog;
 
 pub use regimen_core::callback::*;
 
+pub use self::best_weights::BestWeights;
 pub use self::data_time::DataTime;
 pub use self::early_stopping::EarlyStopping;
 pub use self::empty_data_detector::EmptyDataDetector;
+pub use self::first_rank::FirstRank;
 pub use self::gradient_monitor::GradientMonitor;
 pub use self::iteration_time::IterationTime;
 pub use self::learning_rate_monitor::LearningRateMonitor;
@@ -41,6 +46,7 @@ pub use self::printer::Printer;
 pub use self::profiler_window::ProfilerWindow;
 pub use self::progress_bar::ProgressBar;
 pub use self::progress_reporter::ProgressReporter;
+pub use self::reset_optimizer::ResetOptimizer;
 #[cfg(feature = "system")]
 pub use self::system_monitor::SystemMonitor;
 pub use self::throughput::Throughput;

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::{fmt, mem};
 
-use super::{Flush, MediaRecord, MetricLog, MetricSink, Record};
+use super::metric_log::{failure_notice, locked};
+use super::{Flush, MediaRecord, MetricLog, MetricSink, OnFailure, Record};
 use crate::error::WithCauses;
 use crate::run::Report;
 use crate::saved::{StateDict, Stateful};
@@ -14,20 +16,37 @@ use crate::{BoxError, Error};
 /// Several destinations of one log: the sink of [`MetricLog::fan_out`].
 ///
 /// Each destination gets every record, in the order in which they were added, even if another one fails.
-/// The errors of one moment are one error, with the name of each log. A checkpoint holds the state of each
-/// under its name: a log that a restored run has in addition begins anew, with a notice.
+/// The errors of one moment are one error, with the name of each log. A log whose policy is
+/// [`OnFailure::Notice`], as that of MLflow is by default, keeps it: its failures are notices. A checkpoint
+/// holds the state of each under its name: a log that a restored run has in addition begins anew, with a notice.
 #[derive(Default)]
 pub struct FanOut {
-    /// In cells, because the state of a sink is only reached through a mutable reference.
-    sinks: Vec<RefCell<Box<dyn MetricSink>>>,
+    logs: Vec<Destination>,
     /// Logs without a saved state.
     new: Vec<String>,
+    /// Also those of the thread that writes checkpoints.
+    notices: Arc<Mutex<Vec<String>>>,
     /// Whether all that failed last keep their records.
     keeps_records: bool,
 }
 
+struct Destination {
+    /// In a cell, because the state of a sink is only reached through a mutable reference.
+    sink: RefCell<Box<dyn MetricSink>>,
+    on_failure: OnFailure,
+    is_failing: bool,
+}
+
+/// The failures of several destinations.
+#[derive(Debug)]
+pub(super) struct Failures {
+    text: String,
+    /// Whether one of them did not fail before.
+    pub(super) has_new: bool,
+}
+
 impl MetricLog<FanOut> {
-    /// Writes to several logs, with one cadence, one filter and one policy for failures.
+    /// Writes to several logs, with one cadence and one filter.
     ///
     /// ```
     /// # use regimen::Run;
@@ -46,30 +65,43 @@ impl MetricLog<FanOut> {
         MetricLog::to(FanOut::default())
     }
 
-    /// Adds the destination of `log`. The cadence, the filter and the policy of `log` itself do not count.
+    /// Adds the destination of `log`, with its policy for failures. The cadence and the filter of `log` itself do
+    /// not count.
     pub fn and<S: MetricSink + 'static>(mut self, log: MetricLog<S>) -> Self {
-        self.sink.sinks.push(RefCell::new(Box::new(log.sink)));
+        let (sink, on_failure) = (RefCell::new(Box::new(log.sink) as _), log.on_failure);
+        self.sink.logs.push(Destination { sink, on_failure, is_failing: false });
         self
     }
 }
 
 impl FanOut {
+    /// Calls `call` with each sink, and settles failures by the policy of the log.
     fn each(
         &mut self,
         mut call: impl FnMut(&mut dyn MetricSink) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
-        let (mut failures, mut keeps_records) = (Vec::new(), true);
-        for sink in self.sinks.iter_mut().map(RefCell::get_mut) {
-            if let Err(cause) = call(&mut **sink) {
-                failures.push(format!("{}: {}", sink.name(), WithCauses(&*cause)));
-                keeps_records &= sink.keeps_records();
+        let (mut texts, mut has_new, mut keeps_records) = (Vec::new(), false, true);
+        for Destination { sink, on_failure, is_failing } in &mut self.logs {
+            let sink = &mut **sink.get_mut();
+            let Err(cause) = call(sink) else { continue };
+            let cause = of_log(&sink.name(), cause);
+            let is_new = !mem::replace(is_failing, true);
+            match on_failure {
+                OnFailure::Error => {
+                    (has_new, keeps_records) = (has_new || is_new, keeps_records && sink.keeps_records());
+                    texts.push(cause.to_string());
+                }
+                OnFailure::Notice if is_new => {
+                    locked(&self.notices).push(failure_notice(&*cause, sink.keeps_records()));
+                }
+                OnFailure::Notice => {}
             }
         }
-        if failures.is_empty() {
+        if texts.is_empty() {
             return Ok(());
         }
         self.keeps_records = keeps_records;
-        Err(failures.join("; ").into())
+        Err(Box::new(Failures { text: texts.join("; "), has_new }))
     }
 
     /// Calls `call` with each state and its name, which is that of the log and a number.
@@ -78,7 +110,7 @@ impl FanOut {
         mut call: impl FnMut(&str, &mut dyn Stateful) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
         let mut names: Vec<String> = Vec::new();
-        for sink in &self.sinks {
+        for Destination { sink, .. } in &self.logs {
             let mut sink = sink.try_borrow_mut()?;
             names.push(sink.name().into_owned());
             let (name, n) = (sink.name(), names.iter().filter(|name| **name == *sink.name()).count());
@@ -101,8 +133,9 @@ impl MetricSink for FanOut {
 
     fn notice(&mut self) -> Option<String> {
         let new = self.new.drain(..).map(|name| format!("log {name} begins anew: no state of it was saved"));
-        let told = self.sinks.iter_mut().filter_map(|sink| sink.get_mut().notice());
-        let notices: Vec<_> = new.chain(told).collect();
+        let failed = mem::take(&mut *locked(&self.notices));
+        let told = self.logs.iter_mut().filter_map(|log| log.sink.get_mut().notice());
+        let notices: Vec<_> = new.chain(failed).chain(told).collect();
         if notices.is_empty() { None } else { Some(notices.join("; ")) }
     }
 
@@ -111,7 +144,16 @@ impl MetricSink for FanOut {
     }
 
     fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError> {
-        self.each(|sink| sink.write(records))
+        let mut written = Vec::new();
+        let result = self.each(|sink| {
+            let result = sink.write(records);
+            written.push(result.is_ok());
+            result
+        });
+        for (log, is_written) in self.logs.iter_mut().zip(written) {
+            log.is_failing &= !is_written;
+        }
+        result
     }
 
     fn write_media(&mut self, record: &MediaRecord<'_>) -> Result<(), BoxError> {
@@ -123,7 +165,13 @@ impl MetricSink for FanOut {
     }
 
     fn end(&mut self, outcome: Result<&Report, &Error>) -> Result<(), BoxError> {
-        self.each(|sink| sink.end(outcome))
+        // The last word of a log is told even if it failed before.
+        let ended = self.logs.iter_mut().map(|log| {
+            let sink = log.sink.get_mut();
+            sink.end(outcome).map_err(|cause| of_log(&sink.name(), cause).to_string())
+        });
+        let texts: Vec<_> = ended.filter_map(Result::err).collect();
+        if texts.is_empty() { Ok(()) } else { Err(texts.join("; ").into()) }
     }
 
     fn flush(&mut self) -> Result<(), BoxError> {
@@ -131,12 +179,25 @@ impl MetricSink for FanOut {
     }
 
     fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
-        let mut flushes: Vec<Flush> = Vec::new();
-        let begun = self.each(|sink| {
-            flushes.extend(sink.flush_later()?);
-            Ok(())
-        });
-        Ok(Some(Box::new(|| flushes.into_iter().map(|flush| flush()).fold(begun, Result::and))))
+        let mut flushes = Vec::new();
+        for Destination { sink, on_failure, .. } in &mut self.logs {
+            let sink = &mut **sink.get_mut();
+            let flush = sink.flush_later().unwrap_or_else(|cause| Some(Box::new(|| Err(cause))));
+            flushes.extend(flush.map(|flush| (sink.name().into_owned(), *on_failure, flush)));
+        }
+        let notices = Arc::clone(&self.notices);
+        Ok(Some(Box::new(move || {
+            let mut texts = Vec::new();
+            for (name, on_failure, flush) in flushes {
+                let Err(cause) = flush() else { continue };
+                let text = of_log(&name, cause).to_string();
+                match on_failure {
+                    OnFailure::Error => texts.push(text),
+                    OnFailure::Notice => locked(&notices).push(text),
+                }
+            }
+            if texts.is_empty() { Ok(()) } else { Err(texts.join("; ").into()) }
+        })))
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {
@@ -177,9 +238,22 @@ fn saved(all: &StateDict, name: &str) -> Option<StateDict> {
     all.contains(&format!("{name}.has_state")).then(|| all.under(&format!("{name}.state")))
 }
 
+/// The failure of the log `name`.
+fn of_log(name: &str, cause: BoxError) -> BoxError {
+    format!("{name}: {}", WithCauses(&*cause)).into()
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failures {}
+
 impl fmt::Debug for FanOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.sinks.iter().filter_map(|sink| Some(sink.try_borrow().ok()?.name()));
+        let names = self.logs.iter().filter_map(|log| Some(log.sink.try_borrow().ok()?.name()));
         f.debug_list().entries(names).finish()
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::fan_out::Failures;
 use super::format::Format;
 use super::wide::Columns;
 use super::{ExistingFile, LogFile, MediaRecord, MetricSink, Record};
@@ -27,7 +28,7 @@ pub struct MetricLog<S> {
     pub(super) sink: S,
     every: Every,
     only: Box<dyn Fn(&str) -> bool + Send>,
-    on_failure: OnFailure,
+    pub(super) on_failure: OnFailure,
     failing: bool,
     /// The error of a flush before a checkpoint, returned at the next event.
     unsaved: Arc<Mutex<Option<BoxError>>>,
@@ -182,7 +183,10 @@ impl<S: MetricSink> MetricLog<S> {
                 let epoch = (event != Event::TrainStepEnd).then_some(state.progress().epochs);
                 if state.is_due(self.every) { self.write_measured(epoch, state) } else { Ok(()) }
             }
-            Event::TrainEnd | Event::EvalEnd | Event::PredictEnd => {
+            // The end of the call, and of no evaluation within it.
+            Event::TrainEnd | Event::EvalEnd | Event::PredictEnd
+                if state.phase() == state.entry_point().phase() =>
+            {
                 let result = self.sink.flush();
                 self.settle(result, state)
             }
@@ -196,13 +200,18 @@ impl<S: MetricSink> MetricLog<S> {
         if self.on_failure == OnFailure::Error {
             return Err(cause);
         }
-        if !std::mem::replace(&mut self.failing, true) {
-            let effect = if self.sink.keeps_records() { "wait for it" } else { "are missing in it" };
-            let cause = WithCauses(&*cause);
-            state.notify(format!("{cause}; until then, metrics {effect}"));
+        let is_first = !std::mem::replace(&mut self.failing, true);
+        if is_first || cause.downcast_ref::<Failures>().is_some_and(|failures| failures.has_new) {
+            state.notify(failure_notice(&*cause, self.sink.keeps_records()));
         }
         Ok(())
     }
+}
+
+/// The notice of a log that begins to fail.
+pub(super) fn failure_notice(cause: &(dyn std::error::Error + 'static), keeps_records: bool) -> String {
+    let effect = if keeps_records { "wait for it" } else { "are missing in it" };
+    format!("{}; until then, metrics {effect}", WithCauses(cause))
 }
 
 impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
@@ -245,11 +254,12 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
 
     fn before_commit(&mut self) -> Option<BeforeCommit> {
         let flush = self.sink.flush_later().unwrap_or_else(|cause| Some(Box::new(|| Err(cause))))?;
-        let unsaved = Arc::clone(&self.unsaved);
+        let (unsaved, on_failure) = (Arc::clone(&self.unsaved), self.on_failure);
         Some(Box::new(move || {
-            if let Err(cause) = flush() {
-                locked(&unsaved).get_or_insert(cause);
-            }
+            let Err(cause) = flush() else { return Ok(()) };
+            let text = WithCauses(&*cause).to_string();
+            locked(&unsaved).get_or_insert(cause);
+            if on_failure == OnFailure::Error { Err(text.into()) } else { Ok(()) }
         }))
     }
 
@@ -275,14 +285,15 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
 
     fn sum_up(&mut self, report: &mut Report) {
         // The run is over and saved: a log without its last word is no error of it.
-        if let Err(cause) = self.sink.end(Ok(report)) {
-            report.notices.push(format!("{}", WithCauses(&*cause)));
+        let unsaved = locked(&self.unsaved).take();
+        for cause in unsaved.into_iter().chain(self.sink.end(Ok(report)).err()) {
+            report.notices.push(WithCauses(&*cause).to_string());
         }
         report.notices.extend(self.sink.notice());
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

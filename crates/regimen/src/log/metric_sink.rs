@@ -121,7 +121,7 @@ pub trait MetricSink: Send {
     }
 
     /// The work that makes the records so far durable, which the thread that writes a checkpoint does. By
-    /// default the records are [flushed](MetricSink::flush) at once, and `None` is left.
+    /// default the records are [flushed](MetricSink::flush) at once, and it returns `None`.
     fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
         self.flush().map(|()| None)
     }

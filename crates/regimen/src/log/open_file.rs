@@ -15,7 +15,7 @@ use crate::saved::StateDict;
 /// A file to whose end records are written.
 ///
 /// The file must be the one that was opened, and as long as it was left: that is checked once a second, and
-/// before its length goes into a checkpoint. A log that is cut, replaced or removed under a run is an error
+/// before a checkpoint with its length is acknowledged. A log that is cut, replaced or removed under a run is an error
 /// then, instead of a hole in it.
 #[derive(Debug)]
 pub(super) struct OpenFile {
@@ -77,7 +77,7 @@ impl OpenFile {
     /// [`keep`](OpenFile::keep) says how much of it stays.
     pub(super) fn open(path: &Path) -> Result<Self, BoxError> {
         let mut options = File::options();
-        // Where it can be both, each write goes to the end, so a write into a file that was cut makes no hole.
+        // On Unix each write goes to the end of the file, so a file that was cut gets no hole.
         let options = options.read(true).write(true).append(cfg!(unix)).create(true).truncate(false);
         options
             .open(path)

@@ -95,8 +95,14 @@ fn a_failure_of_one_keeps_nothing_from_the_others() {
     fs::create_dir(dir.path().join("log.csv")).unwrap();
     let memory = MemoryLog::new();
     let (notices, _) = train(log(&memory).on_failure(OnFailure::Notice), None, 2).unwrap();
-    assert_eq!(notices.len(), 1, "{notices:?}");
-    assert!(notices[0].starts_with("MetricLog(log.csv): cannot open the log "), "{notices:?}");
+    let path = dir.path().join("log.csv/");
+    let closed = format!(
+        "MetricLog(log.csv): cannot open the log {}: Is a directory (os error 21); check its folder and the space \
+         there, or log elsewhere; until then, metrics are missing in it",
+        path.display()
+    );
+    let both = format!("MetricLog(closure): told to fail; {closed}");
+    assert_eq!(notices, [closed, both]);
     assert_eq!(memory.step_values("loss"), [(1, 1.0), (2, 2.0)]);
 
     fs::remove_dir(dir.path().join("log.csv")).unwrap();
@@ -112,4 +118,30 @@ fn a_failure_of_one_keeps_nothing_from_the_others() {
          MetricLog(closure): told to fail; MetricLog(closure): told to fail"
     );
     assert_eq!(memory.step_values("loss"), [(1, 1.0)]);
+}
+
+#[test]
+fn a_log_keeps_its_policy_and_each_failure_is_told_once() {
+    let fails_from = |step: u64| {
+        move |records: &[Record<'_>]| -> Result<(), BoxError> {
+            if records.iter().any(|record| record.step >= step) {
+                Err(format!("failed at {step}").into())
+            } else {
+                Ok(())
+            }
+        }
+    };
+    let lenient = |step| MetricLog::to(fails_from(step)).on_failure(OnFailure::Notice);
+    let log = MetricLog::fan_out().and(lenient(1)).and(lenient(2)).every(Every::steps(1));
+    let (notices, _) = train(log, None, 4).unwrap();
+    let told =
+        |step: u64| format!("MetricLog(closure): failed at {step}; until then, metrics are missing in it");
+    assert_eq!(notices, [told(1), told(2)]);
+
+    // The policy of the fan-out counts for logs without a lenient one.
+    let strict = |step| MetricLog::to(fails_from(step));
+    let log = MetricLog::fan_out().and(strict(1)).and(strict(3)).every(Every::steps(1));
+    let (notices, _) = train(log.on_failure(OnFailure::Notice), None, 4).unwrap();
+    let both = "MetricLog(closure): failed at 1; MetricLog(closure): failed at 3; until then, metrics are missing in it";
+    assert_eq!(notices, [told(1), both.to_owned()]);
 }

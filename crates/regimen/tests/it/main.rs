@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 mod app_state;
+mod callback_best_weights;
 mod callback_early_stopping;
 mod callback_empty_data_detector;
 mod callback_learning_rate_monitor;
@@ -21,12 +22,14 @@ mod checkpointer;
 mod counts;
 mod data_csv;
 mod data_files;
+mod data_first_batch;
 mod data_images;
 mod data_mix;
 mod data_names;
 mod data_order;
 mod data_resume;
 mod data_stream;
+mod fitloop;
 mod folder;
 mod full_disk;
 mod log_anomaly;
@@ -44,6 +47,7 @@ mod mlflow;
 mod output_file;
 mod report;
 mod resume_matrix;
+mod runner;
 mod schedule;
 mod tensorboard;
 mod timer;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
+use regimen::checkpoint::Checkpointer;
 use regimen::data::Rank;
-use regimen::log::{ExistingFile, MetricLog, MetricSink, OnFailure, Record};
+use regimen::log::{ExistingFile, Flush, MetricLog, MetricSink, OnFailure, Record};
 use regimen::metric::Key;
 use regimen::run::{Evaluate, Report, Train};
-use regimen::saved::StateDict;
+use regimen::saved::{AppState, Parts, StateDict};
 use regimen::unit::{EvalUnit, TrainUnit};
 use regimen::{BoxError, Callback, Error, Fit, Run, State};
 use tempfile::TempDir;
@@ -449,13 +450,78 @@ impl MetricSink for Forgetful {
 }
 
 #[test]
-fn a_flush_that_fails_before_a_checkpoint_is_an_error_of_the_next_event() {
+fn a_flush_that_fails_before_a_save_is_an_error_of_the_save_and_of_the_next_event() {
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).callback(MetricLog::to(Forgetful));
-    run.run_state().unwrap();
+    assert_eq!(run.run_state().unwrap_err().to_string(), "told to forget");
     let error = run.train(&[1.0], Train::epochs(1)).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
         "callback Forgetful failed at train start in train at epoch 0 step 0: told to forget"
     );
+}
+
+impl AppState for Unit {
+    fn visit(&mut self, _parts: &mut dyn Parts) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// A sink that notes its flushes before a checkpoint, which fail if `fails` is set.
+struct Notes {
+    told: Arc<Mutex<Vec<String>>>,
+    fails: bool,
+}
+
+impl MetricSink for Notes {
+    fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed("Notes")
+    }
+
+    fn write(&mut self, _records: &[Record<'_>]) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
+        let (told, fails) = (Arc::clone(&self.told), self.fails);
+        Ok(Some(Box::new(move || {
+            told.lock().unwrap().push("flushed".to_owned());
+            if fails { Err("told to fail".into()) } else { Ok(()) }
+        })))
+    }
+}
+
+/// The events of flushes and saves of a run with a save after two steps and one at its end, and the run's result.
+fn saved(fails: bool, policy: OnFailure) -> (Vec<String>, Result<Vec<String>, String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let told = Arc::<Mutex<Vec<String>>>::default();
+    let (on_saved, mut unit) = (Arc::clone(&told), Unit);
+    let saver = Checkpointer::new(folder.path())
+        .every(Every::steps(2))
+        .in_foreground()
+        .without_post_mortem()
+        .on_saved(move |saved| on_saved.lock().unwrap().push(format!("saved {}", saved.manifest().step)));
+    let log = MetricLog::to(Notes { told: Arc::clone(&told), fails }).on_failure(policy);
+    let mut run = Run::new(&mut unit).callback(log).saver(saver);
+    let ended = run.train(&[1.0, 2.0, 4.0], Train::steps(3));
+    drop(run);
+    let ended = ended.map(|report| report.notices).map_err(|error| format!("{error:#}"));
+    (Arc::into_inner(told).unwrap().into_inner().unwrap(), ended)
+}
+
+#[test]
+fn a_checkpoint_is_acknowledged_behind_the_logs_that_it_refers_to() {
+    let (told, ended) = saved(false, OnFailure::Error);
+    assert_eq!(told, ["flushed", "saved 2", "flushed", "saved 3"]);
+    assert_eq!(ended, Ok(Vec::new()));
+
+    let (told, ended) = saved(true, OnFailure::Notice);
+    assert_eq!(told, ["flushed", "saved 2", "flushed", "saved 3"]);
+    let notice = "told to fail; until then, metrics are missing in it";
+    assert_eq!(ended, Ok(vec![notice.to_owned(), "told to fail".to_owned()]));
+
+    let (told, ended) = saved(true, OnFailure::Error);
+    assert_eq!(told, ["flushed"]);
+    let error = "callback Notes failed at train step end in train at epoch 0 step 3: told to fail";
+    assert_eq!(ended, Err(error.to_owned()));
 }

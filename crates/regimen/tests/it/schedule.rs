@@ -122,3 +122,45 @@ fn bad_arguments_are_errors_that_name_them() {
         "one-cycle schedule: a divisor is 0; give one above 0",
     );
 }
+
+#[track_caller]
+fn check_near(found: &[f64], expected: &[f64]) {
+    let is_near = |(found, expected): (&f64, &f64)| (found - expected).abs() < 1e-15;
+    assert!(found.iter().zip(expected).all(is_near), "{found:?} is not {expected:?}");
+}
+
+#[test]
+fn phases_reach_their_last_factor_where_the_next_begins() -> Result<(), BoxError> {
+    let rates = |phases: &Phases| (0..=12).map(|count| phases.rate(count)).collect::<Vec<_>>();
+    // 4 updates per epoch. A phase may end inside an epoch.
+    let phases = Phases::new(2.0, 4)?.linear(1.0, 0.0, 1.0)?.constant(0.5, 0.25)?.linear(0.75, 1.0, 0.25)?;
+    check_near(&rates(&phases), &[0.0, 0.5, 1.0, 1.5, 0.5, 0.5, 2.0, 1.5, 1.0, 0.5, 0.5, 0.5, 0.5]);
+    // By PyTorch's `CosineAnnealingLR(T_max = 4)`, and powers of 2.
+    let phases = Phases::new(1.0, 1)?.cosine(4.0, 1.0, 0.0)?.geometric(4.0, 1.0, 16.0)?;
+    let half = std::f64::consts::FRAC_1_SQRT_2 / 2.0;
+    let expected = [1.0, 0.5 + half, 0.5, 0.5 - half, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0, 16.0, 16.0];
+    check_near(&rates(&phases), &expected);
+    assert_eq!(rates(&Phases::new(0.5, 3)?), [0.5; 13]);
+    Ok(())
+}
+
+#[test]
+fn unusable_phases_are_refused() {
+    let phases = || Phases::new(1.0, 10).unwrap();
+    for (made, expected) in [
+        (Phases::new(-1.0, 10), "phases: the rate is -1; give a finite number that is not negative"),
+        (Phases::new(1.0, 0), "phases: the number of updates per epoch is 0; give 1 or more"),
+        (phases().linear(0.0, 0.0, 1.0), "phases: a phase of 0 epochs; give a finite number above 0"),
+        (phases().cosine(-2.0, 0.0, 1.0), "phases: a phase of -2 epochs; give a finite number above 0"),
+        (
+            phases().linear(1.0, f64::NAN, 1.0),
+            "phases: the factor is NaN; give a finite number that is not negative",
+        ),
+        (
+            phases().geometric(1.0, 0.0, 1.0),
+            "phases: a geometric phase from or to 0 never changes; give small factors",
+        ),
+    ] {
+        assert_eq!(made.unwrap_err().to_string(), expected);
+    }
+}

@@ -49,7 +49,7 @@ for reader, (found, expected) in readers.items():
 
 settings = {"optimizer": "adam", "learning_rate": 0.005, "epochs": 8}
 kinds = {content["plugin"] for content in tensorboard["tensors"].values()}
-missing = {"hparams", "histograms", "images", "text", "custom_scalars"} - kinds
+missing = {"audio", "hparams", "histograms", "images", "text", "custom_scalars"} - kinds
 if missing or not tensorboard["graph"]:
     faults.append(f"TensorBoard has no {sorted(missing) or 'graph'}")
 given = tensorboard["tensors"]["_hparams_/session_start_info"]["content"]["sessionStartInfo"]["hparams"]

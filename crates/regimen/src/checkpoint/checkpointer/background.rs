@@ -114,10 +114,10 @@ fn add(
     conditions: Conditions,
     save: fn(&mut Writer, &Snapshot) -> Result<Checkpoint, CheckpointError>,
 ) -> Result<(), BoxError> {
+    conditions.first.into_iter().try_for_each(|work| work())?;
     let Archive { writer, keep, on_saved, stats } =
         &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
     conditions.finite.map_or(Ok(()), |finite| finite.check(snapshot))?;
-    conditions.first.into_iter().for_each(|work| work());
     let checkpoint = save(writer, snapshot)?;
     stats.acknowledge(checkpoint.clone());
     if let Some(on_saved) = on_saved {

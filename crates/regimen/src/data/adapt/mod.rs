@@ -1,6 +1,7 @@
 //! Adaptors: data made of other data.
 
 mod count;
+mod first;
 mod map;
 mod prefetch;
 mod take;
@@ -11,6 +12,7 @@ pub use timed::{Timed, Waiting};
 use regimen_core::data::Data;
 
 use self::count::CountSamples;
+use self::first::FirstBatch;
 use self::map::MapBatches;
 use self::prefetch::Prefetch;
 use self::take::TakeBatches;
@@ -25,6 +27,12 @@ pub trait DataExt: Data + Sized {
     /// Limits every epoch to its first `batches` batches, of any size.
     fn take_batches(self, batches: u64) -> impl Data<Batch = Self::Batch> {
         TakeBatches::new(self, batches)
+    }
+
+    /// Gives the first batch of the first epoch again and again, as often as an epoch has batches: a model that is
+    /// right can overfit it. Once per epoch if the number of batches is not known. Each is made anew.
+    fn only_first_batch(self) -> impl Data<Batch = Self::Batch> {
+        FirstBatch::new(self)
     }
 
     /// Changes each batch by `f`, on the thread that asks for it.

@@ -1,0 +1,369 @@
+//! Training by stages: [`FitLoop`], a model with its data, and closures for the steps and epochs.
+//!
+//! ```
+//! use regimen::data::Loader;
+//! use regimen::fitloop::{FitLoop, max, record};
+//! use regimen::BoxError;
+//! use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars};
+//!
+//! # fn main() -> Result<(), BoxError> {
+//! # let mut vars = ToyVars::new();
+//! # let net = ToyMlp::plain(&mut vars, [1, 8, 1]);
+//! # let engine = ToyEngine::new(vars, net, ToyOptimizer::adam_w(0.0));
+//! # let points: Vec<f64> = (-20..20).map(|x| f64::from(x) / 10.0).collect();
+//! # let column = |xs: &[f64]| ToyArray::new(&[xs.len(), 1], xs);
+//! # let batch = move |xs: Vec<f64>| {
+//! #     let ys: Vec<f64> = xs.iter().map(|x| x.sin()).collect();
+//! #     Ok((column(&xs), column(&ys)))
+//! # };
+//! # let train = Loader::collate(points.clone(), batch).batch_size(8).shuffle();
+//! # let [valid, test] = [(); 2].map(|()| Loader::collate(points.clone(), batch).batch_size(8));
+//! let mut trainer = FitLoop::new(
+//!     engine,
+//!     |net, x: &ToyArray| net.forward(x),
+//!     |output, y: &ToyArray| output.mean_squared_error(y),
+//! )
+//! .train_data(&train)
+//! .valid_data(&valid)
+//! .test_data(&test)
+//! .step(|s| {
+//!     let output = s.output();
+//!     let loss = s.loss(&output)?;
+//!     let near = output.sub(&s.batch().1).values().iter().filter(|error| error.abs() < 0.1).count();
+//!     Ok((loss, record! { running_near: near as f64 }))
+//! })
+//! .epoch_end(|s| Ok(record! { loss: s.mean("loss")?, accuracy: s.sum("running_near")? / s.size() }))
+//! .criteria(max("accuracy"));
+//!
+//! trainer.fit(4)?; // ends with the weights of the best validation
+//! println!("{}", trainer.test()?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The loop is that of [`Run`](crate::Run), the optimization step that of [`AutoUnit`](crate::AutoUnit): a step returns
+//! its loss, and gradients, updates and modes are made for it.
+
+mod record;
+mod series;
+mod stages;
+mod table;
+
+use std::fmt;
+
+use crate::auto_unit::Task;
+use crate::callback::{BestWeights, Outcome, Trigger};
+use crate::data::{Data, DynData};
+use crate::engine::{Engine, ToDevice};
+use crate::metric::{Key, Reduction};
+use crate::run::{Ended, Evaluate, Report, Restored, Saver, Train};
+use crate::runner::{IntoLoss, IntoValue, Runner, Supervised};
+use crate::schedule::Schedule;
+use crate::state::PauseHandle;
+use crate::{AutoUnit, BoxError, Callback, Error, Fit, Loss, State, Step};
+
+pub use self::record::Record;
+pub use self::stages::{Set, StageEpoch, StageStep, Stages};
+pub use self::table::FitTable;
+pub use crate::record;
+
+/// The unit of a [`FitLoop`].
+pub type StagesUnit<E, X, Y, O> = AutoUnit<E, Stages<E, X, Y, O>>;
+
+/// A model with its data, and closures for its stages.
+///
+/// Three sets have three stages each. A batch is a pair of an input and a target.
+///
+/// | stage | is called | default |
+/// |---|---|---|
+/// | `epoch_start` | before the first step; sees the values of the epoch before | nothing |
+/// | `step` | with each batch; returns its loss and a record | loss and [metrics](FitLoop::metric) |
+/// | `epoch_end` | after the last step, with the values of all steps; returns a record | the means over the samples |
+///
+/// A record of an epoch is logged as `train/NAME` or `eval/NAME`, as every metric is. The record of a step is too, as a
+/// mean with the weight of the loss.
+///
+/// The values of an epoch under way are saved: a fit that was stopped anywhere goes on to the same bits.
+pub struct FitLoop<'a, E: Engine, X, Y, O>
+where
+    Stages<E, X, Y, O>: Task<E>,
+{
+    runner: Runner<'a, StagesUnit<E, X, Y, O>>,
+    data: [Option<AnyData<'a, X, Y>>; 3],
+    best: Option<BestWeights>,
+    loads_best: bool,
+}
+
+type AnyData<'a, X, Y> = Box<dyn DynData<(X, Y)> + 'a>;
+
+/// Criteria by the largest value of `name` at the end of a validation.
+pub fn max(name: &str) -> BestWeights {
+    BestWeights::max(Key::named(format!("eval/{name}"), Reduction::Mean))
+}
+
+/// Criteria by the smallest value of `name` at the end of a validation.
+pub fn min(name: &str) -> BestWeights {
+    BestWeights::min(Key::named(format!("eval/{name}"), Reduction::Mean))
+}
+
+impl<'a, E: Engine, X, Y, O> FitLoop<'a, E, X, Y, O>
+where
+    X: ToDevice<E::Device>,
+    Y: ToDevice<E::Device>,
+{
+    /// Trains the module of `engine`, with the forward pass and the criterion of [`Runner::new`].
+    pub fn new<L: IntoLoss<E::Scalar>>(
+        engine: E,
+        mut forward: impl FnMut(&E::Module, &X) -> O + Send + 'static,
+        criterion: impl FnMut(&O, &Y) -> L + Send + 'static,
+    ) -> Self {
+        FitLoop::with_step(engine, move |_, net, input| forward(net, input), criterion)
+    }
+
+    /// The same for a `forward` that is also given the step.
+    pub fn with_step<L: IntoLoss<E::Scalar>>(
+        engine: E,
+        forward: impl FnMut(&Step, &E::Module, &X) -> O + Send + 'static,
+        criterion: impl FnMut(&O, &Y) -> L + Send + 'static,
+    ) -> Self {
+        let unit = AutoUnit::new(engine, Stages::new(Supervised::new(forward, criterion)));
+        FitLoop { runner: Runner::of(unit), data: [None, None, None], best: None, loads_best: true }
+    }
+
+    /// Measures every batch of the default step: see [`Runner::metric`].
+    pub fn metric<K, V: IntoValue<E::Scalar, K>>(
+        self,
+        name: &str,
+        measure: impl FnMut(&O, &Y) -> V + Send + 'static,
+    ) -> Self {
+        self.with_stages(|stages| stages.own.add_metric(name, measure))
+    }
+
+    /// The data to train on.
+    pub fn train_data(self, data: impl Data<Batch = (X, Y)> + 'a) -> Self {
+        self.with_data(Set::Train, data)
+    }
+
+    /// The data to validate on after every epoch. Without it there is no validation.
+    pub fn valid_data(self, data: impl Data<Batch = (X, Y)> + 'a) -> Self {
+        self.with_data(Set::Valid, data)
+    }
+
+    /// The data of [`test`](FitLoop::test).
+    pub fn test_data(self, data: impl Data<Batch = (X, Y)> + 'a) -> Self {
+        self.with_data(Set::Test, data)
+    }
+
+    fn with_data(mut self, set: Set, data: impl Data<Batch = (X, Y)> + 'a) -> Self {
+        self.data[set as usize] = Some(Box::new(data));
+        self
+    }
+
+    /// The step of all sets: given a batch, it returns its loss and a [`record!`](crate::record). The loss is
+    /// [that of the loop](StageStep::loss), or a [`Loss`] of your own. Replaces the default step, with its metrics.
+    pub fn step(
+        self,
+        step: impl FnMut(&mut StageStep<'_, E, X, Y, O>) -> Result<(Loss<E::Scalar>, Record<E::Scalar>), BoxError>
+        + Send
+        + 'static,
+    ) -> Self {
+        self.with_stages(|stages| stages.steps.set(&Set::ALL, Box::new(step)))
+    }
+
+    /// The step of one set.
+    pub fn step_on(
+        self,
+        set: Set,
+        step: impl FnMut(&mut StageStep<'_, E, X, Y, O>) -> Result<(Loss<E::Scalar>, Record<E::Scalar>), BoxError>
+        + Send
+        + 'static,
+    ) -> Self {
+        self.with_stages(|stages| stages.steps.set(&[set], Box::new(step)))
+    }
+
+    /// The start of every epoch of all sets.
+    pub fn epoch_start(
+        self,
+        start: impl FnMut(&StageEpoch<'_>) -> Result<Record, BoxError> + Send + 'static,
+    ) -> Self {
+        self.with_stages(|stages| stages.starts.set(&Set::ALL, Box::new(start)))
+    }
+
+    /// The start of every epoch of one set.
+    pub fn epoch_start_on(
+        self,
+        set: Set,
+        start: impl FnMut(&StageEpoch<'_>) -> Result<Record, BoxError> + Send + 'static,
+    ) -> Self {
+        self.with_stages(|stages| stages.starts.set(&[set], Box::new(start)))
+    }
+
+    /// The end of every epoch of all sets.
+    pub fn epoch_end(
+        self,
+        end: impl FnMut(&StageEpoch<'_>) -> Result<Record, BoxError> + Send + 'static,
+    ) -> Self {
+        self.with_stages(|stages| stages.ends.set(&Set::ALL, Box::new(end)))
+    }
+
+    /// The end of every epoch of one set.
+    pub fn epoch_end_on(
+        self,
+        set: Set,
+        end: impl FnMut(&StageEpoch<'_>) -> Result<Record, BoxError> + Send + 'static,
+    ) -> Self {
+        self.with_stages(|stages| stages.ends.set(&[set], Box::new(end)))
+    }
+
+    /// Keeps the weights of the best validation, by [`max`] or [`min`] of a value at its end. Of equal values the
+    /// latest counts.
+    pub fn criteria(mut self, best: BestWeights) -> Self {
+        self.runner = self.runner.callback(best.clone());
+        self.best = Some(best);
+        self
+    }
+
+    /// Whether [`fit`](FitLoop::fit) ends with the weights of the best validation. Default: yes.
+    pub fn load_best(self, loads_best: bool) -> Self {
+        FitLoop { loads_best, ..self }
+    }
+
+    /// The learning rate as a function of completed updates. Default: 1e-3.
+    pub fn learning_rate(self, schedule: impl Schedule + 'static) -> Self {
+        self.map_unit(|unit| unit.learning_rate(schedule))
+    }
+
+    /// Replaces the unit, for its other settings: see [`Runner::map_unit`].
+    pub fn map_unit(self, change: impl FnOnce(StagesUnit<E, X, Y, O>) -> StagesUnit<E, X, Y, O>) -> Self {
+        FitLoop { runner: self.runner.map_unit(change), ..self }
+    }
+
+    /// Adds a callback: see [`Run::callback`](crate::Run::callback).
+    pub fn callback(self, callback: impl Callback<StagesUnit<E, X, Y, O>> + 'a) -> Self {
+        FitLoop { runner: self.runner.callback(callback), ..self }
+    }
+
+    /// Adds a closure that is called at an event: see [`Run::on`](crate::Run::on).
+    pub fn on<R: Outcome>(
+        self,
+        trigger: impl Into<Trigger>,
+        call: impl FnMut(&mut State, &mut StagesUnit<E, X, Y, O>) -> R + Send + 'a,
+    ) -> Self {
+        FitLoop { runner: self.runner.on(trigger, call), ..self }
+    }
+
+    /// Sets the saver: see [`Run::saver`](crate::Run::saver).
+    pub fn saver(self, saver: impl Saver + 'a) -> Self {
+        FitLoop { runner: self.runner.saver(saver), ..self }
+    }
+
+    /// Sets the seed of every random choice of the run. Default: 0.
+    pub fn seed(self, seed: u64) -> Self {
+        FitLoop { runner: self.runner.seed(seed), ..self }
+    }
+
+    /// Trains `epochs` epochs more, with a validation after each if there is [data](FitLoop::valid_data) for it. Then
+    /// the module has the weights of the best validation, if there are [criteria](FitLoop::criteria).
+    ///
+    /// A call that was paused, or failed, or was restored from a checkpoint, goes on instead, to the end that it had.
+    /// The best weights are loaded at its end only.
+    pub fn fit(&mut self, epochs: u64) -> Result<Report, Error> {
+        let [train, valid, _] = &self.data;
+        let train = train.as_ref().ok_or_else(|| missing("fit", Set::Train))?;
+        let state = self.runner.state();
+        let (done, is_due) = (state.train_progress().epochs, state.eval_is_due());
+        let stages = self.runner.unit_mut().task_mut();
+        if stages.goal <= done && !is_due {
+            stages.goal = done.saturating_add(epochs);
+        }
+        let goal = stages.goal;
+        let report = match valid {
+            Some(valid) => self.runner.fit(train, valid, Fit::epochs(goal)),
+            None => self.runner.train(train, Train::epochs(goal)),
+        }?;
+        if self.loads_best && !matches!(report.ended, Ended::Paused(_)) {
+            self.restore_best()?;
+        }
+        Ok(report)
+    }
+
+    /// Puts the weights of the best validation into the module. Returns `false` if there are none.
+    pub fn restore_best(&mut self) -> Result<bool, Error> {
+        let best = self.best.as_ref().map_or(Ok(false), |best| best.restore(self.runner.unit_mut()));
+        best.map_err(Error::config)
+    }
+
+    /// Evaluates once over the [test data](FitLoop::test_data), with the stages of the test set. It changes nothing of
+    /// the training, and the best weights stay the best.
+    pub fn test(&mut self) -> Result<Report, Error> {
+        let test = self.data[Set::Test as usize].as_ref().ok_or_else(|| missing("test", Set::Test))?;
+        self.runner.unit_mut().task_mut().tests = true;
+        let report = self.runner.evaluate(test, Evaluate::whole());
+        self.runner.unit_mut().task_mut().tests = false;
+        report
+    }
+
+    /// Runs `epochs` epochs of at most `steps` batches each over the training and validation data, and then one over the
+    /// test data if there are any, to see that every stage works. Everything is put back as it was, also after an
+    /// error: see [`Run::dry_run`](crate::Run::dry_run). A stage that counts in variables of its own keeps its counts.
+    ///
+    /// The reports are those of training and test.
+    pub fn sanity_check(&mut self, epochs: u64, steps: u64) -> Result<(Report, Option<Report>), Error> {
+        let FitLoop { runner, data: [train, valid, test], .. } = self;
+        let train = train.as_ref().ok_or_else(|| missing("sanity_check", Set::Train))?;
+        let checked = runner.run().dry_run(|dry| {
+            let fit = Fit::epochs(epochs).steps_per_epoch(steps).eval_steps(steps);
+            let trained = match valid {
+                Some(valid) => dry.fit(train, valid, fit),
+                None => dry.train(train, Train::epochs(epochs).steps_per_epoch(steps)),
+            }?;
+            let Some(test) = test else { return Ok((trained, None)) };
+            dry.unit_mut().task_mut().tests = true;
+            Ok((trained, Some(dry.evaluate(test, Evaluate::steps(steps))?)))
+        });
+        runner.unit_mut().task_mut().tests = false;
+        checked?
+    }
+
+    /// Restores the latest checkpoint of the saver. Returns `None` if nothing was saved yet.
+    pub fn restore_latest(&mut self) -> Result<Option<Restored>, Error> {
+        self.runner.restore_latest()
+    }
+
+    /// The record of the newest epoch over `set` that ended, in order. Empty if none has.
+    pub fn record(&self, set: Set) -> &[(String, f64)] {
+        self.runner.unit().task().record(set)
+    }
+
+    /// A handle that pauses the run from another thread.
+    pub fn pause_handle(&self) -> PauseHandle {
+        self.runner.pause_handle()
+    }
+
+    /// The runner, for its other calls.
+    pub fn runner(&mut self) -> &mut Runner<'a, StagesUnit<E, X, Y, O>> {
+        &mut self.runner
+    }
+
+    fn with_stages(mut self, change: impl FnOnce(&mut Stages<E, X, Y, O>)) -> Self {
+        change(self.runner.unit_mut().task_mut());
+        self
+    }
+}
+
+fn missing(call: &str, set: Set) -> Error {
+    let name = set.name();
+    Error::config(format!("`{call}`: there is no {name} data; give it with `{name}_data`"))
+}
+
+impl<E: Engine, X, Y, O> fmt::Debug for FitLoop<'_, E, X, Y, O>
+where
+    Stages<E, X, Y, O>: Task<E>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FitLoop")
+            .field("runner", &self.runner)
+            .field("best", &self.best)
+            .finish_non_exhaustive()
+    }
+}

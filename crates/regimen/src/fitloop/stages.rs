@@ -1,0 +1,387 @@
+//! A task of stages: closures for the steps and for the starts and ends of epochs.
+
+use std::fmt;
+
+use super::Record;
+use super::series::Series;
+use crate::auto_unit::StepResults;
+use crate::engine::{Engine, ToDevice};
+use crate::metric::{Key, Reduction};
+use crate::runner::Supervised;
+use crate::saved::{Array, StateDict, Stateful};
+use crate::state::Phase;
+use crate::{BoxError, Loss, State, Step, Task};
+
+/// The data that an epoch runs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Set {
+    /// The training set.
+    Train,
+    /// The validation set.
+    Valid,
+    /// The test set.
+    Test,
+}
+
+impl Set {
+    /// Every set, in order.
+    pub const ALL: [Set; 3] = [Set::Train, Set::Valid, Set::Test];
+
+    /// `train`, `valid` or `test`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Set::Train => "train",
+            Set::Valid => "valid",
+            Set::Test => "test",
+        }
+    }
+}
+
+/// The step under way: given to a [`step`](super::FitLoop::step).
+pub struct StageStep<'s, E: Engine, X, Y, O> {
+    set: Set,
+    step: &'s Step,
+    net: &'s E::Module,
+    batch: &'s (X, Y),
+    own: &'s mut Supervised<E, X, Y, O>,
+}
+
+impl<'s, E: Engine, X, Y, O> StageStep<'s, E, X, Y, O> {
+    /// The module.
+    pub fn net(&self) -> &'s E::Module {
+        self.net
+    }
+
+    /// The batch, on the device of the module: input and target.
+    pub fn batch(&self) -> &'s (X, Y) {
+        self.batch
+    }
+
+    /// The samples of the batch, as the data counts them.
+    pub fn batch_size(&self) -> f64 {
+        self.step.samples as f64
+    }
+
+    /// The output of the loop's forward pass for this batch.
+    pub fn output(&mut self) -> O {
+        self.own.output(self.step, self.net, &self.batch.0)
+    }
+
+    /// The loss of `output` by the loop's criterion.
+    pub fn loss(&mut self, output: &O) -> Result<Loss<E::Scalar>, BoxError> {
+        self.own.loss(self.step, output, &self.batch.1)
+    }
+
+    /// The set of this batch.
+    pub fn set(&self) -> Set {
+        self.set
+    }
+
+    /// Number, mode and seed of the step.
+    pub fn step(&self) -> &'s Step {
+        self.step
+    }
+}
+
+impl<E: Engine, X, Y, O> fmt::Debug for StageStep<'_, E, X, Y, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageStep").field("set", &self.set).field("step", self.step).finish_non_exhaustive()
+    }
+}
+
+/// The start or end of an epoch: given to an [`epoch_start`](super::FitLoop::epoch_start) and an
+/// [`epoch_end`](super::FitLoop::epoch_end).
+#[derive(Debug)]
+pub struct StageEpoch<'s> {
+    set: Set,
+    epoch: u64,
+    series: &'s Series,
+}
+
+impl StageEpoch<'_> {
+    /// The set of the epoch.
+    pub fn set(&self) -> Set {
+        self.set
+    }
+
+    /// The number of the epoch over its set, from 1.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The samples of the epoch's steps, as the data counts them.
+    pub fn size(&self) -> f64 {
+        self.series.samples as f64
+    }
+
+    /// The values that the steps recorded under `name`, in order; `loss` is always among the names. One that no step
+    /// recorded is an error. Values on the device are read here.
+    pub fn values(&self, name: &str) -> Result<Vec<f64>, BoxError> {
+        self.series.values(name)
+    }
+
+    /// The sum of those values.
+    pub fn sum(&self, name: &str) -> Result<f64, BoxError> {
+        Ok(self.values(name)?.iter().sum())
+    }
+
+    /// The mean of those values, each with the same weight. NaN if there is none.
+    pub fn mean(&self, name: &str) -> Result<f64, BoxError> {
+        let values = self.values(name)?;
+        Ok(values.iter().sum::<f64>() / values.len() as f64)
+    }
+}
+
+pub(super) type StepStage<E, X, Y, O> = Box<
+    dyn FnMut(
+            &mut StageStep<'_, E, X, Y, O>,
+        ) -> Result<(Loss<<E as Engine>::Scalar>, Record<<E as Engine>::Scalar>), BoxError>
+        + Send,
+>;
+
+pub(super) type EpochStage = Box<dyn FnMut(&StageEpoch<'_>) -> Result<Record, BoxError> + Send>;
+
+/// The task of a [`FitLoop`](super::FitLoop).
+pub struct Stages<E: Engine, X, Y, O> {
+    pub(super) own: Supervised<E, X, Y, O>,
+    pub(super) steps: ByList<StepStage<E, X, Y, O>>,
+    pub(super) starts: ByList<EpochStage>,
+    pub(super) ends: ByList<EpochStage>,
+    /// The values of the newest epoch of each set.
+    series: [Series; 3],
+    /// The record of the newest epoch that ended, of each set.
+    ended: [Vec<(String, f64)>; 3],
+    /// Keys of the values of steps, made once.
+    keys: Vec<(Set, &'static str, Key)>,
+    /// Samples of the step under way.
+    samples: u64,
+    /// Whether a pass by hand is that over the test set.
+    pub(super) tests: bool,
+    /// The epoch at which the call of `fit` under way ends.
+    pub(super) goal: u64,
+}
+
+/// Stages, and the one of each set.
+pub(super) struct ByList<F> {
+    list: Vec<F>,
+    of: [Option<usize>; 3],
+}
+
+impl<F> ByList<F> {
+    fn new() -> Self {
+        ByList { list: Vec::new(), of: [None; 3] }
+    }
+
+    /// Gives a stage to `sets`.
+    pub(super) fn set(&mut self, sets: &[Set], stage: F) {
+        sets.iter().for_each(|&set| self.of[set as usize] = Some(self.list.len()));
+        self.list.push(stage);
+    }
+
+    fn of(&mut self, set: Set) -> Option<&mut F> {
+        self.of[set as usize].and_then(|n| self.list.get_mut(n))
+    }
+}
+
+impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
+    pub(super) fn new(own: Supervised<E, X, Y, O>) -> Self {
+        let (steps, starts, ends) = (ByList::new(), ByList::new(), ByList::new());
+        let (series, ended) = Default::default();
+        Stages {
+            own,
+            steps,
+            starts,
+            ends,
+            series,
+            ended,
+            keys: Vec::new(),
+            samples: 0,
+            tests: false,
+            goal: 0,
+        }
+    }
+
+    /// The record of the newest epoch over `set` that ended, in order. Empty if none has.
+    pub fn record(&self, set: Set) -> &[(String, f64)] {
+        &self.ended[set as usize]
+    }
+
+    /// The set of an evaluation.
+    fn evaluated(&self) -> Set {
+        if self.tests { Set::Test } else { Set::Valid }
+    }
+
+    /// The key of a value of a step.
+    fn key(&mut self, set: Set, name: &'static str) -> Result<Key, BoxError> {
+        if let Some((.., key)) = self.keys.iter().find(|(of, known, _)| (*of, *known) == (set, name)) {
+            return Ok(key.clone());
+        }
+        if name == "loss" {
+            return Err("a step's `loss` is recorded by itself; give another name".into());
+        }
+        let key = named(set, name, Reduction::Mean);
+        self.keys.push((set, name, key.clone()));
+        Ok(key)
+    }
+
+    fn start(&mut self, set: Set, state: &mut State) -> Result<(), BoxError> {
+        let (epoch, series) = (state.progress().epochs + 1, &self.series[set as usize]);
+        if let Some(start) = self.starts.of(set) {
+            for (name, value) in start(&StageEpoch { set, epoch, series })?.into_numbers()? {
+                state.log(named(set, name, Reduction::Last), value, 1.0);
+            }
+        }
+        self.series[set as usize] = Series::default();
+        Ok(())
+    }
+
+    fn count<R>(&mut self, set: Set, results: &StepResults<R>) {
+        let series = &mut self.series[set as usize];
+        series.samples += self.samples;
+        for (key, value) in results.values() {
+            let name = key.name();
+            series.push(name.split_once('/').map_or(name, |(_, name)| name), value.clone());
+        }
+        series.push("loss", results.loss_reading().clone());
+    }
+
+    fn end(&mut self, set: Set, phase: Phase, state: &mut State) -> Result<(), BoxError> {
+        let (epoch, series) = (state.progress().epochs, &self.series[set as usize]);
+        let Some(end) = self.ends.of(set) else {
+            let metric = |metric: &crate::metric::Metric| {
+                let name = metric.key().name().strip_prefix(phase.name())?.strip_prefix('/')?;
+                Some((name.to_owned(), metric.so_far()?))
+            };
+            self.ended[set as usize] = state.metrics(phase).iter().filter_map(metric).collect();
+            return Ok(());
+        };
+        let record = end(&StageEpoch { set, epoch, series })?.into_numbers()?;
+        // The loss is logged already, at each step.
+        for &(name, value) in record.iter().filter(|(name, _)| *name != "loss") {
+            state.log(named(set, name, Reduction::Last), value, 1.0);
+        }
+        self.ended[set as usize] = record.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Ok(())
+    }
+}
+
+/// The key of a value: `train/NAME`, or `eval/NAME` for both other sets.
+fn named(set: Set, name: &str, reduction: Reduction) -> Key {
+    let phase = if set == Set::Train { Phase::Train } else { Phase::Eval };
+    Key::named(format!("{phase}/{name}"), reduction)
+}
+
+impl<E: Engine, X, Y, O> Task<E> for Stages<E, X, Y, O>
+where
+    X: ToDevice<E::Device>,
+    Y: ToDevice<E::Device>,
+{
+    type Batch = (X, Y);
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        step: &Step,
+        net: &E::Module,
+        batch: &(X, Y),
+    ) -> Result<(Loss<E::Scalar>, ()), BoxError> {
+        self.samples = step.samples;
+        let set = if step.is_train() { Set::Train } else { self.evaluated() };
+        let Stages { own, steps, .. } = self;
+        let Some(stage) = steps.of(set) else {
+            return Ok((own.compute_loss(step, net, batch)?.0, ()));
+        };
+        let (mut loss, record) = stage(&mut StageStep { set, step, net, batch, own })?;
+        for (name, value) in record.into_values()? {
+            loss = loss.with(self.key(set, name)?, value);
+        }
+        Ok((loss, ()))
+    }
+
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        Some(self)
+    }
+
+    fn on_train_start(&mut self, _state: &mut State) -> Result<(), BoxError> {
+        self.own.check()
+    }
+
+    fn on_train_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.start(Set::Train, state)
+    }
+
+    fn on_train_step_end(
+        &mut self,
+        _state: &mut State,
+        _batch: &(X, Y),
+        results: StepResults<()>,
+    ) -> Result<(), BoxError> {
+        self.count(Set::Train, &results);
+        Ok(())
+    }
+
+    fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.end(Set::Train, Phase::Train, state)
+    }
+
+    fn on_eval_start(&mut self, _state: &mut State) -> Result<(), BoxError> {
+        self.own.check()
+    }
+
+    fn on_eval_epoch_start(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.start(self.evaluated(), state)
+    }
+
+    fn on_eval_step_end(
+        &mut self,
+        _state: &mut State,
+        _batch: &(X, Y),
+        results: StepResults<()>,
+    ) -> Result<(), BoxError> {
+        self.count(self.evaluated(), &results);
+        Ok(())
+    }
+
+    fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        self.end(self.evaluated(), Phase::Eval, state)
+    }
+}
+
+/// The values of the epochs under way, the records of those that ended, and the epoch at which `fit` ends.
+impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("goal", self.goal)?;
+        for set in Set::ALL {
+            dict.insert_all(set.name(), self.series[set as usize].state_dict()?)?;
+            let (names, values): (Vec<&String>, Vec<f64>) =
+                self.ended[set as usize].iter().map(|(name, value)| (name, *value)).unzip();
+            let name = set.name();
+            dict.insert(format!("{name}.record"), Array::from_text(&serde_json::to_string(&names)?))?;
+            dict.insert(format!("{name}.record_values"), Array::from_slice(&values))?;
+        }
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let (mut goal, mut series, mut ended) = (0, <[Series; 3]>::default(), <[Vec<_>; 3]>::default());
+        if !dict.is_empty() {
+            goal = dict.count("goal")?;
+            for set in Set::ALL {
+                let dict = dict.under(set.name());
+                series[set as usize].load_state_dict(&dict)?;
+                let names: Vec<String> = serde_json::from_str(&dict.array("record")?.to_text()?)?;
+                let values = dict.array("record_values")?.to_vec::<f64>()?;
+                ended[set as usize] = names.into_iter().zip(values).collect();
+            }
+        }
+        (self.goal, self.series, self.ended) = (goal, series, ended);
+        Ok(())
+    }
+}
+
+impl<E: Engine, X, Y, O> fmt::Debug for Stages<E, X, Y, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stages").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}

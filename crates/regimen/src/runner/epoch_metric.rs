@@ -1,0 +1,127 @@
+//! Metrics of a whole epoch.
+
+use crate::BoxError;
+use crate::metric::{Key, Reduction};
+use crate::saved::{StateDict, Stateful};
+use crate::state::{EntryPoint, Phase, State};
+
+/// Metrics over all numbers that were kept of an epoch, and those numbers.
+pub(super) struct EpochMetrics<O, Y> {
+    list: Vec<EpochMetric<O, Y>>,
+    /// The steps kept of the epoch of each [`Slot`].
+    steps: [u64; 3],
+}
+
+struct EpochMetric<O, Y> {
+    name: String,
+    keep: Keep<O, Y>,
+    finish: Finish,
+    kept: [Vec<f64>; 3],
+}
+
+pub(super) type Keep<O, Y> = Box<dyn FnMut(&O, &Y) -> Result<Vec<f64>, BoxError> + Send>;
+pub(super) type Finish = Box<dyn FnMut(&[f64]) -> Result<f64, BoxError> + Send>;
+
+/// The epochs that can be under way at once: of training, of an evaluation of `fit`, and of one by hand.
+const SLOTS: [&str; 3] = ["train", "eval", "by_hand"];
+
+fn slot(state: &State) -> usize {
+    match state.phase() {
+        Phase::Train => 0,
+        _ if state.entry_point() == EntryPoint::Fit => 1,
+        _ => 2,
+    }
+}
+
+impl<O, Y> EpochMetrics<O, Y> {
+    pub(super) fn new() -> Self {
+        EpochMetrics { list: Vec::new(), steps: [0; 3] }
+    }
+
+    pub(super) fn add(&mut self, name: &str, keep: Keep<O, Y>, finish: Finish) {
+        let kept = Default::default();
+        self.list.push(EpochMetric { name: name.to_owned(), keep, finish, kept });
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(|metric| &*metric.name)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(super) fn begin(&mut self, state: &State) {
+        let slot = slot(state);
+        self.steps[slot] = 0;
+        self.list.iter_mut().for_each(|metric| metric.kept[slot].clear());
+    }
+
+    /// Keeps the numbers of a step: of all metrics, or of none.
+    pub(super) fn keep(&mut self, state: &State, output: &O, target: &Y) -> Result<(), BoxError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let slot = slot(state);
+        if self.steps[slot] != state.progress().steps_in_epoch {
+            let names: Vec<&str> = self.names().collect();
+            let names = names.join("`, `");
+            return Err(format!(
+                "`{names}`: the numbers of the pass that goes on are no longer there; another pass by hand has run, so \
+                 begin this one again"
+            )
+            .into());
+        }
+        let new = |metric: &mut EpochMetric<O, Y>| {
+            (metric.keep)(output, target).map_err(|cause| format!("metric `{}`: {cause}", metric.name).into())
+        };
+        let new = self.list.iter_mut().map(new).collect::<Result<Vec<_>, BoxError>>()?;
+        for (metric, new) in self.list.iter_mut().zip(new) {
+            metric.kept[slot].extend(new);
+        }
+        self.steps[slot] += 1;
+        Ok(())
+    }
+
+    /// Logs the metrics of the epoch that ends.
+    pub(super) fn end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        let (slot, phase) = (slot(state), state.phase());
+        for EpochMetric { name, finish, kept, .. } in &mut self.list {
+            let value = finish(&kept[slot]).map_err(|cause| format!("metric `{name}`: {cause}"))?;
+            state.log(Key::named(format!("{phase}/{name}"), Reduction::Mean), value, 1.0);
+            kept[slot].clear();
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of the epochs under way.
+impl<O, Y> Stateful for EpochMetrics<O, Y> {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        for (slot, of) in SLOTS.into_iter().enumerate() {
+            dict.insert(format!("{of}.steps"), self.steps[slot])?;
+            for metric in &self.list {
+                dict.insert_all(&format!("{of}.kept.{}", metric.name), metric.kept[slot].state_dict()?)?;
+            }
+        }
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let mut loaded: Vec<[Vec<f64>; 3]> = self.list.iter().map(|_| Default::default()).collect();
+        let mut steps = [0; 3];
+        // Saved without these metrics.
+        if !dict.is_empty() {
+            for (slot, of) in SLOTS.into_iter().enumerate() {
+                steps[slot] = dict.count(&format!("{of}.steps"))?;
+                for (metric, kept) in self.list.iter().zip(&mut loaded) {
+                    kept[slot].load_state_dict(&dict.under(&format!("{of}.kept.{}", metric.name)))?;
+                }
+            }
+        }
+        self.steps = steps;
+        self.list.iter_mut().zip(loaded).for_each(|(metric, kept)| metric.kept = kept);
+        Ok(())
+    }
+}

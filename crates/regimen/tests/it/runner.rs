@@ -1,0 +1,321 @@
+//! `Runner`: its hooks, metrics and calls, and that it trains as a unit written by hand does.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, Mutex};
+
+use regimen::auto_unit::{Averaging, EVAL_LOSS, TRAIN_LOSS};
+use regimen::callback::{Event, Events};
+use regimen::data::{DataExt, Loader};
+use regimen::metric::{Key, argmax};
+use regimen::run::{Evaluate, Predict, Train};
+use regimen::runner::{Runner, SupervisedUnit};
+use regimen::saved::{StateDict, save_parts};
+use regimen::schedule::Cosine;
+use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, Step, Task};
+use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, host_reads, manual_seed};
+use regimen_test::{Recorder, Transcript};
+
+type Engine = ToyEngine<ToyMlp>;
+type Labels = Vec<usize>;
+type Unit = SupervisedUnit<Engine, ToyArray, Labels, ToyArray>;
+
+const EVAL_RIGHT: Key = Key::mean("eval/right");
+
+fn engine() -> Engine {
+    manual_seed(7);
+    let mut vars = ToyVars::new();
+    let mlp = ToyMlp::regularized(&mut vars, [2, 6, 3], 0.25);
+    ToyEngine::new(vars, mlp, ToyOptimizer::adam_w(0.01))
+}
+
+/// The share of rows whose label has the largest logit.
+fn right(logits: &ToyArray, labels: &Labels) -> f64 {
+    let values = logits.values();
+    let rows = values.chunks(3).zip(labels);
+    rows.filter(|(row, label)| argmax(row) == Some(**label)).count() as f64 / labels.len() as f64
+}
+
+fn runner() -> Runner<'static, Unit> {
+    Runner::new(
+        engine(),
+        |net, x: &ToyArray| net.forward(x),
+        |logits, labels: &Labels| logits.cross_entropy(labels),
+    )
+    .metric("right", right)
+}
+
+/// `count` points of the plane with the sector that each is in.
+fn points(count: usize) -> Vec<([f64; 2], usize)> {
+    let point = |i: usize| {
+        let angle = i as f64 * 2.4;
+        ([angle.cos(), angle.sin()], (angle / 2.1) as usize % 3)
+    };
+    (0..count).map(point).collect()
+}
+
+fn batch(points: Vec<([f64; 2], usize)>) -> (ToyArray, Labels) {
+    let (points, labels): (Vec<[f64; 2]>, Labels) = points.into_iter().unzip();
+    (ToyArray::new(&[points.len(), 2], points.as_flattened()), labels)
+}
+
+fn loader(count: usize) -> Loader<(ToyArray, Labels)> {
+    Loader::collate(points(count), |points| Ok(batch(points))).batch_size(4)
+}
+
+/// The same by hand.
+struct Sectors;
+
+impl Task<Engine> for Sectors {
+    type Batch = (ToyArray, Labels);
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        _: &Step,
+        net: &ToyMlp,
+        (x, labels): &(ToyArray, Labels),
+    ) -> Result<(Loss<ToyArray>, ()), BoxError> {
+        Ok((Loss::mean(net.forward(x).cross_entropy(labels), labels.len() as f64), ()))
+    }
+}
+
+/// Accumulation, clipping, an average and a schedule.
+fn settings<T: Task<Engine>>(unit: AutoUnit<Engine, T>) -> AutoUnit<Engine, T> {
+    let average = Averaging::ema(0.9);
+    unit.accumulate(2).clip_norm(0.5).average(average).learning_rate(Cosine::new(0.05, 12).unwrap())
+}
+
+#[test]
+fn it_trains_as_a_unit_by_hand_to_the_last_bit() {
+    let (train, valid) = (loader(22).shuffle(), loader(6));
+    let mut by_hand = settings(AutoUnit::new(engine(), Sectors));
+    Run::new(&mut by_hand).seed(3).fit(&train, &valid, Fit::epochs(3)).unwrap();
+    let mut runner = runner().map_unit(settings).seed(3);
+    runner.fit(&train, &valid, Fit::epochs(3)).unwrap();
+    assert_eq!(save_parts(runner.unit_mut()).unwrap(), save_parts(&mut by_hand).unwrap());
+}
+
+#[test]
+fn the_hooks_come_in_the_order_of_keras_and_the_end_of_an_epoch_after_its_validation() {
+    use Event::*;
+    let transcript = Transcript::new();
+    let (after_backward, batches) = (transcript.clone(), [batch(points(2)), batch(points(3))]);
+    let hooks = TrainStart | TrainEnd | CycleStart | CycleEnd | TrainEpochStart | TrainEpochEnd;
+    let hooks: Events =
+        hooks | EvalEpochStart | EvalEpochEnd | TrainStepStart | TrainStepEnd | EvalStepStart | EvalStepEnd;
+    let mut runner =
+        runner().callback(Recorder::new(&transcript).named("on").events(hooks)).map_unit(|unit| {
+            unit.after_backward(move |_, _| {
+                after_backward.write("after_backward");
+                Ok(())
+            })
+        });
+    let step = "on.train_step_start after_backward on.train_step_end";
+    let epoch = format!("on.cycle_start on.train_epoch_start {step} {step} on.train_epoch_end");
+    let validation = "on.eval_epoch_start on.eval_step_start on.eval_step_end on.eval_epoch_end";
+    runner.fit(&batches, &batches[..1], Fit::epochs(2)).unwrap();
+    transcript.assert_reads(&format!(
+        "on.train_start {epoch} {validation} on.cycle_end {epoch} {validation} on.cycle_end on.train_end"
+    ));
+    // Without validation too.
+    runner.train(&batches, Train::epochs(3)).unwrap();
+    transcript.assert_reads(&format!("on.train_start {epoch} on.cycle_end on.train_end"));
+    // Nothing is left to do, and begin and end come all the same.
+    runner.train(&batches, Train::epochs(3)).unwrap();
+    transcript.assert_reads("on.train_start on.train_end");
+    // A pass by hand has neither.
+    runner.evaluate(&batches[..1], Evaluate::whole()).unwrap();
+    transcript.assert_reads(validation);
+}
+
+#[test]
+fn the_limit_of_epochs_is_a_total_and_one_of_steps_fetches_no_batch_more() {
+    let fetched = Arc::new(Mutex::new(0));
+    let count = fetched.clone();
+    let train = loader(20).map_batches(move |batch| {
+        *count.lock().unwrap() += 1;
+        batch
+    });
+    let mut runner = runner();
+    runner.fit(&train, &loader(4), Fit::epochs(2).steps_per_epoch(2)).unwrap();
+    assert_eq!((runner.state().train_progress().steps, *fetched.lock().unwrap()), (4, 4));
+    runner.fit(&train, &loader(4), Fit::epochs(3).steps_per_epoch(2)).unwrap();
+    assert_eq!(runner.state().train_progress().epochs, 3);
+}
+
+#[test]
+fn values_are_means_over_the_samples_that_the_data_counts() {
+    // Batches of 4 and 1 samples; the bias of the first is 1, of the second 6.
+    let batches = vec![vec![1.0; 4], vec![6.0]];
+    let array = |values: Vec<f64>| (ToyArray::new(&[values.len(), 1], &values), ());
+    let batches: Vec<_> = batches.into_iter().map(array).collect();
+    let runner = || {
+        Runner::new(engine(), |_, x: &ToyArray| x.clone(), |x, _: &()| x.mean())
+            .metric("on the device", |x, _| x.mean())
+            .metric("on the host", |x, _| x.values()[0])
+    };
+    let check = |report: regimen::run::Report, expected: f64| {
+        for name in ["eval/loss", "eval/on the device", "eval/on the host"] {
+            assert_eq!(report.metric(Key::mean(name)), Some(expected), "{name}");
+        }
+    };
+    let counted = (&batches).count_samples(|(x, _)| x.shape()[0] as u64);
+    check(runner().evaluate(&counted, Evaluate::whole()).unwrap(), 2.0);
+    // Batches that nobody counts have equal weights.
+    check(runner().evaluate(&batches, Evaluate::whole()).unwrap(), 3.5);
+    // A loss with a weight of its own.
+    let own = Runner::new(
+        engine(),
+        |_, x: &ToyArray| x.clone(),
+        |x, _: &()| Loss::mean(x.mean(), if x.shape()[0] == 1 { 3.0 } else { 1.0 }),
+    );
+    let report = own.metric("bias", |x, _| Ok(x.values()[0])).evaluate(&batches, Evaluate::whole()).unwrap();
+    assert_eq!([EVAL_LOSS, Key::mean("eval/bias")].map(|key| report.metric(key)), [Some(4.75); 2]);
+}
+
+#[test]
+fn a_metric_of_the_engine_waits_for_no_device() {
+    let reads = |runner: Runner<'static, Unit>| {
+        let mut runner = runner;
+        let before = host_reads();
+        runner.train(&loader(16), Train::epochs(1)).unwrap();
+        host_reads() - before
+    };
+    let plain = || {
+        Runner::new(
+            engine().reads_later(),
+            |net, x: &ToyArray| net.forward(x),
+            |logits, labels: &Labels| logits.cross_entropy(labels),
+        )
+    };
+    assert_eq!(reads(plain().metric("size", |logits, _| logits.mul(logits).mean())), reads(plain()));
+}
+
+#[test]
+fn a_metric_that_fails_is_an_error_of_its_step_with_its_name() {
+    let error = |runner: Runner<'static, Unit>| -> Error {
+        let mut runner = runner;
+        runner.evaluate(&[batch(points(2))], Evaluate::whole()).unwrap_err()
+    };
+    let text = |error: Error| std::error::Error::source(&error).unwrap().to_string();
+    let refused: fn(&ToyArray, &Labels) -> Result<f64, BoxError> = |_, _| Err("no class 4".into());
+    assert_eq!(text(error(runner().metric("top 4", refused))), "metric `eval/top 4`: no class 4");
+    let matrix = runner().metric("matrix", |logits, _| logits.clone());
+    assert_eq!(text(error(matrix)), "`eval/matrix`: a loss of shape [2, 3] is not a single number");
+    for name in ["loss", "right", "skipped"] {
+        let told = format!("the name `{name}` of a metric is taken; give it another");
+        assert_eq!(text(error(runner().metric(name, right))), told);
+    }
+}
+
+/// With the largest logit of each epoch.
+fn largest(runner: Runner<'static, Unit>) -> Runner<'static, Unit> {
+    runner.epoch_metric(
+        "largest logit",
+        |logits, _| Ok(logits.values()),
+        |logits| Ok(logits.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
+    )
+}
+
+#[test]
+fn a_metric_of_the_epoch_has_all_numbers_of_its_epoch_and_no_others() {
+    let numbers = Transcript::new();
+    let told = numbers.clone();
+    let finish = move |numbers: &[f64]| {
+        told.write(format!("{numbers:?}").replace(' ', ""));
+        Ok(numbers.iter().sum())
+    };
+    let mut runner = Runner::new(engine(), |net, x: &ToyArray| net.forward(x), |x, _: &f64| x.mean())
+        .epoch_metric("sum", |_, y| Ok(vec![*y, -*y / 2.0]), finish);
+    let batches = |ys: &[f64]| ys.iter().map(|&y| (ToyArray::new(&[1, 2], &[y, 1.0]), y)).collect::<Vec<_>>();
+    let report = runner.fit(&batches(&[2.0, 4.0]), &batches(&[6.0]), Fit::epochs(2)).unwrap();
+    numbers.assert_reads("[2.0,-1.0,4.0,-2.0] [6.0,-3.0] [2.0,-1.0,4.0,-2.0] [6.0,-3.0]");
+    assert_eq!(["train/sum", "eval/sum"].map(|name| report.metric(Key::mean(name))), [Some(3.0); 2]);
+    // A validation that was paused keeps its numbers while another pass runs.
+    let pause = |state: &mut regimen::State, _: &mut _| state.pause("now");
+    let mut runner = Runner::new(engine(), |net, x: &ToyArray| net.forward(x), |x, _: &f64| x.mean())
+        .epoch_metric("sum", |_, y| Ok(vec![*y]), |numbers| Ok(numbers.iter().sum()))
+        .on(Event::EvalStepEnd.every(regimen::callback::Every::steps(3)), pause);
+    let (train, valid) = (batches(&[2.0, 4.0]), batches(&[1.0, 2.0, 4.0, 8.0]));
+    runner.fit(&train, &valid, Fit::epochs(1)).unwrap();
+    let report = runner.evaluate(&valid[1..3], Evaluate::whole()).unwrap();
+    assert_eq!(report.metric(Key::mean("eval/sum")), Some(6.0));
+    let report = runner.fit(&train, &valid, Fit::epochs(1)).unwrap();
+    assert_eq!(report.metric(Key::mean("eval/sum")), Some(15.0));
+}
+
+#[test]
+fn an_evaluation_needs_no_training_before_it_and_leaves_nothing_behind() {
+    let parts = |runner: &mut Runner<'static, Unit>| save_parts(runner.unit_mut()).unwrap();
+    let mut runner = runner().map_unit(settings);
+    let report = runner.evaluate(&loader(6), Evaluate::whole()).unwrap();
+    assert!(report.metric(EVAL_RIGHT).is_some_and(|right| (0.0..=1.0).contains(&right)));
+    runner.train(&loader(16), Train::epochs(2)).unwrap();
+    // The averaged weights are in the module for the evaluation only.
+    let before = parts(&mut runner);
+    assert_ne!(before["module"], before["averaged_module"]);
+    runner.evaluate(&loader(6), Evaluate::whole()).unwrap();
+    assert_eq!(parts(&mut runner), before);
+    assert!(runner.unit().engine().vars().is_training());
+}
+
+#[test]
+fn predictions_are_outputs_for_inputs_without_targets() {
+    let mut runner = runner();
+    let inputs = loader(6).map_batches(|(x, _)| x);
+    let mut outputs = Vec::new();
+    let kept = &mut outputs;
+    runner
+        .predict(&inputs, Predict::whole(), |logits| {
+            kept.push(logits.shape().to_vec());
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(outputs, [[4, 3], [2, 3]]);
+}
+
+#[test]
+fn the_step_tells_its_mode_to_the_forward_pass() {
+    let transcript = Transcript::new();
+    let modes = transcript.clone();
+    let forward = move |step: &Step, net: &ToyMlp, x: &ToyArray| {
+        modes.write(format!("{:?}/{}", step.mode, step.samples));
+        net.forward(x)
+    };
+    let mut runner =
+        Runner::with_step(engine(), forward, |logits, labels: &Labels| logits.cross_entropy(labels));
+    runner.fit(&loader(6), &loader(3), Fit::epochs(1)).unwrap();
+    runner.predict(&loader(2).map_batches(|(x, _)| x), Predict::whole(), |_| Ok(())).unwrap();
+    transcript.assert_reads("Train/4 Train/2 Eval/3 Predict/2");
+}
+
+#[test]
+fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = || largest(runner().map_unit(settings).seed(5));
+    let (train, valid) = (loader(22).shuffle(), loader(6));
+    let mut whole = new();
+    let expected = whole.fit(&train, &valid, Fit::epochs(3)).unwrap();
+    let state = |runner: &mut Runner<'static, Unit>| -> (StateDict, _) {
+        (runner.run().run_state().unwrap(), save_parts(runner.unit_mut()).unwrap())
+    };
+    let expected_state = state(&mut whole);
+    for stop in 1..18 {
+        let path = folder.path().join(stop.to_string());
+        let saved = || new().saver(regimen::checkpoint::Checkpointer::new(&path));
+        saved().fit(&train, &valid, Fit::epochs(3).max_steps(stop)).unwrap();
+        let mut second = saved();
+        assert_eq!(second.restore_latest().unwrap().unwrap().step, stop);
+        let report = second.fit(&train, &valid, Fit::epochs(3)).unwrap();
+        assert_eq!(
+            [report.metric(TRAIN_LOSS), report.metric(EVAL_RIGHT)],
+            [expected.metric(TRAIN_LOSS), expected.metric(EVAL_RIGHT)]
+        );
+        assert_eq!(state(&mut second), expected_state, "stopped after step {stop}");
+    }
+}
+
+#[test]
+fn the_compiler_says_what_a_closure_must_return_and_take() {
+    trybuild::TestCases::new().compile_fail("tests/doors/*.rs");
+}
