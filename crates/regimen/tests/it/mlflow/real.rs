@@ -151,14 +151,18 @@ fn points_that_are_left_are_sent_when_the_run_goes_on(case: &Case) {
     let [spool] = &*files(&case.folder) else { panic!("one file") };
     let path = case.folder.path().join(spool).display().to_string();
     let id = spool.trim_start_matches("mlflow-").trim_end_matches(".jsonl");
+    let tags = spooled(&case.folder, "tag");
+    let away = format!("the MLflow server {} does not answer: io: Peer disconnected", proxy.uri);
     assert_eq!(
         report.notices,
-        [format!(
-            "not sent to MLflow: 3 values, 3 logged files, the status of the run: the MLflow server {} does not \
-             answer: io: Peer disconnected; {path} holds the values, parameters and tags, which are sent when the run goes on \
-             from its checkpoint or with MLFLOW_RUN_ID={id}",
-            proxy.uri
-        )]
+        [
+            format!("{away}; until then, metrics wait for it"),
+            format!(
+                "not sent to MLflow: 3 values, {tags} tags, 3 logged files, the status of the run: {away}; {path} holds \
+                 the values, parameters and tags, which are sent when the run goes on from its checkpoint or with \
+                 MLFLOW_RUN_ID={id}"
+            )
+        ]
     );
     proxy.tracked().is_away = false;
     train(case.log(&proxy.uri), Some(&saved), 4, nothing).unwrap();
