@@ -85,7 +85,7 @@ pub(super) enum Content {
     File(PathBuf),
 }
 
-/// The kinds of requests, the most urgent first.
+/// A request that can be made, by its kind.
 #[derive(Clone, Debug)]
 enum Kind {
     Begin,
@@ -95,7 +95,7 @@ enum Kind {
     Upload(Arc<TrackedRun>, Arc<Upload>),
 }
 
-/// The next request.
+/// A request with all that it sends.
 enum Job {
     Begin,
     Spooled(Arc<TrackedRun>, Piece),
