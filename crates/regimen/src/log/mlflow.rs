@@ -37,14 +37,18 @@ use crate::{BoxError, Error};
 /// that it does not take is an underscore, and a checksum of the name follows: `acc@1` is `acc_1-a0d5cb4b`. A tag
 /// holds the true name.
 ///
-/// A thread sends the metrics, a request per second or per 1000 values. Training waits for the server when a
-/// call begins, and at most 5 seconds at the end, where it also waits for the upload of files, as long as one goes
-/// on. The thread that writes a checkpoint waits for at most 5 seconds.
+/// A thread sends the metrics, a request per second or per 1000 values.
+///
+/// **Waits.** No step waits for the server. The start of a call waits until the run is open: up to three tries, and
+/// at most 10 seconds per request. The end of a call waits at most 5 seconds for the metrics. Then it waits at most
+/// 5 seconds for the status and the files, and longer only while a file is uploaded. An upload without progress fails
+/// after a minute. The thread that writes a checkpoint waits at most 5 seconds.
 ///
 /// **Outages.** While the server is away, metrics, parameters and tags wait in memory, and from each checkpoint on
 /// in the spool file `mlflow-<run>.jsonl`. They are sent when the server answers again, in their order. Images and
-/// texts wait in memory alone. A file whose upload fails three times while the server answers other requests is
-/// left out, with a notice. A notice names all that did not reach the server when the call ends.
+/// texts wait in memory alone, at most 64 MiB of them. An upload that fails is tried again, at growing pauses of at
+/// most a minute. A file that the server refuses is left out, with a notice. A notice names all that did not reach
+/// the server when the call ends.
 ///
 /// **Refusals.** A run or an experiment that does not exist or is deleted is an error when the call begins. If
 /// the run is deleted later, metrics go to the spool file. A parameter that has changed is refused by the server,
@@ -233,7 +237,7 @@ impl Mlflow {
 
     /// The name as MLflow takes it. If that is another, a tag holds the true one.
     fn key(&mut self, name: String, entries: &mut Vec<Entry>) -> String {
-        let Some(allowed) = changed(&name) else { return name };
+        let Some(allowed) = allowed_name(&name) else { return name };
         if !self.changed.contains(&name) {
             self.notices.push(format!("MLflow does not take the name `{name}`: it is `{allowed}` there"));
             entries.push(Entry::tag(&format!("regimen.name.{allowed}"), &*name));
@@ -267,7 +271,7 @@ impl MetricSink for Mlflow {
     }
 
     fn keeps_records(&self) -> bool {
-        self.queue.is_some()
+        self.queue.as_ref().is_some_and(Queue::keeps_entries)
     }
 
     fn notice(&mut self) -> Option<String> {
@@ -294,7 +298,7 @@ impl MetricSink for Mlflow {
             Media::Image(image) => ("images", "png", png(image)?),
             _ => return Ok(()),
         };
-        let name = changed(name).unwrap_or_else(|| name.to_owned());
+        let name = allowed_name(name).unwrap_or_else(|| name.to_owned());
         let file = format!("{folder}/{name}/step-{step:09}");
         let newest = self.media.entry(format!("{folder}/{name}")).or_default();
         *newest = if newest.0 == step { (step, newest.1 + 1) } else { (step, 1) };
@@ -335,7 +339,12 @@ impl MetricSink for Mlflow {
     }
 
     fn flush(&mut self) -> Result<(), BoxError> {
-        self.queue.as_ref().map_or(Ok(()), Queue::flush)
+        match &self.queue {
+            None => Ok(()),
+            // No `end` follows, which waits for the files.
+            Some(queue) if self.by_hand => queue.wait(),
+            Some(queue) => queue.flush_later()(),
+        }
     }
 
     fn flush_later(&mut self) -> Result<Option<Flush>, BoxError> {
@@ -382,9 +391,9 @@ fn suffix(record: &Record<'_>) -> &'static str {
 /// The name in place of one that MLflow does not take; `None` if it takes it.
 ///
 /// It has an underscore for each character but letters, digits and `_-. :/`, and for parts of a path that are empty,
-/// `.` or `..`. The checksum of the true name follows, so two names stay two in every process. It has at most 250
-/// characters.
-fn changed(name: &str) -> Option<String> {
+/// `.` or `..`. The checksum of the true name follows, so two names stay two in every process. It has at most 237
+/// characters, which leaves room for `regimen.name.` before it.
+fn allowed_name(name: &str) -> Option<String> {
     let is_allowed = |char: char| char.is_alphanumeric() || "_-. :/".contains(char);
     let allowed: String = name.chars().map(|char| if is_allowed(char) { char } else { '_' }).collect();
     let parts: Vec<_> =
@@ -393,7 +402,7 @@ fn changed(name: &str) -> Option<String> {
     if allowed == name && name.chars().count() <= 250 {
         return None;
     }
-    let begin: String = allowed.chars().take(241).collect();
+    let begin: String = allowed.chars().take(228).collect();
     Some(format!("{begin}-{:08x}", crc32fast::hash(name.as_bytes())))
 }
 
@@ -404,7 +413,7 @@ mod tests {
     #[test]
     fn names_are_those_that_mlflow_takes() {
         for name in ["train/loss", "a b.c-d_e:1", "\u{fc}n\u{ef}", &"k".repeat(250)] {
-            assert_eq!(changed(name), None);
+            assert_eq!(allowed_name(name), None);
         }
         // The checksums are those of zlib.
         for (name, expected) in [
@@ -414,16 +423,16 @@ mod tests {
             ("a/../b/.", "a/_/b/_-7e09569e"),
             ("a/", "a/_-96ee7540"),
             ("", "_-00000000"),
-            (&*"k".repeat(251), &*format!("{}-e4053200", "k".repeat(241))),
+            (&*"k".repeat(251), &*format!("{}-e4053200", "k".repeat(228))),
         ] {
-            assert_eq!(changed(name).as_deref(), Some(expected));
+            assert_eq!(allowed_name(name).as_deref(), Some(expected));
         }
     }
 
     #[test]
     fn two_names_stay_two() {
         let names: BTreeSet<_> =
-            ["acc@1", "acc%1", "acc_1"].map(|name| changed(name).unwrap_or(name.into())).into();
+            ["acc@1", "acc%1", "acc_1"].map(|name| allowed_name(name).unwrap_or(name.into())).into();
         assert_eq!(names.len(), 3);
     }
 }

@@ -5,13 +5,13 @@
 mod real;
 mod server;
 
-use std::fs;
 use std::sync::Mutex;
 use std::time::Duration;
+use std::{fs, thread};
 
 use regimen::callback::{Event, Every};
 use regimen::log::{MetricLog, Mlflow, OnFailure};
-use regimen::metric::{Image, Key};
+use regimen::metric::{Image, Key, Reduction};
 use regimen::run::{Evaluate, Report, Train};
 use regimen::saved::StateDict;
 use regimen::state::HyperParameters;
@@ -82,6 +82,19 @@ fn train(
 
 fn nothing(_: &mut State, _: &mut Unit) {}
 
+/// Waits until the server has answered so many calls of the kind.
+fn wait_for_answers(server: &Server, kind: &str, count: usize) {
+    while server.tracked().calls.iter().filter(|call| call.starts_with(kind)).count() < count {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A name that is too long for MLflow, and the one that it has there.
+fn long_name() -> (String, String) {
+    // The checksum is that of zlib.
+    ("k".repeat(251), format!("{}-e4053200", "k".repeat(228)))
+}
+
 /// The points of a training of four steps.
 const FOUR_STEPS: [&str; 6] = [
     "1 train/loss 0.5",
@@ -102,14 +115,18 @@ fn points_parameters_tags_files_and_the_status_reach_the_server() {
         .parent_run("run9")
         .artifact(&plot)
         .artifact("no/such.file");
-    let settings = HyperParameters::new().with("rate", 0.5).with("deep", true).with("betas()", "0.9");
+    let (long, cut) = long_name();
+    let settings = HyperParameters::new().with("rate", 0.5).with("betas()", "0.9").with(&*long, 1);
     let mut unit = Unit;
     let mut run = Run::new(&mut unit).hyper_parameters(settings).callback(log);
     let report = run.fit(&BATCHES, &[f64::NAN, 1.0], Fit::epochs(1)).unwrap();
     assert_eq!(
         report.notices,
         [
-            "MLflow does not take the name `betas()`: it is `betas__-1fec2afd` there",
+            &*format!(
+                "MLflow does not take the name `betas()`: it is `betas__-1fec2afd` there; MLflow does not take the \
+                 name `{long}`: it is `{cut}` there"
+            ),
             "MLflow does not take the name `eval/acc@1`: it is `eval/acc_1-97a7101c` there",
             "such.file is left out of the MLflow run: cannot read no/such.file: No such file or directory (os error 2)",
         ]
@@ -122,7 +139,7 @@ fn points_parameters_tags_files_and_the_status_reach_the_server() {
         run.points(),
         ["1 train/loss 0.5", "2 eval/acc_1-97a7101c NaN", "2 train/loss 0.25", "2 train/loss_epoch 0.375"]
     );
-    let params = [("betas__-1fec2afd", "0.9"), ("deep", "true"), ("rate", "0.5")];
+    let params = [("betas__-1fec2afd", "0.9"), (&*cut, "1"), ("rate", "0.5")];
     assert_eq!(run.params, params.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     let tag = |key: &str| run.tags.get(key).map(String::as_str);
     assert_eq!(
@@ -131,10 +148,11 @@ fn points_parameters_tags_files_and_the_status_reach_the_server() {
             "mlflow.parentRunId",
             "mlflow.source.type",
             "regimen.name.eval/acc_1-97a7101c",
-            "regimen.name.betas__-1fec2afd"
+            "regimen.name.betas__-1fec2afd",
+            &*format!("regimen.name.{cut}"),
         ]
         .map(tag),
-        ["a", "run9", "LOCAL", "eval/acc@1", "betas()"].map(Some)
+        ["a", "run9", "LOCAL", "eval/acc@1", "betas()", &*long].map(Some)
     );
     assert_eq!(run.statuses, ["RUNNING", "FINISHED"]);
     let paths: Vec<_> = run.files.keys().collect();
@@ -385,7 +403,7 @@ fn a_run_that_is_deleted_meanwhile_ends_the_log_alone_and_what_is_left_is_in_a_f
     assert_eq!(
         report.notices,
         [
-            format!("{deleted}; until then, metrics are kept in {path}"),
+            format!("{deleted}; no more is sent in this process; metrics are kept in {path}"),
             format!(
                 "not sent to MLflow: 3 values, 2 parameters, the status of the run: {deleted}; {path} holds the \
                  values, parameters and tags, which are sent when the run goes on from its checkpoint or with \
@@ -401,29 +419,136 @@ fn a_run_that_is_deleted_meanwhile_ends_the_log_alone_and_what_is_left_is_in_a_f
 
 #[test]
 fn a_store_of_files_that_fails_holds_back_neither_values_nor_the_status() {
-    for (status, pause) in [(500, true), (413, false)] {
+    for (status, is_refusal) in [(500, false), (413, true)] {
         let (server, folder) = (Server::start(), folder());
         server.tracked().store_fails = Some(status);
         let plots = ["a.svg", "b.svg"].map(|name| folder.path().join(name));
         plots.iter().for_each(|plot| fs::write(plot, "<svg/>").unwrap());
         let log = log(&server.uri, &folder).artifact(&plots[0]).artifact(&plots[1]);
-        let (_, report) = train(log, None, 4, nothing).unwrap();
+        // The failure of the second upload is told before the third one begins.
+        let tries = server.clone();
+        let wait = move |state: &mut State, _: &mut Unit| {
+            if state.train_progress().steps == 3 {
+                wait_for_answers(&tries, "put", 3);
+            }
+        };
+        let (_, report) = train(log, None, 4, wait).unwrap();
         let why = format!(
-            "is left out of the MLflow run: the MLflow server {} answers the upload with {status}: the store of files \
-             is full",
+            "the MLflow server {} answers the upload with {status}: the store of files is full",
             server.uri
         );
-        let expected = format!(
-            "images/a picture/step-000000002.png {why}; further ones are not named; a.svg {why}; b.svg {why}"
-        );
+        let out = format!("is left out of the MLflow run: {why}");
+        let expected = if is_refusal {
+            format!(
+                "images/a picture/step-000000002.png {out}; further ones are not named; a.svg {out}; b.svg {out}"
+            )
+        } else {
+            format!(
+                "{why}; files wait until it takes them; not sent to MLflow: 3 logged files, a.svg, b.svg: {why}"
+            )
+        };
         assert_eq!(report.notices.join("; "), expected);
         let tracked = server.tracked();
         assert_eq!(tracked.runs[0].points(), FOUR_STEPS);
         assert_eq!(tracked.runs[0].statuses, ["RUNNING", "FINISHED"]);
-        let uploads = tracked.calls.iter().filter(|call| call.starts_with("put")).count();
-        // The first one is tried three times if it may be a matter of time, the others once.
-        assert_eq!(uploads, if pause { 3 + 4 } else { 5 });
     }
+}
+
+#[test]
+fn a_store_of_files_that_comes_back_gets_every_file() {
+    let (server, folder) = (Server::start(), folder());
+    server.tracked().store_fails = Some(503);
+    let store = server.clone();
+    let come_back = move |state: &mut State, _: &mut Unit| {
+        if state.train_progress().steps == 3 {
+            wait_for_answers(&store, "put", 4);
+            store.tracked().store_fails = None;
+        }
+    };
+    let (_, report) = train(log(&server.uri, &folder), None, 4, come_back).unwrap();
+    assert_eq!(
+        report.notices,
+        [format!(
+            "the MLflow server {} answers the upload with 503: the store of files is full; files wait until it takes \
+             them",
+            server.uri
+        )]
+    );
+    let tracked = server.tracked();
+    let paths: Vec<_> = tracked.runs[0].files.keys().collect();
+    assert_eq!(
+        paths,
+        [
+            "images/a%20picture/step-000000002.png",
+            "texts/words/step-000000002-2.md",
+            "texts/words/step-000000002.md"
+        ]
+    );
+}
+
+#[test]
+fn an_upload_that_takes_its_time_keeps_no_status_back() {
+    let (server, folder) = (Server::start(), folder());
+    // Longer than the end of a call waits for anything else.
+    server.tracked().upload_delay = Duration::from_secs(6);
+    let uploading = server.clone();
+    let wait = move |state: &mut State, _: &mut Unit| match state.train_progress().steps {
+        // Only the status is left when the call ends.
+        1 => wait_for_answers(&uploading, "post mlflow/runs/log-batch", 1),
+        3 => {
+            while !uploading.tracked().upload_delay.is_zero() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        _ => {}
+    };
+    let log = log(&server.uri, &folder).every(Every::steps(100));
+    let (_, report) = train(log, None, 3, wait).unwrap();
+    assert_eq!(report.notices, [""; 0]);
+    let tracked = server.tracked();
+    assert_eq!(tracked.runs[0].statuses, ["RUNNING", "FINISHED"]);
+    assert_eq!(tracked.runs[0].files.len(), 3);
+}
+
+/// Logs 1000 values per step.
+struct Wide(Vec<Key>);
+
+impl TrainUnit for Wide {
+    type Batch = f64;
+    fn train_step(&mut self, state: &mut State, batch: f64) -> Result<(), BoxError> {
+        self.0.iter().for_each(|key| state.log(key.clone(), batch, 1.0));
+        Ok(())
+    }
+}
+
+#[test]
+fn values_that_neither_memory_nor_the_disk_takes_are_missing() {
+    let (server, folder) = (Server::start(), folder());
+    server.tracked().is_away = true;
+    let spool = folder.path().join("spool");
+    let block = |_: &mut State, _: &mut Wide| drop(fs::write(&spool, "no folder"));
+    let mut unit = Wide((0..1000).map(|n| Key::named(format!("k{n}"), Reduction::Last)).collect());
+    let log = log(&server.uri, &folder).every(Every::steps(1)).spool_dir(&spool);
+    let mut run = Run::new(&mut unit).on(Event::TrainStepEnd, block).callback(log);
+    let notices = run.train(&BATCHES, Train::steps(102)).unwrap().notices;
+    let uri = &server.uri;
+    let name = notices.last().unwrap().split(['/', ',']).find(|part| part.ends_with(".jsonl")).unwrap();
+    let full = format!(
+        "cannot write {}, which holds metrics for MLflow: File exists (os error 17); check its folder and the space \
+         there",
+        spool.join(name).display()
+    );
+    assert_eq!(
+        notices,
+        [
+            format!(
+                "the MLflow server {uri} does not answer: io: Peer disconnected; check that it runs and that its \
+                 address is right; until then, metrics wait for it"
+            ),
+            format!("{full}; until then, metrics are missing in it"),
+            full
+        ]
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::text::Count;
 use crate::time::since_1970;
 
 /// Entries, files and a status on their way to the server. A thread sends them; this handle never waits for it
-/// except in [`flush`](Queue::flush) and [`end`](Queue::end).
+/// except in [`wait`](Queue::wait) and [`end`](Queue::end).
 ///
 /// Entries are sent in the order in which they came: those of the spool file first, which are older. A batch that
 /// may have arrived is sent again, because the server knows a point that it has. The status follows them. Files come
@@ -41,26 +41,34 @@ struct Inner {
     /// Entries at the front that are being sent.
     in_flight: usize,
     files: VecDeque<Arc<Upload>>,
-    /// Uploads in a row that failed while the server answered other requests, and the time of the next one.
-    failed_uploads: u32,
-    upload_at: Option<Instant>,
     status: Option<Status>,
     /// Titles of entries that the server refused, which are not sent again, and reasons that left files out.
     refused: BTreeSet<String>,
     /// The first entry came at this time.
     since: Instant,
-    is_sending: bool,
+    /// The request under way.
+    sending: Option<Kind>,
     /// Do not wait for more entries.
     hurry: bool,
-    /// Failures in a row, with the text of the last one.
-    failures: u32,
-    failure: String,
-    is_told: bool,
-    retry_at: Option<Instant>,
+    /// Whether the entries of the last push are lost.
+    is_full: bool,
+    requests: Outage,
+    /// Uploads that failed while the server answered other requests.
+    uploads: Outage,
     /// The server refuses the run: nothing can be sent.
     refusal: Option<String>,
     is_closed: bool,
     notices: Vec<String>,
+}
+
+/// Failures in a row, and the time of the next try.
+#[derive(Debug, Default)]
+struct Outage {
+    failures: u32,
+    /// The text of the last failure.
+    text: String,
+    is_told: bool,
+    retry_at: Option<Instant>,
 }
 
 /// A file for the run.
@@ -77,24 +85,24 @@ pub(super) enum Content {
     File(PathBuf),
 }
 
-/// The kinds of requests, the most urgent first.
-#[derive(Clone, Copy)]
+/// A request that can be made, by its kind.
+#[derive(Clone, Debug)]
 enum Kind {
     Begin,
-    Spooled,
-    Queued,
-    Status,
-    Upload,
+    Spooled(Arc<TrackedRun>),
+    Queued(Arc<TrackedRun>),
+    Status(Arc<TrackedRun>, Status),
+    Upload(Arc<TrackedRun>, Arc<Upload>),
 }
 
-/// The next request.
+/// A request with all that it sends.
 enum Job {
     Begin,
-    Spooled(Piece),
+    Spooled(Arc<TrackedRun>, Piece),
     /// Those of the entries in flight that the server is to get.
-    Queued(Vec<Entry>),
-    Status(Status),
-    Upload(Arc<Upload>),
+    Queued(Arc<TrackedRun>, Vec<Entry>),
+    Status(Arc<TrackedRun>, Status),
+    Upload(Arc<TrackedRun>, Arc<Upload>),
 }
 
 /// A status, with the time of the end.
@@ -106,8 +114,6 @@ const ROOM: usize = 100_000;
 const ROOM_OF_FILES: usize = 64 << 20;
 /// The longest time that training waits for the server.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The number of failed uploads in a row after which files are left out.
-const LAST_UPLOAD: u32 = 3;
 
 /// Milliseconds since 1970.
 pub(super) fn now() -> u64 {
@@ -129,18 +135,15 @@ impl Queue {
             gone: 0,
             in_flight: 0,
             files: VecDeque::new(),
-            failed_uploads: 0,
-            upload_at: None,
             status: None,
             refused: BTreeSet::new(),
             since: Instant::now(),
-            is_sending: false,
+            sending: None,
             hurry: false,
-            failures: 0,
-            failure: String::new(),
+            is_full: false,
             // The caller tells of a run that could not begin.
-            is_told: run.is_none(),
-            retry_at: None,
+            requests: Outage { is_told: run.is_none(), ..Outage::default() },
+            uploads: Outage::default(),
             refusal: None,
             is_closed: false,
             notices: Vec::new(),
@@ -161,18 +164,24 @@ impl Queue {
         self.0.lock().run.as_ref().map(|run| run.id.clone())
     }
 
-    /// Adds entries. If there is no room for them, those in memory go to the spool file.
+    /// Adds entries. If there is no room for them, those in memory go to the spool file. If that fails, the new ones
+    /// are lost.
     pub(super) fn push(&self, entries: impl IntoIterator<Item = Entry>) -> Result<(), BoxError> {
         let mut inner = self.0.lock();
-        if inner.entries.len() >= ROOM {
-            inner.spool_all().map_err(|cause| format!("{cause}; the newest metrics are left out"))?;
-        }
+        let made_room = if inner.entries.len() < ROOM { Ok(()) } else { inner.spool_all() };
+        inner.is_full = made_room.is_err();
+        made_room?;
         if inner.entries.is_empty() {
             inner.since = Instant::now();
         }
         inner.entries.extend(entries);
         self.0.changed.notify_all();
         Ok(())
+    }
+
+    /// Whether the entries of the last push are sent sooner or later.
+    pub(super) fn keeps_entries(&self) -> bool {
+        !self.0.lock().is_full
     }
 
     /// Adds a file. A picture or a text is left out if too many are waiting.
@@ -194,46 +203,44 @@ impl Queue {
         self.0.changed.notify_all();
     }
 
-    /// Waits until all is sent: at most 5 seconds, and only while the server answers. Entries that are left then are
-    /// durable in the spool file, from which they are sent later.
-    pub(super) fn flush(&self) -> Result<(), BoxError> {
-        self.wait(false)
-    }
-
-    /// The same for the entries so far, for another thread to do.
+    /// Waits until the entries so far are sent: at most 5 seconds, and only while the server answers. Entries that are
+    /// left then are durable in the spool file, from which they are sent later. Another thread may do it.
     pub(super) fn flush_later(&self) -> Flush {
         let inner = self.0.lock();
         let (shared, newest) = (Arc::clone(&self.0), inner.gone + inner.entries.len() as u64);
         Box::new(move || shared.flush(newest))
     }
 
-    /// Waits as `flush` does, and further while files are uploaded.
-    fn wait(&self, for_files: bool) -> Result<(), BoxError> {
-        let since = Instant::now();
+    /// The same until the status and the files are sent as well, and longer while a file is uploaded.
+    pub(super) fn wait(&self) -> Result<(), BoxError> {
+        let mut since = Instant::now();
         let mut inner = self.0.lock();
         inner.hurry = true;
         self.0.changed.notify_all();
-        while inner.is_busy() && inner.failures < LOST_AT && inner.refusal.is_none() {
-            let is_uploading = matches!(inner.due(Instant::now()), Some((_, Kind::Upload)));
-            let goes_on = for_files && is_uploading && inner.failed_uploads == 0;
-            let rest = if goes_on { PATIENCE } else { PATIENCE.saturating_sub(since.elapsed()) };
+        while inner.is_busy() && !inner.requests.is_long() && inner.refusal.is_none() {
+            let is_uploading = inner.is_uploading();
+            let rest = if is_uploading { PATIENCE } else { PATIENCE.saturating_sub(since.elapsed()) };
             if rest.is_zero() {
                 break;
             }
             inner = self.0.changed.wait_timeout(inner, rest).unwrap_or_else(PoisonError::into_inner).0;
+            if is_uploading {
+                since = Instant::now();
+            }
         }
         inner.hurry = false;
         inner.spool_all()?;
-        inner.spool.sync()
+        self.0.sync(inner)
     }
 
-    /// Gives an absent server another chance, then flushes. Returns an error that names all that is left.
+    /// Gives an absent server another chance, then waits. Returns an error that names all that is left.
     pub(super) fn end(&self) -> Result<(), BoxError> {
         {
             let mut inner = self.0.lock();
-            (inner.failures, inner.retry_at, inner.is_told) = (0, None, true);
+            inner.requests.relent();
+            inner.uploads.relent();
         }
-        self.wait(true)?;
+        self.wait()?;
         self.0.lock().left()
     }
 
@@ -250,46 +257,70 @@ impl Drop for Queue {
     }
 }
 
-/// The number of failures in a row that is told: one alone may be a connection that the server closed.
-const TOLD_AT: u32 = 2;
-/// The number of failures in a row after which nobody waits for the server.
-const LOST_AT: u32 = 4;
+impl Outage {
+    /// Counts a failure. Returns whether it is to be told: one alone may be a connection that the server closed.
+    fn add(&mut self, failure: &Failure) -> bool {
+        self.failures = self.failures.saturating_add(1);
+        self.text = failure.to_string();
+        let pause = Duration::from_millis(250_u64 << (self.failures - 1).min(8)).min(Duration::from_secs(60));
+        let asked = failure.pause.unwrap_or_default().min(Duration::from_secs(600));
+        // A fraction more, so that many runs do not come back at once.
+        let jitter = pause.mul_f64(f64::from(now() as u32 % 256) / 1024.0);
+        self.retry_at = Some(Instant::now() + asked.max(pause) + jitter);
+        self.failures > 1 && !mem::replace(&mut self.is_told, true)
+    }
+
+    /// Whether nobody waits for its end.
+    fn is_long(&self) -> bool {
+        self.failures > 3
+    }
+
+    /// Allows a try at once. The caller tells of its failure.
+    fn relent(&mut self) {
+        (self.failures, self.retry_at, self.is_told) = (0, None, true);
+    }
+}
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as a queue does, until the first `newest` entries are gone.
+    /// Waits until the first `newest` entries are gone, as [`Queue::flush_later`] says.
     fn flush(&self, newest: u64) -> Result<(), BoxError> {
         let mut inner = self.lock();
         inner.hurry = true;
         self.changed.notify_all();
         let is_waiting =
-            |inner: &mut Inner| inner.gone < newest && inner.failures < LOST_AT && inner.refusal.is_none();
+            |inner: &mut Inner| inner.gone < newest && !inner.requests.is_long() && inner.refusal.is_none();
         let waited = self.changed.wait_timeout_while(inner, PATIENCE, is_waiting);
         let (mut inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
         inner.hurry = false;
         if inner.gone < newest {
             inner.spool_all()?;
         }
-        inner.spool.sync()
+        self.sync(inner)
+    }
+
+    /// Makes the spool file durable, without the lock: training may push meanwhile.
+    fn sync(&self, inner: MutexGuard<'_, Inner>) -> Result<(), BoxError> {
+        let sync = inner.spool.sync_later()?;
+        drop(inner);
+        sync()
     }
 
     /// The thread.
     fn send(&self, client: &Client, start: &Start) {
-        while let Some((job, run)) = self.next() {
+        while let Some(job) = self.next() {
             let (mut refused, mut begun, mut failed_upload) = (Vec::new(), None, None);
-            let sent = match (&job, &run) {
-                (Job::Begin, _) | (_, None) => {
-                    TrackedRun::begin(client, start, now()).map(|run| begun = Some(run))
-                }
-                (Job::Spooled(Piece { entries, .. }) | Job::Queued(entries), Some(run)) => {
+            let sent = match &job {
+                Job::Begin => TrackedRun::begin(client, start, now()).map(|run| begun = Some(run)),
+                Job::Spooled(run, Piece { entries, .. }) | Job::Queued(run, entries) => {
                     run.log(client, entries, &mut refused)
                 }
-                (Job::Status((status, end)), Some(run)) => update(client, &run.id, status, *end)
+                Job::Status(run, (status, end)) => update(client, &run.id, status, *end)
                     .or_else(|failure| run.check(client).and(Err(failure))),
-                (Job::Upload(file), Some(run)) => file.send(client, run).or_else(|failure| {
+                Job::Upload(run, file) => file.send(client, run).or_else(|failure| {
                     failed_upload = Some(failure);
                     // The server may be away, or its store of files alone.
                     run.check(client)
@@ -299,7 +330,7 @@ impl Shared {
             if inner.is_closed {
                 return;
             }
-            inner.is_sending = false;
+            inner.sending = None;
             if let Some(run) = begun {
                 inner.begun(run, start);
             }
@@ -310,22 +341,24 @@ impl Shared {
     }
 
     /// Waits for the next request. Returns `None` if there will be no other.
-    fn next(&self) -> Option<(Job, Option<Arc<TrackedRun>>)> {
+    fn next(&self) -> Option<Job> {
         let mut inner = self.lock();
         while !inner.is_closed && inner.refusal.is_none() {
             let now = Instant::now();
             let due = inner.due(now);
-            if let Some((_, kind)) = due.filter(|(at, _)| *at <= now) {
-                match inner.job(kind) {
+            let wait =
+                due.as_ref().map_or(Duration::from_secs(3600), |(at, _)| at.saturating_duration_since(now));
+            if let Some((_, kind)) = due.filter(|_| wait.is_zero()) {
+                match inner.job(kind.clone()) {
                     Ok(job) => {
-                        inner.is_sending = true;
-                        return Some((job, inner.run.clone()));
+                        inner.sending = Some(kind);
+                        return Some(job);
                     }
                     Err(cause) => inner.refuse(cause.to_string()),
                 }
                 self.changed.notify_all();
+                continue;
             }
-            let wait = due.map_or(Duration::from_secs(3600), |(at, _)| at.saturating_duration_since(now));
             inner = self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
         None
@@ -333,50 +366,73 @@ impl Shared {
 }
 
 impl Inner {
-    /// Whether anything is on its way.
+    /// The request under way, or else the next one.
+    fn request(&self) -> Option<Kind> {
+        self.sending.clone().or_else(|| self.due(Instant::now()).map(|(_, kind)| kind))
+    }
+
+    /// Whether anything is on its way. Files whose store fails are not.
     fn is_busy(&self) -> bool {
-        self.is_sending || self.due(Instant::now()).is_some()
+        match self.request() {
+            Some(Kind::Upload(..)) => !self.uploads.is_long(),
+            request => request.is_some(),
+        }
+    }
+
+    /// Whether a file is on its way, at the first try.
+    fn is_uploading(&self) -> bool {
+        let is_upload = matches!(self.request(), Some(Kind::Upload(..)));
+        is_upload && self.requests.failures == 0 && self.uploads.failures == 0
     }
 
     /// The next request and its time; `None` if there is none to make.
     fn due(&self, now: Instant) -> Option<(Instant, Kind)> {
-        let is_gathering = !self.hurry && self.entries.len() < MOST;
-        let gathered_at = if is_gathering { self.since + Duration::from_secs(1) } else { now };
+        let (at, kind) = match &self.run {
+            None => (now, Kind::Begin),
+            Some(run) => self.due_in(run, now)?,
+        };
+        Some((self.requests.retry_at.map_or(at, |retry_at| at.max(retry_at)), kind))
+    }
+
+    fn due_in(&self, run: &Arc<TrackedRun>, now: Instant) -> Option<(Instant, Kind)> {
+        let run = || Arc::clone(run);
+        let entries = if !self.spool.is_empty() {
+            Some((now, Kind::Spooled(run())))
+        } else if !self.entries.is_empty() {
+            let is_gathering = !self.hurry && self.entries.len() < MOST;
+            let at = if is_gathering { self.since + Duration::from_secs(1) } else { now };
+            Some((at, Kind::Queued(run())))
+        } else {
+            None
+        };
         // The last status is behind all entries, the first one is not.
-        let is_status = self.status.is_some_and(|(_, end)| end.is_none() || self.entries.is_empty());
-        let (has_run, has_spooled) = (self.run.is_some(), !self.spool.is_empty());
-        let kinds = [
-            (!has_run, now, Kind::Begin),
-            (has_run && has_spooled, now, Kind::Spooled),
-            (has_run && !has_spooled && !self.entries.is_empty(), gathered_at, Kind::Queued),
-            (has_run && !has_spooled && is_status, now, Kind::Status),
-            (has_run && !self.files.is_empty(), self.upload_at.unwrap_or(now), Kind::Upload),
-        ];
-        let due = kinds.into_iter().filter(|(is_there, ..)| *is_there);
-        let (_, at, kind) = due.min_by_key(|(_, at, _)| now.max(*at))?;
-        Some((self.retry_at.map_or(at, |retry_at| at.max(retry_at)), kind))
+        let is_due = |(_, end): &Status| self.spool.is_empty() && (end.is_none() || self.entries.is_empty());
+        let status = self.status.filter(is_due).map(|status| (now, Kind::Status(run(), status)));
+        let upload = self.files.front().map(|file| Kind::Upload(run(), Arc::clone(file)));
+        let upload = upload.map(|upload| (self.uploads.retry_at.unwrap_or(now), upload));
+        [entries, status, upload].into_iter().flatten().min_by_key(|(at, _)| now.max(*at))
     }
 
     fn job(&mut self, kind: Kind) -> Result<Job, BoxError> {
-        Ok(match (kind, &self.run, self.status, self.files.front()) {
-            (Kind::Spooled, Some(run), ..) => {
+        Ok(match kind {
+            Kind::Begin => Job::Begin,
+            Kind::Spooled(run) => {
                 let mut piece = self.spool.next()?;
                 let is_inherited = piece.is_inherited;
                 piece.entries.retain(|entry| {
                     (is_inherited || !run.has(entry)) && !self.refused.contains(&entry.title())
                 });
-                Job::Spooled(piece)
+                Job::Spooled(run, piece)
             }
-            (Kind::Queued, Some(run), ..) => {
+            Kind::Queued(run) => {
                 let mut batch = Batch::default();
                 let is_left_out = |entry: &Entry| run.has(entry) || self.refused.contains(&entry.title());
                 let is_taken = |entry: &&Entry| is_left_out(entry) || batch.add((*entry).clone());
                 self.in_flight = self.entries.iter().take_while(is_taken).count();
-                Job::Queued(batch.entries)
+                Job::Queued(run, batch.entries)
             }
-            (Kind::Status, _, Some(status), _) => Job::Status(status),
-            (Kind::Upload, .., Some(file)) => Job::Upload(Arc::clone(file)),
-            _ => Job::Begin,
+            Kind::Status(run, status) => Job::Status(run, status),
+            Kind::Upload(run, file) => Job::Upload(run, file),
         })
     }
 
@@ -410,7 +466,7 @@ impl Inner {
     /// Ends sending, for this process.
     fn refuse(&mut self, why: String) {
         let path = self.spool.path().display();
-        self.notices.push(format!("{why}; until then, metrics are kept in {path}"));
+        self.notices.push(format!("{why}; no more is sent in this process; metrics are kept in {path}"));
         self.refusal = Some(why);
     }
 
@@ -430,53 +486,44 @@ impl Inner {
         // 0 if a flush has moved them to the spool file.
         let in_flight = mem::take(&mut self.in_flight);
         let Err(failure) = sent else {
-            (self.failures, self.retry_at, self.is_told) = (0, None, false);
-            self.failure.clear();
+            self.requests = Outage::default();
             match job {
                 Job::Begin => {}
-                Job::Spooled(piece) => self.spool.advance(&piece),
-                Job::Queued(_) => {
+                Job::Spooled(_, piece) => self.spool.advance(&piece),
+                Job::Queued(..) => {
                     drop(self.entries.drain(..in_flight));
                     self.gone += in_flight as u64;
                     self.since = Instant::now();
                 }
-                Job::Status(status) => self.status = self.status.filter(|newer| *newer != status),
-                Job::Upload(file) => self.uploaded(&file, failed_upload),
+                Job::Status(_, status) => self.status = self.status.filter(|newer| *newer != status),
+                Job::Upload(..) => self.uploaded(failed_upload),
             }
             return;
         };
         if failure.is_refusal() {
             return self.refuse(failure.to_string());
         }
-        self.failures = self.failures.saturating_add(1);
-        self.failure = failure.to_string();
-        if self.failures >= TOLD_AT && !mem::replace(&mut self.is_told, true) {
+        if self.requests.add(&failure) {
             self.notices.push(format!("{failure}; until then, metrics wait for it"));
         }
-        let pause = Duration::from_millis(250_u64 << (self.failures - 1).min(8)).min(Duration::from_secs(60));
-        let asked = failure.pause.unwrap_or_default().min(Duration::from_secs(600));
-        // A fraction more, so that many runs do not come back at once.
-        let jitter = pause.mul_f64(f64::from(now() as u32 % 256) / 1024.0);
-        self.retry_at = Some(Instant::now() + asked.max(pause) + jitter);
     }
 
-    /// Removes a file that was uploaded or cannot be. One that may be later is tried again.
-    fn uploaded(&mut self, file: &Upload, failure: Option<Failure>) {
-        self.upload_at = None;
+    /// Removes the first file, which was uploaded or is refused. One that the store may take later is tried again
+    /// behind the others.
+    fn uploaded(&mut self, failure: Option<Failure>) {
+        let Some(file) = self.files.pop_front() else { return };
         match failure {
-            None => self.failed_uploads = 0,
-            Some(failure) if failure.is_refusal() => self.leave_out(file, &failure.to_string()),
-            Some(failure) => {
-                self.failed_uploads = self.failed_uploads.saturating_add(1);
-                if self.failed_uploads < LAST_UPLOAD {
-                    let pause = Duration::from_millis(500) * self.failed_uploads.pow(2);
-                    self.upload_at = Some(Instant::now() + pause);
-                    return;
+            Some(failure) if !failure.is_refusal() => {
+                if self.uploads.add(&failure) {
+                    self.notices.push(format!("{failure}; files wait until it takes them"));
                 }
-                self.leave_out(file, &failure.to_string());
+                self.files.push_back(file);
+                return;
             }
+            Some(failure) => self.leave_out(&file, &failure.to_string()),
+            None => {}
         }
-        self.files.pop_front();
+        self.uploads = Outage::default();
     }
 
     /// Moves the entries to the spool file. A batch in flight goes as well: it may be sent twice.
@@ -493,6 +540,7 @@ impl Inner {
         let spooled = self.spool.left()?;
         let (artifacts, media): (Vec<_>, Vec<_>) =
             self.files.iter().partition(|file| matches!(file.content, Content::File(_)));
+        let artifacts: BTreeSet<_> = artifacts.iter().map(|file| file.path.clone()).collect();
         let counts = [
             (spooled.values, "value"),
             (spooled.params, "parameter"),
@@ -501,16 +549,14 @@ impl Inner {
         ];
         let counts = counts.into_iter().filter(|(count, _)| *count > 0);
         let mut left: Vec<_> = counts.map(|(count, thing)| Count(count, thing).to_string()).collect();
-        left.extend(artifacts.iter().map(|file| file.path.clone()));
+        left.extend(artifacts);
         left.extend(self.status.map(|_| "the status of the run".to_owned()));
         if left.is_empty() {
             return Ok(());
         }
-        let why = match (&self.refusal, &*self.failure) {
-            (Some(refusal), _) => refusal,
-            (None, "") => "the server is slow",
-            (None, failure) => failure,
-        };
+        let reasons = [self.refusal.as_ref(), Some(&self.requests.text), Some(&self.uploads.text)];
+        let why = reasons.into_iter().flatten().find(|why| !why.is_empty());
+        let why = why.map_or("the server is slow", String::as_str);
         let mut remedy = String::new();
         if !self.spool.is_empty() {
             let path = self.spool.path().display();

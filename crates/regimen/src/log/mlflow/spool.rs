@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::entry::{Batch, Entry, Tally};
 use crate::BoxError;
+use crate::log::Flush;
 
 /// A file with an entry per line, older than those in memory. It exists while it has unsent entries.
 ///
@@ -123,10 +124,12 @@ impl Spool {
         written
     }
 
-    /// Makes the entries durable.
-    pub(super) fn sync(&self) -> Result<(), BoxError> {
-        let synced = self.file.as_ref().map_or(Ok(()), File::sync_data);
-        synced.map_err(|cause| self.failed("write", &cause))
+    /// The work that makes the entries so far durable. It needs the file alone.
+    pub(super) fn sync_later(&self) -> Result<Flush, BoxError> {
+        let Some(file) = &self.file else { return Ok(Box::new(|| Ok(()))) };
+        let file = file.try_clone().map_err(|cause| failed(&self.path, "open", &cause))?;
+        let path = self.path.clone();
+        Ok(Box::new(move || file.sync_data().map_err(|cause| failed(&path, "write", &cause))))
     }
 
     /// The next piece. Lines that are no entries are left out.
@@ -196,12 +199,16 @@ impl Spool {
     }
 
     fn failed(&self, verb: &str, cause: &io::Error) -> BoxError {
-        format!(
-            "cannot {verb} {}, which holds metrics for MLflow: {cause}; check its folder and the space there",
-            self.path.display()
-        )
-        .into()
+        failed(&self.path, verb, cause)
     }
+}
+
+fn failed(path: &Path, verb: &str, cause: &io::Error) -> BoxError {
+    let path = path.display();
+    format!(
+        "cannot {verb} {path}, which holds metrics for MLflow: {cause}; check its folder and the space there"
+    )
+    .into()
 }
 
 /// Copies `file` behind the first `length` bytes of `before`, durably.
@@ -248,7 +255,7 @@ mod tests {
         entries.push(Entry::Param { key: "rate".into(), value: "0.1".into() });
         entries.push(Entry::tag("mlflow.user", "me"));
         spool.append(&entries).unwrap();
-        spool.sync().unwrap();
+        spool.sync_later().unwrap()().unwrap();
         assert_eq!(spool.left().unwrap(), Tally { values: 8, params: 1, tags: 1 });
         assert_eq!(pieces(&mut spool), [entries]);
         assert!(!spool.path().exists());

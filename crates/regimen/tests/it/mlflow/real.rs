@@ -1,4 +1,4 @@
-//! What MLflow itself shows of logged runs.
+//! Runs on MLflow itself, and its view of them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::server::{Server, post};
-use super::{BATCHES, Unit, files, folder, nothing, train};
+use super::{BATCHES, Unit, files, folder, long_name, nothing, spooled, train};
 
 /// MLflow, a folder and the name of an experiment.
 struct Case {
@@ -74,7 +74,8 @@ fn everything_is_shown_and_a_resumed_run_has_no_second_point(case: &Case) {
     assert_eq!(report.notices, [""; 0]);
     train(log(), Some(&saved), 3, nothing).unwrap();
     let mut unit = Unit;
-    let settings = HyperParameters::new().with("rate", 0.1 + 0.2).with("empty", "");
+    let (long, cut) = long_name();
+    let settings = HyperParameters::new().with("rate", 0.1 + 0.2).with("empty", "").with(&*long, 1);
     let mut run = Run::new(&mut unit).hyper_parameters(settings).callback(log().artifact(&plot));
     run.load_run_state(&saved).unwrap();
     let report = run.fit(&BATCHES, &[f64::NAN], Fit::steps(4)).unwrap();
@@ -83,6 +84,8 @@ fn everything_is_shown_and_a_resumed_run_has_no_second_point(case: &Case) {
         [
             "hyper-parameters differ: `rate` was not given and is 0.30000000000000004",
             "hyper-parameters differ: `empty` was not given and is ",
+            &*format!("hyper-parameters differ: `{long}` was not given and is 1"),
+            &*format!("MLflow does not take the name `{long}`: it is `{cut}` there"),
             "MLflow does not take the name `eval/acc@1`: it is `eval/acc_1-97a7101c` there"
         ]
     );
@@ -91,7 +94,8 @@ fn everything_is_shown_and_a_resumed_run_has_no_second_point(case: &Case) {
     case.check(4);
     let run = case.run();
     assert_eq!(points(&run, "eval/acc_1-97a7101c"), ["2 \"NaN\"", "4 \"NaN\""]);
-    assert_eq!(run["params"], json!({"rate": "0.30000000000000004", "empty": ""}));
+    assert_eq!(run["params"], json!({"rate": "0.30000000000000004", "empty": "", &*cut: "1"}));
+    assert_eq!(run["tags"][format!("regimen.name.{cut}")], *long);
     assert_eq!(run["info"]["run_name"], "first");
     assert_eq!(
         (&run["tags"]["team"], &run["tags"]["regimen.name.eval/acc_1-97a7101c"]),
@@ -144,8 +148,22 @@ fn points_that_are_left_are_sent_when_the_run_goes_on(case: &Case) {
     let (saved, _) = train(case.log(&proxy.uri), None, 1, nothing).unwrap();
     let leave = |_: &mut State, _: &mut Unit| proxy.tracked().is_away = true;
     let (_, report) = train(case.log(&proxy.uri), Some(&saved), 3, leave).unwrap();
-    let last = report.notices.last().unwrap();
-    assert!(last.starts_with("not sent to MLflow: 3 values, "), "{last}");
+    let [spool] = &*files(&case.folder) else { panic!("one file") };
+    let path = case.folder.path().join(spool).display().to_string();
+    let id = spool.trim_start_matches("mlflow-").trim_end_matches(".jsonl");
+    let tags = spooled(&case.folder, "tag");
+    let away = format!("the MLflow server {} does not answer: io: Peer disconnected", proxy.uri);
+    assert_eq!(
+        report.notices,
+        [
+            format!("{away}; until then, metrics wait for it"),
+            format!(
+                "not sent to MLflow: 3 values, {tags} tags, 3 logged files, the status of the run: {away}; {path} holds \
+                 the values, parameters and tags, which are sent when the run goes on from its checkpoint or with \
+                 MLFLOW_RUN_ID={id}"
+            )
+        ]
+    );
     proxy.tracked().is_away = false;
     train(case.log(&proxy.uri), Some(&saved), 4, nothing).unwrap();
     case.check(4);
@@ -155,10 +173,22 @@ fn a_server_that_wants_a_password_gets_everything_later(case: &Case) {
     let proxy = Server::proxy(&case.uri);
     proxy.tracked().wants_password = true;
     let (saved, report) = train(case.log(&proxy.uri), None, 2, nothing).unwrap();
-    let first = &report.notices[0];
-    assert!(
-        first.contains(" answers experiments/get-by-name with 401: You are not authenticated; set "),
-        "{first}"
+    let denied = format!(
+        "the MLflow server {} answers experiments/get-by-name with 401: You are not authenticated; set \
+         MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
+        proxy.uri
+    );
+    let (path, tags) = (case.folder.path().join(&files(&case.folder)[0]), spooled(&case.folder, "tag"));
+    assert_eq!(
+        report.notices,
+        [
+            format!("{denied}; until then, metrics wait for it"),
+            format!(
+                "not sent to MLflow: 3 values, {tags} tags, 3 logged files, the status of the run: {denied}; {} holds \
+                 the values, parameters and tags, which are sent when the run goes on from its checkpoint",
+                path.display()
+            )
+        ]
     );
     proxy.tracked().wants_password = false;
     train(case.log(&proxy.uri), Some(&saved), 4, nothing).unwrap();
@@ -181,12 +211,23 @@ fn a_run_and_an_experiment_that_are_deleted_are_told(case: &Case) {
     let saved = run.run_state().unwrap();
     let id = case.run()["info"]["run_id"].as_str().unwrap().to_owned();
     assert_eq!(post(&case.uri, "runs/delete", &json!({"run_id": id})), 200);
-    let deleted =
-        format!("the MLflow run {id} is deleted; restore it with `mlflow runs restore --run-id {id}`");
-    let notices = run.train(&BATCHES, Train::steps(4)).unwrap().notices.join("\n");
-    assert!(notices.contains(&deleted) && notices.contains("not sent to MLflow: 3 values, "), "{notices}");
+    let deleted = format!(
+        "the MLflow run {id} is deleted; restore it with `mlflow runs restore --run-id {id}`, or log to another run, \
+         by `run_id` or MLFLOW_RUN_ID"
+    );
+    let path = case.folder.path().join(format!("mlflow-{id}.jsonl")).display().to_string();
+    assert_eq!(
+        run.train(&BATCHES, Train::steps(4)).unwrap().notices,
+        [
+            format!("{deleted}; no more is sent in this process; metrics are kept in {path}"),
+            format!(
+                "not sent to MLflow: 3 values, the status of the run: {deleted}; {path} holds the values, parameters \
+                 and tags, which are sent when the run goes on from its checkpoint or with MLFLOW_RUN_ID={id}"
+            ),
+        ]
+    );
     let (_, report) = train(case.log(&case.uri), Some(&saved), 4, nothing).unwrap();
-    assert!(report.notices[0].starts_with(&deleted), "{:?}", report.notices);
+    assert_eq!(report.notices, [format!("{deleted}; until then, metrics are missing in it")]);
     assert_eq!(post(&case.uri, "runs/restore", &json!({"run_id": id})), 200);
     train(case.log(&case.uri), Some(&saved), 4, nothing).unwrap();
     case.check(4);
@@ -195,10 +236,11 @@ fn a_run_and_an_experiment_that_are_deleted_are_told(case: &Case) {
     assert_eq!(post(&case.uri, "experiments/delete", &json!({"experiment_id": experiment})), 200);
     let (_, report) = train(case.log(&case.uri), None, 1, nothing).unwrap();
     let deleted = format!(
-        "the MLflow experiment `{}` is deleted; restore it with `mlflow experiments restore --experiment-id {experiment}`",
+        "the MLflow experiment `{}` is deleted; restore it with `mlflow experiments restore --experiment-id \
+         {experiment}`, or choose another name; until then, metrics are missing in it",
         case.name
     );
-    assert!(report.notices[0].starts_with(&deleted), "{:?}", report.notices);
+    assert_eq!(report.notices, [deleted]);
 }
 
 /// MLflow shows metrics that begin with `system/` in a tab of their own.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread;
 use std::time::Duration;
+use std::{mem, thread};
 
 use serde_json::{Value, json};
 
@@ -31,6 +31,8 @@ pub(crate) struct Tracked {
     pub(crate) holds_answers: bool,
     /// The time that each answer takes.
     pub(crate) delay: Duration,
+    /// The time that the answer to the next upload takes longer.
+    pub(crate) upload_delay: Duration,
     /// The store of files answers with this status.
     pub(crate) store_fails: Option<u16>,
     /// Metrics of this name are refused.
@@ -114,8 +116,10 @@ impl Server {
         let is_lost = tracked.loses_answers && tracked.received.is_multiple_of(3);
         let is_denied =
             tracked.wants_password && !head.iter().any(|field| field.eq_ignore_ascii_case(AUTHORIZED));
-        let store_fails = tracked.store_fails.filter(|_| address.contains("mlflow-artifacts"));
-        let (delay, upstream) = (tracked.delay, tracked.upstream.clone());
+        let is_upload = address.contains("mlflow-artifacts");
+        let store_fails = tracked.store_fails.filter(|_| is_upload);
+        let more = if is_upload { mem::take(&mut tracked.upload_delay) } else { Duration::ZERO };
+        let (delay, upstream) = (tracked.delay + more, tracked.upstream.clone());
         let answer = match (is_denied, store_fails, upstream) {
             (true, ..) => Ok((401, "You are not authenticated.".to_owned())),
             (_, Some(status), _) => Ok((status, "the store of files is full".to_owned())),
@@ -240,6 +244,14 @@ impl Tracked {
                 assert!(metrics.len() + params.len() + tags.len() <= 1000, "a batch is too large");
                 if run.is_deleted {
                     return Err(refused("The run must be in the 'active' state.".to_owned()));
+                }
+                for entry in [&metrics, &params, &tags].into_iter().flatten() {
+                    let key = text(&entry["key"]);
+                    if key.chars().count() > 250 {
+                        return Err(refused(format!(
+                            "'{key}' exceeds the maximum length of 250 characters."
+                        )));
+                    }
                 }
                 for param in &params {
                     let (key, value) = (text(&param["key"]), text(&param["value"]));
