@@ -440,10 +440,6 @@ impl Inner {
         if let Err(cause) = self.spool.move_to(&run.id) {
             self.notices.push(cause.to_string());
         }
-        for (key, step) in &self.spool.latest {
-            let latest = run.latest.entry(key.clone()).or_default();
-            *latest = (*latest).max(*step);
-        }
         if let Some(newest) = run.latest.values().max().filter(|_| start.is_training && !run.is_resumed) {
             self.notices.push(format!(
                 "the MLflow run {} has values up to step {newest} already, and this log was not restored from its \
@@ -451,6 +447,11 @@ impl Inner {
                  `run_id` nor MLFLOW_RUN_ID",
                 run.id
             ));
+        }
+        // Behind the notice: these are the run's own, which the server gets now.
+        for (key, step) in &self.spool.latest {
+            let latest = run.latest.entry(key.clone()).or_default();
+            *latest = (*latest).max(*step);
         }
         self.run = Some(Arc::new(run));
     }
