@@ -145,6 +145,9 @@ impl LogFile {
         }
         let whole = open.bytes(0, open.length()).and_then(|bytes| self.format.whole_rows(bytes));
         let whole = whole.map_err(read)?;
+        if let Format::Wide(columns) = &self.format {
+            columns.check(open.bytes(0, whole).map_err(read)?).map_err(|cause| refusal(cause.to_string()))?;
+        }
         if whole < open.length() && !torn_header {
             let mut torn = Vec::new();
             let end = open.bytes(whole, open.length());

@@ -72,6 +72,19 @@ impl Columns {
         row(moment.into_iter().chain(self.names.iter().map(value)))
     }
 
+    /// An error if a row of `bytes` has more fields than there are columns: they would be taken for those of a new
+    /// column.
+    pub(super) fn check(&self, bytes: impl Read) -> Result<(), BoxError> {
+        let (mut rows, width) = (csv::ReaderBuilder::new(), MOMENT.len() + self.names.len());
+        for (n, row) in rows.has_headers(false).flexible(true).from_reader(bytes).byte_records().enumerate() {
+            let fields = row?.len();
+            if fields > width {
+                return Err(format!("row {} has {fields} fields, and the header {width}", n + 1).into());
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the file at `path` these columns: cuts those off that it has more, and adds those it lacks.
     pub(super) fn rewrite(&self, path: &Path) -> Result<(), BoxError> {
         self.replace(path, |_| true)

@@ -177,6 +177,25 @@ fn an_existing_file_is_kept_continued_or_emptied() {
 }
 
 #[test]
+fn a_file_with_a_row_longer_than_its_header_is_not_appended_to() {
+    let folder = folder();
+    let path = folder.path().join("wide.csv");
+    let content = "step,phase,epoch,loss\n1,train,,4.0\n2,train,,4.0,9.0\n";
+    fs::write(&path, content).unwrap();
+    let log = MetricLog::wide_csv(&path).existing(ExistingFile::Append);
+    let error = Run::new(&mut Unit).callback(log).train(&DATA, Train::steps(1)).unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        format!(
+            "callback MetricLog(wide.csv) failed at train start in train at epoch 0 step 0: cannot append to {}: row 3 \
+             has 5 fields, and the header 4; log to another path",
+            path.display()
+        )
+    );
+    assert_eq!(text(&path), content);
+}
+
+#[test]
 fn a_file_that_was_changed_under_the_run_is_not_copied() {
     let folder = folder();
     let path = folder.path().join("wide.csv");
