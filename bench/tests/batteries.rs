@@ -9,7 +9,7 @@ use regimen_bench::{Counting, allocations, batteries_run};
 static ALLOCATOR: Counting = Counting;
 
 /// The bar reads the metrics of every 10th step, for which the monitor names the learning rates.
-const NAMES: u64 = 3;
+const NAMES: u64 = 4;
 /// The bar looks at the clock, so the rest of a run is not the same each time.
 const REST: u64 = 100;
 

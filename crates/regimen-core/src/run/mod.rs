@@ -111,11 +111,11 @@ impl<'a, U: ?Sized> Run<'a, U> {
     ///
     /// ```
     /// # use regimen_core::Run;
-    /// struct Search<U> {
+    /// struct Search<U: 'static> {
     ///     trials: Vec<Run<'static, U>>,
     /// }
     ///
-    /// impl<U> Search<U> {
+    /// impl<U: 'static> Search<U> {
     ///     fn add(&mut self, unit: U, seed: u64) {
     ///         self.trials.push(Run::owned(unit).seed(seed));
     ///     }

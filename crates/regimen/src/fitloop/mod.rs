@@ -41,7 +41,7 @@
 //! # }
 //! ```
 //!
-//! The loop is that of [`Run`](crate::Run), the optimization step that of [`AutoUnit`](crate::AutoUnit): a step returns
+//! The loop is that of [`Run`](crate::Run), the optimization step that of [`AutoUnit`]: a step returns
 //! its loss, and gradients, updates and modes are made for it.
 
 mod record;
