@@ -19,7 +19,7 @@ const ROWS: u16 = 40;
 /// The terminals, and their widths.
 const TERMINALS: [(&str, u16); 2] = [("terminal.svg", 120), ("terminal-80.svg", 80)];
 /// Batches small enough that the bar of an epoch is seen.
-const FLAGS: &str = "--epochs 12 --batch-size 16 --out runs/digits";
+const FLAGS: &str = "--epochs 12 --batch-size 8 --out runs/digits";
 /// The two characters of a bar.
 const FULL: char = '\u{2588}';
 const EMPTY: char = '\u{2591}';
