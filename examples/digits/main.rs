@@ -61,7 +61,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         .hyper_parameters(args.hyper_parameters())
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
-        .callback(ModuleSummary::to(bar.printer()))
+        .callback(ModuleSummary::to(bar.printer()).max_depth(1))
         .callback(bar);
     if let Some(out) = &args.out {
         let folder = RunFolder::new(out);
