@@ -178,7 +178,7 @@ pub trait Callback<U: ?Sized>: Send {
 
     /// A call of `train` or `fit` ended without an error, and everything is saved: adds to `report`, for
     /// example the [best](Report::add_best) value of a metric. The saver and earlier callbacks have
-    /// added theirs. Nothing by default.
+    /// added theirs. A notice that is added is sent as the others are. Nothing by default.
     fn sum_up(&mut self, _report: &mut Report) {}
 
     /// A call ended without an error: `report` is what it returns, after every callback and the saver

@@ -519,11 +519,16 @@ impl<'a, U: ?Sized> Run<'a, U> {
             Phase::Predict => Event::PredictEnd,
         };
         if phase == Phase::Train {
+            let told = report.notices.len();
             self.with_saver(|saver, moment| {
                 saver.sum_up(&mut report, moment);
                 Ok(())
             })?;
             self.callbacks.each(&self.state, end, |callback| callback.sum_up(&mut report))?;
+            report.notices[told..].iter().for_each(|notice| self.state.notify(notice.clone()));
+            loops::tell_notices(self)?;
+            // There is nothing left to pause.
+            self.state.clear_stop(false);
         }
         self.callbacks.each(&self.state, end, |callback| callback.on_report(&report))?;
         Ok(report)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use regimen_core::callback::{Event, Events};
 use regimen_core::metric::{Best, Goal, Key};
-use regimen_core::run::{Evaluate, Report, Train};
+use regimen_core::run::{Ended, Evaluate, Report, Train};
 use regimen_core::unit::{EvalUnit, TrainUnit};
 use regimen_core::{BoxError, Callback, Error, Run, State};
 
@@ -84,6 +84,40 @@ fn all_sum_up_before_anyone_is_told() {
     assert_eq!(*told.lock().unwrap(), ["train end", text, "eval end", "evaluation complete: loss 3.000"]);
     assert_eq!(report.to_string(), text);
     assert_eq!(report.best(LOSS).map(|best| best.value), Some(-1.5));
+}
+
+/// Has a last word.
+struct Word;
+
+impl Callback<Unit> for Word {
+    fn events(&self) -> Events {
+        Events::NONE
+    }
+
+    fn sum_up(&mut self, report: &mut Report) {
+        report.notices.push("the last word".to_owned());
+    }
+}
+
+#[test]
+fn a_notice_that_comes_with_the_report_is_sent_before_the_report_and_is_in_it_once() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mut unit = Unit;
+    let notices = Arc::clone(&told);
+    let mut run = Run::new(&mut unit)
+        .on(Event::Notice, move |state: &mut State, _: &mut Unit| {
+            notices.lock().unwrap().extend_from_slice(state.notices());
+            state.pause("too late");
+        })
+        .callback(Listener(Arc::clone(&told)))
+        .callback(Word);
+    let report = run.train(&[1, 2], Train::epochs(1)).unwrap();
+    let text = "training complete after 1 epoch, 2 steps";
+    assert_eq!(*told.lock().unwrap(), ["train end", "the last word", text]);
+    assert_eq!(report.notices, ["the last word"]);
+    let report = run.train(&[1, 2], Train::epochs(2)).unwrap();
+    assert_eq!((report.ended, report.train.steps), (Ended::Complete, 4));
+    assert_eq!(report.notices, ["the last word"]);
 }
 
 #[test]

@@ -32,8 +32,6 @@ pub struct ProgressBar {
     refresh: Duration,
     every: Every,
     bars: [Option<Bar>; 3],
-    /// Notices of the call that were printed.
-    told: usize,
 }
 
 /// An epoch that is shown.
@@ -60,7 +58,7 @@ impl ProgressBar {
 
     fn on(screen: Screen, refresh: Duration) -> Self {
         let printer = Printer::new(screen);
-        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default(), told: 0 }
+        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default() }
     }
 
     /// The least time between two refreshes: 0.1 seconds by default in a terminal, 5 elsewhere.
@@ -79,10 +77,6 @@ impl ProgressBar {
     /// Prints lines that do not break the bars. To be taken before the bar is given to the run.
     pub fn printer(&self) -> Printer {
         self.printer.clone()
-    }
-
-    fn notice(&self, notice: &str) {
-        self.printer.line(&format!("notice: {notice}"));
     }
 
     /// Begins to show the epoch of `phase`, of which some steps may be done.
@@ -166,8 +160,7 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
     fn on_event(&mut self, event: Event, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
         use Event::*;
         let Some(phase) = event.phase() else {
-            self.told += state.notices().len();
-            state.notices().iter().for_each(|notice| self.notice(notice));
+            state.notices().iter().for_each(|notice| self.printer.line(&format!("notice: {notice}")));
             return Ok(());
         };
         match event {
@@ -193,16 +186,12 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
     }
 
     fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {
-        self.told = 0;
         for phase in Phase::ALL {
             self.end(phase);
         }
     }
 
     fn on_report(&mut self, report: &Report) {
-        // Those that came with the report.
-        let told = std::mem::take(&mut self.told);
-        report.notices.iter().skip(told).for_each(|notice| self.notice(notice));
         // What came of an evaluation or a prediction is said by the line of its epoch.
         if report.phase == Phase::Train {
             self.printer.line(&report.to_string());

@@ -25,21 +25,11 @@ pub(super) struct Records {
     /// Whether training has started, so that the folder is known to be that of the run.
     has_begun: bool,
     is_failing: bool,
-    /// Notices of the call that were written.
-    told: usize,
 }
 
 impl Records {
     pub(super) fn new(dir: PathBuf) -> Self {
-        Records {
-            dir,
-            environment: true,
-            notices: true,
-            step: 0,
-            has_begun: false,
-            is_failing: false,
-            told: 0,
-        }
+        Records { dir, environment: true, notices: true, step: 0, has_begun: false, is_failing: false }
     }
 
     fn begin(&mut self, state: &State) -> Result<(), BoxError> {
@@ -125,10 +115,7 @@ impl<U: ?Sized> Callback<U> for Records {
         self.step = state.train_progress().steps;
         let written = match event {
             Event::TrainStart => self.begin(state),
-            Event::Notice => {
-                self.told += state.notices().len();
-                state.notices().iter().try_for_each(|notice| self.note(notice))
-            }
+            Event::Notice => state.notices().iter().try_for_each(|notice| self.note(notice)),
             _ => Ok(()),
         };
         self.settle(written, state);
@@ -145,15 +132,9 @@ impl<U: ?Sized> Callback<U> for Records {
         let _ = self.note(&format!("{error:#}"));
     }
 
-    fn on_report(&mut self, report: &Report) {
-        // Those that came with the report. A log of them that cannot be written was told before.
-        let told = std::mem::take(&mut self.told);
-        let _ = report.notices.iter().skip(told).try_for_each(|notice| self.note(notice));
-    }
-
     fn sum_up(&mut self, report: &mut Report) {
         if let Err(cause) = self.note(&report.to_string())
-            && !self.is_failing
+            && !std::mem::replace(&mut self.is_failing, true)
         {
             report.notices.push(cause.to_string());
         }
