@@ -171,7 +171,7 @@ impl MetricSink for FanOut {
             sink.end(outcome).map_err(|cause| of_log(&sink.name(), cause).to_string())
         });
         let texts: Vec<_> = ended.filter_map(Result::err).collect();
-        if texts.is_empty() { Ok(()) } else { Err(texts.join("; ").into()) }
+        joined(texts)
     }
 
     fn flush(&mut self) -> Result<(), BoxError> {
@@ -196,7 +196,7 @@ impl MetricSink for FanOut {
                     OnFailure::Notice => locked(&notices).push(text),
                 }
             }
-            if texts.is_empty() { Ok(()) } else { Err(texts.join("; ").into()) }
+            joined(texts)
         })))
     }
 
@@ -241,6 +241,11 @@ fn saved(all: &StateDict, name: &str) -> Option<StateDict> {
 /// The failure of the log `name`.
 fn of_log(name: &str, cause: BoxError) -> BoxError {
     format!("{name}: {}", WithCauses(&*cause)).into()
+}
+
+/// One error of all `texts`, if there are any.
+fn joined(texts: Vec<String>) -> Result<(), BoxError> {
+    if texts.is_empty() { Ok(()) } else { Err(texts.join("; ").into()) }
 }
 
 impl fmt::Display for Failures {

@@ -293,6 +293,7 @@ impl<U: ?Sized, S: MetricSink> Callback<U> for MetricLog<S> {
     }
 }
 
+/// Takes the lock, also after a panic: each value is written at once.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

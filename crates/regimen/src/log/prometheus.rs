@@ -6,10 +6,11 @@ use std::fmt::{self, Write as _};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 
 use self::exchange::exchange;
+use super::metric_log::locked;
 use super::{MetricLog, MetricSink, Record};
 use crate::BoxError;
 use crate::state::{EntryPoint, Phase};
@@ -99,7 +100,7 @@ impl MetricSink for Prometheus {
     }
 
     fn write(&mut self, records: &[Record<'_>]) -> Result<(), BoxError> {
-        let mut newest = lock(&self.newest);
+        let mut newest = locked(&self.newest);
         for &Record { step, phase, name, value, epoch } in records {
             newest.steps = step;
             if let Some(epoch) = epoch {
@@ -191,7 +192,7 @@ impl Endpoint {
             while !is_closed() {
                 match listener.accept() {
                     // A client that fails has no answer, and nobody else is concerned.
-                    Ok((client, _)) => drop(exchange(client, is_closed, || lock(&newest).to_string())),
+                    Ok((client, _)) => drop(exchange(client, is_closed, || locked(&newest).to_string())),
                     Err(_) => std::thread::sleep(exchange::LOOK),
                 }
             }
@@ -207,9 +208,4 @@ impl Drop for Endpoint {
         // A panic there is nobody's here.
         self.thread.take().map(JoinHandle::join).into_iter().for_each(drop);
     }
-}
-
-/// Takes the lock, also after a panic: each value is written at once.
-fn lock(newest: &Mutex<Newest>) -> MutexGuard<'_, Newest> {
-    newest.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -354,33 +354,39 @@ fn spooled(folder: &TempDir, kind: &str) -> usize {
     text.lines().filter(|line| line.starts_with(&format!("{{\"{kind}\""))).count()
 }
 
+/// The error of a server at `uri` that wants a password.
+fn denied(uri: &str) -> String {
+    format!(
+        "the MLflow server {uri} answers experiments/get-by-name with 401: You are not authenticated; set \
+         MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+    )
+}
+
+/// The notices of two steps that such a server did not take.
+fn notices_without_password(denied: &str, folder: &TempDir) -> [String; 2] {
+    let (path, tags) = (folder.path().join(&files(folder)[0]), spooled(folder, "tag"));
+    [
+        format!("{denied}; until then, metrics wait for it"),
+        format!(
+            "not sent to MLflow: 3 values, {tags} tags, 3 logged files, the status of the run: {denied}; {} holds \
+             the values, parameters and tags, which are sent when the run goes on from its checkpoint",
+            path.display()
+        ),
+    ]
+}
+
 #[test]
 fn a_server_that_wants_a_password_gets_everything_later() {
     let (server, folder) = (Server::start(), folder());
     server.tracked().wants_password = true;
-    let denied = format!(
-        "the MLflow server {} answers experiments/get-by-name with 401: You are not authenticated; set \
-         MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
-        server.uri
-    );
+    let denied = denied(&server.uri);
     let error = train(log(&server.uri, &folder).on_failure(OnFailure::Error), None, 2, nothing).unwrap_err();
     let at = "callback MetricLog(mlflow) failed at train start in train at epoch 0 step 0: ";
     assert_eq!(format!("{error:#}"), format!("{at}{denied}"));
     files(&folder).iter().for_each(|file| fs::remove_file(folder.path().join(file)).unwrap());
 
     let (saved, report) = train(log(&server.uri, &folder), None, 2, nothing).unwrap();
-    let (path, tags) = (folder.path().join(&files(&folder)[0]), spooled(&folder, "tag"));
-    assert_eq!(
-        report.notices,
-        [
-            format!("{denied}; until then, metrics wait for it"),
-            format!(
-                "not sent to MLflow: 3 values, {tags} tags, 3 logged files, the status of the run: {denied}; {} holds \
-                 the values, parameters and tags, which are sent when the run goes on from its checkpoint",
-                path.display()
-            )
-        ]
-    );
+    assert_eq!(report.notices, notices_without_password(&denied, &folder));
     server.tracked().wants_password = false;
     train(log(&server.uri, &folder), Some(&saved), 4, nothing).unwrap();
     assert_eq!(server.tracked().runs[0].points(), FOUR_STEPS);

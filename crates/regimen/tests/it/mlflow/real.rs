@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::server::{Server, post};
-use super::{BATCHES, Unit, files, folder, long_name, nothing, spooled, train};
+use super::{
+    BATCHES, Unit, denied, files, folder, long_name, nothing, notices_without_password, spooled, train,
+};
 
 /// MLflow, a folder and the name of an experiment.
 struct Case {
@@ -173,23 +175,8 @@ fn a_server_that_wants_a_password_gets_everything_later(case: &Case) {
     let proxy = Server::proxy(&case.uri);
     proxy.tracked().wants_password = true;
     let (saved, report) = train(case.log(&proxy.uri), None, 2, nothing).unwrap();
-    let denied = format!(
-        "the MLflow server {} answers experiments/get-by-name with 401: You are not authenticated; set \
-         MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
-        proxy.uri
-    );
-    let (path, tags) = (case.folder.path().join(&files(&case.folder)[0]), spooled(&case.folder, "tag"));
-    assert_eq!(
-        report.notices,
-        [
-            format!("{denied}; until then, metrics wait for it"),
-            format!(
-                "not sent to MLflow: 3 values, {tags} tags, 3 logged files, the status of the run: {denied}; {} holds \
-                 the values, parameters and tags, which are sent when the run goes on from its checkpoint",
-                path.display()
-            )
-        ]
-    );
+    let denied = denied(&proxy.uri);
+    assert_eq!(report.notices, notices_without_password(&denied, &case.folder));
     proxy.tracked().wants_password = false;
     train(case.log(&proxy.uri), Some(&saved), 4, nothing).unwrap();
     case.check(4);
