@@ -288,9 +288,13 @@ impl Engine for BrokenEngine {
     fn weighted_sum(terms: &[(f64, &ToyArray)]) -> Result<ToyArray, BoxError> {
         let sum = ToyEngine::<ToyMlp>::weighted_sum;
         match (DEFECT.get(), terms) {
-            (Defect::SumsWithoutWeights, _) => sum(&terms.iter().map(|(_, term)| (1.0, *term)).collect::<Vec<_>>()),
+            (Defect::SumsWithoutWeights, _) => {
+                sum(&terms.iter().map(|(_, term)| (1.0, *term)).collect::<Vec<_>>())
+            }
             (Defect::SumsWithoutGraphs, [first, others @ ..]) => {
-                let cut = others.iter().map(|(weight, term)| (*weight, ToyArray::new(term.shape(), &term.values())));
+                let cut = others
+                    .iter()
+                    .map(|(weight, term)| (*weight, ToyArray::new(term.shape(), &term.values())));
                 let cut: Vec<_> = cut.collect();
                 let cut = cut.iter().map(|(weight, term)| (*weight, term));
                 sum(&[*first].into_iter().chain(cut).collect::<Vec<_>>())
