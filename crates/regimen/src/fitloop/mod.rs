@@ -44,6 +44,7 @@
 //! The loop is that of [`Run`](crate::Run), the optimization step that of [`AutoUnit`]: a step returns
 //! its loss, and gradients, updates and modes are made for it.
 
+mod ask;
 mod record;
 mod series;
 mod stages;
@@ -62,6 +63,7 @@ use crate::schedule::Schedule;
 use crate::state::PauseHandle;
 use crate::{AutoUnit, BoxError, Callback, Error, Fit, Loss, State, Step};
 
+pub use self::ask::AskToContinue;
 pub use self::record::Record;
 pub use self::stages::{Set, StageEpoch, StageStep, Stages};
 pub use self::table::FitTable;
@@ -243,6 +245,11 @@ where
         FitLoop { runner: self.runner.callback(callback), ..self }
     }
 
+    /// Asks after every `epochs` epochs whether to go on: see [`AskToContinue`].
+    pub fn ask_every(self, epochs: u64) -> Self {
+        self.callback(AskToContinue::every(epochs))
+    }
+
     /// Adds a closure that is called at an event: see [`Run::on`](crate::Run::on).
     pub fn on<R: Outcome>(
         self,
@@ -285,6 +292,14 @@ where
             self.restore_best()?;
         }
         Ok(report)
+    }
+
+    /// Clears a final stop, such as that of [`ask_every`](FitLoop::ask_every). The next [`fit`](FitLoop::fit) then trains
+    /// its own number of epochs more.
+    pub fn go_on(&mut self) {
+        let epochs = self.runner.state().train_progress().epochs;
+        self.runner.unit_mut().task_mut().goal = epochs;
+        self.runner.run().go_on();
     }
 
     /// Puts the weights of the best validation into the module. Returns `false` if there are none.
