@@ -37,6 +37,12 @@ pub trait Data {
     fn batches(&self) -> Option<u64> {
         None
     }
+
+    /// The number of samples in a whole epoch over all ranks, with those that a dropped last batch leaves out. Returns
+    /// `None` if it is not known. For reports: no loop depends on it.
+    fn samples(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The epoch to give, and the position in it.
@@ -157,6 +163,9 @@ pub trait DynData<B> {
 
     /// As [`Data::batches`].
     fn dyn_batches(&self) -> Option<u64>;
+
+    /// As [`Data::samples`].
+    fn dyn_samples(&self) -> Option<u64>;
 }
 
 impl<D: Data> DynData<D::Batch> for D {
@@ -166,6 +175,10 @@ impl<D: Data> DynData<D::Batch> for D {
 
     fn dyn_batches(&self) -> Option<u64> {
         self.batches()
+    }
+
+    fn dyn_samples(&self) -> Option<u64> {
+        self.samples()
     }
 }
 
@@ -180,6 +193,10 @@ macro_rules! erased {
 
             fn batches(&self) -> Option<u64> {
                 self.dyn_batches()
+            }
+
+            fn samples(&self) -> Option<u64> {
+                self.dyn_samples()
             }
         }
     )*};
@@ -197,6 +214,10 @@ macro_rules! pointer {
 
             fn batches(&self) -> Option<u64> {
                 (**self).batches()
+            }
+
+            fn samples(&self) -> Option<u64> {
+                (**self).samples()
             }
         }
     )*};

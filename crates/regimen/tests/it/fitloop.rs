@@ -9,7 +9,7 @@ use regimen::callback::Event;
 use regimen::checkpoint::Checkpointer;
 use regimen::data::Loader;
 use regimen::engine::{Engine as _, Part};
-use regimen::fitloop::{FitLoop, FitTable, Set, StagesUnit, max, min, record};
+use regimen::fitloop::{DryRun, FitLoop, FitTable, Set, StagesUnit, max, min, record};
 use regimen::metric::{Key, argmax};
 use regimen::runner::Runner;
 use regimen::saved::{StateDict, save_parts};
@@ -338,8 +338,9 @@ fn a_sanity_check_runs_every_stage_and_changes_nothing() {
         )
     };
     let before = state(&mut trainer);
-    let (fit, test) = trainer.sanity_check(2, 3).unwrap();
-    assert_eq!((fit.train.steps, fit.eval.steps, test.unwrap().eval.steps), (6, 4, 2));
+    let check = trainer.sanity_check(DryRun::epochs(2).steps(3)).unwrap();
+    let (fit, test) = (check.train, check.test.unwrap());
+    assert_eq!((fit.train.steps, fit.eval.steps, test.eval.steps), (6, 4, 2));
     assert_eq!(state(&mut trainer), before);
     assert_eq!(printed.take(), "");
     trainer.fit(1).unwrap();
@@ -350,7 +351,7 @@ fn a_sanity_check_runs_every_stage_and_changes_nothing() {
     // One that fails too.
     let mut failing = trainer_that_fails_in_its_test();
     let before = state(&mut failing);
-    assert_eq!(cause(&failing.sanity_check(1, 1).unwrap_err()), "no test today");
+    assert_eq!(cause(&failing.sanity_check(DryRun::epochs(1).steps(1)).unwrap_err()), "no test today");
     assert_eq!(state(&mut failing), before);
 }
 

@@ -5,8 +5,9 @@ use std::io::{self, BufReader, Cursor, Read};
 use regimen::State;
 use regimen::callback::Event;
 use regimen::checkpoint::Checkpointer;
-use regimen::fitloop::{AskToContinue, FitTable, max, record};
+use regimen::fitloop::{AskToContinue, DryRun, FitTable, max, record};
 use regimen::run::Ended;
+use regimen::timer::Timer;
 
 use crate::fitloop::{
     Printed, Trainer, Unit, bare, classifier, loader, module, scored, table, weights_after,
@@ -105,10 +106,11 @@ fn an_epoch_after_which_it_asked_is_not_asked_about_again_after_a_restart() {
 }
 
 #[test]
-fn a_sanity_check_and_a_test_ask_nothing() {
+fn a_sanity_check_a_profile_and_a_test_ask_nothing() {
     let printed = Printed::default();
     let mut trainer = classifier().callback(asking(1, "n\n", &printed));
-    trainer.sanity_check(3, 1).unwrap();
+    trainer.sanity_check(DryRun::epochs(3)).unwrap();
+    trainer.profile(DryRun::epochs(3), Timer::new()).unwrap();
     trainer.test().unwrap();
     printed.assert_reads("");
 }
