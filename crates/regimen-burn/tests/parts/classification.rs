@@ -4,7 +4,7 @@ use crate::support::{Outcome, device, message};
 use regimen::metric::Accuracy;
 use regimen::random::Random;
 use regimen_burn::burn::tensor::{FloatDType, Int, Tensor, TensorData};
-use regimen_burn::{accuracy, correct, cross_entropy};
+use regimen_burn::{accuracy, correct, cross_entropy, place};
 
 const CLASSES: usize = 5;
 
@@ -31,11 +31,9 @@ fn it_is_the_accuracy_of_the_host_with_ties_and_nan() -> Outcome {
         let mut expected = Accuracy::top(k)?;
         expected.add_logits(&logits, &targets)?;
         // As in training, where gradients are recorded.
-        let autodiff = device().autodiff();
-        let tracked = on_device.clone().to_device(&autodiff).require_grad();
-        for (logits, classes) in
-            [(on_device.clone(), classes.clone()), (tracked, classes.clone().to_device(&autodiff))]
-        {
+        let pair = (on_device.clone(), classes.clone());
+        let (tracked, beside) = place(pair.clone(), &device().autodiff())?;
+        for (logits, classes) in [pair, (tracked.require_grad(), beside)] {
             let count = correct(k, &logits, &classes)?;
             assert!(!count.is_tracked());
             assert_eq!(count.into_scalar::<f64>(), expected.correct() as f64, "top-{k}");
