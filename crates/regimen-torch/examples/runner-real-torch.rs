@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ModuleSummary, ProgressBar};
 use regimen::checkpoint::Checkpointer;
+use regimen::data::{DataExt, Mixup};
 use regimen::log::MetricLog;
 use regimen::metric::Key;
 use regimen::run::{Ended, Evaluate};
@@ -23,16 +24,16 @@ use regimen::signal::Signals;
 use regimen::{BoxError, Fit, Step};
 use regimen_examples::args::Args;
 use regimen_examples::digits::Split;
-use regimen_torch::tch::{self, Tensor};
+use regimen_torch::tch::{self, Kind, Tensor};
 use regimen_torch::{Adam, Torch, accuracy, cross_entropy, device, initialize, keep_memory};
 
-use loaders::{eval_loader, train_loader};
+use loaders::{Batch, eval_loader, train_loader};
 use network::ConvNet;
 
 fn main() -> ExitCode {
     // Steps free as much as they allocate: keep it for the next step.
     keep_memory();
-    let defaults = [("epochs", "5"), ("accumulate", "2"), ("clip", "1"), ("ema", "0.98")];
+    let defaults = [("epochs", "8"), ("accumulate", "2"), ("clip", "1"), ("ema", "0.98")];
     run(&Args::parse_with(defaults)).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
@@ -44,8 +45,8 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let side = digits.side;
     let Split { train, validation, test } = digits.split();
     let updates = (train.len().div_ceil(args.batch_size) as u64).div_ceil(args.accumulate);
-    let [valid, test] = [validation, test].map(|images| eval_loader(images, side, args));
-    let train = train_loader(train, side, args);
+    let [valid, test] = [validation, test].map(|images| eval_loader(images, side, args).map_batches(one_hot));
+    let train = train_loader(train, side, args).map_batches(one_hot).mixup(Mixup::new(0.2));
 
     let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, root));
     let engine = Torch::new(vars, network, Adam::with_decoupled_decay())?;
@@ -54,8 +55,8 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let bar = ProgressBar::new();
     let forward = |step: &Step, net: &ConvNet, images: &Tensor| net.forward(images, step.is_train());
     let mut runner = Runner::with_step(engine, forward, cross_entropy)
-        .metric("accuracy", accuracy(1))
-        .metric("accuracy of 3", accuracy(3))
+        .metric("top1", |logits, shares| accuracy(1)(logits, &classes(shares)))
+        .metric("top3", |logits, shares| accuracy(3)(logits, &classes(shares)))
         .learning_rate(rate)
         .accumulate(args.accumulate)
         .precision(args.precision)
@@ -70,14 +71,14 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         .seed(args.seed)
         // Another number of threads sums in another order: a resume reports it.
         .hyper_parameters(args.hyper_parameters().with("threads", tch::get_num_threads()))
-        .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
         .callback(ModuleSummary::to(bar.printer()).max_depth(1))
         .callback(bar);
     if let Some(out) = &args.out {
         let saver = Checkpointer::new(out).every(Every::epochs(1)).keep_last(1);
         runner = runner
-            .saver(saver.keep_max(1, Key::mean("eval/accuracy")))
+            .saver(saver.keep_max(1, Key::mean("eval/top1")))
+            .callback(LearningRateMonitor::new())
             .callback(MetricLog::tensorboard(out.join("tensorboard")))
             .callback(MetricLog::wide_csv(out.join("epochs.csv")).every(Every::epochs(1)));
         if let Some(restored) = runner.restore_latest()? {
@@ -94,4 +95,14 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     }
     println!("{}", runner.evaluate(&test, Evaluate::whole())?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The share of each class in an image that is mixed of two: `[batch, 10]`.
+fn one_hot((images, digits): Batch) -> Batch {
+    (images, digits.one_hot(10).to_kind(Kind::Float))
+}
+
+/// The class with the largest share.
+fn classes(shares: &Tensor) -> Tensor {
+    shares.argmax(1, false)
 }
