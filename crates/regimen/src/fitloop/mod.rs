@@ -44,13 +44,10 @@
 //! The loop is that of [`Run`](crate::Run), the optimization step that of [`AutoUnit`]: a step returns
 //! its loss, and gradients, updates and modes are made for it.
 
-<<<<<<< HEAD
-mod history;
-=======
 mod ask;
 mod dry_run;
+mod history;
 mod profile;
->>>>>>> 4de2502
 mod record;
 mod series;
 mod stages;
@@ -69,13 +66,10 @@ use crate::schedule::Schedule;
 use crate::state::PauseHandle;
 use crate::{AutoUnit, BoxError, Callback, Error, Fit, Loss, State, Step};
 
-<<<<<<< HEAD
-pub use self::history::{History, RunHistory, RunStatus};
-=======
 pub use self::ask::AskToContinue;
 pub use self::dry_run::{DryRun, SanityCheck};
+pub use self::history::{History, RunHistory, RunStatus};
 pub use self::profile::Profile;
->>>>>>> 4de2502
 pub use self::record::Record;
 pub use self::stages::{Set, StageEpoch, StageStep, Stages};
 pub use self::table::FitTable;
@@ -302,12 +296,8 @@ where
             stages.goal = done.saturating_add(epochs);
         }
         let goal = stages.goal;
-<<<<<<< HEAD
-        let fitted = match valid {
-=======
         stages.worst_score = worst_score(valid.is_some(), self.best.as_ref());
-        let report = match valid {
->>>>>>> 4de2502
+        let fitted = match valid {
             Some(valid) => self.runner.fit(train, valid, Fit::epochs(goal)),
             None => self.runner.train(train, Train::epochs(goal)),
         };

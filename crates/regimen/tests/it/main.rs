@@ -31,12 +31,9 @@ mod data_order;
 mod data_resume;
 mod data_stream;
 mod fitloop;
-<<<<<<< HEAD
-mod fitloop_history;
-=======
 mod fitloop_ask;
 mod fitloop_dry_run;
->>>>>>> 4de2502
+mod fitloop_history;
 mod folder;
 mod full_disk;
 mod log_anomaly;
