@@ -22,7 +22,7 @@ use regimen_burn::burn::optim::AdamWConfig;
 use regimen_burn::burn::tensor::activation::log_softmax;
 use regimen_burn::burn::tensor::{Int, Tensor};
 use regimen_burn::{Burn, accuracy, device, initialize};
-use regimen_examples::args::Args;
+use regimen_examples::args::{Args, parse_with};
 use regimen_examples::digits::Split;
 use regimen_examples::network::ConvNet;
 
@@ -34,8 +34,8 @@ type Images = Tensor<3>;
 type Shares = Tensor<2>;
 
 fn main() -> ExitCode {
-    let defaults = [("epochs", "8"), ("accumulate", "2"), ("clip", "1"), ("ema", "0.98")];
-    run(&Args::parse_with(defaults)).unwrap_or_else(|error| {
+    let args = parse_with(&[("epochs", "8"), ("accumulate", "2"), ("clip", "1"), ("ema", "0.98")]);
+    run(&args).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })

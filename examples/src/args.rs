@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::digits::Digits;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::Parser;
 use regimen::BoxError;
 use regimen::engine::Precision;
 use regimen::schedule::OneCycle;
@@ -70,15 +70,15 @@ pub struct Args {
     pub data: Option<PathBuf>,
 }
 
-impl Args {
-    /// The flags of this process, with other defaults for some of them: pairs of a flag and its default.
-    pub fn parse_with<const N: usize>(defaults: [(&'static str, &'static str); N]) -> Args {
-        let command = defaults.into_iter().fold(Args::command(), |command, (flag, default)| {
-            command.mut_arg(flag, |flag| flag.default_value(default))
-        });
-        Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
-    }
+/// The flags of this process, with other defaults for some of them: pairs of a flag and its default.
+pub fn parse_with<P: Parser>(defaults: &[(&'static str, &'static str)]) -> P {
+    let command = defaults.iter().fold(P::command(), |command, (flag, default)| {
+        command.mut_arg(flag, |flag| flag.default_value(default))
+    });
+    P::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
 
+impl Args {
     /// The digits that the flags select.
     pub fn digits(&self) -> Result<Digits, BoxError> {
         match &self.data {

@@ -22,7 +22,7 @@ use regimen::runner::Runner;
 use regimen::schedule::Phases;
 use regimen::signal::Signals;
 use regimen::{BoxError, Fit, Step};
-use regimen_examples::args::Args;
+use regimen_examples::args::{Args, parse_with};
 use regimen_examples::digits::Split;
 use regimen_torch::tch::{self, Kind, Tensor};
 use regimen_torch::{Adam, Torch, accuracy, cross_entropy, device, initialize, keep_memory};
@@ -33,8 +33,8 @@ use network::ConvNet;
 fn main() -> ExitCode {
     // Steps free as much as they allocate: keep it for the next step.
     keep_memory();
-    let defaults = [("epochs", "8"), ("accumulate", "2"), ("clip", "1"), ("ema", "0.98")];
-    run(&Args::parse_with(defaults)).unwrap_or_else(|error| {
+    let args = parse_with(&[("epochs", "8"), ("accumulate", "2"), ("clip", "1"), ("ema", "0.98")]);
+    run(&args).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })

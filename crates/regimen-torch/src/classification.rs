@@ -27,9 +27,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor, BoxErr
 /// # Ok::<(), regimen_core::BoxError>(())
 /// ```
 pub fn accuracy(k: usize) -> impl FnMut(&Tensor, &Tensor) -> Result<Tensor, BoxError> + Send {
-    move |logits, targets| {
-        correct(k, logits, targets)?.f_div_scalar(targets.numel() as f64).map_err(failure)
-    }
+    move |logits, targets| correct(k, logits, targets)?.f_div_scalar(targets.numel() as f64).map_err(failure)
 }
 
 /// The number of samples whose target is among the `k` classes with the largest logits, on the device of the

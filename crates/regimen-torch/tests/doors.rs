@@ -142,23 +142,20 @@ fn a_runner_trains_evaluates_and_predicts_as_a_unit_by_hand() {
 #[test]
 fn a_fit_by_stages_ends_with_the_parameters_of_a_unit_by_hand() {
     let _alone = alone();
-    let mut trainer =
-        FitLoop::with_step(engine(), forward, cross_entropy)
-            .train_data(loader(0..60).shuffle())
-            .valid_data(loader(60..80))
-            .test_data(loader(60..80))
-            .step(|s| {
-                let logits = s.output();
-                let right = correct(1, &logits, &s.batch().1);
-                Ok((s.loss(&logits)?, record! { running_right: right }))
-            })
-            .epoch_end(|s| {
-                Ok(record! { loss: s.mean("loss")?, accuracy: s.sum("running_right")? / s.size() })
-            })
-            .criteria(max("accuracy"))
-            .load_best(false)
-            .map_unit(settings)
-            .seed(3);
+    let mut trainer = FitLoop::with_step(engine(), forward, cross_entropy)
+        .train_data(loader(0..60).shuffle())
+        .valid_data(loader(60..80))
+        .test_data(loader(60..80))
+        .step(|s| {
+            let logits = s.output();
+            let right = correct(1, &logits, &s.batch().1);
+            Ok((s.loss(&logits)?, record! { running_right: right }))
+        })
+        .epoch_end(|s| Ok(record! { loss: s.mean("loss")?, accuracy: s.sum("running_right")? / s.size() }))
+        .criteria(max("accuracy"))
+        .load_best(false)
+        .map_unit(settings)
+        .seed(3);
     trainer.fit(3).unwrap();
     let (mut expected, [loss, accuracy]) = by_hand();
     let mut found = save_parts(trainer.runner().unit_mut()).unwrap();

@@ -204,10 +204,7 @@ mod tests {
         let known = expected(Some(10), Some(3), None);
         check(status(4, 0, known, 2.0), "train epoch 2/3: step 4/10, 2.000/s, 0:03 left, loss 0.2500");
         // Six steps were made before a pause: they say nothing of the speed.
-        check(
-            status(8, 6, known, 200.0),
-            "train epoch 2/3: step 8/10, 100.0 s/step, 3:20 left, loss 0.2500",
-        );
+        check(status(8, 6, known, 200.0), "train epoch 2/3: step 8/10, 100.0 s/step, 3:20 left, loss 0.2500");
         check(status(0, 0, known, 0.0), "train epoch 2/3: step 0/10, loss 0.2500");
         check(status(4, 0, Expected::default(), 2.0), "train epoch 2: step 4, 2.000/s, loss 0.2500");
         // A limit of 16 steps, 14 of which are done, comes before the end of the epoch.

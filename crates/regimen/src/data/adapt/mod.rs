@@ -82,7 +82,10 @@ pub trait DataExt: Data + Sized {
     }
 
     /// Mixes each batch by [`SegmCutmix`]: images and masks.
-    fn segm_cutmix<D, X: SampleArray<D>, Y: SampleArray<D>>(self, cutmix: SegmCutmix) -> impl Data<Batch = (X, Y)>
+    fn segm_cutmix<D, X: SampleArray<D>, Y: SampleArray<D>>(
+        self,
+        cutmix: SegmCutmix,
+    ) -> impl Data<Batch = (X, Y)>
     where
         Self: Data<Batch = (X, Y)>,
     {
