@@ -37,6 +37,7 @@
 //!
 //! trainer.fit(4)?; // ends with the weights of the best validation
 //! println!("{}", trainer.test()?);
+//! trainer.plot("accuracy")?; // a chart in the terminal
 //! # Ok(())
 //! # }
 //! ```
@@ -44,13 +45,16 @@
 //! The loop is that of [`Run`](crate::Run), the optimization step that of [`AutoUnit`]: a step returns
 //! its loss, and gradients, updates and modes are made for it.
 
+mod figure;
 mod history;
+mod picture;
 mod record;
 mod series;
 mod stages;
 mod table;
 
 use std::fmt;
+use std::io::{self, Write as _};
 
 use crate::auto_unit::Task;
 use crate::callback::{BestWeights, Outcome, Trigger};
@@ -63,7 +67,8 @@ use crate::schedule::Schedule;
 use crate::state::PauseHandle;
 use crate::{AutoUnit, BoxError, Callback, Error, Fit, Loss, State, Step};
 
-pub use self::history::{History, RunHistory, RunStatus};
+pub use self::figure::Figure;
+pub use self::history::{History, RunHistory, RunStatus, Runs};
 pub use self::record::Record;
 pub use self::stages::{Set, StageEpoch, StageStep, Stages};
 pub use self::table::FitTable;
@@ -358,6 +363,15 @@ where
     /// The same, to [clear](History::clear) it.
     pub fn history_mut(&mut self) -> &mut History {
         &mut self.runner.unit_mut().task_mut().history
+    }
+
+    /// Prints the chart of `name` in the newest fit, over the width of the terminal: see [`History::figure`], which makes
+    /// those of other runs and sets, and files.
+    pub fn plot(&self, name: &str) -> Result<(), BoxError> {
+        let (figure, terminal) = (self.history().figure(name, Runs::Last)?, console::Term::stdout());
+        let columns = if terminal.is_term() { usize::from(terminal.size().1) } else { 80 };
+        write!(io::stdout(), "{figure:columns$}")
+            .map_err(|cause| format!("cannot print the chart: {cause}").into())
     }
 
     /// A handle that pauses the run from another thread.
