@@ -67,7 +67,8 @@ impl<'s, E: Engine, X, Y, O> StageStep<'s, E, X, Y, O> {
         self.own.output(self.step, self.net, &self.batch.0)
     }
 
-    /// The loss of `output` by the loop's criterion.
+    /// The loss of `output` by the loop's criterion. Its [terms](crate::runner::Terms) are recorded with it, under
+    /// their names.
     pub fn loss(&mut self, output: &O) -> Result<Loss<E::Scalar>, BoxError> {
         self.own.loss(self.step, output, &self.batch.1)
     }
@@ -228,6 +229,11 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
 
     /// The key of a value of a step.
     fn key(&mut self, set: Set, name: &'static str) -> Result<Key, BoxError> {
+        if self.own.has_term(name) {
+            return Err(
+                format!("a term of the loss is named `{name}`; give the value of the step another").into()
+            );
+        }
         if let Some((.., key)) = self.keys.iter().find(|(of, known, _)| (*of, *known) == (set, name)) {
             return Ok(key.clone());
         }

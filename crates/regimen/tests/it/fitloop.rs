@@ -11,7 +11,7 @@ use regimen::data::Loader;
 use regimen::engine::{Engine as _, Part};
 use regimen::fitloop::{FitLoop, FitTable, Set, StagesUnit, max, min, record};
 use regimen::metric::{Key, argmax};
-use regimen::runner::Runner;
+use regimen::runner::{Runner, term};
 use regimen::saved::{StateDict, save_parts};
 use regimen::{Error, Fit, Loss, State};
 use regimen_test::Transcript;
@@ -98,6 +98,41 @@ fn without_stages_it_trains_as_a_runner_to_the_last_bit() {
     let mut found = save_parts(trainer.runner().unit_mut()).unwrap();
     found.remove("task");
     assert_eq!(found, save_parts(runner.unit_mut()).unwrap());
+}
+
+#[test]
+fn the_terms_of_the_loss_are_values_of_the_step() {
+    let of_terms = || {
+        let criterion = |logits: &ToyArray, labels: &Labels| {
+            term("entropy", logits.cross_entropy(labels)) + 0.5 * term("size", logits.mul(logits).mean())
+        };
+        let trainer: Trainer<'_> = FitLoop::new(engine(), forward, criterion);
+        trainer.train_data(loader(0, 8)).valid_data(loader(8, 16))
+    };
+    let names = |trainer: &Trainer<'_>| {
+        trainer.record(Set::Valid).iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let mut default = of_terms();
+    default.fit(1).unwrap();
+    assert_eq!(names(&default), ["loss", "entropy", "size"]);
+    // By hand, from the values of the steps.
+    let mut staged = of_terms()
+        .step(|s| {
+            let output = s.output();
+            Ok((s.loss(&output)?, record! {}))
+        })
+        .epoch_end(|s| Ok(record! { loss: s.mean("entropy")? + 0.5 * s.mean("size")? }));
+    staged.fit(1).unwrap();
+    let [expected, found] = [&default, &staged].map(|trainer| trainer.record(Set::Valid)[0].1);
+    assert!((expected - found).abs() < 1e-12, "{found} is not {expected}");
+    let mut taken = of_terms().step(|s| {
+        let output = s.output();
+        Ok((s.loss(&output)?, record! { size: 1.0 }))
+    });
+    assert_eq!(
+        cause(&taken.fit(1).unwrap_err()),
+        "a term of the loss is named `size`; give the value of the step another"
+    );
 }
 
 #[test]

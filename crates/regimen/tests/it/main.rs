@@ -25,6 +25,7 @@ mod data_files;
 mod data_first_batch;
 mod data_images;
 mod data_mix;
+mod data_mixup;
 mod data_names;
 mod data_order;
 mod data_resume;
