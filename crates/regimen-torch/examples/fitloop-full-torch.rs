@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use regimen::checkpoint::Checkpointer;
 use regimen::engine::any_of;
-use regimen::fitloop::{DryRun, FitLoop, FitTable, Record, Set, StageStep, max, record};
+use regimen::fitloop::{DryRun, FitLoop, FitTable, Record, Runs, Set, StageStep, max, record};
 use regimen::run::Ended;
 use regimen::signal::Signals;
 use regimen::timer::Timer;
@@ -112,6 +112,10 @@ fn run(Flags { digits: args, ask, profile }: &Flags) -> Result<ExitCode, BoxErro
         return Ok(ExitCode::from(130));
     }
     trainer.test()?;
+    trainer.plot("accuracy")?;
+    if let Some(out) = &args.out {
+        trainer.history().figure("loss", Runs::All)?.save_svg(out.join("loss.svg"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
