@@ -16,6 +16,7 @@
 
 mod activations;
 mod array;
+mod classification;
 mod device;
 mod engine;
 mod freeze;
@@ -41,6 +42,7 @@ pub mod training_on_burn {}
 pub use burn;
 
 pub use activations::checkpoint_activations;
+pub use classification::{accuracy, correct, cross_entropy};
 pub use device::{BurnDevice, device, devices, place};
 pub use engine::Burn;
 pub use module_state::ModuleState;

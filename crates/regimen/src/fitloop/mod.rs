@@ -37,6 +37,7 @@
 //!
 //! trainer.fit(4)?; // ends with the weights of the best validation
 //! println!("{}", trainer.test()?);
+//! trainer.plot("accuracy")?; // a chart in the terminal
 //! # Ok(())
 //! # }
 //! ```
@@ -46,7 +47,9 @@
 
 mod ask;
 mod dry_run;
+mod figure;
 mod history;
+mod picture;
 mod profile;
 mod record;
 mod series;
@@ -54,6 +57,7 @@ mod stages;
 mod table;
 
 use std::fmt;
+use std::io::{self, Write as _};
 
 use crate::auto_unit::Task;
 use crate::callback::{BestWeights, Outcome, Trigger};
@@ -68,7 +72,8 @@ use crate::{AutoUnit, BoxError, Callback, Error, Fit, Loss, State, Step};
 
 pub use self::ask::AskToContinue;
 pub use self::dry_run::{DryRun, SanityCheck};
-pub use self::history::{History, RunHistory, RunStatus};
+pub use self::figure::Figure;
+pub use self::history::{History, RunHistory, RunStatus, Runs};
 pub use self::profile::Profile;
 pub use self::record::Record;
 pub use self::stages::{Set, StageEpoch, StageStep, Stages};
@@ -356,6 +361,15 @@ where
     /// The same, to [clear](History::clear) it.
     pub fn history_mut(&mut self) -> &mut History {
         &mut self.runner.unit_mut().task_mut().history
+    }
+
+    /// Prints the chart of `name` in the newest fit, over the width of the terminal: see [`History::figure`], which makes
+    /// those of other runs and sets, and files.
+    pub fn plot(&self, name: &str) -> Result<(), BoxError> {
+        let (figure, terminal) = (self.history().figure(name, Runs::Last)?, console::Term::stdout());
+        let columns = if terminal.is_term() { usize::from(terminal.size().1) } else { 80 };
+        write!(io::stdout(), "{figure:columns$}")
+            .map_err(|cause| format!("cannot print the chart: {cause}").into())
     }
 
     /// A handle that pauses the run from another thread.

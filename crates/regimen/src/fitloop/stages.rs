@@ -126,10 +126,10 @@ impl StageEpoch<'_> {
         Ok(self.values(name)?.iter().sum())
     }
 
-    /// The mean of those values, each with the same weight. NaN if there is none.
+    /// The mean of those values, as it is logged: with the weights of the losses of their steps, which are the samples
+    /// unless a loss has a weight of its own. NaN if there is none.
     pub fn mean(&self, name: &str) -> Result<f64, BoxError> {
-        let values = self.values(name)?;
-        Ok(values.iter().sum::<f64>() / values.len() as f64)
+        self.series.mean(name)
     }
 }
 
@@ -269,9 +269,10 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         series.samples += self.samples;
         for (key, value) in results.values() {
             let name = key.name();
-            series.push(name.split_once('/').map_or(name, |(_, name)| name), value.clone());
+            let name = name.split_once('/').map_or(name, |(_, name)| name);
+            series.push(name, value.clone(), results.weight);
         }
-        series.push("loss", results.loss_reading().clone());
+        series.push("loss", results.loss_reading().clone(), results.weight);
     }
 
     fn end(&mut self, set: Set, phase: Phase, state: &mut State) -> Result<(), BoxError> {

@@ -39,7 +39,7 @@ mod metric_sink;
 mod mlflow;
 mod open_file;
 mod output_file;
-mod png;
+pub(crate) mod png;
 mod prometheus;
 mod protobuf;
 mod record;

@@ -34,6 +34,7 @@ mod fitloop;
 mod fitloop_ask;
 mod fitloop_dry_run;
 mod fitloop_history;
+mod fitloop_plot;
 mod folder;
 mod full_disk;
 mod log_anomaly;

@@ -30,13 +30,13 @@ impl Cutmix {
         Cutmix(Mixing { probability, ..self.0 })
     }
 
-    pub(super) fn apply<X: SampleArray, Y: BlendSamples>(
+    pub(super) fn apply<D, X: SampleArray<D>, Y: BlendSamples<D>>(
         &self,
         (images, targets): (X, Y),
         random: &mut Random,
     ) -> Result<(X, Y), BoxError> {
-        let size = image_size(&images)?;
-        let Some(Mixed { share, partners }) = self.0.draw(&images, &targets, random)? else {
+        let size = image_size(&images.shape())?;
+        let Some(Mixed { share, partners }) = self.0.draw(&images.shape(), &targets.shape(), random)? else {
             return Ok((images, targets));
         };
         let [rows, columns] = draw_box(share, size, random);

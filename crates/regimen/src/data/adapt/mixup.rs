@@ -44,12 +44,12 @@ impl Mixup {
         Mixup(Mixing { probability, ..self.0 })
     }
 
-    pub(super) fn apply<X: BlendSamples, Y: BlendSamples>(
+    pub(super) fn apply<D, X: BlendSamples<D>, Y: BlendSamples<D>>(
         &self,
         (inputs, targets): (X, Y),
         random: &mut Random,
     ) -> Result<(X, Y), BoxError> {
-        let Some(Mixed { share, partners }) = self.0.draw(&inputs, &targets, random)? else {
+        let Some(Mixed { share, partners }) = self.0.draw(&inputs.shape(), &targets.shape(), random)? else {
             return Ok((inputs, targets));
         };
         Ok((inputs.blend(share, &partners)?, targets.blend(share, &partners)?))

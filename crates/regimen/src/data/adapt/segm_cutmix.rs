@@ -25,16 +25,16 @@ impl SegmCutmix {
         SegmCutmix(Mixing { probability, ..self.0 })
     }
 
-    pub(super) fn apply<X: SampleArray, Y: SampleArray>(
+    pub(super) fn apply<D, X: SampleArray<D>, Y: SampleArray<D>>(
         &self,
         (images, masks): (X, Y),
         random: &mut Random,
     ) -> Result<(X, Y), BoxError> {
-        let (size, of_masks) = (image_size(&images)?, image_size(&masks)?);
+        let (size, of_masks) = (image_size(&images.shape())?, image_size(&masks.shape())?);
         if size != of_masks {
             return Err(format!("images of {size:?} pixels and masks of {of_masks:?}").into());
         }
-        let Some(Mixed { share, partners }) = self.0.draw(&images, &masks, random)? else {
+        let Some(Mixed { share, partners }) = self.0.draw(&images.shape(), &masks.shape(), random)? else {
             return Ok((images, masks));
         };
         let [rows, columns] = draw_box(share, size, random);
