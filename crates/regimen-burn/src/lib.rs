@@ -26,6 +26,7 @@ mod optimizer_state;
 mod parameters;
 mod precision;
 mod reads;
+mod samples;
 mod seed;
 mod unreached;
 mod values;

@@ -7,6 +7,7 @@ use super::window::{Stage, Window};
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
 use crate::engine::Engine;
 use crate::error::WithCauses;
+use crate::text;
 use crate::{BoxError, State, Task};
 
 /// The least norm of the weights of a unit for adaptive clipping.
@@ -75,7 +76,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             window.reach(Stage::Clipped);
         }
         self.ask_unreached(state)?;
-        self.set_rates();
+        self.set_rates()?;
         self.set_momentum()?;
         self.engine.step(&self.rates)?;
         self.window = Window::default();
@@ -156,7 +157,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.window = Window::default();
     }
 
-    fn set_rates(&mut self) {
+    /// Sets the rates of the update that comes. One that is negative or no number is an error.
+    fn set_rates(&mut self) -> Result<(), BoxError> {
         let AutoUnit { engine, settings, count, rates, plateau, used, .. } = self;
         let used = used.get_or_insert_default();
         (used.at, used.momentum) = (*count, settings.momentum_at(*count));
@@ -164,21 +166,32 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         used.rates.extend(engine.groups().iter().map(|name| settings.rate_of(name, *count)));
         rates.clear();
         rates.extend(used.rates.iter().map(|&rate| reduced(plateau, rate)));
+        match rates.iter().position(|rate| !(rate.is_finite() && *rate >= 0.0)) {
+            Some(i) => Err(format!(
+                "the learning rate of group `{}` is {} after {}; give a schedule that returns finite numbers from 0",
+                engine.groups()[i],
+                rates[i],
+                text::Count(count.updates, "update"),
+            )
+            .into()),
+            None => Ok(()),
+        }
     }
 
-    /// Gives the engine the scheduled momentum of the next update.
+    /// Gives the engine the scheduled momentum of the update that comes.
     pub(super) fn set_momentum(&mut self) -> Result<(), BoxError> {
-        let Some(momentum) = self.settings.momentum_at(self.count) else { return Ok(()) };
-        if !(0.0..1.0).contains(&momentum) {
-            let update = self.count.updates + 1;
-            return Err(format!(
-                "`momentum`: the schedule gives {momentum} at update {update}; give 0 or more, and less than 1"
+        let AutoUnit { engine, settings, count, .. } = self;
+        match settings.momentum_at(*count) {
+            None => Ok(()),
+            Some(momentum) if (0.0..1.0).contains(&momentum) => engine
+                .set_momentum(momentum)
+                .map_err(|cause| format!("`momentum`: {}", WithCauses(&*cause)).into()),
+            Some(momentum) => Err(format!(
+                "the momentum is {momentum} after {}; give a schedule that returns numbers from 0 to less than 1",
+                text::Count(count.updates, "update"),
             )
-            .into());
+            .into()),
         }
-        self.engine
-            .set_momentum(momentum)
-            .map_err(|cause| format!("`momentum`: {}", WithCauses(&*cause)).into())
     }
 }
 

@@ -1,9 +1,11 @@
 //! The traits of data: batches, epoch by epoch, from any position.
 
 mod position;
+mod sample_array;
 mod sources;
 
 pub use position::Position;
+pub use sample_array::{BlendSamples, SampleArray};
 pub use sources::{each_epoch, one_epoch};
 
 use crate::BoxError;

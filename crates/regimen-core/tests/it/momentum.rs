@@ -39,8 +39,9 @@ fn a_momentum_that_cannot_be_used_is_an_error() {
     for (momentum, told) in [(1.0, "1"), (-0.5, "-0.5"), (f64::NAN, "NaN")] {
         let mut unit = self::unit(0.9).momentum(momentum);
         let error = Run::new(&mut unit).train(&[1.0], Train::epochs(1)).unwrap_err();
-        let expected =
-            format!("`momentum`: the schedule gives {told} at update 1; give 0 or more, and less than 1");
+        let expected = format!(
+            "the momentum is {told} after 0 updates; give a schedule that returns numbers from 0 to less than 1"
+        );
         assert_eq!(cause(&error), expected);
         assert_eq!(weight(unit.engine()), 1.0);
     }
@@ -49,8 +50,8 @@ fn a_momentum_that_cannot_be_used_is_an_error() {
     let error = Run::new(&mut later).train(&[1.0, 2.0], Train::epochs(1)).unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "unit failed in train_step in train at epoch 0 step 1: `momentum`: the schedule gives 1.5 at update 2; give \
-         0 or more, and less than 1"
+        "unit failed in train_step in train at epoch 0 step 1: the momentum is 1.5 after 1 update; give a schedule that \
+         returns numbers from 0 to less than 1"
     );
     let mut vars = ToyVars::new();
     let module = crate::one_weight::Weight(vars.parameter("weight", &[], 0.0));

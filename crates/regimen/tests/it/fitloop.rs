@@ -17,33 +17,33 @@ use regimen::{Error, Fit, Loss, State};
 use regimen_test::Transcript;
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
-type Engine = ToyEngine<ToyMlp>;
-type Labels = Vec<usize>;
-type Trainer<'a> = FitLoop<'a, Engine, ToyArray, Labels, ToyArray>;
-type Unit = StagesUnit<Engine, ToyArray, Labels, ToyArray>;
+pub(crate) type Engine = ToyEngine<ToyMlp>;
+pub(crate) type Labels = Vec<usize>;
+pub(crate) type Trainer<'a> = FitLoop<'a, Engine, ToyArray, Labels, ToyArray>;
+pub(crate) type Unit = StagesUnit<Engine, ToyArray, Labels, ToyArray>;
 
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     manual_seed(7);
     let mut vars = ToyVars::new();
     let mlp = ToyMlp::regularized(&mut vars, [2, 6, 3], 0.25);
     ToyEngine::new(vars, mlp, ToyOptimizer::adam_w(0.01))
 }
 
-fn forward(net: &ToyMlp, x: &ToyArray) -> ToyArray {
+pub(crate) fn forward(net: &ToyMlp, x: &ToyArray) -> ToyArray {
     net.forward(x)
 }
 
-fn criterion(logits: &ToyArray, labels: &Labels) -> ToyArray {
+pub(crate) fn criterion(logits: &ToyArray, labels: &Labels) -> ToyArray {
     logits.cross_entropy(labels)
 }
 
 /// The number of rows whose label has the largest logit.
-fn right(logits: &ToyArray, labels: &Labels) -> f64 {
+pub(crate) fn right(logits: &ToyArray, labels: &Labels) -> f64 {
     let values = logits.values();
     values.chunks(3).zip(labels).filter(|(row, label)| argmax(row) == Some(**label)).count() as f64
 }
 
-fn loader(from: usize, to: usize) -> Loader<(ToyArray, Labels)> {
+pub(crate) fn loader(from: usize, to: usize) -> Loader<(ToyArray, Labels)> {
     let point = |i: usize| {
         let angle = i as f64 * 2.4;
         ([angle.cos(), angle.sin()], (angle / 2.1) as usize % 3)
@@ -56,16 +56,16 @@ fn loader(from: usize, to: usize) -> Loader<(ToyArray, Labels)> {
 }
 
 /// Without data.
-fn bare<'a>() -> Trainer<'a> {
+pub(crate) fn bare<'a>() -> Trainer<'a> {
     FitLoop::new(engine(), forward, criterion).learning_rate(0.02).seed(3)
 }
 
-fn trainer<'a>() -> Trainer<'a> {
+pub(crate) fn trainer<'a>() -> Trainer<'a> {
     bare().train_data(loader(0, 22).shuffle()).valid_data(loader(22, 28)).test_data(loader(28, 34))
 }
 
 /// The stages of a classifier.
-fn classifier<'a>() -> Trainer<'a> {
+pub(crate) fn classifier<'a>() -> Trainer<'a> {
     trainer()
         .step(|s| {
             let output = s.output();
@@ -79,7 +79,7 @@ fn module(trainer: &mut Trainer<'_>) -> StateDict {
     trainer.runner().unit().engine().state(Part::Module).unwrap()
 }
 
-fn cause(error: &Error) -> String {
+pub(crate) fn cause(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
