@@ -44,6 +44,7 @@
 //! The loop is that of [`Run`](crate::Run), the optimization step that of [`AutoUnit`]: a step returns
 //! its loss, and gradients, updates and modes are made for it.
 
+mod history;
 mod record;
 mod series;
 mod stages;
@@ -62,6 +63,7 @@ use crate::schedule::Schedule;
 use crate::state::PauseHandle;
 use crate::{AutoUnit, BoxError, Callback, Error, Fit, Loss, State, Step};
 
+pub use self::history::{History, RunHistory, RunStatus};
 pub use self::record::Record;
 pub use self::stages::{Set, StageEpoch, StageStep, Stages};
 pub use self::table::FitTable;
@@ -228,6 +230,12 @@ where
         FitLoop { loads_best, ..self }
     }
 
+    /// Whether the [history](FitLoop::history) keeps the values of steps. Those of the starts and ends of epochs are
+    /// kept in any case. Default: yes.
+    pub fn track_steps(self, tracks_steps: bool) -> Self {
+        self.with_stages(|stages| stages.tracks_steps = tracks_steps)
+    }
+
     /// The learning rate as a function of completed updates. Default: 1e-3.
     pub fn learning_rate(self, schedule: impl Schedule + 'static) -> Self {
         self.map_unit(|unit| unit.learning_rate(schedule))
@@ -277,10 +285,14 @@ where
             stages.goal = done.saturating_add(epochs);
         }
         let goal = stages.goal;
-        let report = match valid {
+        let fitted = match valid {
             Some(valid) => self.runner.fit(train, valid, Fit::epochs(goal)),
             None => self.runner.train(train, Train::epochs(goal)),
-        }?;
+        };
+        if fitted.is_err() {
+            self.history_mut().end(Set::Train, RunStatus::Aborted);
+        }
+        let report = fitted?;
         if self.loads_best && !matches!(report.ended, Ended::Paused(_)) {
             self.restore_best()?;
         }
@@ -300,6 +312,9 @@ where
         self.runner.unit_mut().task_mut().tests = true;
         let report = self.runner.evaluate(test, Evaluate::whole());
         self.runner.unit_mut().task_mut().tests = false;
+        let is_complete = report.as_ref().is_ok_and(|report| !matches!(report.ended, Ended::Paused(_)));
+        let status = if is_complete { RunStatus::Complete } else { RunStatus::Aborted };
+        self.history_mut().end(Set::Test, status);
         report
     }
 
@@ -333,6 +348,16 @@ where
     /// The record of the newest epoch over `set` that ended, in order. Empty if none has.
     pub fn record(&self, set: Set) -> &[(String, f64)] {
         self.runner.unit().task().record(set)
+    }
+
+    /// The values that the stages returned, by set, run, stage and name.
+    pub fn history(&self) -> &History {
+        self.runner.unit().task().history()
+    }
+
+    /// The same, to [clear](History::clear) it.
+    pub fn history_mut(&mut self) -> &mut History {
+        &mut self.runner.unit_mut().task_mut().history
     }
 
     /// A handle that pauses the run from another thread.

@@ -11,40 +11,40 @@ use regimen::data::Loader;
 use regimen::engine::{Engine as _, Part};
 use regimen::fitloop::{FitLoop, FitTable, Set, StagesUnit, max, min, record};
 use regimen::metric::{Key, argmax};
-use regimen::runner::Runner;
+use regimen::runner::{Runner, term};
 use regimen::saved::{StateDict, save_parts};
 use regimen::schedule::Phases;
 use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, State, Step, Task};
 use regimen_test::Transcript;
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
-type Engine = ToyEngine<ToyMlp>;
-type Labels = Vec<usize>;
-type Trainer<'a> = FitLoop<'a, Engine, ToyArray, Labels, ToyArray>;
-type Unit = StagesUnit<Engine, ToyArray, Labels, ToyArray>;
+pub(crate) type Engine = ToyEngine<ToyMlp>;
+pub(crate) type Labels = Vec<usize>;
+pub(crate) type Trainer<'a> = FitLoop<'a, Engine, ToyArray, Labels, ToyArray>;
+pub(crate) type Unit = StagesUnit<Engine, ToyArray, Labels, ToyArray>;
 
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     manual_seed(7);
     let mut vars = ToyVars::new();
     let mlp = ToyMlp::regularized(&mut vars, [2, 6, 3], 0.25);
     ToyEngine::new(vars, mlp, ToyOptimizer::adam_w(0.01))
 }
 
-fn forward(net: &ToyMlp, x: &ToyArray) -> ToyArray {
+pub(crate) fn forward(net: &ToyMlp, x: &ToyArray) -> ToyArray {
     net.forward(x)
 }
 
-fn criterion(logits: &ToyArray, labels: &Labels) -> ToyArray {
+pub(crate) fn criterion(logits: &ToyArray, labels: &Labels) -> ToyArray {
     logits.cross_entropy(labels)
 }
 
 /// The number of rows whose label has the largest logit.
-fn right(logits: &ToyArray, labels: &Labels) -> f64 {
+pub(crate) fn right(logits: &ToyArray, labels: &Labels) -> f64 {
     let values = logits.values();
     values.chunks(3).zip(labels).filter(|(row, label)| argmax(row) == Some(**label)).count() as f64
 }
 
-fn loader(from: usize, to: usize) -> Loader<(ToyArray, Labels)> {
+pub(crate) fn loader(from: usize, to: usize) -> Loader<(ToyArray, Labels)> {
     let point = |i: usize| {
         let angle = i as f64 * 2.4;
         ([angle.cos(), angle.sin()], (angle / 2.1) as usize % 3)
@@ -57,16 +57,16 @@ fn loader(from: usize, to: usize) -> Loader<(ToyArray, Labels)> {
 }
 
 /// Without data.
-fn bare<'a>() -> Trainer<'a> {
+pub(crate) fn bare<'a>() -> Trainer<'a> {
     FitLoop::new(engine(), forward, criterion).learning_rate(0.02).seed(3)
 }
 
-fn trainer<'a>() -> Trainer<'a> {
+pub(crate) fn trainer<'a>() -> Trainer<'a> {
     bare().train_data(loader(0, 22).shuffle()).valid_data(loader(22, 28)).test_data(loader(28, 34))
 }
 
 /// The stages of a classifier.
-fn classifier<'a>() -> Trainer<'a> {
+pub(crate) fn classifier<'a>() -> Trainer<'a> {
     trainer()
         .step(|s| {
             let output = s.output();
@@ -80,7 +80,7 @@ fn module(trainer: &mut Trainer<'_>) -> StateDict {
     trainer.runner().unit().engine().state(Part::Module).unwrap()
 }
 
-fn cause(error: &Error) -> String {
+pub(crate) fn cause(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
@@ -140,6 +140,41 @@ fn it_trains_as_a_unit_by_hand_to_the_last_bit() {
         found.remove("task");
         assert_eq!(found, expected);
     }
+}
+
+#[test]
+fn the_terms_of_the_loss_are_values_of_the_step() {
+    let of_terms = || {
+        let criterion = |logits: &ToyArray, labels: &Labels| {
+            term("entropy", logits.cross_entropy(labels)) + 0.5 * term("size", logits.mul(logits).mean())
+        };
+        let trainer: Trainer<'_> = FitLoop::new(engine(), forward, criterion);
+        trainer.train_data(loader(0, 8)).valid_data(loader(8, 16))
+    };
+    let names = |trainer: &Trainer<'_>| {
+        trainer.record(Set::Valid).iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let mut default = of_terms();
+    default.fit(1).unwrap();
+    assert_eq!(names(&default), ["loss", "entropy", "size"]);
+    // By hand, from the values of the steps.
+    let mut staged = of_terms()
+        .step(|s| {
+            let output = s.output();
+            Ok((s.loss(&output)?, record! {}))
+        })
+        .epoch_end(|s| Ok(record! { loss: s.mean("entropy")? + 0.5 * s.mean("size")? }));
+    staged.fit(1).unwrap();
+    let [expected, found] = [&default, &staged].map(|trainer| trainer.record(Set::Valid)[0].1);
+    assert!((expected - found).abs() < 1e-12, "{found} is not {expected}");
+    let mut taken = of_terms().step(|s| {
+        let output = s.output();
+        Ok((s.loss(&output)?, record! { size: 1.0 }))
+    });
+    assert_eq!(
+        cause(&taken.fit(1).unwrap_err()),
+        "a term of the loss is named `size`; give the value of the step another"
+    );
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod data_order;
 mod data_resume;
 mod data_stream;
 mod fitloop;
+mod fitloop_history;
 mod folder;
 mod full_disk;
 mod log_anomaly;
