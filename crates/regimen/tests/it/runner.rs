@@ -10,7 +10,7 @@ use regimen::metric::{Key, Reduction, argmax};
 use regimen::run::{Evaluate, Predict, Train};
 use regimen::runner::{IntoLoss, Runner, SupervisedUnit, Terms, term};
 use regimen::saved::{StateDict, save_parts};
-use regimen::schedule::{Cosine, LearningRates, Phases};
+use regimen::schedule::{LearningRates, Phases};
 use regimen::state::Phase;
 use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, host_reads, manual_seed};
@@ -80,10 +80,11 @@ impl Task<Engine> for Sectors {
     }
 }
 
-/// Accumulation, clipping, an average and a schedule.
+/// Accumulation, clipping, an average and a schedule by phases. An epoch of [`loader(22)`](loader) has 3 updates.
 fn settings<T: Task<Engine>>(unit: AutoUnit<Engine, T>) -> AutoUnit<Engine, T> {
     let average = Averaging::ema(0.9);
-    unit.accumulate(2).clip_norm(0.5).average(average).learning_rate(Cosine::new(0.05, 12).unwrap())
+    let rate = Phases::new(0.05, 3).unwrap().linear(1.0, 0.1, 1.0).unwrap().cosine(2.0, 1.0, 0.01).unwrap();
+    unit.accumulate(2).clip_norm(0.5).average(average).learning_rate(rate)
 }
 
 #[test]
