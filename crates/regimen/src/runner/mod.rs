@@ -178,6 +178,24 @@ impl<E: Engine, T: Task<E>> Runner<'_, AutoUnit<E, T>> {
         self.map_unit(|unit| unit.learning_rate(schedule))
     }
 
+    /// The momentum of the optimizer as a function of completed updates. Default: the optimizer's own.
+    ///
+    /// ```
+    /// # use regimen::engine::Engine;
+    /// # use regimen::runner::Runner;
+    /// # use regimen::schedule::Phases;
+    /// # use regimen::{AutoUnit, BoxError, Task};
+    /// # fn example<E: Engine, T: Task<E>>(runner: Runner<'_, AutoUnit<E, T>>) -> Result<Runner<'_, AutoUnit<E, T>>, BoxError> {
+    /// // One cycle in 10 epochs of 100 updates: the rate rises and falls, the momentum falls and rises.
+    /// Ok(runner
+    ///     .learning_rate(Phases::new(0.4, 100)?.linear(3.0, 0.1, 1.0)?.cosine(7.0, 1.0, 0.001)?)
+    ///     .momentum(Phases::new(1.0, 100)?.linear(3.0, 0.95, 0.85)?.cosine(7.0, 0.85, 0.95)?))
+    /// # }
+    /// ```
+    pub fn momentum(self, schedule: impl Schedule + 'static) -> Self {
+        self.map_unit(|unit| unit.momentum(schedule))
+    }
+
     /// Accumulates the gradients of `n` batches per update. Default: 1.
     pub fn accumulate(self, n: u64) -> Self {
         self.map_unit(|unit| unit.accumulate(n))

@@ -10,7 +10,7 @@ use regimen::metric::{Key, Reduction, argmax};
 use regimen::run::{Evaluate, Predict, Train};
 use regimen::runner::{IntoLoss, Runner, SupervisedUnit, Terms, term};
 use regimen::saved::{StateDict, save_parts};
-use regimen::schedule::Cosine;
+use regimen::schedule::{LearningRates, Phases};
 use regimen::state::Phase;
 use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, host_reads, manual_seed};
@@ -80,10 +80,11 @@ impl Task<Engine> for Sectors {
     }
 }
 
-/// Accumulation, clipping, an average and a schedule.
+/// Accumulation, clipping, an average and a schedule by phases. An epoch of [`loader(22)`](loader) has 3 updates.
 fn settings<T: Task<Engine>>(unit: AutoUnit<Engine, T>) -> AutoUnit<Engine, T> {
     let average = Averaging::ema(0.9);
-    unit.accumulate(2).clip_norm(0.5).average(average).learning_rate(Cosine::new(0.05, 12).unwrap())
+    let rate = Phases::new(0.05, 3).unwrap().linear(1.0, 0.1, 1.0).unwrap().cosine(2.0, 1.0, 0.01).unwrap();
+    unit.accumulate(2).clip_norm(0.5).average(average).learning_rate(rate)
 }
 
 #[test]
@@ -380,6 +381,59 @@ fn the_step_tells_its_mode_to_the_forward_pass() {
     runner.fit(&loader(6), &loader(3), Fit::epochs(1)).unwrap();
     runner.predict(&loader(2).map_batches(|(x, _)| x), Predict::whole(), |_| Ok(())).unwrap();
     transcript.assert_reads("Train/4 Train/2 Eval/3 Predict/2");
+}
+
+/// The original multiplied the rate that it found at the start of a fit, so a second fit began with that of the end
+/// of the first.
+#[test]
+fn phases_of_rate_and_momentum_are_those_of_the_run_in_every_fit() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let see = seen.clone();
+    let mut vars = ToyVars::new();
+    let net = ToyMlp::plain(&mut vars, [2, 6, 3]);
+    let mut runner = Runner::new(
+        ToyEngine::new(vars, net, ToyOptimizer::sgd(0.9)),
+        |net, x: &ToyArray| net.forward(x),
+        |logits, labels: &Labels| logits.cross_entropy(labels),
+    )
+    // One cycle over 3 epochs of 4 updates: the rate rises for one and a half, and the momentum falls.
+    .learning_rate(
+        Phases::new(0.2, 4)
+            .and_then(|rate| rate.linear(1.5, 0.1, 1.0)?.cosine(1.0, 1.0, 0.1)?.geometric(0.5, 0.1, 0.001))
+            .unwrap(),
+    )
+    .momentum(
+        Phases::new(1.0, 4)
+            .and_then(|momentum| momentum.linear(1.5, 0.95, 0.85)?.linear(1.5, 0.85, 0.95))
+            .unwrap(),
+    )
+    .on(Event::TrainStepStart, move |_: &mut regimen::State, unit: &mut Unit| {
+        see.lock().unwrap().push((unit.learning_rates()[0].1, unit.scheduled_momentum().unwrap()));
+    });
+    for epochs in [1, 2, 3] {
+        runner.train(&loader(16), Train::epochs(epochs)).unwrap();
+    }
+    let (rates, momenta): (Vec<f64>, Vec<f64>) = seen.lock().unwrap().iter().copied().unzip();
+    let expected_rates =
+        [0.02, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.173639610307, 0.11, 0.046360389693, 0.02, 0.002];
+    let expected_momenta = [
+        0.95,
+        0.933333333333,
+        0.916666666667,
+        0.9,
+        0.883333333333,
+        0.866666666667,
+        0.85,
+        0.866666666667,
+        0.883333333333,
+        0.9,
+        0.916666666667,
+        0.933333333333,
+    ];
+    for (found, expected) in [(rates, expected_rates), (momenta, expected_momenta)] {
+        let near = found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-11);
+        assert!(found.len() == 12 && near, "{found:?} is not {expected:?}");
+    }
 }
 
 #[test]
