@@ -163,6 +163,8 @@ pub struct Stages<E: Engine, X, Y, O> {
     pub(super) tests: bool,
     /// The epoch at which the call of `fit` under way ends.
     pub(super) goal: u64,
+    /// The score before the first validation, if there are criteria and data for one.
+    pub(super) worst_score: Option<f64>,
 }
 
 /// Stages, and the one of each set.
@@ -204,6 +206,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             samples: 0,
             tests: false,
             goal: 0,
+            worst_score: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use regimen::callback::Event;
 use regimen::checkpoint::Checkpointer;
-use regimen::fitloop::{FitLoop, History, RunHistory, RunStatus, Set, record};
+use regimen::fitloop::{DryRun, FitLoop, History, RunHistory, RunStatus, Set, record};
 use regimen::run::Evaluate;
 use regimen::saved::{Array, StateDict, load_parts, save_parts};
 use regimen::{BoxError, State};
@@ -235,7 +235,7 @@ fn checks_and_evaluations_by_hand_are_no_runs() {
     let mut trainer = counting();
     trainer.fit(1).unwrap();
     let before = all(trainer.history());
-    trainer.sanity_check(2, 1).unwrap();
+    trainer.sanity_check(DryRun::epochs(2).steps(1)).unwrap();
     trainer.runner().evaluate(&loader(0, 4), Evaluate::whole()).unwrap();
     assert_eq!(all(trainer.history()), before);
 }

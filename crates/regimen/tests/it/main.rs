@@ -31,6 +31,8 @@ mod data_order;
 mod data_resume;
 mod data_stream;
 mod fitloop;
+mod fitloop_ask;
+mod fitloop_dry_run;
 mod fitloop_history;
 mod fitloop_plot;
 mod folder;
