@@ -45,6 +45,7 @@ use crate::auto_unit::Task;
 use crate::callback::{Outcome, Trigger};
 use crate::data::{Data, Rank, one_epoch};
 use crate::engine::{Engine, Precision};
+use crate::metric::ConfusionMatrix;
 use crate::run::{Evaluate, Predict, PredictionSink, Report, Restored, Saver, Train, Which};
 use crate::saved::AppState;
 use crate::schedule::Schedule;
@@ -162,6 +163,31 @@ where
         finish: impl FnMut(&[f64]) -> Result<f64, BoxError> + Send + 'static,
     ) -> Self {
         self.with_task(|task| task.add_epoch_metric(name, keep, finish))
+    }
+
+    /// Counts every epoch in a confusion matrix, which is logged as the picture `train/confusion_matrix` or
+    /// `eval/confusion_matrix` at its end. `count` adds a batch. The counts of an epoch under way are saved in
+    /// checkpoints.
+    ///
+    /// ```
+    /// # use regimen::BoxError;
+    /// # use regimen::metric::ConfusionMatrix;
+    /// # use regimen::runner::{Runner, SupervisedUnit};
+    /// # use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp};
+    /// # type Unit = SupervisedUnit<ToyEngine<ToyMlp>, ToyArray, Vec<usize>, ToyArray>;
+    /// # fn example(runner: Runner<'_, Unit>) -> Result<Runner<'_, Unit>, BoxError> {
+    /// let matrix = ConfusionMatrix::named(["cat", "dog", "fox"])?;
+    /// # Ok(
+    /// runner.confusion_matrix(matrix, |matrix, logits, y| matrix.add_logits(&logits.values(), y))
+    /// # )
+    /// # }
+    /// ```
+    pub fn confusion_matrix(
+        self,
+        empty: ConfusionMatrix,
+        count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+    ) -> Self {
+        self.with_task(|task| task.add_confusion_matrix(empty, count))
     }
 
     fn with_task(mut self, change: impl FnOnce(&mut Supervised<E, X, Y, O>)) -> Self {
