@@ -112,7 +112,27 @@ where
     }
 
     /// The same for a `forward` that is also given the step: its mode, for layers with a flag for training, and
-    /// its number and seed.
+    /// its epoch, number and seed.
+    ///
+    /// A setting that changes during the training is a function of the step. A run that is restored has the same. A
+    /// dropout whose rate rises to 0.1 over the first 30 epochs:
+    ///
+    /// ```
+    /// # use regimen::runner::{Runner, SupervisedUnit};
+    /// # use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp};
+    /// # type Unit = SupervisedUnit<ToyEngine<ToyMlp>, ToyArray, ToyArray, ToyArray>;
+    /// # fn example(engine: ToyEngine<ToyMlp>) -> Runner<'static, Unit> {
+    /// let rate = |epoch: u64| 0.1 * (epoch as f64 / 30.0).min(1.0);
+    /// Runner::with_step(
+    ///     engine,
+    ///     move |step, net, x: &ToyArray| match step.is_train() {
+    ///         true => net.forward(&x.dropout(rate(step.epoch))),
+    ///         false => net.forward(x),
+    ///     },
+    ///     |output, y: &ToyArray| output.mean_squared_error(y),
+    /// )
+    /// # }
+    /// ```
     pub fn with_step<L: IntoLoss<E::Scalar>>(
         engine: E,
         forward: impl FnMut(&Step, &E::Module, &X) -> O + Send + 'static,

@@ -93,6 +93,10 @@ fn it_trains_as_a_unit_by_hand_to_the_last_bit() {
     let mut runner = runner().map_unit(settings).seed(3);
     runner.fit(&train, &valid, Fit::epochs(3)).unwrap();
     assert_eq!(save_parts(runner.unit_mut()).unwrap(), save_parts(&mut by_hand).unwrap());
+    // Any unit can be run.
+    let mut runner = Runner::of(settings(AutoUnit::new(engine(), Sectors))).seed(3);
+    runner.fit(&train, &valid, Fit::epochs(3)).unwrap();
+    assert_eq!(save_parts(runner.unit_mut()).unwrap(), save_parts(&mut by_hand).unwrap());
 }
 
 #[test]

@@ -5,13 +5,15 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use regimen::auto_unit::{Averaging, EVAL_LOSS, Plateau};
-use regimen::callback::{Event, ProgressBar};
+use regimen::callback::{Event, Every, LearningRateMonitor, ProgressBar};
 use regimen::data::{Data, DataExt, each_epoch};
-use regimen::metric::{ConfusionMatrix, Key};
+use regimen::log::{MetricLog, Record};
+use regimen::metric::{ConfusionMatrix, Key, Metrics};
 use regimen::run::{Evaluate, Train};
 use regimen::runner::Runner;
 use regimen::saved::save_parts;
 use regimen::schedule::LearningRates;
+use regimen::state::Phase;
 use regimen::{BoxError, Fit, State};
 use regimen_test::toy::{ToyArray, ToyMlp};
 
@@ -52,6 +54,27 @@ fn two_runners_share_no_console_logger() {
     assert_eq!(outs.each_ref().map(Out::titles), [titles, titles]);
 }
 
+#[test]
+fn a_file_logger_shows_the_rate_and_both_losses_and_no_line_ends_in_a_separator() {
+    let out = Out::default();
+    let log = MetricLog::lines(out.clone()).every(Every::epochs(1));
+    // A loss of 1 in training and of 0.5 in a validation, without a metric.
+    let mut runner = Runner::new(
+        engine(),
+        |net, _: &()| net.forward(&ToyArray::new(&[1, 2], &[0.0, 0.0])),
+        |output, y: &f64| output.scale(0.0).add(&ToyArray::new(&[1, 3], &[*y; 3])).mean(),
+    )
+    .learning_rate(|updates: u64| 0.5 / (updates + 1) as f64)
+    .callback(LearningRateMonitor::new())
+    .callback(log);
+    runner.fit(&[((), 1.0)], &[((), 0.5)], Fit::epochs(2)).unwrap();
+    let expected = "[Epoch 1] learning_rate/default=0.5000, train/loss=1.000\n\
+        [Eval epoch 1] eval/loss=0.5000\n\
+        [Epoch 2] learning_rate/default=0.2500, train/loss=1.000\n\
+        [Eval epoch 2] eval/loss=0.5000\n";
+    assert_eq!(String::from_utf8(out.0.lock().unwrap().clone()).unwrap(), expected);
+}
+
 /// Counts the batches that are fetched.
 fn counted<'a, D: Data + 'a>(data: D, count: &'a Mutex<u64>) -> impl Data<Batch = D::Batch> + 'a {
     data.map_batches(move |batch| {
@@ -89,19 +112,24 @@ fn a_limit_above_the_length_of_the_loader_ends_with_it_and_none_is_needed() {
 }
 
 #[test]
-fn an_epoch_without_validation_has_no_validation_values() {
-    let mut values = Vec::new();
-    let see = |state: &mut State, _: &mut Unit| {
-        let epoch = state.train_progress().epochs;
-        let metric = state.metrics(regimen::state::Phase::Eval).get(EVAL_LOSS);
-        let evaluations = state.eval_progress().epochs;
-        values.push((epoch, evaluations, metric.is_some()));
-    };
-    let mut runner = runner().on(Event::CycleEnd, see);
-    runner.fit(&loader(4), &loader(4), Fit::epochs(5).eval_every(regimen::callback::Every::epochs(2))).unwrap();
+fn an_epoch_without_validation_logs_no_validation_value_again() {
+    let logged = Mutex::new(Vec::new());
+    let log = MetricLog::to(|records: &[Record<'_>]| {
+        logged.lock().unwrap().extend(records.iter().map(|record| (record.step, record.name.to_owned())));
+        Ok(())
+    });
+    let fit = Fit::epochs(5).eval_every(Every::epochs(2));
+    let mut runner = Runner::new(
+        engine(),
+        |net, x: &ToyArray| net.forward(x),
+        |logits, labels: &Labels| logits.cross_entropy(labels),
+    )
+    .callback(log.every(Every::epochs(1)));
+    runner.fit(&loader(4), &loader(4), fit).unwrap();
     drop(runner);
-    let expected = [(1, 0, false), (2, 1, true), (3, 1, true), (4, 2, true), (5, 2, true)];
-    assert_eq!(values, expected);
+    let [train, eval] = ["train/loss", "eval/loss"];
+    let expected = [(1, train), (2, train), (2, eval), (3, train), (4, train), (4, eval), (5, train)];
+    assert_eq!(logged.into_inner().unwrap(), expected.map(|(step, name)| (step, name.to_owned())));
 }
 
 #[test]
@@ -115,7 +143,8 @@ fn an_empty_loader_has_no_values_and_no_error_of_a_metric() {
     let report = runner.evaluate(&empty, Evaluate::whole().allow_empty()).unwrap();
     assert_eq!(["eval/median", "eval/right"].map(|name| report.metric(Key::mean(name))), [None; 2]);
     let error = runner.evaluate(&empty, Evaluate::whole()).unwrap_err();
-    assert_eq!(format!("{error:#}"), "");
+    let told = "data failed in eval at epoch 0 step 0: the eval data gave no batch; fill it, or say `allow_empty()`";
+    assert_eq!(format!("{error:#}"), told);
 }
 
 #[test]
@@ -126,7 +155,8 @@ fn a_second_fit_goes_on_with_the_schedule_and_takes_no_reduced_rate_for_its_base
     let mut twice = new();
     twice.fit(&loader(12), &loader(4), Fit::epochs(2)).unwrap();
     twice.fit(&loader(12), &loader(4), Fit::epochs(4)).unwrap();
-    assert_eq!(twice.unit().learning_rates()[0].1, 0.1 * 0.125);
+    // That of the next update.
+    assert_eq!(twice.unit().learning_rates()[0].1, 0.1 * 0.0625);
     assert_eq!(save_parts(twice.unit_mut()).unwrap(), save_parts(once.unit_mut()).unwrap());
 }
 
@@ -150,8 +180,8 @@ fn the_plateau_reduces_the_rate_says_so_counts_anew_and_nan_alone_is_no_reason()
     // Two checks without an improvement reduce it, and then two others.
     assert_eq!(rates, [0.125, 0.125, 0.125, 0.125, 0.125, 0.0625, 0.0625, 0.03125, 0.03125]);
     let expected = [
-        "6: plateau of `eval/loss`: the learning rate falls from 0.125 to 0.0625 for `all`",
-        "8: plateau of `eval/loss`: the learning rate falls from 0.0625 to 0.03125 for `all`",
+        "6: plateau of `eval/loss`: the learning rate falls from 0.125 to 0.0625 for `default`",
+        "8: plateau of `eval/loss`: the learning rate falls from 0.0625 to 0.03125 for `default`",
     ];
     assert_eq!(notices, expected);
 }
@@ -189,21 +219,19 @@ fn overfitting_one_batch_leaves_the_validation_data_alone() {
 #[test]
 fn values_of_ranks_are_merged_by_their_samples() {
     // 4 samples of the loss 1 on one rank, and 2 of the loss 4 on the other.
-    let evaluated = |rows: usize, loss: f64| {
-        let mut runner = Runner::new(engine(), |_, x: &ToyArray| x.clone(), |x, _: &()| x.mean());
+    let evaluated = |rows: usize, loss: f64, merge: &(dyn Fn(&mut Metrics) + Sync)| {
         let data = [(ToyArray::new(&[rows, 1], &vec![loss; rows]), ())];
         let counted = (&data).count_samples(|(x, _)| x.shape()[0] as u64);
-        runner.evaluate(&counted, Evaluate::whole()).unwrap();
-        runner
+        Runner::new(engine(), |_, x: &ToyArray| x.clone(), |x, _: &()| x.mean())
+            .on(Event::EvalEpochEnd, |state: &mut State, _: &mut _| merge(state.metrics_mut(Phase::Eval)))
+            .evaluate(&counted, Evaluate::whole())
+            .unwrap()
+            .metric(EVAL_LOSS)
     };
-    let (mut ours, theirs) = (evaluated(4, 1.0), evaluated(2, 4.0));
-    let theirs = theirs.state().metrics(regimen::state::Phase::Eval).clone();
-    let merge = move |state: &mut State, _: &mut _| state.metrics_mut(regimen::state::Phase::Eval).merge(&theirs);
-    ours = ours.on(Event::EvalEpochEnd, merge);
-    let data = [(ToyArray::new(&[4, 1], &[1.0; 4]), ())];
-    let counted = (&data).count_samples(|(x, _)| x.shape()[0] as u64);
-    let report = ours.evaluate(&counted, Evaluate::whole()).unwrap();
-    assert_eq!(report.metric(EVAL_LOSS), Some(2.0));
+    let theirs = Mutex::new(Metrics::default());
+    evaluated(2, 4.0, &|metrics| *theirs.lock().unwrap() = metrics.clone());
+    let merged = evaluated(4, 1.0, &|metrics| metrics.merge(&theirs.lock().unwrap()).unwrap());
+    assert_eq!(merged, Some(2.0));
 }
 
 #[test]
