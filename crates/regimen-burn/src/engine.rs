@@ -252,6 +252,11 @@ impl<M: Module> Engine for Burn<M> {
         Ok(read.as_slice::<f64>()?.to_vec())
     }
 
+    fn weighted_sum(terms: &[(f64, &Tensor<1>)]) -> Result<Tensor<1>, BoxError> {
+        let terms = terms.iter().map(|(weight, number)| (*number).clone().mul_scalar(*weight));
+        terms.reduce(|sum, term| sum + term).ok_or_else(|| "a sum of no terms".into())
+    }
+
     fn backward(&mut self, loss: &Tensor<1>, factor: Option<f64>) -> Result<(), BoxError> {
         if !loss.is_tracked() {
             return Err("the loss does not depend on a trained parameter".into());

@@ -25,6 +25,7 @@ mod optimizer_state;
 mod parameters;
 mod precision;
 mod reads;
+mod samples;
 mod seed;
 mod unreached;
 mod values;

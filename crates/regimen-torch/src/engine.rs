@@ -228,6 +228,12 @@ impl<M> Engine for Torch<M> {
         Vec::try_from(read.map_err(failure)?).map_err(failure)
     }
 
+    fn weighted_sum(terms: &[(f64, &Tensor)]) -> Result<Tensor, BoxError> {
+        let mut terms = terms.iter().map(|(weight, number)| number.f_mul_scalar(*weight));
+        let first = terms.next().ok_or("a sum of no terms")?;
+        terms.try_fold(first.map_err(failure)?, |sum, term| sum.f_add(&term?)).map_err(failure)
+    }
+
     fn backward(&mut self, loss: &Tensor, factor: Option<f64>) -> Result<(), BoxError> {
         if !loss.requires_grad() {
             return Err("the loss does not depend on a trained parameter".into());

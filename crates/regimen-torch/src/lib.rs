@@ -30,6 +30,7 @@ mod module_state;
 mod optimizer;
 mod parameters;
 mod process;
+mod samples;
 mod script;
 mod seed;
 mod shim;

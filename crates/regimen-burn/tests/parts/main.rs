@@ -10,4 +10,5 @@ mod gradients;
 mod module_state;
 mod optimizer_state;
 mod precision;
+mod samples;
 mod support;

@@ -57,7 +57,8 @@ pub enum Thaw {
 }
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
-    /// The learning rate as a function of completed updates: a number, a closure, or a schedule.
+    /// The learning rate as a function of completed updates: a number, a closure, or a schedule. A rate that is negative or
+    /// no finite number is an error of the step whose update it is for.
     pub fn learning_rate(mut self, schedule: impl Schedule + 'static) -> Self {
         self.settings.rate = Rate::ByUpdate(Box::new(schedule));
         self

@@ -6,6 +6,7 @@ use super::settings::{Count, Settings};
 use super::window::{Stage, Window};
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
 use crate::engine::Engine;
+use crate::text;
 use crate::{BoxError, State, Task};
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
@@ -68,7 +69,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             window.reach(Stage::Clipped);
         }
         self.ask_unreached(state)?;
-        self.set_rates();
+        self.set_rates()?;
         self.engine.step(&self.rates)?;
         self.window = Window::default();
         results.log(TRAIN_LOSS, true, state);
@@ -148,7 +149,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.window = Window::default();
     }
 
-    fn set_rates(&mut self) {
+    /// Sets the rates of the update that comes. One that is negative or no number is an error.
+    fn set_rates(&mut self) -> Result<(), BoxError> {
         let AutoUnit { engine, settings, count, rates, plateau, used, .. } = self;
         let (used_at, by_schedule) = used.get_or_insert_default();
         *used_at = *count;
@@ -156,6 +158,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         by_schedule.extend(engine.groups().iter().map(|name| settings.rate_of(name, *count)));
         rates.clear();
         rates.extend(by_schedule.iter().map(|&rate| reduced(plateau, rate)));
+        match rates.iter().position(|rate| !(rate.is_finite() && *rate >= 0.0)) {
+            Some(i) => Err(format!(
+                "the learning rate of group `{}` is {} after {}; give a schedule that returns finite numbers from 0",
+                engine.groups()[i],
+                rates[i],
+                text::Count(count.updates, "update"),
+            )
+            .into()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -105,6 +105,10 @@ pub trait Engine {
         }
     }
 
+    /// The sum of `terms`, each a weight and a number, with its graph: a loss of several terms. No terms are
+    /// an error.
+    fn weighted_sum(terms: &[(f64, &Self::Scalar)]) -> Result<Self::Scalar, BoxError>;
+
     /// Adds `factor` times the gradients of `loss` to those held; `None` means 1. After an error the held
     /// gradients are undefined: discard them.
     fn backward(&mut self, loss: &Self::Scalar, factor: Option<f64>) -> Result<(), BoxError>;

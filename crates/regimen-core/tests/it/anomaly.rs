@@ -56,17 +56,17 @@ fn a_gradient_that_is_not_finite_is_named() {
 
 #[test]
 fn a_parameter_that_an_update_spoilt_is_named() {
-    let spoilt = |unit: Unit| unit.learning_rate(f64::INFINITY);
+    let spoilt = |unit: Unit| unit.learning_rate(f64::MAX);
     check(
         spoilt(unit(0.0).detect_anomaly(true)),
-        &[0.5, 0.5],
+        &[2.0, 2.0],
         "after the update, parameter or buffer `weight` is not finite",
         f64::NEG_INFINITY,
     );
     // Without detection the next loss shows it.
     check(
         spoilt(unit(0.0)),
-        &[0.5, 0.5],
+        &[2.0, 2.0],
         "the loss is not finite: -inf; parameter or buffer `weight` is not finite",
         f64::NEG_INFINITY,
     );

@@ -267,6 +267,13 @@ fn settings_that_cannot_be_used_are_errors_when_training_starts() {
         |unit| unit.group_learning_rate("head", 0.1),
         "`group_learning_rate`: there is no group `head`; the engine has: default",
     );
+    for rate in [-0.1, f64::NAN, f64::INFINITY] {
+        let expected = format!(
+            "the learning rate of group `default` is {rate} after 0 updates; give a schedule that returns finite \
+             numbers from 0"
+        );
+        check_refused(|unit| unit.learning_rate(rate), &expected);
+    }
     for weight in [-1.0, f64::NAN, f64::INFINITY] {
         let spoil = |mut unit: Unit| {
             unit.task_mut().weight = weight;

@@ -98,7 +98,8 @@ pub use costs::measuring_changes_no_result;
 pub use exchange::exchange_hands_out_flat_buckets;
 pub use freezing::a_frozen_group_stays_as_it_is;
 pub use gradients::{
-    backward_adds_to_what_is_held, gradients_go_out_and_come_in, splitting_a_batch_keeps_its_gradient,
+    a_sum_of_terms_has_their_gradients, backward_adds_to_what_is_held, gradients_go_out_and_come_in,
+    splitting_a_batch_keeps_its_gradient,
 };
 pub use loading::{state_goes_out_and_comes_in, what_does_not_fit_is_refused};
 pub use panics::a_panic_in_the_module_is_an_error;
@@ -190,6 +191,7 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
     named![
         splitting_a_batch_keeps_its_gradient,
         backward_adds_to_what_is_held,
+        a_sum_of_terms_has_their_gradients,
         gradients_go_out_and_come_in,
         clipping_agrees_with_a_hand_computation,
         exchange_hands_out_flat_buckets,

@@ -191,6 +191,11 @@ impl<M> Engine for ToyEngine<M> {
         Ok(scalars.iter().flat_map(ToyArray::values).collect())
     }
 
+    fn weighted_sum(terms: &[(f64, &ToyArray)]) -> Result<ToyArray, BoxError> {
+        let terms = terms.iter().map(|(weight, number)| number.scale(*weight));
+        terms.reduce(|sum, term| sum.add(&term)).ok_or_else(|| "a sum of no terms".into())
+    }
+
     fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {
         loss.backward(factor.unwrap_or(1.0))?;
         if let Some(cost) = &mut self.cost {

@@ -97,7 +97,9 @@ impl<U: ?Sized> Callback<U> for BatchTime {
         let mut part = || self.part_began.take().map_or(Duration::ZERO, |began| now.duration_since(began));
         match event {
             // A paused epoch goes on without an event of its own.
-            TrainStart | TrainEpochStart => *self = BatchTime { began: Some(now), ..BatchTime::with_clock(self.clock) },
+            TrainStart | TrainEpochStart => {
+                *self = BatchTime { began: Some(now), ..BatchTime::with_clock(self.clock) }
+            }
             TrainFetchStart | TrainStepStart => self.part_began = Some(now),
             TrainFetchEnd => self.data += part(),
             TrainStepEnd => {
@@ -148,10 +150,7 @@ mod tests {
     #[test]
     fn each_process_tells_of_its_first_batches_up_to_a_pause() {
         let notices = Mutex::new(Vec::new());
-        live(
-            |run| run.callback(BatchTime::with_clock(now)).callback(Notices(&notices)),
-            &mut [Takes, Takes],
-        );
+        live(|run| run.callback(BatchTime::with_clock(now)).callback(Notices(&notices)), &mut [Takes, Takes]);
         let expected = [
             "a batch takes 12.00s: data 10.00s (83 %), step 2.00s (17 %); mean over 2 batches",
             "a batch takes 15.00s: data 10.00s (67 %), step 5.00s (33 %); mean over 1 batch",

@@ -118,7 +118,10 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for BestFile {
         let epochs = state.progress().epochs;
         let metric = state.metrics(phase).get(&self.key);
         let value = metric.and_then(|metric| metric.in_epoch(epochs)).ok_or_else(|| {
-            format!("best file: `{}` was not logged in this epoch of {phase}; log it, or watch another", self.key)
+            format!(
+                "best file: `{}` was not logged in this epoch of {phase}; log it, or watch another",
+                self.key
+            )
         })?;
         let before = self.best.as_ref().map(|best| best.value);
         if !self.improvement.is_better(value, before) {
@@ -152,7 +155,8 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for BestFile {
 /// Replaces the file at `path`, and creates its folder. After an error it is as it was.
 fn write(weights: &StateDict, path: &Path) -> Result<(), BoxError> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|cause| format!("cannot create `{}`: {cause}", folder.display()))?;
+        fs::create_dir_all(folder)
+            .map_err(|cause| format!("cannot create `{}`: {cause}", folder.display()))?;
     }
     let mut new = OsString::from(path);
     new.push(".new");

@@ -98,7 +98,8 @@ impl ProgressBar {
     fn begin(&mut self, phase: Phase, done: u64, state: &State) {
         let now = Instant::now();
         self.end(phase);
-        self.bars[phase as usize] = Some(Bar { first: done, began: now, drawn: now, running: BTreeMap::new() });
+        self.bars[phase as usize] =
+            Some(Bar { first: done, began: now, drawn: now, running: BTreeMap::new() });
         let status = Status::under_way(state, phase, done, Duration::ZERO);
         self.printer.screen().show(phase as usize, Some(status.bar()));
     }
@@ -190,9 +191,13 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
             return Ok(());
         };
         match event {
-            TrainStart | EvalStart | PredictStart if self.momentum.is_some_and(|m| !(0.0..=1.0).contains(&m)) => {
+            TrainStart | EvalStart | PredictStart
+                if self.momentum.is_some_and(|m| !(0.0..=1.0).contains(&m)) =>
+            {
                 let momentum = self.momentum.unwrap_or_default();
-                return Err(format!("the momentum of a smoothed value is {momentum}; give one from 0 to 1").into());
+                return Err(
+                    format!("the momentum of a smoothed value is {momentum}; give one from 0 to 1").into()
+                );
             }
             TrainStepEnd | EvalStepEnd | PredictStepEnd => self.step(phase, state),
             TrainEpochStart | EvalEpochStart | PredictEpochStart => self.begin(phase, 0, state),

@@ -30,17 +30,25 @@ impl Series {
             let names: Vec<String> = self.list.iter().map(|(name, _)| format!("`{name}`")).collect();
             format!("no step of this epoch recorded `{name}`; recorded are {}", names.join(", "))
         })?;
-        values.iter().map(Reading::get).collect()
+        read(values)
     }
+
+    /// All names with their values, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&str, Result<Vec<f64>, BoxError>)> {
+        self.list.iter().map(|(name, values)| (&**name, read(values)))
+    }
+}
+
+fn read(values: &[Reading]) -> Result<Vec<f64>, BoxError> {
+    values.iter().map(Reading::get).collect()
 }
 
 impl Stateful for Series {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         dict.insert("samples", self.samples)?;
-        for (name, values) in &self.list {
-            let values = values.iter().map(Reading::get).collect::<Result<Vec<f64>, _>>()?;
-            dict.insert(format!("values.{name}"), Array::from_slice(&values))?;
+        for (name, values) in self.all() {
+            dict.insert(format!("values.{name}"), Array::from_slice(&values?))?;
         }
         Ok(dict)
     }

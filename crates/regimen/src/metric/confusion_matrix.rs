@@ -170,7 +170,9 @@ impl ConfusionMatrix {
     pub(super) fn name(&self, column: usize) -> Cow<'_, str> {
         match self.names.get(column) {
             _ if column == self.classes => "none".into(),
-            Some(name) if name.chars().count() > 18 => (name.chars().take(18).collect::<String>() + "..").into(),
+            Some(name) if name.chars().count() > 18 => {
+                (name.chars().take(18).collect::<String>() + "..").into()
+            }
             Some(name) => name.into(),
             None => column.to_string().into(),
         }

@@ -28,7 +28,8 @@ struct EpochMatrix<O, Y> {
 /// Its name, behind that of the phase.
 const MATRIX: &str = "confusion_matrix";
 
-pub(super) type CountBatch<O, Y> = Box<dyn FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send>;
+pub(super) type CountBatch<O, Y> =
+    Box<dyn FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send>;
 pub(super) type Keep<O, Y> = Box<dyn FnMut(&O, &Y) -> Result<Vec<f64>, BoxError> + Send>;
 pub(super) type Finish = Box<dyn FnMut(&[f64]) -> Result<f64, BoxError> + Send>;
 

@@ -36,6 +36,7 @@
 
 mod epoch_metric;
 mod supervised;
+mod terms;
 mod values;
 
 use std::fmt;
@@ -54,7 +55,8 @@ use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
 use crate::{AutoUnit, BoxError, Callback, Error, Fit, Run, State, Step};
 
 pub use self::supervised::Supervised;
-pub use self::values::{Device, Host, IntoLoss, IntoValue};
+pub use self::terms::{Terms, term};
+pub use self::values::{AnyLoss, Device, Host, IntoLoss, IntoValue};
 
 /// The unit of [`Runner::new`].
 pub type SupervisedUnit<E, X, Y, O> = AutoUnit<E, Supervised<E, X, Y, O>>;
@@ -100,7 +102,7 @@ where
     /// The weight of a batch in the mean over an epoch, and in an accumulated gradient, is its number of samples
     /// as the data counts them: a [`Loader`](crate::data::Loader) counts, and a `Vec` of batches counts 1 for each,
     /// unless [`count_samples`](crate::data::DataExt::count_samples) does. A criterion that returns a
-    /// [`Loss`](crate::Loss) gives the weight itself.
+    /// [`Loss`](crate::Loss) gives the weight itself. One that returns [`Terms`] has each of them logged.
     ///
     /// The learning rate is 1e-3; see [`AutoUnit::new`] for the other defaults.
     pub fn new<L: IntoLoss<E::Scalar>>(

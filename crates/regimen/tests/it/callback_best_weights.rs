@@ -98,7 +98,8 @@ fn they_are_saved_and_one_that_was_not_begins_anew() {
 
 /// The files of a folder with their weights.
 fn files(folder: &Path) -> BTreeMap<String, StateDict> {
-    let file = |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), load_file(entry.path()).unwrap());
+    let file =
+        |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), load_file(entry.path()).unwrap());
     fs::read_dir(folder).unwrap().map(|entry| file(entry.unwrap())).collect()
 }
 
@@ -199,7 +200,10 @@ fn a_file_that_cannot_be_written_and_a_metric_that_is_not_there_are_errors() {
     let shown = path.parent().unwrap().display().to_string();
     check(BestFile::min(EVAL_LOSS, move |_| path.clone()), format!("cannot create `{shown}`: "));
     let path = folder.path().to_owned();
-    check(BestFile::min(EVAL_LOSS, move |_| path.clone()), format!("cannot write `{}`: ", folder.path().display()));
+    check(
+        BestFile::min(EVAL_LOSS, move |_| path.clone()),
+        format!("cannot write `{}`: ", folder.path().display()),
+    );
     let missing = "best file: `train/loss` was not logged in this epoch of eval; log it, or watch another";
     check(BestFile::min(TRAIN_LOSS, |_| "best"), missing.to_owned());
     // Nothing is left of a file that could not be replaced.

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use regimen::auto_unit::{Averaging, EVAL_LOSS, TRAIN_LOSS};
 use regimen::callback::{Event, Events, Every};
 use regimen::data::{DataExt, Loader};
-use regimen::metric::{ConfusionMatrix, Key, Media, argmax};
+use regimen::metric::{ConfusionMatrix, Key, Media, Reduction, argmax};
 use regimen::run::{Evaluate, Predict, Train};
-use regimen::runner::{Runner, SupervisedUnit};
+use regimen::runner::{IntoLoss, Runner, SupervisedUnit, Terms, term};
 use regimen::saved::{StateDict, save_parts};
 use regimen::schedule::Cosine;
+use regimen::state::Phase;
 use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, host_reads, manual_seed};
 use regimen_test::{Recorder, Transcript};
@@ -218,6 +219,98 @@ fn a_metric_that_fails_is_an_error_of_its_step_with_its_name() {
     }
 }
 
+/// The sum of squares of the logits.
+fn size(logits: &ToyArray) -> ToyArray {
+    logits.mul(logits).mean()
+}
+
+type InTerms = Terms<ToyArray>;
+
+/// A runner whose criterion is made of the two terms `entropy` and `size`.
+fn of_terms<L: IntoLoss<ToyArray>>(
+    terms: impl Fn(InTerms, InTerms) -> L + Send + 'static,
+) -> Runner<'static, Unit> {
+    let criterion = move |logits: &ToyArray, labels: &Labels| {
+        terms(term("entropy", logits.cross_entropy(labels)), term("size", size(logits)))
+    };
+    Runner::new(engine(), |net, x: &ToyArray| net.forward(x), criterion).metric("right", right)
+}
+
+#[test]
+fn a_loss_of_terms_is_their_weighted_sum_to_the_last_bit_and_logs_each_without_its_weight() {
+    let keys = ["loss", "entropy", "size"].map(|name| format!("eval/{name}"));
+    let train = |mut runner: Runner<'static, Unit>| {
+        let report = runner.fit(&loader(22), &loader(6), Fit::epochs(2)).unwrap();
+        let values = keys.clone().map(|key| report.metric(Key::named(key, Reduction::Mean)).unwrap());
+        (values, save_parts(runner.unit_mut()).unwrap())
+    };
+    let by_hand = Runner::new(
+        engine(),
+        |net, x: &ToyArray| net.forward(x),
+        |logits, labels: &Labels| logits.cross_entropy(labels).scale(2.0).add(&size(logits).scale(0.5)),
+    )
+    .metric("entropy", |logits, labels| logits.cross_entropy(labels))
+    .metric("size", |logits, _| size(logits));
+    let expected = train(by_hand);
+    assert_eq!(train(of_terms(|entropy, size| 2.0 * entropy + size * 0.5)), expected);
+    assert_eq!(train(of_terms(|entropy, size| 0.5 * (entropy * 4.0 + 1.0 * size))), expected);
+    assert_eq!(train(of_terms(|entropy, size| Ok(2.0 * entropy + 0.5 * size))), expected);
+}
+
+/// In the original a sum of losses began with the number 0, to which no loss can be added.
+#[test]
+fn a_sum_over_losses_is_a_loss() {
+    let mut summed = of_terms(|entropy, size| [entropy, 0.5 * size].into_iter().sum::<InTerms>());
+    let mut added = of_terms(|entropy, size| entropy + 0.5 * size);
+    let report = |runner: &mut Runner<'static, Unit>| {
+        let report = runner.evaluate(&loader(6), Evaluate::whole()).unwrap();
+        [EVAL_LOSS, Key::mean("eval/entropy"), Key::mean("eval/size")].map(|key| report.metric(key).unwrap())
+    };
+    assert_eq!(report(&mut summed), report(&mut added));
+}
+
+/// In the original a metric without parts, accuracy for one, failed.
+#[test]
+fn metrics_and_losses_need_no_parts() {
+    let mut runner = runner();
+    runner.evaluate(&loader(6), Evaluate::whole()).unwrap();
+    let metrics = runner.state().metrics(Phase::Eval);
+    let names: Vec<&str> = metrics.iter().map(|metric| metric.key().name()).collect();
+    assert_eq!(names, ["eval/loss", "eval/right"]);
+}
+
+#[test]
+fn terms_of_a_loss_wait_for_no_device() {
+    let mut runner = Runner::new(
+        engine().reads_later(),
+        |net, x: &ToyArray| net.forward(x),
+        |logits, labels: &Labels| {
+            term("entropy", logits.cross_entropy(labels)) + 0.1 * term("size", size(logits))
+        },
+    );
+    let before = host_reads();
+    runner.train(&loader(16), Train::epochs(1)).unwrap();
+    assert_eq!(host_reads() - before, 1);
+}
+
+#[test]
+fn terms_that_cannot_be_told_apart_are_errors() {
+    let check = |mut runner: Runner<'static, Unit>, expected: &str| {
+        let error = runner.evaluate(&loader(6), Evaluate::whole()).unwrap_err();
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), expected);
+    };
+    for name in ["loss", "right", "largest logit"] {
+        let runner = of_epochs(of_terms(move |entropy, _| entropy + term(name, ToyArray::new(&[], &[1.0]))));
+        check(runner, &format!("the name `{name}` of a term of the loss is taken; give it another"));
+    }
+    check(
+        of_terms(|entropy, _| entropy + 0.5 * term("entropy", ToyArray::new(&[], &[1.0]))),
+        "two terms of the loss are named `entropy`; give one another name",
+    );
+    check(of_terms(|_, _| [].into_iter().sum::<InTerms>()), "a loss of no terms; give it one or more");
+    check(of_terms(|_, _| Err::<InTerms, BoxError>("no class 4".into())), "no class 4");
+}
+
 /// With the largest logit and the confusion matrix of each epoch.
 fn of_epochs(runner: Runner<'static, Unit>) -> Runner<'static, Unit> {
     let matrix = ConfusionMatrix::new(3).unwrap();
@@ -298,7 +391,8 @@ fn a_scheduled_dropout_has_the_rate_of_its_epoch_also_after_a_restart() {
             net.forward(&if step.is_train() { x.dropout(rate) } else { x.clone() })
         };
         let saver = regimen::checkpoint::Checkpointer::new(folder.path());
-        let runner = Runner::with_step(engine(), forward, |logits, labels: &Labels| logits.cross_entropy(labels));
+        let runner =
+            Runner::with_step(engine(), forward, |logits, labels: &Labels| logits.cross_entropy(labels));
         (runner.seed(5), saver)
     };
     let scheduled: fn(u64) -> f64 = |epoch| 0.5 * (epoch as f64 / 2.0).min(1.0);

@@ -44,13 +44,13 @@ impl Out {
 #[test]
 fn two_runners_share_no_console_logger() {
     let outs = [Out::default(), Out::default()];
-    let [mut first, mut second] =
-        outs.each_ref().map(|out| runner().callback(ProgressBar::to(out.clone())));
+    let [mut first, mut second] = outs.each_ref().map(|out| runner().callback(ProgressBar::to(out.clone())));
     first.train(&loader(4), Train::epochs(1)).unwrap();
     second.train(&loader(4), Train::epochs(1)).unwrap();
     second.train(&loader(4), Train::epochs(2)).unwrap();
     first.train(&loader(4), Train::epochs(2)).unwrap();
-    let titles = ["train epoch 1/1:", "training complete after", "train epoch 2/2:", "training complete after"];
+    let titles =
+        ["train epoch 1/1:", "training complete after", "train epoch 2/2:", "training complete after"];
     assert_eq!(outs.each_ref().map(Out::titles), [titles, titles]);
 }
 
@@ -143,7 +143,8 @@ fn an_empty_loader_has_no_values_and_no_error_of_a_metric() {
     let report = runner.evaluate(&empty, Evaluate::whole().allow_empty()).unwrap();
     assert_eq!(["eval/median", "eval/right"].map(|name| report.metric(Key::mean(name))), [None; 2]);
     let error = runner.evaluate(&empty, Evaluate::whole()).unwrap_err();
-    let told = "data failed in eval at epoch 0 step 0: the eval data gave no batch; fill it, or say `allow_empty()`";
+    let told =
+        "data failed in eval at epoch 0 step 0: the eval data gave no batch; fill it, or say `allow_empty()`";
     assert_eq!(format!("{error:#}"), told);
 }
 
@@ -190,8 +191,7 @@ fn the_plateau_reduces_the_rate_says_so_counts_anew_and_nan_alone_is_no_reason()
 fn an_evaluation_leaves_no_averaged_model_behind_also_after_an_error() {
     let refused: fn(&ToyArray, &Labels) -> Result<f64, BoxError> =
         |_, labels| if labels.len() == 3 { Err("a batch of three".into()) } else { Ok(0.0) };
-    let mut runner =
-        runner().metric("refused", refused).map_unit(|unit| unit.average(Averaging::ema(0.5)));
+    let mut runner = runner().metric("refused", refused).map_unit(|unit| unit.average(Averaging::ema(0.5)));
     runner.train(&loader(8), Train::epochs(1)).unwrap();
     let before = save_parts(runner.unit_mut()).unwrap();
     assert_ne!(before["module"], before["averaged_module"]);

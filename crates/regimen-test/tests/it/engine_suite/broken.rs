@@ -19,6 +19,9 @@ pub(crate) enum Defect {
     IgnoresTheSeed,
     SeedsAlike,
     SeedsByProcess,
+    SumsWithoutWeights,
+    SumsWithoutGraphs,
+    SumsNothing,
     IgnoresTheFactor,
     ForgetsHeldGradients,
     ScalesSlightlyOff,
@@ -124,6 +127,9 @@ impl EngineFixture for Broken {
 thread_local! {
     /// Whether the numbers that were left on the device cannot be read, on this thread.
     pub(crate) static READS_FAIL: Cell<bool> = const { Cell::new(false) };
+
+    /// The defect of the engines of this thread, for functions without an engine.
+    static DEFECT: Cell<Defect> = const { Cell::new(Defect::None) };
 }
 
 /// The toy engine with a defect.
@@ -136,6 +142,7 @@ pub(crate) struct BrokenEngine {
 
 impl BrokenEngine {
     fn new(engine: ToyEngine<ToyMlp>, defect: Defect) -> Self {
+        DEFECT.set(defect);
         BrokenEngine { engine, defect, frozen: Vec::new() }
     }
 
@@ -276,6 +283,25 @@ impl Engine for BrokenEngine {
 
     fn restore_buffers(&mut self, of: Option<&[bool]>) -> Result<(), BoxError> {
         if self.has(Defect::KeepsNoBuffers) { Ok(()) } else { self.engine.restore_buffers(of) }
+    }
+
+    fn weighted_sum(terms: &[(f64, &ToyArray)]) -> Result<ToyArray, BoxError> {
+        let sum = ToyEngine::<ToyMlp>::weighted_sum;
+        match (DEFECT.get(), terms) {
+            (Defect::SumsWithoutWeights, _) => {
+                sum(&terms.iter().map(|(_, term)| (1.0, *term)).collect::<Vec<_>>())
+            }
+            (Defect::SumsWithoutGraphs, [first, others @ ..]) => {
+                let cut = others
+                    .iter()
+                    .map(|(weight, term)| (*weight, ToyArray::new(term.shape(), &term.values())));
+                let cut: Vec<_> = cut.collect();
+                let cut = cut.iter().map(|(weight, term)| (*weight, term));
+                sum(&[*first].into_iter().chain(cut).collect::<Vec<_>>())
+            }
+            (Defect::SumsNothing, []) => Ok(ToyArray::new(&[], &[0.0])),
+            _ => sum(terms),
+        }
     }
 
     fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {

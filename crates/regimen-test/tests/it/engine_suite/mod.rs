@@ -46,6 +46,9 @@ caught! {
     a_seed_that_depends_on_the_process: SeedsByProcess => [a_new_process_continues_with_the_same_bits];
     a_factor_that_is_ignored: IgnoresTheFactor =>
         [splitting_a_batch_keeps_its_gradient, backward_adds_to_what_is_held];
+    a_sum_without_weights: SumsWithoutWeights => [a_sum_of_terms_has_their_gradients];
+    a_sum_that_cuts_graphs: SumsWithoutGraphs => [a_sum_of_terms_has_their_gradients];
+    a_sum_of_nothing: SumsNothing => [a_sum_of_terms_has_their_gradients];
     gradients_that_do_not_add_up: ForgetsHeldGradients =>
         [splitting_a_batch_keeps_its_gradient, backward_adds_to_what_is_held];
     a_scale_slightly_off: ScalesSlightlyOff =>
