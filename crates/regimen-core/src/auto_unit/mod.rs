@@ -230,9 +230,19 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// Has the plateau look at an epoch of `phase` that ends. A loss that cannot be read is an error here: in
     /// the metrics it would be NaN.
-    fn look_at_plateau(&mut self, phase: Phase, state: &State) -> Result<(), BoxError> {
+    fn look_at_plateau(&mut self, phase: Phase, state: &mut State) -> Result<(), BoxError> {
         self.pending.read()?;
-        self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(phase, state))
+        let rates = if self.plateau.is_some() { self.learning_rates() } else { Vec::new() };
+        let Some(plateau) = &mut self.plateau else { return Ok(()) };
+        plateau.look(phase, state)?;
+        let key = plateau.key().clone();
+        let reduced = self.learning_rates().into_iter().zip(rates).filter(|(new, old)| new != old);
+        let reduced: Vec<_> =
+            reduced.map(|((group, new), (_, old))| format!("{old} to {new} for `{group}`")).collect();
+        if !reduced.is_empty() {
+            state.notify(format!("plateau of `{key}`: the learning rate falls from {}", reduced.join(", ")));
+        }
+        Ok(())
     }
 
     fn set_precision(&mut self) -> Result<(), BoxError> {

@@ -46,6 +46,7 @@ use crate::auto_unit::Task;
 use crate::callback::{Outcome, Trigger};
 use crate::data::{Data, Rank, one_epoch};
 use crate::engine::{Engine, Precision};
+use crate::metric::ConfusionMatrix;
 use crate::run::{Evaluate, Predict, PredictionSink, Report, Restored, Saver, Train, Which};
 use crate::saved::AppState;
 use crate::schedule::Schedule;
@@ -113,7 +114,27 @@ where
     }
 
     /// The same for a `forward` that is also given the step: its mode, for layers with a flag for training, and
-    /// its number and seed.
+    /// its epoch, number and seed.
+    ///
+    /// A setting that changes during the training is a function of the step. A run that is restored has the same. A
+    /// dropout whose rate rises to 0.1 over the first 30 epochs:
+    ///
+    /// ```
+    /// # use regimen::runner::{Runner, SupervisedUnit};
+    /// # use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp};
+    /// # type Unit = SupervisedUnit<ToyEngine<ToyMlp>, ToyArray, ToyArray, ToyArray>;
+    /// # fn example(engine: ToyEngine<ToyMlp>) -> Runner<'static, Unit> {
+    /// let rate = |epoch: u64| 0.1 * (epoch as f64 / 30.0).min(1.0);
+    /// Runner::with_step(
+    ///     engine,
+    ///     move |step, net, x: &ToyArray| match step.is_train() {
+    ///         true => net.forward(&x.dropout(rate(step.epoch))),
+    ///         false => net.forward(x),
+    ///     },
+    ///     |output, y: &ToyArray| output.mean_squared_error(y),
+    /// )
+    /// # }
+    /// ```
     pub fn with_step<L: IntoLoss<E::Scalar>>(
         engine: E,
         forward: impl FnMut(&Step, &E::Module, &X) -> O + Send + 'static,
@@ -164,6 +185,31 @@ where
         finish: impl FnMut(&[f64]) -> Result<f64, BoxError> + Send + 'static,
     ) -> Self {
         self.with_task(|task| task.add_epoch_metric(name, keep, finish))
+    }
+
+    /// Counts every epoch in a confusion matrix, which is logged as the picture `train/confusion_matrix` or
+    /// `eval/confusion_matrix` at its end. `count` adds a batch. The counts of an epoch under way are saved in
+    /// checkpoints.
+    ///
+    /// ```
+    /// # use regimen::BoxError;
+    /// # use regimen::metric::ConfusionMatrix;
+    /// # use regimen::runner::{Runner, SupervisedUnit};
+    /// # use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp};
+    /// # type Unit = SupervisedUnit<ToyEngine<ToyMlp>, ToyArray, Vec<usize>, ToyArray>;
+    /// # fn example(runner: Runner<'_, Unit>) -> Result<Runner<'_, Unit>, BoxError> {
+    /// let matrix = ConfusionMatrix::named(["cat", "dog", "fox"])?;
+    /// # Ok(
+    /// runner.confusion_matrix(matrix, |matrix, logits, y| matrix.add_logits(&logits.values(), y))
+    /// # )
+    /// # }
+    /// ```
+    pub fn confusion_matrix(
+        self,
+        empty: ConfusionMatrix,
+        count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+    ) -> Self {
+        self.with_task(|task| task.add_confusion_matrix(empty, count))
     }
 
     fn with_task(mut self, change: impl FnOnce(&mut Supervised<E, X, Y, O>)) -> Self {
