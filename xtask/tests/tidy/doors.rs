@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::pages::{blocks, codes, read, rows};
+use crate::pages::{blocks, codes, length, read, rows};
 use crate::project::files;
 
 struct Page {
@@ -85,16 +85,20 @@ fn the_programs_of_the_pages_are_the_examples_and_as_short_as_promised() {
         let (python, rust) = (blocks(&page, "```python"), blocks(&page, "```rust,no_run"));
         assert_eq!((python.len(), rust.len()), (programs.len(), programs.len()), "{path}");
         for (i, (name, most)) in programs.into_iter().enumerate() {
-            assert_eq!(rust[i], read(&format!("examples/{name}.rs")), "{name}");
-            let lines = length_of_main(rust[i]);
-            assert!(lines <= most, "{name} has {lines} lines");
+            let (burn, torch) = (format!("examples/{name}.rs"), name.replace('_', "-"));
+            let torch = format!("crates/regimen-torch/examples/{torch}-torch.rs");
+            assert_eq!(rust[i], read(&burn), "{name}");
+            for program in [burn, torch] {
+                let lines = length_of_main(&read(&program));
+                assert!(lines <= most, "`main` of {program} has {lines} lines, more than {most}");
+            }
         }
     }
 }
 
-/// The lines of `main` without comments and blank ones.
+/// The lines of `main`, with its head and its closing brace, without comments and blank lines.
 fn length_of_main(program: &str) -> usize {
-    let body = program.lines().skip_while(|line| !line.starts_with("fn main()")).skip(1);
-    let body = body.take_while(|line| *line != "}").map(str::trim_start);
-    body.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+    let (_, main) = program.split_once("\nfn main()").unwrap();
+    let (main, _) = main.split_once("\n}\n").unwrap();
+    length(main) + 1
 }

@@ -4,10 +4,12 @@
 // Helpers are not tests in the eyes of the lint.
 #![allow(clippy::unwrap_used)]
 
+mod classification;
 mod device;
 mod engine;
 mod gradients;
 mod module_state;
 mod optimizer_state;
 mod precision;
+mod samples;
 mod support;

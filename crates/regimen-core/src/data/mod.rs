@@ -1,9 +1,11 @@
 //! The traits of data: batches, epoch by epoch, from any position.
 
 mod position;
+mod sample_array;
 mod sources;
 
 pub use position::Position;
+pub use sample_array::{BlendSamples, SampleArray};
 pub use sources::{each_epoch, one_epoch};
 
 use crate::BoxError;
@@ -35,6 +37,12 @@ pub trait Data {
     /// Data that returns a number and gives another is an error of the run. A number from
     /// [`Epoch::batches_left`] overrides it.
     fn batches(&self) -> Option<u64> {
+        None
+    }
+
+    /// The number of samples in a whole epoch over all ranks, with those that a dropped last batch leaves out. Returns
+    /// `None` if it is not known. For reports: no loop depends on it.
+    fn samples(&self) -> Option<u64> {
         None
     }
 }
@@ -157,6 +165,9 @@ pub trait DynData<B> {
 
     /// As [`Data::batches`].
     fn dyn_batches(&self) -> Option<u64>;
+
+    /// As [`Data::samples`].
+    fn dyn_samples(&self) -> Option<u64>;
 }
 
 impl<D: Data> DynData<D::Batch> for D {
@@ -166,6 +177,10 @@ impl<D: Data> DynData<D::Batch> for D {
 
     fn dyn_batches(&self) -> Option<u64> {
         self.batches()
+    }
+
+    fn dyn_samples(&self) -> Option<u64> {
+        self.samples()
     }
 }
 
@@ -180,6 +195,10 @@ macro_rules! erased {
 
             fn batches(&self) -> Option<u64> {
                 self.dyn_batches()
+            }
+
+            fn samples(&self) -> Option<u64> {
+                self.dyn_samples()
             }
         }
     )*};
@@ -197,6 +216,10 @@ macro_rules! pointer {
 
             fn batches(&self) -> Option<u64> {
                 (**self).batches()
+            }
+
+            fn samples(&self) -> Option<u64> {
+                (**self).samples()
             }
         }
     )*};

@@ -43,6 +43,33 @@ pub fn backward_adds_to_what_is_held<F: EngineFixture>(fixture: &F) -> Result<()
     )
 }
 
+/// A weighted sum of losses has the weighted sum of their values and of their gradients. One of no terms is an
+/// error.
+pub fn a_sum_of_terms_has_their_gradients<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
+    let (rows, weights) = ([0..9, 9..ROWS, 3..12], [1.0, 2.5, -0.5]);
+    let (mut value, mut gradient) = (0.0, Vec::new());
+    for (rows, weight) in rows.clone().into_iter().zip(weights) {
+        let mut engine = fixture.plain();
+        let loss = forward(fixture, &mut engine, Mode::Train, rows)?.mean;
+        value += weight * engine.value(&loss)?;
+        engine.backward(&loss, None)?;
+        let own = all_numbers(&engine.state(Part::Gradients)?)?;
+        gradient.resize(own.len(), 0.0);
+        gradient.iter_mut().zip(own).for_each(|(sum, own)| *sum += weight * own);
+    }
+    let mut engine = fixture.plain();
+    let losses = rows.map(|rows| forward(fixture, &mut engine, Mode::Train, rows));
+    let losses = losses.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let terms: Vec<_> = weights.into_iter().zip(losses.iter().map(|loss| &loss.mean)).collect();
+    let sum = F::Engine::weighted_sum(&terms)?;
+    let tolerance = 2.0 * fixture.tolerance();
+    ensure_close("the sum of three terms", &[engine.value(&sum)?], &[value], tolerance)?;
+    engine.backward(&sum, None)?;
+    let found = all_numbers(&engine.state(Part::Gradients)?)?;
+    ensure_close("the gradient of a sum of three terms", &found, &gradient, tolerance)?;
+    ensure(F::Engine::weighted_sum(&[]).is_err(), "there is a sum of no terms")
+}
+
 /// Gradients have the names of the parameters. They are saved and loaded unchanged, replace the held ones,
 /// and can be discarded.
 pub fn gradients_go_out_and_come_in<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {

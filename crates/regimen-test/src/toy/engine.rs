@@ -191,6 +191,11 @@ impl<M> Engine for ToyEngine<M> {
         Ok(scalars.iter().flat_map(ToyArray::values).collect())
     }
 
+    fn weighted_sum(terms: &[(f64, &ToyArray)]) -> Result<ToyArray, BoxError> {
+        let terms = terms.iter().map(|(weight, number)| number.scale(*weight));
+        terms.reduce(|sum, term| sum.add(&term)).ok_or_else(|| "a sum of no terms".into())
+    }
+
     fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {
         loss.backward(factor.unwrap_or(1.0))?;
         if let Some(cost) = &mut self.cost {
@@ -232,6 +237,31 @@ impl<M> Engine for ToyEngine<M> {
             return Err(format!("a limit of {limit} cannot clip gradients; give 0 or more").into());
         }
         self.change_gradients(|element| *element = element.clamp(-limit, limit));
+        Ok(())
+    }
+
+    fn clip_gradient_units(&mut self, factor: f64, floor: f64) -> Result<(), BoxError> {
+        for parameter in self.vars.parameters().values() {
+            let Some(mut gradient) = parameter.gradient() else { continue };
+            // A layer has its outputs in the last dimension.
+            let units = match parameter.shape() {
+                [] | [_] => 1,
+                [.., outputs] => *outputs,
+            };
+            let norm = |elements: &[f64], unit| {
+                let own = elements.iter().skip(unit).step_by(units);
+                own.map(|element| element * element).sum::<f64>().sqrt()
+            };
+            let weights = parameter.values();
+            for unit in 0..units {
+                let (limit, found) = (factor * norm(&weights, unit).max(floor), norm(&gradient, unit));
+                if limit < found && found.is_finite() {
+                    let own = gradient.iter_mut().skip(unit).step_by(units);
+                    own.for_each(|element| *element *= limit / found);
+                }
+            }
+            parameter.set_gradient(Some(gradient));
+        }
         Ok(())
     }
 
@@ -284,6 +314,10 @@ impl<M> Engine for ToyEngine<M> {
             }
         }
         Ok(())
+    }
+
+    fn set_momentum(&mut self, momentum: f64) -> Result<(), BoxError> {
+        self.optimizer.set_momentum(momentum)
     }
 
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {

@@ -27,6 +27,7 @@ mod layers;
 mod ops;
 mod optimizer;
 mod round;
+mod samples;
 mod vars;
 mod weights;
 

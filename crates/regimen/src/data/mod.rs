@@ -16,7 +16,7 @@ mod stream;
 
 pub use regimen_core::data::*;
 
-pub use adapt::{DataExt, Timed, Waiting};
+pub use adapt::{Cutmix, DataExt, Mixup, SegmCutmix, Timed, Waiting};
 #[cfg(feature = "images")]
 pub use dataset::ImageFolder;
 pub use dataset::{

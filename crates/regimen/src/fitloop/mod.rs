@@ -37,6 +37,7 @@
 //!
 //! trainer.fit(4)?; // ends with the weights of the best validation
 //! println!("{}", trainer.test()?);
+//! trainer.plot("accuracy")?; // a chart in the terminal
 //! # Ok(())
 //! # }
 //! ```
@@ -44,24 +45,36 @@
 //! The loop is that of [`Run`](crate::Run), the optimization step that of [`AutoUnit`]: a step returns
 //! its loss, and gradients, updates and modes are made for it.
 
+mod ask;
+mod dry_run;
+mod figure;
+mod history;
+mod picture;
+mod profile;
 mod record;
 mod series;
 mod stages;
 mod table;
 
 use std::fmt;
+use std::io::{self, Write as _};
 
 use crate::auto_unit::Task;
 use crate::callback::{BestWeights, Outcome, Trigger};
 use crate::data::{Data, DynData};
 use crate::engine::{Engine, ToDevice};
-use crate::metric::{Key, Reduction};
+use crate::metric::{Goal, Key, Reduction};
 use crate::run::{Ended, Evaluate, Report, Restored, Saver, Train};
 use crate::runner::{IntoLoss, IntoValue, Runner, Supervised};
 use crate::schedule::Schedule;
 use crate::state::PauseHandle;
 use crate::{AutoUnit, BoxError, Callback, Error, Fit, Loss, State, Step};
 
+pub use self::ask::AskToContinue;
+pub use self::dry_run::{DryRun, SanityCheck};
+pub use self::figure::Figure;
+pub use self::history::{History, RunHistory, RunStatus, Runs};
+pub use self::profile::Profile;
 pub use self::record::Record;
 pub use self::stages::{Set, StageEpoch, StageStep, Stages};
 pub use self::table::FitTable;
@@ -83,7 +96,8 @@ pub type StagesUnit<E, X, Y, O> = AutoUnit<E, Stages<E, X, Y, O>>;
 /// A record of an epoch is logged as `train/NAME` or `eval/NAME`, as every metric is. The record of a step is too, as a
 /// mean with the weight of the loss.
 ///
-/// The values of an epoch under way are saved: a fit that was stopped anywhere goes on to the same bits.
+/// All values are in the [history](FitLoop::history), which [`plot`](FitLoop::plot) draws. It is saved, and so are the
+/// values of an epoch under way: a fit that was stopped anywhere goes on to the same bits.
 pub struct FitLoop<'a, E: Engine, X, Y, O>
 where
     Stages<E, X, Y, O>: Task<E>,
@@ -228,6 +242,12 @@ where
         FitLoop { loads_best, ..self }
     }
 
+    /// Whether the [history](FitLoop::history) keeps the values of steps. Those of the starts and ends of epochs are
+    /// kept in any case. Default: yes.
+    pub fn track_steps(self, tracks_steps: bool) -> Self {
+        self.with_stages(|stages| stages.tracks_steps = tracks_steps)
+    }
+
     /// The learning rate as a function of completed updates. Default: 1e-3.
     pub fn learning_rate(self, schedule: impl Schedule + 'static) -> Self {
         self.map_unit(|unit| unit.learning_rate(schedule))
@@ -241,6 +261,11 @@ where
     /// Adds a callback: see [`Run::callback`](crate::Run::callback).
     pub fn callback(self, callback: impl Callback<StagesUnit<E, X, Y, O>> + 'a) -> Self {
         FitLoop { runner: self.runner.callback(callback), ..self }
+    }
+
+    /// Asks after every `epochs` epochs whether to go on: see [`AskToContinue`].
+    pub fn ask_every(self, epochs: u64) -> Self {
+        self.callback(AskToContinue::every(epochs))
     }
 
     /// Adds a closure that is called at an event: see [`Run::on`](crate::Run::on).
@@ -277,14 +302,27 @@ where
             stages.goal = done.saturating_add(epochs);
         }
         let goal = stages.goal;
-        let report = match valid {
+        stages.worst_score = worst_score(valid.is_some(), self.best.as_ref());
+        let fitted = match valid {
             Some(valid) => self.runner.fit(train, valid, Fit::epochs(goal)),
             None => self.runner.train(train, Train::epochs(goal)),
-        }?;
+        };
+        if fitted.is_err() {
+            self.history_mut().end(Set::Train, RunStatus::Aborted);
+        }
+        let report = fitted?;
         if self.loads_best && !matches!(report.ended, Ended::Paused(_)) {
             self.restore_best()?;
         }
         Ok(report)
+    }
+
+    /// Clears a final stop, such as that of [`ask_every`](FitLoop::ask_every). The next [`fit`](FitLoop::fit) then trains
+    /// its own number of epochs more.
+    pub fn go_on(&mut self) {
+        let epochs = self.runner.state().train_progress().epochs;
+        self.runner.unit_mut().task_mut().goal = epochs;
+        self.runner.run().go_on();
     }
 
     /// Puts the weights of the best validation into the module. Returns `false` if there are none.
@@ -300,29 +338,10 @@ where
         self.runner.unit_mut().task_mut().tests = true;
         let report = self.runner.evaluate(test, Evaluate::whole());
         self.runner.unit_mut().task_mut().tests = false;
+        let is_complete = report.as_ref().is_ok_and(|report| !matches!(report.ended, Ended::Paused(_)));
+        let status = if is_complete { RunStatus::Complete } else { RunStatus::Aborted };
+        self.history_mut().end(Set::Test, status);
         report
-    }
-
-    /// Runs `epochs` epochs of at most `steps` batches each over the training and validation data, and then one over the
-    /// test data if there are any, to see that every stage works. Everything is put back as it was, also after an
-    /// error: see [`Run::dry_run`](crate::Run::dry_run). A stage that counts in variables of its own keeps its counts.
-    ///
-    /// The reports are those of training and test.
-    pub fn sanity_check(&mut self, epochs: u64, steps: u64) -> Result<(Report, Option<Report>), Error> {
-        let FitLoop { runner, data: [train, valid, test], .. } = self;
-        let train = train.as_ref().ok_or_else(|| missing("sanity_check", Set::Train))?;
-        let checked = runner.run().dry_run(|dry| {
-            let fit = Fit::epochs(epochs).steps_per_epoch(steps).eval_steps(steps);
-            let trained = match valid {
-                Some(valid) => dry.fit(train, valid, fit),
-                None => dry.train(train, Train::epochs(epochs).steps_per_epoch(steps)),
-            }?;
-            let Some(test) = test else { return Ok((trained, None)) };
-            dry.unit_mut().task_mut().tests = true;
-            Ok((trained, Some(dry.evaluate(test, Evaluate::steps(steps))?)))
-        });
-        runner.unit_mut().task_mut().tests = false;
-        checked?
     }
 
     /// Restores the latest checkpoint of the saver. Returns `None` if nothing was saved yet.
@@ -333,6 +352,25 @@ where
     /// The record of the newest epoch over `set` that ended, in order. Empty if none has.
     pub fn record(&self, set: Set) -> &[(String, f64)] {
         self.runner.unit().task().record(set)
+    }
+
+    /// The values that the stages returned, by set, run, stage and name.
+    pub fn history(&self) -> &History {
+        self.runner.unit().task().history()
+    }
+
+    /// The same, to [clear](History::clear) it.
+    pub fn history_mut(&mut self) -> &mut History {
+        &mut self.runner.unit_mut().task_mut().history
+    }
+
+    /// Prints the chart of `name` in the newest fit, over the width of the terminal: see [`History::figure`], which makes
+    /// those of other runs and sets, and files.
+    pub fn plot(&self, name: &str) -> Result<(), BoxError> {
+        let (figure, terminal) = (self.history().figure(name, Runs::Last)?, console::Term::stdout());
+        let columns = if terminal.is_term() { usize::from(terminal.size().1) } else { 80 };
+        write!(io::stdout(), "{figure:columns$}")
+            .map_err(|cause| format!("cannot print the chart: {cause}").into())
     }
 
     /// A handle that pauses the run from another thread.
@@ -349,6 +387,14 @@ where
         change(self.runner.unit_mut().task_mut());
         self
     }
+}
+
+/// The score before the first validation, if there are criteria and data for one.
+fn worst_score(has_valid: bool, best: Option<&BestWeights>) -> Option<f64> {
+    best.filter(|_| has_valid).map(|best| match best.goal() {
+        Goal::Max => f64::NEG_INFINITY,
+        Goal::Min => f64::INFINITY,
+    })
 }
 
 fn missing(call: &str, set: Set) -> Error {

@@ -32,6 +32,8 @@ pub struct FitTable {
     epoch: Duration,
     /// Whether the epoch had a validation.
     validated: bool,
+    /// The best score, before there is one.
+    worst_score: Option<f64>,
 }
 
 impl FitTable {
@@ -46,6 +48,7 @@ impl FitTable {
             call: Duration::ZERO,
             epoch: Duration::ZERO,
             validated: false,
+            worst_score: None,
         }
     }
 
@@ -102,7 +105,9 @@ where
     ) -> Result<(), BoxError> {
         let (now, by_hand) = ((self.clock)(), state.entry_point() == EntryPoint::Evaluate);
         match event {
-            Event::TrainStart => (self.call, self.epoch) = (now, now),
+            Event::TrainStart => {
+                (self.call, self.epoch, self.worst_score) = (now, now, unit.task().worst_score);
+            }
             Event::EvalStart if by_hand => self.call = now,
             Event::CycleStart => (self.epoch, self.validated) = (now, false),
             Event::EvalEpochEnd if by_hand => {
@@ -138,8 +143,9 @@ where
         };
         let time = Time((self.clock)().saturating_sub(self.call));
         let mut summary = format!("{:-<width$}\ntotal time: {time}\n", "");
-        if let Some(best) = report.bests.first() {
-            let _ = writeln!(summary, "best score: {:.4}", best.value);
+        let best = report.bests.first().map(|best| best.value).or(self.worst_score);
+        if let Some(best) = best.filter(|_| report.phase == Phase::Train) {
+            let _ = writeln!(summary, "best score: {best:.4}");
         }
         self.print(&summary);
     }

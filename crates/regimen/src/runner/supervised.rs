@@ -3,10 +3,11 @@
 use std::fmt;
 
 use super::epoch_metric::EpochMetrics;
-use super::{IntoLoss, IntoValue};
+use super::terms::{Term, Terms};
+use super::{AnyLoss, IntoLoss, IntoValue};
 use crate::auto_unit::{EVAL_LOSS, PredictTask, StepResults, TRAIN_LOSS, TRAIN_SKIPPED};
 use crate::engine::{Engine, ToDevice, Value};
-use crate::metric::{Key, Reduction};
+use crate::metric::{ConfusionMatrix, Key, Reduction};
 use crate::saved::Stateful;
 use crate::{BoxError, Loss, State, Step, Task};
 
@@ -19,20 +20,47 @@ pub struct Supervised<E: Engine, X, Y, O> {
     criterion: Criterion<E, O, Y>,
     metrics: Vec<Measure<E, O, Y>>,
     epoch_metrics: EpochMetrics<O, Y>,
+    /// The keys of the terms of the loss, made once.
+    terms: Vec<Keys>,
     /// The first setting that cannot be used.
     mistake: Option<String>,
 }
 
 type Forward<E, X, O> = Box<dyn FnMut(&Step, &<E as Engine>::Module, &X) -> O + Send>;
 
-/// Given the number of samples last.
-type Criterion<E, O, Y> = Box<dyn FnMut(&O, &Y, f64) -> Result<Loss<<E as Engine>::Scalar>, BoxError> + Send>;
+type Criterion<E, O, Y> = Box<dyn FnMut(&O, &Y) -> Result<AnyLoss<<E as Engine>::Scalar>, BoxError> + Send>;
 
 /// A metric of a batch.
 struct Measure<E: Engine, O, Y> {
+    keys: Keys,
+    measure: Measuring<E, O, Y>,
+}
+
+/// The keys of one name.
+struct Keys {
     train: Key,
     eval: Key,
-    measure: Measuring<E, O, Y>,
+}
+
+impl Keys {
+    fn of(name: &str) -> Self {
+        let [train, eval] =
+            ["train", "eval"].map(|phase| Key::named(format!("{phase}/{name}"), Reduction::Mean));
+        Keys { train, eval }
+    }
+
+    fn are_of(&self, name: &str) -> bool {
+        is_of(&self.train, name)
+    }
+
+    fn key(&self, step: &Step) -> &Key {
+        if step.is_train() { &self.train } else { &self.eval }
+    }
+}
+
+/// Whether `key` is that of `name` in some phase.
+fn is_of(key: &Key, name: &str) -> bool {
+    key.name().split_once('/').is_some_and(|(_, behind)| behind == name)
 }
 
 type Measuring<E, O, Y> = Box<dyn FnMut(&O, &Y) -> Result<Value<<E as Engine>::Scalar>, BoxError> + Send>;
@@ -46,9 +74,10 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
     ) -> Self {
         Supervised {
             forward: Box::new(forward),
-            criterion: Box::new(move |output, target, samples| criterion(output, target).into_loss(samples)),
+            criterion: Box::new(move |output, target| criterion(output, target).into_loss()),
             metrics: Vec::new(),
             epoch_metrics: EpochMetrics::new(),
+            terms: Vec::new(),
             mistake: None,
         }
     }
@@ -74,6 +103,25 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
         self
     }
 
+    /// Counts every epoch in a confusion matrix: see [`Runner::confusion_matrix`](super::Runner::confusion_matrix).
+    pub fn confusion_matrix(
+        mut self,
+        empty: ConfusionMatrix,
+        count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+    ) -> Self {
+        self.add_confusion_matrix(empty, count);
+        self
+    }
+
+    pub(super) fn add_confusion_matrix(
+        &mut self,
+        empty: ConfusionMatrix,
+        count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+    ) {
+        self.check_name("confusion_matrix");
+        self.epoch_metrics.add_matrix(empty, Box::new(count));
+    }
+
     pub(super) fn add_epoch_metric(
         &mut self,
         name: &str,
@@ -86,13 +134,16 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
 
     /// Refuses a name that another metric or `AutoUnit` has.
     fn check_name(&mut self, name: &str) {
-        let behind = |key: &Key| key.name().split_once('/').is_some_and(|(_, behind)| behind == name);
-        let mut taken = [TRAIN_LOSS, EVAL_LOSS, TRAIN_SKIPPED].iter().any(behind);
-        taken |= self.metrics.iter().any(|metric| behind(&metric.train));
-        taken |= self.epoch_metrics.names().any(|known| known == name);
-        if taken {
+        if self.is_taken(name) {
             self.mistake.get_or_insert(format!("the name `{name}` of a metric is taken; give it another"));
         }
+    }
+
+    /// Whether a metric or `AutoUnit` has that name.
+    fn is_taken(&self, name: &str) -> bool {
+        [TRAIN_LOSS, EVAL_LOSS, TRAIN_SKIPPED].iter().any(|key| is_of(key, name))
+            || self.metrics.iter().any(|metric| metric.keys.are_of(name))
+            || self.epoch_metrics.names().any(|known| known == name)
     }
 
     pub(crate) fn add_metric<K, V: IntoValue<E::Scalar, K>>(
@@ -101,10 +152,8 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
         mut measure: impl FnMut(&O, &Y) -> V + Send + 'static,
     ) {
         self.check_name(name);
-        let [train, eval] =
-            ["train", "eval"].map(|phase| Key::named(format!("{phase}/{name}"), Reduction::Mean));
         let measure = Box::new(move |output: &O, target: &Y| measure(output, target).into_value());
-        self.metrics.push(Measure { train, eval, measure });
+        self.metrics.push(Measure { keys: Keys::of(name), measure });
     }
 
     pub(crate) fn output(&mut self, step: &Step, module: &E::Module, input: &X) -> O {
@@ -112,7 +161,45 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
     }
 
     pub(crate) fn loss(&mut self, step: &Step, output: &O, target: &Y) -> Result<Loss<E::Scalar>, BoxError> {
-        (self.criterion)(output, target, step.samples as f64)
+        let samples = step.samples as f64;
+        match (self.criterion)(output, target)? {
+            AnyLoss::Mean(mean) => Ok(Loss::mean(mean, samples)),
+            AnyLoss::Weighted(loss) => Ok(loss),
+            AnyLoss::Sum(Terms { terms }) => self.summed(step, terms),
+        }
+    }
+
+    /// The sum of `terms`, with each of them beside it.
+    fn summed(&mut self, step: &Step, terms: Vec<Term<E::Scalar>>) -> Result<Loss<E::Scalar>, BoxError> {
+        for (n, Term { name, .. }) in terms.iter().enumerate() {
+            if terms[..n].iter().any(|other| other.name == *name) {
+                return Err(format!("two terms of the loss are named `{name}`; give one another name").into());
+            }
+            if !self.has_term(name) {
+                if self.is_taken(name) {
+                    return Err(
+                        format!("the name `{name}` of a term of the loss is taken; give it another").into()
+                    );
+                }
+                self.terms.push(Keys::of(name));
+            }
+        }
+        if terms.is_empty() {
+            return Err("a loss of no terms; give it one or more".into());
+        }
+        let weighted: Vec<_> = terms.iter().map(|term| (term.weight, &term.number)).collect();
+        let mut loss = Loss::mean(E::weighted_sum(&weighted)?, step.samples as f64);
+        for Term { name, number, .. } in terms {
+            if let Some(keys) = self.terms.iter().find(|keys| keys.are_of(&name)) {
+                loss = loss.with(keys.key(step).clone(), Value::Device(number));
+            }
+        }
+        Ok(loss)
+    }
+
+    /// Whether the loss has had a term of that name.
+    pub(crate) fn has_term(&self, name: &str) -> bool {
+        self.terms.iter().any(|keys| keys.are_of(name))
     }
 
     /// Refuses settings that cannot be used.
@@ -137,8 +224,8 @@ where
     ) -> Result<(Loss<E::Scalar>, O), BoxError> {
         let output = self.output(step, module, input);
         let mut loss = self.loss(step, &output, target)?;
-        for Measure { train, eval, measure } in &mut self.metrics {
-            let key = if step.is_train() { train } else { eval };
+        for Measure { keys, measure } in &mut self.metrics {
+            let key = keys.key(step);
             let value = measure(&output, target).map_err(|cause| format!("metric `{key}`: {cause}"))?;
             loss = loss.with(key.clone(), value);
         }
@@ -205,7 +292,7 @@ impl<E: Engine, X: ToDevice<E::Device>, Y, O> PredictTask<E> for Supervised<E, X
 
 impl<E: Engine, X, Y, O> fmt::Debug for Supervised<E, X, Y, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let metrics: Vec<&str> = self.metrics.iter().map(|metric| metric.eval.name()).collect();
+        let metrics: Vec<&str> = self.metrics.iter().map(|metric| metric.keys.eval.name()).collect();
         f.debug_struct("Supervised").field("metrics", &metrics).finish_non_exhaustive()
     }
 }

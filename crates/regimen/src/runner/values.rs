@@ -1,40 +1,64 @@
 //! The results of closures for losses and metrics.
 
+use super::Terms;
 use crate::engine::Value;
 use crate::{BoxError, Loss};
 
 /// The result of a criterion for an engine whose numbers are `S`: one of them, which is the mean over the batch, a
-/// [`Loss`] with a weight of its own, or a `Result` of either.
+/// [`Loss`] with a weight of its own, [`Terms`], or a `Result` of one of these.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a loss: it is no number of the engine, `{S}`",
-    note = "a criterion returns one number of the engine, a `Loss` of it, or a `Result<_, BoxError>` of either"
+    note = "a criterion returns one number of the engine, a `Loss` or `Terms` of it, or a `Result<_, BoxError>` of one"
 )]
 pub trait IntoLoss<S> {
-    /// The loss. Without a weight of its own it is the mean over `samples`.
-    fn into_loss(self, samples: f64) -> Result<Loss<S>, BoxError>;
+    /// The loss.
+    fn into_loss(self) -> Result<AnyLoss<S>, BoxError>;
+}
+
+/// A loss in one of the forms that a criterion may give it.
+#[derive(Debug)]
+pub enum AnyLoss<S> {
+    /// The mean over the samples of the batch.
+    Mean(S),
+    /// A mean with a weight of its own.
+    Weighted(Loss<S>),
+    /// A sum of terms, each of which is the mean over the samples of the batch.
+    Sum(Terms<S>),
 }
 
 impl<S> IntoLoss<S> for S {
-    fn into_loss(self, samples: f64) -> Result<Loss<S>, BoxError> {
-        Ok(Loss::mean(self, samples))
+    fn into_loss(self) -> Result<AnyLoss<S>, BoxError> {
+        Ok(AnyLoss::Mean(self))
     }
 }
 
 impl<S> IntoLoss<S> for Loss<S> {
-    fn into_loss(self, _samples: f64) -> Result<Loss<S>, BoxError> {
-        Ok(self)
+    fn into_loss(self) -> Result<AnyLoss<S>, BoxError> {
+        Ok(AnyLoss::Weighted(self))
+    }
+}
+
+impl<S> IntoLoss<S> for Terms<S> {
+    fn into_loss(self) -> Result<AnyLoss<S>, BoxError> {
+        Ok(AnyLoss::Sum(self))
     }
 }
 
 impl<S> IntoLoss<S> for Result<S, BoxError> {
-    fn into_loss(self, samples: f64) -> Result<Loss<S>, BoxError> {
-        Ok(Loss::mean(self?, samples))
+    fn into_loss(self) -> Result<AnyLoss<S>, BoxError> {
+        self.map(AnyLoss::Mean)
     }
 }
 
 impl<S> IntoLoss<S> for Result<Loss<S>, BoxError> {
-    fn into_loss(self, _samples: f64) -> Result<Loss<S>, BoxError> {
-        self
+    fn into_loss(self) -> Result<AnyLoss<S>, BoxError> {
+        self.map(AnyLoss::Weighted)
+    }
+}
+
+impl<S> IntoLoss<S> for Result<Terms<S>, BoxError> {
+    fn into_loss(self) -> Result<AnyLoss<S>, BoxError> {
+        self.map(AnyLoss::Sum)
     }
 }
 

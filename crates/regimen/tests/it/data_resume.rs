@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use regimen::callback::Event;
 use regimen::data::{
-    AllBatches, Data, DataExt, Dataset, DynData, Lines, Loader, Mix, Padded, Rank, Sampler, Samples,
+    AllBatches, Data, DataExt, Dataset, DynData, Lines, Loader, Mix, Mixup, Padded, Rank, Sampler, Samples,
     Stopping, Stream, StreamAt, StreamLoader, StreamReader, each_epoch, indices, stream,
 };
 use regimen::run::Train;
@@ -15,6 +15,7 @@ use regimen::saved::{Array, StateDict};
 use regimen::state::Phase;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Run, State};
+use regimen_test::toy::ToyArray;
 
 type Batches<T> = Box<dyn DynData<Vec<T>> + Send + Sync>;
 
@@ -177,6 +178,9 @@ fn whatever_wraps_a_loader_goes_on_at_its_sample() {
     check_wrapped("dataset `indices`", |size| Box::new(Arc::new(loader(size))));
     check_wrapped("dataset `indices`", |size| Box::new(Box::new(loader(size)) as Batches<usize>));
     check_wrapped("dataset `indices`", |size| Box::new(loader(size).map_batches(|batch| batch)));
+    check_wrapped("dataset `indices`", |size| {
+        Box::new(loader(size).transform_batches("nothing", |batch, _| Ok(batch)))
+    });
     check_wrapped("dataset `indices`", |size| Box::new(loader(size).take_batches(10)));
     check_wrapped("dataset `indices`", |size| Box::new(loader(size).timed()));
     check_wrapped("dataset `indices`", |size| {
@@ -202,6 +206,30 @@ fn batches_of_a_stream_go_on_at_its_sample() {
     check_wrapped("stream `stream`", |size| {
         Box::new(StreamLoader::new(stream(|_| 0..10_usize).transform(|index, _| index)).batch_size(size))
     });
+}
+
+#[test]
+fn batches_are_mixed_in_a_resumed_epoch_as_in_one_without_a_pause() {
+    let data = |workers| {
+        let images = indices(22).transform(|index, random| (index, random.uniform()));
+        let loader = Loader::collate(images, |samples| {
+            let (index, pixel): (Vec<usize>, Vec<f64>) = samples.into_iter().unzip();
+            let index: Vec<f64> = index.into_iter().map(|index| index as f64).collect();
+            Ok((ToyArray::new(&[pixel.len()], &pixel), ToyArray::new(&[index.len()], &index)))
+        });
+        let loader = loader.batch_size(4).shuffle().workers(workers);
+        let bits =
+            |(x, y): (ToyArray, ToyArray)| [x.values(), y.values()].concat().into_iter().map(f64::to_bits);
+        loader
+            .mixup(Mixup::new(0.4).probability(0.8))
+            .map_batches(move |batch| bits(batch).collect::<Vec<_>>())
+    };
+    let whole = leg(&data(0), ALONE, None, Train::epochs(2)).unwrap();
+    for stop in 1..12 {
+        let first = leg(&data(2), ALONE, None, Train::steps(stop)).unwrap();
+        let second = leg(&data(0), ALONE, Some(&first.saved), Train::epochs(2)).unwrap();
+        assert!([first.batches, second.batches].concat() == whole.batches, "stopped after step {stop}");
+    }
 }
 
 #[test]

@@ -4,46 +4,47 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use regimen::auto_unit::EVAL_LOSS;
+use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::Event;
 use regimen::checkpoint::Checkpointer;
 use regimen::data::Loader;
 use regimen::engine::{Engine as _, Part};
-use regimen::fitloop::{FitLoop, FitTable, Set, StagesUnit, max, min, record};
+use regimen::fitloop::{DryRun, FitLoop, FitTable, Set, StagesUnit, max, min, record};
 use regimen::metric::{Key, argmax};
-use regimen::runner::Runner;
+use regimen::runner::{Runner, term};
 use regimen::saved::{StateDict, save_parts};
-use regimen::{Error, Fit, Loss, State};
+use regimen::schedule::Phases;
+use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, State, Step, Task};
 use regimen_test::Transcript;
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
-type Engine = ToyEngine<ToyMlp>;
-type Labels = Vec<usize>;
-type Trainer<'a> = FitLoop<'a, Engine, ToyArray, Labels, ToyArray>;
-type Unit = StagesUnit<Engine, ToyArray, Labels, ToyArray>;
+pub(crate) type Engine = ToyEngine<ToyMlp>;
+pub(crate) type Labels = Vec<usize>;
+pub(crate) type Trainer<'a> = FitLoop<'a, Engine, ToyArray, Labels, ToyArray>;
+pub(crate) type Unit = StagesUnit<Engine, ToyArray, Labels, ToyArray>;
 
-fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     manual_seed(7);
     let mut vars = ToyVars::new();
     let mlp = ToyMlp::regularized(&mut vars, [2, 6, 3], 0.25);
     ToyEngine::new(vars, mlp, ToyOptimizer::adam_w(0.01))
 }
 
-fn forward(net: &ToyMlp, x: &ToyArray) -> ToyArray {
+pub(crate) fn forward(net: &ToyMlp, x: &ToyArray) -> ToyArray {
     net.forward(x)
 }
 
-fn criterion(logits: &ToyArray, labels: &Labels) -> ToyArray {
+pub(crate) fn criterion(logits: &ToyArray, labels: &Labels) -> ToyArray {
     logits.cross_entropy(labels)
 }
 
 /// The number of rows whose label has the largest logit.
-fn right(logits: &ToyArray, labels: &Labels) -> f64 {
+pub(crate) fn right(logits: &ToyArray, labels: &Labels) -> f64 {
     let values = logits.values();
     values.chunks(3).zip(labels).filter(|(row, label)| argmax(row) == Some(**label)).count() as f64
 }
 
-fn loader(from: usize, to: usize) -> Loader<(ToyArray, Labels)> {
+pub(crate) fn loader(from: usize, to: usize) -> Loader<(ToyArray, Labels)> {
     let point = |i: usize| {
         let angle = i as f64 * 2.4;
         ([angle.cos(), angle.sin()], (angle / 2.1) as usize % 3)
@@ -56,16 +57,16 @@ fn loader(from: usize, to: usize) -> Loader<(ToyArray, Labels)> {
 }
 
 /// Without data.
-fn bare<'a>() -> Trainer<'a> {
+pub(crate) fn bare<'a>() -> Trainer<'a> {
     FitLoop::new(engine(), forward, criterion).learning_rate(0.02).seed(3)
 }
 
-fn trainer<'a>() -> Trainer<'a> {
+pub(crate) fn trainer<'a>() -> Trainer<'a> {
     bare().train_data(loader(0, 22).shuffle()).valid_data(loader(22, 28)).test_data(loader(28, 34))
 }
 
 /// The stages of a classifier.
-fn classifier<'a>() -> Trainer<'a> {
+pub(crate) fn classifier<'a>() -> Trainer<'a> {
     trainer()
         .step(|s| {
             let output = s.output();
@@ -75,11 +76,11 @@ fn classifier<'a>() -> Trainer<'a> {
         .epoch_end(|s| Ok(record! { loss: s.mean("loss")?, accuracy: s.sum("running_right")? / s.size() }))
 }
 
-fn module(trainer: &mut Trainer<'_>) -> StateDict {
+pub(crate) fn module(trainer: &mut Trainer<'_>) -> StateDict {
     trainer.runner().unit().engine().state(Part::Module).unwrap()
 }
 
-fn cause(error: &Error) -> String {
+pub(crate) fn cause(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
@@ -98,6 +99,82 @@ fn without_stages_it_trains_as_a_runner_to_the_last_bit() {
     let mut found = save_parts(trainer.runner().unit_mut()).unwrap();
     found.remove("task");
     assert_eq!(found, save_parts(runner.unit_mut()).unwrap());
+}
+
+/// The step by hand.
+struct Sectors;
+
+impl Task<Engine> for Sectors {
+    type Batch = (ToyArray, Labels);
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        _: &Step,
+        net: &ToyMlp,
+        (x, labels): &(ToyArray, Labels),
+    ) -> Result<(Loss<ToyArray>, ()), BoxError> {
+        Ok((Loss::mean(net.forward(x).cross_entropy(labels), labels.len() as f64), ()))
+    }
+}
+
+/// Accumulation, clipping, an average and a schedule by phases.
+fn settings<T: Task<Engine>>(unit: AutoUnit<Engine, T>) -> AutoUnit<Engine, T> {
+    let average = Averaging::ema(0.9);
+    let rate = Phases::new(0.05, 3).unwrap().linear(1.0, 0.1, 1.0).unwrap().cosine(2.0, 1.0, 0.01).unwrap();
+    unit.accumulate(2).clip_norm(0.5).average(average).learning_rate(rate)
+}
+
+#[test]
+fn it_trains_as_a_unit_by_hand_to_the_last_bit() {
+    let mut by_hand = settings(AutoUnit::new(engine(), Sectors));
+    let (train, valid) = (loader(0, 22).shuffle(), loader(22, 28));
+    Run::new(&mut by_hand).seed(3).fit(&train, &valid, Fit::epochs(3)).unwrap();
+    let expected = save_parts(&mut by_hand).unwrap();
+    // By default, with stages, and with the best weights kept aside.
+    for trainer in [trainer(), classifier(), classifier().criteria(max("accuracy")).load_best(false)] {
+        let mut trainer = trainer.map_unit(settings);
+        trainer.fit(1).unwrap();
+        trainer.fit(2).unwrap();
+        let mut found = save_parts(trainer.runner().unit_mut()).unwrap();
+        found.remove("task");
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn the_terms_of_the_loss_are_values_of_the_step() {
+    let of_terms = || {
+        let criterion = |logits: &ToyArray, labels: &Labels| {
+            term("entropy", logits.cross_entropy(labels)) + 0.5 * term("size", logits.mul(logits).mean())
+        };
+        let trainer: Trainer<'_> = FitLoop::new(engine(), forward, criterion);
+        trainer.train_data(loader(0, 8)).valid_data(loader(8, 16))
+    };
+    let names = |trainer: &Trainer<'_>| {
+        trainer.record(Set::Valid).iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    let mut default = of_terms();
+    default.fit(1).unwrap();
+    assert_eq!(names(&default), ["loss", "entropy", "size"]);
+    // By hand, from the values of the steps.
+    let mut staged = of_terms()
+        .step(|s| {
+            let output = s.output();
+            Ok((s.loss(&output)?, record! {}))
+        })
+        .epoch_end(|s| Ok(record! { loss: s.mean("entropy")? + 0.5 * s.mean("size")? }));
+    staged.fit(1).unwrap();
+    let [expected, found] = [&default, &staged].map(|trainer| trainer.record(Set::Valid)[0].1);
+    assert!((expected - found).abs() < 1e-12, "{found} is not {expected}");
+    let mut taken = of_terms().step(|s| {
+        let output = s.output();
+        Ok((s.loss(&output)?, record! { size: 1.0 }))
+    });
+    assert_eq!(
+        cause(&taken.fit(1).unwrap_err()),
+        "a term of the loss is named `size`; give the value of the step another"
+    );
 }
 
 #[test]
@@ -158,6 +235,8 @@ fn a_stage_is_of_the_set_that_it_was_given_for() {
 
 #[test]
 fn the_end_of_an_epoch_has_the_values_of_its_steps_and_the_start_those_before() {
+    // Of 4 and 2, weighted by the samples, which are as many.
+    const MEAN: f64 = 20.0 / 6.0;
     let transcript = Transcript::new();
     let (starts, ends) = (transcript.clone(), transcript.clone());
     let mut trainer = bare()
@@ -180,9 +259,12 @@ fn the_end_of_an_epoch_has_the_values_of_its_steps_and_the_start_those_before() 
     transcript.assert_reads("before:[] [0.0,10.0] before:[4.0,2.0] [20.0,30.0]");
     assert_eq!(
         trainer.record(Set::Train),
-        [("sum", 6.0), ("mean", 3.0), ("steps", 2.0)].map(|(name, value)| (name.to_owned(), value))
+        [("sum", 6.0), ("mean", MEAN), ("steps", 2.0)].map(|(name, value)| (name.to_owned(), value))
     );
-    for (key, expected) in [(Key::last("train/mean"), 3.0), (Key::last("train/begun"), 2.0)] {
+    // The mean is that of the log of the steps.
+    let logged =
+        [(Key::last("train/mean"), MEAN), (Key::mean("train/here"), MEAN), (Key::last("train/begun"), 2.0)];
+    for (key, expected) in logged {
         assert_eq!(report.metric(key), Some(expected));
     }
 }
@@ -216,7 +298,7 @@ fn mistakes_are_errors_that_say_what_to_do() {
 }
 
 /// A trainer whose validations have the values `values`, one after another.
-fn scored(values: &'static [f64]) -> Trainer<'static> {
+pub(crate) fn scored(values: &'static [f64]) -> Trainer<'static> {
     let mut values = values.iter();
     trainer()
         .epoch_end(|s| Ok(record! { loss: s.mean("loss")? }))
@@ -224,7 +306,7 @@ fn scored(values: &'static [f64]) -> Trainer<'static> {
 }
 
 /// The weights after each epoch of `scored`.
-fn weights_after(epochs: u64) -> StateDict {
+pub(crate) fn weights_after(epochs: u64) -> StateDict {
     let mut trainer = scored(&[0.0; 9]);
     trainer.fit(epochs).unwrap();
     module(&mut trainer)
@@ -273,7 +355,7 @@ fn a_test_does_not_overwrite_the_best_and_a_fit_that_is_worse_ends_with_it() {
 }
 
 /// The names of arrays that differ.
-fn differing<'d>(found: &'d StateDict, expected: &'d StateDict) -> Vec<&'d str> {
+pub(crate) fn differing<'d>(found: &'d StateDict, expected: &'d StateDict) -> Vec<&'d str> {
     let all = found.iter().chain(expected.iter()).map(|(name, _)| name);
     let array = |dict: &StateDict, name: &str| dict.contains(name).then(|| dict.array(name).unwrap().clone());
     all.filter(|name| array(found, name) != array(expected, name)).collect()
@@ -338,8 +420,9 @@ fn a_sanity_check_runs_every_stage_and_changes_nothing() {
         )
     };
     let before = state(&mut trainer);
-    let (fit, test) = trainer.sanity_check(2, 3).unwrap();
-    assert_eq!((fit.train.steps, fit.eval.steps, test.unwrap().eval.steps), (6, 4, 2));
+    let check = trainer.sanity_check(DryRun::epochs(2).steps(3)).unwrap();
+    let (fit, test) = (check.train, check.test.unwrap());
+    assert_eq!((fit.train.steps, fit.eval.steps, test.eval.steps), (6, 4, 2));
     assert_eq!(state(&mut trainer), before);
     assert_eq!(printed.take(), "");
     trainer.fit(1).unwrap();
@@ -350,7 +433,7 @@ fn a_sanity_check_runs_every_stage_and_changes_nothing() {
     // One that fails too.
     let mut failing = trainer_that_fails_in_its_test();
     let before = state(&mut failing);
-    assert_eq!(cause(&failing.sanity_check(1, 1).unwrap_err()), "no test today");
+    assert_eq!(cause(&failing.sanity_check(DryRun::epochs(1).steps(1)).unwrap_err()), "no test today");
     assert_eq!(state(&mut failing), before);
 }
 
@@ -360,7 +443,7 @@ fn trainer_that_fails_in_its_test() -> Trainer<'static> {
 
 /// What was printed.
 #[derive(Clone, Default)]
-struct Printed(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Printed(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Printed {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -374,18 +457,18 @@ impl std::io::Write for Printed {
 }
 
 impl Printed {
-    fn take(&self) -> String {
+    pub(crate) fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
     }
 
     #[track_caller]
-    fn assert_reads(&self, expected: &str) {
+    pub(crate) fn assert_reads(&self, expected: &str) {
         assert_eq!(self.take(), expected);
     }
 }
 
 /// Prints to `printed`, by a clock that is 1.5 seconds later at each look.
-fn table(printed: &Printed) -> FitTable {
+pub(crate) fn table(printed: &Printed) -> FitTable {
     let mut looks = 0;
     FitTable::to(printed.clone()).clock(move || {
         looks += 1;

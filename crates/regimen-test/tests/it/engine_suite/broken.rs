@@ -19,11 +19,18 @@ pub(crate) enum Defect {
     IgnoresTheSeed,
     SeedsAlike,
     SeedsByProcess,
+    SumsWithoutWeights,
+    SumsWithoutGraphs,
+    SumsNothing,
     IgnoresTheFactor,
     ForgetsHeldGradients,
     ScalesSlightlyOff,
     NormOmitsAParameter,
     ClampsFromAbove,
+    ClipsWholeParameters,
+    ClipsWithoutAFloor,
+    ClipsUnitsSlightlyOff,
+    ClipsUnitsToZeroAtNan,
     OverlooksNan,
     KeepsGradientsNotGiven,
     SetsNoGradients,
@@ -35,6 +42,9 @@ pub(crate) enum Defect {
     StepKeepsGradients,
     UsesOneRate,
     TakesAnyRates,
+    IgnoresMomentum,
+    RestartsAtMomentum,
+    LeavesOutNoMomentum,
     MovesAtNan,
     EvaluatesInTraining,
     RecordsEvaluation,
@@ -95,6 +105,10 @@ impl EngineFixture for Broken {
         Toy::host_reads()
     }
 
+    fn with_momentum(&self) -> Option<BrokenEngine> {
+        Some(BrokenEngine::new(Toy.with_momentum()?, self.defect))
+    }
+
     fn with_unused_part(&self) -> Option<(BrokenEngine, Vec<&'static str>)> {
         let (engine, unused) = Toy.with_unused_part()?;
         Some((BrokenEngine::new(engine, self.defect), unused))
@@ -112,6 +126,10 @@ impl EngineFixture for Broken {
         Toy.loss(mode, mlp, batch)
     }
 
+    fn unit_dimension(&self, parameter: &str) -> usize {
+        Toy.unit_dimension(parameter)
+    }
+
     fn tolerance(&self) -> f64 {
         Toy.tolerance()
     }
@@ -124,6 +142,9 @@ impl EngineFixture for Broken {
 thread_local! {
     /// Whether the numbers that were left on the device cannot be read, on this thread.
     pub(crate) static READS_FAIL: Cell<bool> = const { Cell::new(false) };
+
+    /// The defect of the engines of this thread, for functions without an engine.
+    static DEFECT: Cell<Defect> = const { Cell::new(Defect::None) };
 }
 
 /// The toy engine with a defect.
@@ -136,6 +157,7 @@ pub(crate) struct BrokenEngine {
 
 impl BrokenEngine {
     fn new(engine: ToyEngine<ToyMlp>, defect: Defect) -> Self {
+        DEFECT.set(defect);
         BrokenEngine { engine, defect, frozen: Vec::new() }
     }
 
@@ -278,6 +300,25 @@ impl Engine for BrokenEngine {
         if self.has(Defect::KeepsNoBuffers) { Ok(()) } else { self.engine.restore_buffers(of) }
     }
 
+    fn weighted_sum(terms: &[(f64, &ToyArray)]) -> Result<ToyArray, BoxError> {
+        let sum = ToyEngine::<ToyMlp>::weighted_sum;
+        match (DEFECT.get(), terms) {
+            (Defect::SumsWithoutWeights, _) => {
+                sum(&terms.iter().map(|(_, term)| (1.0, *term)).collect::<Vec<_>>())
+            }
+            (Defect::SumsWithoutGraphs, [first, others @ ..]) => {
+                let cut = others
+                    .iter()
+                    .map(|(weight, term)| (*weight, ToyArray::new(term.shape(), &term.values())));
+                let cut: Vec<_> = cut.collect();
+                let cut = cut.iter().map(|(weight, term)| (*weight, term));
+                sum(&[*first].into_iter().chain(cut).collect::<Vec<_>>())
+            }
+            (Defect::SumsNothing, []) => Ok(ToyArray::new(&[], &[0.0])),
+            _ => sum(terms),
+        }
+    }
+
     fn backward(&mut self, loss: &ToyArray, factor: Option<f64>) -> Result<(), BoxError> {
         if self.has(Defect::ForgetsHeldGradients) {
             self.engine.discard_gradients();
@@ -308,6 +349,34 @@ impl Engine for BrokenEngine {
             return norm;
         }
         self.engine.gradient_norm()
+    }
+
+    fn clip_gradient_units(&mut self, factor: f64, floor: f64) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::ClipsWholeParameters => {
+                // Every parameter is one row.
+                let held = self.engine.state(Part::Gradients)?;
+                let module = self.engine.state(Part::Module)?;
+                let mut clipped = StateDict::new();
+                for (name, array) in held {
+                    let norm = |elements: &[f64]| elements.iter().map(|x| x * x).sum::<f64>().sqrt();
+                    let limit = factor * norm(&module.array(&name)?.to_vec::<f64>()?).max(floor);
+                    let mut gradient = array.to_vec::<f64>()?;
+                    let scale = (limit / norm(&gradient)).min(1.0);
+                    gradient.iter_mut().for_each(|element| *element *= scale);
+                    let bytes = Array::from_slice(&gradient).into_bytes();
+                    clipped.insert(name, Array::new(array.dtype(), array.shape().to_vec(), bytes)?)?;
+                }
+                self.engine.load_state(Part::Gradients, &clipped)
+            }
+            Defect::ClipsWithoutAFloor => self.engine.clip_gradient_units(factor, 0.0),
+            Defect::ClipsUnitsSlightlyOff => self.engine.clip_gradient_units(factor * (1.0 + 1e-9), floor),
+            Defect::ClipsUnitsToZeroAtNan if !self.engine.gradients_are_finite()? => {
+                self.engine.scale_gradients(0.0)?;
+                self.engine.clip_gradient_values(0.0)
+            }
+            _ => self.engine.clip_gradient_units(factor, floor),
+        }
     }
 
     fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
@@ -443,6 +512,18 @@ impl Engine for BrokenEngine {
             Defect::SwapsNothing => {}
             Defect::SwapsOneWay => self.engine.swap_weights(&mut weights.clone()),
             _ => self.engine.swap_weights(weights),
+        }
+    }
+
+    fn set_momentum(&mut self, momentum: f64) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::IgnoresMomentum => Ok(()),
+            Defect::RestartsAtMomentum => {
+                self.engine.load_state(Part::Optimizer, &StateDict::new())?;
+                self.engine.set_momentum(momentum)
+            }
+            Defect::LeavesOutNoMomentum if momentum == 0.0 => Ok(()),
+            _ => self.engine.set_momentum(momentum),
         }
     }
 

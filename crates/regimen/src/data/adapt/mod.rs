@@ -1,21 +1,32 @@
 //! Adaptors: data made of other data.
 
 mod count;
+mod cutmix;
 mod first;
 mod map;
+mod mixing;
+mod mixup;
 mod prefetch;
+mod segm_cutmix;
 mod take;
 mod timed;
+mod transform;
 
+pub use cutmix::Cutmix;
+pub use mixup::Mixup;
+pub use segm_cutmix::SegmCutmix;
 pub use timed::{Timed, Waiting};
 
-use regimen_core::data::Data;
+use regimen_core::BoxError;
+use regimen_core::data::{BlendSamples, Data, SampleArray};
+use regimen_core::random::Random;
 
 use self::count::CountSamples;
 use self::first::FirstBatch;
 use self::map::MapBatches;
 use self::prefetch::Prefetch;
 use self::take::TakeBatches;
+use self::transform::TransformBatches;
 
 /// Adaptors for all [`Data`], as iterators have them.
 ///
@@ -37,11 +48,48 @@ pub trait DataExt: Data + Sized {
 
     /// Changes each batch by `f`, on the thread that asks for it.
     ///
-    /// For random changes use [`Samples::transform`](super::Samples::transform) or
-    /// [`Loader::transform_batch`](super::Loader::transform_batch), whose generators make them
-    /// repeatable.
+    /// For random changes use [`transform_batches`](DataExt::transform_batches) or
+    /// [`Samples::transform`](super::Samples::transform), whose generators make them repeatable.
     fn map_batches<B, F: Fn(Self::Batch) -> B>(self, f: F) -> impl Data<Batch = B> {
         MapBatches::new(self, f)
+    }
+
+    /// Changes each batch at random by `f`, on the thread that asks for it.
+    ///
+    /// `random` is keyed by (seed of the run, `stream`, epoch, number of the batch, rank): a resumed run draws the
+    /// same. [`Loader::transform_batch`](super::Loader::transform_batch) does the same on its workers.
+    fn transform_batches<B, F>(self, stream: &str, f: F) -> impl Data<Batch = B>
+    where
+        F: Fn(Self::Batch, &mut Random) -> Result<B, BoxError>,
+    {
+        TransformBatches::new(self, stream, f)
+    }
+
+    /// Mixes each batch by [`Mixup`]: inputs and targets.
+    fn mixup<D, X: BlendSamples<D>, Y: BlendSamples<D>>(self, mixup: Mixup) -> impl Data<Batch = (X, Y)>
+    where
+        Self: Data<Batch = (X, Y)>,
+    {
+        self.transform_batches("mixup", move |batch, random| mixup.apply(batch, random))
+    }
+
+    /// Mixes each batch by [`Cutmix`]: images and targets.
+    fn cutmix<D, X: SampleArray<D>, Y: BlendSamples<D>>(self, cutmix: Cutmix) -> impl Data<Batch = (X, Y)>
+    where
+        Self: Data<Batch = (X, Y)>,
+    {
+        self.transform_batches("cutmix", move |batch, random| cutmix.apply(batch, random))
+    }
+
+    /// Mixes each batch by [`SegmCutmix`]: images and masks.
+    fn segm_cutmix<D, X: SampleArray<D>, Y: SampleArray<D>>(
+        self,
+        cutmix: SegmCutmix,
+    ) -> impl Data<Batch = (X, Y)>
+    where
+        Self: Data<Batch = (X, Y)>,
+    {
+        self.transform_batches("segm cutmix", move |batch, random| cutmix.apply(batch, random))
     }
 
     /// Counts `samples(&batch)` samples per batch. Vectors and iterators of batches count one.

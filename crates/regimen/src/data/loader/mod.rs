@@ -147,7 +147,8 @@ impl<B: Send + 'static> Loader<B> {
         Loader { assemble: Arc::new(Assembly { samples, collator }), settings }
     }
 
-    /// Changes every batch, on the worker that made it: the place for Mixup and CutMix.
+    /// Changes every batch, on the worker that made it. [`Mixup`](super::Mixup) and [`Cutmix`](super::Cutmix) are
+    /// adaptors of any data.
     ///
     /// `random` is keyed by (seed, stream, epoch, number of the batch, rank).
     pub fn transform_batch<T, F>(self, f: F) -> Loader<T>
@@ -318,6 +319,10 @@ impl<B: Send + 'static> Data for Loader<B> {
     fn batches(&self) -> Option<u64> {
         let Settings { batch_size, last, ref sampler, .. } = self.settings;
         Some(Shard::batches(sampler.draws(self.assemble.len()), batch_size, last))
+    }
+
+    fn samples(&self) -> Option<u64> {
+        Some(self.settings.sampler.draws(self.assemble.len()))
     }
 }
 
