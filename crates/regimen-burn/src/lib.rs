@@ -22,6 +22,7 @@ mod engine;
 mod freeze;
 mod gradients;
 mod module_state;
+mod momentum;
 mod optimizer_state;
 mod parameters;
 mod precision;
@@ -46,6 +47,7 @@ pub use classification::{accuracy, correct, cross_entropy};
 pub use device::{BurnDevice, device, devices, place};
 pub use engine::Burn;
 pub use module_state::ModuleState;
+pub use momentum::{Momentum, MomentumOptimizer};
 pub use optimizer_state::OptimizerState;
 pub use parameters::named;
 #[doc(hidden)]

@@ -7,7 +7,7 @@ use burn::tensor::{Bool, Float, Int, Slice, Tensor, TensorData};
 use regimen_core::BoxError;
 use regimen_core::data::{BlendSamples, SampleArray};
 
-use crate::BurnDevice;
+use crate::device::BurnDevice;
 
 macro_rules! sample_array {
     ($($kind:ident),*) => {$(

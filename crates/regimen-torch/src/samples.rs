@@ -6,7 +6,7 @@ use regimen_core::BoxError;
 use regimen_core::data::{BlendSamples, SampleArray};
 use tch::{TchError, Tensor};
 
-use crate::TorchDevice;
+use crate::device::TorchDevice;
 use crate::failure::failure;
 
 impl SampleArray<TorchDevice> for Tensor {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::BoxError;
 
-/// An array of a batch whose first dimension is the samples.
+/// An array of a batch whose first dimension is the samples, on a device of type `D`.
 ///
 /// Engine crates implement it for their tensors. `D` is the type of their devices, as that of
 /// [`ToDevice`](crate::engine::ToDevice); the compiler finds it. The trait has the operations of adaptors that mix the samples of a batch:

@@ -14,7 +14,8 @@ use std::fmt;
 /// println!("{figure}");
 /// ```
 ///
-/// A value that is not finite is a gap. Of very many values the smallest and largest are drawn.
+/// A value that is not finite is a gap. If there are more values than columns, the smallest and the largest per column
+/// are drawn.
 ///
 /// Those of a history are made by [`History::figure`](super::History::figure).
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ impl Figure {
         Figure { y_label: y_label.into(), x_label: String::new(), lines: Vec::new() }
     }
 
-    /// Names what the values are numbered by: `epoch` or `step`. Default: nothing.
+    /// The unit of the horizontal axis: `epoch` or `step`. Default: nothing.
     pub fn x_label(self, label: impl Into<String>) -> Self {
         Figure { x_label: label.into(), ..self }
     }
@@ -87,7 +88,7 @@ impl Scale {
         let numbers = (0..=count as usize + 1).map(|n| (first + n as f64) * step);
         let numbers = numbers.take_while(|&number| number <= self.high + step * 1e-9);
         let exponent = |number: f64| number.abs().log10().floor() as i32;
-        // Of the step: the label of a longer axis must tell two neighbours apart.
+        // As many as tell two neighbours apart.
         let digits = -exponent(step);
         let text = |number: f64| match number {
             0.0 => "0".to_owned(),

@@ -96,7 +96,8 @@ pub type StagesUnit<E, X, Y, O> = AutoUnit<E, Stages<E, X, Y, O>>;
 /// A record of an epoch is logged as `train/NAME` or `eval/NAME`, as every metric is. The record of a step is too, as a
 /// mean with the weight of the loss.
 ///
-/// The values of an epoch under way are saved: a fit that was stopped anywhere goes on to the same bits.
+/// All values are in the [history](FitLoop::history), which [`plot`](FitLoop::plot) draws. It is saved, and so are the
+/// values of an epoch under way: a fit that was stopped anywhere goes on to the same bits.
 pub struct FitLoop<'a, E: Engine, X, Y, O>
 where
     Stages<E, X, Y, O>: Task<E>,

@@ -13,6 +13,7 @@ mod callback_memory_cleanup;
 mod callback_module_summary;
 mod callback_watchdog;
 mod causes;
+mod confusion_picture;
 
 mod callback_parameter_monitor;
 mod callback_profiler_window;
@@ -53,6 +54,7 @@ mod output_file;
 mod report;
 mod resume_matrix;
 mod runner;
+mod runner_bugs;
 mod schedule;
 mod tensorboard;
 mod timer;

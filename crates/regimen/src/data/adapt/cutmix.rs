@@ -35,8 +35,8 @@ impl Cutmix {
         (images, targets): (X, Y),
         random: &mut Random,
     ) -> Result<(X, Y), BoxError> {
-        let size = image_size(&images.shape())?;
-        let Some(Mixed { share, partners }) = self.0.draw(&images.shape(), &targets.shape(), random)? else {
+        let size = image_size(&images)?;
+        let Some(Mixed { share, partners }) = self.0.draw(&images, &targets, random)? else {
             return Ok((images, targets));
         };
         let [rows, columns] = draw_box(share, size, random);

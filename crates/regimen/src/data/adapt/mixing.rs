@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use regimen_core::BoxError;
+use regimen_core::data::SampleArray;
 use regimen_core::random::Random;
 use regimen_core::text::Count;
 
@@ -28,11 +29,11 @@ impl Mixing {
         Mixing { alpha, probability: 0.5 }
     }
 
-    /// The choices for a batch of arrays of these shapes. Returns `None` if it is left as it is, or has no two samples.
-    pub(super) fn draw(
+    /// The choices for a batch. Returns `None` if it is left as it is, or has no two samples.
+    pub(super) fn draw<D>(
         &self,
-        inputs: &[usize],
-        targets: &[usize],
+        inputs: &impl SampleArray<D>,
+        targets: &impl SampleArray<D>,
         random: &mut Random,
     ) -> Result<Option<Mixed>, BoxError> {
         let Mixing { alpha, probability } = *self;
@@ -43,7 +44,7 @@ impl Mixing {
             return Err(format!("a probability of {probability} is not between 0 and 1").into());
         }
         let samples = |array: &[usize]| Count(array.first().copied().unwrap_or(1) as u64, "sample");
-        let (inputs, targets) = (samples(inputs), samples(targets));
+        let (inputs, targets) = (samples(&inputs.shape()), samples(&targets.shape()));
         if inputs.0 != targets.0 {
             return Err(format!("inputs of {inputs} and targets of {targets}").into());
         }
@@ -68,11 +69,13 @@ pub(super) fn draw_box(share: f64, [height, width]: [usize; 2], random: &mut Ran
     })
 }
 
-/// The height and width of images of this shape: the last two dimensions of three or more.
-pub(super) fn image_size(shape: &[usize]) -> Result<[usize; 2], BoxError> {
-    match *shape {
+/// The height and width of images: the last two dimensions of three or more.
+pub(super) fn image_size<D>(images: &impl SampleArray<D>) -> Result<[usize; 2], BoxError> {
+    match *images.shape() {
         [_, .., height, width] => Ok([height, width]),
-        _ => Err(format!("images of shape {shape:?} have no height and width after the samples").into()),
+        ref shape => {
+            Err(format!("images of shape {shape:?} have no height and width after the samples").into())
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Mixup {
         (inputs, targets): (X, Y),
         random: &mut Random,
     ) -> Result<(X, Y), BoxError> {
-        let Some(Mixed { share, partners }) = self.0.draw(&inputs.shape(), &targets.shape(), random)? else {
+        let Some(Mixed { share, partners }) = self.0.draw(&inputs, &targets, random)? else {
             return Ok((inputs, targets));
         };
         Ok((inputs.blend(share, &partners)?, targets.blend(share, &partners)?))

@@ -30,11 +30,11 @@ impl SegmCutmix {
         (images, masks): (X, Y),
         random: &mut Random,
     ) -> Result<(X, Y), BoxError> {
-        let (size, of_masks) = (image_size(&images.shape())?, image_size(&masks.shape())?);
+        let (size, of_masks) = (image_size(&images)?, image_size(&masks)?);
         if size != of_masks {
             return Err(format!("images of {size:?} pixels and masks of {of_masks:?}").into());
         }
-        let Some(Mixed { share, partners }) = self.0.draw(&images.shape(), &masks.shape(), random)? else {
+        let Some(Mixed { share, partners }) = self.0.draw(&images, &masks, random)? else {
             return Ok((images, masks));
         };
         let [rows, columns] = draw_box(share, size, random);
