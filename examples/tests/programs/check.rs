@@ -39,8 +39,8 @@ pub(crate) fn check(name: &str, args: &[&str], expected: &str) {
 fn masked(text: &str) -> String {
     let lines = text.lines().filter(|line| !line.contains("epoch") || !line.contains(": step "));
     let masked = |line: &str| {
-        if line.contains(['│', '┤']) {
-            return "│\n".to_owned();
+        if line.contains(['\u{2502}', '\u{2524}']) {
+            return "\u{2502}\n".to_owned();
         }
         let words: Vec<&str> = line.split(' ').collect();
         let word = |i: usize| masked_word(words[i], words.get(i + 1).copied().unwrap_or_default());
