@@ -97,6 +97,7 @@ pub struct StageEpoch<'s> {
     set: Set,
     epoch: u64,
     series: &'s Series,
+    dataset: Option<u64>,
 }
 
 impl StageEpoch<'_> {
@@ -113,6 +114,12 @@ impl StageEpoch<'_> {
     /// The samples of the epoch's steps, as the data counts them.
     pub fn size(&self) -> f64 {
         self.series.samples as f64
+    }
+
+    /// The samples of the data, which may be more than those of the steps, as with a capped epoch or a dropped last batch.
+    /// Returns `None` if the data do not [say](crate::data::Data::samples).
+    pub fn dataset_size(&self) -> Option<f64> {
+        self.dataset.map(|samples| samples as f64)
     }
 
     /// The values that the steps recorded under `name`, in order; `loss` is always among the names. One that no step
@@ -152,6 +159,8 @@ pub struct Stages<E: Engine, X, Y, O> {
     series: [Series; 3],
     /// The record of the newest epoch that ended, of each set.
     ended: [Vec<(String, f64)>; 3],
+    /// The samples of the data of each set, as far as known.
+    pub(super) sizes: [Option<u64>; 3],
     /// Keys of the values of steps, made once.
     keys: Vec<(Set, &'static str, Key)>,
     /// Samples of the step under way.
@@ -160,8 +169,8 @@ pub struct Stages<E: Engine, X, Y, O> {
     pub(super) tests: bool,
     /// The epoch at which the call of `fit` under way ends.
     pub(super) goal: u64,
-    /// The score before the first validation, if there are criteria and data for one.
-    pub(super) worst_score: Option<f64>,
+    /// The metric of the score, and the score before the first validation, if there are criteria and data for one.
+    pub(super) score: Option<(Key, f64)>,
 }
 
 /// Stages, and the one of each set.
@@ -197,11 +206,12 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             ends,
             series,
             ended,
+            sizes: [None; 3],
             keys: Vec::new(),
             samples: 0,
             tests: false,
             goal: 0,
-            worst_score: None,
+            score: None,
         }
     }
 
@@ -235,8 +245,9 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
 
     fn start(&mut self, set: Set, state: &mut State) -> Result<(), BoxError> {
         let (epoch, series) = (state.progress().epochs + 1, &self.series[set as usize]);
+        let dataset = self.sizes[set as usize];
         if let Some(start) = self.starts.of(set) {
-            for (name, value) in start(&StageEpoch { set, epoch, series })?.into_numbers()? {
+            for (name, value) in start(&StageEpoch { set, epoch, series, dataset })?.into_numbers()? {
                 state.log(named(set, name, Reduction::Last), value, 1.0);
             }
         }
@@ -264,7 +275,8 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             self.ended[set as usize] = state.metrics(phase).iter().filter_map(metric).collect();
             return Ok(());
         };
-        let record = end(&StageEpoch { set, epoch, series })?.into_numbers()?;
+        let dataset = self.sizes[set as usize];
+        let record = end(&StageEpoch { set, epoch, series, dataset })?.into_numbers()?;
         // The loss is logged already, at each step.
         for &(name, value) in record.iter().filter(|(name, _)| *name != "loss") {
             state.log(named(set, name, Reduction::Last), value, 1.0);
