@@ -5,6 +5,7 @@ mod allocations;
 mod batteries;
 mod cell;
 mod empty;
+mod interfaces;
 mod rounds;
 mod serve;
 
@@ -12,6 +13,7 @@ pub use allocations::{Counting, allocations};
 pub use batteries::batteries_run;
 pub use cell::Cell;
 pub use empty::{CALLBACKS, empty_run};
+pub use interfaces::{Interface, small_run};
 pub use rounds::{median, rounds};
 pub use serve::{Contestant, serve};
 

@@ -7,9 +7,11 @@ use burn::tensor::{Bool, Float, Int, Slice, Tensor, TensorData};
 use regimen_core::BoxError;
 use regimen_core::data::{BlendSamples, SampleArray};
 
+use crate::device::BurnDevice;
+
 macro_rules! sample_array {
     ($($kind:ident),*) => {$(
-        impl<const D: usize> SampleArray for Tensor<D, $kind> {
+        impl<const D: usize> SampleArray<BurnDevice> for Tensor<D, $kind> {
             fn shape(&self) -> Vec<usize> {
                 self.dims().to_vec()
             }
@@ -34,7 +36,7 @@ macro_rules! sample_array {
 }
 sample_array!(Float, Int, Bool);
 
-impl<const D: usize> BlendSamples for Tensor<D> {
+impl<const D: usize> BlendSamples<BurnDevice> for Tensor<D> {
     fn blend(self, share: f64, partners: &[usize]) -> Result<Self, BoxError> {
         let others = select(self.clone(), partners);
         Ok(self.mul_scalar(share) + others.mul_scalar(1.0 - share))

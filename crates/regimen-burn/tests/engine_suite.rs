@@ -6,10 +6,9 @@
 mod fixture;
 
 use fixture::OnBurn;
-use regimen_core::engine::Precision;
 use regimen_test::engine_suite::run_all;
 
 #[test]
 fn burn_passes_the_suite() {
-    run_all(&OnBurn { test: "burn_passes_the_suite", precision: Precision::F32 });
+    run_all(&OnBurn::new("burn_passes_the_suite"));
 }

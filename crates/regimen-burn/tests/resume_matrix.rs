@@ -8,18 +8,11 @@ mod fixture;
 
 use fixture::OnBurn;
 use regimen_core::engine::Precision;
-use regimen_test::resume_matrix::{Cell, ResumeFixture, run_all};
-
-impl ResumeFixture for OnBurn {
-    fn precision(&self) -> Precision {
-        self.precision
-    }
-}
+use regimen_test::resume_matrix::{Cell, Interface, run_all};
 
 #[test]
 fn burn_resumes_to_the_bit() {
-    let fixture = OnBurn { test: "burn_resumes_to_the_bit", precision: Precision::F32 };
-    run_all(&fixture, &Cell::each_stop());
+    run_all(&OnBurn::new("burn_resumes_to_the_bit"), &Cell::each_stop());
 }
 
 /// Every fourth stop.
@@ -29,10 +22,28 @@ fn some_cells() -> Vec<Cell> {
 
 #[test]
 fn burn_in_bf16_resumes_to_the_bit() {
-    run_all(&OnBurn { test: "burn_in_bf16_resumes_to_the_bit", precision: Precision::BF16 }, &some_cells());
+    run_all(
+        &OnBurn { precision: Precision::BF16, ..OnBurn::new("burn_in_bf16_resumes_to_the_bit") },
+        &some_cells(),
+    );
 }
 
 #[test]
 fn burn_in_fp16_resumes_to_the_bit() {
-    run_all(&OnBurn { test: "burn_in_fp16_resumes_to_the_bit", precision: Precision::F16 }, &some_cells());
+    run_all(
+        &OnBurn { precision: Precision::F16, ..OnBurn::new("burn_in_fp16_resumes_to_the_bit") },
+        &some_cells(),
+    );
+}
+
+#[test]
+fn a_runner_on_burn_resumes_to_the_bit() {
+    let fixture = OnBurn::new("a_runner_on_burn_resumes_to_the_bit");
+    run_all(&OnBurn { interface: Interface::Runner, ..fixture }, &some_cells());
+}
+
+#[test]
+fn a_fit_loop_on_burn_resumes_to_the_bit() {
+    let fixture = OnBurn::new("a_fit_loop_on_burn_resumes_to_the_bit");
+    run_all(&OnBurn { interface: Interface::FitLoop, ..fixture }, &some_cells());
 }

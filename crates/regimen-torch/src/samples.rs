@@ -6,9 +6,10 @@ use regimen_core::BoxError;
 use regimen_core::data::{BlendSamples, SampleArray};
 use tch::{TchError, Tensor};
 
+use crate::device::TorchDevice;
 use crate::failure::failure;
 
-impl SampleArray for Tensor {
+impl SampleArray<TorchDevice> for Tensor {
     fn shape(&self) -> Vec<usize> {
         self.size().into_iter().map(|length| length as usize).collect()
     }
@@ -32,7 +33,7 @@ impl SampleArray for Tensor {
     }
 }
 
-impl BlendSamples for Tensor {
+impl BlendSamples<TorchDevice> for Tensor {
     fn blend(self, share: f64, partners: &[usize]) -> Result<Self, BoxError> {
         if !self.is_floating_point() {
             let kind = self.kind();

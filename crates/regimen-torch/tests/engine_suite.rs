@@ -6,10 +6,9 @@
 mod fixture;
 
 use fixture::OnTorch;
-use regimen_core::engine::Precision;
 use regimen_test::engine_suite::run_all;
 
 #[test]
 fn libtorch_passes_the_suite() {
-    run_all(&OnTorch { test: "libtorch_passes_the_suite", precision: Precision::F32 });
+    run_all(&OnTorch::new("libtorch_passes_the_suite"));
 }

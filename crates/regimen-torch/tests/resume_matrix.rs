@@ -8,12 +8,11 @@ mod fixture;
 
 use fixture::OnTorch;
 use regimen_core::engine::Precision;
-use regimen_test::resume_matrix::{Cell, run_all};
+use regimen_test::resume_matrix::{Cell, Interface, run_all};
 
 #[test]
 fn libtorch_resumes_to_the_bit() {
-    let fixture = OnTorch { test: "libtorch_resumes_to_the_bit", precision: Precision::F32 };
-    run_all(&fixture, &Cell::each_stop());
+    run_all(&OnTorch::new("libtorch_resumes_to_the_bit"), &Cell::each_stop());
 }
 
 /// Every fourth stop.
@@ -24,7 +23,7 @@ fn some_cells() -> Vec<Cell> {
 #[test]
 fn libtorch_in_bf16_resumes_to_the_bit() {
     run_all(
-        &OnTorch { test: "libtorch_in_bf16_resumes_to_the_bit", precision: Precision::BF16 },
+        &OnTorch { precision: Precision::BF16, ..OnTorch::new("libtorch_in_bf16_resumes_to_the_bit") },
         &some_cells(),
     );
 }
@@ -32,7 +31,19 @@ fn libtorch_in_bf16_resumes_to_the_bit() {
 #[test]
 fn libtorch_in_fp16_resumes_to_the_bit() {
     run_all(
-        &OnTorch { test: "libtorch_in_fp16_resumes_to_the_bit", precision: Precision::F16 },
+        &OnTorch { precision: Precision::F16, ..OnTorch::new("libtorch_in_fp16_resumes_to_the_bit") },
         &some_cells(),
     );
+}
+
+#[test]
+fn a_runner_on_libtorch_resumes_to_the_bit() {
+    let fixture = OnTorch::new("a_runner_on_libtorch_resumes_to_the_bit");
+    run_all(&OnTorch { interface: Interface::Runner, ..fixture }, &some_cells());
+}
+
+#[test]
+fn a_fit_loop_on_libtorch_resumes_to_the_bit() {
+    let fixture = OnTorch::new("a_fit_loop_on_libtorch_resumes_to_the_bit");
+    run_all(&OnTorch { interface: Interface::FitLoop, ..fixture }, &some_cells());
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask bench overhead`: overhead of the loop and of `AutoUnit` per step.
+//! `cargo xtask bench overhead`: overhead of the loop, of `AutoUnit`, `Runner` and `FitLoop` per step.
 //!
 //! The programs of the `bench` package document the measurements and their baselines.
 
@@ -20,6 +20,7 @@ pub(crate) fn overhead(
 ) -> Result<(), BoxError> {
     let programs = Programs::build(workspace)?;
     measure(&mut programs.command("empty_step"), figures)?;
+    measure(&mut programs.command("interface_step"), figures)?;
     measure(programs.command("autounit").arg("time"), figures)?;
     match tools::have("valgrind", "--version", "valgrind") {
         Ok(()) => instruction_ratios(&programs, figures)?,

@@ -90,12 +90,12 @@ fn blocks<'p>(page: &'p str, fence: &str) -> Vec<&'p str> {
 }
 
 /// Lines of a program without imports, comments and blank lines.
-fn length(program: &str) -> usize {
+pub(crate) fn length(program: &str) -> usize {
     const PASSED_OVER: [&str; 5] = ["use ", "import ", "from ", "//", "#"];
     let lines = program.lines().map(str::trim_start).filter(|line| !line.is_empty());
     lines.filter(|line| !PASSED_OVER.iter().any(|start| line.starts_with(start))).count()
 }
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap()
 }

@@ -39,6 +39,8 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         // Left by a call that failed before they were read.
         self.read_all()?;
         self.count = Done { updates: state.train_progress().updates, epochs: state.train_progress().epochs };
+        // An engine that cannot change its momentum is refused before the first step.
+        self.set_momentum()?;
         // Callbacks see at the start which parameters are trained.
         self.freeze_due()?;
         self.changes.drain(..).for_each(|change| state.notify(change));

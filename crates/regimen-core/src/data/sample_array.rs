@@ -4,15 +4,16 @@ use std::ops::Range;
 
 use crate::BoxError;
 
-/// An array of a batch whose first dimension is the samples.
+/// An array of a batch whose first dimension is the samples, on a device of type `D`.
 ///
-/// Engine crates implement it for their tensors. It has the operations of adaptors that mix the samples of a batch:
+/// Engine crates implement it for their tensors. `D` is the type of their devices, as that of
+/// [`ToDevice`](crate::engine::ToDevice); the compiler finds it. The trait has the operations of adaptors that mix the samples of a batch:
 /// sample `i` with sample `partners[i]`. Partners are as many as the samples, and each is below their number.
 #[diagnostic::on_unimplemented(
     message = "samples of `{Self}` cannot be mixed",
     note = "inputs and masks are tensors of the engine, whose first dimension is the samples"
 )]
-pub trait SampleArray: Sized {
+pub trait SampleArray<D>: Sized {
     /// The length of each dimension.
     fn shape(&self) -> Vec<usize>;
 
@@ -26,7 +27,7 @@ pub trait SampleArray: Sized {
     message = "samples of `{Self}` cannot be blended",
     note = "classes are blended as one-hot floats of shape [samples, classes], which the collate function can make"
 )]
-pub trait BlendSamples: SampleArray {
+pub trait BlendSamples<D>: SampleArray<D> {
     /// `share` times each sample plus `1 - share` times its partner. Other holders of the same memory do not see it.
     fn blend(self, share: f64, partners: &[usize]) -> Result<Self, BoxError>;
 }

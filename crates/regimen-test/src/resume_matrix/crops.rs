@@ -1,6 +1,5 @@
 //! The task of the run: a fixture's loss on some rows, with fault injection.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,7 +40,7 @@ impl<F: ResumeFixture> Task<F::Engine> for Crops<'_, F> {
         (rows, batch): &Self::Batch,
     ) -> Result<(Loss<<F::Engine as Engine>::Scalar>, ()), BoxError> {
         if !self.by_hand {
-            writeln!(self.order, "{:?} {} of epoch {}: rows {rows:?}", step.mode, step.index, step.epoch)?;
+            self.order.push_str(&line(step, rows));
             if step.is_train() {
                 self.fault.strike("loss", step.index)?;
             }
@@ -72,6 +71,11 @@ impl<F: ResumeFixture> PredictTask<F::Engine> for Crops<'_, F> {
         self.fixture.loss(Mode::Eval, module, &batch)?;
         Ok(rows)
     }
+}
+
+/// The record of a step.
+pub(super) fn line(step: &Step, rows: &Crop) -> String {
+    format!("{:?} {} of epoch {}: rows {rows:?}\n", step.mode, step.index, step.epoch)
 }
 
 /// A fault that occurs once.

@@ -10,17 +10,18 @@ use regimen::data::{DataExt, Loader, Samples, indices};
 use regimen::log::{MemoryLog, MetricLog};
 use regimen::schedule::{Cosine, ScheduleExt};
 use regimen_core::auto_unit::{Averaging, EVAL_LOSS, GradientScaler, Plateau, Thaw};
-use regimen_core::callback::{Event, Every};
+use regimen_core::callback::{Callback, Event, Every};
 use regimen_core::data::Data;
 use regimen_core::engine::Engine;
 use regimen_core::random::Random;
-use regimen_core::run::{Ended, Report};
+use regimen_core::run::{Ended, Report, Saver};
 use regimen_core::state::PauseHandle;
-use regimen_core::{AutoUnit, BoxError, Fit, Run, State};
+use regimen_core::{AutoUnit, BoxError, Fit, Run, State, Task};
 
 use super::by_hand::{continue_prediction, pass_by_hand, predict};
 use super::crops::{Armed, Crop, Crops};
-use super::{Leg, ResumeFixture, Trouble};
+use super::doors::{by_fit_loop, by_runner};
+use super::{Interface, Leg, ResumeFixture, Trouble};
 use crate::engine_suite::ROWS;
 
 const STEPS: u64 = 60;
@@ -28,7 +29,10 @@ const STEPS: u64 = 60;
 /// After steps 12, 24, 36, 48 and 60, and after the epochs that end with steps 14, 28, 42 and 56.
 const EVALUATIONS: u64 = 9;
 
-const EVAL_STEPS: u64 = 3;
+pub(super) const EVAL_STEPS: u64 = 3;
+
+/// Crops of the training data.
+pub(super) const CROPS: usize = 10;
 
 /// Steps of the run, including evaluation steps.
 pub(super) const CALLS: u64 = STEPS + EVALUATIONS * EVAL_STEPS;
@@ -48,43 +52,101 @@ pub(super) const EVENTS: &str = "events";
 /// Runs the part `leg` in `dir`, from the newest checkpoint or, if there is none, from the beginning.
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
-    let fault = Armed::new(leg.trouble.fault());
-    let task = Crops::new(fixture, &fault);
-    let engine = fixture.regularized();
-    // The last of several groups; with all groups frozen there would be nothing to train.
-    let last_group = engine.groups().iter().skip(1).last().cloned();
-    let mut unit = AutoUnit::new(engine, task)
-        .accumulate(3)
-        .clip_norm(1.0)
-        .learning_rate(Cosine::new(fixture.learning_rate(), 40)?.warm_up(4))
-        .precision(fixture.precision())
-        .gradient_scaler(GradientScaler::new().growth_interval(5))
-        .average(Averaging::ema(0.9).ramp().warm_up(2).every_nth(2).take_buffers())
-        .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05))
-        .after_backward(fault.hook("after_backward"))
-        .before_update(fault.hook("before_update"));
-    if let Some(group) = last_group {
-        unit = unit.freeze(group, Thaw::AtUpdate(7));
-    }
-    let early = leg.trouble.ends_early();
-    let saver = Checkpointer::new(dir.join(CHECKPOINTS)).every(Every::steps(25)).keep_last(2);
-    let mut run = Run::new(&mut unit)
-        .seed(11)
-        .callback(LearningRateMonitor::new())
-        .callback(ParameterMonitor::new())
-        .callback(EmptyDataDetector::new(2))
-        .callback(MetricLog::csv(dir.join("metrics.csv")).every(Every::steps(1).or(Every::epochs(1))))
-        .callback(MetricLog::jsonl(dir.join("metrics.jsonl")))
-        .callback(MetricLog::tensorboard(dir.join(EVENTS)).every(Every::steps(1).or(Every::epochs(1))))
-        .callback(MetricLog::wandb(dir).every(Every::steps(1).or(Every::epochs(1))))
-        .callback(
+    let (report, order) = match fixture.interface() {
+        Interface::AutoUnit => by_auto_unit(fixture, leg, dir, begun)?,
+        _ if leg.trouble != Trouble::None => {
+            return Err(format!("{} needs an `AutoUnit`", leg.trouble).into());
+        }
+        Interface::Runner => by_runner(fixture, leg, dir, begun)?,
+        Interface::FitLoop => by_fit_loop(fixture, leg, dir, begun)?,
+    };
+    append(&dir.join(ORDER), &order)?;
+    let Some(report) = report else { return Ok(()) };
+    append(&dir.join(EPOCHS), &told(&report))?;
+    let (steps, early) = (report.train.steps + report.eval.steps, leg.trouble.ends_early());
+    let as_told = match (&report.ended, leg.stop) {
+        (Ended::Paused(_), stop) => stop == Some(steps),
+        (_, Some(_)) => false,
+        // The end of a continued part is compared with its outcome.
+        (ended, None) => begun || matches!(ended, Ended::Finished(_)) && (early || steps == CALLS),
+    };
+    if as_told { Ok(()) } else { Err(format!("it ended in another way than scripted: {report:?}").into()) }
+}
+
+/// The settings of every run, for [`AutoUnit`].
+pub(super) fn settings<'f, F: ResumeFixture, T: Task<F::Engine>>(
+    fixture: &'f F,
+) -> Result<impl FnOnce(AutoUnit<F::Engine, T>) -> AutoUnit<F::Engine, T> + use<'f, F, T>, BoxError> {
+    let schedule = Cosine::new(fixture.learning_rate(), 40)?.warm_up(4);
+    Ok(move |unit: AutoUnit<F::Engine, T>| {
+        // The last of several groups; with all groups frozen there would be nothing to train.
+        let last_group = unit.engine().groups().iter().skip(1).last().cloned();
+        let unit = unit
+            .accumulate(3)
+            .clip_norm(1.0)
+            .learning_rate(schedule)
+            .precision(fixture.precision())
+            .gradient_scaler(GradientScaler::new().growth_interval(5))
+            .average(Averaging::ema(0.9).ramp().warm_up(2).every_nth(2).take_buffers())
+            .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05));
+        match last_group {
+            Some(group) => unit.freeze(group, Thaw::AtUpdate(7)),
+            None => unit,
+        }
+    })
+}
+
+/// The callbacks of every run.
+pub(super) fn callbacks<E: Engine + 'static, T: Task<E>>(
+    leg: Leg,
+    dir: &Path,
+) -> Vec<Box<dyn Callback<AutoUnit<E, T>>>> {
+    let each_step = || Every::steps(1).or(Every::epochs(1));
+    let patience = if leg.trouble.ends_early() { 2 } else { EVALUATIONS - 1 };
+    vec![
+        Box::new(LearningRateMonitor::new()),
+        Box::new(ParameterMonitor::new()),
+        Box::new(EmptyDataDetector::new(2)),
+        Box::new(MetricLog::csv(dir.join("metrics.csv")).every(each_step())),
+        Box::new(MetricLog::jsonl(dir.join("metrics.jsonl"))),
+        Box::new(MetricLog::tensorboard(dir.join(EVENTS)).every(each_step())),
+        Box::new(MetricLog::wandb(dir).every(each_step())),
+        Box::new(
             MetricLog::wide_csv(dir.join("metrics.wide.csv")).every(Every::steps(4).or(Every::epochs(1))),
-        )
-        .callback(MetricLog::to(MemoryLog::new()).every(Every::steps(5).or(Every::epochs(1))))
+        ),
+        Box::new(MetricLog::to(MemoryLog::new()).every(Every::steps(5).or(Every::epochs(1)))),
         // No loss decreases by this much. So it stops the run at the third evaluation, or at the
         // last if every earlier one was counted.
-        .callback(EarlyStopping::min(EVAL_LOSS, if early { 2 } else { EVALUATIONS - 1 }).min_delta(1e9))
-        .saver(fixture.saver(saver));
+        Box::new(EarlyStopping::min(EVAL_LOSS, patience).min_delta(1e9)),
+    ]
+}
+
+/// The saver of every run.
+pub(super) fn saver<F: ResumeFixture>(fixture: &F, dir: &Path) -> impl Saver {
+    fixture.saver(Checkpointer::new(dir.join(CHECKPOINTS)).every(Every::steps(25)).keep_last(2))
+}
+
+/// An error unless a checkpoint was restored in each process but the first.
+pub(super) fn check_restored(restored: bool, begun: bool) -> Result<(), BoxError> {
+    let wrong = "no checkpoint was restored, or one was in the first process";
+    if restored == begun { Ok(()) } else { Err(wrong.into()) }
+}
+
+/// The report, if there is one, and the rows of each step.
+pub(super) type Told = (Option<Report>, String);
+
+fn by_auto_unit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path, begun: bool) -> Result<Told, BoxError> {
+    let fault = Armed::new(leg.trouble.fault());
+    let task = Crops::new(fixture, &fault);
+    let mut unit = settings(fixture)?(AutoUnit::new(fixture.regularized(), task))
+        .after_backward(fault.hook("after_backward"))
+        .before_update(fault.hook("before_update"));
+    let early = leg.trouble.ends_early();
+    let mut run = Run::new(&mut unit).seed(11);
+    for callback in callbacks(leg, dir) {
+        run = run.callback(callback);
+    }
+    run = run.saver(saver(fixture, dir));
     if let Some(stop) = leg.stop {
         let handle = run.pause_handle();
         run = run
@@ -97,18 +159,13 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
             _ => run.on(Event::TrainStepEnd, fail_after(at)).on(Event::EvalStepEnd, fail_after(at)),
         };
     }
-    if run.restore_latest()?.is_some() != begun {
-        return Err("no checkpoint was restored, or one was in the first process".into());
-    }
-    let (train, eval) = (fixture.data(train_data(fixture, leg)), fixture.data(eval_data(fixture, leg)));
+    check_restored(run.restore_latest()?.is_some(), begun)?;
+    let (train, eval) =
+        (fixture.data(train_data(fixture, leg, CROPS)), fixture.data(eval_data(fixture, leg)));
     let config = match leg.trouble {
-        Trouble::Uncapped => Fit::steps(STEPS),
-        _ if early => Fit::steps(STEPS).steps_per_epoch(6),
-        _ => Fit::steps(STEPS).steps_per_epoch(7),
-    };
-    let config = match early {
-        true => config.eval_every(Every::steps(12)),
-        false => config.eval_every(Every::steps(12).or(Every::epochs(2))),
+        Trouble::Uncapped => Fit::steps(STEPS).eval_every(Every::steps(12).or(Every::epochs(2))),
+        _ if early => Fit::steps(STEPS).steps_per_epoch(6).eval_every(Every::steps(12)),
+        _ => limits(),
     };
     let other = fixture.data(eval_data(fixture, leg));
     if leg.trouble == Trouble::ByHand {
@@ -131,17 +188,12 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         predict(&mut run, &other, dir)?;
     }
     drop(run);
-    append(&dir.join(ORDER), &unit.task().order)?;
-    let Some(report) = report else { return Ok(()) };
-    append(&dir.join(EPOCHS), &told(&report))?;
-    let steps = report.train.steps + report.eval.steps;
-    let as_told = match (&report.ended, leg.stop) {
-        (Ended::Paused(_), stop) => stop == Some(steps),
-        (_, Some(_)) => false,
-        // The end of a continued part is compared with its outcome.
-        (ended, None) => begun || matches!(ended, Ended::Finished(_)) && (early || steps == CALLS),
-    };
-    if as_told { Ok(()) } else { Err(format!("it ended in another way than scripted: {report:?}").into()) }
+    Ok((report, unit.task().order.clone()))
+}
+
+/// The limits of every run whose epochs are capped.
+pub(super) fn limits() -> Fit {
+    Fit::steps(STEPS).steps_per_epoch(7).eval_every(Every::steps(12).or(Every::epochs(2)))
 }
 
 fn steps(state: &State) -> u64 {
@@ -158,7 +210,10 @@ fn fail_after<U>(at: u64) -> impl FnMut(&mut State, &mut U) -> Result<(), BoxErr
 }
 
 /// Requests a pause after `stop` steps.
-fn stop_after<U>(stop: u64, handle: &PauseHandle) -> impl FnMut(&mut State, &mut U) + Send + use<U> {
+pub(super) fn stop_after<U>(
+    stop: u64,
+    handle: &PauseHandle,
+) -> impl FnMut(&mut State, &mut U) + Send + use<U> {
     let handle = handle.clone();
     move |state, _| {
         if steps(state) == stop {
@@ -167,20 +222,24 @@ fn stop_after<U>(stop: u64, handle: &PauseHandle) -> impl FnMut(&mut State, &mut
     }
 }
 
-/// Ten crops of two to five random rows per epoch, in a new order each time.
-fn train_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
+/// Crops of two to five random rows, in a new order each epoch.
+pub(super) fn train_data<F: ResumeFixture>(
+    fixture: &F,
+    leg: Leg,
+    crops: usize,
+) -> impl Data<Batch = (Crop, F::Batch)> {
     let crop = |index: usize, random: &mut Random| {
         let rows = 2 + index as u64 % 4;
         let start = random.below(ROWS - rows + 1);
         (start, start + rows)
     };
-    let crops = Loader::collate(indices(10).transform(crop), only).shuffle();
+    let crops = Loader::collate(indices(crops).transform(crop), only).shuffle();
     let crops = crops.workers(leg.workers).prefetch(leg.prefetch);
     crops.map_batches(|crop| (crop, fixture.batch(crop.0..crop.1)))
 }
 
 /// Three crops of five to seven rows.
-fn eval_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
+pub(super) fn eval_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
     let crop = |index: usize, _: &mut Random| (8 * index as u64, 9 * index as u64 + 5);
     let crops = Loader::collate(indices(EVAL_STEPS as usize).transform(crop), only);
     let crops = crops.workers(leg.workers).prefetch(leg.prefetch);

@@ -6,6 +6,10 @@
 //! epochs, a schedule that falls on a plateau, a group that is frozen at first, averaged weights,
 //! early stopping, logs as CSV, JSON lines, event files and a run of W&B, and a [`Checkpointer`].
 //!
+//! An [`Interface`] other than `AutoUnit` has the same settings, callbacks and pauses: [`Runner`] with a metric of
+//! batches and one of epochs, or [`FitLoop`] with all its stages and the weights of the best validation, in 3 epochs of
+//! 26 steps and an evaluation each.
+//!
 //! A [`Cell`] lists the steps after which its [`PauseHandle`](regimen_core::state::PauseHandle) pauses
 //! the run, and the workers that read its data before and after. Each part of a cell is a separate
 //! process and may have a [`Trouble`]: manual passes over other data, a step that fails, another cap,
@@ -15,6 +19,9 @@
 //! (parameters, running statistics, optimizer, averaged weights, accumulation window, loss scale,
 //! plateau, progress, metrics, the state of every callback), the metrics of every epoch, the log
 //! files, the points in event files, the records of W&B but for their times, and the rows of each step.
+//!
+//! [`Runner`]: regimen::runner::Runner
+//! [`FitLoop`]: regimen::fitloop::FitLoop
 //!
 //! Write an [`EngineFixture`] for your engine, add `impl ResumeFixture for Mine {}`, and call [`run_all`]
 //! in one test. If the library has one generator per process, that test must be alone in its file:
@@ -30,6 +37,7 @@
 mod by_hand;
 mod cell;
 mod crops;
+mod doors;
 mod fit;
 mod outcome;
 mod process;
@@ -54,9 +62,26 @@ use process::{Scratch, run_cell, serve};
 pub use cell::{Cell, Leg};
 pub use trouble::{Fault, PLACES, Trouble};
 
-/// The trait of engine fixtures whose runs are resumed. All methods have defaults: the first is for runs in
-/// another precision, and the tests of the matrix itself override the others to break a run.
-pub trait ResumeFixture: EngineFixture {
+/// The interface that a run is written with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Interface {
+    /// [`AutoUnit`](regimen_core::AutoUnit) and [`Run`](regimen_core::Run).
+    #[default]
+    AutoUnit,
+    /// [`Runner`](regimen::runner::Runner). Its cells have pauses and no other trouble.
+    Runner,
+    /// [`FitLoop`](regimen::fitloop::FitLoop). Its cells have pauses and no other trouble.
+    FitLoop,
+}
+
+/// The trait of engine fixtures whose runs are resumed. All methods have defaults: the first two are for other runs,
+/// and the tests of the matrix itself override the others to break a run.
+pub trait ResumeFixture: EngineFixture + Clone + Send + 'static {
+    /// Interface of the run. Default: `AutoUnit`.
+    fn interface(&self) -> Interface {
+        Interface::AutoUnit
+    }
+
     /// Precision of the run. Default: single precision.
     fn precision(&self) -> Precision {
         Precision::F32

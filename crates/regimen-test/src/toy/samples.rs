@@ -5,7 +5,7 @@ use std::ops::Range;
 use regimen_core::BoxError;
 use regimen_core::data::{BlendSamples, SampleArray};
 
-use super::ToyArray;
+use super::{ToyArray, ToyDevice};
 
 impl ToyArray {
     /// An array whose element `at` of sample `i` is `mix(at, its value, that of sample partners[i])`.
@@ -20,7 +20,7 @@ impl ToyArray {
     }
 }
 
-impl SampleArray for ToyArray {
+impl SampleArray<ToyDevice> for ToyArray {
     fn shape(&self) -> Vec<usize> {
         self.shape().to_vec()
     }
@@ -36,7 +36,7 @@ impl SampleArray for ToyArray {
     }
 }
 
-impl BlendSamples for ToyArray {
+impl BlendSamples<ToyDevice> for ToyArray {
     fn blend(self, share: f64, partners: &[usize]) -> Result<Self, BoxError> {
         Ok(self.mixed(partners, |_, own, partner| share * own + (1.0 - share) * partner))
     }

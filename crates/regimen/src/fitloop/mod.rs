@@ -37,6 +37,7 @@
 //!
 //! trainer.fit(4)?; // ends with the weights of the best validation
 //! println!("{}", trainer.test()?);
+//! trainer.plot("accuracy")?; // a chart in the terminal
 //! # Ok(())
 //! # }
 //! ```
@@ -46,9 +47,15 @@
 
 mod ask;
 mod dry_run;
+<<<<<<< HEAD
 mod files;
 mod groups;
 mod initial;
+=======
+mod figure;
+mod history;
+mod picture;
+>>>>>>> main
 mod profile;
 mod record;
 mod series;
@@ -56,7 +63,11 @@ mod stages;
 mod table;
 
 use std::fmt;
+<<<<<<< HEAD
 use std::path::PathBuf;
+=======
+use std::io::{self, Write as _};
+>>>>>>> main
 
 use crate::auto_unit::Task;
 use crate::callback::{BestWeights, Outcome, Trigger};
@@ -73,7 +84,12 @@ use self::initial::Initial;
 
 pub use self::ask::AskToContinue;
 pub use self::dry_run::{DryRun, SanityCheck};
+<<<<<<< HEAD
 pub use self::groups::{Group, Rates};
+=======
+pub use self::figure::Figure;
+pub use self::history::{History, RunHistory, RunStatus, Runs};
+>>>>>>> main
 pub use self::profile::Profile;
 pub use self::record::Record;
 pub use self::stages::{Set, StageEpoch, StageStep, Stages};
@@ -96,10 +112,15 @@ pub type StagesUnit<E, X, Y, O> = AutoUnit<E, Stages<E, X, Y, O>>;
 /// A record of an epoch is logged as `train/NAME` or `eval/NAME`, as every metric is. The record of a step is too, as a
 /// mean with the weight of the loss.
 ///
+<<<<<<< HEAD
 /// The values of an epoch under way are saved: a fit that was stopped anywhere goes on to the same bits.
 ///
 /// Nothing is printed unless a [`FitTable`] or a [`ProgressBar`](crate::callback::ProgressBar) is added. A closure before or
 /// after the loop is one that is called [`on`](FitLoop::on) `Event::TrainStart` or `Event::TrainEnd`.
+=======
+/// All values are in the [history](FitLoop::history), which [`plot`](FitLoop::plot) draws. It is saved, and so are the
+/// values of an epoch under way: a fit that was stopped anywhere goes on to the same bits.
+>>>>>>> main
 pub struct FitLoop<'a, E: Engine, X, Y, O>
 where
     Stages<E, X, Y, O>: Task<E>,
@@ -261,6 +282,12 @@ where
         FitLoop { loads_best, ..self }
     }
 
+    /// Whether the [history](FitLoop::history) keeps the values of steps. Those of the starts and ends of epochs are
+    /// kept in any case. Default: yes.
+    pub fn track_steps(self, tracks_steps: bool) -> Self {
+        self.with_stages(|stages| stages.tracks_steps = tracks_steps)
+    }
+
     /// The learning rate as a function of completed updates. Default: 1e-3.
     pub fn learning_rate(self, schedule: impl Schedule + 'static) -> Self {
         self.map_unit(|unit| unit.learning_rate(schedule))
@@ -316,11 +343,20 @@ where
             stages.goal = done.saturating_add(epochs);
         }
         let goal = stages.goal;
+<<<<<<< HEAD
         stages.score = first_score(valid.is_some(), self.best.as_ref());
         let report = match valid {
+=======
+        stages.worst_score = worst_score(valid.is_some(), self.best.as_ref());
+        let fitted = match valid {
+>>>>>>> main
             Some(valid) => self.runner.fit(train, valid, Fit::epochs(goal)),
             None => self.runner.train(train, Train::epochs(goal)),
-        }?;
+        };
+        if fitted.is_err() {
+            self.history_mut().end(Set::Train, RunStatus::Aborted);
+        }
+        let report = fitted?;
         if self.loads_best && !matches!(report.ended, Ended::Paused(_)) {
             self.restore_best()?;
         }
@@ -352,6 +388,9 @@ where
         self.runner.unit_mut().task_mut().tests = true;
         let report = self.runner.evaluate(test, Evaluate::whole());
         self.runner.unit_mut().task_mut().tests = false;
+        let is_complete = report.as_ref().is_ok_and(|report| !matches!(report.ended, Ended::Paused(_)));
+        let status = if is_complete { RunStatus::Complete } else { RunStatus::Aborted };
+        self.history_mut().end(Set::Test, status);
         report
     }
 
@@ -364,6 +403,25 @@ where
     /// The record of the newest epoch over `set` that ended, in order. Empty if none has.
     pub fn record(&self, set: Set) -> &[(String, f64)] {
         self.runner.unit().task().record(set)
+    }
+
+    /// The values that the stages returned, by set, run, stage and name.
+    pub fn history(&self) -> &History {
+        self.runner.unit().task().history()
+    }
+
+    /// The same, to [clear](History::clear) it.
+    pub fn history_mut(&mut self) -> &mut History {
+        &mut self.runner.unit_mut().task_mut().history
+    }
+
+    /// Prints the chart of `name` in the newest fit, over the width of the terminal: see [`History::figure`], which makes
+    /// those of other runs and sets, and files.
+    pub fn plot(&self, name: &str) -> Result<(), BoxError> {
+        let (figure, terminal) = (self.history().figure(name, Runs::Last)?, console::Term::stdout());
+        let columns = if terminal.is_term() { usize::from(terminal.size().1) } else { 80 };
+        write!(io::stdout(), "{figure:columns$}")
+            .map_err(|cause| format!("cannot print the chart: {cause}").into())
     }
 
     /// A handle that pauses the run from another thread.

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::Record;
 use super::series::Series;
+use super::{History, Record, RunStatus};
 use crate::auto_unit::StepResults;
 use crate::engine::{Engine, ToDevice};
 use crate::metric::{Key, Reduction};
 use crate::runner::Supervised;
 use crate::saved::{Array, StateDict, Stateful};
-use crate::state::Phase;
+use crate::state::{EntryPoint, Phase, Stop};
 use crate::{BoxError, Loss, State, Step, Task};
 
 /// The data that an epoch runs over.
@@ -133,10 +133,10 @@ impl StageEpoch<'_> {
         Ok(self.values(name)?.iter().sum())
     }
 
-    /// The mean of those values, each with the same weight. NaN if there is none.
+    /// The mean of those values, as it is logged: with the weights of the losses of their steps, which are the samples
+    /// unless a loss has a weight of its own. NaN if there is none.
     pub fn mean(&self, name: &str) -> Result<f64, BoxError> {
-        let values = self.values(name)?;
-        Ok(values.iter().sum::<f64>() / values.len() as f64)
+        self.series.mean(name)
     }
 }
 
@@ -159,8 +159,14 @@ pub struct Stages<E: Engine, X, Y, O> {
     series: [Series; 3],
     /// The record of the newest epoch that ended, of each set.
     ended: [Vec<(String, f64)>; 3],
+<<<<<<< HEAD
     /// The samples of the data of each set, as far as known.
     pub(super) sizes: [Option<u64>; 3],
+=======
+    pub(super) history: History,
+    /// Whether the history keeps the values of steps.
+    pub(super) tracks_steps: bool,
+>>>>>>> main
     /// Keys of the values of steps, made once.
     keys: Vec<(Set, &'static str, Key)>,
     /// Samples of the step under way.
@@ -206,7 +212,12 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             ends,
             series,
             ended,
+<<<<<<< HEAD
             sizes: [None; 3],
+=======
+            history: History::default(),
+            tracks_steps: true,
+>>>>>>> main
             keys: Vec::new(),
             samples: 0,
             tests: false,
@@ -218,6 +229,16 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
     /// The record of the newest epoch over `set` that ended, in order. Empty if none has.
     pub fn record(&self, set: Set) -> &[(String, f64)] {
         &self.ended[set as usize]
+    }
+
+    /// The values that the stages returned.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Whether an epoch over `set` belongs to a run of the history. An evaluation by hand is no validation.
+    fn is_of_run(&self, set: Set, state: &State) -> bool {
+        set != Set::Valid || state.entry_point() == EntryPoint::Fit
     }
 
     /// The set of an evaluation.
@@ -245,11 +266,23 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
 
     fn start(&mut self, set: Set, state: &mut State) -> Result<(), BoxError> {
         let (epoch, series) = (state.progress().epochs + 1, &self.series[set as usize]);
+<<<<<<< HEAD
         let dataset = self.sizes[set as usize];
         if let Some(start) = self.starts.of(set) {
             for (name, value) in start(&StageEpoch { set, epoch, series, dataset })?.into_numbers()? {
                 state.log(named(set, name, Reduction::Last), value, 1.0);
             }
+=======
+        let started =
+            self.starts.of(set).map(|start| start(&StageEpoch { set, epoch, series })?.into_numbers());
+        let started = started.transpose()?.unwrap_or_default();
+        for &(name, value) in &started {
+            state.log(named(set, name, Reduction::Last), value, 1.0);
+        }
+        if self.is_of_run(set, state) {
+            let run = self.history.open(set);
+            started.iter().for_each(|(name, value)| run.add_epoch_start(name, *value));
+>>>>>>> main
         }
         self.series[set as usize] = Series::default();
         Ok(())
@@ -260,28 +293,52 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         series.samples += self.samples;
         for (key, value) in results.values() {
             let name = key.name();
-            series.push(name.split_once('/').map_or(name, |(_, name)| name), value.clone());
+            let name = name.split_once('/').map_or(name, |(_, name)| name);
+            series.push(name, value.clone(), results.weight);
         }
-        series.push("loss", results.loss_reading().clone());
+        series.push("loss", results.loss_reading().clone(), results.weight);
     }
 
     fn end(&mut self, set: Set, phase: Phase, state: &mut State) -> Result<(), BoxError> {
         let (epoch, series) = (state.progress().epochs, &self.series[set as usize]);
-        let Some(end) = self.ends.of(set) else {
-            let metric = |metric: &crate::metric::Metric| {
-                let name = metric.key().name().strip_prefix(phase.name())?.strip_prefix('/')?;
-                Some((name.to_owned(), metric.so_far()?))
-            };
-            self.ended[set as usize] = state.metrics(phase).iter().filter_map(metric).collect();
-            return Ok(());
+        let mut run = match self.is_of_run(set, state) {
+            true => Some(self.history.open(set)),
+            false => None,
         };
+<<<<<<< HEAD
         let dataset = self.sizes[set as usize];
         let record = end(&StageEpoch { set, epoch, series, dataset })?.into_numbers()?;
         // The loss is logged already, at each step.
         for &(name, value) in record.iter().filter(|(name, _)| *name != "loss") {
             state.log(named(set, name, Reduction::Last), value, 1.0);
+=======
+        if let Some(run) = run.as_deref_mut().filter(|_| self.tracks_steps) {
+            for (name, values) in series.all() {
+                run.add_steps(name, &values?);
+            }
+>>>>>>> main
         }
-        self.ended[set as usize] = record.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let record = match self.ends.of(set) {
+            None => {
+                let metric = |metric: &crate::metric::Metric| {
+                    let name = metric.key().name().strip_prefix(phase.name())?.strip_prefix('/')?;
+                    Some((name.to_owned(), metric.so_far()?))
+                };
+                state.metrics(phase).iter().filter_map(metric).collect()
+            }
+            Some(end) => {
+                let record = end(&StageEpoch { set, epoch, series })?.into_numbers()?;
+                // The loss is logged already, at each step.
+                for &(name, value) in record.iter().filter(|(name, _)| *name != "loss") {
+                    state.log(named(set, name, Reduction::Last), value, 1.0);
+                }
+                record.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>()
+            }
+        };
+        if let Some(run) = run {
+            record.iter().for_each(|(name, value)| run.add_epoch_end(name, *value));
+        }
+        self.ended[set as usize] = record;
         Ok(())
     }
 }
@@ -345,6 +402,14 @@ where
         self.end(Set::Train, Phase::Train, state)
     }
 
+    fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
+        let is_paused = matches!(state.stopping(), Some(Stop::Pause(_)));
+        if !is_paused || self.goal <= state.train_progress().epochs && !state.eval_is_due() {
+            self.history.end(Set::Train, RunStatus::Complete);
+        }
+        Ok(())
+    }
+
     fn on_eval_start(&mut self, _state: &mut State) -> Result<(), BoxError> {
         self.own.check()
     }
@@ -368,11 +433,13 @@ where
     }
 }
 
-/// The values of the epochs under way, the records of those that ended, and the epoch at which `fit` ends.
+/// The values of the epochs under way, the records of those that ended, the history, and the epoch at which `fit`
+/// ends.
 impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         dict.insert("goal", self.goal)?;
+        dict.insert_all("history", self.history.state_dict()?)?;
         for set in Set::ALL {
             dict.insert_all(set.name(), self.series[set as usize].state_dict()?)?;
             let (names, values): (Vec<&String>, Vec<f64>) =
@@ -386,6 +453,8 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let (mut goal, mut series, mut ended) = (0, <[Series; 3]>::default(), <[Vec<_>; 3]>::default());
+        let mut history = History::default();
+        history.load_state_dict(&dict.under("history"))?;
         if !dict.is_empty() {
             goal = dict.count("goal")?;
             for set in Set::ALL {
@@ -396,7 +465,7 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
                 ended[set as usize] = names.into_iter().zip(values).collect();
             }
         }
-        (self.goal, self.series, self.ended) = (goal, series, ended);
+        (self.goal, self.series, self.ended, self.history) = (goal, series, ended, history);
         Ok(())
     }
 }

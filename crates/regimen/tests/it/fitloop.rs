@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use regimen::auto_unit::EVAL_LOSS;
+use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::Event;
 use regimen::checkpoint::Checkpointer;
 use regimen::data::Loader;
@@ -13,7 +13,8 @@ use regimen::fitloop::{DryRun, FitLoop, FitTable, Set, StagesUnit, max, min, rec
 use regimen::metric::{Key, argmax};
 use regimen::runner::{Runner, term};
 use regimen::saved::{StateDict, save_parts};
-use regimen::{Error, Fit, Loss, State};
+use regimen::schedule::Phases;
+use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, State, Step, Task};
 use regimen_test::Transcript;
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
@@ -98,6 +99,47 @@ fn without_stages_it_trains_as_a_runner_to_the_last_bit() {
     let mut found = save_parts(trainer.runner().unit_mut()).unwrap();
     found.remove("task");
     assert_eq!(found, save_parts(runner.unit_mut()).unwrap());
+}
+
+/// The step by hand.
+struct Sectors;
+
+impl Task<Engine> for Sectors {
+    type Batch = (ToyArray, Labels);
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        _: &Step,
+        net: &ToyMlp,
+        (x, labels): &(ToyArray, Labels),
+    ) -> Result<(Loss<ToyArray>, ()), BoxError> {
+        Ok((Loss::mean(net.forward(x).cross_entropy(labels), labels.len() as f64), ()))
+    }
+}
+
+/// Accumulation, clipping, an average and a schedule by phases.
+fn settings<T: Task<Engine>>(unit: AutoUnit<Engine, T>) -> AutoUnit<Engine, T> {
+    let average = Averaging::ema(0.9);
+    let rate = Phases::new(0.05, 3).unwrap().linear(1.0, 0.1, 1.0).unwrap().cosine(2.0, 1.0, 0.01).unwrap();
+    unit.accumulate(2).clip_norm(0.5).average(average).learning_rate(rate)
+}
+
+#[test]
+fn it_trains_as_a_unit_by_hand_to_the_last_bit() {
+    let mut by_hand = settings(AutoUnit::new(engine(), Sectors));
+    let (train, valid) = (loader(0, 22).shuffle(), loader(22, 28));
+    Run::new(&mut by_hand).seed(3).fit(&train, &valid, Fit::epochs(3)).unwrap();
+    let expected = save_parts(&mut by_hand).unwrap();
+    // By default, with stages, and with the best weights kept aside.
+    for trainer in [trainer(), classifier(), classifier().criteria(max("accuracy")).load_best(false)] {
+        let mut trainer = trainer.map_unit(settings);
+        trainer.fit(1).unwrap();
+        trainer.fit(2).unwrap();
+        let mut found = save_parts(trainer.runner().unit_mut()).unwrap();
+        found.remove("task");
+        assert_eq!(found, expected);
+    }
 }
 
 #[test]
@@ -193,6 +235,8 @@ fn a_stage_is_of_the_set_that_it_was_given_for() {
 
 #[test]
 fn the_end_of_an_epoch_has_the_values_of_its_steps_and_the_start_those_before() {
+    // Of 4 and 2, weighted by the samples, which are as many.
+    const MEAN: f64 = 20.0 / 6.0;
     let transcript = Transcript::new();
     let (starts, ends) = (transcript.clone(), transcript.clone());
     let mut trainer = bare()
@@ -215,9 +259,12 @@ fn the_end_of_an_epoch_has_the_values_of_its_steps_and_the_start_those_before() 
     transcript.assert_reads("before:[] [0.0,10.0] before:[4.0,2.0] [20.0,30.0]");
     assert_eq!(
         trainer.record(Set::Train),
-        [("sum", 6.0), ("mean", 3.0), ("steps", 2.0)].map(|(name, value)| (name.to_owned(), value))
+        [("sum", 6.0), ("mean", MEAN), ("steps", 2.0)].map(|(name, value)| (name.to_owned(), value))
     );
-    for (key, expected) in [(Key::last("train/mean"), 3.0), (Key::last("train/begun"), 2.0)] {
+    // The mean is that of the log of the steps.
+    let logged =
+        [(Key::last("train/mean"), MEAN), (Key::mean("train/here"), MEAN), (Key::last("train/begun"), 2.0)];
+    for (key, expected) in logged {
         assert_eq!(report.metric(key), Some(expected));
     }
 }

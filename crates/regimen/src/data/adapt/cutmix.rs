@@ -30,7 +30,7 @@ impl Cutmix {
         Cutmix(Mixing { probability, ..self.0 })
     }
 
-    pub(super) fn apply<X: SampleArray, Y: BlendSamples>(
+    pub(super) fn apply<D, X: SampleArray<D>, Y: BlendSamples<D>>(
         &self,
         (images, targets): (X, Y),
         random: &mut Random,

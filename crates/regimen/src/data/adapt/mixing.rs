@@ -30,10 +30,10 @@ impl Mixing {
     }
 
     /// The choices for a batch. Returns `None` if it is left as it is, or has no two samples.
-    pub(super) fn draw(
+    pub(super) fn draw<D>(
         &self,
-        inputs: &impl SampleArray,
-        targets: &impl SampleArray,
+        inputs: &impl SampleArray<D>,
+        targets: &impl SampleArray<D>,
         random: &mut Random,
     ) -> Result<Option<Mixed>, BoxError> {
         let Mixing { alpha, probability } = *self;
@@ -70,7 +70,7 @@ pub(super) fn draw_box(share: f64, [height, width]: [usize; 2], random: &mut Ran
 }
 
 /// The height and width of images: the last two dimensions of three or more.
-pub(super) fn image_size(images: &impl SampleArray) -> Result<[usize; 2], BoxError> {
+pub(super) fn image_size<D>(images: &impl SampleArray<D>) -> Result<[usize; 2], BoxError> {
     match *images.shape() {
         [_, .., height, width] => Ok([height, width]),
         ref shape => {

@@ -44,7 +44,7 @@ impl Mixup {
         Mixup(Mixing { probability, ..self.0 })
     }
 
-    pub(super) fn apply<X: BlendSamples, Y: BlendSamples>(
+    pub(super) fn apply<D, X: BlendSamples<D>, Y: BlendSamples<D>>(
         &self,
         (inputs, targets): (X, Y),
         random: &mut Random,

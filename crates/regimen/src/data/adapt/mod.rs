@@ -66,7 +66,7 @@ pub trait DataExt: Data + Sized {
     }
 
     /// Mixes each batch by [`Mixup`]: inputs and targets.
-    fn mixup<X: BlendSamples, Y: BlendSamples>(self, mixup: Mixup) -> impl Data<Batch = (X, Y)>
+    fn mixup<D, X: BlendSamples<D>, Y: BlendSamples<D>>(self, mixup: Mixup) -> impl Data<Batch = (X, Y)>
     where
         Self: Data<Batch = (X, Y)>,
     {
@@ -74,7 +74,7 @@ pub trait DataExt: Data + Sized {
     }
 
     /// Mixes each batch by [`Cutmix`]: images and targets.
-    fn cutmix<X: SampleArray, Y: BlendSamples>(self, cutmix: Cutmix) -> impl Data<Batch = (X, Y)>
+    fn cutmix<D, X: SampleArray<D>, Y: BlendSamples<D>>(self, cutmix: Cutmix) -> impl Data<Batch = (X, Y)>
     where
         Self: Data<Batch = (X, Y)>,
     {
@@ -82,7 +82,10 @@ pub trait DataExt: Data + Sized {
     }
 
     /// Mixes each batch by [`SegmCutmix`]: images and masks.
-    fn segm_cutmix<X: SampleArray, Y: SampleArray>(self, cutmix: SegmCutmix) -> impl Data<Batch = (X, Y)>
+    fn segm_cutmix<D, X: SampleArray<D>, Y: SampleArray<D>>(
+        self,
+        cutmix: SegmCutmix,
+    ) -> impl Data<Batch = (X, Y)>
     where
         Self: Data<Batch = (X, Y)>,
     {

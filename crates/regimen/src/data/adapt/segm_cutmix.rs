@@ -25,7 +25,7 @@ impl SegmCutmix {
         SegmCutmix(Mixing { probability, ..self.0 })
     }
 
-    pub(super) fn apply<X: SampleArray, Y: SampleArray>(
+    pub(super) fn apply<D, X: SampleArray<D>, Y: SampleArray<D>>(
         &self,
         (images, masks): (X, Y),
         random: &mut Random,

@@ -12,7 +12,7 @@ use regimen::saved::{AppState, Array, StateDict, load_parts, save_parts};
 use regimen::state::Phase;
 use regimen::{BoxError, Error, Loss};
 use regimen_test::engine_suite::EngineFixture;
-use regimen_test::resume_matrix::ResumeFixture;
+use regimen_test::resume_matrix::{Interface, ResumeFixture};
 use regimen_test::toy::{ToyArray, ToyMlp, manual_seed};
 
 use super::toy::{TOY, Toy};
@@ -39,11 +39,15 @@ pub(crate) enum Defect {
     NoPlateau,
     /// The progress of passes by hand is not restored.
     NoPasses,
+    /// The numbers of the epoch under way, which the task keeps, are not restored.
+    NoTask,
 }
 
 /// The fixture of a run with a defect.
+#[derive(Clone)]
 pub(crate) struct Broken {
     pub(crate) defect: Defect,
+    pub(crate) interface: Interface,
     pub(crate) test: &'static str,
 }
 
@@ -85,6 +89,10 @@ impl EngineFixture for Broken {
 }
 
 impl ResumeFixture for Broken {
+    fn interface(&self) -> Interface {
+        self.interface
+    }
+
     fn precision(&self) -> Precision {
         if self.defect == Defect::NoScale { Precision::F16 } else { Precision::F32 }
     }
@@ -139,7 +147,7 @@ impl Saver for Forgetful {
     }
 
     fn restore(&mut self, which: Which<'_>, moment: &mut Moment<'_>) -> Result<Option<Restored>, BoxError> {
-        let new = moment.run_state()?;
+        let (new, new_parts) = (moment.run_state()?, save_parts(moment.unit())?);
         let restored = self.saver.restore(which, moment)?;
         let mut run = moment.run_state()?;
         match self.defect {
@@ -147,6 +155,19 @@ impl Saver for Forgetful {
                 let mut parts = save_parts(moment.unit())?;
                 let part = parts.get_mut("auto_unit").ok_or("no window was saved")?;
                 remove_under(part, "gradients.");
+                load_parts(moment.unit(), &parts)?;
+            }
+            Defect::NoTask => {
+                let mut parts = save_parts(moment.unit())?;
+                let (part, new) = (parts.get_mut("task"), new_parts.get("task"));
+                let (part, new) = part.zip(new).ok_or("the task saved nothing")?;
+                // A `FitLoop` without its last epoch is another run.
+                let goal = part.remove("goal").ok();
+                *part = new.clone();
+                if let Some(goal) = goal {
+                    drop(part.remove("goal")?);
+                    part.insert("goal", goal)?;
+                }
                 load_parts(moment.unit(), &parts)?;
             }
             Defect::NoScale => {

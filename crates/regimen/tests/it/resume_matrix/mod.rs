@@ -7,7 +7,7 @@ mod toy;
 
 use broken::{Broken, Defect};
 use regimen::engine::Precision;
-use regimen_test::resume_matrix::{Cell, failures, run_all};
+use regimen_test::resume_matrix::{Cell, Interface, failures, run_all};
 use toy::{TOY, Toy, toy};
 
 #[test]
@@ -31,6 +31,18 @@ fn losses_that_are_read_later_are_resumed_to_the_bit() {
 fn a_step_that_fails_while_losses_are_not_read_happens_or_does_not() {
     let fixture = toy("resume_matrix::a_step_that_fails_while_losses_are_not_read_happens_or_does_not");
     run_all(&Toy { reads_later: true, ..fixture }, &Cell::faults());
+}
+
+#[test]
+fn a_runner_resumes_to_the_bit() {
+    let fixture = toy("resume_matrix::a_runner_resumes_to_the_bit");
+    run_all(&Toy { interface: Interface::Runner, ..fixture }, &Cell::each_stop());
+}
+
+#[test]
+fn a_fit_loop_resumes_to_the_bit() {
+    let fixture = toy("resume_matrix::a_fit_loop_resumes_to_the_bit");
+    run_all(&Toy { interface: Interface::FitLoop, ..fixture }, &Cell::each_stop());
 }
 
 /// An interruption in addition to a pause, one test for each kind.
@@ -82,16 +94,27 @@ fn final_pauses() -> Vec<Cell> {
 /// One test for each defect, because the matrix starts its test again and again. Each must show in the
 /// named cells, after a third of the stops or more: a window, for one, is under way at half of them.
 macro_rules! caught {
-    ($($test:ident: $defect:ident in $cells:ident => $seen:literal;)*) => {
+    ($($test:ident: $defect:ident $(of $interface:ident)? in $cells:ident => $seen:literal;)*) => {
         $(
             #[test]
             fn $test() {
                 let cells = $cells();
-                let failures = failures(&Broken { defect: Defect::$defect, test: concat!("resume_matrix::", stringify!($test)) }, &cells);
+                let interface = interface!($($interface)?);
+                let test = concat!("resume_matrix::", stringify!($test));
+                let failures = failures(&Broken { defect: Defect::$defect, interface, test }, &cells);
                 let seen = failures.iter().filter(|wrong| wrong.contains($seen)).count();
                 assert!(cells.len() <= 3 * seen, "{seen} of {} cells: {failures:#?}", cells.len());
             }
         )*
+    };
+}
+
+macro_rules! interface {
+    () => {
+        Interface::AutoUnit
+    };
+    ($interface:ident) => {
+        Interface::$interface
     };
 }
 
@@ -113,17 +136,28 @@ caught! {
     another_cap_without_the_window: NoGradients in caps => "optimizer/hidden.weight.first_moment differs";
     a_final_stop_without_what_decides_it: NoCallbacks in final_pauses => "epochs.txt differs";
     predictions_that_begin_anew: NoPasses in predictions => "the predictions are";
+    metrics_of_epochs_that_begin_anew: NoTask of Runner in some_cells => "the numbers of the pass that goes on are no longer there";
+    stages_that_begin_anew: NoTask of FitLoop in some_cells => "epochs.txt differs";
+    best_weights_that_begin_anew: NoCallbacks of FitLoop in some_cells => "best.txt differs";
+    a_runner_without_held_gradients: NoGradients of Runner in some_cells => "optimizer/hidden.weight.first_moment differs";
 }
 
 #[test]
 fn the_wrapper_itself_is_sound() {
-    let fixture = Broken { defect: Defect::None, test: "resume_matrix::the_wrapper_itself_is_sound" };
+    let fixture = Broken {
+        defect: Defect::None,
+        interface: Interface::AutoUnit,
+        test: "resume_matrix::the_wrapper_itself_is_sound",
+    };
     assert_eq!(failures(&fixture, &some_cells()), [""; 0]);
 }
 
 #[test]
 fn a_misnamed_test_is_told() {
-    let failures = failures(&Broken { defect: Defect::None, test: "no_test_of_this_name" }, &[]);
+    let failures = failures(
+        &Broken { defect: Defect::None, interface: Interface::AutoUnit, test: "no_test_of_this_name" },
+        &[],
+    );
     let [wrong] = &failures[..] else { panic!("{failures:?}") };
     assert!(wrong.contains("`no_test_of_this_name`"), "{wrong}");
 }

@@ -5,15 +5,17 @@ use std::ops::Range;
 use regimen::engine::{Mode, Precision, any_of};
 use regimen::{BoxError, Loss};
 use regimen_test::engine_suite::EngineFixture;
-use regimen_test::resume_matrix::ResumeFixture;
+use regimen_test::resume_matrix::{Interface, ResumeFixture};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
 /// A perceptron that learns a sine, in the test of that name.
+#[derive(Clone)]
 pub(crate) struct Toy {
     pub(crate) test: &'static str,
     pub(crate) precision: Precision,
     /// Losses and norms stay on the device until somebody looks.
     pub(crate) reads_later: bool,
+    pub(crate) interface: Interface,
 }
 
 /// In single precision.
@@ -21,7 +23,7 @@ pub(crate) const TOY: Toy = toy("resume_matrix::the_toy_engine_resumes_to_the_bi
 
 /// The same in the test of that name.
 pub(crate) const fn toy(test: &'static str) -> Toy {
-    Toy { test, precision: Precision::F32, reads_later: false }
+    Toy { test, precision: Precision::F32, reads_later: false, interface: Interface::AutoUnit }
 }
 
 impl Toy {
@@ -71,6 +73,10 @@ impl EngineFixture for Toy {
 }
 
 impl ResumeFixture for Toy {
+    fn interface(&self) -> Interface {
+        self.interface
+    }
+
     fn precision(&self) -> Precision {
         self.precision
     }
