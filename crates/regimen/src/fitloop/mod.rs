@@ -47,15 +47,12 @@
 
 mod ask;
 mod dry_run;
-<<<<<<< HEAD
+mod figure;
 mod files;
 mod groups;
-mod initial;
-=======
-mod figure;
 mod history;
+mod initial;
 mod picture;
->>>>>>> main
 mod profile;
 mod record;
 mod series;
@@ -63,11 +60,8 @@ mod stages;
 mod table;
 
 use std::fmt;
-<<<<<<< HEAD
-use std::path::PathBuf;
-=======
 use std::io::{self, Write as _};
->>>>>>> main
+use std::path::PathBuf;
 
 use crate::auto_unit::Task;
 use crate::callback::{BestWeights, Outcome, Trigger};
@@ -84,12 +78,9 @@ use self::initial::Initial;
 
 pub use self::ask::AskToContinue;
 pub use self::dry_run::{DryRun, SanityCheck};
-<<<<<<< HEAD
-pub use self::groups::{Group, Rates};
-=======
 pub use self::figure::Figure;
+pub use self::groups::{Group, Rates};
 pub use self::history::{History, RunHistory, RunStatus, Runs};
->>>>>>> main
 pub use self::profile::Profile;
 pub use self::record::Record;
 pub use self::stages::{Set, StageEpoch, StageStep, Stages};
@@ -112,15 +103,11 @@ pub type StagesUnit<E, X, Y, O> = AutoUnit<E, Stages<E, X, Y, O>>;
 /// A record of an epoch is logged as `train/NAME` or `eval/NAME`, as every metric is. The record of a step is too, as a
 /// mean with the weight of the loss.
 ///
-<<<<<<< HEAD
-/// The values of an epoch under way are saved: a fit that was stopped anywhere goes on to the same bits.
+/// All values are in the [history](FitLoop::history), which [`plot`](FitLoop::plot) draws. It is saved, and so are the
+/// values of an epoch under way: a fit that was stopped anywhere goes on to the same bits.
 ///
 /// Nothing is printed unless a [`FitTable`] or a [`ProgressBar`](crate::callback::ProgressBar) is added. A closure before or
 /// after the loop is one that is called [`on`](FitLoop::on) `Event::TrainStart` or `Event::TrainEnd`.
-=======
-/// All values are in the [history](FitLoop::history), which [`plot`](FitLoop::plot) draws. It is saved, and so are the
-/// values of an epoch under way: a fit that was stopped anywhere goes on to the same bits.
->>>>>>> main
 pub struct FitLoop<'a, E: Engine, X, Y, O>
 where
     Stages<E, X, Y, O>: Task<E>,
@@ -343,13 +330,8 @@ where
             stages.goal = done.saturating_add(epochs);
         }
         let goal = stages.goal;
-<<<<<<< HEAD
         stages.score = first_score(valid.is_some(), self.best.as_ref());
-        let report = match valid {
-=======
-        stages.worst_score = worst_score(valid.is_some(), self.best.as_ref());
         let fitted = match valid {
->>>>>>> main
             Some(valid) => self.runner.fit(train, valid, Fit::epochs(goal)),
             None => self.runner.train(train, Train::epochs(goal)),
         };

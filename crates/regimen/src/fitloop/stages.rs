@@ -159,14 +159,11 @@ pub struct Stages<E: Engine, X, Y, O> {
     series: [Series; 3],
     /// The record of the newest epoch that ended, of each set.
     ended: [Vec<(String, f64)>; 3],
-<<<<<<< HEAD
     /// The samples of the data of each set, as far as known.
     pub(super) sizes: [Option<u64>; 3],
-=======
     pub(super) history: History,
     /// Whether the history keeps the values of steps.
     pub(super) tracks_steps: bool,
->>>>>>> main
     /// Keys of the values of steps, made once.
     keys: Vec<(Set, &'static str, Key)>,
     /// Samples of the step under way.
@@ -212,12 +209,9 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             ends,
             series,
             ended,
-<<<<<<< HEAD
             sizes: [None; 3],
-=======
             history: History::default(),
             tracks_steps: true,
->>>>>>> main
             keys: Vec::new(),
             samples: 0,
             tests: false,
@@ -266,15 +260,11 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
 
     fn start(&mut self, set: Set, state: &mut State) -> Result<(), BoxError> {
         let (epoch, series) = (state.progress().epochs + 1, &self.series[set as usize]);
-<<<<<<< HEAD
         let dataset = self.sizes[set as usize];
-        if let Some(start) = self.starts.of(set) {
-            for (name, value) in start(&StageEpoch { set, epoch, series, dataset })?.into_numbers()? {
-                state.log(named(set, name, Reduction::Last), value, 1.0);
-            }
-=======
-        let started =
-            self.starts.of(set).map(|start| start(&StageEpoch { set, epoch, series })?.into_numbers());
+        let started = self
+            .starts
+            .of(set)
+            .map(|start| start(&StageEpoch { set, epoch, series, dataset })?.into_numbers());
         let started = started.transpose()?.unwrap_or_default();
         for &(name, value) in &started {
             state.log(named(set, name, Reduction::Last), value, 1.0);
@@ -282,7 +272,6 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         if self.is_of_run(set, state) {
             let run = self.history.open(set);
             started.iter().for_each(|(name, value)| run.add_epoch_start(name, *value));
->>>>>>> main
         }
         self.series[set as usize] = Series::default();
         Ok(())
@@ -305,18 +294,11 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             true => Some(self.history.open(set)),
             false => None,
         };
-<<<<<<< HEAD
         let dataset = self.sizes[set as usize];
-        let record = end(&StageEpoch { set, epoch, series, dataset })?.into_numbers()?;
-        // The loss is logged already, at each step.
-        for &(name, value) in record.iter().filter(|(name, _)| *name != "loss") {
-            state.log(named(set, name, Reduction::Last), value, 1.0);
-=======
         if let Some(run) = run.as_deref_mut().filter(|_| self.tracks_steps) {
             for (name, values) in series.all() {
                 run.add_steps(name, &values?);
             }
->>>>>>> main
         }
         let record = match self.ends.of(set) {
             None => {
@@ -327,7 +309,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
                 state.metrics(phase).iter().filter_map(metric).collect()
             }
             Some(end) => {
-                let record = end(&StageEpoch { set, epoch, series })?.into_numbers()?;
+                let record = end(&StageEpoch { set, epoch, series, dataset })?.into_numbers()?;
                 // The loss is logged already, at each step.
                 for &(name, value) in record.iter().filter(|(name, _)| *name != "loss") {
                     state.log(named(set, name, Reduction::Last), value, 1.0);
