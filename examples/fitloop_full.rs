@@ -3,6 +3,7 @@
 //! With `--out DIR` it keeps checkpoints there, and goes on from the newest.
 
 #[path = "digits/loaders.rs"]
+#[allow(dead_code, reason = "the program does not predict")]
 mod loaders;
 
 use std::io::stdout;

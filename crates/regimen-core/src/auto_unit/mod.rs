@@ -261,10 +261,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     /// Freezes and thaws groups that are due.
-    fn set_frozen(&mut self) -> Result<(), BoxError> {
+    fn freeze_due(&mut self) -> Result<(), BoxError> {
         let AutoUnit { engine, settings, frozen, count, .. } = self;
         if settings.frozen.is_empty() {
-            return Ok(());
+            return thaw(engine, frozen);
         }
         let wanted = engine.groups().iter().map(|group| settings.is_frozen(group, *count));
         if wanted.clone().eq(frozen.iter().copied()) {

@@ -259,6 +259,50 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 }
 
+/// Changes between two calls.
+impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
+    /// Sets the learning rate of one of the engine's parameter groups, by completed updates, instead of all that was set
+    /// for it before. It is an error, and changes nothing, if the engine does not have the group.
+    pub fn set_group_learning_rate(
+        &mut self,
+        group: &str,
+        schedule: impl Schedule + 'static,
+    ) -> Result<(), BoxError> {
+        self.check_group("set_group_learning_rate", group)?;
+        let Settings { group_rates, group_factors, .. } = &mut self.settings;
+        group_rates.retain(|(name, _)| name != group);
+        group_factors.retain(|(name, _)| name != group);
+        group_rates.push((group.to_owned(), Rate::ByUpdate(Box::new(schedule))));
+        Ok(())
+    }
+
+    /// Freezes one of the engine's parameter groups from the next step on, or thaws it if `until` is `None`, instead of
+    /// all that was set for it before. It is an error, and changes nothing, if the engine does not have the group.
+    pub fn set_frozen(&mut self, group: &str, until: Option<Thaw>) -> Result<(), BoxError> {
+        self.check_group("set_frozen", group)?;
+        self.settings.frozen.retain(|(name, _)| name != group);
+        self.settings.frozen.extend(until.map(|until| (group.to_owned(), until)));
+        Ok(())
+    }
+
+    /// Whether a parameter group is frozen at present.
+    pub fn is_frozen(&self, group: &str) -> bool {
+        self.settings.is_frozen(group, self.count)
+    }
+
+    fn check_group(&self, setting: &str, group: &str) -> Result<(), BoxError> {
+        let groups = self.engine().groups();
+        match groups.iter().any(|known| known == group) {
+            true => Ok(()),
+            false => Err(no_group(setting, group, groups)),
+        }
+    }
+}
+
+fn no_group(setting: &str, group: &str, groups: &[String]) -> BoxError {
+    format!("`{setting}`: there is no group `{group}`; the engine has: {}", groups.join(", ")).into()
+}
+
 /// The count that a schedule depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Count {
@@ -442,10 +486,7 @@ impl<E> Settings<E> {
         let mut named = named.chain(frozen.iter().map(|(group, _)| ("freeze", group)));
         match named.find(|(_, group)| !groups.contains(group)) {
             None => Ok(()),
-            Some((setting, group)) => {
-                let groups = groups.join(", ");
-                Err(format!("`{setting}`: there is no group `{group}`; the engine has: {groups}").into())
-            }
+            Some((setting, group)) => Err(no_group(setting, group, groups)),
         }
     }
 }

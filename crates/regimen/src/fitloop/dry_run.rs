@@ -4,8 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FitLoop, FitTable, Set, StagesUnit, missing, worst_score};
-use crate::data::one_epoch;
+use super::{FitLoop, FitTable, Set, StagesUnit, first_score, missing};
+use crate::data::{Data, one_epoch};
 use crate::engine::{Engine, ToDevice};
 use crate::run::{Evaluate, Report, Train};
 use crate::{Callback, Error, Fit};
@@ -122,7 +122,7 @@ where
         let FitLoop { runner, data: [train, valid, test], best, .. } = self;
         let train = train.as_ref().ok_or_else(|| missing(call, Set::Train))?;
         let valid = valid.as_ref();
-        runner.unit_mut().task_mut().worst_score = worst_score(valid.is_some(), best.as_ref());
+        runner.unit_mut().task_mut().score = first_score(valid.is_some(), best.as_ref());
         let ran = runner.run().dry_run(|dry| {
             let mut dry = dry.callback(callback);
             begin(Set::Train);
@@ -143,11 +143,14 @@ where
                 (Set::Valid, Some(valid)) => valid,
                 _ => test,
             };
-            dry.unit_mut().task_mut().tests = true;
+            let stages = dry.unit_mut().task_mut();
+            (stages.tests, stages.sizes[Set::Test as usize]) = (true, data.samples());
             let tested = dry.evaluate(data, length.steps.map_or(Evaluate::whole(), Evaluate::steps))?;
             Ok((trained, Some(tested)))
         });
-        runner.unit_mut().task_mut().tests = false;
+        let stages = runner.unit_mut().task_mut();
+        stages.tests = false;
+        stages.sizes[Set::Test as usize] = test.as_ref().and_then(Data::samples);
         ran?
     }
 }

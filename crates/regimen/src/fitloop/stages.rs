@@ -97,6 +97,7 @@ pub struct StageEpoch<'s> {
     set: Set,
     epoch: u64,
     series: &'s Series,
+    dataset: Option<u64>,
 }
 
 impl StageEpoch<'_> {
@@ -113,6 +114,12 @@ impl StageEpoch<'_> {
     /// The samples of the epoch's steps, as the data counts them.
     pub fn size(&self) -> f64 {
         self.series.samples as f64
+    }
+
+    /// The samples of the data, which may be more than those of the steps, as with a capped epoch or a dropped last batch.
+    /// Returns `None` if the data do not [say](crate::data::Data::samples).
+    pub fn dataset_size(&self) -> Option<f64> {
+        self.dataset.map(|samples| samples as f64)
     }
 
     /// The values that the steps recorded under `name`, in order; `loss` is always among the names. One that no step
@@ -152,6 +159,8 @@ pub struct Stages<E: Engine, X, Y, O> {
     series: [Series; 3],
     /// The record of the newest epoch that ended, of each set.
     ended: [Vec<(String, f64)>; 3],
+    /// The samples of the data of each set, as far as known.
+    pub(super) sizes: [Option<u64>; 3],
     pub(super) history: History,
     /// Whether the history keeps the values of steps.
     pub(super) tracks_steps: bool,
@@ -163,8 +172,8 @@ pub struct Stages<E: Engine, X, Y, O> {
     pub(super) tests: bool,
     /// The epoch at which the call of `fit` under way ends.
     pub(super) goal: u64,
-    /// The score before the first validation, if there are criteria and data for one.
-    pub(super) worst_score: Option<f64>,
+    /// The metric of the score, and the score before the first validation, if there are criteria and data for one.
+    pub(super) score: Option<(Key, f64)>,
 }
 
 /// Stages, and the one of each set.
@@ -200,13 +209,14 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             ends,
             series,
             ended,
+            sizes: [None; 3],
             history: History::default(),
             tracks_steps: true,
             keys: Vec::new(),
             samples: 0,
             tests: false,
             goal: 0,
-            worst_score: None,
+            score: None,
         }
     }
 
@@ -250,8 +260,11 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
 
     fn start(&mut self, set: Set, state: &mut State) -> Result<(), BoxError> {
         let (epoch, series) = (state.progress().epochs + 1, &self.series[set as usize]);
-        let started =
-            self.starts.of(set).map(|start| start(&StageEpoch { set, epoch, series })?.into_numbers());
+        let dataset = self.sizes[set as usize];
+        let started = self
+            .starts
+            .of(set)
+            .map(|start| start(&StageEpoch { set, epoch, series, dataset })?.into_numbers());
         let started = started.transpose()?.unwrap_or_default();
         for &(name, value) in &started {
             state.log(named(set, name, Reduction::Last), value, 1.0);
@@ -281,6 +294,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             true => Some(self.history.open(set)),
             false => None,
         };
+        let dataset = self.sizes[set as usize];
         if let Some(run) = run.as_deref_mut().filter(|_| self.tracks_steps) {
             for (name, values) in series.all() {
                 run.add_steps(name, &values?);
@@ -295,7 +309,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
                 state.metrics(phase).iter().filter_map(metric).collect()
             }
             Some(end) => {
-                let record = end(&StageEpoch { set, epoch, series })?.into_numbers()?;
+                let record = end(&StageEpoch { set, epoch, series, dataset })?.into_numbers()?;
                 // The loss is logged already, at each step.
                 for &(name, value) in record.iter().filter(|(name, _)| *name != "loss") {
                     state.log(named(set, name, Reduction::Last), value, 1.0);

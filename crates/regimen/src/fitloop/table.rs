@@ -8,6 +8,7 @@ use super::{Set, Stages, StagesUnit};
 use crate::auto_unit::Task;
 use crate::callback::{Event, Events, Ranks};
 use crate::engine::Engine;
+use crate::metric::Key;
 use crate::run::Report;
 use crate::state::{EntryPoint, Phase};
 use crate::{BoxError, Callback, State};
@@ -32,8 +33,8 @@ pub struct FitTable {
     epoch: Duration,
     /// Whether the epoch had a validation.
     validated: bool,
-    /// The best score, before there is one.
-    worst_score: Option<f64>,
+    /// The metric of the score, and the score before the first validation.
+    score: Option<(Key, f64)>,
 }
 
 impl FitTable {
@@ -48,7 +49,7 @@ impl FitTable {
             call: Duration::ZERO,
             epoch: Duration::ZERO,
             validated: false,
-            worst_score: None,
+            score: None,
         }
     }
 
@@ -106,7 +107,8 @@ where
         let (now, by_hand) = ((self.clock)(), state.entry_point() == EntryPoint::Evaluate);
         match event {
             Event::TrainStart => {
-                (self.call, self.epoch, self.worst_score) = (now, now, unit.task().worst_score);
+                (self.call, self.epoch) = (now, now);
+                self.score.clone_from(&unit.task().score);
             }
             Event::EvalStart if by_hand => self.call = now,
             Event::CycleStart => (self.epoch, self.validated) = (now, false),
@@ -143,8 +145,8 @@ where
         };
         let time = Time((self.clock)().saturating_sub(self.call));
         let mut summary = format!("{:-<width$}\ntotal time: {time}\n", "");
-        let best = report.bests.first().map(|best| best.value).or(self.worst_score);
-        if let Some(best) = best.filter(|_| report.phase == Phase::Train) {
+        if let Some((key, first)) = self.score.as_ref().filter(|_| report.phase == Phase::Train) {
+            let best = report.best(key).map_or(*first, |best| best.value);
             let _ = writeln!(summary, "best score: {best:.4}");
         }
         self.print(&summary);

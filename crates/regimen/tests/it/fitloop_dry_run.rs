@@ -12,7 +12,7 @@ use regimen_test::toy::ToyArray;
 use crate::fitloop::{Trainer, bare, cause, classifier, loader, trainer};
 
 /// Everything of a run, its records included.
-fn everything(trainer: &mut Trainer<'_>) -> impl PartialEq + std::fmt::Debug + use<> {
+pub(crate) fn everything(trainer: &mut Trainer<'_>) -> impl PartialEq + std::fmt::Debug + use<> {
     let records = Set::ALL.map(|set| trainer.record(set).to_vec());
     let runner = trainer.runner();
     (runner.run().run_state().unwrap(), save_parts(runner.unit_mut()).unwrap(), records)
