@@ -323,10 +323,9 @@ where
         self.keep_initial_state()?;
         let [train, valid, _] = &self.data;
         let train = train.as_ref().ok_or_else(|| missing("fit", Set::Train))?;
-        let state = self.runner.state();
-        let (done, is_due) = (state.train_progress().epochs, state.eval_is_due());
+        let done = self.runner.state().train_progress().epochs;
         let stages = self.runner.unit_mut().task_mut();
-        if stages.goal <= done && !is_due {
+        if stages.ended_at.take().is_some() {
             stages.goal = done.saturating_add(epochs);
         }
         let goal = stages.goal;
@@ -336,7 +335,9 @@ where
             None => self.runner.train(train, Train::epochs(goal)),
         };
         if fitted.is_err() {
-            self.history_mut().end(Set::Train, RunStatus::Aborted);
+            let stages = self.runner.unit_mut().task_mut();
+            stages.ended_at = None;
+            stages.history.end(Set::Train, RunStatus::Aborted);
         }
         let report = fitted?;
         if self.loads_best && !matches!(report.ended, Ended::Paused(_)) {
@@ -348,8 +349,8 @@ where
     /// Clears a final stop, such as that of [`ask_every`](FitLoop::ask_every). The next [`fit`](FitLoop::fit) then trains
     /// its own number of epochs more.
     pub fn go_on(&mut self) {
-        let epochs = self.runner.state().train_progress().epochs;
-        self.runner.unit_mut().task_mut().goal = epochs;
+        let steps = self.runner.state().train_progress().steps;
+        self.runner.unit_mut().task_mut().ended_at = Some(steps);
         self.runner.run().go_on();
     }
 

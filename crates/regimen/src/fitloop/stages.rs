@@ -170,8 +170,10 @@ pub struct Stages<E: Engine, X, Y, O> {
     samples: u64,
     /// Whether a pass by hand is that over the test set.
     pub(super) tests: bool,
-    /// The epoch at which the call of `fit` under way ends.
+    /// The epoch at which the newest fit ends.
     pub(super) goal: u64,
+    /// The training steps at which it ended. `None` while it is open: under way, paused or failed.
+    pub(super) ended_at: Option<u64>,
     /// The metric of the score, and the score before the first validation, if there are criteria and data for one.
     pub(super) score: Option<(Key, f64)>,
 }
@@ -216,6 +218,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             samples: 0,
             tests: false,
             goal: 0,
+            ended_at: Some(0),
             score: None,
         }
     }
@@ -386,8 +389,13 @@ where
 
     fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
         let is_paused = matches!(state.stopping(), Some(Stop::Pause(_)));
-        if !is_paused || self.goal <= state.train_progress().epochs && !state.eval_is_due() {
+        if !is_paused {
             self.history.end(Set::Train, RunStatus::Complete);
+            let is_finished = state.stopping().is_some() || self.goal <= state.train_progress().epochs;
+            // A training by hand may end before the fit that was paused.
+            if self.ended_at.is_none() && is_finished {
+                self.ended_at = Some(state.train_progress().steps);
+            }
         }
         Ok(())
     }
@@ -415,12 +423,14 @@ where
     }
 }
 
-/// The values of the epochs under way, the records of those that ended, the history, and the epoch at which `fit`
-/// ends.
+/// The values of the epochs under way, the records of those that ended, the history, and the end of the newest fit.
 impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         dict.insert("goal", self.goal)?;
+        if let Some(steps) = self.ended_at {
+            dict.insert("ended_at", steps)?;
+        }
         dict.insert_all("history", self.history.state_dict()?)?;
         for set in Set::ALL {
             dict.insert_all(set.name(), self.series[set as usize].state_dict()?)?;
@@ -434,11 +444,13 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let (mut goal, mut series, mut ended) = (0, <[Series; 3]>::default(), <[Vec<_>; 3]>::default());
+        let (mut goal, mut ended_at) = (0, Some(0));
+        let (mut series, mut ended) = (<[Series; 3]>::default(), <[Vec<_>; 3]>::default());
         let mut history = History::default();
         history.load_state_dict(&dict.under("history"))?;
         if !dict.is_empty() {
             goal = dict.count("goal")?;
+            ended_at = if dict.contains("ended_at") { Some(dict.count("ended_at")?) } else { None };
             for set in Set::ALL {
                 let dict = dict.under(set.name());
                 series[set as usize].load_state_dict(&dict)?;
@@ -447,7 +459,8 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
                 ended[set as usize] = names.into_iter().zip(values).collect();
             }
         }
-        (self.goal, self.series, self.ended, self.history) = (goal, series, ended, history);
+        (self.goal, self.ended_at) = (goal, ended_at);
+        (self.series, self.ended, self.history) = (series, ended, history);
         Ok(())
     }
 }

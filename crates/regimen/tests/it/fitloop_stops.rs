@@ -1,0 +1,44 @@
+//! Fits that are paused, restarted, or given other weights, and what then follows.
+
+use regimen::State;
+use regimen::callback::Event;
+use regimen::checkpoint::Checkpointer;
+use regimen::data::Rank;
+use regimen::engine::{Engine as _, Part};
+use regimen::fitloop::{Set, max, record};
+use regimen::run::{Ended, Evaluate, Train};
+use regimen::saved::save_parts;
+use regimen::state::{EntryPoint, HyperParameters};
+
+use crate::fitloop::{Trainer, Unit, bare, classifier, loader, module, scored, trainer, weights_after};
+
+/// Pauses the fit after the `n`-th step of its validations.
+fn pause_in_validation(trainer: Trainer<'static>, n: u64) -> Trainer<'static> {
+    trainer.on(Event::EvalStepEnd, move |state: &mut State, _: &mut Unit| {
+        if state.entry_point() == EntryPoint::Fit && state.eval_progress().steps == n {
+            state.pause("stop");
+        }
+    })
+}
+
+#[test]
+fn a_fit_paused_in_its_very_last_step_ends_in_the_next_call_with_the_best_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    for restarts in [false, true] {
+        let saver = || Checkpointer::new(folder.path().join(restarts.to_string()));
+        let new = || pause_in_validation(scored(&[3.0, 1.0, 2.0]), 4).criteria(max("score")).saver(saver());
+        let mut trainer = new();
+        assert_eq!(trainer.fit(2).unwrap().ended, Ended::Paused("stop".into()));
+        assert_eq!(module(&mut trainer), weights_after(2));
+        if restarts {
+            drop(trainer);
+            trainer = new();
+            trainer.restore_latest().unwrap().unwrap();
+            assert_eq!(module(&mut trainer), weights_after(2));
+        }
+        let report = trainer.fit(4).unwrap();
+        assert_eq!((report.train.epochs, report.ended), (2, Ended::Complete), "restarts: {restarts}");
+        assert_eq!(module(&mut trainer), weights_after(1));
+        assert_eq!(trainer.fit(1).unwrap().train.epochs, 3);
+    }
+}
