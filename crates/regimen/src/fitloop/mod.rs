@@ -378,9 +378,24 @@ where
     }
 
     /// Restores the latest checkpoint of the saver. Returns `None` if nothing was saved yet.
+    ///
+    /// A fit that had ended there ends with its best weights, as it did in the process that saved it.
     pub fn restore_latest(&mut self) -> Result<Option<Restored>, Error> {
         self.keep_initial_state()?;
-        self.runner.restore_latest()
+        let restored = self.runner.restore_latest()?;
+        if restored.is_some() {
+            self.end_restored()?;
+        }
+        Ok(restored)
+    }
+
+    /// Loads the best weights if the restored checkpoint is that of the end of a fit: it is saved before they are.
+    fn end_restored(&mut self) -> Result<(), Error> {
+        let steps = self.runner.state().train_progress().steps;
+        if self.loads_best && self.runner.unit().task().ended_at == Some(steps) {
+            self.restore_best()?;
+        }
+        Ok(())
     }
 
     /// The record of the newest epoch over `set` that ended, in order. Empty if none has.

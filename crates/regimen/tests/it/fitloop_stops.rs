@@ -42,3 +42,32 @@ fn a_fit_paused_in_its_very_last_step_ends_in_the_next_call_with_the_best_weight
         assert_eq!(trainer.fit(1).unwrap().train.epochs, 3);
     }
 }
+
+#[test]
+fn a_fit_after_a_restart_is_that_of_one_process_to_the_last_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    for loads_best in [false, true] {
+        let new = |dir: &str| {
+            let score = |epoch: u64| [3.0, 1.0, 4.0, 2.0][epoch as usize - 1];
+            trainer()
+                .epoch_end_on(Set::Valid, move |s| Ok(record! { score: score(s.epoch()) }))
+                .criteria(max("score"))
+                .load_best(loads_best)
+                .saver(Checkpointer::new(folder.path().join(format!("{dir} {loads_best}"))))
+        };
+        let state = |trainer: &mut Trainer<'_>| {
+            let runner = trainer.runner();
+            (runner.run().run_state().unwrap(), save_parts(runner.unit_mut()).unwrap())
+        };
+        let mut whole = new("whole");
+        whole.fit(2).unwrap();
+        let first = state(&mut whole);
+        whole.fit(2).unwrap();
+        new("parts").fit(2).unwrap();
+        let mut restarted = new("parts");
+        restarted.restore_latest().unwrap().unwrap();
+        assert_eq!(state(&mut restarted), first, "load_best: {loads_best}");
+        restarted.fit(2).unwrap();
+        assert_eq!(state(&mut restarted), state(&mut whole), "load_best: {loads_best}");
+    }
+}
