@@ -295,7 +295,7 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
             Ok((batch, engine.detach(&mean)?, values, checked(weight)?, output))
         })?;
         let (loss, values) = (self.pending.add(loss), self.pending.add_all(values));
-        let results = StepResults::new(loss, values, weight, output);
+        let mut results = StepResults::new(loss, values, weight, output);
         results.log(EVAL_LOSS, true, state);
         self.task.on_eval_step_end(state, &batch, results)
     }

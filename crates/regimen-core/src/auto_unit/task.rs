@@ -197,6 +197,7 @@ pub struct StepResults<O> {
     pub(crate) gradient_norm: Option<Reading>,
     /// Those given to [`Loss::with`].
     pub(crate) values: Vec<(Key, Reading)>,
+    pub(crate) counted_weight: f64,
     /// The weight that the task gave it.
     pub weight: f64,
     /// The output of `compute_loss`.
@@ -210,16 +211,24 @@ pub struct StepResults<O> {
 impl<O> StepResults<O> {
     pub(crate) fn new(loss: Reading, values: Vec<(Key, Reading)>, weight: f64, output: O) -> Self {
         let (updated, skipped) = (false, false);
-        StepResults { loss, values, weight, output, gradient_norm: None, updated, skipped }
+        let (gradient_norm, counted_weight) = (None, 0.0);
+        StepResults { loss, values, weight, output, gradient_norm, counted_weight, updated, skipped }
     }
 
     /// Logs the loss under `key`, and the values beside it. If the step does not count, they have no weight.
-    pub(crate) fn log(&self, key: Key, counts: bool, state: &mut State) {
+    pub(crate) fn log(&mut self, key: Key, counts: bool, state: &mut State) {
         let weight = if counts { self.weight } else { 0.0 };
+        self.counted_weight = weight;
         state.log_reading(key, self.loss.clone(), weight);
         for (key, value) in &self.values {
             state.log_reading(key.clone(), value.clone(), weight);
         }
+    }
+
+    /// The weight of this step in the means of the epoch. Unlike [`weight`](StepResults::weight) it is 0 if the step does
+    /// not count, because its loss was not finite and its update was skipped.
+    pub fn counted_weight(&self) -> f64 {
+        self.counted_weight
     }
 
     /// The loss of this batch, not divided. If it is still on the device it is read here, and this waits for
