@@ -15,7 +15,7 @@ pub(super) struct Series {
 #[derive(Debug, Default)]
 struct Values {
     values: Vec<Reading>,
-    /// Of the losses of their steps.
+    /// Of the losses of their steps: 0 for a step that does not count.
     weights: Vec<f64>,
 }
 
@@ -35,10 +35,12 @@ impl Series {
         self.find(name)?.map_or(Ok(Vec::new()), |found| read(&found.values))
     }
 
-    /// The mean of those values by their weights. NaN if there is none.
+    /// The mean of those values by their weights. NaN if none has a weight.
     pub(super) fn mean(&self, name: &str) -> Result<f64, BoxError> {
         let Some(Values { values, weights }) = self.find(name)? else { return Ok(f64::NAN) };
-        let sum: f64 = read(values)?.iter().zip(weights).map(|(value, weight)| value * weight).sum();
+        let values = read(values)?;
+        let counted = values.iter().zip(weights).filter(|&(_, &weight)| weight > 0.0);
+        let sum: f64 = counted.map(|(value, weight)| value * weight).sum();
         Ok(sum / weights.iter().sum::<f64>())
     }
 

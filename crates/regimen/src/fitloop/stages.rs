@@ -124,6 +124,9 @@ impl StageEpoch<'_> {
 
     /// The values that the steps recorded under `name`, in order; `loss` is always among the names. One that no step
     /// recorded is an error. Values on the device are read here.
+    ///
+    /// They are those of all steps, also of a step whose loss has the weight 0 or whose update was skipped. The
+    /// [history](super::History) has the same.
     pub fn values(&self, name: &str) -> Result<Vec<f64>, BoxError> {
         self.series.values(name)
     }
@@ -134,7 +137,8 @@ impl StageEpoch<'_> {
     }
 
     /// The mean of those values, as it is logged: with the weights of the losses of their steps, which are the samples
-    /// unless a loss has a weight of its own. NaN if there is none.
+    /// unless a loss has a weight of its own. A step whose loss has the weight 0 does not count, nor does one that was
+    /// skipped because its loss was not finite. NaN if no step counts.
     pub fn mean(&self, name: &str) -> Result<f64, BoxError> {
         self.series.mean(name)
     }
@@ -286,9 +290,9 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         for (key, value) in results.values() {
             let name = key.name();
             let name = name.split_once('/').map_or(name, |(_, name)| name);
-            series.push(name, value.clone(), results.weight);
+            series.push(name, value.clone(), results.counted_weight());
         }
-        series.push("loss", results.loss_reading().clone(), results.weight);
+        series.push("loss", results.loss_reading().clone(), results.counted_weight());
     }
 
     fn end(&mut self, set: Set, phase: Phase, state: &mut State) -> Result<(), BoxError> {

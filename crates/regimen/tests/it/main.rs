@@ -39,6 +39,7 @@ mod fitloop_files;
 mod fitloop_groups;
 mod fitloop_history;
 mod fitloop_plot;
+mod fitloop_records;
 mod fitloop_stops;
 mod folder;
 mod full_disk;

@@ -1,0 +1,41 @@
+//! The records of a `FitLoop` beside its logs: means, losses, epochs and names.
+
+use std::sync::{Arc, Mutex};
+
+use regimen::auto_unit::{NonFinite, TRAIN_LOSS};
+use regimen::callback::Event;
+use regimen::fitloop::{Set, StageStep, record};
+use regimen::runner::term;
+use regimen::{Loss, State};
+use regimen_test::toy::ToyArray;
+
+use crate::fitloop::{
+    Engine, Labels, Trainer, Unit, bare, cause, classifier, engine, forward, loader, trainer,
+};
+
+type OneStep<'s> = StageStep<'s, Engine, ToyArray, Labels, ToyArray>;
+
+#[test]
+fn a_mean_is_the_logged_one_without_the_steps_that_do_not_count() {
+    // The loss of the second step is NaN: it is masked, and then its update is skipped.
+    for weight in [0.0, 4.0] {
+        let mut trainer = bare()
+            .train_data(loader(0, 12))
+            .step(move |s| {
+                let output = s.output();
+                let loss = s.loss(&output)?;
+                Ok(match s.step().index {
+                    1 => (Loss::mean(loss.mean.scale(f64::NAN), weight), record! { n: f64::NAN }),
+                    index => (loss, record! { n: index as f64 + 1.0 }),
+                })
+            })
+            .epoch_end(|s| Ok(record! { loss: s.mean("loss")?, mean: s.mean("n")?, sum: s.sum("n")? }))
+            .map_unit(|unit| unit.non_finite(NonFinite::Skip));
+        let report = trainer.fit(1).unwrap();
+        let [loss, mean, sum] = [0, 1, 2].map(|n| trainer.record(Set::Train)[n].1);
+        let logged = report.metric(TRAIN_LOSS).unwrap();
+        assert!((loss - logged).abs() < 1e-12, "{loss} is not {logged}");
+        // Of 1 and 3. A sum is that of all steps.
+        assert_eq!((mean, sum.is_nan()), (2.0, true), "weight {weight}");
+    }
+}
