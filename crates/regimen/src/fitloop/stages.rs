@@ -159,10 +159,10 @@ pub struct Stages<E: Engine, X, Y, O> {
     pub(super) steps: ByList<StepStage<E, X, Y, O>>,
     pub(super) starts: ByList<EpochStage>,
     pub(super) ends: ByList<EpochStage>,
-    /// The values of the newest epoch of each set.
-    series: [Series; 3],
-    /// The record of the newest epoch that ended, of each set.
-    ended: [Vec<(String, f64)>; 3],
+    /// The values of the newest epoch of each [slot].
+    series: [Series; 4],
+    /// The record of the newest epoch that ended, of each slot.
+    ended: [Vec<(String, f64)>; 4],
     /// The samples of the data of each set, as far as known.
     pub(super) sizes: [Option<u64>; 3],
     pub(super) history: History,
@@ -237,9 +237,12 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         &self.history
     }
 
-    /// Whether an epoch over `set` belongs to a run of the history. An evaluation by hand is no validation.
-    fn is_of_run(&self, set: Set, state: &State) -> bool {
-        set != Set::Valid || state.entry_point() == EntryPoint::Fit
+    /// The set and the record of the newest evaluation by hand.
+    pub(super) fn by_hand(&self) -> (Set, &[(String, f64)]) {
+        match self.evaluated() {
+            Set::Test => (Set::Test, self.record(Set::Test)),
+            set => (set, &self.ended[BY_HAND]),
+        }
     }
 
     /// The set of an evaluation.
@@ -266,7 +269,8 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
     }
 
     fn start(&mut self, set: Set, state: &mut State) -> Result<(), BoxError> {
-        let (epoch, series) = (state.progress().epochs + 1, &self.series[set as usize]);
+        let slot = slot(set, state);
+        let (epoch, series) = (state.progress().epochs + 1, &self.series[slot]);
         let dataset = self.sizes[set as usize];
         let started = self
             .starts
@@ -276,16 +280,16 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         for &(name, value) in &started {
             state.log(named(set, name, Reduction::Last), value, 1.0);
         }
-        if self.is_of_run(set, state) {
+        if slot != BY_HAND {
             let run = self.history.open(set);
             started.iter().for_each(|(name, value)| run.add_epoch_start(name, *value));
         }
-        self.series[set as usize] = Series::default();
+        self.series[slot] = Series::default();
         Ok(())
     }
 
-    fn count<R>(&mut self, set: Set, results: &StepResults<R>) {
-        let series = &mut self.series[set as usize];
+    fn count<R>(&mut self, set: Set, state: &State, results: &StepResults<R>) {
+        let series = &mut self.series[slot(set, state)];
         series.samples += self.samples;
         for (key, value) in results.values() {
             let name = key.name();
@@ -296,10 +300,11 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
     }
 
     fn end(&mut self, set: Set, phase: Phase, state: &mut State) -> Result<(), BoxError> {
-        let (epoch, series) = (state.progress().epochs, &self.series[set as usize]);
-        let mut run = match self.is_of_run(set, state) {
-            true => Some(self.history.open(set)),
-            false => None,
+        let slot = slot(set, state);
+        let (epoch, series) = (state.progress().epochs, &self.series[slot]);
+        let mut run = match slot {
+            BY_HAND => None,
+            _ => Some(self.history.open(set)),
         };
         let dataset = self.sizes[set as usize];
         if let Some(run) = run.as_deref_mut().filter(|_| self.tracks_steps) {
@@ -327,8 +332,20 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         if let Some(run) = run {
             record.iter().for_each(|(name, value)| run.add_epoch_end(name, *value));
         }
-        self.ended[set as usize] = record;
+        self.ended[slot] = record;
         Ok(())
+    }
+}
+
+/// The names of the slots: that of each set, and that of an evaluation by hand, which is no validation.
+const SLOTS: [&str; 4] = ["train", "valid", "test", "by_hand"];
+const BY_HAND: usize = 3;
+
+/// The index of an epoch over `set`.
+fn slot(set: Set, state: &State) -> usize {
+    match set {
+        Set::Valid if state.entry_point() != EntryPoint::Fit => BY_HAND,
+        _ => set as usize,
     }
 }
 
@@ -379,11 +396,11 @@ where
 
     fn on_train_step_end(
         &mut self,
-        _state: &mut State,
+        state: &mut State,
         _batch: &(X, Y),
         results: StepResults<()>,
     ) -> Result<(), BoxError> {
-        self.count(Set::Train, &results);
+        self.count(Set::Train, state, &results);
         Ok(())
     }
 
@@ -414,11 +431,11 @@ where
 
     fn on_eval_step_end(
         &mut self,
-        _state: &mut State,
+        state: &mut State,
         _batch: &(X, Y),
         results: StepResults<()>,
     ) -> Result<(), BoxError> {
-        self.count(self.evaluated(), &results);
+        self.count(self.evaluated(), state, &results);
         Ok(())
     }
 
@@ -436,11 +453,10 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
             dict.insert("ended_at", steps)?;
         }
         dict.insert_all("history", self.history.state_dict()?)?;
-        for set in Set::ALL {
-            dict.insert_all(set.name(), self.series[set as usize].state_dict()?)?;
+        for ((name, series), ended) in SLOTS.into_iter().zip(&self.series).zip(&self.ended) {
+            dict.insert_all(name, series.state_dict()?)?;
             let (names, values): (Vec<&String>, Vec<f64>) =
-                self.ended[set as usize].iter().map(|(name, value)| (name, *value)).unzip();
-            let name = set.name();
+                ended.iter().map(|(name, value)| (name, *value)).unzip();
             dict.insert(format!("{name}.record"), Array::from_text(&serde_json::to_string(&names)?))?;
             dict.insert(format!("{name}.record_values"), Array::from_slice(&values))?;
         }
@@ -449,18 +465,18 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let (mut goal, mut ended_at) = (0, Some(0));
-        let (mut series, mut ended) = (<[Series; 3]>::default(), <[Vec<_>; 3]>::default());
+        let (mut series, mut ended) = (<[Series; 4]>::default(), <[Vec<_>; 4]>::default());
         let mut history = History::default();
         history.load_state_dict(&dict.under("history"))?;
         if !dict.is_empty() {
             goal = dict.count("goal")?;
             ended_at = if dict.contains("ended_at") { Some(dict.count("ended_at")?) } else { None };
-            for set in Set::ALL {
-                let dict = dict.under(set.name());
-                series[set as usize].load_state_dict(&dict)?;
+            for ((name, series), ended) in SLOTS.into_iter().zip(&mut series).zip(&mut ended) {
+                let dict = dict.under(name);
+                series.load_state_dict(&dict)?;
                 let names: Vec<String> = serde_json::from_str(&dict.array("record")?.to_text()?)?;
                 let values = dict.array("record_values")?.to_vec::<f64>()?;
-                ended[set as usize] = names.into_iter().zip(values).collect();
+                *ended = names.into_iter().zip(values).collect();
             }
         }
         (self.goal, self.ended_at) = (goal, ended_at);

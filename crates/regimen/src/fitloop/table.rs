@@ -113,7 +113,8 @@ where
             Event::EvalStart if by_hand => self.call = now,
             Event::CycleStart => (self.epoch, self.validated) = (now, false),
             Event::EvalEpochEnd if by_hand => {
-                let line = format!("test :: {}\n\n", self.values(unit.task().record(Set::Test)));
+                let (set, record) = unit.task().by_hand();
+                let line = format!("{} :: {}\n\n", set.name(), self.values(record));
                 self.print(&line);
             }
             Event::EvalEpochEnd => self.validated = true,

@@ -71,3 +71,20 @@ fn a_fit_after_a_restart_is_that_of_one_process_to_the_last_bit() {
         assert_eq!(state(&mut restarted), state(&mut whole), "load_best: {loads_best}");
     }
 }
+
+#[test]
+fn an_evaluation_by_hand_leaves_a_paused_validation_as_it_is() {
+    let mut whole = classifier();
+    whole.fit(2).unwrap();
+    for pause in [1, 2, 3] {
+        let mut trainer = pause_in_validation(classifier(), pause);
+        trainer.fit(2).unwrap();
+        let records = |trainer: &Trainer<'_>| Set::ALL.map(|set| trainer.record(set).to_vec());
+        let before = records(&trainer);
+        trainer.runner().evaluate(&loader(0, 9), Evaluate::whole()).unwrap();
+        assert_eq!(records(&trainer), before, "paused after step {pause}");
+        trainer.fit(2).unwrap();
+        assert_eq!(records(&trainer), records(&whole), "paused after step {pause}");
+        assert_eq!(format!("{:?}", trainer.history()), format!("{:?}", whole.history()));
+    }
+}
