@@ -239,7 +239,8 @@ where
         self.with_stages(|stages| stages.starts.set(&[set], Box::new(start)))
     }
 
-    /// The end of every epoch of all sets.
+    /// The end of every epoch of all sets. A `loss` in its record is the logged one, `s.mean("loss")?`; another value under
+    /// that name is an error.
     pub fn epoch_end(
         self,
         end: impl FnMut(&StageEpoch<'_>) -> Result<Record, BoxError> + Send + 'static,

@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::series::Series;
 use super::{History, Record, RunStatus};
-use crate::auto_unit::StepResults;
+use crate::auto_unit::{EVAL_LOSS, StepResults, TRAIN_LOSS};
 use crate::engine::{Engine, ToDevice};
-use crate::metric::{Key, Reduction};
+use crate::metric::{Key, Metric, Reduction};
 use crate::runner::Supervised;
 use crate::saved::{Array, StateDict, Stateful};
 use crate::state::{EntryPoint, Phase, Stop};
@@ -314,7 +314,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         }
         let record = match self.ends.of(set) {
             None => {
-                let metric = |metric: &crate::metric::Metric| {
+                let metric = |metric: &Metric| {
                     let name = metric.key().name().strip_prefix(phase.name())?.strip_prefix('/')?;
                     Some((name.to_owned(), metric.so_far()?))
                 };
@@ -322,9 +322,12 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             }
             Some(end) => {
                 let record = end(&StageEpoch { set, epoch, series, dataset })?.into_numbers()?;
-                // The loss is logged already, at each step.
-                for &(name, value) in record.iter().filter(|(name, _)| *name != "loss") {
-                    state.log(named(set, name, Reduction::Last), value, 1.0);
+                for &(name, value) in &record {
+                    match name {
+                        // It is logged already, at each step.
+                        "loss" => check_loss(value, series, phase, state)?,
+                        _ => state.log(named(set, name, Reduction::Last), value, 1.0),
+                    }
                 }
                 record.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Vec<_>>()
             }
@@ -336,6 +339,26 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         Ok(())
     }
 }
+
+/// Refuses a loss in a record that is not the logged one, but for rounding.
+fn check_loss(value: f64, series: &Series, phase: Phase, state: &State) -> Result<(), BoxError> {
+    let key = if phase == Phase::Train { TRAIN_LOSS } else { EVAL_LOSS };
+    let Some(logged) = state.metrics(phase).get(&key).and_then(Metric::so_far) else { return Ok(()) };
+    let is_same = |other: f64| {
+        value == other || (value - other).abs() <= ROUNDING * other.abs() || value.is_nan() && other.is_nan()
+    };
+    if is_same(logged) || is_same(series.mean("loss")?) {
+        return Ok(());
+    }
+    Err(format!(
+        "`loss` is {value} in the record of the epoch, and {logged} in the log, which is the mean of the losses of the \
+         steps; give another value another name"
+    )
+    .into())
+}
+
+/// The relative error of a loss that is computed otherwise, such as from its terms in single precision.
+const ROUNDING: f64 = 1e-6;
 
 /// The names of the slots: that of each set, and that of an evaluation by hand, which is no validation.
 const SLOTS: [&str; 4] = ["train", "valid", "test", "by_hand"];

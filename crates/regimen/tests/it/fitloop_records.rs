@@ -39,3 +39,25 @@ fn a_mean_is_the_logged_one_without_the_steps_that_do_not_count() {
         assert_eq!((mean, sum.is_nan()), (2.0, true), "weight {weight}");
     }
 }
+
+#[test]
+fn a_loss_of_another_formula_is_an_error_at_the_end_of_the_epoch() {
+    let mut plain = trainer();
+    plain.fit(1).unwrap();
+    for set in [Set::Train, Set::Valid] {
+        let with =
+            |add: f64| trainer().epoch_end_on(set, move |s| Ok(record! { loss: s.mean("loss")? + add }));
+        let logged = plain.record(set)[0].1;
+        let found = logged + 0.5;
+        assert_eq!(
+            cause(&with(0.5).fit(1).unwrap_err()),
+            format!(
+                "`loss` is {found} in the record of the epoch, and {logged} in the log, which is the mean of the \
+                 losses of the steps; give another value another name"
+            )
+        );
+        let mut rounded = with(1e-12);
+        rounded.fit(1).unwrap();
+        assert_eq!(rounded.record(set)[0].0, "loss");
+    }
+}
