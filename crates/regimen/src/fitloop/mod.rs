@@ -399,7 +399,7 @@ where
         Ok(())
     }
 
-    /// The record of the newest epoch over `set` that ended, in order. Empty if none has.
+    /// The record of the newest epoch over `set`, in order. Empty until that epoch ends.
     pub fn record(&self, set: Set) -> &[(String, f64)] {
         self.runner.unit().task().record(set)
     }

@@ -161,7 +161,7 @@ pub struct Stages<E: Engine, X, Y, O> {
     pub(super) ends: ByList<EpochStage>,
     /// The values of the newest epoch of each [slot].
     series: [Series; 4],
-    /// The record of the newest epoch that ended, of each slot.
+    /// The record of the newest epoch of each slot; empty until the epoch ends.
     ended: [Vec<(String, f64)>; 4],
     /// The samples of the data of each set, as far as known.
     pub(super) sizes: [Option<u64>; 3],
@@ -227,7 +227,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         }
     }
 
-    /// The record of the newest epoch over `set` that ended, in order. Empty if none has.
+    /// The record of the newest epoch over `set`, in order. Empty until that epoch ends.
     pub fn record(&self, set: Set) -> &[(String, f64)] {
         &self.ended[set as usize]
     }
@@ -285,6 +285,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             started.iter().for_each(|(name, value)| run.add_epoch_start(name, *value));
         }
         self.series[slot] = Series::default();
+        self.ended[slot].clear();
         Ok(())
     }
 

@@ -61,3 +61,20 @@ fn a_loss_of_another_formula_is_an_error_at_the_end_of_the_epoch() {
         assert_eq!(rounded.record(set)[0].0, "loss");
     }
 }
+
+#[test]
+fn a_record_is_that_of_the_newest_epoch_alone() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let see = Arc::clone(&seen);
+    let mut trainer =
+        classifier()
+            .epoch_end_on(Set::Valid, |s| {
+                if s.epoch() == 2 { Err("no luck".into()) } else { Ok(record! { a: 1.0 }) }
+            })
+            .on(Event::EvalStepEnd, move |_: &mut State, unit: &mut Unit| {
+                see.lock().unwrap().push(unit.task().record(Set::Valid).len());
+            });
+    assert_eq!(cause(&trainer.fit(3).unwrap_err()), "no luck");
+    assert_eq!(trainer.record(Set::Valid), []);
+    assert_eq!(*seen.lock().unwrap(), [0; 4]);
+}
