@@ -22,8 +22,17 @@ impl<S> Record<S> {
         Record { values: Vec::new(), mistake: None }
     }
 
-    /// Adds a value. An `Err` becomes an error of the stage.
+    /// Adds a value. An `Err` becomes an error of the stage, and so does a name that is there already, or `skipped`,
+    /// which the loop logs itself.
     pub fn with<K>(mut self, name: &'static str, value: impl IntoValue<S, K>) -> Self {
+        let is_taken = self.values.iter().any(|(known, _)| *known == name);
+        let mistake = match name {
+            "skipped" => {
+                Some("`skipped` counts the updates that were skipped; give the value another name".into())
+            }
+            _ => is_taken.then(|| format!("`{name}` is twice in a record; give one another name").into()),
+        };
+        self.mistake = self.mistake.or(mistake);
         match value.into_value() {
             Ok(value) => self.values.push((name, value)),
             Err(cause) => {

@@ -399,6 +399,7 @@ where
         let Some(stage) = steps.of(set) else {
             return Ok((own.compute_loss(step, net, batch)?.0, ()));
         };
+        own.begin_step();
         let (mut loss, record) = stage(&mut StageStep { set, step, net, batch, own })?;
         for (name, value) in record.into_values()? {
             loss = loss.with(self.key(set, name)?, value);

@@ -22,6 +22,8 @@ pub struct Supervised<E: Engine, X, Y, O> {
     epoch_metrics: EpochMetrics<O, Y>,
     /// The keys of the terms of the loss, made once.
     terms: Vec<Keys>,
+    /// The terms of the loss of the newest step, by their keys.
+    newest: Vec<usize>,
     /// The first setting that cannot be used.
     mistake: Option<String>,
 }
@@ -78,6 +80,7 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
             metrics: Vec::new(),
             epoch_metrics: EpochMetrics::new(),
             terms: Vec::new(),
+            newest: Vec::new(),
             mistake: None,
         }
     }
@@ -175,7 +178,7 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
             if terms[..n].iter().any(|other| other.name == *name) {
                 return Err(format!("two terms of the loss are named `{name}`; give one another name").into());
             }
-            if !self.has_term(name) {
+            if !self.terms.iter().any(|keys| keys.are_of(name)) {
                 if self.is_taken(name) {
                     return Err(
                         format!("the name `{name}` of a term of the loss is taken; give it another").into()
@@ -190,16 +193,22 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
         let weighted: Vec<_> = terms.iter().map(|term| (term.weight, &term.number)).collect();
         let mut loss = Loss::mean(E::weighted_sum(&weighted)?, step.samples as f64);
         for Term { name, number, .. } in terms {
-            if let Some(keys) = self.terms.iter().find(|keys| keys.are_of(&name)) {
-                loss = loss.with(keys.key(step).clone(), Value::Device(number));
+            if let Some(known) = self.terms.iter().position(|keys| keys.are_of(&name)) {
+                self.newest.push(known);
+                loss = loss.with(self.terms[known].key(step).clone(), Value::Device(number));
             }
         }
         Ok(loss)
     }
 
-    /// Whether the loss has had a term of that name.
+    /// Whether the loss of the newest step has a term of that name.
     pub(crate) fn has_term(&self, name: &str) -> bool {
-        self.terms.iter().any(|keys| keys.are_of(name))
+        self.newest.iter().any(|&known| self.terms[known].are_of(name))
+    }
+
+    /// A step begins.
+    pub(crate) fn begin_step(&mut self) {
+        self.newest.clear();
     }
 
     /// Refuses settings that cannot be used.
@@ -222,6 +231,7 @@ where
         module: &E::Module,
         (input, target): &(X, Y),
     ) -> Result<(Loss<E::Scalar>, O), BoxError> {
+        self.begin_step();
         let output = self.output(step, module, input);
         let mut loss = self.loss(step, &output, target)?;
         for Measure { keys, measure } in &mut self.metrics {

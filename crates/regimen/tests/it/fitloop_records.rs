@@ -78,3 +78,38 @@ fn a_record_is_that_of_the_newest_epoch_alone() {
     assert_eq!(trainer.record(Set::Valid), []);
     assert_eq!(*seen.lock().unwrap(), [0; 4]);
 }
+
+#[test]
+fn a_name_that_is_taken_is_an_error_of_the_first_step_or_epoch() {
+    let fit = |mut trainer: Trainer<'static>| cause(&trainer.fit(1).unwrap_err());
+    let twice = "`a` is twice in a record; give one another name";
+    assert_eq!(fit(trainer().epoch_start(|_| Ok(record! { a: 1.0, a: 1.0 }))), twice);
+    assert_eq!(fit(trainer().epoch_end(|_| Ok(record! { a: 1.0, b: 1.0, a: 2.0 }))), twice);
+    let step = |s: &mut OneStep<'_>| {
+        let output = s.output();
+        Ok((s.loss(&output)?, record! { a: 1.0, a: output.mean() }))
+    };
+    assert_eq!(fit(trainer().step(step)), twice);
+    let skipped = "`skipped` counts the updates that were skipped; give the value another name";
+    assert_eq!(fit(trainer().epoch_start(|_| Ok(record! { skipped: 1.0 }))), skipped);
+    assert_eq!(fit(trainer().epoch_end(|_| Ok(record! { skipped: 1.0 }))), skipped);
+    let step = |s: &mut OneStep<'_>| {
+        let output = s.output();
+        Ok((s.loss(&output)?, record! { skipped: 1.0 }))
+    };
+    assert_eq!(fit(trainer().step(step)), skipped);
+}
+
+#[test]
+fn a_term_of_the_loss_takes_its_name_from_the_steps_that_have_it_alone() {
+    let criterion = |logits: &ToyArray, labels: &Labels| {
+        term("entropy", logits.cross_entropy(labels)) + 0.5 * term("size", logits.mul(logits).mean())
+    };
+    let trainer: Trainer<'_> = regimen::fitloop::FitLoop::new(engine(), forward, criterion);
+    let mut trainer = trainer.train_data(loader(0, 8)).valid_data(loader(8, 16)).step_on(Set::Valid, |s| {
+        let output = s.output();
+        Ok((Loss::mean(output.mean(), s.batch_size()), record! { size: 3.0 }))
+    });
+    trainer.fit(1).unwrap();
+    assert_eq!(trainer.record(Set::Valid)[1], ("size".to_owned(), 3.0));
+}
