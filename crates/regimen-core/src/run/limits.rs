@@ -192,7 +192,7 @@ impl Evaluate {
     ///
     /// After further training steps a pass starts from the beginning too, with a notice: it would be a
     /// mix of two models. Weights that are changed through [`Run::unit_mut`](crate::Run::unit_mut) are
-    /// not seen.
+    /// not seen: [`Run::set_other_weights`](crate::Run::set_other_weights) tells of them.
     ///
     /// ```
     /// use regimen_core::run::Predict;

@@ -253,6 +253,12 @@ impl<'a, U: ?Sized> Run<'a, U> {
         self
     }
 
+    /// Notes that the weights were replaced between two calls: a pass over data that is half done starts over in the
+    /// next call, with a notice. It would be a mix of two models.
+    pub fn set_other_weights(&mut self) {
+        self.state.set_other_weights();
+    }
+
     /// Clears a final stop, so that the next call continues.
     pub fn go_on(&mut self) {
         self.state.clear_stop(true);

@@ -360,6 +360,7 @@ where
         let best = self.best.as_ref().map_or(Ok(false), |best| best.restore(self.runner.unit_mut()));
         let is_restored = best.map_err(Error::config)?;
         if is_restored {
+            self.runner.run().set_other_weights();
             self.configure()?;
         }
         Ok(is_restored)
