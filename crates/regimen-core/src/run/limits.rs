@@ -149,10 +149,10 @@ impl Fit {
     }
 }
 
-/// The same limits, without evaluations.
+/// The same limits, without evaluations. One that is due is dropped.
 impl From<Train> for Fit {
     fn from(config: Train) -> Self {
-        Fit { limits: config.limits, eval: Evaluate::whole(), eval_every: Every::NEVER }
+        Fit { limits: config.limits, eval: Evaluate::steps(0), eval_every: Every::NEVER }
     }
 }
 

@@ -328,7 +328,8 @@ impl<'a, U> Runner<'a, U> {
     }
 
     /// Trains on `train` without evaluations. Unlike [`Run::train`] it has cycles, so that the end of an epoch is
-    /// [`CycleEnd`](crate::callback::Event::CycleEnd) with and without a validation.
+    /// [`CycleEnd`](crate::callback::Event::CycleEnd) with and without a validation. A validation that a `fit` left due or
+    /// half done is dropped.
     pub fn train<T>(&mut self, train: &T, config: Train) -> Result<Report, Error>
     where
         U: TrainUnit + EvalUnit,

@@ -107,3 +107,20 @@ fn a_paused_validation_starts_over_with_other_weights() {
         assert_eq!((&report.notices[..], report.eval.steps), (&[notice.to_owned()][..], 5), "{call}");
     }
 }
+
+#[test]
+fn a_validation_that_is_due_is_dropped_if_its_data_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let saved = |trainer: Trainer<'static>| trainer.saver(Checkpointer::new(folder.path().join("run")));
+    let train = || bare().train_data(loader(0, 22).shuffle());
+    saved(pause_in_validation(train().valid_data(loader(22, 28)), 1)).fit(2).unwrap();
+    let mut without = saved(train());
+    without.restore_latest().unwrap().unwrap();
+    let report = without.fit(2).unwrap();
+    assert_eq!((report.train.epochs, report.eval.epochs), (2, 0));
+    // With a runner of its own.
+    let mut trainer = pause_in_validation(trainer(), 1);
+    trainer.fit(2).unwrap();
+    let report = trainer.runner().train(&loader(0, 22), Train::epochs(3)).unwrap();
+    assert_eq!((report.train.epochs, report.eval.epochs), (3, 0));
+}
