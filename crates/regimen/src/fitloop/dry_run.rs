@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{FitLoop, FitTable, Set, StagesUnit, first_score, missing};
+use super::{FitLoop, FitTable, Set, StagesUnit, missing};
 use crate::data::{Data, one_epoch};
 use crate::engine::{Engine, ToDevice};
 use crate::run::{Evaluate, Report, Train};
@@ -119,10 +119,11 @@ where
         callback: impl Callback<StagesUnit<E, X, Y, O>> + 'static,
         mut begin: impl FnMut(Set),
     ) -> Result<(Report, Option<Report>), Error> {
-        let FitLoop { runner, data: [train, valid, test], best, .. } = self;
+        let FitLoop { runner, data: [train, valid, test], .. } = self;
         let train = train.as_ref().ok_or_else(|| missing(call, Set::Train))?;
         let valid = valid.as_ref();
-        runner.unit_mut().task_mut().score = first_score(valid.is_some(), best.as_ref());
+        // That of the fits is not judged here.
+        runner.unit_mut().task_mut().score = None;
         let ran = runner.run().dry_run(|dry| {
             let mut dry = dry.callback(callback);
             begin(Set::Train);

@@ -36,9 +36,13 @@ fn a_sanity_check_prints_the_records_of_every_epoch_below_a_header_per_loop() {
         "RUNNING SANITY CHECK: TRAIN LOOP - 2 EPOCH(s), 1 STEP(s)\n\
          [1/2] - train :: size: 4.0000\n        valid :: size: 4.0000\n\n\
          [2/2] - train :: size: 4.0000\n        valid :: size: 4.0000\n\n\
-         -----\nbest score: -inf\n\n\
+         -----\n\n\
          RUNNING SANITY CHECK: TEST LOOP - 1 STEP(s)\ntest :: size: 4.0000\n\n-----"
     );
+    // After validations too there is no score: it is that of a fit.
+    let mut trained = sized();
+    trained.fit(1).unwrap();
+    assert!(!trained.sanity_check(DryRun::epochs(1).steps(1)).unwrap().to_string().contains("best score"));
     let check = bare().train_data(loader(0, 6)).sanity_check(DryRun::epochs(1)).unwrap();
     let loss = check.train.metric(regimen::auto_unit::TRAIN_LOSS).unwrap();
     assert_eq!(
@@ -89,7 +93,7 @@ fn a_sanity_check_or_a_profile_changes_nothing_also_if_a_stage_fails() {
     assert_eq!((everything(&mut trainer), best(&trainer)), (before, best_before));
     trainer.fit(1).unwrap();
     // Two calls are two runs of the history.
-    [&mut trainer, &mut whole].map(|trainer| trainer.history_mut().clear());
+    [&mut trainer, &mut whole].into_iter().for_each(|trainer| trainer.history_mut().clear());
     assert_eq!(everything(&mut trainer), everything(&mut whole));
 
     let mut failing = new().epoch_end_on(Set::Test, |_| Err("no test today".into()));
