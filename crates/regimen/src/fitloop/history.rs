@@ -73,7 +73,8 @@ impl History {
     }
 
     /// The chart of `name` in `runs`, over the training set and the validation set. If there are not as many values
-    /// of both, it has the line of the training set alone. Values are found as by [`RunHistory::get`].
+    /// of both, it has the line of the training set alone. Values are found as by [`RunHistory::get`]; if some runs have
+    /// values of epochs, those of the steps of other runs are left out.
     ///
     /// A name without values is an error that lists those with values.
     pub fn figure(&self, name: &str, runs: Runs) -> Result<Figure, BoxError> {
@@ -115,7 +116,8 @@ impl History {
             }
         };
         let lines: Vec<_> = chosen.iter().filter_map(|run| run.line(name)).collect();
-        let Some(&(x_label, _)) = lines.first() else {
+        let of_epochs = lines.iter().find(|(label, _)| *label == EPOCH);
+        let Some(&(x_label, _)) = of_epochs.or(lines.first()) else {
             let names: BTreeSet<_> =
                 chosen.iter().flat_map(RunHistory::names).map(|name| format!("`{name}`")).collect();
             let names = Vec::from_iter(names).join(", ");
@@ -125,7 +127,8 @@ impl History {
             }
             .into());
         };
-        Ok((x_label, lines.into_iter().flat_map(|(_, values)| values).copied().collect()))
+        let alike = lines.into_iter().filter(|(label, _)| *label == x_label);
+        Ok((x_label, alike.flat_map(|(_, values)| values).copied().collect()))
     }
 
     /// Forgets all runs.
@@ -153,6 +156,9 @@ impl History {
         }
     }
 }
+
+/// The name of the numbers of epochs.
+const EPOCH: &str = "epoch";
 
 /// The sets that are in a run with `set`.
 fn together(set: Set) -> &'static [Set] {
@@ -192,7 +198,7 @@ impl RunHistory {
 
     /// The same, after the name of their numbers.
     fn line(&self, name: &str) -> Option<(&'static str, &[f64])> {
-        let of_epochs = |values| ("epoch", values);
+        let of_epochs = |values| (EPOCH, values);
         let steps = || self.step(name).map(|values| ("step", values));
         self.epoch_end(name).map(of_epochs).or_else(steps).or_else(|| self.epoch_start(name).map(of_epochs))
     }

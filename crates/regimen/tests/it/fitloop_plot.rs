@@ -155,6 +155,19 @@ fn a_figure_has_the_lines_of_training_and_validation_of_the_runs_that_are_asked_
 }
 
 #[test]
+fn the_line_of_all_runs_has_the_values_of_epochs_if_there_are_any() {
+    let mut trainer = counting();
+    trainer.fit(1).unwrap();
+    trainer = trainer.epoch_end(|s| Ok(record! { loss: s.mean("loss")? }));
+    trainer.fit(2).unwrap();
+    let history = trainer.history();
+    let losses = history.of(Set::Train)[1].epoch_end("loss").unwrap();
+    let expected = Figure::new("loss").x_label("epoch").line("train", losses);
+    let found = history.figure_of(Set::Train, "loss", Runs::All).unwrap();
+    assert_eq!((format!("{found:?}"), losses.len()), (format!("{expected:?}"), 2));
+}
+
+#[test]
 fn of_a_validation_with_other_steps_the_training_alone_is_drawn() {
     let mut trainer = counting().valid_data(loader(0, 4));
     trainer.fit(1).unwrap();
