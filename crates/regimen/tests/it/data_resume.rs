@@ -171,6 +171,13 @@ fn check_wrapped(source: &str, data: impl Fn(usize) -> Batches<usize>) {
 }
 
 #[test]
+fn a_change_of_batches_keeps_the_number_of_samples() {
+    let loader = || Loader::new(indices(10)).batch_size(4);
+    assert_eq!(loader().map_batches(|batch| batch).samples(), Some(10));
+    assert_eq!(loader().transform_batches("nothing", |batch, _| Ok(batch)).samples(), Some(10));
+}
+
+#[test]
 fn whatever_wraps_a_loader_goes_on_at_its_sample() {
     let loader = |size| Loader::new(indices(10)).batch_size(size);
     check_wrapped("dataset `indices`", |size| Box::new(loader(size)));

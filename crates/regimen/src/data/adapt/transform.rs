@@ -33,6 +33,10 @@ where
     fn batches(&self) -> Option<u64> {
         self.data.batches()
     }
+
+    fn samples(&self) -> Option<u64> {
+        self.data.samples()
+    }
 }
 
 struct TransformEpoch<'a, E, F> {
