@@ -5,9 +5,10 @@ use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use super::FitLoop;
+use super::initial::put_back;
 use crate::checkpoint::{Checkpoints, Keep, Snapshot, Which, Writer, safetensors};
 use crate::engine::{Engine, Part, ToDevice};
-use crate::saved::{StateDict, load_parts, save_parts};
+use crate::saved::{StateDict, save_parts};
 use crate::{BoxError, Error};
 
 /// The part of a state that is not the unit's.
@@ -96,10 +97,7 @@ where
             None => return Err(self.unknown(name, &self.states()?)),
         };
         let state = parts.remove(RUN).ok_or("it is no state of a `FitLoop`")?;
-        let run = self.runner.run();
-        let before = run.run_state()?;
-        run.load_run_state(&state)?;
-        load_parts(run.unit_mut(), &parts).or_else(|cause| run.load_run_state(&before).and(Err(cause)))
+        put_back(self.runner.run(), &parts, &state)
     }
 
     fn write_model(&mut self, name: &str) -> Result<PathBuf, BoxError> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::FitLoop;
 use crate::engine::{Engine, ToDevice};
-use crate::saved::{StateDict, load_parts, save_parts};
-use crate::{BoxError, Error};
+use crate::saved::{AppState, StateDict, load_parts, save_parts};
+use crate::{BoxError, Error, Run};
 
 /// The state at the start.
 pub(super) enum Initial {
@@ -31,7 +31,8 @@ where
     }
 
     /// Puts everything back as it was at the start, to the last bit: weights, optimizer, progress, best weights, records
-    /// and final stop. It is an error without [`keep_initial`](FitLoop::keep_initial).
+    /// and final stop. It is an error without [`keep_initial`](FitLoop::keep_initial). After an error everything is as it
+    /// was.
     ///
     /// Stages keep variables of their own, and [frozen groups and rates](FitLoop::groups) stay as they are set.
     pub fn reset(&mut self) -> Result<(), Error> {
@@ -42,11 +43,7 @@ where
             }
             Initial::Wanted => {}
             Initial::Kept { parts, run } => {
-                let put_back = |loop_run: &mut crate::Run<'a, _>| -> Result<(), BoxError> {
-                    load_parts(loop_run.unit_mut(), parts)?;
-                    loop_run.load_run_state(run)
-                };
-                put_back(self.runner.run()).map_err(Error::config)?;
+                put_back(self.runner.run(), parts, run).map_err(Error::config)?;
             }
         }
         self.configure()
@@ -62,4 +59,15 @@ where
         }
         Ok(())
     }
+}
+
+/// Puts run and unit back: both, or none.
+pub(super) fn put_back<U: AppState>(
+    run: &mut Run<'_, U>,
+    parts: &BTreeMap<String, StateDict>,
+    state: &StateDict,
+) -> Result<(), BoxError> {
+    let before = run.run_state()?;
+    run.load_run_state(state)?;
+    load_parts(run.unit_mut(), parts).or_else(|cause| run.load_run_state(&before).and(Err(cause)))
 }
