@@ -1,14 +1,14 @@
 //! The weights of the best epoch, as a file.
 
 use std::borrow::Cow;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{fmt, fs};
 
 use super::{Event, Events, Ranks};
 use crate::checkpoint::safetensors;
 use crate::engine::{Engine, Part};
 use crate::metric::{Best, Goal, Improvement, Key};
+use crate::replace_file::replace_with;
 use crate::run::Report;
 use crate::saved::{Array, StateDict, Stateful};
 use crate::state::{EntryPoint, Phase};
@@ -158,19 +158,8 @@ fn write(weights: &StateDict, path: &Path) -> Result<(), BoxError> {
         fs::create_dir_all(folder)
             .map_err(|cause| format!("cannot create `{}`: {cause}", folder.display()))?;
     }
-    let mut new = OsString::from(path);
-    new.push(".new");
-    // Of a process that was killed.
-    match fs::remove_file(&new) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
-        _ => Ok(()),
-    }?;
-    safetensors::save_file(weights, &new)?;
-    fs::rename(&new, path).map_err(|cause| {
-        // Where even this fails the message is that of the cause.
-        let _ = fs::remove_file(&new);
-        format!("cannot write `{}`: {cause}", path.display()).into()
-    })
+    replace_with(path, |new| safetensors::save_file(weights, new))
+        .map_err(|cause: BoxError| format!("cannot write `{}`: {cause}", path.display()).into())
 }
 
 /// The best value with its epoch, step and file; empty before the first.

@@ -8,6 +8,7 @@ use super::FitLoop;
 use super::initial::put_back;
 use crate::checkpoint::{Checkpoints, Keep, Snapshot, Which, Writer, safetensors};
 use crate::engine::{Engine, Part, ToDevice};
+use crate::replace_file::replace_with;
 use crate::saved::{StateDict, save_parts};
 use crate::{BoxError, Error};
 
@@ -75,7 +76,7 @@ where
 
     fn save_state(&mut self, name: &str) -> Result<PathBuf, BoxError> {
         let path = self.path(name, "")?;
-        if !self.overwrites && self.states()?.contains(&name.to_owned()) {
+        if !self.overwrites && self.is_state(name) {
             return Err(self.taken(name));
         }
         let run = self.runner.run();
@@ -102,16 +103,13 @@ where
 
     fn write_model(&mut self, name: &str) -> Result<PathBuf, BoxError> {
         let path = self.path(name, MODEL)?;
-        if !self.overwrites && self.models()?.contains(&name.to_owned()) {
+        if !self.overwrites && path.exists() {
             return Err(self.taken(name));
         }
         let weights = self.runner.unit_mut().engine_mut().state(Part::Module)?;
         fs::create_dir_all(&self.folder).map_err(|cause| at(&self.folder, &cause))?;
-        // The old file is whole until the new one is.
-        let new = self.folder.join(format!(".new-{name}{MODEL}"));
-        remove_if_there(&new)?;
-        safetensors::save_file(&weights, &new)?;
-        fs::rename(&new, &path).map_err(|cause| at(&path, &cause))?;
+        replace_with(&path, |new| safetensors::save_file(&weights, new))
+            .map_err(|cause: BoxError| format!("`{}`: {cause}", path.display()))?;
         Ok(path)
     }
 
@@ -128,18 +126,17 @@ where
 
     fn remove(&mut self, name: &str) -> Result<(), BoxError> {
         let (state, model) = (self.path(name, "")?, self.path(name, MODEL)?);
-        let has = |names: &[String]| names.iter().any(|known| known == name);
-        let (states, models) = (self.states()?, self.models()?);
-        if !has(&states) && !has(&models) {
-            let mut names = [states, models].concat();
+        let (has_state, has_model) = (self.is_state(name), model.exists());
+        if !has_state && !has_model {
+            let mut names = [self.states()?, self.models()?].concat();
             names.sort();
             names.dedup();
             return Err(self.unknown(name, &names));
         }
-        if has(&models) {
+        if has_model {
             fs::remove_file(&model).map_err(|cause| at(&model, &cause))?;
         }
-        if has(&states) {
+        if has_state {
             fs::remove_dir_all(&state).map_err(|cause| at(&state, &cause))?;
         }
         Ok(())
@@ -159,11 +156,16 @@ where
     /// The names of the states in the folder, in order.
     fn states(&self) -> Result<Vec<String>, BoxError> {
         let names = self.names()?.into_iter();
-        let is_state = |name: &String| {
-            let listed = Checkpoints::in_dir(self.folder.join(name)).list();
-            listed.is_ok_and(|found| !(found.checkpoints.is_empty() && found.skipped.is_empty()))
-        };
-        Ok(names.filter(|name| self.folder.join(name).is_dir()).filter(is_state).collect())
+        Ok(names.filter(|name| self.is_state(name)).collect())
+    }
+
+    /// Whether the folder `name` has checkpoints.
+    fn is_state(&self, name: &str) -> bool {
+        let folder = self.folder.join(name);
+        folder.is_dir()
+            && Checkpoints::in_dir(folder)
+                .list()
+                .is_ok_and(|found| !(found.checkpoints.is_empty() && found.skipped.is_empty()))
     }
 
     /// The names of the models in the folder, in order.
@@ -208,11 +210,4 @@ fn named(call: &str, cause: BoxError) -> Error {
 
 fn at(path: &Path, cause: &io::Error) -> BoxError {
     format!("`{}`: {cause}", path.display()).into()
-}
-
-fn remove_if_there(path: &Path) -> Result<(), BoxError> {
-    match fs::remove_file(path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(at(path, &cause)),
-        _ => Ok(()),
-    }
 }
