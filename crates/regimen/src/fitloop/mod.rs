@@ -61,17 +61,17 @@ mod table;
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::auto_unit::Task;
 use crate::callback::{BestWeights, Outcome, Trigger};
-use crate::data::{Data, DynData};
+use crate::data::{Data, DynData, Rank};
 use crate::engine::{Engine, ToDevice};
 use crate::metric::{Goal, Key, Reduction};
 use crate::run::{Ended, Evaluate, Report, Restored, Saver, Train};
 use crate::runner::{IntoLoss, IntoValue, Runner, Supervised};
 use crate::schedule::Schedule;
-use crate::state::PauseHandle;
+use crate::state::{HyperParameters, PauseHandle};
 use crate::{AutoUnit, BoxError, Callback, Error, Fit, Loss, State, Step};
 
 use self::initial::Initial;
@@ -315,6 +315,17 @@ where
         FitLoop { runner: self.runner.seed(seed), ..self }
     }
 
+    /// Sets the rank of this process among those that train together. Default: the only one.
+    pub fn rank(self, rank: Rank) -> Self {
+        FitLoop { runner: self.runner.rank(rank), ..self }
+    }
+
+    /// Gives the hyper-parameters of the run to logs and checkpoints: see
+    /// [`Run::hyper_parameters`](crate::Run::hyper_parameters).
+    pub fn hyper_parameters(self, settings: HyperParameters) -> Self {
+        FitLoop { runner: self.runner.hyper_parameters(settings), ..self }
+    }
+
     /// Trains `epochs` epochs more, with a validation after each if there is [data](FitLoop::valid_data) for it. Then
     /// the module has the weights of the best validation, if there are [criteria](FitLoop::criteria).
     ///
@@ -342,7 +353,7 @@ where
         }
         let report = fitted?;
         if self.loads_best && !matches!(report.ended, Ended::Paused(_)) {
-            self.restore_best()?;
+            self.load_best_weights()?;
         }
         Ok(report)
     }
@@ -356,7 +367,7 @@ where
     }
 
     /// Puts the weights of the best validation into the module. Returns `false` if there are none.
-    pub fn restore_best(&mut self) -> Result<bool, Error> {
+    pub fn load_best_weights(&mut self) -> Result<bool, Error> {
         let best = self.best.as_ref().map_or(Ok(false), |best| best.restore(self.runner.unit_mut()));
         let is_restored = best.map_err(Error::config)?;
         if is_restored {
@@ -391,11 +402,19 @@ where
         Ok(restored)
     }
 
+    /// Restores the checkpoint at `path`, as [`restore_latest`](FitLoop::restore_latest) does the latest.
+    pub fn restore_path(&mut self, path: impl AsRef<Path>) -> Result<Restored, Error> {
+        self.keep_initial_state()?;
+        let restored = self.runner.restore_path(path)?;
+        self.end_restored()?;
+        Ok(restored)
+    }
+
     /// Loads the best weights if the restored checkpoint is that of the end of a fit: it is saved before they are.
     fn end_restored(&mut self) -> Result<(), Error> {
         let steps = self.runner.state().train_progress().steps;
         if self.loads_best && self.runner.unit().task().ended_at == Some(steps) {
-            self.restore_best()?;
+            self.load_best_weights()?;
         }
         Ok(())
     }
@@ -417,16 +436,27 @@ where
 
     /// Prints the chart of `name` in the newest fit, over the width of the terminal: see [`History::figure`], which makes
     /// those of other runs and sets, and files.
-    pub fn plot(&self, name: &str) -> Result<(), BoxError> {
-        let (figure, terminal) = (self.history().figure(name, Runs::Last)?, console::Term::stdout());
+    pub fn plot(&self, name: &str) -> Result<(), Error> {
+        let figure = self.history().figure(name, Runs::Last).map_err(Error::config)?;
+        let terminal = console::Term::stdout();
         let columns = if terminal.is_term() { usize::from(terminal.size().1) } else { 80 };
         write!(io::stdout(), "{figure:columns$}")
-            .map_err(|cause| format!("cannot print the chart: {cause}").into())
+            .map_err(|cause| Error::config(format!("cannot print the chart: {cause}")))
     }
 
     /// A handle that pauses the run from another thread.
     pub fn pause_handle(&self) -> PauseHandle {
         self.runner.pause_handle()
+    }
+
+    /// The state of the run.
+    pub fn state(&self) -> &State {
+        self.runner.state()
+    }
+
+    /// The unit, with engine and stages.
+    pub fn unit(&self) -> &StagesUnit<E, X, Y, O> {
+        self.runner.unit()
     }
 
     /// The runner, for its other calls.
@@ -459,7 +489,7 @@ fn missing(call: &str, set: Set) -> Error {
 }
 
 /// The epochs that were trained and the best score: `FitLoop :: epochs: 14 accuracy: 0.9000`.
-impl<E: Engine, X, Y, O> fmt::Debug for FitLoop<'_, E, X, Y, O>
+impl<E: Engine, X, Y, O> fmt::Display for FitLoop<'_, E, X, Y, O>
 where
     Stages<E, X, Y, O>: Task<E>,
 {
@@ -470,5 +500,20 @@ where
         let name = name.strip_prefix("eval/").unwrap_or(name);
         let value = best.best().map_or(worst(best.goal()), |best| best.value);
         write!(f, " {name}: {value:.4}")
+    }
+}
+
+impl<E: Engine, X, Y, O> fmt::Debug for FitLoop<'_, E, X, Y, O>
+where
+    Stages<E, X, Y, O>: Task<E>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FitLoop")
+            .field("runner", &self.runner)
+            .field("best", &self.best.as_ref().and_then(BestWeights::best))
+            .field("loads_best", &self.loads_best)
+            .field("folder", &self.folder)
+            .field("overwrites", &self.overwrites)
+            .finish_non_exhaustive()
     }
 }

@@ -329,7 +329,7 @@ fn a_fit_ends_with_the_weights_of_the_best_validation_and_of_equal_ones_with_the
     let mut kept = scored(&[1.0, 3.0, 2.0]).criteria(max("score")).load_best(false);
     kept.fit(3).unwrap();
     assert_eq!(module(&mut kept), weights_after(3));
-    assert!(kept.restore_best().unwrap());
+    assert!(kept.load_best_weights().unwrap());
     assert_eq!(module(&mut kept), weights_after(2));
 }
 
@@ -340,7 +340,7 @@ fn without_validation_the_best_does_not_undo_the_training() {
     trainer.fit(2).unwrap();
     assert_ne!(module(&mut trainer), before);
     assert_eq!(module(&mut trainer), weights_after(2));
-    assert!(!trainer.restore_best().unwrap());
+    assert!(!trainer.load_best_weights().unwrap());
 }
 
 #[test]

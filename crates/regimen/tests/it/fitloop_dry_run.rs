@@ -86,7 +86,7 @@ fn a_sanity_check_or_a_profile_changes_nothing_also_if_a_stage_fails() {
     let mut trainer = new();
     trainer.fit(1).unwrap();
     let before = everything(&mut trainer);
-    let best = |trainer: &Trainer<'_>| format!("{trainer:?}");
+    let best = |trainer: &Trainer<'_>| format!("{trainer}");
     let best_before = best(&trainer);
     trainer.sanity_check(DryRun::epochs(3)).unwrap();
     trainer.profile(DryRun::epochs(3), Timer::new()).unwrap();

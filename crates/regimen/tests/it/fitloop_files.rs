@@ -1,15 +1,18 @@
 //! States and models by name, and the state at the start.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use regimen::checkpoint::safetensors;
 use regimen::data::Loader;
 use regimen::engine::{Engine as _, Part};
 use regimen::fitloop::{FitLoop, Set, max, min};
-use regimen::saved::StateDict;
+use regimen::saved::{StateDict, Stateful};
+use regimen::{BoxError, Callback};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars};
 
-use crate::fitloop::{Labels, Trainer, cause, classifier, module};
+use crate::fitloop::{Labels, Trainer, Unit, cause, classifier, module};
 use crate::fitloop_dry_run::everything;
 
 fn optimizer(trainer: &mut Trainer<'_>) -> StateDict {
@@ -29,12 +32,12 @@ fn a_loop_goes_on_from_a_state_by_name_to_the_same_bits() {
     let folder = folder.path().join("not/there/yet");
     let mut whole = trained(&folder, 2);
     assert_eq!(whole.save("two").unwrap(), folder.join("two"));
-    let best = format!("{whole:?}");
+    let best = format!("{whole}");
     whole.fit(1).unwrap();
 
     let mut other = trained(&folder, 1);
     other.load("two").unwrap();
-    assert_eq!(format!("{other:?}"), best);
+    assert_eq!(format!("{other}"), best);
     assert_eq!(other.record(Set::Valid).len(), 2);
     other.fit(1).unwrap();
     assert_eq!(everything(&mut other), everything(&mut whole));
@@ -173,14 +176,14 @@ fn a_load_that_fails_changes_nothing() {
 fn a_reset_puts_everything_back_as_it_was_at_the_start() {
     let new = || classifier().criteria(max("accuracy")).keep_initial();
     let mut trainer = new();
-    let (start, shown) = (everything(&mut trainer), format!("{trainer:?}"));
+    let (start, shown) = (everything(&mut trainer), format!("{trainer}"));
     trainer.reset().unwrap();
     trainer.fit(2).unwrap();
     trainer.test().unwrap();
     let first = everything(&mut trainer);
     assert_ne!(first, start);
     trainer.reset().unwrap();
-    assert_eq!((everything(&mut trainer), format!("{trainer:?}")), (start, shown));
+    assert_eq!((everything(&mut trainer), format!("{trainer}")), (start, shown));
     assert_eq!(trainer.fit(2).unwrap().notices, [""; 0]);
     trainer.test().unwrap();
     assert_eq!(everything(&mut trainer), first);
@@ -196,4 +199,55 @@ fn a_reset_puts_everything_back_as_it_was_at_the_start() {
     loaded.load("two").unwrap();
     loaded.reset().unwrap();
     assert_eq!(everything(&mut loaded), start);
+}
+
+/// Keeps a number, and no longer takes it back once `refuses` is set.
+struct Refusing {
+    refuses: Arc<AtomicBool>,
+}
+
+impl Callback<Unit> for Refusing {
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        Some(self)
+    }
+}
+
+impl Stateful for Refusing {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("number", 1_u64)?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.check_state_dict(dict)
+    }
+
+    fn check_state_dict(&self, _: &StateDict) -> Result<(), BoxError> {
+        if self.refuses.load(Ordering::Relaxed) { Err("not again".into()) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_reset_that_fails_changes_nothing() {
+    let refuses = Arc::new(AtomicBool::new(false));
+    let callback = Refusing { refuses: Arc::clone(&refuses) };
+    let mut trainer = classifier().keep_initial().callback(callback);
+    trainer.fit(1).unwrap();
+    let before = everything(&mut trainer);
+    refuses.store(true, Ordering::Relaxed);
+    let error = trainer.reset().unwrap_err();
+    assert!(cause(&error).contains("not again"), "{error:#}");
+    assert_eq!(everything(&mut trainer), before);
+}
+
+#[test]
+fn a_model_that_cannot_be_put_in_its_place_leaves_no_half_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("a.safetensors");
+    std::fs::create_dir_all(place.join("a folder")).unwrap();
+    let mut trainer = classifier().folder(folder.path()).overwrite(true);
+    trainer.save_model("a").unwrap_err();
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["a.safetensors"]);
 }

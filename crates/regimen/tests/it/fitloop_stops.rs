@@ -94,7 +94,7 @@ fn a_paused_validation_starts_over_with_other_weights() {
     let folder = tempfile::tempdir().unwrap();
     let change: [(&str, fn(&mut Trainer<'_>)); 2] = [
         ("load_model", |trainer| trainer.load_model("start").unwrap()),
-        ("load_best_weights", |trainer| assert!(trainer.restore_best().unwrap())),
+        ("load_best_weights", |trainer| assert!(trainer.load_best_weights().unwrap())),
     ];
     classifier().folder(folder.path()).save_model("start").unwrap();
     for (call, change) in change {
@@ -123,4 +123,25 @@ fn a_validation_that_is_due_is_dropped_if_its_data_are_gone() {
     trainer.fit(2).unwrap();
     let report = trainer.runner().train(&loader(0, 22), Train::epochs(3)).unwrap();
     assert_eq!((report.train.epochs, report.eval.epochs), (3, 0));
+}
+
+#[test]
+fn a_checkpoint_at_a_path_is_restored_as_the_latest_is_and_is_no_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = || {
+        scored(&[3.0, 1.0, 2.0])
+            .criteria(max("score"))
+            .keep_initial()
+            .hyper_parameters(HyperParameters::new().with("width", 6))
+            .rank(Rank { index: 0, count: 1 })
+            .saver(Checkpointer::new(folder.path().join("run")))
+    };
+    let mut first = new();
+    let (start, report) = (module(&mut first), first.fit(2).unwrap());
+    let mut second = new();
+    second.restore_path(report.saved.unwrap()).unwrap();
+    assert_eq!(second.state().train_progress().epochs, 2);
+    assert_eq!(second.unit().engine().state(Part::Module).unwrap(), weights_after(1));
+    second.reset().unwrap();
+    assert_eq!(module(&mut second), start);
 }
