@@ -87,7 +87,8 @@ pub(super) fn by_fit_loop<F: ResumeFixture>(
     let report = trainer.fit(EPOCHS)?;
     if leg.stop.is_none() {
         let best = trainer.runner().unit().engine().state(Part::Module)?;
-        append(&dir.join("best.txt"), &format!("{best:?}"))?;
+        let lines = best.iter().map(|(name, array)| format!("{name} {:?}\n", array.bytes()));
+        append(&dir.join("best.txt"), &lines.collect::<String>())?;
     }
     Ok((Some(report), order.take()))
 }

@@ -123,7 +123,8 @@ impl StageEpoch<'_> {
 
     /// The sum of those values.
     pub fn sum(&self, name: &str) -> Result<f64, BoxError> {
-        Ok(self.values(name)?.iter().sum())
+        // An empty `sum` is -0.
+        Ok(self.values(name)?.iter().fold(0.0, |sum, value| sum + value))
     }
 
     /// The mean of those values, each with the same weight. NaN if there is none.
