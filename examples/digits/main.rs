@@ -4,6 +4,7 @@
 //! With `--out DIR` it can be stopped at any moment and started again. It resumes from the newest
 //! checkpoint in the folder.
 
+mod loaders;
 mod task;
 
 use std::process::ExitCode;
@@ -21,7 +22,8 @@ use regimen_examples::args::Args;
 use regimen_examples::digits::{Split, show};
 use regimen_examples::network::ConvNet;
 
-use task::{ReadDigits, eval_loader, inputs, train_loader};
+use loaders::{eval_loader, inputs, train_loader};
+use task::ReadDigits;
 
 /// Exit status that a shell expects after Ctrl-C.
 const INTERRUPTED: u8 = 130;

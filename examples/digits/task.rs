@@ -1,18 +1,14 @@
-//! Digit classification as a task, and its loaders.
+//! Digit classification as a task.
 
 use regimen::auto_unit::{PredictTask, StepResults};
-use regimen::data::{Data, DataExt, Loader, Samples};
 use regimen::metric::Key;
 use regimen::{BoxError, Loss, State, Step, Task};
 use regimen_burn::Burn;
 use regimen_burn::burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
-use regimen_burn::burn::tensor::{Device, Int, Tensor, TensorData};
-use regimen_examples::args::Args;
-use regimen_examples::digits::{Image, shifted};
+use regimen_burn::burn::tensor::{Device, Int, Tensor};
 use regimen_examples::network::ConvNet;
 
-/// Images `[batch, side, side]` and their digits `[batch]`.
-type Batch = (Tensor<3>, Tensor<1, Int>);
+use crate::loaders::Batch;
 
 /// Accuracy on the evaluated digits.
 const EVAL_ACCURACY: Key = Key::mean("eval/accuracy");
@@ -70,40 +66,4 @@ impl PredictTask<Burn<ConvNet>> for ReadDigits {
 /// The class with the largest logit per row.
 fn read(logits: Tensor<2>) -> Tensor<1, Int> {
     logits.argmax(1).flatten(0, 1)
-}
-
-/// The training digits in a new order per epoch, randomly shifted with `--augment`.
-pub(crate) fn train_loader(images: Vec<Image>, side: usize, args: &Args) -> Loader<Batch> {
-    let augment = args.augment;
-    let images = images.transform(move |(pixels, digit), random| match augment {
-        false => (pixels, digit),
-        true => {
-            let [down, right] = [(); 2].map(|()| random.below(3) as isize - 1);
-            (shifted(&pixels, side, down, right), digit)
-        }
-    });
-    Loader::collate(images, move |images| Ok(batch(images, side)))
-        .batch_size(args.batch_size)
-        .shuffle()
-        .workers(args.workers)
-}
-
-/// Digits in the order of the source.
-pub(crate) fn eval_loader(images: Vec<Image>, side: usize, args: &Args) -> Loader<Batch> {
-    Loader::collate(images, move |images| Ok(batch(images, side)))
-        .batch_size(args.batch_size)
-        .workers(args.workers)
-}
-
-/// The images without their digits.
-pub(crate) fn inputs(data: impl Data<Batch = Batch>) -> impl Data<Batch = Tensor<3>> {
-    data.map_batches(|(images, _)| images)
-}
-
-/// Creates a batch in host memory; `AutoUnit` moves it to the device.
-fn batch(images: Vec<Image>, side: usize) -> Batch {
-    let (pixels, digits): (Vec<Vec<f32>>, Vec<i64>) = images.into_iter().unzip();
-    let device = Device::flex();
-    let pixels = TensorData::new(pixels.concat(), [digits.len(), side, side]);
-    (Tensor::from_data(pixels, &device), Tensor::from_data(digits.as_slice(), &device))
 }

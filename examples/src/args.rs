@@ -70,6 +70,14 @@ pub struct Args {
     pub data: Option<PathBuf>,
 }
 
+/// The flags of this process, with other defaults for some of them: pairs of a flag and its default.
+pub fn parse_with<P: Parser>(defaults: &[(&'static str, &'static str)]) -> P {
+    let command = defaults.iter().fold(P::command(), |command, (flag, default)| {
+        command.mut_arg(flag, |flag| flag.default_value(default))
+    });
+    P::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 impl Args {
     /// The digits that the flags select.
     pub fn digits(&self) -> Result<Digits, BoxError> {

@@ -114,7 +114,7 @@ fn readme_program(workspace: &Workspace, engine: &Engine, which: usize, name: &s
 /// The last loss of an evaluation that a progress bar has told.
 fn eval_loss(told: &str) -> Option<f64> {
     let line = told.lines().rfind(|line| line.starts_with("eval epoch "))?;
-    line.split_once(", eval/loss ")?.1.parse().ok()
+    line.split_once(", loss ")?.1.parse().ok()
 }
 
 /// An empty folder outside of the clone.
@@ -182,10 +182,10 @@ mod tests {
 
     #[test]
     fn the_last_loss_of_an_evaluation_is_read_from_what_the_bar_tells() {
-        let told = "eval epoch 1: 3 steps in 0:00, 9/s, eval/loss 0.5\n\
-                    eval epoch 2: 3 steps in 0:00, 9/s, eval/loss 0.01233\ntraining complete after 2 epochs\n";
+        let told = "eval epoch 1: 3 steps in 0:00, 9/s, loss 0.5\n\
+                    eval epoch 2: 3 steps in 0:00, 9/s, loss 0.01233\ntraining complete after 2 epochs\n";
         assert_eq!(eval_loss(told), Some(0.01233));
-        assert_eq!(eval_loss("train epoch 1: 3 steps in 0:00, 9/s, train/loss 0.5\n"), None);
+        assert_eq!(eval_loss("train epoch 1: 3 steps in 0:00, 9/s, loss 0.5\n"), None);
     }
 
     #[test]

@@ -55,7 +55,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("every-log", &[]),
     ("fine-tune", &[]),
     ("first", &[]),
-    ("fitloop_basic", &[]),
+    ("fitloop-basic", &[]),
+    ("fitloop-full", &[]),
     ("from-pytorch", &[]),
     ("gan", &[]),
     ("line", &[]),
@@ -63,7 +64,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("normalise", &[]),
     ("reinforce", &[]),
     ("resume-best", &[]),
-    ("runner_minimal", &[]),
+    ("runner-minimal", &[]),
+    ("runner-real", &[]),
     ("summary", &[]),
     ("tnt_auto_unit", &[]),
     ("tnt_callback", &[]),
@@ -75,6 +77,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 const TORCH_EXAMPLES: &[(&str, &[&str])] = &[
     ("digits-torch", &["--epochs", "1"]),
     ("first-torch", &[]),
+    ("fitloop-basic-torch", &[]),
+    ("fitloop-full-torch", &[]),
+    ("runner-minimal-torch", &[]),
+    ("runner-real-torch", &[]),
     ("torchscript", &["--epochs", "1", "--out", "."]),
 ];
 

@@ -19,7 +19,7 @@ use crate::parameters::{Entry, Parameters};
 use crate::reads::note_host_read;
 use crate::unreached::Unreached;
 use crate::values::Values;
-use crate::{BurnDevice, BurnWeights, freeze, module_state, optimizer_state, precision};
+use crate::{BurnDevice, BurnWeights, Momentum, freeze, module_state, optimizer_state, precision};
 
 /// A Burn module with its optimizer on a device.
 ///
@@ -64,6 +64,8 @@ pub struct Burn<M: Module> {
     buffers: Values,
     /// The type in which the module computes, if it is half precision.
     half: Option<FloatDType>,
+    /// The momentum of the optimizer, if it can be changed.
+    momentum: Option<Momentum>,
     /// Whether losses stay on the device.
     reads_later: bool,
     /// The times of all passes so far, if they are measured.
@@ -92,6 +94,7 @@ impl<M: Module> Burn<M> {
             members: Vec::new(),
             buffers: Values::default(),
             half: None,
+            momentum: None,
             reads_later: !is_host(device),
             cost: None,
         })
@@ -124,6 +127,11 @@ impl<M: Module> Burn<M> {
         self.groups.push(name);
         self.members.push(members);
         Ok(self)
+    }
+
+    /// Gives the momentum of which the optimizer was made, so that a schedule can change it: see [`Momentum`].
+    pub fn momentum(self, momentum: Momentum) -> Self {
+        Burn { momentum: Some(momentum), ..self }
     }
 
     /// Whether losses stay on the device until they are read. Default: on every device except the CPU, which
@@ -293,6 +301,13 @@ impl<M: Module> Engine for Burn<M> {
         Ok(())
     }
 
+    /// The units of a [`Linear`](burn::nn::Linear) are its columns, those of every other parameter the slices of its
+    /// first dimension.
+    fn clip_gradient_units(&mut self, factor: f64, floor: f64) -> Result<(), BoxError> {
+        self.held.clip_units(factor, floor, &self.module);
+        Ok(())
+    }
+
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         Ok(self.unreached.paths(&self.module, &self.parameters))
     }
@@ -323,6 +338,16 @@ impl<M: Module> Engine for Burn<M> {
         let frozen = trained.map(|(id, path)| (id, frozen[self.group_of(id, path)])).collect();
         self.module = freeze::frozen(&self.module, &frozen);
         self.held.drop_frozen(&self.module);
+        Ok(())
+    }
+
+    fn set_momentum(&mut self, momentum: f64) -> Result<(), BoxError> {
+        let Some(own) = &self.momentum else {
+            return Err("Burn's optimizers keep the momentum that they are made with; make this one of a \
+                        `regimen_burn::Momentum`, and give it to `Burn::momentum`"
+                .into());
+        };
+        own.set(momentum);
         Ok(())
     }
 

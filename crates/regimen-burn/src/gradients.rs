@@ -49,6 +49,11 @@ impl Gradients {
         module.visit(&mut Change(&mut self.0, By::Limit(limit)));
     }
 
+    /// Scales each unit to a norm of at most `factor` times that of its weights, which is at least `floor`.
+    pub(crate) fn clip_units<M: Module>(&mut self, factor: f64, floor: f64, module: &M) {
+        module.visit(&mut ClipUnits { held: &mut self.0, factor, floor, containers: Vec::new() });
+    }
+
     /// Drops those of frozen parameters.
     pub(crate) fn drop_frozen<M: Module>(&mut self, module: &M) {
         module.visit(&mut Unfrozen(&mut self.0));
@@ -234,6 +239,51 @@ impl ModuleVisitor for Change<'_> {
             By::Limit(limit) => gradient.clamp(-limit, limit),
         };
         self.0.register(param.id, changed);
+    }
+}
+
+/// The kind of Burn's linear layer, whose weight has its outputs in the second dimension.
+const LINEAR: &str = "Struct:Linear";
+
+struct ClipUnits<'a> {
+    held: &'a mut GradientsParams,
+    factor: f64,
+    floor: f64,
+    /// The kinds of the modules around the parameter.
+    containers: Vec<String>,
+}
+
+impl ModuleVisitor for ClipUnits<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = self.held.remove::<D>(param.id) else { return };
+        let dims = gradient.dims();
+        let elements: usize = dims.iter().product();
+        // As a matrix, and the dimension that a unit extends over.
+        let (rows, over) = match D {
+            0 | 1 => (1, 1),
+            2 if self.containers.last().is_some_and(|kind| kind == LINEAR) => (dims[0], 0),
+            _ => (dims[0], 1),
+        };
+        let matrix = [rows, elements / rows.max(1)];
+        let norms = |tensor: Tensor<D>| {
+            let tensor = tensor.reshape(matrix);
+            let wide = if tensor.dtype().size() < 4 { tensor.cast(DType::F32) } else { tensor };
+            wide.square().sum_dim(over).sqrt()
+        };
+        let weights = param.base().without_autodiff();
+        let (limits, found) =
+            (norms(weights).clamp_min(self.floor).mul_scalar(self.factor), norms(gradient.clone()));
+        let stays = found.clone().is_finite().bool_not().bool_or(found.clone().lower_equal(limits.clone()));
+        let scale = (limits / found).mask_fill(stays, 1.0).cast(gradient.dtype());
+        self.held.register(param.id, (gradient.reshape(matrix) * scale).reshape(dims));
+    }
+
+    fn enter_module(&mut self, _name: &str, container: &str) {
+        self.containers.push(container.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.containers.pop();
     }
 }
 

@@ -16,11 +16,13 @@
 
 mod activations;
 mod array;
+mod classification;
 mod device;
 mod engine;
 mod freeze;
 mod gradients;
 mod module_state;
+mod momentum;
 mod optimizer_state;
 mod parameters;
 mod precision;
@@ -41,9 +43,11 @@ pub mod training_on_burn {}
 pub use burn;
 
 pub use activations::checkpoint_activations;
+pub use classification::{accuracy, correct, cross_entropy};
 pub use device::{BurnDevice, device, devices, place};
 pub use engine::Burn;
 pub use module_state::ModuleState;
+pub use momentum::{Momentum, MomentumOptimizer};
 pub use optimizer_state::OptimizerState;
 pub use parameters::named;
 #[doc(hidden)]

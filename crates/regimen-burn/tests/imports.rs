@@ -8,9 +8,9 @@ mod both {
 }
 
 use both::{
-    Burn, BurnDevice, BurnWeights, ModuleState, OptimizerState, burn, callback, checkpoint,
-    checkpoint_activations, data, device, devices, initialize, log, metric, named, place, schedule,
-    seed_step, signal, watch,
+    Burn, BurnDevice, BurnWeights, ModuleState, OptimizerState, accuracy, burn, callback, checkpoint,
+    checkpoint_activations, correct, cross_entropy, data, device, devices, initialize, log, metric, named,
+    place, schedule, seed_step, signal, watch,
 };
 
 #[test]

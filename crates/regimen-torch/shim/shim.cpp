@@ -140,6 +140,26 @@ rt_error rt_clamp_gradients(at::Tensor *const *parameters, size_t n, double limi
   });
 }
 
+rt_error rt_clip_gradient_units(at::Tensor *const *parameters, size_t n, double factor, double floor) {
+  return guarded([&] {
+    auto norms = [](const at::Tensor &tensor) {
+      std::vector<int64_t> over;
+      for (int64_t i = tensor.dim() < 2 ? 0 : 1; i < tensor.dim(); i++)
+        over.push_back(i);
+      return at::linalg_vector_norm(tensor, 2, over, /*keepdim=*/true);
+    };
+    for (size_t i = 0; i < n; i++) {
+      auto gradient = parameters[i]->grad();
+      if (!gradient.defined())
+        continue;
+      auto limit = norms(*parameters[i]).clamp_min_(floor).mul_(factor);
+      auto found = norms(gradient);
+      auto clips = at::isfinite(found).logical_and(found.gt(limit));
+      gradient.mul_(at::where(clips, limit / found, at::ones_like(found)));
+    }
+  });
+}
+
 rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm) {
   return guarded([&] {
     auto held = gradients(parameters, n);

@@ -18,6 +18,9 @@ rt_error rt_set_gradient(at::Tensor *parameter, at::Tensor *gradient_or_null);
 rt_error rt_clear_gradients(at::Tensor *const *parameters, size_t n);
 rt_error rt_scale_gradients(at::Tensor *const *parameters, size_t n, double factor);
 rt_error rt_clamp_gradients(at::Tensor *const *parameters, size_t n, double limit);
+// Scales each gradient, slice by slice of its first dimension, down to a norm of `factor` times that of the
+// parameter there, which counts as at least `floor`. One of fewer than two dimensions is a single slice.
+rt_error rt_clip_gradient_units(at::Tensor *const *parameters, size_t n, double factor, double floor);
 rt_error rt_gradient_norm(at::Tensor *const *parameters, size_t n, double *norm);
 // Scales the gradients down to a norm of `limit`, if theirs is larger and finite, without any read. `norm` is
 // a new tensor, which the caller owns.

@@ -290,6 +290,11 @@ impl<M> Engine for Torch<M> {
         shim::clamp_gradients(self.trained(), limit)
     }
 
+    /// The units of a parameter are the slices of its first dimension.
+    fn clip_gradient_units(&mut self, factor: f64, floor: f64) -> Result<(), BoxError> {
+        shim::clip_gradient_units(self.trained(), factor, floor)
+    }
+
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         Ok(self.unreached.names(self.optim.parameters()))
     }
@@ -314,6 +319,11 @@ impl<M> Engine for Torch<M> {
 
     fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError> {
         self.optim.freeze(frozen)
+    }
+
+    /// The momentum of SGD and of RMSprop, and the first beta of Adam; see [`Optim::set_momentum`].
+    fn set_momentum(&mut self, momentum: f64) -> Result<(), BoxError> {
+        self.optim.set_momentum(momentum)
     }
 
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {

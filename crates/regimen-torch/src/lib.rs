@@ -21,6 +21,7 @@
 mod activations;
 mod array;
 mod buffers;
+mod classification;
 mod costs;
 mod device;
 mod engine;
@@ -50,6 +51,7 @@ pub mod models_from_python {}
 pub use tch;
 
 pub use activations::{Recomputed, checkpoint_activations};
+pub use classification::{accuracy, correct, cross_entropy};
 pub use device::{TorchDevice, device, devices, place};
 pub use engine::Torch;
 #[doc(hidden)]

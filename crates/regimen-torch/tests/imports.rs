@@ -9,9 +9,9 @@ mod both {
 
 use both::{
     Adam, Algorithm, FrozenScript, ModuleState, Optim, Recomputed, RmsProp, ScriptModule, Sgd, Torch,
-    TorchDevice, TorchWeights, callback, checkpoint, checkpoint_activations, data, device, devices, failure,
-    initialize, keep_memory, log, metric, place, schedule, seed_step, signal, tch,
-    use_deterministic_algorithms, watch,
+    TorchDevice, TorchWeights, accuracy, callback, checkpoint, checkpoint_activations, correct,
+    cross_entropy, data, device, devices, failure, initialize, keep_memory, log, metric, place, schedule,
+    seed_step, signal, tch, use_deterministic_algorithms, watch,
 };
 
 #[test]

@@ -201,6 +201,81 @@ fn a_gradient_that_does_not_fit_moves_nothing() {
     assert_eq!(own, before);
 }
 
+/// The change of a parameter by one step, divided by the rate, by hand: given the state, the number of the step from
+/// 1, the momentum and the gradient.
+type ByHand = fn(&mut [f64; 2], i32, f64, f64) -> f64;
+
+fn adam(state: &mut [f64; 2], t: i32, momentum: f64, gradient: f64) -> f64 {
+    let [first, second] = state;
+    *first = momentum * *first + (1.0 - momentum) * gradient;
+    *second = 0.999 * *second + 0.001 * gradient * gradient;
+    let unbiased = |mean: f64, beta: f64| mean / (1.0 - beta.powi(t));
+    unbiased(*first, momentum) / (unbiased(*second, 0.999).sqrt() + 1e-8)
+}
+
+fn rms_prop(state: &mut [f64; 2], _: i32, momentum: f64, gradient: f64) -> f64 {
+    let [velocity, square] = state;
+    *square = 0.99 * *square + 0.01 * gradient * gradient;
+    *velocity = momentum * *velocity + gradient / (square.sqrt() + 1e-8);
+    *velocity
+}
+
+fn dampened(state: &mut [f64; 2], t: i32, momentum: f64, gradient: f64) -> f64 {
+    let share = if t == 1 { 1.0 } else { 0.8 };
+    state[0] = momentum * state[0] + share * gradient;
+    state[0]
+}
+
+fn nesterov(state: &mut [f64; 2], _: i32, momentum: f64, gradient: f64) -> f64 {
+    state[0] = momentum * state[0] + gradient;
+    gradient + momentum * state[0]
+}
+
+#[test]
+fn a_changed_momentum_is_that_of_the_next_steps() {
+    let sgd = Sgd::new().momentum(0.3);
+    let cases: [(Algorithm, ByHand); 4] = [
+        (Adam::new().into(), adam),
+        (RmsProp::new().momentum(0.3).into(), rms_prop),
+        (sgd.dampening(0.2).into(), dampened),
+        (sgd.nesterov(true).into(), nesterov),
+    ];
+    for (algorithm, by_hand) in cases {
+        let vars = VarStore::new(Device::Cpu);
+        let own = vars.root().ones("w", &[1]);
+        let mut optim = Optim::new(&vars, algorithm).unwrap();
+        let (mut value, mut state) = (1.0, [0.0; 2]);
+        for (t, momentum) in (1..).zip([0.9, 0.5, 0.0, 0.0, 0.8, 0.95]) {
+            let gradient = f64::from(t).sin() + 0.5;
+            (&own * gradient).sum(Kind::Float).backward();
+            optim.set_momentum(momentum).unwrap();
+            optim.step(&[RATE]).unwrap();
+            value -= RATE * by_hand(&mut state, t, momentum, gradient);
+            let found = own.double_value(&[0]);
+            assert!((found - value).abs() < 1e-6, "{algorithm:?} step {t}: {found} is not {value}");
+        }
+    }
+}
+
+#[test]
+fn a_momentum_needs_an_optimizer_that_has_one() {
+    let vars = model(&reference());
+    let plain = Optim::new(&vars, Sgd::new().momentum(0.9)).unwrap();
+    let mut optim = plain.group("plain", |name| name == "p1", Sgd::new()).unwrap();
+    assert_eq!(
+        optim.set_momentum(0.5).unwrap_err().to_string(),
+        "the optimizer of group `plain` has no momentum; make it with one above 0"
+    );
+    let mut engine = Torch::new(model(&reference()), (), Adam::new()).unwrap();
+    let settings = engine.settings();
+    engine.set_momentum(0.5).unwrap();
+    assert_eq!(engine.settings(), settings);
+    assert_eq!(
+        engine.set_momentum(1.0).unwrap_err().to_string(),
+        "`momentum` is 1; it must be at least 0 and less than 1"
+    );
+}
+
 #[test]
 fn settings_that_make_no_sense_are_refused() {
     let vars = model(&reference());

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod arrows;
+mod doors;
 mod exports;
+mod pages;
 mod papers;
 mod project;
 mod sources;

@@ -63,6 +63,41 @@ fn values_are_clamped_and_nan_stays() -> Outcome {
     Ok(())
 }
 
+/// The norm of each slice of `array` along `dimension`.
+fn slice_norms(array: &Array, dimension: usize) -> Result<Vec<f64>, BoxError> {
+    let shape = array.shape();
+    let inner: usize = shape[dimension + 1..].iter().product();
+    let mut squares = vec![0.0; shape[dimension]];
+    for (n, element) in array.to_vec::<f32>()?.into_iter().enumerate() {
+        squares[n / inner % shape[dimension]] += f64::from(element) * f64::from(element);
+    }
+    Ok(squares.into_iter().map(f64::sqrt).collect())
+}
+
+#[test]
+fn a_unit_is_an_output_of_a_convolution_and_of_a_linear_layer() -> Outcome {
+    let mut engine = engine(sgd());
+    backward(&mut engine, 1);
+    let (module, whole) = (engine.state(Part::Module)?, engine.state(Part::Gradients)?);
+    // So little that every unit is clipped.
+    engine.clip_gradient_units(1e-6, 0.5)?;
+    let clipped = engine.state(Part::Gradients)?;
+    for (name, dimension) in [("conv.weight", 0), ("head.weight", 1)] {
+        let norms = |dict: &StateDict| slice_norms(dict.array(name)?, dimension);
+        let (weights, before, after) = (norms(&module)?, norms(&whole)?, norms(&clipped)?);
+        assert!(before.iter().any(|norm| *norm > 0.0), "{name} has no gradient");
+        for ((weight, before), after) in weights.into_iter().zip(before).zip(after) {
+            let limit = before.min(1e-6 * weight.max(0.5));
+            assert!((after - limit).abs() <= 1e-5 * limit, "{name}: {after}, not {limit}");
+        }
+    }
+    // A vector is one unit.
+    let mut engine = holding(&[3.0, 4.0], &[0.0, 2.0], sgd());
+    engine.clip_gradient_units(0.1, 1e-3)?;
+    assert_eq!(held(&engine), [0.0, 0.5]);
+    Ok(())
+}
+
 #[test]
 fn gradients_of_several_losses_add_up_by_their_factors() -> Outcome {
     let mut engine = engine(sgd());

@@ -4,6 +4,7 @@
 // Helpers are not tests in the eyes of the lint.
 #![allow(clippy::unwrap_used)]
 
+mod classification;
 mod device;
 mod engine;
 mod gradients;

@@ -6,7 +6,7 @@ use regimen_burn::burn::optim::{
     AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig, LionConfig,
     ModuleOptimizer, MuonConfig, RmsPropConfig, SgdConfig, momentum::MomentumConfig,
 };
-use regimen_burn::{Burn, ModuleState, OptimizerState};
+use regimen_burn::{Burn, ModuleState, Momentum, OptimizerState};
 use regimen_core::engine::{Engine, Part};
 use regimen_core::saved::{Array, StateDict, Stateful};
 
@@ -35,6 +35,35 @@ fn optimizers() -> Vec<(&'static str, ModuleOptimizer)> {
                 .with_group(ParamGroup::from_predicate("bias"), momentum().build(), None),
         ),
     ]
+}
+
+#[test]
+fn an_optimizer_with_a_momentum_that_changes_has_the_state_of_one_without() -> Outcome {
+    let make = |momentum| {
+        SgdConfig::new().with_momentum(Some(MomentumConfig::new().with_momentum(momentum))).build()
+    };
+    let momentum = Momentum::new(0.9);
+    let mut plain = engine(make(0.9).into());
+    let mut changing = engine(momentum.optimizer(make).into()).momentum(momentum);
+    changing.load_state(Part::Module, &plain.state(Part::Module)?)?;
+    for salt in 0..3 {
+        step(&mut plain, salt);
+        step(&mut changing, salt);
+    }
+    for part in [Part::Module, Part::Optimizer] {
+        assert_eq!(changing.state(part)?, plain.state(part)?);
+    }
+    changing.load_state(Part::Optimizer, &plain.state(Part::Optimizer)?)?;
+    changing.set_momentum(0.5)?;
+    step(&mut plain, 3);
+    step(&mut changing, 3);
+    assert_ne!(changing.state(Part::Module)?, plain.state(Part::Module)?);
+    assert_eq!(
+        message(plain.set_momentum(0.5)),
+        "Burn's optimizers keep the momentum that they are made with; make this one of a `regimen_burn::Momentum`, and \
+         give it to `Burn::momentum`"
+    );
+    Ok(())
 }
 
 #[test]

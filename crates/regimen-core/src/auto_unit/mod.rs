@@ -19,7 +19,7 @@ use std::fmt;
 use averaging::{Average, with_weights};
 use pending::Pending;
 use predict::predicted;
-use settings::{Count, Settings};
+use settings::{Count, Scheduled, Settings};
 use task::Values;
 use update::rate;
 use window::Window;
@@ -62,8 +62,9 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// at the end of a window, or of the epoch:
 ///   divide the held gradients by the window's weight
 ///   hook                                             AutoUnit::before_update
-///   clip by global norm, then by value
-///   step the optimizer with the scheduled rates      counted in Progress::updates
+///   clip by global norm, then by value, or each unit by the norm of its weights
+///   step the optimizer with the scheduled rates, and momentum
+///                                                    counted in Progress::updates
 ///   add the weights to their average
 /// log the loss
 /// hook                                               Task::on_train_step_end
@@ -105,8 +106,8 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     step_is_open: bool,
     /// Whether the check for parameters without a gradient is done.
     has_asked_unreached: bool,
-    /// The scheduled rates of the newest update, and their counts.
-    used: Option<(Count, Vec<f64>)>,
+    /// The scheduled numbers of the newest update.
+    used: Option<Scheduled>,
     /// Settings that differ from a checkpoint's, to be reported when training starts.
     changes: Vec<String>,
     /// The groups that the engine has frozen; empty before the first call of `freeze`.
@@ -229,9 +230,19 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// Has the plateau look at an epoch of `phase` that ends. A loss that cannot be read is an error here: in
     /// the metrics it would be NaN.
-    fn look_at_plateau(&mut self, phase: Phase, state: &State) -> Result<(), BoxError> {
+    fn look_at_plateau(&mut self, phase: Phase, state: &mut State) -> Result<(), BoxError> {
         self.pending.read()?;
-        self.plateau.as_mut().map_or(Ok(()), |plateau| plateau.look(phase, state))
+        let rates = if self.plateau.is_some() { self.learning_rates() } else { Vec::new() };
+        let Some(plateau) = &mut self.plateau else { return Ok(()) };
+        plateau.look(phase, state)?;
+        let key = plateau.key().clone();
+        let reduced = self.learning_rates().into_iter().zip(rates).filter(|(new, old)| new != old);
+        let reduced: Vec<_> =
+            reduced.map(|((group, new), (_, old))| format!("{old} to {new} for `{group}`")).collect();
+        if !reduced.is_empty() {
+            state.notify(format!("plateau of `{key}`: the learning rate falls from {}", reduced.join(", ")));
+        }
+        Ok(())
     }
 
     fn set_precision(&mut self) -> Result<(), BoxError> {
@@ -250,10 +261,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     /// Freezes and thaws groups that are due.
-    fn set_frozen(&mut self) -> Result<(), BoxError> {
+    fn freeze_due(&mut self) -> Result<(), BoxError> {
         let AutoUnit { engine, settings, frozen, count, .. } = self;
         if settings.frozen.is_empty() {
-            return Ok(());
+            return thaw(engine, frozen);
         }
         let wanted = engine.groups().iter().map(|group| settings.is_frozen(group, *count));
         if wanted.clone().eq(frozen.iter().copied()) {
@@ -329,6 +340,10 @@ impl<E: Engine, T: Task<E>> LearningRates for AutoUnit<E, T> {
         let rate = |group: &String| (group.clone(), rate(&self.settings, &self.plateau, group, self.count));
         self.engine.groups().iter().map(rate).collect()
     }
+
+    fn scheduled_momentum(&self) -> Option<f64> {
+        self.settings.momentum_at(self.count)
+    }
 }
 
 /// Thaws all frozen groups of `engine`.
@@ -369,6 +384,7 @@ impl<E: Engine, T: Task<E>> fmt::Debug for AutoUnit<E, T> {
             .field("accumulate", &self.settings.accumulate)
             .field("clip_norm", &self.settings.clip_norm)
             .field("clip_value", &self.settings.clip_value)
+            .field("clip_adaptive", &self.settings.clip_adaptive)
             .field("non_finite", &self.settings.non_finite)
             .field("precision", &self.settings.precision)
             .field("averaging", &self.average.as_ref().map(|average| average.averaging))

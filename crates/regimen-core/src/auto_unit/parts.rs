@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::averaging::{Average, AveragePart};
 use super::pending::Pending;
-use super::settings::{Count, Settings};
+use super::settings::{Count, Scheduled, Settings};
 use super::window::{Stage, Window};
 use super::{AutoUnit, GradientScaler, Plateau, thaw};
 use crate::engine::{Engine, Part};
@@ -66,7 +66,7 @@ struct OwnPart<'u, E: Engine> {
     scaler: Option<&'u mut GradientScaler>,
     average: &'u mut Option<Average<E::Weights>>,
     plateau: &'u mut Option<Plateau>,
-    used: &'u mut Option<(Count, Vec<f64>)>,
+    used: &'u mut Option<Scheduled>,
     changes: &'u mut Vec<String>,
 }
 
@@ -78,7 +78,7 @@ struct Read {
     scaler: Option<GradientScaler>,
     taken: u64,
     plateau: Option<Plateau>,
-    used: Option<(Count, Vec<f64>)>,
+    used: Option<Scheduled>,
     changes: Vec<String>,
 }
 
@@ -105,11 +105,14 @@ impl<E: Engine> OwnPart<'_, E> {
             false => None,
             true => {
                 let (updates, epochs) = (dict.count("rates.updates")?, dict.count("rates.epochs")?);
-                Some((Count { updates, epochs }, dict.array("rates.values")?.to_vec()?))
+                let rates = dict.array("rates.values")?.to_vec()?;
+                let name = "rates.momentum";
+                let momentum = if dict.contains(name) { Some(dict.get(name)?) } else { None };
+                Some(Scheduled { at: Count { updates, epochs }, rates, momentum })
             }
         };
         let mut changes = self.changed_settings(&dict.under(SETTINGS))?;
-        changes.extend(used.iter().flat_map(|(count, rates)| self.changed_rates(*count, rates)));
+        changes.extend(used.iter().flat_map(|used| self.changed_rates(used)));
         let (skipped, skipped_in_a_row) = (dict.count("skipped")?, number("skipped_in_a_row")?);
         Ok(Read { window, skipped, skipped_in_a_row, scaler, taken, plateau, used, changes })
     }
@@ -146,18 +149,19 @@ impl<E: Engine> OwnPart<'_, E> {
         Ok(changes)
     }
 
-    /// The present values of the schedules for the newest update.
-    fn changed_rates(&self, count: Count, rates: &[f64]) -> Vec<String> {
-        let changed = |(group, &before): (&String, &f64)| {
-            let now = self.settings.rate_of(group, count);
-            let update = count.updates + 1;
-            (now.to_bits() != before.to_bits()).then(|| {
-                format!(
-                    "the learning rate of `{group}` was {before} at update {update}, and would be {now} now"
-                )
-            })
+    /// The schedules that now give other numbers for the newest update.
+    fn changed_rates(&self, Scheduled { at, rates, momentum }: &Scheduled) -> Vec<String> {
+        let changed = |what: String, before: f64, now: f64| {
+            let update = at.updates + 1;
+            (now.to_bits() != before.to_bits())
+                .then(|| format!("the {what} was {before} at update {update}, and would be {now} now"))
         };
-        self.engine.groups().iter().zip(rates).filter_map(changed).collect()
+        let rates = self.engine.groups().iter().zip(rates).filter_map(|(group, &before)| {
+            changed(format!("learning rate of `{group}`"), before, self.settings.rate_of(group, *at))
+        });
+        let momentum = momentum.zip(self.settings.momentum_at(*at));
+        let momentum = momentum.and_then(|(before, now)| changed("momentum".to_owned(), before, now));
+        rates.chain(momentum).collect()
     }
 }
 
@@ -178,10 +182,13 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         if let Some(plateau) = &self.plateau {
             dict.insert_all("plateau", plateau.state_dict()?)?;
         }
-        if let Some((Count { updates, epochs }, rates)) = &self.used {
+        if let Some(Scheduled { at: Count { updates, epochs }, rates, momentum }) = &self.used {
             dict.insert("rates.updates", *updates)?;
             dict.insert("rates.epochs", *epochs)?;
             dict.insert("rates.values", Array::from_slice(rates))?;
+            if let Some(momentum) = momentum {
+                dict.insert("rates.momentum", *momentum)?;
+            }
         }
         for (name, value) in self.told_settings() {
             dict.insert(format!("{SETTINGS}.{name}"), Array::from_text(&value))?;

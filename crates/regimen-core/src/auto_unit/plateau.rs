@@ -10,7 +10,8 @@ use crate::{BoxError, State};
 ///
 /// The metric is read when an evaluation of `fit` or an epoch of training ends, with the values that unit and
 /// task have logged by then. Each read is a *check*. A value is better if it is past the best one by the
-/// threshold; NaN never is. The rates fall after more checks in a row without improvement than the patience.
+/// threshold; NaN never is. The rates fall after more checks in a row without improvement than the patience, which a
+/// [notice](State::notices) tells.
 /// Unlike PyTorch's, a relative threshold is a part of the best value's size also below 0, and there is no
 /// smallest change of a rate.
 ///
@@ -109,6 +110,11 @@ impl Plateau {
     /// instead of `fit`.
     pub fn judge_evaluate(self) -> Self {
         Plateau { judges_evaluate: true, ..self }
+    }
+
+    /// The metric.
+    pub(super) fn key(&self) -> &Key {
+        &self.key
     }
 
     /// Rejects settings that cannot be used.

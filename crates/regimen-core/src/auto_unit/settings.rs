@@ -89,6 +89,17 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
+    /// The momentum of the optimizer as a function of completed updates: a number, a closure, or a schedule, from 0
+    /// to less than 1. That of Adam is its first beta. Default: the optimizer's own.
+    ///
+    /// An engine that cannot change it ([`Engine::set_momentum`]) is an error when training starts, and a number
+    /// out of range one of its update. With a learning rate that rises and falls the momentum falls and rises:
+    /// L. N. Smith, "A disciplined approach to neural network hyper-parameters", 2018.
+    pub fn momentum(mut self, schedule: impl Schedule + 'static) -> Self {
+        self.settings.momentum = Some(Box::new(schedule));
+        self
+    }
+
     /// Reduces all learning rates when a metric stops improving. The reduction is saved. Invalid settings are
     /// errors when training starts.
     pub fn reduce_on_plateau(mut self, plateau: Plateau) -> Self {
@@ -134,6 +145,19 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// positive is an error when training starts.
     pub fn clip_value(mut self, limit: f64) -> Self {
         self.settings.clip_value = Some(limit);
+        self
+    }
+
+    /// Scales the gradient of each unit down to a Euclidean norm of at most `factor` times that of its weights:
+    /// adaptive gradient clipping. A unit is the part of a parameter that belongs to one output of its layer; a
+    /// bias, and every other parameter of fewer than two dimensions, is one unit. The norm of weights counts as
+    /// at least 1e-3, so that weights of zero can move. A `factor` that is not positive, and one together with
+    /// [`clip_norm`](AutoUnit::clip_norm) or [`clip_value`](AutoUnit::clip_value), are errors when training starts.
+    ///
+    /// Brock and others, "High-performance large-scale image recognition without normalization", 2021. There the
+    /// factor is 0.01 to 0.16, the smaller the larger the batch, and the last layer is not clipped.
+    pub fn clip_adaptive(mut self, factor: f64) -> Self {
+        self.settings.clip_adaptive = Some(factor);
         self
     }
 
@@ -235,11 +259,64 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 }
 
+/// Changes between two calls.
+impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
+    /// Sets the learning rate of one of the engine's parameter groups, by completed updates, instead of all that was set
+    /// for it before. It is an error, and changes nothing, if the engine does not have the group.
+    pub fn set_group_learning_rate(
+        &mut self,
+        group: &str,
+        schedule: impl Schedule + 'static,
+    ) -> Result<(), BoxError> {
+        self.check_group("set_group_learning_rate", group)?;
+        let Settings { group_rates, group_factors, .. } = &mut self.settings;
+        group_rates.retain(|(name, _)| name != group);
+        group_factors.retain(|(name, _)| name != group);
+        group_rates.push((group.to_owned(), Rate::ByUpdate(Box::new(schedule))));
+        Ok(())
+    }
+
+    /// Freezes one of the engine's parameter groups from the next step on, or thaws it if `until` is `None`, instead of
+    /// all that was set for it before. It is an error, and changes nothing, if the engine does not have the group.
+    pub fn set_frozen(&mut self, group: &str, until: Option<Thaw>) -> Result<(), BoxError> {
+        self.check_group("set_frozen", group)?;
+        self.settings.frozen.retain(|(name, _)| name != group);
+        self.settings.frozen.extend(until.map(|until| (group.to_owned(), until)));
+        Ok(())
+    }
+
+    /// Whether a parameter group is frozen at present.
+    pub fn is_frozen(&self, group: &str) -> bool {
+        self.settings.is_frozen(group, self.count)
+    }
+
+    fn check_group(&self, setting: &str, group: &str) -> Result<(), BoxError> {
+        let groups = self.engine().groups();
+        match groups.iter().any(|known| known == group) {
+            true => Ok(()),
+            false => Err(no_group(setting, group, groups)),
+        }
+    }
+}
+
+fn no_group(setting: &str, group: &str, groups: &[String]) -> BoxError {
+    format!("`{setting}`: there is no group `{group}`; the engine has: {}", groups.join(", ")).into()
+}
+
 /// The count that a schedule depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Count {
     pub(super) updates: u64,
     pub(super) epochs: u64,
+}
+
+/// The numbers that the schedules gave for an update.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scheduled {
+    pub(super) at: Count,
+    /// One per group.
+    pub(super) rates: Vec<f64>,
+    pub(super) momentum: Option<f64>,
 }
 
 /// A hook on the held gradients.
@@ -250,6 +327,7 @@ pub(super) struct Settings<E> {
     pub(super) rate: Rate,
     pub(super) group_rates: Vec<(String, Rate)>,
     pub(super) group_factors: Vec<(String, f64)>,
+    pub(super) momentum: Option<Box<dyn Schedule>>,
     pub(super) frozen: Vec<(String, Thaw)>,
     pub(super) accumulate: u64,
     pub(super) precision: Option<Precision>,
@@ -257,6 +335,7 @@ pub(super) struct Settings<E> {
     pub(super) detect_anomaly: bool,
     pub(super) clip_norm: Option<f64>,
     pub(super) clip_value: Option<f64>,
+    pub(super) clip_adaptive: Option<f64>,
     pub(super) non_finite: NonFinite,
     pub(super) skip_limit: u64,
     pub(super) unreached: Unreached,
@@ -286,6 +365,7 @@ impl<E> Default for Settings<E> {
             rate: Rate::ByUpdate(Box::new(1e-3)),
             group_rates: Vec::new(),
             group_factors: Vec::new(),
+            momentum: None,
             frozen: Vec::new(),
             accumulate: 1,
             precision: None,
@@ -293,6 +373,7 @@ impl<E> Default for Settings<E> {
             detect_anomaly: false,
             clip_norm: None,
             clip_value: None,
+            clip_adaptive: None,
             non_finite: NonFinite::Error,
             skip_limit: 100,
             unreached: Unreached::default(),
@@ -310,6 +391,11 @@ impl<E> Settings<E> {
         let rate = own.map_or(&self.rate, |(_, rate)| rate).at(count);
         let factors = self.group_factors.iter().filter(|(name, _)| name == group);
         factors.fold(rate, |rate, (_, factor)| rate * factor)
+    }
+
+    /// The momentum, by its schedule.
+    pub(super) fn momentum_at(&self, count: Count) -> Option<f64> {
+        self.momentum.as_ref().map(|schedule| schedule.rate(count.updates))
     }
 
     /// Whether a group is frozen.
@@ -346,10 +432,12 @@ impl<E> Settings<E> {
             ("accumulate".to_owned(), self.accumulate.to_string()),
             ("non_finite".to_owned(), format!("{:?}", self.non_finite)),
         ];
-        let limits = [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)];
         told.extend(
-            limits.into_iter().filter_map(|(name, limit)| Some((name.to_owned(), limit?.to_string()))),
+            self.limits().into_iter().filter_map(|(name, limit)| Some((name.to_owned(), limit?.to_string()))),
         );
+        if self.momentum.is_some() {
+            told.push(("momentum".to_owned(), "scheduled".to_owned()));
+        }
         if self.non_finite == NonFinite::Skip {
             told.push(("skip_limit".to_owned(), self.skip_limit.to_string()));
         }
@@ -364,15 +452,28 @@ impl<E> Settings<E> {
         told
     }
 
+    fn limits(&self) -> [(&'static str, Option<f64>); 3] {
+        [
+            ("clip_norm", self.clip_norm),
+            ("clip_value", self.clip_value),
+            ("clip_adaptive", self.clip_adaptive),
+        ]
+    }
+
     /// Rejects settings that cannot be used.
     pub(super) fn check(&self, groups: &[String]) -> Result<(), BoxError> {
-        let Settings { accumulate, clip_norm, clip_value, group_rates, group_factors, frozen, .. } = self;
+        let Settings { accumulate, group_rates, group_factors, frozen, .. } = self;
         if *accumulate == 0 {
             return Err("`accumulate`: a window of 0 steps never ends; give 1 or more".into());
         }
-        for (name, limit) in [("clip_norm", clip_norm), ("clip_value", clip_value)] {
+        for (name, limit) in self.limits() {
             if limit.is_some_and(|limit| limit.is_nan() || limit <= 0.0) {
                 return Err(format!("`{name}`: a limit must be greater than 0").into());
+            }
+            if limit.is_some() && name != "clip_adaptive" && self.clip_adaptive.is_some() {
+                return Err(
+                    format!("`clip_adaptive` and `{name}` both clip the gradient; leave one out").into()
+                );
             }
         }
         if let Some((group, factor)) =
@@ -385,10 +486,7 @@ impl<E> Settings<E> {
         let mut named = named.chain(frozen.iter().map(|(group, _)| ("freeze", group)));
         match named.find(|(_, group)| !groups.contains(group)) {
             None => Ok(()),
-            Some((setting, group)) => {
-                let groups = groups.join(", ");
-                Err(format!("`{setting}`: there is no group `{group}`; the engine has: {groups}").into())
-            }
+            Some((setting, group)) => Err(no_group(setting, group, groups)),
         }
     }
 }

@@ -39,8 +39,10 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         // Left by a call that failed before they were read.
         self.read_all()?;
         self.count = Done { updates: state.train_progress().updates, epochs: state.train_progress().epochs };
+        // An engine that cannot change its momentum is refused before the first step.
+        self.set_momentum()?;
         // Callbacks see at the start which parameters are trained.
-        self.set_frozen()?;
+        self.freeze_due()?;
         self.changes.drain(..).for_each(|change| state.notify(change));
         state.set_pending_steps(self.window.steps());
         self.task.on_train_start(state)
@@ -102,7 +104,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.read_if_full()?;
         self.drop_foreign_window(self.window.is_foreign(step.index), state);
         self.count = Done { updates: state.train_progress().updates, epochs: step.epoch };
-        self.set_frozen()?;
+        self.freeze_due()?;
         let AutoUnit { engine, task, settings, frozen, step_is_open, .. } = self;
         let batch = batch.move_to(&engine.device(Mode::Train))?;
         engine.keep_buffers()?;

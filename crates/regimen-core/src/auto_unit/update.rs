@@ -6,8 +6,12 @@ use super::settings::{Count, Settings};
 use super::window::{Stage, Window};
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
 use crate::engine::Engine;
+use crate::error::WithCauses;
 use crate::text;
 use crate::{BoxError, State, Task};
+
+/// The least norm of the weights of a unit for adaptive clipping.
+const LEAST_NORM: f64 = 1e-3;
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// Ends the window with training step `last`: makes its update, or skips it. An error before the optimizer's
@@ -66,10 +70,14 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             if let Some(limit) = settings.clip_value {
                 engine.clip_gradient_values(limit)?;
             }
+            if let Some(factor) = settings.clip_adaptive {
+                engine.clip_gradient_units(factor, LEAST_NORM)?;
+            }
             window.reach(Stage::Clipped);
         }
         self.ask_unreached(state)?;
         self.set_rates()?;
+        self.set_momentum()?;
         self.engine.step(&self.rates)?;
         self.window = Window::default();
         results.log(TRAIN_LOSS, true, state);
@@ -152,12 +160,12 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// Sets the rates of the update that comes. One that is negative or no number is an error.
     fn set_rates(&mut self) -> Result<(), BoxError> {
         let AutoUnit { engine, settings, count, rates, plateau, used, .. } = self;
-        let (used_at, by_schedule) = used.get_or_insert_default();
-        *used_at = *count;
-        by_schedule.clear();
-        by_schedule.extend(engine.groups().iter().map(|name| settings.rate_of(name, *count)));
+        let used = used.get_or_insert_default();
+        (used.at, used.momentum) = (*count, settings.momentum_at(*count));
+        used.rates.clear();
+        used.rates.extend(engine.groups().iter().map(|name| settings.rate_of(name, *count)));
         rates.clear();
-        rates.extend(by_schedule.iter().map(|&rate| reduced(plateau, rate)));
+        rates.extend(used.rates.iter().map(|&rate| reduced(plateau, rate)));
         match rates.iter().position(|rate| !(rate.is_finite() && *rate >= 0.0)) {
             Some(i) => Err(format!(
                 "the learning rate of group `{}` is {} after {}; give a schedule that returns finite numbers from 0",
@@ -167,6 +175,22 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             )
             .into()),
             None => Ok(()),
+        }
+    }
+
+    /// Gives the engine the scheduled momentum of the update that comes.
+    pub(super) fn set_momentum(&mut self) -> Result<(), BoxError> {
+        let AutoUnit { engine, settings, count, .. } = self;
+        match settings.momentum_at(*count) {
+            None => Ok(()),
+            Some(momentum) if (0.0..1.0).contains(&momentum) => engine
+                .set_momentum(momentum)
+                .map_err(|cause| format!("`momentum`: {}", WithCauses(&*cause)).into()),
+            Some(momentum) => Err(format!(
+                "the momentum is {momentum} after {}; give a schedule that returns numbers from 0 to less than 1",
+                text::Count(count.updates, "update"),
+            )
+            .into()),
         }
     }
 }

@@ -39,6 +39,12 @@ pub trait Data {
     fn batches(&self) -> Option<u64> {
         None
     }
+
+    /// The number of samples in a whole epoch over all ranks, with those that a dropped last batch leaves out. Returns
+    /// `None` if it is not known. For reports: no loop depends on it.
+    fn samples(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The epoch to give, and the position in it.
@@ -159,6 +165,9 @@ pub trait DynData<B> {
 
     /// As [`Data::batches`].
     fn dyn_batches(&self) -> Option<u64>;
+
+    /// As [`Data::samples`].
+    fn dyn_samples(&self) -> Option<u64>;
 }
 
 impl<D: Data> DynData<D::Batch> for D {
@@ -168,6 +177,10 @@ impl<D: Data> DynData<D::Batch> for D {
 
     fn dyn_batches(&self) -> Option<u64> {
         self.batches()
+    }
+
+    fn dyn_samples(&self) -> Option<u64> {
+        self.samples()
     }
 }
 
@@ -182,6 +195,10 @@ macro_rules! erased {
 
             fn batches(&self) -> Option<u64> {
                 self.dyn_batches()
+            }
+
+            fn samples(&self) -> Option<u64> {
+                self.dyn_samples()
             }
         }
     )*};
@@ -199,6 +216,10 @@ macro_rules! pointer {
 
             fn batches(&self) -> Option<u64> {
                 (**self).batches()
+            }
+
+            fn samples(&self) -> Option<u64> {
+                (**self).samples()
             }
         }
     )*};

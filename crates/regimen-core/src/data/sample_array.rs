@@ -6,7 +6,8 @@ use crate::BoxError;
 
 /// An array of a batch whose first dimension is the samples, on a device of type `D`.
 ///
-/// Engine crates implement it for their tensors. It has the operations of adaptors that mix the samples of a batch:
+/// Engine crates implement it for their tensors. `D` is the type of their devices, as that of
+/// [`ToDevice`](crate::engine::ToDevice); the compiler finds it. The trait has the operations of adaptors that mix the samples of a batch:
 /// sample `i` with sample `partners[i]`. Partners are as many as the samples, and each is below their number.
 #[diagnostic::on_unimplemented(
     message = "samples of `{Self}` cannot be mixed",

@@ -21,6 +21,10 @@ impl<B: Clone> Data for [B] {
     fn batches(&self) -> Option<u64> {
         Some(self.len() as u64)
     }
+
+    fn samples(&self) -> Option<u64> {
+        self.batches()
+    }
 }
 
 #[diagnostic::do_not_recommend]
@@ -34,6 +38,10 @@ impl<B: Clone> Data for Vec<B> {
     fn batches(&self) -> Option<u64> {
         self.as_slice().batches()
     }
+
+    fn samples(&self) -> Option<u64> {
+        self.batches()
+    }
 }
 
 #[diagnostic::do_not_recommend]
@@ -46,6 +54,10 @@ impl<B: Clone, const N: usize> Data for [B; N] {
 
     fn batches(&self) -> Option<u64> {
         Some(N as u64)
+    }
+
+    fn samples(&self) -> Option<u64> {
+        self.batches()
     }
 }
 

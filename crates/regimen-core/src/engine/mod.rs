@@ -143,6 +143,12 @@ pub trait Engine {
     /// Clamps every element of the held gradients to `-limit..=limit`; NaN stays NaN.
     fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError>;
 
+    /// Scales the held gradient of each unit so that its Euclidean norm is at most `factor` times that of the
+    /// weights of the unit, which counts as at least `floor`. A unit is the part of a parameter that belongs to
+    /// one output of its layer; a parameter of fewer than two dimensions is one unit. A unit whose gradient has
+    /// a norm that is not finite stays as it is. Nothing is read from the device.
+    fn clip_gradient_units(&mut self, factor: f64, floor: f64) -> Result<(), BoxError>;
+
     /// Whether every element of the held gradients is finite. The default takes their norm. So it may return
     /// `false` for finite elements whose squares overflow.
     fn gradients_are_finite(&mut self) -> Result<bool, BoxError> {
@@ -179,6 +185,13 @@ pub trait Engine {
     /// [`groups`](Engine::groups). A frozen parameter gets no gradient from backward, and holds none. So a
     /// step leaves it and its optimizer state as they are.
     fn freeze(&mut self, frozen: &[bool]) -> Result<(), BoxError>;
+
+    /// Sets the momentum of the next steps, a number from 0 to less than 1, in all groups. That of Adam is its
+    /// first beta. The momentum is not a part of the state, and no state changes with it. An optimizer that has
+    /// none is an error and changes nothing, as is the default, for engines that cannot change it.
+    fn set_momentum(&mut self, _momentum: f64) -> Result<(), BoxError> {
+        Err("this engine cannot change the momentum of its optimizer".into())
+    }
 
     /// One optimizer step with the held gradients, which are used up. `rates` has one learning
     /// rate for each of [`groups`](Engine::groups).

@@ -11,8 +11,8 @@ impl<U: AppState> Run<'_, U> {
     /// panic: for checks, profiles and searches that must change nothing.
     ///
     /// The other run has not begun. It has the seed and the rank of this one, no callbacks and no saver, so it logs
-    /// and writes nothing. The parts of the unit are copied to the host meanwhile; what a unit does not list there is
-    /// not put back.
+    /// and writes nothing unless `f` gives it some. The parts of the unit are copied to the host meanwhile; what a unit
+    /// does not list there is not put back.
     ///
     /// ```
     /// # use regimen_core::data::Data;
@@ -25,12 +25,12 @@ impl<U: AppState> Run<'_, U> {
     /// #     U: TrainUnit<Batch = B> + EvalUnit<Batch = B> + AppState,
     /// # {
     /// // Three steps of everything, before the long run.
-    /// let checked = run.dry_run(|dry| dry.fit(train, valid, Fit::epochs(1).steps_per_epoch(3).eval_steps(3)))?;
+    /// let checked = run.dry_run(|mut dry| dry.fit(train, valid, Fit::epochs(1).steps_per_epoch(3).eval_steps(3)))?;
     /// # let _: Report = checked?;
     /// # Ok(())
     /// # }
     /// ```
-    pub fn dry_run<R>(&mut self, f: impl FnOnce(&mut Run<'_, U>) -> R) -> Result<R, Error> {
+    pub fn dry_run<R>(&mut self, f: impl FnOnce(Run<'_, U>) -> R) -> Result<R, Error> {
         let Run { unit, state, .. } = self;
         let unit: &mut U = unit;
         let at = |caught: Caught| caught.at(state, ErrorKind::State);
@@ -39,7 +39,7 @@ impl<U: AppState> Run<'_, U> {
             let mut dry = Run::of(Held::Borrowed(&mut *unit));
             dry.state.set_seed(state.seed());
             dry.state.set_rank(state.rank());
-            Ok(f(&mut dry))
+            Ok(f(dry))
         });
         guard(|| load_parts(unit, &before)).map_err(at)?;
         called.map_err(at)

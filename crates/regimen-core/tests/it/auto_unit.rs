@@ -225,6 +225,17 @@ fn clipping_limits_what_the_update_uses_and_the_norm_told_is_the_one_before() {
 }
 
 #[test]
+fn adaptive_clipping_limits_a_unit_by_its_weights_once_per_update() {
+    check(|unit| unit.clip_adaptive(0.25), &[-2.0], Train::epochs(1), "-2:update", 1.0 + 0.025);
+    check(|unit| unit.clip_adaptive(2.5), &[2.0], Train::epochs(1), "2:update", 1.0 - 0.2);
+    // Of 2 and 4 together, not of each.
+    let both = |unit: Unit| unit.accumulate(2).clip_adaptive(3.5);
+    check(both, &[2.0, 4.0], Train::epochs(1), "2:- 4:update", 1.0 - 0.3);
+    // The first update makes the weight 0, whose norm counts as 1e-3 in the second.
+    check(|unit| unit.clip_adaptive(100.0), &[10.0, 5.0], Train::epochs(1), "10:update 5:update", -0.01);
+}
+
+#[test]
 fn hooks_see_the_gradients_before_and_after_the_window_is_divided() {
     let transcript = Transcript::new();
     let (backward, update) = (transcript.clone(), transcript.clone());
@@ -262,7 +273,16 @@ fn settings_that_cannot_be_used_are_errors_when_training_starts() {
     for limit in [0.0, -1.0, f64::NAN] {
         check_refused(|unit| unit.clip_norm(limit), "`clip_norm`: a limit must be greater than 0");
         check_refused(|unit| unit.clip_value(limit), "`clip_value`: a limit must be greater than 0");
+        check_refused(|unit| unit.clip_adaptive(limit), "`clip_adaptive`: a limit must be greater than 0");
     }
+    check_refused(
+        |unit| unit.clip_adaptive(0.01).clip_norm(1.0),
+        "`clip_adaptive` and `clip_norm` both clip the gradient; leave one out",
+    );
+    check_refused(
+        |unit| unit.clip_value(1.0).clip_adaptive(0.01),
+        "`clip_adaptive` and `clip_value` both clip the gradient; leave one out",
+    );
     check_refused(
         |unit| unit.group_learning_rate("head", 0.1),
         "`group_learning_rate`: there is no group `head`; the engine has: default",

@@ -15,6 +15,7 @@ mod entry_points;
 mod errors;
 mod eval_precision;
 mod groups;
+mod momentum;
 mod one_weight;
 mod owned;
 mod pass_faults;

@@ -86,7 +86,7 @@ fn a_dry_run_leaves_everything_as_it_was_to_the_last_bit() {
     let transcript = Transcript::new();
     let mut run = begun(&transcript);
     let before = (save_parts(run.unit_mut()).unwrap(), run.run_state().unwrap());
-    let report = run.dry_run(|dry| {
+    let report = run.dry_run(|mut dry| {
         assert_eq!((dry.state().seed(), dry.state().train_progress().steps), (5, 0));
         dry.train(&data(), Train::epochs(3))
     });
@@ -106,12 +106,12 @@ fn a_dry_run_leaves_everything_as_it_was_to_the_last_bit() {
 #[test]
 fn a_dry_run_that_fails_or_panics_leaves_the_unit_as_it_was() {
     let mut run = Run::owned(Sum(7));
-    let failed = run.dry_run(|dry| {
+    let failed = run.dry_run(|mut dry| {
         dry.train(&[1, 2], Train::epochs(1))?;
         dry.train(&[0; 0], Train::epochs(3))
     });
     assert_eq!(failed.unwrap().unwrap_err().to_string(), "data failed in train at epoch 1 step 2");
-    let panicked = run.dry_run(|dry| {
+    let panicked = run.dry_run(|mut dry| {
         dry.unit_mut().0 = 9;
         panic!("on purpose")
     });

@@ -1,12 +1,14 @@
 //! Norm, scale and clip, against a computation by hand.
 
+use std::collections::BTreeMap;
+
 use regimen_core::engine::{Engine, Part};
 use regimen_core::run::Train;
-use regimen_core::saved::{Dtype, StateDict};
+use regimen_core::saved::{Array, Dtype, StateDict};
 use regimen_core::{BoxError, Run};
 
 use super::EngineFixture;
-use super::measure::{all_numbers, changed, ensure, ensure_close, norm};
+use super::measure::{all_numbers, changed, ensure, ensure_close, ensure_same, norm, numbers};
 use super::task::{Unit, backward, batches, unit};
 
 /// The norm is over all parameters together. Scaling and clipping match a computation by hand, in the engine
@@ -60,6 +62,109 @@ pub fn clipping_agrees_with_a_hand_computation<F: EngineFixture>(fixture: &F) ->
     ensure_close("parameters after clipped updates", &clipped, &by_hand, 10.0 * tolerance)?;
     let unclipped = trained(fixture, |unit| unit)?;
     ensure(clipped != unclipped, "clipping changed nothing")
+}
+
+/// The norm of each unit is limited by that of its weights, which has a floor. It matches a computation by
+/// hand, in the engine and as `AutoUnit` uses it. Gradients that are not finite stay as they are.
+pub fn clipping_by_units_agrees_with_a_hand_computation<F: EngineFixture>(
+    fixture: &F,
+) -> Result<(), BoxError> {
+    let mut engine = fixture.plain();
+    let held = backward(fixture, &mut engine, 0..7)?;
+    let module = engine.state(Part::Module)?;
+    let dimensions: Dimensions =
+        held.iter().map(|(name, _)| (name.to_owned(), fixture.unit_dimension(name))).collect();
+    let norms = |dict: &StateDict| -> Result<Vec<f64>, BoxError> {
+        let of = |(name, &dimension): (&String, &usize)| unit_norms(dimension, dict.array(name)?);
+        Ok(dimensions.iter().map(of).collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    let (gradients, weights) = (norms(&held)?, norms(&module)?);
+    for floor in [0.0, median(weights.clone())] {
+        // Half of the units are clipped.
+        let ratios = gradients.iter().zip(&weights).map(|(gradient, weight)| gradient / weight.max(floor));
+        let factor = median(ratios.filter(|ratio| ratio.is_finite()).collect());
+        engine.load_state(Part::Gradients, &held)?;
+        engine.clip_gradient_units(factor, floor)?;
+        let by_hand = clipped_units(&dimensions, &module, &held, factor, floor)?;
+        let found = all_numbers(&engine.state(Part::Gradients)?)?;
+        ensure_close("clip by units", &found, &all_numbers(&by_hand)?, fixture.tolerance())?;
+        ensure(found != all_numbers(&held)?, "clipping by units changed nothing")?;
+    }
+
+    for bad in [f64::NAN, f64::INFINITY] {
+        engine.load_state(Part::Gradients, &held)?;
+        engine.scale_gradients(bad)?;
+        let before = engine.state(Part::Gradients)?;
+        engine.clip_gradient_units(0.1, 1e-3)?;
+        let what = format!("gradients times {bad} that are clipped by units");
+        ensure_same(&what, &engine.state(Part::Gradients)?, &before)?;
+    }
+
+    let factor = median(
+        gradients.iter().zip(&weights).map(|(gradient, weight)| gradient / weight.max(1e-3)).collect(),
+    );
+    let clipped = trained(fixture, |unit| unit.clip_adaptive(factor))?;
+    let by_hand = trained(fixture, |unit| {
+        unit.before_update(move |engine, _| {
+            let (module, held) = (engine.state(Part::Module)?, engine.state(Part::Gradients)?);
+            let clipped = clipped_units(&dimensions, &module, &held, factor, 1e-3)?;
+            engine.load_state(Part::Gradients, &clipped)
+        })
+    })?;
+    let tolerance = 10.0 * fixture.tolerance();
+    ensure_close("parameters after updates clipped by units", &clipped, &by_hand, tolerance)?;
+    ensure(clipped != trained(fixture, |unit| unit)?, "adaptive clipping changed nothing")
+}
+
+/// The dimension of each parameter that counts its units.
+type Dimensions = BTreeMap<String, usize>;
+
+/// The unit of each element of `array`, and the number of units.
+fn unit_of(dimension: usize, shape: &[usize]) -> (impl Fn(usize) -> usize, usize) {
+    let (inner, units) = match shape.len() {
+        0 | 1 => (usize::MAX, 1),
+        _ => (shape[dimension + 1..].iter().product(), shape[dimension]),
+    };
+    (move |element| element / inner % units, units)
+}
+
+/// The norm of each unit.
+fn unit_norms(dimension: usize, array: &Array) -> Result<Vec<f64>, BoxError> {
+    let (unit_of, units) = unit_of(dimension, array.shape());
+    let mut squares = vec![0.0; units];
+    numbers(array)?.into_iter().enumerate().for_each(|(n, element)| squares[unit_of(n)] += element * element);
+    Ok(squares.into_iter().map(f64::sqrt).collect())
+}
+
+/// `held`, clipped by hand.
+fn clipped_units(
+    dimensions: &Dimensions,
+    module: &StateDict,
+    held: &StateDict,
+    factor: f64,
+    floor: f64,
+) -> Result<StateDict, BoxError> {
+    let mut clipped = StateDict::new();
+    for (name, array) in held.iter() {
+        let dimension = dimensions[name];
+        let norms =
+            unit_norms(dimension, module.array(name)?)?.into_iter().zip(unit_norms(dimension, array)?);
+        let scales = norms.map(|(weights, gradient)| (factor * weights.max(floor) / gradient).min(1.0));
+        let (scales, (unit_of, _)) = (scales.collect::<Vec<f64>>(), unit_of(dimension, array.shape()));
+        let (mut one, mut n) = (StateDict::new(), 0);
+        one.insert(name, array.clone())?;
+        let scaled = changed(&one, |element| {
+            n += 1;
+            element * scales[unit_of(n - 1)]
+        })?;
+        clipped.insert(name, scaled.array(name)?.clone())?;
+    }
+    Ok(clipped)
+}
+
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
 /// Parameters and optimizer state after four updates.

@@ -49,6 +49,11 @@
 //!         Ok(Loss::mean(mlp.forward(x).mean_squared_error(y), x.shape()[0] as f64))
 //!     }
 //!
+//!     // The weights of a toy layer are `[inputs, outputs]`.
+//!     fn unit_dimension(&self, _parameter: &str) -> usize {
+//!         1
+//!     }
+//!
 //!     fn tolerance(&self) -> f64 {
 //!         1e-13
 //!     }
@@ -73,6 +78,7 @@ mod freezing;
 mod gradients;
 mod loading;
 mod measure;
+mod momentum;
 mod panics;
 mod precision;
 mod randomness;
@@ -93,7 +99,9 @@ use regimen_core::{BoxError, Loss};
 
 pub use anomalies::what_is_not_finite_is_named;
 pub use averages::{averages_agree_with_a_hand_computation, weights_are_copied_blended_and_exchanged};
-pub use clipping::clipping_agrees_with_a_hand_computation;
+pub use clipping::{
+    clipping_agrees_with_a_hand_computation, clipping_by_units_agrees_with_a_hand_computation,
+};
 pub use costs::measuring_changes_no_result;
 pub use exchange::exchange_hands_out_flat_buckets;
 pub use freezing::a_frozen_group_stays_as_it_is;
@@ -102,6 +110,7 @@ pub use gradients::{
     splitting_a_batch_keeps_its_gradient,
 };
 pub use loading::{state_goes_out_and_comes_in, what_does_not_fit_is_refused};
+pub use momentum::a_step_uses_the_momentum_that_is_set;
 pub use panics::a_panic_in_the_module_is_an_error;
 pub use precision::each_precision_trains_or_is_refused;
 pub use randomness::{seeding_repeats_dropout, the_evaluation_view_only_looks};
@@ -135,6 +144,12 @@ pub trait EngineFixture {
     /// parameters are the same each time, in every process.
     fn regularized(&self) -> Self::Engine;
 
+    /// A new engine whose optimizer is SGD with a momentum that can be changed: `v` becomes `momentum * v + g`, `p`
+    /// becomes `p - rate * v`, and the first `v` is `g`. The default, `None`, leaves out the check of changes.
+    fn with_momentum(&self) -> Option<Self::Engine> {
+        None
+    }
+
     /// A new engine with a part that the loss does not depend on, and the names of that part's parameters, in
     /// order. The default, `None`, leaves out the check of the names.
     fn with_unused_part(&self) -> Option<(Self::Engine, Vec<&'static str>)> {
@@ -167,6 +182,12 @@ pub trait EngineFixture {
         batch: &Self::Batch,
     ) -> Result<Loss<<Self::Engine as Engine>::Scalar>, BoxError>;
 
+    /// The dimension of a parameter of two or more that counts the outputs of its layer: see
+    /// [`Engine::clip_gradient_units`]. Default: the first.
+    fn unit_dimension(&self, _parameter: &str) -> usize {
+        0
+    }
+
     /// Tolerance between two ways to compute one gradient: the norm of the difference over the norm. 2e-6 is
     /// right for single precision, 1e-13 for double.
     fn tolerance(&self) -> f64;
@@ -194,9 +215,11 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         a_sum_of_terms_has_their_gradients,
         gradients_go_out_and_come_in,
         clipping_agrees_with_a_hand_computation,
+        clipping_by_units_agrees_with_a_hand_computation,
         exchange_hands_out_flat_buckets,
         a_step_uses_up_the_gradients,
         rates_go_to_their_groups,
+        a_step_uses_the_momentum_that_is_set,
         a_skipped_update_changes_nothing,
         a_frozen_group_stays_as_it_is,
         variables_are_those_of_the_module,

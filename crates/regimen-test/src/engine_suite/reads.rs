@@ -26,12 +26,13 @@ pub fn a_step_reads_only_what_its_policy_needs<F: EngineFixture>(fixture: &F) ->
     let skips = engine.skip_unless_finite(&scalar)?;
     let by_default = if skips { 0 } else { 1 };
     type Set<'f, F> = fn(Unit<'f, F>) -> Unit<'f, F>;
-    let settings: [(&str, Set<'_, F>, u64); 9] = [
+    let settings: [(&str, Set<'_, F>, u64); 10] = [
         ("by default", |unit| unit, by_default),
         ("if NaN is ignored", |unit| unit.non_finite(NonFinite::Ignore), 0),
         ("with accumulation", |unit| unit.accumulate(2), by_default),
         ("with clipping by norm", |unit| unit.clip_norm(0.1), if skips { 0 } else { 2 }),
         ("with clipping by value", |unit| unit.clip_value(0.1), by_default),
+        ("with adaptive clipping", |unit| unit.clip_adaptive(0.01), by_default),
         ("with an average", |unit| unit.average(Averaging::ema(0.9)), by_default),
         ("with skipped updates", |unit| unit.non_finite(NonFinite::Skip), 2),
         ("with skipped updates and clipping", |unit| unit.non_finite(NonFinite::Skip).clip_norm(0.1), 2),

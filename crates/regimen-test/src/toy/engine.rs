@@ -240,6 +240,31 @@ impl<M> Engine for ToyEngine<M> {
         Ok(())
     }
 
+    fn clip_gradient_units(&mut self, factor: f64, floor: f64) -> Result<(), BoxError> {
+        for parameter in self.vars.parameters().values() {
+            let Some(mut gradient) = parameter.gradient() else { continue };
+            // A layer has its outputs in the last dimension.
+            let units = match parameter.shape() {
+                [] | [_] => 1,
+                [.., outputs] => *outputs,
+            };
+            let norm = |elements: &[f64], unit| {
+                let own = elements.iter().skip(unit).step_by(units);
+                own.map(|element| element * element).sum::<f64>().sqrt()
+            };
+            let weights = parameter.values();
+            for unit in 0..units {
+                let (limit, found) = (factor * norm(&weights, unit).max(floor), norm(&gradient, unit));
+                if limit < found && found.is_finite() {
+                    let own = gradient.iter_mut().skip(unit).step_by(units);
+                    own.for_each(|element| *element *= limit / found);
+                }
+            }
+            parameter.set_gradient(Some(gradient));
+        }
+        Ok(())
+    }
+
     fn unreached(&self) -> Result<Vec<String>, BoxError> {
         let is_trained = |name: &&String| self.vars.parameters()[*name].is_tracked();
         Ok(self.unreached.iter().filter(is_trained).cloned().collect())
@@ -289,6 +314,10 @@ impl<M> Engine for ToyEngine<M> {
             }
         }
         Ok(())
+    }
+
+    fn set_momentum(&mut self, momentum: f64) -> Result<(), BoxError> {
+        self.optimizer.set_momentum(momentum)
     }
 
     fn step(&mut self, rates: &[f64]) -> Result<(), BoxError> {

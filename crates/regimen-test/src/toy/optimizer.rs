@@ -49,6 +49,17 @@ impl ToyOptimizer {
         ToyOptimizer { rule: Rule::AdamW { decay }, slots: BTreeMap::new() }
     }
 
+    /// Changes the momentum of SGD. Adam has none.
+    pub(super) fn set_momentum(&mut self, momentum: f64) -> Result<(), BoxError> {
+        match self.rule {
+            Rule::Sgd { .. } => self.rule = Rule::Sgd { momentum },
+            Rule::AdamW { .. } => {
+                return Err("the toy AdamW has no momentum that can be changed; use SGD".into());
+            }
+        }
+        Ok(())
+    }
+
     /// Moves `parameter` along its gradient; does nothing without one.
     pub(super) fn step(&mut self, name: &str, parameter: &ToyArray, rate: f64) {
         let Some(gradient) = parameter.gradient() else { return };

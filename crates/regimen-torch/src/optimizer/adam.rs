@@ -59,6 +59,10 @@ impl Adam {
     pub fn maximize(self, maximize: bool) -> Self {
         Adam { maximize, ..self }
     }
+
+    pub(super) fn with_momentum(self, momentum: f64) -> Self {
+        self.betas(momentum, self.betas.1)
+    }
 }
 
 impl Default for Adam {

@@ -48,6 +48,15 @@ trait Rule {
 }
 
 impl Algorithm {
+    /// The same with another momentum. `None` if it has none.
+    fn with_momentum(self, momentum: f64) -> Option<Self> {
+        match self {
+            Algorithm::Sgd(sgd) => sgd.with_momentum(momentum).map(Algorithm::Sgd),
+            Algorithm::Adam(adam) => Some(Algorithm::Adam(adam.with_momentum(momentum))),
+            Algorithm::RmsProp(rms_prop) => rms_prop.with_momentum(momentum).map(Algorithm::RmsProp),
+        }
+    }
+
     fn rule(&self) -> &dyn Rule {
         match self {
             Algorithm::Sgd(sgd) => sgd,
@@ -56,6 +65,10 @@ impl Algorithm {
         }
     }
 }
+
+/// Stands for a momentum of 0 after another one: the kernels take 0 for an optimizer without a velocity, and would
+/// leave it as it is. Its product with a velocity is 0, or too small to change a sum.
+const NO_MOMENTUM: f64 = f64::MIN_POSITIVE;
 
 /// The name of the only slot that is a single number: the number of steps of a parameter.
 const STEP: &str = "step";

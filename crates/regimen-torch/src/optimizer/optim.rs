@@ -7,7 +7,7 @@ use regimen_core::saved::{Array, Dtype, StateDict, Stateful};
 use tch::Tensor;
 use tch::nn::VarStore;
 
-use super::{Algorithm, STEP, fresh};
+use super::{Algorithm, STEP, check_range, fresh};
 use crate::array::{array, dtype, shape, tensor};
 use crate::failure::failure;
 use crate::parameters::{Parameters, mismatch};
@@ -39,7 +39,10 @@ pub struct Optim {
 
 #[derive(Debug)]
 struct Group {
+    /// As it was given.
     algorithm: Algorithm,
+    /// The same with the present momentum.
+    now: Algorithm,
     /// The numbers of its parameters among the trained ones.
     members: Vec<usize>,
 }
@@ -51,7 +54,7 @@ impl Optim {
         let (parameters, algorithm) = (Parameters::of(vars)?, algorithm.into());
         algorithm.rule().check()?;
         let count = parameters.names().len();
-        let groups = vec![Group { algorithm, members: (0..count).collect() }];
+        let groups = vec![Group { algorithm, now: algorithm, members: (0..count).collect() }];
         let kept = (0..count).map(|_| None).collect();
         Ok(Optim { parameters, names: vec!["default".to_owned()], groups, kept })
     }
@@ -83,7 +86,7 @@ impl Optim {
         }
         chosen.iter().for_each(|&i| self.kept[i] = None);
         self.names.push(name);
-        self.groups.push(Group { algorithm, members: chosen });
+        self.groups.push(Group { algorithm, now: algorithm, members: chosen });
         Ok(self)
     }
 
@@ -124,6 +127,23 @@ impl Optim {
         Ok(())
     }
 
+    /// Sets the momentum of the next steps in all groups: that of SGD and of RMSprop, and the first beta of Adam. From
+    /// 0 to less than 1. It is not saved with the state.
+    ///
+    /// A group whose SGD or RMSprop was made without a momentum is an error, and no group changes: it has no state
+    /// for one.
+    pub fn set_momentum(&mut self, momentum: f64) -> Result<(), BoxError> {
+        check_range("momentum", momentum, 1.0)?;
+        let of = |(name, group): (&String, &Group)| {
+            group.algorithm.with_momentum(momentum).ok_or_else(|| {
+                format!("the optimizer of group `{name}` has no momentum; make it with one above 0").into()
+            })
+        };
+        let all = self.names.iter().zip(&self.groups).map(of).collect::<Result<Vec<_>, BoxError>>()?;
+        self.groups.iter_mut().zip(all).for_each(|(group, now)| group.now = now);
+        Ok(())
+    }
+
     /// One step with the held gradients, which are used up. `rates` has one learning rate for each of
     /// [`groups`](Optim::groups). A parameter without a gradient stays as it is, with its optimizer state.
     ///
@@ -141,8 +161,8 @@ impl Optim {
             return Err(format!("{given} learning rates for {groups} parameter groups").into());
         }
         let trained = parameters.trained();
-        for (Group { algorithm, members }, &rate) in groups.iter().zip(rates) {
-            let rule = algorithm.rule();
+        for (Group { now, members, .. }, &rate) in groups.iter().zip(rates) {
+            let rule = now.rule();
             let holding = members.iter().copied().filter(|&i| trained[i].grad().defined());
             let (old, new): (Vec<usize>, Vec<usize>) = holding.partition(|&i| kept[i].is_some());
             let of = |some: &[usize]| some.iter().map(|&i| &trained[i]).collect::<Vec<_>>();

@@ -3,7 +3,7 @@
 use regimen_core::BoxError;
 use tch::Tensor;
 
-use super::{Algorithm, Rule, check_range};
+use super::{Algorithm, NO_MOMENTUM, Rule, check_range};
 use crate::shim::{Kernel, RmsPropStep};
 
 /// RMSprop, as `torch.optim.RMSprop`. libtorch has no fused kernel for it.
@@ -55,6 +55,10 @@ impl RmsProp {
     /// Ascends the gradient.
     pub fn maximize(self, maximize: bool) -> Self {
         RmsProp { maximize, ..self }
+    }
+
+    pub(super) fn with_momentum(self, momentum: f64) -> Option<Self> {
+        (self.momentum > 0.0).then(|| self.momentum(momentum.max(NO_MOMENTUM)))
     }
 }
 

@@ -3,7 +3,7 @@
 use regimen_core::BoxError;
 use tch::Tensor;
 
-use super::{Algorithm, Rule, check_range};
+use super::{Algorithm, NO_MOMENTUM, Rule, check_range};
 use crate::shim::{Kernel, SgdStep};
 
 /// Stochastic gradient descent, as `torch.optim.SGD` with `fused=True`.
@@ -48,6 +48,10 @@ impl Sgd {
     /// Ascends the gradient.
     pub fn maximize(self, maximize: bool) -> Self {
         Sgd { maximize, ..self }
+    }
+
+    pub(super) fn with_momentum(self, momentum: f64) -> Option<Self> {
+        (self.momentum > 0.0).then(|| self.momentum(momentum.max(NO_MOMENTUM)))
     }
 }
 

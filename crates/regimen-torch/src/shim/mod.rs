@@ -64,6 +64,7 @@ unsafe extern "C" {
     fn rt_clear_gradients(parameters: List, n: usize) -> Text;
     fn rt_scale_gradients(parameters: List, n: usize, factor: f64) -> Text;
     fn rt_clamp_gradients(parameters: List, n: usize, limit: f64) -> Text;
+    fn rt_clip_gradient_units(parameters: List, n: usize, factor: f64, floor: f64) -> Text;
     fn rt_gradient_norm(parameters: List, n: usize, norm: *mut f64) -> Text;
     fn rt_clip_gradient_norm(parameters: List, n: usize, limit: f64, norm: *mut *mut C_tensor) -> Text;
     fn rt_step_adam(parameters: List, slots: List, n: usize, with: *const AdamStep, skip: Skip) -> Text;
@@ -112,6 +113,14 @@ pub(crate) fn clamp_gradients(parameters: &[Tensor], limit: f64) -> Result<(), B
     let list = pointers(parameters);
     // SAFETY: a list of as many tensors as it says.
     done(unsafe { rt_clamp_gradients(list.as_ptr(), list.len(), limit) })
+}
+
+/// Scales each gradient, slice by slice of its first dimension, down to a norm of `factor` times that of the
+/// parameter there, which counts as at least `floor`.
+pub(crate) fn clip_gradient_units(parameters: &[Tensor], factor: f64, floor: f64) -> Result<(), BoxError> {
+    let list = pointers(parameters);
+    // SAFETY: a list of as many tensors as it says.
+    done(unsafe { rt_clip_gradient_units(list.as_ptr(), list.len(), factor, floor) })
 }
 
 /// The Euclidean norm over all gradients; 0 if there are none.

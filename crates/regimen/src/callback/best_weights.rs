@@ -59,6 +59,16 @@ impl BestWeights {
         BestWeights { key, goal: Goal::Max, kept: Arc::default() }
     }
 
+    /// The direction of better values.
+    pub(crate) fn goal(&self) -> Goal {
+        self.goal
+    }
+
+    /// The metric.
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// The best value, with its epoch and step. Returns `None` before the first evaluation.
     pub fn best(&self) -> Option<Best> {
         self.lock().as_ref().map(|kept| kept.best.clone())

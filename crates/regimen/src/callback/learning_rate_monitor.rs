@@ -6,7 +6,7 @@ use crate::schedule::LearningRates;
 use crate::{BoxError, Callback, State};
 
 /// Logs the learning rate of each parameter group as the metric `learning_rate/<group>`, so that
-/// bars and logs show it.
+/// bars and logs show it, and a scheduled momentum as the metric `momentum`.
 ///
 /// The rate of a training step is logged at its start, if the metrics of the step are read (see
 /// [`State::wants_metrics`]): when a log is due, and at the last step of each epoch. A value over an
@@ -42,6 +42,9 @@ impl<U: LearningRates + ?Sized> Callback<U> for LearningRateMonitor {
         if state.wants_metrics() {
             for (group, rate) in unit.learning_rates() {
                 state.log(Key::named(format!("learning_rate/{group}"), Reduction::Last), rate, 1.0);
+            }
+            if let Some(momentum) = unit.scheduled_momentum() {
+                state.log(Key::last("momentum"), momentum, 1.0);
             }
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! Callbacks for most runs: early stopping, a progress bar, a time limit, a watchdog, a summary of the module, and
 //! monitors that log learning rates, times, parameters and the load of the machine as metrics.
 
+mod batch_time;
+mod best_file;
 mod best_weights;
 mod clock;
 mod data_time;
@@ -31,6 +33,8 @@ mod watchdog;
 
 pub use regimen_core::callback::*;
 
+pub use self::batch_time::BatchTime;
+pub use self::best_file::BestFile;
 pub use self::best_weights::BestWeights;
 pub use self::data_time::DataTime;
 pub use self::early_stopping::EarlyStopping;

@@ -1,5 +1,6 @@
 //! A progress bar in terminals, and lines elsewhere.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ pub struct ProgressBar {
     printer: Printer,
     refresh: Duration,
     every: Every,
+    momentum: Option<f64>,
     bars: [Option<Bar>; 3],
 }
 
@@ -41,6 +43,8 @@ struct Bar {
     first: u64,
     began: Instant,
     drawn: Instant,
+    /// The smoothed values, by metric.
+    running: BTreeMap<String, f64>,
 }
 
 impl ProgressBar {
@@ -58,7 +62,7 @@ impl ProgressBar {
 
     fn on(screen: Screen, refresh: Duration) -> Self {
         let printer = Printer::new(screen);
-        ProgressBar { printer, refresh, every: Every::steps(10), bars: Default::default() }
+        ProgressBar { printer, refresh, every: Every::steps(10), momentum: None, bars: Default::default() }
     }
 
     /// The least time between two refreshes: 0.1 seconds by default in a terminal, 5 elsewhere.
@@ -74,6 +78,17 @@ impl ProgressBar {
         self
     }
 
+    /// Shows smoothed values while an epoch is under way, instead of the means over the epoch so far: first the value
+    /// itself, then `momentum * smoothed + (1 - momentum) * value`. A usual momentum is 0.95. The line of an epoch that
+    /// ends has the means.
+    ///
+    /// The values are those of the steps at which it [reads](ProgressBar::every) metrics. A momentum that is not from
+    /// 0 to 1 is an error when the run starts.
+    pub fn smoothed(mut self, momentum: f64) -> Self {
+        self.momentum = Some(momentum);
+        self
+    }
+
     /// Prints lines that do not break the bars. To be taken before the bar is given to the run.
     pub fn printer(&self) -> Printer {
         self.printer.clone()
@@ -83,7 +98,8 @@ impl ProgressBar {
     fn begin(&mut self, phase: Phase, done: u64, state: &State) {
         let now = Instant::now();
         self.end(phase);
-        self.bars[phase as usize] = Some(Bar { first: done, began: now, drawn: now });
+        self.bars[phase as usize] =
+            Some(Bar { first: done, began: now, drawn: now, running: BTreeMap::new() });
         let status = Status::under_way(state, phase, done, Duration::ZERO);
         self.printer.screen().show(phase as usize, Some(status.bar()));
     }
@@ -94,12 +110,23 @@ impl ProgressBar {
             self.begin(phase, state.progress_of(phase).steps_in_epoch.saturating_sub(1), state);
         }
         let Some(bar) = &mut self.bars[phase as usize] else { return };
+        if let Some(momentum) = self.momentum.filter(|_| state.is_due(self.every)) {
+            let step = state.progress_of(phase).steps;
+            for metric in state.metrics(phase).iter() {
+                let Some(value) = metric.in_step(step) else { continue };
+                let running = bar.running.entry(metric.key().name().to_owned()).or_insert(value);
+                *running = momentum * *running + (1.0 - momentum) * value;
+            }
+        }
         let now = Instant::now();
         if now.duration_since(bar.drawn) < self.refresh {
             return;
         }
         bar.drawn = now;
-        let status = Status::under_way(state, phase, bar.first, now.duration_since(bar.began));
+        let mut status = Status::under_way(state, phase, bar.first, now.duration_since(bar.began));
+        for (name, value) in &mut status.metrics {
+            *value = bar.running.get(*name).copied().unwrap_or(*value);
+        }
         match self.printer.screen() {
             Screen::Terminal(_) => self.printer.screen().show(phase as usize, Some(status.bar())),
             Screen::Lines(_) => self.printer.line(&status.line()),
@@ -164,6 +191,14 @@ impl<U: ?Sized> Callback<U> for ProgressBar {
             return Ok(());
         };
         match event {
+            TrainStart | EvalStart | PredictStart
+                if self.momentum.is_some_and(|m| !(0.0..=1.0).contains(&m)) =>
+            {
+                let momentum = self.momentum.unwrap_or_default();
+                return Err(
+                    format!("the momentum of a smoothed value is {momentum}; give one from 0 to 1").into()
+                );
+            }
             TrainStepEnd | EvalStepEnd | PredictStepEnd => self.step(phase, state),
             TrainEpochStart | EvalEpochStart | PredictEpochStart => self.begin(phase, 0, state),
             // A paused epoch continues without a start event.

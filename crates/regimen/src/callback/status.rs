@@ -96,10 +96,8 @@ impl<'a> Status<'a> {
         self.speed().into_iter().for_each(|speed| line.add(4, format!(", {speed}")));
         self.left().into_iter().for_each(|left| line.add(2, format!(", {left} left")));
         for (i, (name, value)) in self.metrics.iter().enumerate() {
-            // The title says the phase.
-            let of_phase = name.strip_prefix(self.phase.name()).and_then(|name| name.strip_prefix('/'));
             let rank = if i == 0 { 1 } else { 4 + i };
-            line.add(rank, format!(", {} {}", of_phase.unwrap_or(name), Short(*value)));
+            line.add(rank, format!(", {} {}", self.short(name), Short(*value)));
         }
         line
     }
@@ -156,9 +154,13 @@ impl<'a> Status<'a> {
     }
 
     fn metrics_text(&self) -> String {
-        self.metrics
-            .iter()
-            .fold(String::new(), |text, (name, value)| text + &format!(", {name} {}", Short(*value)))
+        let metric = |(name, value): &(&str, f64)| format!(", {} {}", self.short(name), Short(*value));
+        self.metrics.iter().map(metric).collect()
+    }
+
+    /// The name of a metric without the phase, which the title says.
+    fn short<'n>(&self, name: &'n str) -> &'n str {
+        name.strip_prefix(self.phase.name()).and_then(|name| name.strip_prefix('/')).unwrap_or(name)
     }
 }
 
@@ -200,19 +202,16 @@ mod tests {
     fn a_line_says_where_how_fast_and_how_long() {
         let check = |status: Status<'_>, line: &str| assert_eq!(status.line(), line);
         let known = expected(Some(10), Some(3), None);
-        check(status(4, 0, known, 2.0), "train epoch 2/3: step 4/10, 2.000/s, 0:03 left, train/loss 0.2500");
+        check(status(4, 0, known, 2.0), "train epoch 2/3: step 4/10, 2.000/s, 0:03 left, loss 0.2500");
         // Six steps were made before a pause: they say nothing of the speed.
-        check(
-            status(8, 6, known, 200.0),
-            "train epoch 2/3: step 8/10, 100.0 s/step, 3:20 left, train/loss 0.2500",
-        );
-        check(status(0, 0, known, 0.0), "train epoch 2/3: step 0/10, train/loss 0.2500");
-        check(status(4, 0, Expected::default(), 2.0), "train epoch 2: step 4, 2.000/s, train/loss 0.2500");
+        check(status(8, 6, known, 200.0), "train epoch 2/3: step 8/10, 100.0 s/step, 3:20 left, loss 0.2500");
+        check(status(0, 0, known, 0.0), "train epoch 2/3: step 0/10, loss 0.2500");
+        check(status(4, 0, Expected::default(), 2.0), "train epoch 2: step 4, 2.000/s, loss 0.2500");
         // A limit of 16 steps, 14 of which are done, comes before the end of the epoch.
         let limited = expected(Some(10), None, Some(16));
         check(
             status(4, 0, limited, 7200.0),
-            "train epoch 2: step 4/10, 1800 s/step, 1:00:00 left, train/loss 0.2500",
+            "train epoch 2: step 4/10, 1800 s/step, 1:00:00 left, loss 0.2500",
         );
         assert_eq!(status(4, 0, limited, 1.0).total(), Some(6));
     }
@@ -250,19 +249,19 @@ mod tests {
         let known = expected(Some(10), Some(3), None);
         assert_eq!(
             status(10, 0, known, 4.0).ended_line(),
-            "train epoch 2/3: 10 steps in 0:04, 2.500/s, train/loss 0.2500"
+            "train epoch 2/3: 10 steps in 0:04, 2.500/s, loss 0.2500"
         );
         assert_eq!(
             status(1, 0, known, 4.0).ended_line(),
-            "train epoch 2/3: 1 step in 0:04, 4.000 s/step, train/loss 0.2500"
+            "train epoch 2/3: 1 step in 0:04, 4.000 s/step, loss 0.2500"
         );
         assert_eq!(
             status(10, 6, known, 4.0).ended_line(),
-            "train epoch 2/3: 10 steps, the last 4 in 0:04, 1.000/s, train/loss 0.2500"
+            "train epoch 2/3: 10 steps, the last 4 in 0:04, 1.000/s, loss 0.2500"
         );
         assert_eq!(
             status(4, 0, known, 4.0).paused_line(),
-            "train epoch 2/3: paused at step 4/10, train/loss 0.2500"
+            "train epoch 2/3: paused at step 4/10, loss 0.2500"
         );
     }
 }

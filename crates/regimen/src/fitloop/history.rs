@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Set;
+use super::{Figure, Set};
 use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
+use crate::text::Count;
 
 /// The values that the stages returned, by set, run, stage and name.
 ///
@@ -51,6 +52,17 @@ pub enum RunStatus {
     Aborted,
 }
 
+/// The runs in a chart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// The newest run.
+    Last,
+    /// All runs, one after another.
+    All,
+    /// The run of this number, from 0.
+    Of(usize),
+}
+
 /// The values of one stage by name.
 type Columns = BTreeMap<String, Vec<f64>>;
 
@@ -58,6 +70,62 @@ impl History {
     /// The runs over `set`, in order. Those over the training and the validation set are the same runs.
     pub fn of(&self, set: Set) -> &[RunHistory] {
         &self.runs[set as usize]
+    }
+
+    /// The chart of `name` in `runs`, over the training set and the validation set. If there are not as many values
+    /// of both, it has the line of the training set alone. Values are found as by [`RunHistory::get`].
+    ///
+    /// A name without values is an error that lists those with values.
+    pub fn figure(&self, name: &str, runs: Runs) -> Result<Figure, BoxError> {
+        let [train, valid] = [Set::Train, Set::Valid].map(|set| self.line(set, name, runs));
+        let (x_label, values) = match (&train, &valid) {
+            (Err(_), Ok(_)) => return self.figure_of(Set::Valid, name, runs),
+            _ => train?,
+        };
+        let figure = Figure::new(name).x_label(x_label).line("train", &values);
+        Ok(match valid {
+            Ok((label, valid)) if label == x_label && valid.len() == values.len() => {
+                figure.line("valid", &valid)
+            }
+            _ => figure,
+        })
+    }
+
+    /// The chart of `name` in `runs` over one set.
+    pub fn figure_of(&self, set: Set, name: &str, runs: Runs) -> Result<Figure, BoxError> {
+        let (x_label, values) = self.line(set, name, runs)?;
+        Ok(Figure::new(name).x_label(x_label).line(set.name(), &values))
+    }
+
+    /// The values of a chart, and the name of its numbers.
+    fn line(&self, set: Set, name: &str, runs: Runs) -> Result<(&'static str, Vec<f64>), BoxError> {
+        let all = self.of(set);
+        let chosen = match runs {
+            Runs::All => all,
+            Runs::Last => &all[all.len().saturating_sub(1)..],
+            Runs::Of(n) => {
+                let run = all.get(n).map(std::slice::from_ref);
+                run.ok_or_else(|| {
+                    format!(
+                        "no run over the {} set has the number {n}: it has had {}",
+                        set.name(),
+                        Count(all.len() as u64, "run")
+                    )
+                })?
+            }
+        };
+        let lines: Vec<_> = chosen.iter().filter_map(|run| run.line(name)).collect();
+        let Some(&(x_label, _)) = lines.first() else {
+            let names: BTreeSet<_> =
+                chosen.iter().flat_map(RunHistory::names).map(|name| format!("`{name}`")).collect();
+            let names = Vec::from_iter(names).join(", ");
+            return Err(match names.is_empty() {
+                true => format!("`{name}` cannot be drawn: no run over the {} set has values", set.name()),
+                false => format!("no stage of the {} set returned `{name}`; there are {names}", set.name()),
+            }
+            .into());
+        };
+        Ok((x_label, lines.into_iter().flat_map(|(_, values)| values).copied().collect()))
     }
 
     /// Forgets all runs.
@@ -119,7 +187,14 @@ impl RunHistory {
     /// The values of `name` at the ends of the epochs; else those at the steps; else those at the starts of the
     /// epochs.
     pub fn get(&self, name: &str) -> Option<&[f64]> {
-        self.epoch_end(name).or_else(|| self.step(name)).or_else(|| self.epoch_start(name))
+        self.line(name).map(|(_, values)| values)
+    }
+
+    /// The same, after the name of their numbers.
+    fn line(&self, name: &str) -> Option<(&'static str, &[f64])> {
+        let of_epochs = |values| ("epoch", values);
+        let steps = || self.step(name).map(|values| ("step", values));
+        self.epoch_end(name).map(of_epochs).or_else(steps).or_else(|| self.epoch_start(name).map(of_epochs))
     }
 
     /// The names that have values, sorted.

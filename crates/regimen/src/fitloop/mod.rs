@@ -37,6 +37,7 @@
 //!
 //! trainer.fit(4)?; // ends with the weights of the best validation
 //! println!("{}", trainer.test()?);
+//! trainer.plot("accuracy")?; // a chart in the terminal
 //! # Ok(())
 //! # }
 //! ```
@@ -44,26 +45,43 @@
 //! The loop is that of [`Run`](crate::Run), the optimization step that of [`AutoUnit`]: a step returns
 //! its loss, and gradients, updates and modes are made for it.
 
+mod ask;
+mod dry_run;
+mod figure;
+mod files;
+mod groups;
 mod history;
+mod initial;
+mod picture;
+mod profile;
 mod record;
 mod series;
 mod stages;
 mod table;
 
 use std::fmt;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 
 use crate::auto_unit::Task;
 use crate::callback::{BestWeights, Outcome, Trigger};
 use crate::data::{Data, DynData};
 use crate::engine::{Engine, ToDevice};
-use crate::metric::{Key, Reduction};
+use crate::metric::{Goal, Key, Reduction};
 use crate::run::{Ended, Evaluate, Report, Restored, Saver, Train};
 use crate::runner::{IntoLoss, IntoValue, Runner, Supervised};
 use crate::schedule::Schedule;
 use crate::state::PauseHandle;
 use crate::{AutoUnit, BoxError, Callback, Error, Fit, Loss, State, Step};
 
-pub use self::history::{History, RunHistory, RunStatus};
+use self::initial::Initial;
+
+pub use self::ask::AskToContinue;
+pub use self::dry_run::{DryRun, SanityCheck};
+pub use self::figure::Figure;
+pub use self::groups::{Group, Rates};
+pub use self::history::{History, RunHistory, RunStatus, Runs};
+pub use self::profile::Profile;
 pub use self::record::Record;
 pub use self::stages::{Set, StageEpoch, StageStep, Stages};
 pub use self::table::FitTable;
@@ -85,7 +103,11 @@ pub type StagesUnit<E, X, Y, O> = AutoUnit<E, Stages<E, X, Y, O>>;
 /// A record of an epoch is logged as `train/NAME` or `eval/NAME`, as every metric is. The record of a step is too, as a
 /// mean with the weight of the loss.
 ///
-/// The values of an epoch under way are saved: a fit that was stopped anywhere goes on to the same bits.
+/// All values are in the [history](FitLoop::history), which [`plot`](FitLoop::plot) draws. It is saved, and so are the
+/// values of an epoch under way: a fit that was stopped anywhere goes on to the same bits.
+///
+/// Nothing is printed unless a [`FitTable`] or a [`ProgressBar`](crate::callback::ProgressBar) is added. A closure before or
+/// after the loop is one that is called [`on`](FitLoop::on) `Event::TrainStart` or `Event::TrainEnd`.
 pub struct FitLoop<'a, E: Engine, X, Y, O>
 where
     Stages<E, X, Y, O>: Task<E>,
@@ -94,7 +116,14 @@ where
     data: [Option<AnyData<'a, X, Y>>; 3],
     best: Option<BestWeights>,
     loads_best: bool,
+    folder: PathBuf,
+    overwrites: bool,
+    initial: Initial,
+    configure: Option<Configure<'a, E, X, Y, O>>,
 }
+
+type Configure<'a, E, X, Y, O> =
+    Box<dyn FnMut(&mut StagesUnit<E, X, Y, O>) -> Result<(), BoxError> + Send + 'a>;
 
 type AnyData<'a, X, Y> = Box<dyn DynData<(X, Y)> + 'a>;
 
@@ -129,7 +158,16 @@ where
         criterion: impl FnMut(&O, &Y) -> L + Send + 'static,
     ) -> Self {
         let unit = AutoUnit::new(engine, Stages::new(Supervised::new(forward, criterion)));
-        FitLoop { runner: Runner::of(unit), data: [None, None, None], best: None, loads_best: true }
+        FitLoop {
+            runner: Runner::of(unit),
+            data: [None, None, None],
+            best: None,
+            loads_best: true,
+            folder: "fitloop_state".into(),
+            overwrites: false,
+            initial: Initial::Unwanted,
+            configure: None,
+        }
     }
 
     /// Measures every batch of the default step: see [`Runner::metric`].
@@ -157,6 +195,7 @@ where
     }
 
     fn with_data(mut self, set: Set, data: impl Data<Batch = (X, Y)> + 'a) -> Self {
+        self.runner.unit_mut().task_mut().sizes[set as usize] = data.samples();
         self.data[set as usize] = Some(Box::new(data));
         self
     }
@@ -251,6 +290,11 @@ where
         FitLoop { runner: self.runner.callback(callback), ..self }
     }
 
+    /// Asks after every `epochs` epochs whether to go on: see [`AskToContinue`].
+    pub fn ask_every(self, epochs: u64) -> Self {
+        self.callback(AskToContinue::every(epochs))
+    }
+
     /// Adds a closure that is called at an event: see [`Run::on`](crate::Run::on).
     pub fn on<R: Outcome>(
         self,
@@ -276,6 +320,7 @@ where
     /// A call that was paused, or failed, or was restored from a checkpoint, goes on instead, to the end that it had.
     /// The best weights are loaded at its end only.
     pub fn fit(&mut self, epochs: u64) -> Result<Report, Error> {
+        self.keep_initial_state()?;
         let [train, valid, _] = &self.data;
         let train = train.as_ref().ok_or_else(|| missing("fit", Set::Train))?;
         let state = self.runner.state();
@@ -285,6 +330,7 @@ where
             stages.goal = done.saturating_add(epochs);
         }
         let goal = stages.goal;
+        stages.score = first_score(valid.is_some(), self.best.as_ref());
         let fitted = match valid {
             Some(valid) => self.runner.fit(train, valid, Fit::epochs(goal)),
             None => self.runner.train(train, Train::epochs(goal)),
@@ -299,10 +345,22 @@ where
         Ok(report)
     }
 
+    /// Clears a final stop, such as that of [`ask_every`](FitLoop::ask_every). The next [`fit`](FitLoop::fit) then trains
+    /// its own number of epochs more.
+    pub fn go_on(&mut self) {
+        let epochs = self.runner.state().train_progress().epochs;
+        self.runner.unit_mut().task_mut().goal = epochs;
+        self.runner.run().go_on();
+    }
+
     /// Puts the weights of the best validation into the module. Returns `false` if there are none.
     pub fn restore_best(&mut self) -> Result<bool, Error> {
         let best = self.best.as_ref().map_or(Ok(false), |best| best.restore(self.runner.unit_mut()));
-        best.map_err(Error::config)
+        let is_restored = best.map_err(Error::config)?;
+        if is_restored {
+            self.configure()?;
+        }
+        Ok(is_restored)
     }
 
     /// Evaluates once over the [test data](FitLoop::test_data), with the stages of the test set. It changes nothing of
@@ -318,30 +376,9 @@ where
         report
     }
 
-    /// Runs `epochs` epochs of at most `steps` batches each over the training and validation data, and then one over the
-    /// test data if there are any, to see that every stage works. Everything is put back as it was, also after an
-    /// error: see [`Run::dry_run`](crate::Run::dry_run). A stage that counts in variables of its own keeps its counts.
-    ///
-    /// The reports are those of training and test.
-    pub fn sanity_check(&mut self, epochs: u64, steps: u64) -> Result<(Report, Option<Report>), Error> {
-        let FitLoop { runner, data: [train, valid, test], .. } = self;
-        let train = train.as_ref().ok_or_else(|| missing("sanity_check", Set::Train))?;
-        let checked = runner.run().dry_run(|dry| {
-            let fit = Fit::epochs(epochs).steps_per_epoch(steps).eval_steps(steps);
-            let trained = match valid {
-                Some(valid) => dry.fit(train, valid, fit),
-                None => dry.train(train, Train::epochs(epochs).steps_per_epoch(steps)),
-            }?;
-            let Some(test) = test else { return Ok((trained, None)) };
-            dry.unit_mut().task_mut().tests = true;
-            Ok((trained, Some(dry.evaluate(test, Evaluate::steps(steps))?)))
-        });
-        runner.unit_mut().task_mut().tests = false;
-        checked?
-    }
-
     /// Restores the latest checkpoint of the saver. Returns `None` if nothing was saved yet.
     pub fn restore_latest(&mut self) -> Result<Option<Restored>, Error> {
+        self.keep_initial_state()?;
         self.runner.restore_latest()
     }
 
@@ -360,6 +397,15 @@ where
         &mut self.runner.unit_mut().task_mut().history
     }
 
+    /// Prints the chart of `name` in the newest fit, over the width of the terminal: see [`History::figure`], which makes
+    /// those of other runs and sets, and files.
+    pub fn plot(&self, name: &str) -> Result<(), BoxError> {
+        let (figure, terminal) = (self.history().figure(name, Runs::Last)?, console::Term::stdout());
+        let columns = if terminal.is_term() { usize::from(terminal.size().1) } else { 80 };
+        write!(io::stdout(), "{figure:columns$}")
+            .map_err(|cause| format!("cannot print the chart: {cause}").into())
+    }
+
     /// A handle that pauses the run from another thread.
     pub fn pause_handle(&self) -> PauseHandle {
         self.runner.pause_handle()
@@ -376,19 +422,35 @@ where
     }
 }
 
+/// The score that every other is better than.
+fn worst(goal: Goal) -> f64 {
+    match goal {
+        Goal::Max => f64::NEG_INFINITY,
+        Goal::Min => f64::INFINITY,
+    }
+}
+
+/// The metric of the score, and the score before the first validation, if there are criteria and data for one.
+fn first_score(has_valid: bool, best: Option<&BestWeights>) -> Option<(Key, f64)> {
+    best.filter(|_| has_valid).map(|best| (best.key().clone(), worst(best.goal())))
+}
+
 fn missing(call: &str, set: Set) -> Error {
     let name = set.name();
     Error::config(format!("`{call}`: there is no {name} data; give it with `{name}_data`"))
 }
 
+/// The epochs that were trained and the best score: `FitLoop :: epochs: 14 accuracy: 0.9000`.
 impl<E: Engine, X, Y, O> fmt::Debug for FitLoop<'_, E, X, Y, O>
 where
     Stages<E, X, Y, O>: Task<E>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FitLoop")
-            .field("runner", &self.runner)
-            .field("best", &self.best)
-            .finish_non_exhaustive()
+        write!(f, "FitLoop :: epochs: {}", self.runner.state().train_progress().epochs)?;
+        let Some(best) = &self.best else { return Ok(()) };
+        let name = best.key().name();
+        let name = name.strip_prefix("eval/").unwrap_or(name);
+        let value = best.best().map_or(worst(best.goal()), |best| best.value);
+        write!(f, " {name}: {value:.4}")
     }
 }

@@ -9,33 +9,53 @@ use crate::saved::{Array, StateDict, Stateful};
 pub(super) struct Series {
     pub(super) samples: u64,
     /// In the order in which the names were first recorded.
-    list: Vec<(String, Vec<Reading>)>,
+    list: Vec<(String, Values)>,
+}
+
+#[derive(Debug, Default)]
+struct Values {
+    values: Vec<Reading>,
+    /// Of the losses of their steps.
+    weights: Vec<f64>,
 }
 
 impl Series {
-    pub(super) fn push(&mut self, name: &str, value: Reading) {
-        match self.list.iter_mut().find(|(known, _)| known == name) {
-            Some((_, values)) => values.push(value),
-            None => self.list.push((name.to_owned(), vec![value])),
-        }
+    pub(super) fn push(&mut self, name: &str, value: Reading, weight: f64) {
+        let known = self.list.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            self.list.push((name.to_owned(), Values::default()));
+            self.list.len() - 1
+        });
+        let (_, Values { values, weights }) = &mut self.list[known];
+        values.push(value);
+        weights.push(weight);
     }
 
     /// The values of `name`. A name that no step recorded is an error, unless there was no step.
     pub(super) fn values(&self, name: &str) -> Result<Vec<f64>, BoxError> {
-        if self.list.is_empty() {
-            return Ok(Vec::new());
-        }
-        let values = self.list.iter().find(|(known, _)| known == name).map(|(_, values)| values);
-        let values = values.ok_or_else(|| {
+        self.find(name)?.map_or(Ok(Vec::new()), |found| read(&found.values))
+    }
+
+    /// The mean of those values by their weights. NaN if there is none.
+    pub(super) fn mean(&self, name: &str) -> Result<f64, BoxError> {
+        let Some(Values { values, weights }) = self.find(name)? else { return Ok(f64::NAN) };
+        let sum: f64 = read(values)?.iter().zip(weights).map(|(value, weight)| value * weight).sum();
+        Ok(sum / weights.iter().sum::<f64>())
+    }
+
+    /// Returns `None` if there was no step.
+    fn find(&self, name: &str) -> Result<Option<&Values>, BoxError> {
+        let found = self.list.iter().find(|(known, _)| known == name).map(|(_, values)| values);
+        if found.is_none() && !self.list.is_empty() {
             let names: Vec<String> = self.list.iter().map(|(name, _)| format!("`{name}`")).collect();
-            format!("no step of this epoch recorded `{name}`; recorded are {}", names.join(", "))
-        })?;
-        read(values)
+            let names = names.join(", ");
+            return Err(format!("no step of this epoch recorded `{name}`; recorded are {names}").into());
+        }
+        Ok(found)
     }
 
     /// All names with their values, in order.
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, Result<Vec<f64>, BoxError>)> {
-        self.list.iter().map(|(name, values)| (&**name, read(values)))
+        self.list.iter().map(|(name, found)| (&**name, read(&found.values)))
     }
 }
 
@@ -47,8 +67,9 @@ impl Stateful for Series {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         dict.insert("samples", self.samples)?;
-        for (name, values) in self.all() {
-            dict.insert(format!("values.{name}"), Array::from_slice(&values?))?;
+        for (name, Values { values, weights }) in &self.list {
+            dict.insert(format!("values.{name}"), Array::from_slice(&read(values)?))?;
+            dict.insert(format!("weights.{name}"), Array::from_slice(weights))?;
         }
         Ok(dict)
     }
@@ -57,7 +78,8 @@ impl Stateful for Series {
         let mut loaded = Series { samples: dict.count("samples")?, list: Vec::new() };
         for (name, values) in dict.under("values").iter() {
             let values = values.to_vec::<f64>()?.into_iter().map(Reading::from).collect();
-            loaded.list.push((name.to_owned(), values));
+            let weights = dict.array(&format!("weights.{name}"))?.to_vec()?;
+            loaded.list.push((name.to_owned(), Values { values, weights }));
         }
         *self = loaded;
         Ok(())

@@ -97,6 +97,7 @@ pub struct StageEpoch<'s> {
     set: Set,
     epoch: u64,
     series: &'s Series,
+    dataset: Option<u64>,
 }
 
 impl StageEpoch<'_> {
@@ -115,6 +116,12 @@ impl StageEpoch<'_> {
         self.series.samples as f64
     }
 
+    /// The samples of the data, which may be more than those of the steps, as with a capped epoch or a dropped last batch.
+    /// Returns `None` if the data do not [say](crate::data::Data::samples).
+    pub fn dataset_size(&self) -> Option<f64> {
+        self.dataset.map(|samples| samples as f64)
+    }
+
     /// The values that the steps recorded under `name`, in order; `loss` is always among the names. One that no step
     /// recorded is an error. Values on the device are read here.
     pub fn values(&self, name: &str) -> Result<Vec<f64>, BoxError> {
@@ -127,10 +134,10 @@ impl StageEpoch<'_> {
         Ok(self.values(name)?.iter().fold(0.0, |sum, value| sum + value))
     }
 
-    /// The mean of those values, each with the same weight. NaN if there is none.
+    /// The mean of those values, as it is logged: with the weights of the losses of their steps, which are the samples
+    /// unless a loss has a weight of its own. NaN if there is none.
     pub fn mean(&self, name: &str) -> Result<f64, BoxError> {
-        let values = self.values(name)?;
-        Ok(values.iter().sum::<f64>() / values.len() as f64)
+        self.series.mean(name)
     }
 }
 
@@ -153,6 +160,8 @@ pub struct Stages<E: Engine, X, Y, O> {
     series: [Series; 3],
     /// The record of the newest epoch that ended, of each set.
     ended: [Vec<(String, f64)>; 3],
+    /// The samples of the data of each set, as far as known.
+    pub(super) sizes: [Option<u64>; 3],
     pub(super) history: History,
     /// Whether the history keeps the values of steps.
     pub(super) tracks_steps: bool,
@@ -164,6 +173,8 @@ pub struct Stages<E: Engine, X, Y, O> {
     pub(super) tests: bool,
     /// The epoch at which the call of `fit` under way ends.
     pub(super) goal: u64,
+    /// The metric of the score, and the score before the first validation, if there are criteria and data for one.
+    pub(super) score: Option<(Key, f64)>,
 }
 
 /// Stages, and the one of each set.
@@ -199,12 +210,14 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             ends,
             series,
             ended,
+            sizes: [None; 3],
             history: History::default(),
             tracks_steps: true,
             keys: Vec::new(),
             samples: 0,
             tests: false,
             goal: 0,
+            score: None,
         }
     }
 
@@ -248,8 +261,11 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
 
     fn start(&mut self, set: Set, state: &mut State) -> Result<(), BoxError> {
         let (epoch, series) = (state.progress().epochs + 1, &self.series[set as usize]);
-        let started =
-            self.starts.of(set).map(|start| start(&StageEpoch { set, epoch, series })?.into_numbers());
+        let dataset = self.sizes[set as usize];
+        let started = self
+            .starts
+            .of(set)
+            .map(|start| start(&StageEpoch { set, epoch, series, dataset })?.into_numbers());
         let started = started.transpose()?.unwrap_or_default();
         for &(name, value) in &started {
             state.log(named(set, name, Reduction::Last), value, 1.0);
@@ -267,9 +283,10 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
         series.samples += self.samples;
         for (key, value) in results.values() {
             let name = key.name();
-            series.push(name.split_once('/').map_or(name, |(_, name)| name), value.clone());
+            let name = name.split_once('/').map_or(name, |(_, name)| name);
+            series.push(name, value.clone(), results.weight);
         }
-        series.push("loss", results.loss_reading().clone());
+        series.push("loss", results.loss_reading().clone(), results.weight);
     }
 
     fn end(&mut self, set: Set, phase: Phase, state: &mut State) -> Result<(), BoxError> {
@@ -278,6 +295,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             true => Some(self.history.open(set)),
             false => None,
         };
+        let dataset = self.sizes[set as usize];
         if let Some(run) = run.as_deref_mut().filter(|_| self.tracks_steps) {
             for (name, values) in series.all() {
                 run.add_steps(name, &values?);
@@ -292,7 +310,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
                 state.metrics(phase).iter().filter_map(metric).collect()
             }
             Some(end) => {
-                let record = end(&StageEpoch { set, epoch, series })?.into_numbers()?;
+                let record = end(&StageEpoch { set, epoch, series, dataset })?.into_numbers()?;
                 // The loss is logged already, at each step.
                 for &(name, value) in record.iter().filter(|(name, _)| *name != "loss") {
                     state.log(named(set, name, Reduction::Last), value, 1.0);

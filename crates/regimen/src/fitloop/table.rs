@@ -8,6 +8,7 @@ use super::{Set, Stages, StagesUnit};
 use crate::auto_unit::Task;
 use crate::callback::{Event, Events, Ranks};
 use crate::engine::Engine;
+use crate::metric::Key;
 use crate::run::Report;
 use crate::state::{EntryPoint, Phase};
 use crate::{BoxError, Callback, State};
@@ -32,6 +33,8 @@ pub struct FitTable {
     epoch: Duration,
     /// Whether the epoch had a validation.
     validated: bool,
+    /// The metric of the score, and the score before the first validation.
+    score: Option<(Key, f64)>,
 }
 
 impl FitTable {
@@ -46,6 +49,7 @@ impl FitTable {
             call: Duration::ZERO,
             epoch: Duration::ZERO,
             validated: false,
+            score: None,
         }
     }
 
@@ -102,7 +106,10 @@ where
     ) -> Result<(), BoxError> {
         let (now, by_hand) = ((self.clock)(), state.entry_point() == EntryPoint::Evaluate);
         match event {
-            Event::TrainStart => (self.call, self.epoch) = (now, now),
+            Event::TrainStart => {
+                (self.call, self.epoch) = (now, now);
+                self.score.clone_from(&unit.task().score);
+            }
             Event::EvalStart if by_hand => self.call = now,
             Event::CycleStart => (self.epoch, self.validated) = (now, false),
             Event::EvalEpochEnd if by_hand => {
@@ -138,8 +145,9 @@ where
         };
         let time = Time((self.clock)().saturating_sub(self.call));
         let mut summary = format!("{:-<width$}\ntotal time: {time}\n", "");
-        if let Some(best) = report.bests.first() {
-            let _ = writeln!(summary, "best score: {:.4}", best.value);
+        if let Some((key, first)) = self.score.as_ref().filter(|_| report.phase == Phase::Train) {
+            let best = report.best(key).map_or(*first, |best| best.value);
+            let _ = writeln!(summary, "best score: {best:.4}");
         }
         self.print(&summary);
     }

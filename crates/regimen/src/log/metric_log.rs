@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::fan_out::Failures;
 use super::format::Format;
 use super::wide::Columns;
-use super::{ExistingFile, LogFile, MediaRecord, MetricSink, Record};
+use super::{Clock, ExistingFile, LogFile, MediaRecord, MetricSink, Record};
 use crate::callback::{BeforeCommit, Event, Events, Every, Ranks};
 use crate::error::WithCauses;
 use crate::metric::Metric;
@@ -27,6 +27,7 @@ use crate::{BoxError, Callback, Error, State};
 pub struct MetricLog<S> {
     pub(super) sink: S,
     every: Every,
+    clock: Clock,
     only: Box<dyn Fn(&str) -> bool + Send>,
     pub(super) on_failure: OnFailure,
     failing: bool,
@@ -96,6 +97,7 @@ impl<S: MetricSink> MetricLog<S> {
         MetricLog {
             sink,
             every: Every::steps(10).or(Every::epochs(1)),
+            clock: Clock::default(),
             only: Box::new(|_| true),
             on_failure: OnFailure::default(),
             failing: false,
@@ -107,6 +109,19 @@ impl<S: MetricSink> MetricLog<S> {
     /// every 10 steps and every epoch.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
+        self
+    }
+
+    /// The count that is written as the `step` of the records. Default: training steps. Lines on standard output and
+    /// a Prometheus server still call it steps.
+    ///
+    /// ```
+    /// # use regimen::log::{Clock, MetricLog};
+    /// let log = MetricLog::tensorboard("runs/digits/tensorboard").clock(Clock::Samples);
+    /// # drop(log);
+    /// ```
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -131,10 +146,12 @@ impl<S: MetricSink> MetricLog<S> {
 
     /// Writes what was measured in the `epoch` that ended, or in the training step.
     fn write_measured(&mut self, epoch: Option<u64>, state: &mut State) -> Result<(), BoxError> {
-        let (step, phase) = (state.train_progress().steps, state.phase());
-        let value = |metric: &Metric| epoch.map_or_else(|| metric.in_step(step), |n| metric.in_epoch(n));
+        let (train, phase) = (state.train_progress(), state.phase());
+        let value =
+            |metric: &Metric| epoch.map_or_else(|| metric.in_step(train.steps), |n| metric.in_epoch(n));
         let metrics = state.metrics(phase).iter().filter(|metric| (self.only)(metric.key().name()));
         let metrics = metrics.filter_map(|metric| Some((metric, value(metric)?)));
+        let step = self.clock.count(train);
         let record = |(metric, value)| Record { step, phase, name: Metric::key(metric).name(), value, epoch };
         let records: Vec<_> = metrics.map(record).collect();
         let result = self.write(&records);
@@ -154,7 +171,7 @@ impl<S: MetricSink> MetricLog<S> {
         if state.media().is_empty() {
             return Ok(());
         }
-        let (step, phase) = (state.train_progress().steps, state.phase());
+        let (step, phase) = (self.clock.count(state.train_progress()), state.phase());
         let mut media = state.media().iter().filter(|(name, _)| (self.only)(name));
         let result = media
             .try_for_each(|(name, media)| self.sink.write_media(&MediaRecord { step, phase, name, media }));

@@ -27,6 +27,7 @@
 //! ```
 
 mod anomaly_log;
+mod clock;
 mod existing_file;
 mod fan_out;
 mod format;
@@ -39,7 +40,7 @@ mod metric_sink;
 mod mlflow;
 mod open_file;
 mod output_file;
-mod png;
+pub(crate) mod png;
 mod prometheus;
 mod protobuf;
 mod record;
@@ -49,6 +50,7 @@ mod wav;
 mod wide;
 
 pub use self::anomaly_log::{AnomalyLog, AnomalyRule};
+pub use self::clock::Clock;
 pub use self::existing_file::ExistingFile;
 pub use self::fan_out::FanOut;
 pub use self::line_log::LineLog;

@@ -8,7 +8,7 @@ use flate2::write::ZlibEncoder;
 use crate::metric::Image;
 
 /// The file of a picture.
-pub(super) fn png(image: &Image) -> io::Result<Vec<u8>> {
+pub(crate) fn png(image: &Image) -> io::Result<Vec<u8>> {
     let row = image.width() as usize * usize::from(image.channels());
     let mut pixels = ZlibEncoder::new(Vec::new(), Compression::fast());
     for row in image.pixels().chunks(row) {

@@ -11,7 +11,8 @@ use crate::state::Phase;
 /// Python's `float()` and Rust's `parse` read them all.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Record<'a> {
-    /// Completed *training* steps, in every phase: the axis on which all metrics meet.
+    /// Completed *training* steps, in every phase: the axis on which all metrics meet. Another [`Clock`](super::Clock)
+    /// of the log gives another count of the training.
     pub step: u64,
     /// The phase it was logged in: `train`, `eval` or `predict`.
     #[serde(serialize_with = "phase")]
@@ -36,7 +37,7 @@ impl Record<'_> {
 /// A text, an image, a histogram or a sound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MediaRecord<'a> {
-    /// Completed *training* steps, in every phase.
+    /// Completed *training* steps, in every phase, or the count of the log's [`Clock`](super::Clock).
     pub step: u64,
     /// The phase it was logged in.
     pub phase: Phase,

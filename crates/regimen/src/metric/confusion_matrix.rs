@@ -1,9 +1,11 @@
 //! The confusion matrix: which class was taken for which.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use super::confusion_picture::picture;
 use super::logits::{argmax, check_lengths, check_target, rows};
-use super::ratio;
+use super::{Image, ratio};
 use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
 use crate::text::Count;
@@ -13,10 +15,12 @@ use crate::text::Count;
 /// Its [`Display`](fmt::Display) is an aligned table: a row for each target, a column for each
 /// prediction, recall at the end of the rows and precision below the columns. A row of logits that
 /// holds a NaN predicts no class; such samples have a separate column, shown if it is not
-/// empty, and count in the recall of their target.
+/// empty, and count in the recall of their target. [`image`](ConfusionMatrix::image) is the same as a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfusionMatrix {
     classes: usize,
+    /// Of the classes; empty if they have numbers.
+    names: Vec<String>,
     /// Row-major, a row for each target: its counts by predicted class, then those without one.
     counts: Vec<u64>,
 }
@@ -36,7 +40,15 @@ impl ConfusionMatrix {
             )
             .into());
         }
-        Ok(ConfusionMatrix { classes, counts: vec![0; classes * (classes + 1)] })
+        Ok(ConfusionMatrix { classes, names: Vec::new(), counts: vec![0; classes * (classes + 1)] })
+    }
+
+    /// An empty matrix of as many classes as there are names, for its table and its picture. Both show the first 18
+    /// characters of a longer name.
+    pub fn named(names: impl IntoIterator<Item: Into<String>>) -> Result<Self, BoxError> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let numbered = ConfusionMatrix::new(names.len())?;
+        Ok(ConfusionMatrix { names, ..numbered })
     }
 
     /// Counts predicted classes. As many predictions as targets are needed, and all in range; after
@@ -133,49 +145,85 @@ impl ConfusionMatrix {
         ratio(self.count(class, class), samples)
     }
 
+    /// The matrix as a picture in colour, to log as [`Media`](super::Media): a row for each target, a column for
+    /// each prediction. The darker a cell, the larger its share of the row; the row of a class without samples is
+    /// grey.
+    ///
+    /// Cells have their shares as numbers if there are fewer than 70 classes. Of more than 1024, several classes
+    /// are one cell, which shows the largest of their shares.
+    ///
+    /// ```
+    /// # use regimen::State;
+    /// # use regimen::metric::ConfusionMatrix;
+    /// # fn example(state: &mut State) -> Result<(), regimen::BoxError> {
+    /// let mut matrix = ConfusionMatrix::named(["cat", "dog"])?;
+    /// matrix.add(&[0, 1, 1], &[0, 1, 0])?;
+    /// state.log_media("eval/confusion_matrix", matrix.image()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn image(&self) -> Result<Image, BoxError> {
+        picture(self)
+    }
+
+    /// The name of a column, that of no prediction included.
+    pub(super) fn name(&self, column: usize) -> Cow<'_, str> {
+        match self.names.get(column) {
+            _ if column == self.classes => "none".into(),
+            Some(name) if name.chars().count() > 18 => {
+                (name.chars().take(18).collect::<String>() + "..").into()
+            }
+            Some(name) => name.into(),
+            None => column.to_string().into(),
+        }
+    }
+
+    /// Columns that are shown: that of no prediction only if it is not empty.
+    pub(super) fn columns(&self) -> usize {
+        self.classes + usize::from((0..self.classes).any(|target| self.cell(target, self.classes) > 0))
+    }
+
     /// The count in a column, that of no prediction included; 0 if there is no such row.
-    fn cell(&self, target: usize, column: usize) -> u64 {
+    pub(super) fn cell(&self, target: usize, column: usize) -> u64 {
         self.counts.chunks(self.classes + 1).nth(target).map_or(0, |row| row[column])
     }
 }
 
 impl fmt::Display for ConfusionMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let none = (0..self.classes).any(|target| self.cell(target, self.classes) > 0);
-        let columns = self.classes + usize::from(none);
-        let largest = self.counts.iter().max().copied().unwrap_or(0);
-        let width = largest.to_string().len().max(self.classes.to_string().len()).max(6);
+        let columns = self.columns();
+        let largest = self.counts.iter().max().map_or(0, |count| count.to_string().len());
+        let name_of = |column| self.name(column).chars().count();
+        let width_of = |column| largest.max(name_of(column)).max(6);
+        let left = (0..self.classes).map(name_of).max().unwrap_or(0).max(9);
         let share = |share: Option<f64>| match share {
             Some(share) => format!("{:.1} %", 100.0 * share),
             None => "-".to_owned(),
         };
-        write!(f, "{:>9}", "target")?;
+        write!(f, "{:>left$}", "target")?;
         for column in 0..columns {
-            match column == self.classes {
-                false => write!(f, " {column:>width$}")?,
-                true => write!(f, " {:>width$}", "none")?,
-            }
+            write!(f, " {:>1$}", self.name(column), width_of(column))?;
         }
         writeln!(f, " {:>8}", "recall")?;
         for target in 0..self.classes {
-            write!(f, "{target:>9}")?;
+            write!(f, "{:>left$}", self.name(target))?;
             for column in 0..columns {
-                write!(f, " {:>width$}", self.cell(target, column))?;
+                write!(f, " {:>1$}", self.cell(target, column), width_of(column))?;
             }
             writeln!(f, " {:>8}", share(self.recall(target)))?;
         }
-        write!(f, "{:>9}", "precision")?;
+        write!(f, "{:>left$}", "precision")?;
         for class in 0..self.classes {
-            write!(f, " {:>width$}", share(self.precision(class)).replace(' ', ""))?;
+            write!(f, " {:>1$}", share(self.precision(class)).replace(' ', ""), width_of(class))?;
         }
-        if none {
-            write!(f, " {:>width$}", "")?;
+        if columns > self.classes {
+            write!(f, " {:>1$}", "", width_of(self.classes))?;
         }
         write!(f, " {:>8}", share(self.accuracy()))
     }
 }
 
-/// The counts; the number of classes belongs to the settings, and another is refused.
+/// The counts; classes and names are settings. Another number of classes is refused.
 impl Stateful for ConfusionMatrix {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();

@@ -21,6 +21,7 @@
 
 mod accuracy;
 mod confusion_matrix;
+mod confusion_picture;
 mod logits;
 
 pub use regimen_core::metric::*;

@@ -1,13 +1,14 @@
 //! Metrics of a whole epoch.
 
 use crate::BoxError;
-use crate::metric::{Key, Reduction};
+use crate::metric::{ConfusionMatrix, Key, Reduction};
 use crate::saved::{StateDict, Stateful};
 use crate::state::{EntryPoint, Phase, State};
 
-/// Metrics over all numbers that were kept of an epoch, and those numbers.
+/// Metrics over all numbers that were kept of an epoch, and those numbers; a confusion matrix too.
 pub(super) struct EpochMetrics<O, Y> {
     list: Vec<EpochMetric<O, Y>>,
+    matrix: Option<EpochMatrix<O, Y>>,
     /// The steps kept of the epoch of each [`Slot`].
     steps: [u64; 3],
 }
@@ -19,6 +20,16 @@ struct EpochMetric<O, Y> {
     kept: [Vec<f64>; 3],
 }
 
+struct EpochMatrix<O, Y> {
+    count: CountBatch<O, Y>,
+    kept: [ConfusionMatrix; 3],
+}
+
+/// Its name, behind that of the phase.
+const MATRIX: &str = "confusion_matrix";
+
+pub(super) type CountBatch<O, Y> =
+    Box<dyn FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send>;
 pub(super) type Keep<O, Y> = Box<dyn FnMut(&O, &Y) -> Result<Vec<f64>, BoxError> + Send>;
 pub(super) type Finish = Box<dyn FnMut(&[f64]) -> Result<f64, BoxError> + Send>;
 
@@ -35,7 +46,7 @@ fn slot(state: &State) -> usize {
 
 impl<O, Y> EpochMetrics<O, Y> {
     pub(super) fn new() -> Self {
-        EpochMetrics { list: Vec::new(), steps: [0; 3] }
+        EpochMetrics { list: Vec::new(), matrix: None, steps: [0; 3] }
     }
 
     pub(super) fn add(&mut self, name: &str, keep: Keep<O, Y>, finish: Finish) {
@@ -43,18 +54,23 @@ impl<O, Y> EpochMetrics<O, Y> {
         self.list.push(EpochMetric { name: name.to_owned(), keep, finish, kept });
     }
 
+    pub(super) fn add_matrix(&mut self, empty: ConfusionMatrix, count: CountBatch<O, Y>) {
+        self.matrix = Some(EpochMatrix { count, kept: [empty.clone(), empty.clone(), empty] });
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().map(|metric| &*metric.name)
+        self.list.iter().map(|metric| &*metric.name).chain(self.matrix.as_ref().map(|_| MATRIX))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.is_empty() && self.matrix.is_none()
     }
 
     pub(super) fn begin(&mut self, state: &State) {
         let slot = slot(state);
         self.steps[slot] = 0;
         self.list.iter_mut().for_each(|metric| metric.kept[slot].clear());
+        self.matrix.iter_mut().for_each(|matrix| matrix.kept[slot].reset());
     }
 
     /// Keeps the numbers of a step: of all metrics, or of none.
@@ -76,6 +92,9 @@ impl<O, Y> EpochMetrics<O, Y> {
             (metric.keep)(output, target).map_err(|cause| format!("metric `{}`: {cause}", metric.name).into())
         };
         let new = self.list.iter_mut().map(new).collect::<Result<Vec<_>, BoxError>>()?;
+        if let Some(EpochMatrix { count, kept }) = &mut self.matrix {
+            count(&mut kept[slot], output, target).map_err(|cause| format!("metric `{MATRIX}`: {cause}"))?;
+        }
         for (metric, new) in self.list.iter_mut().zip(new) {
             metric.kept[slot].extend(new);
         }
@@ -83,13 +102,20 @@ impl<O, Y> EpochMetrics<O, Y> {
         Ok(())
     }
 
-    /// Logs the metrics of the epoch that ends.
+    /// Logs the metrics of the epoch that ends, if it had a step.
     pub(super) fn end(&mut self, state: &mut State) -> Result<(), BoxError> {
         let (slot, phase) = (slot(state), state.phase());
+        if self.steps[slot] == 0 {
+            return Ok(());
+        }
         for EpochMetric { name, finish, kept, .. } in &mut self.list {
             let value = finish(&kept[slot]).map_err(|cause| format!("metric `{name}`: {cause}"))?;
             state.log(Key::named(format!("{phase}/{name}"), Reduction::Mean), value, 1.0);
             kept[slot].clear();
+        }
+        if let Some(EpochMatrix { kept, .. }) = &mut self.matrix {
+            state.log_media(format!("{phase}/{MATRIX}"), kept[slot].image()?);
+            kept[slot].reset();
         }
         Ok(())
     }
@@ -104,12 +130,17 @@ impl<O, Y> Stateful for EpochMetrics<O, Y> {
             for metric in &self.list {
                 dict.insert_all(&format!("{of}.kept.{}", metric.name), metric.kept[slot].state_dict()?)?;
             }
+            if let Some(matrix) = &self.matrix {
+                dict.insert_all(&format!("{of}.kept.{MATRIX}"), matrix.kept[slot].state_dict()?)?;
+            }
         }
         Ok(dict)
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         let mut loaded: Vec<[Vec<f64>; 3]> = self.list.iter().map(|_| Default::default()).collect();
+        let mut matrices = self.matrix.as_ref().map(|matrix| matrix.kept.clone());
+        matrices.iter_mut().flatten().for_each(ConfusionMatrix::reset);
         let mut steps = [0; 3];
         // Saved without these metrics.
         if !dict.is_empty() {
@@ -118,10 +149,14 @@ impl<O, Y> Stateful for EpochMetrics<O, Y> {
                 for (metric, kept) in self.list.iter().zip(&mut loaded) {
                     kept[slot].load_state_dict(&dict.under(&format!("{of}.kept.{}", metric.name)))?;
                 }
+                if let Some(kept) = &mut matrices {
+                    kept[slot].load_state_dict(&dict.under(&format!("{of}.kept.{MATRIX}")))?;
+                }
             }
         }
         self.steps = steps;
         self.list.iter_mut().zip(loaded).for_each(|(metric, kept)| metric.kept = kept);
+        self.matrix.iter_mut().zip(matrices).for_each(|(matrix, kept)| matrix.kept = kept);
         Ok(())
     }
 }

@@ -46,6 +46,7 @@ use crate::auto_unit::Task;
 use crate::callback::{Outcome, Trigger};
 use crate::data::{Data, Rank, one_epoch};
 use crate::engine::{Engine, Precision};
+use crate::metric::ConfusionMatrix;
 use crate::run::{Evaluate, Predict, PredictionSink, Report, Restored, Saver, Train, Which};
 use crate::saved::AppState;
 use crate::schedule::Schedule;
@@ -113,7 +114,27 @@ where
     }
 
     /// The same for a `forward` that is also given the step: its mode, for layers with a flag for training, and
-    /// its number and seed.
+    /// its epoch, number and seed.
+    ///
+    /// A setting that changes during the training is a function of the step. A run that is restored has the same. A
+    /// dropout whose rate rises to 0.1 over the first 30 epochs:
+    ///
+    /// ```
+    /// # use regimen::runner::{Runner, SupervisedUnit};
+    /// # use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp};
+    /// # type Unit = SupervisedUnit<ToyEngine<ToyMlp>, ToyArray, ToyArray, ToyArray>;
+    /// # fn example(engine: ToyEngine<ToyMlp>) -> Runner<'static, Unit> {
+    /// let rate = |epoch: u64| 0.1 * (epoch as f64 / 30.0).min(1.0);
+    /// Runner::with_step(
+    ///     engine,
+    ///     move |step, net, x: &ToyArray| match step.is_train() {
+    ///         true => net.forward(&x.dropout(rate(step.epoch))),
+    ///         false => net.forward(x),
+    ///     },
+    ///     |output, y: &ToyArray| output.mean_squared_error(y),
+    /// )
+    /// # }
+    /// ```
     pub fn with_step<L: IntoLoss<E::Scalar>>(
         engine: E,
         forward: impl FnMut(&Step, &E::Module, &X) -> O + Send + 'static,
@@ -126,8 +147,9 @@ where
     /// mean with the weight of the loss: `Key::mean("eval/accuracy")` is the key of the metric `accuracy`, for rules
     /// and reports.
     ///
-    /// `measure` returns one number of the engine, which stays on the device until it is read, or an `f64`. A name
-    /// that is taken, as `loss` is, is an error of every call.
+    /// `measure` returns one number of the engine, which stays on the device until it is read, or an `f64`. For
+    /// logits and classes, `accuracy(k)` of an engine's crate makes one. A name that is taken, as `loss` is, is an error
+    /// of every call.
     pub fn metric<K, V: IntoValue<E::Scalar, K>>(
         self,
         name: &str,
@@ -166,6 +188,31 @@ where
         self.with_task(|task| task.add_epoch_metric(name, keep, finish))
     }
 
+    /// Counts every epoch in a confusion matrix, which is logged as the picture `train/confusion_matrix` or
+    /// `eval/confusion_matrix` at its end. `count` adds a batch. The counts of an epoch under way are saved in
+    /// checkpoints.
+    ///
+    /// ```
+    /// # use regimen::BoxError;
+    /// # use regimen::metric::ConfusionMatrix;
+    /// # use regimen::runner::{Runner, SupervisedUnit};
+    /// # use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp};
+    /// # type Unit = SupervisedUnit<ToyEngine<ToyMlp>, ToyArray, Vec<usize>, ToyArray>;
+    /// # fn example(runner: Runner<'_, Unit>) -> Result<Runner<'_, Unit>, BoxError> {
+    /// let matrix = ConfusionMatrix::named(["cat", "dog", "fox"])?;
+    /// # Ok(
+    /// runner.confusion_matrix(matrix, |matrix, logits, y| matrix.add_logits(&logits.values(), y))
+    /// # )
+    /// # }
+    /// ```
+    pub fn confusion_matrix(
+        self,
+        empty: ConfusionMatrix,
+        count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+    ) -> Self {
+        self.with_task(|task| task.add_confusion_matrix(empty, count))
+    }
+
     fn with_task(mut self, change: impl FnOnce(&mut Supervised<E, X, Y, O>)) -> Self {
         change(self.run.unit_mut().task_mut());
         self
@@ -176,6 +223,24 @@ impl<E: Engine, T: Task<E>> Runner<'_, AutoUnit<E, T>> {
     /// The learning rate as a function of completed updates: a number, a closure, or a schedule. Default: 1e-3.
     pub fn learning_rate(self, schedule: impl Schedule + 'static) -> Self {
         self.map_unit(|unit| unit.learning_rate(schedule))
+    }
+
+    /// The momentum of the optimizer as a function of completed updates. Default: the optimizer's own.
+    ///
+    /// ```
+    /// # use regimen::engine::Engine;
+    /// # use regimen::runner::Runner;
+    /// # use regimen::schedule::Phases;
+    /// # use regimen::{AutoUnit, BoxError, Task};
+    /// # fn example<E: Engine, T: Task<E>>(runner: Runner<'_, AutoUnit<E, T>>) -> Result<Runner<'_, AutoUnit<E, T>>, BoxError> {
+    /// // One cycle in 10 epochs of 100 updates: the rate rises and falls, the momentum falls and rises.
+    /// Ok(runner
+    ///     .learning_rate(Phases::new(0.4, 100)?.linear(3.0, 0.1, 1.0)?.cosine(7.0, 1.0, 0.001)?)
+    ///     .momentum(Phases::new(1.0, 100)?.linear(3.0, 0.95, 0.85)?.cosine(7.0, 0.85, 0.95)?))
+    /// # }
+    /// ```
+    pub fn momentum(self, schedule: impl Schedule + 'static) -> Self {
+        self.map_unit(|unit| unit.momentum(schedule))
     }
 
     /// Accumulates the gradients of `n` batches per update. Default: 1.

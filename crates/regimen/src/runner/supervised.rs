@@ -7,7 +7,7 @@ use super::terms::{Term, Terms};
 use super::{AnyLoss, IntoLoss, IntoValue};
 use crate::auto_unit::{EVAL_LOSS, PredictTask, StepResults, TRAIN_LOSS, TRAIN_SKIPPED};
 use crate::engine::{Engine, ToDevice, Value};
-use crate::metric::{Key, Reduction};
+use crate::metric::{ConfusionMatrix, Key, Reduction};
 use crate::saved::Stateful;
 use crate::{BoxError, Loss, State, Step, Task};
 
@@ -101,6 +101,25 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
     ) -> Self {
         self.add_epoch_metric(name, keep, finish);
         self
+    }
+
+    /// Counts every epoch in a confusion matrix: see [`Runner::confusion_matrix`](super::Runner::confusion_matrix).
+    pub fn confusion_matrix(
+        mut self,
+        empty: ConfusionMatrix,
+        count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+    ) -> Self {
+        self.add_confusion_matrix(empty, count);
+        self
+    }
+
+    pub(super) fn add_confusion_matrix(
+        &mut self,
+        empty: ConfusionMatrix,
+        count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+    ) {
+        self.check_name("confusion_matrix");
+        self.epoch_metrics.add_matrix(empty, Box::new(count));
     }
 
     pub(super) fn add_epoch_metric(

@@ -4,6 +4,7 @@
 
 use regimen::callback::{Every, LearningRateMonitor};
 use regimen::log::MetricLog;
+use regimen::metric::Key;
 use regimen::run::Train;
 use regimen::schedule::{LearningRates, Schedule, StepDecay};
 use regimen::state::Phase;
@@ -24,6 +25,10 @@ impl TrainUnit for Unit {
 impl LearningRates for Unit {
     fn learning_rates(&self) -> Vec<(String, f64)> {
         vec![("body".into(), self.0.rate(self.1)), ("head".into(), 0.125)]
+    }
+
+    fn scheduled_momentum(&self) -> Option<f64> {
+        (self.1 >= 5).then_some(0.875)
     }
 }
 
@@ -60,4 +65,12 @@ fn each_group_has_its_own_name() {
     let metrics = run.state().metrics(Phase::Train).iter();
     let metrics: Vec<_> = metrics.map(|metric| (metric.key().name(), metric.last_value())).collect();
     assert_eq!(metrics, [("learning_rate/body", 0.5), ("learning_rate/head", 0.125)]);
+}
+
+#[test]
+fn a_scheduled_momentum_stands_beside_the_rates() {
+    let mut unit = Unit(StepDecay::new(1.0, 0.5, 2).unwrap(), 5);
+    let mut run = Run::new(&mut unit).callback(LearningRateMonitor::new().every(Every::steps(1)));
+    run.train(&[()], Train::steps(1)).unwrap();
+    assert_eq!(run.state().metric(Key::last("momentum")).unwrap().last_value(), 0.875);
 }

@@ -9,7 +9,7 @@ use regimen::callback::Event;
 use regimen::checkpoint::Checkpointer;
 use regimen::data::Loader;
 use regimen::engine::{Engine as _, Part};
-use regimen::fitloop::{FitLoop, FitTable, Set, StagesUnit, max, min, record};
+use regimen::fitloop::{DryRun, FitLoop, FitTable, Set, StagesUnit, max, min, record};
 use regimen::metric::{Key, argmax};
 use regimen::runner::{Runner, term};
 use regimen::saved::{StateDict, save_parts};
@@ -76,7 +76,7 @@ pub(crate) fn classifier<'a>() -> Trainer<'a> {
         .epoch_end(|s| Ok(record! { loss: s.mean("loss")?, accuracy: s.sum("running_right")? / s.size() }))
 }
 
-fn module(trainer: &mut Trainer<'_>) -> StateDict {
+pub(crate) fn module(trainer: &mut Trainer<'_>) -> StateDict {
     trainer.runner().unit().engine().state(Part::Module).unwrap()
 }
 
@@ -235,6 +235,8 @@ fn a_stage_is_of_the_set_that_it_was_given_for() {
 
 #[test]
 fn the_end_of_an_epoch_has_the_values_of_its_steps_and_the_start_those_before() {
+    // Of 4 and 2, weighted by the samples, which are as many.
+    const MEAN: f64 = 20.0 / 6.0;
     let transcript = Transcript::new();
     let (starts, ends) = (transcript.clone(), transcript.clone());
     let mut trainer = bare()
@@ -257,9 +259,12 @@ fn the_end_of_an_epoch_has_the_values_of_its_steps_and_the_start_those_before() 
     transcript.assert_reads("before:[] [0.0,10.0] before:[4.0,2.0] [20.0,30.0]");
     assert_eq!(
         trainer.record(Set::Train),
-        [("sum", 6.0), ("mean", 3.0), ("steps", 2.0)].map(|(name, value)| (name.to_owned(), value))
+        [("sum", 6.0), ("mean", MEAN), ("steps", 2.0)].map(|(name, value)| (name.to_owned(), value))
     );
-    for (key, expected) in [(Key::last("train/mean"), 3.0), (Key::last("train/begun"), 2.0)] {
+    // The mean is that of the log of the steps.
+    let logged =
+        [(Key::last("train/mean"), MEAN), (Key::mean("train/here"), MEAN), (Key::last("train/begun"), 2.0)];
+    for (key, expected) in logged {
         assert_eq!(report.metric(key), Some(expected));
     }
 }
@@ -293,7 +298,7 @@ fn mistakes_are_errors_that_say_what_to_do() {
 }
 
 /// A trainer whose validations have the values `values`, one after another.
-fn scored(values: &'static [f64]) -> Trainer<'static> {
+pub(crate) fn scored(values: &'static [f64]) -> Trainer<'static> {
     let mut values = values.iter();
     trainer()
         .epoch_end(|s| Ok(record! { loss: s.mean("loss")? }))
@@ -301,7 +306,7 @@ fn scored(values: &'static [f64]) -> Trainer<'static> {
 }
 
 /// The weights after each epoch of `scored`.
-fn weights_after(epochs: u64) -> StateDict {
+pub(crate) fn weights_after(epochs: u64) -> StateDict {
     let mut trainer = scored(&[0.0; 9]);
     trainer.fit(epochs).unwrap();
     module(&mut trainer)
@@ -350,7 +355,7 @@ fn a_test_does_not_overwrite_the_best_and_a_fit_that_is_worse_ends_with_it() {
 }
 
 /// The names of arrays that differ.
-fn differing<'d>(found: &'d StateDict, expected: &'d StateDict) -> Vec<&'d str> {
+pub(crate) fn differing<'d>(found: &'d StateDict, expected: &'d StateDict) -> Vec<&'d str> {
     let all = found.iter().chain(expected.iter()).map(|(name, _)| name);
     let array = |dict: &StateDict, name: &str| dict.contains(name).then(|| dict.array(name).unwrap().clone());
     all.filter(|name| array(found, name) != array(expected, name)).collect()
@@ -415,8 +420,9 @@ fn a_sanity_check_runs_every_stage_and_changes_nothing() {
         )
     };
     let before = state(&mut trainer);
-    let (fit, test) = trainer.sanity_check(2, 3).unwrap();
-    assert_eq!((fit.train.steps, fit.eval.steps, test.unwrap().eval.steps), (6, 4, 2));
+    let check = trainer.sanity_check(DryRun::epochs(2).steps(3)).unwrap();
+    let (fit, test) = (check.train, check.test.unwrap());
+    assert_eq!((fit.train.steps, fit.eval.steps, test.eval.steps), (6, 4, 2));
     assert_eq!(state(&mut trainer), before);
     assert_eq!(printed.take(), "");
     trainer.fit(1).unwrap();
@@ -427,7 +433,7 @@ fn a_sanity_check_runs_every_stage_and_changes_nothing() {
     // One that fails too.
     let mut failing = trainer_that_fails_in_its_test();
     let before = state(&mut failing);
-    assert_eq!(cause(&failing.sanity_check(1, 1).unwrap_err()), "no test today");
+    assert_eq!(cause(&failing.sanity_check(DryRun::epochs(1).steps(1)).unwrap_err()), "no test today");
     assert_eq!(state(&mut failing), before);
 }
 
@@ -437,7 +443,7 @@ fn trainer_that_fails_in_its_test() -> Trainer<'static> {
 
 /// What was printed.
 #[derive(Clone, Default)]
-struct Printed(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Printed(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Printed {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -451,18 +457,18 @@ impl std::io::Write for Printed {
 }
 
 impl Printed {
-    fn take(&self) -> String {
+    pub(crate) fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
     }
 
     #[track_caller]
-    fn assert_reads(&self, expected: &str) {
+    pub(crate) fn assert_reads(&self, expected: &str) {
         assert_eq!(self.take(), expected);
     }
 }
 
 /// Prints to `printed`, by a clock that is 1.5 seconds later at each look.
-fn table(printed: &Printed) -> FitTable {
+pub(crate) fn table(printed: &Printed) -> FitTable {
     let mut looks = 0;
     FitTable::to(printed.clone()).clock(move || {
         looks += 1;

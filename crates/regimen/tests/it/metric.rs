@@ -138,6 +138,18 @@ precision  75.0% 100.0%   0.0%          57.1 %";
 }
 
 #[test]
+fn the_table_has_names_if_there_are_any() -> Result<(), BoxError> {
+    let mut matrix = ConfusionMatrix::named(["cat", "articulated lorries"])?;
+    matrix.add(&[0, 1, 1], &[0, 1, 0])?;
+    let table = "              target    cat articulated lorrie..   recall
+                 cat      1                    1   50.0 %
+articulated lorrie..      0                    1  100.0 %
+           precision 100.0%                50.0%   66.7 %";
+    assert_eq!(matrix.to_string(), table);
+    Ok(())
+}
+
+#[test]
 fn bad_input_is_an_error_and_counts_nothing() -> Result<(), BoxError> {
     let (mut accuracy, mut top_2) = (Accuracy::new(), Accuracy::top(2)?);
     let mut matrix = ConfusionMatrix::new(3)?;

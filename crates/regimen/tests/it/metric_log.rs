@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::Checkpointer;
-use regimen::data::Rank;
-use regimen::log::{ExistingFile, Flush, MetricLog, MetricSink, OnFailure, Record};
+use regimen::data::{DataExt as _, Rank};
+use regimen::log::{Clock, ExistingFile, Flush, MetricLog, MetricSink, OnFailure, Record};
 use regimen::metric::Key;
 use regimen::run::{Evaluate, Report, Train};
 use regimen::saved::{AppState, Parts, StateDict};
@@ -80,6 +80,30 @@ fn a_csv_log_has_a_row_for_each_value_and_takes_late_names() {
     let every = Every::steps(2).or(Every::epochs(1));
     fit(MetricLog::csv(&path).every(every), 2).unwrap();
     assert_eq!(text(&path), CSV);
+}
+
+#[test]
+fn a_clock_of_the_training_is_the_axis_of_every_phase() {
+    let folder = folder();
+    for (n, (clock, expected)) in [
+        (Clock::Steps, [2, 3, 3, 4, 4, 6, 6, 6, 6, 6]),
+        (Clock::Updates, [1, 1, 1, 2, 2, 3, 3, 3, 3, 3]),
+        (Clock::Samples, [20, 30, 30, 40, 40, 60, 60, 60, 60, 60]),
+        (Clock::Epochs, [0, 1, 1, 1, 1, 1, 1, 2, 2, 2]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = folder.path().join(n.to_string());
+        let log = MetricLog::csv(&path).every(Every::steps(2).or(Every::epochs(1))).clock(clock);
+        let train = (&[1.0, 2.0, 4.0]).count_samples(|_| 10);
+        Run::new(&mut Unit).callback(log).fit(&train, &[()], Fit::epochs(2)).unwrap();
+        // The other columns are the same.
+        let rows = CSV.lines().skip(1).zip(expected);
+        let rows = rows.map(|(row, step)| format!("{step},{}\n", row.split_once(',').unwrap().1));
+        let header = "step,phase,name,value,epoch\n";
+        assert_eq!(text(&path), header.to_owned() + &rows.collect::<String>(), "{clock:?}");
+    }
 }
 
 /// Logs a metric in the first step of the run, and another in its second.
@@ -221,7 +245,7 @@ fn logged(folder: &Path, saved: Option<&StateDict>, steps: u64) -> Result<StateD
     let (steps_and_epochs, updates) = (Every::steps(2).or(Every::epochs(1)), Every::updates(1));
     let mut run = Run::new(&mut unit)
         .callback(MetricLog::csv(folder.join("metrics.csv")).every(steps_and_epochs))
-        .callback(MetricLog::jsonl(folder.join("metrics.jsonl")).every(updates));
+        .callback(MetricLog::jsonl(folder.join("metrics.jsonl")).every(updates).clock(Clock::Samples));
     if let Some(saved) = saved {
         run.load_run_state(saved).unwrap();
     }

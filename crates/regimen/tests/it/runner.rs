@@ -4,25 +4,25 @@
 use std::sync::{Arc, Mutex};
 
 use regimen::auto_unit::{Averaging, EVAL_LOSS, TRAIN_LOSS};
-use regimen::callback::{Event, Events};
+use regimen::callback::{Event, Events, Every};
 use regimen::data::{DataExt, Loader};
-use regimen::metric::{Key, Reduction, argmax};
+use regimen::metric::{ConfusionMatrix, Key, Media, Reduction, argmax};
 use regimen::run::{Evaluate, Predict, Train};
 use regimen::runner::{IntoLoss, Runner, SupervisedUnit, Terms, term};
 use regimen::saved::{StateDict, save_parts};
-use regimen::schedule::Phases;
+use regimen::schedule::{LearningRates, Phases};
 use regimen::state::Phase;
 use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, host_reads, manual_seed};
 use regimen_test::{Recorder, Transcript};
 
-type Engine = ToyEngine<ToyMlp>;
-type Labels = Vec<usize>;
-type Unit = SupervisedUnit<Engine, ToyArray, Labels, ToyArray>;
+pub(super) type Engine = ToyEngine<ToyMlp>;
+pub(super) type Labels = Vec<usize>;
+pub(super) type Unit = SupervisedUnit<Engine, ToyArray, Labels, ToyArray>;
 
 const EVAL_RIGHT: Key = Key::mean("eval/right");
 
-fn engine() -> Engine {
+pub(super) fn engine() -> Engine {
     manual_seed(7);
     let mut vars = ToyVars::new();
     let mlp = ToyMlp::regularized(&mut vars, [2, 6, 3], 0.25);
@@ -36,7 +36,7 @@ fn right(logits: &ToyArray, labels: &Labels) -> f64 {
     rows.filter(|(row, label)| argmax(row) == Some(**label)).count() as f64 / labels.len() as f64
 }
 
-fn runner() -> Runner<'static, Unit> {
+pub(super) fn runner() -> Runner<'static, Unit> {
     Runner::new(
         engine(),
         |net, x: &ToyArray| net.forward(x),
@@ -46,7 +46,7 @@ fn runner() -> Runner<'static, Unit> {
 }
 
 /// `count` points of the plane with the sector that each is in.
-fn points(count: usize) -> Vec<([f64; 2], usize)> {
+pub(super) fn points(count: usize) -> Vec<([f64; 2], usize)> {
     let point = |i: usize| {
         let angle = i as f64 * 2.4;
         ([angle.cos(), angle.sin()], (angle / 2.1) as usize % 3)
@@ -54,12 +54,12 @@ fn points(count: usize) -> Vec<([f64; 2], usize)> {
     (0..count).map(point).collect()
 }
 
-fn batch(points: Vec<([f64; 2], usize)>) -> (ToyArray, Labels) {
+pub(super) fn batch(points: Vec<([f64; 2], usize)>) -> (ToyArray, Labels) {
     let (points, labels): (Vec<[f64; 2]>, Labels) = points.into_iter().unzip();
     (ToyArray::new(&[points.len(), 2], points.as_flattened()), labels)
 }
 
-fn loader(count: usize) -> Loader<(ToyArray, Labels)> {
+pub(super) fn loader(count: usize) -> Loader<(ToyArray, Labels)> {
     Loader::collate(points(count), |points| Ok(batch(points))).batch_size(4)
 }
 
@@ -93,6 +93,10 @@ fn it_trains_as_a_unit_by_hand_to_the_last_bit() {
     let mut by_hand = settings(AutoUnit::new(engine(), Sectors));
     Run::new(&mut by_hand).seed(3).fit(&train, &valid, Fit::epochs(3)).unwrap();
     let mut runner = runner().map_unit(settings).seed(3);
+    runner.fit(&train, &valid, Fit::epochs(3)).unwrap();
+    assert_eq!(save_parts(runner.unit_mut()).unwrap(), save_parts(&mut by_hand).unwrap());
+    // Any unit can be run.
+    let mut runner = Runner::of(settings(AutoUnit::new(engine(), Sectors))).seed(3);
     runner.fit(&train, &valid, Fit::epochs(3)).unwrap();
     assert_eq!(save_parts(runner.unit_mut()).unwrap(), save_parts(&mut by_hand).unwrap());
 }
@@ -204,6 +208,12 @@ fn a_metric_that_fails_is_an_error_of_its_step_with_its_name() {
     assert_eq!(text(error(runner().metric("top 4", refused))), "metric `eval/top 4`: no class 4");
     let matrix = runner().metric("matrix", |logits, _| logits.clone());
     assert_eq!(text(error(matrix)), "`eval/matrix`: a loss of shape [2, 3] is not a single number");
+    let refused = |_: &mut ConfusionMatrix, _: &_, _: &_| Err("no class 4".into());
+    let matrix = || ConfusionMatrix::new(3).unwrap();
+    let broken = runner().confusion_matrix(matrix(), refused);
+    assert_eq!(text(error(broken)), "metric `confusion_matrix`: no class 4");
+    let twice = runner().confusion_matrix(matrix(), refused).confusion_matrix(matrix(), refused);
+    assert_eq!(text(error(twice)), "the name `confusion_matrix` of a metric is taken; give it another");
     for name in ["loss", "right", "skipped"] {
         let told = format!("the name `{name}` of a metric is taken; give it another");
         assert_eq!(text(error(runner().metric(name, right))), told);
@@ -291,7 +301,7 @@ fn terms_that_cannot_be_told_apart_are_errors() {
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), expected);
     };
     for name in ["loss", "right", "largest logit"] {
-        let runner = largest(of_terms(move |entropy, _| entropy + term(name, ToyArray::new(&[], &[1.0]))));
+        let runner = of_epochs(of_terms(move |entropy, _| entropy + term(name, ToyArray::new(&[], &[1.0]))));
         check(runner, &format!("the name `{name}` of a term of the loss is taken; give it another"));
     }
     check(
@@ -302,13 +312,15 @@ fn terms_that_cannot_be_told_apart_are_errors() {
     check(of_terms(|_, _| Err::<InTerms, BoxError>("no class 4".into())), "no class 4");
 }
 
-/// With the largest logit of each epoch.
-fn largest(runner: Runner<'static, Unit>) -> Runner<'static, Unit> {
-    runner.epoch_metric(
+/// With the largest logit and the confusion matrix of each epoch.
+fn of_epochs(runner: Runner<'static, Unit>) -> Runner<'static, Unit> {
+    let matrix = ConfusionMatrix::new(3).unwrap();
+    let runner = runner.epoch_metric(
         "largest logit",
         |logits, _| Ok(logits.values()),
         |logits| Ok(logits.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
-    )
+    );
+    runner.confusion_matrix(matrix, |matrix, logits, labels| matrix.add_logits(&logits.values(), labels))
 }
 
 #[test]
@@ -329,13 +341,79 @@ fn a_metric_of_the_epoch_has_all_numbers_of_its_epoch_and_no_others() {
     let pause = |state: &mut regimen::State, _: &mut _| state.pause("now");
     let mut runner = Runner::new(engine(), |net, x: &ToyArray| net.forward(x), |x, _: &f64| x.mean())
         .epoch_metric("sum", |_, y| Ok(vec![*y]), |numbers| Ok(numbers.iter().sum()))
-        .on(Event::EvalStepEnd.every(regimen::callback::Every::steps(3)), pause);
+        .on(Event::EvalStepEnd.every(Every::steps(3)), pause);
     let (train, valid) = (batches(&[2.0, 4.0]), batches(&[1.0, 2.0, 4.0, 8.0]));
     runner.fit(&train, &valid, Fit::epochs(1)).unwrap();
     let report = runner.evaluate(&valid[1..3], Evaluate::whole()).unwrap();
     assert_eq!(report.metric(Key::mean("eval/sum")), Some(6.0));
     let report = runner.fit(&train, &valid, Fit::epochs(1)).unwrap();
     assert_eq!(report.metric(Key::mean("eval/sum")), Some(15.0));
+}
+
+#[test]
+fn each_epoch_logs_the_picture_of_its_own_confusion_matrix_and_no_other() {
+    let pictures = Arc::new(Mutex::new(Vec::new()));
+    let seen = || {
+        let pictures = pictures.clone();
+        move |state: &mut regimen::State, _: &mut _| pictures.lock().unwrap().extend_from_slice(state.media())
+    };
+    let matrix = || ConfusionMatrix::named(["low", "high"]).unwrap();
+    // A target is its class, and an input the class that is predicted.
+    let mut runner = Runner::new(
+        engine(),
+        |net, x: &usize| (*x, net.forward(&ToyArray::new(&[1, 2], &[*x as f64, 1.0]))),
+        |(_, logits), _: &usize| logits.mean(),
+    )
+    .confusion_matrix(matrix(), |matrix, (x, _), y| matrix.add(&[*x], &[*y]))
+    .on(Event::TrainEpochEnd, seen())
+    .on(Event::EvalEpochEnd, seen());
+    let (train, valid) = ([(0, 0), (1, 0), (1, 1)], [(0, 1)]);
+    runner.fit(&train, &valid, Fit::epochs(2).eval_every(Every::epochs(2))).unwrap();
+    let picture = |name: &'static str, batches: &[(usize, usize)]| {
+        let mut matrix = matrix();
+        let (predictions, targets): (Vec<_>, Vec<_>) = batches.iter().copied().unzip();
+        matrix.add(&predictions, &targets).unwrap();
+        (name.into(), Media::from(matrix.image().unwrap()))
+    };
+    let of_train = || picture("train/confusion_matrix", &train);
+    let expected = [of_train(), of_train(), picture("eval/confusion_matrix", &valid)];
+    assert!(*pictures.lock().unwrap() == expected);
+}
+
+#[test]
+fn a_scheduled_dropout_has_the_rate_of_its_epoch_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let rates = Transcript::new();
+    let new = |rate: fn(u64) -> f64| {
+        let rates = rates.clone();
+        let forward = move |step: &Step, net: &ToyMlp, x: &ToyArray| {
+            let rate = rate(step.epoch);
+            rates.write(format!("{}:{rate}", step.epoch));
+            net.forward(&if step.is_train() { x.dropout(rate) } else { x.clone() })
+        };
+        let saver = regimen::checkpoint::Checkpointer::new(folder.path());
+        let runner =
+            Runner::with_step(engine(), forward, |logits, labels: &Labels| logits.cross_entropy(labels));
+        (runner.seed(5), saver)
+    };
+    let scheduled: fn(u64) -> f64 = |epoch| 0.5 * (epoch as f64 / 2.0).min(1.0);
+    let trained = |rate: fn(u64) -> f64| {
+        let (mut runner, _) = new(rate);
+        runner.train(&loader(8), Train::epochs(4)).unwrap();
+        save_parts(runner.unit_mut()).unwrap()
+    };
+    let whole = trained(scheduled);
+    rates.assert_reads("0:0 0:0 1:0.25 1:0.25 2:0.5 2:0.5 3:0.5 3:0.5");
+    assert_ne!(whole, trained(|_| 0.5));
+    rates.take();
+    let (runner, saver) = new(scheduled);
+    runner.saver(saver).train(&loader(8), Train::epochs(4).max_steps(3)).unwrap();
+    let (runner, saver) = new(scheduled);
+    let mut resumed = runner.saver(saver);
+    resumed.restore_latest().unwrap().unwrap();
+    resumed.train(&loader(8), Train::epochs(4)).unwrap();
+    rates.assert_reads("0:0 0:0 1:0.25 1:0.25 2:0.5 2:0.5 3:0.5 3:0.5");
+    assert_eq!(save_parts(resumed.unit_mut()).unwrap(), whole);
 }
 
 #[test]
@@ -383,10 +461,63 @@ fn the_step_tells_its_mode_to_the_forward_pass() {
     transcript.assert_reads("Train/4 Train/2 Eval/3 Predict/2");
 }
 
+/// The original multiplied the rate that it found at the start of a fit, so a second fit began with that of the end
+/// of the first.
+#[test]
+fn phases_of_rate_and_momentum_are_those_of_the_run_in_every_fit() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let see = seen.clone();
+    let mut vars = ToyVars::new();
+    let net = ToyMlp::plain(&mut vars, [2, 6, 3]);
+    let mut runner = Runner::new(
+        ToyEngine::new(vars, net, ToyOptimizer::sgd(0.9)),
+        |net, x: &ToyArray| net.forward(x),
+        |logits, labels: &Labels| logits.cross_entropy(labels),
+    )
+    // One cycle over 3 epochs of 4 updates: the rate rises for one and a half, and the momentum falls.
+    .learning_rate(
+        Phases::new(0.2, 4)
+            .and_then(|rate| rate.linear(1.5, 0.1, 1.0)?.cosine(1.0, 1.0, 0.1)?.geometric(0.5, 0.1, 0.001))
+            .unwrap(),
+    )
+    .momentum(
+        Phases::new(1.0, 4)
+            .and_then(|momentum| momentum.linear(1.5, 0.95, 0.85)?.linear(1.5, 0.85, 0.95))
+            .unwrap(),
+    )
+    .on(Event::TrainStepStart, move |_: &mut regimen::State, unit: &mut Unit| {
+        see.lock().unwrap().push((unit.learning_rates()[0].1, unit.scheduled_momentum().unwrap()));
+    });
+    for epochs in [1, 2, 3] {
+        runner.train(&loader(16), Train::epochs(epochs)).unwrap();
+    }
+    let (rates, momenta): (Vec<f64>, Vec<f64>) = seen.lock().unwrap().iter().copied().unzip();
+    let expected_rates =
+        [0.02, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2, 0.173639610307, 0.11, 0.046360389693, 0.02, 0.002];
+    let expected_momenta = [
+        0.95,
+        0.933333333333,
+        0.916666666667,
+        0.9,
+        0.883333333333,
+        0.866666666667,
+        0.85,
+        0.866666666667,
+        0.883333333333,
+        0.9,
+        0.916666666667,
+        0.933333333333,
+    ];
+    for (found, expected) in [(rates, expected_rates), (momenta, expected_momenta)] {
+        let near = found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-11);
+        assert!(found.len() == 12 && near, "{found:?} is not {expected:?}");
+    }
+}
+
 #[test]
 fn a_training_that_was_stopped_goes_on_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
-    let new = || largest(runner().map_unit(settings).seed(5));
+    let new = || of_epochs(runner().map_unit(settings).seed(5));
     let (train, valid) = (loader(22).shuffle(), loader(6));
     let mut whole = new();
     let expected = whole.fit(&train, &valid, Fit::epochs(3)).unwrap();

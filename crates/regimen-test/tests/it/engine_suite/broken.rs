@@ -27,6 +27,10 @@ pub(crate) enum Defect {
     ScalesSlightlyOff,
     NormOmitsAParameter,
     ClampsFromAbove,
+    ClipsWholeParameters,
+    ClipsWithoutAFloor,
+    ClipsUnitsSlightlyOff,
+    ClipsUnitsToZeroAtNan,
     OverlooksNan,
     KeepsGradientsNotGiven,
     SetsNoGradients,
@@ -38,6 +42,9 @@ pub(crate) enum Defect {
     StepKeepsGradients,
     UsesOneRate,
     TakesAnyRates,
+    IgnoresMomentum,
+    RestartsAtMomentum,
+    LeavesOutNoMomentum,
     MovesAtNan,
     EvaluatesInTraining,
     RecordsEvaluation,
@@ -98,6 +105,10 @@ impl EngineFixture for Broken {
         Toy::host_reads()
     }
 
+    fn with_momentum(&self) -> Option<BrokenEngine> {
+        Some(BrokenEngine::new(Toy.with_momentum()?, self.defect))
+    }
+
     fn with_unused_part(&self) -> Option<(BrokenEngine, Vec<&'static str>)> {
         let (engine, unused) = Toy.with_unused_part()?;
         Some((BrokenEngine::new(engine, self.defect), unused))
@@ -113,6 +124,10 @@ impl EngineFixture for Broken {
 
     fn loss(&self, mode: Mode, mlp: &ToyMlp, batch: &Self::Batch) -> Result<Loss<ToyArray>, BoxError> {
         Toy.loss(mode, mlp, batch)
+    }
+
+    fn unit_dimension(&self, parameter: &str) -> usize {
+        Toy.unit_dimension(parameter)
     }
 
     fn tolerance(&self) -> f64 {
@@ -336,6 +351,34 @@ impl Engine for BrokenEngine {
         self.engine.gradient_norm()
     }
 
+    fn clip_gradient_units(&mut self, factor: f64, floor: f64) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::ClipsWholeParameters => {
+                // Every parameter is one row.
+                let held = self.engine.state(Part::Gradients)?;
+                let module = self.engine.state(Part::Module)?;
+                let mut clipped = StateDict::new();
+                for (name, array) in held {
+                    let norm = |elements: &[f64]| elements.iter().map(|x| x * x).sum::<f64>().sqrt();
+                    let limit = factor * norm(&module.array(&name)?.to_vec::<f64>()?).max(floor);
+                    let mut gradient = array.to_vec::<f64>()?;
+                    let scale = (limit / norm(&gradient)).min(1.0);
+                    gradient.iter_mut().for_each(|element| *element *= scale);
+                    let bytes = Array::from_slice(&gradient).into_bytes();
+                    clipped.insert(name, Array::new(array.dtype(), array.shape().to_vec(), bytes)?)?;
+                }
+                self.engine.load_state(Part::Gradients, &clipped)
+            }
+            Defect::ClipsWithoutAFloor => self.engine.clip_gradient_units(factor, 0.0),
+            Defect::ClipsUnitsSlightlyOff => self.engine.clip_gradient_units(factor * (1.0 + 1e-9), floor),
+            Defect::ClipsUnitsToZeroAtNan if !self.engine.gradients_are_finite()? => {
+                self.engine.scale_gradients(0.0)?;
+                self.engine.clip_gradient_values(0.0)
+            }
+            _ => self.engine.clip_gradient_units(factor, floor),
+        }
+    }
+
     fn clip_gradient_values(&mut self, limit: f64) -> Result<(), BoxError> {
         if self.has(Defect::ClampsFromAbove) {
             return self.engine.exchange_gradients(usize::MAX, &mut |bucket| {
@@ -469,6 +512,18 @@ impl Engine for BrokenEngine {
             Defect::SwapsNothing => {}
             Defect::SwapsOneWay => self.engine.swap_weights(&mut weights.clone()),
             _ => self.engine.swap_weights(weights),
+        }
+    }
+
+    fn set_momentum(&mut self, momentum: f64) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::IgnoresMomentum => Ok(()),
+            Defect::RestartsAtMomentum => {
+                self.engine.load_state(Part::Optimizer, &StateDict::new())?;
+                self.engine.set_momentum(momentum)
+            }
+            Defect::LeavesOutNoMomentum if momentum == 0.0 => Ok(()),
+            _ => self.engine.set_momentum(momentum),
         }
     }
 

@@ -55,6 +55,10 @@ caught! {
         [splitting_a_batch_keeps_its_gradient, clipping_agrees_with_a_hand_computation];
     a_norm_that_omits_a_parameter: NormOmitsAParameter => [clipping_agrees_with_a_hand_computation];
     a_clamp_from_above_only: ClampsFromAbove => [clipping_agrees_with_a_hand_computation];
+    units_of_whole_parameters: ClipsWholeParameters => [clipping_by_units_agrees_with_a_hand_computation];
+    units_without_a_floor: ClipsWithoutAFloor => [clipping_by_units_agrees_with_a_hand_computation];
+    units_slightly_off: ClipsUnitsSlightlyOff => [clipping_by_units_agrees_with_a_hand_computation];
+    units_that_hide_nan: ClipsUnitsToZeroAtNan => [clipping_by_units_agrees_with_a_hand_computation];
     nan_that_is_overlooked: OverlooksNan =>
         [clipping_agrees_with_a_hand_computation, a_skipped_update_changes_nothing];
     gradients_that_are_not_given_but_kept: KeepsGradientsNotGiven => [gradients_go_out_and_come_in];
@@ -69,6 +73,9 @@ caught! {
     a_step_that_keeps_the_gradients: StepKeepsGradients => [a_step_uses_up_the_gradients];
     one_rate_for_all_groups: UsesOneRate => [rates_go_to_their_groups];
     any_number_of_rates: TakesAnyRates => [rates_go_to_their_groups];
+    a_momentum_that_is_ignored: IgnoresMomentum => [a_step_uses_the_momentum_that_is_set];
+    a_momentum_that_restarts: RestartsAtMomentum => [a_step_uses_the_momentum_that_is_set];
+    a_momentum_that_cannot_be_zero: LeavesOutNoMomentum => [a_step_uses_the_momentum_that_is_set];
     a_skip_that_moves_parameters: MovesAtNan => [a_skipped_update_changes_nothing];
     dropout_in_evaluation: EvaluatesInTraining => [the_evaluation_view_only_looks];
     gradients_in_evaluation: RecordsEvaluation => [the_evaluation_view_only_looks];

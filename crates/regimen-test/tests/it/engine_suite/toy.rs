@@ -20,7 +20,10 @@ impl Toy {
         manual_seed(1);
         let mut vars = ToyVars::on(ToyDevice(1));
         let module = make(&mut vars);
-        let optimizer = ToyOptimizer::adam_w(0.01);
+        Toy::engine_with(ToyOptimizer::adam_w(0.01), vars, module)
+    }
+
+    fn engine_with(optimizer: ToyOptimizer, vars: ToyVars, module: ToyMlp) -> ToyEngine<ToyMlp> {
         ToyEngine::new(vars, module, optimizer).group("biases", |name| name.ends_with("bias"))
     }
 }
@@ -35,6 +38,13 @@ impl EngineFixture for Toy {
 
     fn regularized(&self) -> Self::Engine {
         Toy::engine(|vars| ToyMlp::regularized(vars, SIZES, 0.3))
+    }
+
+    fn with_momentum(&self) -> Option<Self::Engine> {
+        manual_seed(1);
+        let mut vars = ToyVars::on(ToyDevice(1));
+        let mlp = ToyMlp::plain(&mut vars, SIZES);
+        Some(Toy::engine_with(ToyOptimizer::sgd(0.7), vars, mlp))
     }
 
     fn reading_later(&self, engine: Self::Engine) -> Option<Self::Engine> {
@@ -69,6 +79,10 @@ impl EngineFixture for Toy {
 
     fn loss(&self, _: Mode, mlp: &ToyMlp, (x, labels): &Self::Batch) -> Result<Loss<ToyArray>, BoxError> {
         Ok(Loss::mean(mlp.forward(x).cross_entropy(labels), labels.len() as f64))
+    }
+
+    fn unit_dimension(&self, _parameter: &str) -> usize {
+        1
     }
 
     fn tolerance(&self) -> f64 {

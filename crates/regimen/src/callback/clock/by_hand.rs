@@ -95,19 +95,24 @@ pub(in super::super) fn lived<C: Callback<Takes>>(callback: impl Fn() -> C, name
     rows.into_inner().unwrap().join(", ")
 }
 
-/// The log of `name`, behind the phase, in two epochs of three training steps of 1, 3 and 5 seconds, on as
-/// many samples. Each waits 10 seconds for its batch, and is followed by 100 seconds in another callback.
-/// Every second is followed by an evaluation of two steps of 2 and 4 seconds, which wait 20 for each batch.
+/// Two epochs of three training steps of 1, 3 and 5 seconds, on as many samples. Each waits 10 seconds for its
+/// batch, and is followed by 100 seconds between the two callbacks. Every second is followed by an evaluation of two
+/// steps of 2 and 4 seconds, which wait 20 for each batch.
+pub(in super::super) fn fit(first: impl Callback<Takes>, last: impl Callback<Takes>) {
+    Run::new(&mut Takes)
+        .callback(first)
+        .on(Event::TrainStepEnd, |_: &mut State, _: &mut Takes| pass(100))
+        .callback(last)
+        .fit(&slow(&[1, 3, 5], 10), &slow(&[2, 4], 20), Fit::epochs(2).eval_every(Every::steps(2)))
+        .unwrap();
+}
+
+/// The log of `name`, behind the phase, in [`fit`].
 ///
 /// A row is the step and the value, or the phase, the epoch and the value over it, with three decimals.
 pub(in super::super) fn logged(callback: impl Callback<Takes>, name: &str) -> String {
     let rows = Mutex::new(Vec::new());
-    Run::new(&mut Takes)
-        .callback(callback)
-        .on(Event::TrainStepEnd, |_: &mut State, _: &mut Takes| pass(100))
-        .callback(MetricLog::to(rows_of(name, &rows)).every(Every::steps(1).or(Every::epochs(1))))
-        .fit(&slow(&[1, 3, 5], 10), &slow(&[2, 4], 20), Fit::epochs(2).eval_every(Every::steps(2)))
-        .unwrap();
+    fit(callback, MetricLog::to(rows_of(name, &rows)).every(Every::steps(1).or(Every::epochs(1))));
     rows.into_inner().unwrap().join(", ")
 }
 

@@ -25,6 +25,10 @@ impl<D: Data, B, F: Fn(D::Batch) -> B> Data for MapBatches<D, F> {
     fn batches(&self) -> Option<u64> {
         self.data.batches()
     }
+
+    fn samples(&self) -> Option<u64> {
+        self.data.samples()
+    }
 }
 
 struct MapEpoch<'a, E, F> {

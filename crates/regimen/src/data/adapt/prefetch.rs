@@ -43,6 +43,10 @@ where
     fn batches(&self) -> Option<u64> {
         self.data.batches()
     }
+
+    fn samples(&self) -> Option<u64> {
+        self.data.samples()
+    }
 }
 
 /// The messages of the thread, in order.

@@ -58,6 +58,10 @@ impl<D: Data> Data for Timed<D> {
     fn batches(&self) -> Option<u64> {
         self.data.batches()
     }
+
+    fn samples(&self) -> Option<u64> {
+        self.data.samples()
+    }
 }
 
 struct TimedEpoch<'a, E> {

@@ -320,6 +320,10 @@ impl<B: Send + 'static> Data for Loader<B> {
         let Settings { batch_size, last, ref sampler, .. } = self.settings;
         Some(Shard::batches(sampler.draws(self.assemble.len()), batch_size, last))
     }
+
+    fn samples(&self) -> Option<u64> {
+        Some(self.settings.sampler.draws(self.assemble.len()))
+    }
 }
 
 impl<B> std::fmt::Debug for Loader<B> {

@@ -65,6 +65,25 @@ fn each_epoch_ends_with_a_line_and_a_refresh_is_one_too() {
 }
 
 #[test]
+fn smoothed_values_begin_with_the_first_of_an_epoch_and_its_last_line_has_the_mean() {
+    let out = Out::default();
+    let bar = |momentum| bar(&out, Duration::ZERO).every(Every::steps(1)).smoothed(momentum);
+    Run::owned(Unit).callback(bar(0.75)).train(&DATA, Train::epochs(2)).unwrap();
+    // 0.75 + 0.25 * 2 and 0.75 * 1.25 + 0.25 * 6.
+    let first = "train epoch 1/2: step 1/3, ~/s, ~ left, loss 1.000\n\
+         train epoch 1/2: step 2/3, ~/s, ~ left, loss 1.250\n\
+         train epoch 1/2: step 3/3, ~/s, ~ left, loss 2.438\n\
+         train epoch 1/2: 3 steps, ~/s, loss 3.000\n";
+    let second = first.replace("epoch 1", "epoch 2");
+    assert_eq!(out.take(), format!("{first}{second}training complete after 2 epochs, 6 steps\n"));
+    for momentum in [f64::NAN, 1.5, -0.5] {
+        let error = Run::owned(Unit).callback(bar(momentum)).train(&DATA, Train::epochs(1)).unwrap_err();
+        let text = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(text, format!("the momentum of a smoothed value is {momentum}; give one from 0 to 1"));
+    }
+}
+
+#[test]
 fn a_paused_epoch_says_where_it_stands_and_goes_on_from_there() {
     let out = Out::default();
     let mut unit = Unit;

@@ -1,0 +1,129 @@
+//! A `FitLoop` with all its stages and calls: a convolutional network reads handwritten digits, on Burn.
+//!
+//! With `--out DIR` it keeps checkpoints there, and goes on from the newest.
+
+#[path = "digits/loaders.rs"]
+#[allow(dead_code, reason = "the program does not predict")]
+mod loaders;
+
+use std::io::stdout;
+use std::process::ExitCode;
+
+use clap::Parser;
+use regimen::checkpoint::Checkpointer;
+use regimen::engine::any_of;
+use regimen::fitloop::{DryRun, FitLoop, FitTable, Record, Runs, Set, StageStep, max, record};
+use regimen::run::Ended;
+use regimen::signal::Signals;
+use regimen::timer::Timer;
+use regimen::{BoxError, Loss};
+use regimen_burn::burn::optim::AdamConfig;
+use regimen_burn::burn::tensor::{Int, Tensor};
+use regimen_burn::{Burn, correct, cross_entropy, device, initialize, named};
+use regimen_examples::args::{Args, parse_with};
+use regimen_examples::digits::Split;
+use regimen_examples::network::ConvNet;
+
+use loaders::{eval_loader, train_loader};
+
+/// Of shape `[batch, side, side]`.
+type Images = Tensor<3>;
+type Labels = Tensor<1, Int>;
+
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    digits: Args,
+
+    /// Asks after every so many epochs whether to go on; 0 does not ask.
+    #[arg(long, default_value_t = 0)]
+    ask: u64,
+
+    /// Measures the parts of an epoch instead of training.
+    #[arg(long)]
+    profile: bool,
+}
+
+fn main() -> ExitCode {
+    run(&parse_with(&[("epochs", "4")])).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(Flags { digits: args, ask, profile }: &Flags) -> Result<ExitCode, BoxError> {
+    let (device, digits) = (device(&args.device)?, args.digits()?);
+    let side = digits.side;
+    let Split { train, validation, test } = digits.split();
+    let [valid, test] = [validation, test].map(|images| eval_loader(images, side, args));
+    let train = train_loader(train, side, args);
+
+    let network = initialize(args.seed, &device, |device| ConvNet::new(side, device))?;
+    let head = named(&network, any_of(["output.*"]))?;
+    let engine = Burn::new(network, AdamConfig::new().init(), &device)?.group("head", head)?;
+    let mut trainer = FitLoop::new(engine, |net, images: &Images| net.forward(images.clone()), cross_entropy)
+        .train_data(train)
+        .valid_data(valid)
+        .test_data(test)
+        // Before the first step of an epoch; sees the values of the epoch before.
+        .epoch_start_on(Set::Train, |s| Ok(record! { epoch: s.epoch() as f64 }))
+        .epoch_start_on(Set::Valid, |s| Ok(record! { steps_before: s.values("loss")?.len() as f64 }))
+        .epoch_start_on(Set::Test, |_| Ok(record! {}))
+        // With each batch.
+        .step_on(Set::Train, |s| {
+            let logits = s.output();
+            Ok((s.loss(&logits)?, record! { running_correct: correct(1, &logits, &s.batch().1) }))
+        })
+        .step_on(Set::Valid, measure)
+        .step_on(Set::Test, measure)
+        // After the last step, with the values of all steps.
+        .epoch_end_on(Set::Train, |s| {
+            Ok(record! { loss: s.mean("loss")?, accuracy: s.sum("running_correct")? / s.size() })
+        })
+        .epoch_end_on(Set::Valid, |s| {
+            Ok(record! { loss: s.mean("loss")?, accuracy: s.sum("running_correct")? / s.size() })
+        })
+        .epoch_end_on(Set::Test, |s| {
+            let [accuracy, top3] = [s.sum("running_correct")? / s.size(), s.sum("running_top3")? / s.size()];
+            Ok(record! { loss: s.mean("loss")?, accuracy: accuracy, top3: top3 })
+        })
+        .criteria(max("accuracy"))
+        .learning_rate(args.lr)
+        .map_unit(|unit| unit.scale_learning_rate("head", 2.0))
+        .seed(args.seed)
+        .ask_every(*ask)
+        .callback(FitTable::to(stdout()));
+    if let Some(out) = &args.out {
+        trainer = trainer.saver(Checkpointer::new(out));
+        if let Some(restored) = trainer.restore_latest()? {
+            println!("resuming from step {} ({})", restored.step, restored.from);
+        }
+    }
+    let _signals = Signals::pause(&trainer.pause_handle())?;
+    if *profile {
+        println!("{}", trainer.profile(DryRun::epochs(1), Timer::new())?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Changes nothing.
+    println!("{}\n", trainer.sanity_check(DryRun::epochs(1).steps(3))?);
+    // Ends with the weights of the best validation.
+    let report = trainer.fit(args.epochs)?;
+    if matches!(report.ended, Ended::Paused(_)) {
+        return Ok(ExitCode::from(130));
+    }
+    trainer.test()?;
+    trainer.plot("accuracy")?;
+    if let Some(out) = &args.out {
+        trainer.history().figure("loss", Runs::All)?.save_svg(out.join("loss.svg"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The step of an evaluation.
+fn measure(s: &mut StageStep<'_, Burn<ConvNet>, Images, Labels, Tensor<2>>) -> Stage {
+    let (logits, labels) = (s.output(), &s.batch().1);
+    let [running_correct, running_top3] = [1, 3].map(|k| correct(k, &logits, labels));
+    Ok((s.loss(&logits)?, record! { running_correct: running_correct, running_top3: running_top3 }))
+}
+
+type Stage = Result<(Loss<Tensor<1>>, Record<Tensor<1>>), BoxError>;
