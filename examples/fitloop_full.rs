@@ -88,7 +88,6 @@ fn run(Flags { digits: args, ask, profile }: &Flags) -> Result<ExitCode, BoxErro
             Ok(record! { loss: s.mean("loss")?, accuracy: accuracy, top3: top3 })
         })
         .criteria(max("accuracy"))
-        .learning_rate(args.lr)
         .seed(args.seed)
         .ask_every(*ask)
         .callback(FitTable::to(stdout()));
@@ -110,13 +109,15 @@ fn run(Flags { digits: args, ask, profile }: &Flags) -> Result<ExitCode, BoxErro
     println!("{}\n", trainer.sanity_check(DryRun::epochs(1).steps(3))?);
     // Ends with the weights of the best validation.
     let report = trainer.fit(args.epochs)?;
+    if args.out.is_some() {
+        trainer.save("state")?;
+    }
     if matches!(report.ended, Ended::Paused(_)) {
         return Ok(ExitCode::from(130));
     }
     trainer.test()?;
     trainer.plot("accuracy")?;
     if let Some(out) = &args.out {
-        trainer.save("state")?;
         trainer.save_model("model")?;
         trainer.history().figure("loss", Runs::All)?.save_svg(out.join("loss.svg"))?;
     }
