@@ -3,6 +3,7 @@
 //! With `--out DIR` it writes logs and the best weights there, and goes on from the newest checkpoint.
 
 #[path = "digits/loaders.rs"]
+#[allow(dead_code, reason = "the program does not predict")]
 mod loaders;
 
 use std::process::ExitCode;

@@ -32,7 +32,6 @@ pub(crate) fn eval_loader(images: Vec<Image>, side: usize, args: &Args) -> Loade
 }
 
 /// The images without their digits.
-#[allow(dead_code, reason = "not every program that has this file predicts")]
 pub(crate) fn inputs(data: impl Data<Batch = Batch>) -> impl Data<Batch = Tensor<3>> {
     data.map_batches(|(images, _)| images)
 }

@@ -1,64 +1,10 @@
 //! The output of the programs of `Runner` and `FitLoop`, with their numbers masked.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+#[path = "programs/check.rs"]
+mod check;
 
-/// The example, which cargo built next to this test, in an empty folder.
-fn program(name: &str) -> Command {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let mut program =
-        Command::new(profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
-    program.current_dir(folder(name)).stdin(Stdio::null());
-    program
-}
-
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs").join(name);
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
-/// Runs a program, and compares both of its outputs with `expected`, which is the standard output, a line `--`,
-/// and the standard error.
-#[track_caller]
-fn check(name: &str, args: &[&str], expected: &str) {
-    let output = program(name).args(args).output().unwrap();
-    let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-    assert!(output.status.success(), "{stderr}");
-    for line in stdout.lines().chain(stderr.lines()) {
-        assert!(line.chars().count() <= 80, "wider than 80 columns: {line}");
-    }
-    assert_eq!(masked(&stdout) + "--\n" + &masked(&stderr), expected, "\n{stdout}--\n{stderr}");
-}
-
-/// Masks numbers with a fraction, times and speeds by `~`. Leaves out the lines within an epoch, which a slow machine
-/// has.
-fn masked(text: &str) -> String {
-    let lines = text.lines().filter(|line| !line.contains("epoch") || !line.contains(": step "));
-    let masked = |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        let word = |i: usize| masked_word(words[i], words.get(i + 1).copied().unwrap_or_default());
-        (0..words.len()).map(word).collect::<Vec<_>>().join(" ") + "\n"
-    };
-    lines.map(masked).collect()
-}
-
-fn masked_word(word: &str, next: &str) -> String {
-    let number = word.trim_end_matches(',');
-    let behind = &word[number.len()..];
-    let is_whole = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    let is_fraction = number.contains('.') && number.parse::<f64>().is_ok();
-    let is_time = number.contains(':') && number.split(':').all(is_whole);
-    let is_time = is_time || ["s", "ms"].contains(&next) && is_whole(number);
-    match number.strip_suffix("/s") {
-        Some(_) => format!("~/s{behind}"),
-        None if is_fraction || is_time => format!("~{behind}"),
-        None => word.to_owned(),
-    }
-}
+use check::{check, folder, program};
 
 #[test]
 fn runner_minimal() {
@@ -67,7 +13,7 @@ fn runner_minimal() {
 
 #[test]
 fn runner_real() {
-    check("runner-real", &["--epochs", "3", "--out", "out"], include_str!("programs/runner-real.txt"));
+    check("runner-real", &["--epochs", "3"], include_str!("programs/runner-real.txt"));
 }
 
 #[test]
@@ -77,5 +23,22 @@ fn fitloop_basic() {
 
 #[test]
 fn fitloop_full() {
-    check("fitloop-full", &[], include_str!("programs/fitloop-full.txt"));
+    check("fitloop-full", &["--ask", "2"], include_str!("programs/fitloop-full.txt"));
+}
+
+#[test]
+fn runner_real_goes_on_from_its_folder() {
+    let folder = folder("resumed");
+    let run = |epochs| {
+        let mut program = program("runner-real");
+        program.current_dir(&folder).args(["--epochs", epochs, "--out", "out"]);
+        String::from_utf8(program.output().unwrap().stdout).unwrap()
+    };
+    let told = run("1");
+    assert!(told.starts_with("best: out/step-000000017\n"), "{told}");
+    for file in ["tensorboard", "epochs.csv"] {
+        assert!(folder.join("out").join(file).exists(), "{file}");
+    }
+    let told = run("2");
+    assert!(told.starts_with("resuming from step 17 (out/step-000000017)\n"), "{told}");
 }

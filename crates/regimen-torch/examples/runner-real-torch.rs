@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to a terminal")]
 
 #[path = "digits-torch/loaders.rs"]
+#[allow(dead_code, reason = "the program does not predict")]
 mod loaders;
 #[path = "digits-torch/network.rs"]
 mod network;

@@ -16,6 +16,8 @@
 //! | [Compiled steps][compiled-steps] | fusion, autotune, freezing |
 //! | [The checkpoint format][checkpoint-format] | files, manifest, order of writes |
 //! | [Coming from TorchTNT][coming-from-torchtnt] | each name of TorchTNT, and three programs in both |
+//! | [Coming from Runner][coming-from-runner] | each part of pytorch-tools' `Runner`, and two programs in both |
+//! | [Coming from FitLoop][coming-from-fitloop] | each part of fitloop's `FitLoop`, and two programs in both |
 //!
 //! [Training on Burn][burn] and [Training on libtorch][libtorch] are pages of the engine crates.
 //!
@@ -76,10 +78,19 @@ pub mod compiled_steps {}
 #[doc = include_str!("../guide/checkpoint-format.md")]
 pub mod checkpoint_format {}
 
-// A link to the page in `docs`, so that a packaged crate has it too.
+// Links to the pages in `docs`, so that a packaged crate has them too.
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/coming-from-torchtnt.md")]
 pub mod coming_from_torchtnt {}
+
+// The programs of these two need Burn. They are examples, which are compiled and run there; a test compares them.
+#[doc = include_str!("../guide/links.txt")]
+#[cfg_attr(not(doctest), doc = include_str!("../guide/coming-from-runner.md"))]
+pub mod coming_from_runner {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[cfg_attr(not(doctest), doc = include_str!("../guide/coming-from-fitloop.md"))]
+pub mod coming_from_fitloop {}
 
 /// The programs of the other crates' READMEs are tests.
 #[cfg(doctest)]

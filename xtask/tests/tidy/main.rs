@@ -5,6 +5,7 @@
 mod arrows;
 mod doors;
 mod exports;
+mod pages;
 mod papers;
 mod project;
 mod sources;

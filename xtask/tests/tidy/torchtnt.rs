@@ -1,10 +1,9 @@
 //! The page for users of TorchTNT: its rows, the names in them, and the length of its programs.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use crate::exports::exports;
-use crate::project::root;
+use crate::pages::{blocks, codes, length, read, rows};
 
 const PAGE: &str = "docs/coming-from-torchtnt.md";
 
@@ -70,32 +69,4 @@ fn the_programs_of_the_page_are_the_examples_and_little_longer_than_those_in_pyt
         let (python, rust) = (length(python[i]), length(rust[i]));
         assert!(rust * 4 <= python * 5, "{name} has {rust} lines, in Python {python}");
     }
-}
-
-/// The cells of each row of the tables.
-fn rows(page: &str) -> impl Iterator<Item = Vec<&str>> {
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
-    let rows = rows.filter(|row| *row != "TorchTNT | regimen | in plain words");
-    rows.map(|row| row.split('|').map(str::trim).collect())
-}
-
-/// The texts between backquotes.
-fn codes(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
-}
-
-fn blocks<'p>(page: &'p str, fence: &str) -> Vec<&'p str> {
-    let blocks = page.split(fence).skip(1).filter_map(|rest| rest.split("```").next()?.strip_prefix('\n'));
-    blocks.collect()
-}
-
-/// Lines of a program without imports, comments and blank lines.
-pub(crate) fn length(program: &str) -> usize {
-    const PASSED_OVER: [&str; 5] = ["use ", "import ", "from ", "//", "#"];
-    let lines = program.lines().map(str::trim_start).filter(|line| !line.is_empty());
-    lines.filter(|line| !PASSED_OVER.iter().any(|start| line.starts_with(start))).count()
-}
-
-pub(crate) fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap()
 }

@@ -39,7 +39,6 @@ pub(crate) fn eval_loader(images: Vec<Image>, side: usize, args: &Args) -> Loade
 }
 
 /// The images without their digits.
-#[allow(dead_code, reason = "not every program that has this file predicts")]
 pub(crate) fn inputs(data: impl Data<Batch = Batch>) -> impl Data<Batch = Tensor> {
     data.map_batches(|(images, _)| images)
 }

@@ -9,7 +9,7 @@ use crate::{BoxError, Callback, State};
 
 /// Tells how long a training batch takes, and how much of it is the wait for data, in a
 /// [notice](State::notices) at the end of the first epoch:
-/// `a batch takes 152.00µs: data 4.94µs (3 %), step 147.00µs (97 %); mean over 100 batches`.
+/// `a batch takes 152.00ms: data 4.94ms (3 %), step 147.00ms (97 %); mean over 100 batches`.
 ///
 /// The whole is the time of the epoch, callbacks and saves included and evaluations not. The wait for data and the
 /// step of the unit are parts of it that do not overlap. A large share of data means that the loader is too slow, and

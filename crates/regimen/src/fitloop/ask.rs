@@ -21,11 +21,12 @@ use crate::{BoxError, Callback, State};
 /// the first asks.
 pub struct AskToContinue {
     every: u64,
-    read_line: Box<ReadLine>,
+    read_line: ReadLine,
     output: Box<dyn Write + Send>,
 }
 
-type ReadLine = dyn FnMut(&mut Vec<u8>) -> io::Result<usize> + Send;
+/// Appends a line of input.
+type ReadLine = Box<dyn FnMut(&mut Vec<u8>) -> io::Result<usize> + Send>;
 
 impl AskToContinue {
     /// Asks after every `epochs` epochs, counted since the beginning of the run. 0 never asks.

@@ -147,8 +147,9 @@ where
     /// mean with the weight of the loss: `Key::mean("eval/accuracy")` is the key of the metric `accuracy`, for rules
     /// and reports.
     ///
-    /// `measure` returns one number of the engine, which stays on the device until it is read, or an `f64`. A name
-    /// that is taken, as `loss` is, is an error of every call.
+    /// `measure` returns one number of the engine, which stays on the device until it is read, or an `f64`. For
+    /// logits and classes, `accuracy(k)` of an engine's crate makes one. A name that is taken, as `loss` is, is an error
+    /// of every call.
     pub fn metric<K, V: IntoValue<E::Scalar, K>>(
         self,
         name: &str,
