@@ -1,6 +1,6 @@
 //! A `FitLoop` with all its stages and calls: a convolutional network reads handwritten digits, on Burn.
 //!
-//! With `--out DIR` it keeps checkpoints there, and goes on from the newest.
+//! With `--out DIR` it saves its state, the weights and a chart there, and goes on from the state.
 
 #[path = "digits/loaders.rs"]
 #[allow(dead_code, reason = "the program does not predict")]
@@ -10,7 +10,6 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use clap::Parser;
-use regimen::checkpoint::Checkpointer;
 use regimen::engine::any_of;
 use regimen::fitloop::{DryRun, FitLoop, FitTable, Record, Runs, Set, StageStep, max, record};
 use regimen::run::Ended;
@@ -59,8 +58,9 @@ fn run(Flags { digits: args, ask, profile }: &Flags) -> Result<ExitCode, BoxErro
     let train = train_loader(train, side, args);
 
     let network = initialize(args.seed, &device, |device| ConvNet::new(side, device))?;
-    let head = named(&network, any_of(["output.*"]))?;
-    let engine = Burn::new(network, AdamConfig::new().init(), &device)?.group("head", head)?;
+    let [dense, output] = [["dense.*"], ["output.*"]].map(|names| named(&network, any_of(names)));
+    let engine = Burn::new(network, AdamConfig::new().init(), &device)?;
+    let engine = engine.group("dense", dense?)?.group("output", output?)?;
     let mut trainer = FitLoop::new(engine, |net, images: &Images| net.forward(images.clone()), cross_entropy)
         .train_data(train)
         .valid_data(valid)
@@ -88,15 +88,16 @@ fn run(Flags { digits: args, ask, profile }: &Flags) -> Result<ExitCode, BoxErro
             Ok(record! { loss: s.mean("loss")?, accuracy: accuracy, top3: top3 })
         })
         .criteria(max("accuracy"))
-        .learning_rate(args.lr)
-        .map_unit(|unit| unit.scale_learning_rate("head", 2.0))
         .seed(args.seed)
         .ask_every(*ask)
         .callback(FitTable::to(stdout()));
+    // Small steps for the first layer, larger ones for each layer behind it.
+    trainer.set_learning_rates(args.lr / 4.0..=args.lr)?;
+    trainer.groups().iter().for_each(|group| println!("{group}"));
     if let Some(out) = &args.out {
-        trainer = trainer.saver(Checkpointer::new(out));
-        if let Some(restored) = trainer.restore_latest()? {
-            println!("resuming from step {} ({})", restored.step, restored.from);
+        trainer = trainer.folder(out).overwrite(true);
+        if out.join("state").exists() {
+            trainer.load("state")?;
         }
     }
     let _signals = Signals::pause(&trainer.pause_handle())?;
@@ -108,12 +109,16 @@ fn run(Flags { digits: args, ask, profile }: &Flags) -> Result<ExitCode, BoxErro
     println!("{}\n", trainer.sanity_check(DryRun::epochs(1).steps(3))?);
     // Ends with the weights of the best validation.
     let report = trainer.fit(args.epochs)?;
+    if args.out.is_some() {
+        trainer.save("state")?;
+    }
     if matches!(report.ended, Ended::Paused(_)) {
         return Ok(ExitCode::from(130));
     }
     trainer.test()?;
     trainer.plot("accuracy")?;
     if let Some(out) = &args.out {
+        trainer.save_model("model")?;
         trainer.history().figure("loss", Runs::All)?.save_svg(out.join("loss.svg"))?;
     }
     Ok(ExitCode::SUCCESS)

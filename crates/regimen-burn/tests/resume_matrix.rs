@@ -39,11 +39,11 @@ fn burn_in_fp16_resumes_to_the_bit() {
 #[test]
 fn a_runner_on_burn_resumes_to_the_bit() {
     let fixture = OnBurn::new("a_runner_on_burn_resumes_to_the_bit");
-    run_all(&OnBurn { interface: Interface::Runner, ..fixture }, &some_cells());
+    run_all(&OnBurn { interface: Interface::ByRunner, ..fixture }, &some_cells());
 }
 
 #[test]
 fn a_fit_loop_on_burn_resumes_to_the_bit() {
     let fixture = OnBurn::new("a_fit_loop_on_burn_resumes_to_the_bit");
-    run_all(&OnBurn { interface: Interface::FitLoop, ..fixture }, &some_cells());
+    run_all(&OnBurn { interface: Interface::ByFitLoop, ..fixture }, &some_cells());
 }

@@ -39,11 +39,11 @@ fn libtorch_in_fp16_resumes_to_the_bit() {
 #[test]
 fn a_runner_on_libtorch_resumes_to_the_bit() {
     let fixture = OnTorch::new("a_runner_on_libtorch_resumes_to_the_bit");
-    run_all(&OnTorch { interface: Interface::Runner, ..fixture }, &some_cells());
+    run_all(&OnTorch { interface: Interface::ByRunner, ..fixture }, &some_cells());
 }
 
 #[test]
 fn a_fit_loop_on_libtorch_resumes_to_the_bit() {
     let fixture = OnTorch::new("a_fit_loop_on_libtorch_resumes_to_the_bit");
-    run_all(&OnTorch { interface: Interface::FitLoop, ..fixture }, &some_cells());
+    run_all(&OnTorch { interface: Interface::ByFitLoop, ..fixture }, &some_cells());
 }

@@ -3,6 +3,7 @@
 mod anomaly;
 mod averaging;
 mod eval_precision;
+mod few;
 mod parts;
 mod pending;
 mod plateau;

@@ -1,6 +1,7 @@
 //! Losses and norms on the device, until they are known to be finite.
 
 use super::AutoUnit;
+use super::few::Few;
 use super::task::Values;
 use crate::engine::{Engine, Value};
 use crate::error::NotFinite;
@@ -42,7 +43,7 @@ impl<S: Send + 'static> Pending<S> {
     }
 
     /// Adds numbers that may be anything, each with its key.
-    pub(super) fn add_all(&mut self, values: Values<S>) -> Vec<(Key, Reading)> {
+    pub(super) fn add_all(&mut self, values: Values<S>) -> Few<(Key, Reading)> {
         values.into_iter().map(|(key, value)| (key, self.add(value))).collect()
     }
 

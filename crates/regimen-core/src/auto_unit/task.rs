@@ -1,5 +1,6 @@
 //! The trait that users of [`AutoUnit`](crate::AutoUnit) implement.
 
+use super::few::Few;
 use crate::engine::{Engine, Mode, ToDevice, Value};
 use crate::metric::Key;
 use crate::metric::Reading;
@@ -159,12 +160,12 @@ pub struct Loss<S> {
 }
 
 /// Values beside a loss.
-pub(super) type Values<S> = Vec<(Key, Value<S>)>;
+pub(super) type Values<S> = Few<(Key, Value<S>)>;
 
 impl<S> Loss<S> {
     /// A mean over `weight` samples or tokens.
     pub fn mean(mean: S, weight: f64) -> Self {
-        Loss { mean, weight, values: Vec::new() }
+        Loss { mean, weight, values: Few::default() }
     }
 
     /// Logs `value` under `key` beside the loss and with its weight: a metric of the batch, or a part of the
@@ -196,7 +197,7 @@ pub struct StepResults<O> {
     pub(crate) loss: Reading,
     pub(crate) gradient_norm: Option<Reading>,
     /// Those given to [`Loss::with`].
-    pub(crate) values: Vec<(Key, Reading)>,
+    pub(crate) values: Few<(Key, Reading)>,
     pub(crate) counted_weight: f64,
     /// The weight that the task gave it.
     pub weight: f64,
@@ -209,7 +210,7 @@ pub struct StepResults<O> {
 }
 
 impl<O> StepResults<O> {
-    pub(crate) fn new(loss: Reading, values: Vec<(Key, Reading)>, weight: f64, output: O) -> Self {
+    pub(crate) fn new(loss: Reading, values: Few<(Key, Reading)>, weight: f64, output: O) -> Self {
         let (updated, skipped) = (false, false);
         let (gradient_norm, counted_weight) = (None, 0.0);
         StepResults { loss, values, weight, output, gradient_norm, counted_weight, updated, skipped }
@@ -220,7 +221,7 @@ impl<O> StepResults<O> {
         let weight = if counts { self.weight } else { 0.0 };
         self.counted_weight = weight;
         state.log_reading(key, self.loss.clone(), weight);
-        for (key, value) in &self.values {
+        for (key, value) in self.values.iter() {
             state.log_reading(key.clone(), value.clone(), weight);
         }
     }
@@ -244,8 +245,8 @@ impl<O> StepResults<O> {
 
     /// The values given to [`Loss::with`], in that order. Those that are still on the device are read by
     /// [`Reading::get`].
-    pub fn values(&self) -> &[(Key, Reading)] {
-        &self.values
+    pub fn values(&self) -> impl Iterator<Item = &(Key, Reading)> {
+        self.values.iter()
     }
 
     /// The Euclidean norm of the window's gradient before clipping, or `None` if this step took none. It is

@@ -3,6 +3,7 @@
 use std::mem;
 
 use super::averaging::Counted;
+use super::few::Few;
 use super::pending::What;
 use super::settings::Count as Done;
 use super::window::Stage;
@@ -68,7 +69,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
             let steps = Count(self.window.steps(), "step");
             let last = state.train_progress().steps.saturating_sub(1);
             let updated =
-                self.update(state, last, &mut StepResults::new(f64::NAN.into(), Vec::new(), 0.0, ()));
+                self.update(state, last, &mut StepResults::new(f64::NAN.into(), Few::default(), 0.0, ()));
             updated.map_err(|cause| {
                 self.discard();
                 placed(format!("the gradients of {steps} are lost"), cause)

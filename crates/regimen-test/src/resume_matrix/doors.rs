@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use regimen::data::{Data, DataExt};
-use regimen::fitloop::{FitLoop, min, record};
+use regimen::fitloop::{FitLoop, max, record};
 use regimen::runner::Runner;
 use regimen_core::callback::Event;
 use regimen_core::engine::{Engine, Part};
@@ -71,7 +71,8 @@ pub(super) fn by_fit_loop<F: ResumeFixture>(
             Ok((s.loss(&output)?, record! { rows: rows(&s.batch().1) }))
         })
         .epoch_end(|s| Ok(record! { loss: s.mean("loss")?, all_rows: s.sum("rows")? }))
-        .criteria(min("loss"))
+        // The first validation has it, so the weights are kept over all later pauses.
+        .criteria(max("loss"))
         .map_unit(settings(fixture)?)
         .seed(11);
     for callback in callbacks(leg, dir) {
@@ -87,7 +88,8 @@ pub(super) fn by_fit_loop<F: ResumeFixture>(
     let report = trainer.fit(EPOCHS)?;
     if leg.stop.is_none() {
         let best = trainer.runner().unit().engine().state(Part::Module)?;
-        append(&dir.join("best.txt"), &format!("{best:?}"))?;
+        let lines = best.iter().map(|(name, array)| format!("{name} {:?}\n", array.bytes()));
+        append(&dir.join("best.txt"), &lines.collect::<String>())?;
     }
     Ok((Some(report), order.take()))
 }

@@ -53,12 +53,12 @@ pub(super) const EVENTS: &str = "events";
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
     let (report, order) = match fixture.interface() {
-        Interface::AutoUnit => by_auto_unit(fixture, leg, dir, begun)?,
+        Interface::ByUnit => by_auto_unit(fixture, leg, dir, begun)?,
         _ if leg.trouble != Trouble::None => {
             return Err(format!("{} needs an `AutoUnit`", leg.trouble).into());
         }
-        Interface::Runner => by_runner(fixture, leg, dir, begun)?,
-        Interface::FitLoop => by_fit_loop(fixture, leg, dir, begun)?,
+        Interface::ByRunner => by_runner(fixture, leg, dir, begun)?,
+        Interface::ByFitLoop => by_fit_loop(fixture, leg, dir, begun)?,
     };
     append(&dir.join(ORDER), &order)?;
     let Some(report) = report else { return Ok(()) };
@@ -68,7 +68,8 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
         (Ended::Paused(_), stop) => stop == Some(steps),
         (_, Some(_)) => false,
         // The end of a continued part is compared with its outcome.
-        (ended, None) => begun || matches!(ended, Ended::Finished(_)) && (early || steps == CALLS),
+        (Ended::Finished(_), None) => begun || early || steps == CALLS,
+        (_, None) => begun || fixture.interface() == Interface::ByFitLoop && steps == CALLS,
     };
     if as_told { Ok(()) } else { Err(format!("it ended in another way than scripted: {report:?}").into()) }
 }

@@ -6,7 +6,7 @@
 //! epochs, a schedule that falls on a plateau, a group that is frozen at first, averaged weights,
 //! early stopping, logs as CSV, JSON lines, event files and a run of W&B, and a [`Checkpointer`].
 //!
-//! An [`Interface`] other than `AutoUnit` has the same settings, callbacks and pauses: [`Runner`] with a metric of
+//! An [`Interface`] other than [`ByUnit`](Interface::ByUnit) has the same settings, callbacks and pauses: [`Runner`] with a metric of
 //! batches and one of epochs, or [`FitLoop`] with all its stages and the weights of the best validation, in 3 epochs of
 //! 26 steps and an evaluation each.
 //!
@@ -67,19 +67,19 @@ pub use trouble::{Fault, PLACES, Trouble};
 pub enum Interface {
     /// [`AutoUnit`](regimen_core::AutoUnit) and [`Run`](regimen_core::Run).
     #[default]
-    AutoUnit,
+    ByUnit,
     /// [`Runner`](regimen::runner::Runner). Its cells have pauses and no other trouble.
-    Runner,
+    ByRunner,
     /// [`FitLoop`](regimen::fitloop::FitLoop). Its cells have pauses and no other trouble.
-    FitLoop,
+    ByFitLoop,
 }
 
 /// The trait of engine fixtures whose runs are resumed. All methods have defaults: the first two are for other runs,
 /// and the tests of the matrix itself override the others to break a run.
 pub trait ResumeFixture: EngineFixture + Clone + Send + 'static {
-    /// Interface of the run. Default: `AutoUnit`.
+    /// Interface of the run. Default: [`ByUnit`](Interface::ByUnit).
     fn interface(&self) -> Interface {
-        Interface::AutoUnit
+        Interface::ByUnit
     }
 
     /// Precision of the run. Default: single precision.

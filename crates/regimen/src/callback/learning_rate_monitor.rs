@@ -5,8 +5,8 @@ use crate::metric::{Key, Reduction};
 use crate::schedule::LearningRates;
 use crate::{BoxError, Callback, State};
 
-/// Logs the learning rate of each parameter group as the metric `learning_rate/<group>`, so that
-/// bars and logs show it, and a scheduled momentum as the metric `momentum`.
+/// Logs the learning rate of each parameter group as the metric `learning_rate/<group>`, for logs,
+/// and a scheduled momentum as the metric `momentum`.
 ///
 /// The rate of a training step is logged at its start, if the metrics of the step are read (see
 /// [`State::wants_metrics`]): when a log is due, and at the last step of each epoch. A value over an

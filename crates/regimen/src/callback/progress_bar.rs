@@ -18,8 +18,8 @@ use crate::{BoxError, Callback, Error, State};
 /// times a second; other outputs get a line every five seconds. An epoch that ends or is paused gets a
 /// separate line, and the end of training the [report](crate::run::Report). Speed and time are those
 /// of the epoch in this call, without evaluations within it; metrics are those over the epoch so far,
-/// and never an earlier one's. Metrics that are many, such as those of a `SystemMonitor` and the norms of
-/// parameters, are left to logs. [Notices](State::notices) are printed too.
+/// and never an earlier one's. Metrics that are many, such as those of a `SystemMonitor`, norms and learning rates of
+/// groups, are left to logs. [Notices](State::notices) are printed too.
 ///
 /// A bar is one line, however narrow its terminal. An ellipsis replaces the parts that do not fit: first
 /// the metrics behind the first one, then speed, bar, remaining time, the metric.

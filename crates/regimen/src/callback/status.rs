@@ -23,7 +23,7 @@ pub(super) struct Status<'a> {
 }
 
 /// Begins of the names of metrics that are many and long: they are for logs.
-const FOR_LOGS: [&str; 3] = ["system/", "parameter_norm/", "gradient_norm/"];
+const FOR_LOGS: [&str; 4] = ["system/", "parameter_norm/", "gradient_norm/", "learning_rate/"];
 
 fn is_shown(metric: &Metric) -> bool {
     !FOR_LOGS.iter().any(|begin| metric.key().name().starts_with(begin))

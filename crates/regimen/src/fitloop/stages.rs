@@ -133,7 +133,8 @@ impl StageEpoch<'_> {
 
     /// The sum of those values.
     pub fn sum(&self, name: &str) -> Result<f64, BoxError> {
-        Ok(self.values(name)?.iter().sum())
+        // An empty `sum` is -0.
+        Ok(self.values(name)?.iter().fold(0.0, |sum, value| sum + value))
     }
 
     /// The mean of those values, as it is logged: with the weights of the losses of their steps, which are the samples

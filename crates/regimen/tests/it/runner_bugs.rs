@@ -17,7 +17,7 @@ use regimen::state::Phase;
 use regimen::{BoxError, Fit, State};
 use regimen_test::toy::{ToyArray, ToyMlp};
 
-use super::runner::{Labels, Unit, batch, engine, loader, points, runner};
+use super::runner::{Labels, batch, engine, loader, points, runner};
 
 /// Text that is printed, without what varies.
 #[derive(Clone, Default)]

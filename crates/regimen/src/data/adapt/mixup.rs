@@ -7,7 +7,8 @@ use regimen_core::random::Random;
 use super::mixing::{Mixed, Mixing};
 
 /// Mixup (Zhang et al., 2018): every sample becomes a weighted mean of itself and another of its batch, and so does
-/// its target. An adaptor of the training data: [`DataExt::mixup`](super::DataExt::mixup).
+/// its target. An adaptor of the training data: [`DataExt::mixup`](super::DataExt::mixup). Data of an evaluation get none,
+/// and stay as they are.
 ///
 /// The weight of a batch is drawn from Beta(alpha, alpha), and the partners are a permutation of its samples. Both are
 /// keyed by (seed, epoch, number of the batch, rank), so a resumed run mixes the same. A batch of one sample stays as

@@ -36,13 +36,13 @@ fn a_step_that_fails_while_losses_are_not_read_happens_or_does_not() {
 #[test]
 fn a_runner_resumes_to_the_bit() {
     let fixture = toy("resume_matrix::a_runner_resumes_to_the_bit");
-    run_all(&Toy { interface: Interface::Runner, ..fixture }, &Cell::each_stop());
+    run_all(&Toy { interface: Interface::ByRunner, ..fixture }, &Cell::each_stop());
 }
 
 #[test]
 fn a_fit_loop_resumes_to_the_bit() {
     let fixture = toy("resume_matrix::a_fit_loop_resumes_to_the_bit");
-    run_all(&Toy { interface: Interface::FitLoop, ..fixture }, &Cell::each_stop());
+    run_all(&Toy { interface: Interface::ByFitLoop, ..fixture }, &Cell::each_stop());
 }
 
 /// An interruption in addition to a pause, one test for each kind.
@@ -111,7 +111,7 @@ macro_rules! caught {
 
 macro_rules! interface {
     () => {
-        Interface::AutoUnit
+        Interface::ByUnit
     };
     ($interface:ident) => {
         Interface::$interface
@@ -136,17 +136,17 @@ caught! {
     another_cap_without_the_window: NoGradients in caps => "optimizer/hidden.weight.first_moment differs";
     a_final_stop_without_what_decides_it: NoCallbacks in final_pauses => "epochs.txt differs";
     predictions_that_begin_anew: NoPasses in predictions => "the predictions are";
-    metrics_of_epochs_that_begin_anew: NoTask of Runner in some_cells => "the numbers of the pass that goes on are no longer there";
-    stages_that_begin_anew: NoTask of FitLoop in some_cells => "epochs.txt differs";
-    best_weights_that_begin_anew: NoCallbacks of FitLoop in some_cells => "best.txt differs";
-    a_runner_without_held_gradients: NoGradients of Runner in some_cells => "optimizer/hidden.weight.first_moment differs";
+    metrics_of_epochs_that_begin_anew: NoTask of ByRunner in some_cells => "the numbers of the pass that goes on are no longer there";
+    stages_that_begin_anew: NoTask of ByFitLoop in some_cells => "epochs.txt differs";
+    best_weights_that_begin_anew: NoCallbacks of ByFitLoop in some_cells => "best.txt differs";
+    a_runner_without_held_gradients: NoGradients of ByRunner in some_cells => "optimizer/hidden.weight.first_moment differs";
 }
 
 #[test]
 fn the_wrapper_itself_is_sound() {
     let fixture = Broken {
         defect: Defect::None,
-        interface: Interface::AutoUnit,
+        interface: Interface::ByUnit,
         test: "resume_matrix::the_wrapper_itself_is_sound",
     };
     assert_eq!(failures(&fixture, &some_cells()), [""; 0]);
@@ -155,7 +155,7 @@ fn the_wrapper_itself_is_sound() {
 #[test]
 fn a_misnamed_test_is_told() {
     let failures = failures(
-        &Broken { defect: Defect::None, interface: Interface::AutoUnit, test: "no_test_of_this_name" },
+        &Broken { defect: Defect::None, interface: Interface::ByUnit, test: "no_test_of_this_name" },
         &[],
     );
     let [wrong] = &failures[..] else { panic!("{failures:?}") };

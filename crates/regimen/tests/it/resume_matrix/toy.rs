@@ -23,7 +23,7 @@ pub(crate) const TOY: Toy = toy("resume_matrix::the_toy_engine_resumes_to_the_bi
 
 /// The same in the test of that name.
 pub(crate) const fn toy(test: &'static str) -> Toy {
-    Toy { test, precision: Precision::F32, reads_later: false, interface: Interface::AutoUnit }
+    Toy { test, precision: Precision::F32, reads_later: false, interface: Interface::ByUnit }
 }
 
 impl Toy {

@@ -170,6 +170,23 @@ fn a_metric_of_one_epoch_is_not_shown_for_the_next() {
 }
 
 #[test]
+fn metrics_that_are_many_are_left_to_logs() {
+    let out = Out::default();
+    let mut unit = Sometimes;
+    let many = |state: &mut State, _: &mut Sometimes| {
+        let names = ["system/cpu", "parameter_norm/a", "gradient_norm/a", "learning_rate/a", "momentum"];
+        names.into_iter().for_each(|name| state.log(Key::last(name), 0.5, 1.0));
+    };
+    let run = Run::new(&mut unit).callback(bar(&out, Duration::MAX)).on(Event::TrainStepEnd, many);
+    { run }.train(&DATA, Train::epochs(1)).unwrap();
+    assert_eq!(
+        out.take(),
+        "train epoch 1/1: 3 steps, ~/s, momentum 0.5000, auc 0.5000\n\
+         training complete after 1 epoch, 3 steps\n"
+    );
+}
+
+#[test]
 fn what_others_print_and_notices_are_lines_of_their_own() {
     let out = Out::default();
     let bar = bar(&out, Duration::ZERO);
