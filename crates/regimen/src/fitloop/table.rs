@@ -21,8 +21,8 @@ use crate::{BoxError, Callback, State};
 ///         epoch time: 37 s 757 ms
 /// ```
 ///
-/// The summary has the total time, and the best score if there are criteria and validation data; before the first
-/// validation that is `-inf` or `inf`.
+/// The summary has the total time, and the best score of a fit if there are criteria and validation data; before the
+/// first validation that is `-inf` or `inf`.
 ///
 /// Each block is one write, at the end of its epoch, so it does not break the lines of others. A
 /// [`Printer`](crate::callback::Printer) prints it above a progress bar. A write that fails is ignored.
