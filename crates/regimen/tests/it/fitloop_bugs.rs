@@ -109,6 +109,7 @@ fn closures_before_and_after_the_loop_are_called_once_per_fit() {
 fn it_shows_its_epochs_and_its_best_score() {
     let shown = |trainer: &Trainer<'_>| format!("{trainer}");
     assert_eq!(shown(&bare()), "FitLoop :: epochs: 0");
+    assert!(format!("{:?}", bare()).starts_with("FitLoop { runner: Runner { run: Run {"));
     assert_eq!(shown(&trainer().criteria(max("accuracy"))), "FitLoop :: epochs: 0 accuracy: -inf");
     assert_eq!(shown(&trainer().criteria(min("loss"))), "FitLoop :: epochs: 0 loss: inf");
     let mut trainer = scored(&[0.25, 0.875]).criteria(max("score"));
