@@ -25,9 +25,10 @@ use task::Values;
 use update::rate;
 use window::Window;
 
-use crate::engine::{Engine, Mode, Precision, ToDevice, Value};
+use crate::engine::{Engine, Mode, Part, Precision, ToDevice, Value};
 use crate::error::WithCauses;
 use crate::metric::Key;
+use crate::saved::StateDict;
 use crate::schedule::LearningRates;
 use crate::state::Phase;
 use crate::unit::{EvalUnit, PredictUnit};
@@ -208,6 +209,18 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let _ = self.close_step();
         let weights = self.average.as_mut().and_then(|average| average.weights.as_mut());
         with_weights(&mut self.engine, weights, f)
+    }
+
+    /// Puts `weights`, a state of [`Part::Module`], into the module. An [average](AutoUnit::average) that has begun
+    /// begins anew with them as its first, so that evaluation uses them too. Optimizer and progress stay. It is an
+    /// error if the weights do not fit the module.
+    pub fn load_weights(&mut self, weights: &StateDict) -> Result<(), BoxError> {
+        self.close_step()?;
+        self.engine.load_state(Part::Module, weights)?;
+        if let Some(average) = self.average.as_mut().filter(|average| average.weights.is_some()) {
+            (average.weights, average.taken) = (Some(self.engine.weights()?), 1);
+        }
+        Ok(())
     }
 
     /// Runs `f` on task and engine for evaluation: with the averaged weights, if there are any and the

@@ -74,12 +74,12 @@ impl BestWeights {
         self.lock().as_ref().map(|kept| kept.best.clone())
     }
 
-    /// Puts the best weights into the module of `unit`; optimizer and progress stay. Returns `false` and changes
-    /// nothing if there are none.
+    /// Puts the best weights into `unit` by [`AutoUnit::load_weights`], so that an evaluation uses them. Returns
+    /// `false` and changes nothing if there are none.
     pub fn restore<E: Engine, T: Task<E>>(&self, unit: &mut AutoUnit<E, T>) -> Result<bool, BoxError> {
         match &*self.lock() {
             None => Ok(false),
-            Some(kept) => unit.engine_mut().load_state(Part::Module, &kept.weights).map(|()| true),
+            Some(kept) => unit.load_weights(&kept.weights).map(|()| true),
         }
     }
 

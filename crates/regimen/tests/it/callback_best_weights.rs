@@ -77,6 +77,8 @@ fn the_weights_of_the_best_evaluation_come_back_and_one_by_hand_is_not_looked_at
         assert_ne!(module(&unit), weights[1]);
         assert!(best.restore(&mut unit).unwrap());
         assert_eq!(module(&unit), weights[1], "average: {average}");
+        let evaluated = unit.with_averaged_weights(|engine| engine.state(Part::Module).unwrap());
+        assert_eq!(evaluated, weights[1], "average: {average}");
     }
     let largest = BestWeights::max(EVAL_LOSS);
     fit(&mut unit(), &largest).unwrap();
