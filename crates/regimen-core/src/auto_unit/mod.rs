@@ -211,6 +211,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         with_weights(&mut self.engine, weights, f)
     }
 
+    /// A copy of the weights that evaluation uses: the averaged ones, if there are any and
+    /// [`evaluate_raw`](Averaging::evaluate_raw) is not set, or else the trained ones.
+    pub fn evaluated_weights(&mut self) -> Result<StateDict, BoxError> {
+        self.close_step()?;
+        let AutoUnit { engine, average, .. } = self;
+        with_weights(engine, average.as_mut().and_then(Average::evaluated), |engine| {
+            engine.state(Part::Module)
+        })
+    }
+
     /// Puts `weights`, a state of [`Part::Module`], into the module. An [average](AutoUnit::average) that has begun
     /// begins anew with them as its first, so that evaluation uses them too. Optimizer and progress stay. It is an
     /// error if the weights do not fit the module.
@@ -227,8 +237,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// settings want them, and in its precision.
     fn view<R>(&mut self, f: impl FnOnce(&mut T, &mut E) -> Result<R, BoxError>) -> Result<R, BoxError> {
         let AutoUnit { engine, task, settings, average, .. } = self;
-        let average = average.as_mut().filter(|average| average.averaging.evaluate);
-        with_weights(engine, average.and_then(|average| average.weights.as_mut()), |engine| {
+        with_weights(engine, average.as_mut().and_then(Average::evaluated), |engine| {
             settings.in_eval_precision(engine, |engine| f(task, engine))?
         })
     }

@@ -168,6 +168,21 @@ fn the_file_has_the_averaged_weights_or_the_trained_ones_in_any_order_of_the_cal
 }
 
 #[test]
+fn the_weights_are_those_that_were_evaluated_also_if_there_is_an_average_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (best, path) = (BestWeights::min(EVAL_LOSS), folder.path().join("best"));
+    let mut run = Run::owned(unit().average(Averaging::ema(0.5).evaluate_raw()))
+        .callback(best.clone())
+        .callback(BestFile::min(EVAL_LOSS, move |_| path.clone()));
+    run.fit(&TRAIN, &[1.0], Fit::epochs(1)).unwrap();
+    let trained = module(run.unit());
+    run.fit(&TRAIN, &[2.0], Fit::epochs(2)).unwrap();
+    assert_eq!(files(folder.path()), BTreeMap::from([("best".to_owned(), trained.clone())]));
+    assert!(best.restore(run.unit_mut()).unwrap());
+    assert_eq!(module(run.unit()), trained);
+}
+
+#[test]
 fn a_restored_run_keeps_the_file_of_the_best_before_and_the_report_has_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("best");
