@@ -116,7 +116,7 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     frozen: Vec<bool>,
     /// The rates of the present update, one per group; kept to allocate nothing in a step.
     rates: Vec<f64>,
-    /// Completed updates and epochs, as of the last step.
+    /// Completed updates and epochs: saved, and set anew when training starts.
     count: Count,
 }
 
