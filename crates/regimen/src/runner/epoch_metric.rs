@@ -1,6 +1,7 @@
 //! Metrics of a whole epoch.
 
 use crate::BoxError;
+use crate::auto_unit::StepResults;
 use crate::metric::{ConfusionMatrix, Key, Reduction};
 use crate::saved::{StateDict, Stateful};
 use crate::state::{EntryPoint, Phase, State};
@@ -73,8 +74,13 @@ impl<O, Y> EpochMetrics<O, Y> {
         self.matrix.iter_mut().for_each(|matrix| matrix.kept[slot].reset());
     }
 
-    /// Keeps the numbers of a step: of all metrics, or of none.
-    pub(super) fn keep(&mut self, state: &State, output: &O, target: &Y) -> Result<(), BoxError> {
+    /// Keeps the numbers of a step: of all metrics, or of none. A step that does not count has none.
+    pub(super) fn keep(
+        &mut self,
+        state: &State,
+        results: &StepResults<O>,
+        target: &Y,
+    ) -> Result<(), BoxError> {
         if self.is_empty() {
             return Ok(());
         }
@@ -88,6 +94,11 @@ impl<O, Y> EpochMetrics<O, Y> {
             )
             .into());
         }
+        if results.counted_weight() == 0.0 {
+            self.steps[slot] += 1;
+            return Ok(());
+        }
+        let output = &results.output;
         let new = |metric: &mut EpochMetric<O, Y>| {
             (metric.keep)(output, target).map_err(|cause| format!("metric `{}`: {cause}", metric.name).into())
         };
@@ -102,18 +113,20 @@ impl<O, Y> EpochMetrics<O, Y> {
         Ok(())
     }
 
-    /// Logs the metrics of the epoch that ends, if it had a step.
+    /// Logs the metrics of the epoch that ends, if numbers were kept.
     pub(super) fn end(&mut self, state: &mut State) -> Result<(), BoxError> {
         let (slot, phase) = (slot(state), state.phase());
-        if self.steps[slot] == 0 {
-            return Ok(());
-        }
         for EpochMetric { name, finish, kept, .. } in &mut self.list {
+            if kept[slot].is_empty() {
+                continue;
+            }
             let value = finish(&kept[slot]).map_err(|cause| format!("metric `{name}`: {cause}"))?;
             state.log(Key::named(format!("{phase}/{name}"), Reduction::Mean), value, 1.0);
             kept[slot].clear();
         }
-        if let Some(EpochMatrix { kept, .. }) = &mut self.matrix {
+        if let Some(EpochMatrix { kept, .. }) = &mut self.matrix
+            && kept[slot].total() > 0
+        {
             state.log_media(format!("{phase}/{MATRIX}"), kept[slot].image()?);
             kept[slot].reset();
         }

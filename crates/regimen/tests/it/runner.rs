@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use regimen::auto_unit::{Averaging, EVAL_LOSS, TRAIN_LOSS};
+use regimen::auto_unit::{Averaging, EVAL_LOSS, NonFinite, TRAIN_LOSS};
 use regimen::callback::{Event, Events, Every};
 use regimen::data::{DataExt, Loader};
 use regimen::metric::{ConfusionMatrix, Key, Media, Reduction, argmax};
-use regimen::run::{Evaluate, Predict, Train};
+use regimen::run::{Evaluate, Predict, Report, Train};
 use regimen::runner::{IntoLoss, Runner, SupervisedUnit, Terms, term};
 use regimen::saved::{StateDict, save_parts};
 use regimen::schedule::{LearningRates, Phases};
@@ -348,6 +348,42 @@ fn a_metric_of_the_epoch_has_all_numbers_of_its_epoch_and_no_others() {
     assert_eq!(report.metric(Key::mean("eval/sum")), Some(6.0));
     let report = runner.fit(&train, &valid, Fit::epochs(1)).unwrap();
     assert_eq!(report.metric(Key::mean("eval/sum")), Some(15.0));
+}
+
+type Numbers = SupervisedUnit<Engine, ToyArray, f64, ToyArray>;
+
+/// With the sum of the targets of each epoch. The loss has the factor of its target, and no weight if that is 0.
+fn summing() -> Runner<'static, Numbers> {
+    let criterion = |x: &ToyArray, y: &f64| Loss::mean(x.mean().scale(*y), if *y == 0.0 { 0.0 } else { 1.0 });
+    Runner::new(engine(), |net, x: &ToyArray| net.forward(x), criterion).epoch_metric(
+        "sum",
+        |_, y| Ok(vec![*y]),
+        |numbers| Ok(numbers.iter().sum()),
+    )
+}
+
+fn numbers(ys: &[f64]) -> Vec<(ToyArray, f64)> {
+    ys.iter().map(|&y| (ToyArray::new(&[1, 2], &[0.5, 1.0]), y)).collect()
+}
+
+/// The values of the epochs of training.
+fn of_train(report: &Report, name: &'static str) -> Vec<Option<f64>> {
+    report.epochs.iter().map(|epoch| epoch.metric(&Key::mean(name))).collect()
+}
+
+#[test]
+fn a_metric_of_the_epoch_leaves_out_the_steps_that_metrics_of_batches_leave_out() {
+    for accumulate in [1, 2] {
+        let mut runner = summing()
+            .metric("mean", |_, y| *y)
+            .map_unit(|unit| unit.non_finite(NonFinite::Skip).accumulate(accumulate));
+        let report = runner.train(&numbers(&[1.0, f64::NAN, 0.0, 2.0]), Train::epochs(1)).unwrap();
+        let of_epoch = ["train/mean", "train/sum"].map(|name| of_train(&report, name));
+        assert_eq!(of_epoch, [[Some(1.5)], [Some(3.0)]]);
+        // None counts.
+        let report = runner.train(&numbers(&[f64::NAN, 0.0]), Train::epochs(2)).unwrap();
+        assert_eq!(of_train(&report, "train/sum"), [None]);
+    }
 }
 
 #[test]
