@@ -4,7 +4,7 @@ use crate::BoxError;
 use crate::auto_unit::StepResults;
 use crate::metric::{ConfusionMatrix, Key, Reduction};
 use crate::saved::{StateDict, Stateful};
-use crate::state::{EntryPoint, Phase, State};
+use crate::state::{EntryPoint, Phase, Progress, State};
 
 /// Metrics over all numbers that were kept of an epoch, and those numbers; a confusion matrix too.
 pub(super) struct EpochMetrics<O, Y> {
@@ -36,12 +36,13 @@ pub(super) type Finish = Box<dyn FnMut(&[f64]) -> Result<f64, BoxError> + Send>;
 
 /// The epochs that can be under way at once: of training, of an evaluation of `fit`, and of one by hand.
 const SLOTS: [&str; 3] = ["train", "eval", "by_hand"];
+const BY_HAND: usize = 2;
 
 fn slot(state: &State) -> usize {
     match state.phase() {
         Phase::Train => 0,
         _ if state.entry_point() == EntryPoint::Fit => 1,
-        _ => 2,
+        _ => BY_HAND,
     }
 }
 
@@ -86,11 +87,14 @@ impl<O, Y> EpochMetrics<O, Y> {
         }
         let slot = slot(state);
         if self.steps[slot] != state.progress().steps_in_epoch {
-            let names: Vec<&str> = self.names().collect();
-            let names = names.join("`, `");
+            // Told at the end of the epoch.
+            if slot != BY_HAND {
+                return Ok(());
+            }
             return Err(format!(
-                "`{names}`: the numbers of the pass that goes on are no longer there; another pass by hand has run, so \
-                 begin this one again"
+                "{}: the numbers of the pass that goes on are no longer there; another pass by hand has run, so begin \
+                 this one again",
+                self.told()
             )
             .into());
         }
@@ -113,9 +117,24 @@ impl<O, Y> EpochMetrics<O, Y> {
         Ok(())
     }
 
-    /// Logs the metrics of the epoch that ends, if numbers were kept.
+    /// The names, for a message.
+    fn told(&self) -> String {
+        let names: Vec<&str> = self.names().collect();
+        format!("`{}`", names.join("`, `"))
+    }
+
+    /// Logs the metrics of the epoch that ends, if numbers were kept, and those of all its steps.
     pub(super) fn end(&mut self, state: &mut State) -> Result<(), BoxError> {
         let (slot, phase) = (slot(state), state.phase());
+        let Progress { epochs, steps_in_last_epoch, .. } = state.progress();
+        if !self.is_empty() && self.steps[slot] != steps_in_last_epoch {
+            // A metric failed in a step of training, which is not repeated, or was not there in the first steps.
+            let names = self.told();
+            state.notify(format!(
+                "epoch {epochs} of {phase} is without {names}: the numbers of some of its steps are missing"
+            ));
+            return Ok(());
+        }
         for EpochMetric { name, finish, kept, .. } in &mut self.list {
             if kept[slot].is_empty() {
                 continue;

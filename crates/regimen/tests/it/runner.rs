@@ -386,6 +386,28 @@ fn a_metric_of_the_epoch_leaves_out_the_steps_that_metrics_of_batches_leave_out(
     }
 }
 
+const LEFT_OUT: &str = "epoch 1 of train is without `sum`: the numbers of some of its steps are missing";
+
+#[test]
+fn a_metric_of_the_epoch_that_fails_once_is_left_out_of_its_epoch_and_training_goes_on() {
+    for failing in [1, 2, 3] {
+        let calls = Mutex::new(0);
+        let keep = move |_: &ToyArray, y: &f64| {
+            let mut calls = calls.lock().unwrap();
+            *calls += 1;
+            if *calls == failing { Err("once".into()) } else { Ok(vec![*y]) }
+        };
+        let mut runner = Runner::new(engine(), |net, x: &ToyArray| net.forward(x), |x, _: &f64| x.mean())
+            .epoch_metric("sum", keep, |numbers| Ok(numbers.iter().sum()));
+        let data = numbers(&[1.0, 2.0, 4.0]);
+        let error = runner.train(&data, Train::epochs(2)).unwrap_err();
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "metric `sum`: once");
+        let report = runner.train(&data, Train::epochs(2)).unwrap();
+        assert_eq!(of_train(&report, "train/sum"), [None, Some(7.0)], "{failing}");
+        assert_eq!((report.train.updates, &*report.notices), (6, &[LEFT_OUT.to_owned()][..]));
+    }
+}
+
 #[test]
 fn each_epoch_logs_the_picture_of_its_own_confusion_matrix_and_no_other() {
     let pictures = Arc::new(Mutex::new(Vec::new()));
