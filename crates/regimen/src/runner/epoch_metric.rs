@@ -153,6 +153,38 @@ impl<O, Y> EpochMetrics<O, Y> {
     }
 }
 
+/// The state that [`EpochMetrics`] reads.
+struct Read {
+    steps: [u64; 3],
+    /// Of each metric of the list.
+    kept: Vec<[Vec<f64>; 3]>,
+    matrices: Option<[ConfusionMatrix; 3]>,
+}
+
+impl<O, Y> EpochMetrics<O, Y> {
+    fn read(&self, dict: &StateDict) -> Result<Read, BoxError> {
+        let kept = self.list.iter().map(|_| Default::default()).collect();
+        let matrices = self.matrix.as_ref().map(|matrix| matrix.kept.clone());
+        let mut read = Read { steps: [0; 3], kept, matrices };
+        read.matrices.iter_mut().flatten().for_each(ConfusionMatrix::reset);
+        for (slot, of) in SLOTS.into_iter().enumerate() {
+            let saved = |name: &str| dict.under(&format!("{of}.kept.{name}"));
+            // Not under way, or without a metric: its epoch is left out.
+            if self.names().any(|name| saved(name).is_empty()) {
+                continue;
+            }
+            read.steps[slot] = dict.count(&format!("{of}.steps"))?;
+            for (metric, kept) in self.list.iter().zip(&mut read.kept) {
+                kept[slot].load_state_dict(&saved(&metric.name))?;
+            }
+            if let Some(kept) = &mut read.matrices {
+                kept[slot].load_state_dict(&saved(MATRIX))?;
+            }
+        }
+        Ok(read)
+    }
+}
+
 /// The numbers of the epochs under way.
 impl<O, Y> Stateful for EpochMetrics<O, Y> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
@@ -170,25 +202,14 @@ impl<O, Y> Stateful for EpochMetrics<O, Y> {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let mut loaded: Vec<[Vec<f64>; 3]> = self.list.iter().map(|_| Default::default()).collect();
-        let mut matrices = self.matrix.as_ref().map(|matrix| matrix.kept.clone());
-        matrices.iter_mut().flatten().for_each(ConfusionMatrix::reset);
-        let mut steps = [0; 3];
-        // Saved without these metrics.
-        if !dict.is_empty() {
-            for (slot, of) in SLOTS.into_iter().enumerate() {
-                steps[slot] = dict.count(&format!("{of}.steps"))?;
-                for (metric, kept) in self.list.iter().zip(&mut loaded) {
-                    kept[slot].load_state_dict(&dict.under(&format!("{of}.kept.{}", metric.name)))?;
-                }
-                if let Some(kept) = &mut matrices {
-                    kept[slot].load_state_dict(&dict.under(&format!("{of}.kept.{MATRIX}")))?;
-                }
-            }
-        }
+        let Read { steps, kept, matrices } = self.read(dict)?;
         self.steps = steps;
-        self.list.iter_mut().zip(loaded).for_each(|(metric, kept)| metric.kept = kept);
+        self.list.iter_mut().zip(kept).for_each(|(metric, kept)| metric.kept = kept);
         self.matrix.iter_mut().zip(matrices).for_each(|(matrix, kept)| matrix.kept = kept);
         Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.read(dict).map(drop)
     }
 }

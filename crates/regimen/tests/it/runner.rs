@@ -9,7 +9,7 @@ use regimen::data::{DataExt, Loader};
 use regimen::metric::{ConfusionMatrix, Key, Media, Reduction, argmax};
 use regimen::run::{Evaluate, Predict, Report, Train};
 use regimen::runner::{IntoLoss, Runner, SupervisedUnit, Terms, term};
-use regimen::saved::{StateDict, save_parts};
+use regimen::saved::{StateDict, load_parts, save_parts};
 use regimen::schedule::{LearningRates, Phases};
 use regimen::state::Phase;
 use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, Step, Task};
@@ -406,6 +406,38 @@ fn a_metric_of_the_epoch_that_fails_once_is_left_out_of_its_epoch_and_training_g
         assert_eq!(of_train(&report, "train/sum"), [None, Some(7.0)], "{failing}");
         assert_eq!((report.train.updates, &*report.notices), (6, &[LEFT_OUT.to_owned()][..]));
     }
+}
+
+#[test]
+fn a_metric_of_the_epoch_that_was_not_saved_begins_with_the_next_epoch() {
+    let data = numbers(&[1.0, 2.0, 4.0]);
+    let mut first = summing();
+    first.train(&data, Train::steps(2)).unwrap();
+    let state = first.run().run_state().unwrap();
+    let saved = save_parts(first.unit_mut()).unwrap();
+    let mut second = summing().epoch_metric("count", |_, _| Ok(vec![1.0]), |ones| Ok(ones.iter().sum()));
+    load_parts(second.unit_mut(), &saved).unwrap();
+    second.run().load_run_state(&state).unwrap();
+    let report = second.train(&data, Train::epochs(2)).unwrap();
+    assert_eq!(of_train(&report, "train/sum"), [None, Some(7.0)]);
+    assert_eq!(of_train(&report, "train/count"), [None, Some(3.0)]);
+    assert_eq!(report.notices, [LEFT_OUT.replace("`sum`", "`sum`, `count`")]);
+}
+
+#[test]
+fn counts_of_other_classes_are_refused_before_anything_is_changed() {
+    let with_matrix = |classes: usize| {
+        let matrix = ConfusionMatrix::new(classes).unwrap();
+        summing().confusion_matrix(matrix, |matrix, _, _| matrix.add(&[0], &[1]))
+    };
+    let data = numbers(&[1.0, 2.0, 4.0]);
+    let mut runner = with_matrix(2);
+    runner.train(&data, Train::steps(2)).unwrap();
+    let saved = save_parts(runner.unit_mut()).unwrap();
+    let mut other = with_matrix(3);
+    let before = save_parts(other.unit_mut()).unwrap();
+    load_parts(other.unit_mut(), &saved).unwrap_err();
+    assert_eq!(save_parts(other.unit_mut()).unwrap(), before);
 }
 
 #[test]
