@@ -26,7 +26,7 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
         parts.part("module", &mut self.engine.part(Part::Module))?;
         parts.part("optimizer", &mut self.engine.part(Part::Optimizer))?;
         let AutoUnit { engine, settings, window, pending, .. } = self;
-        let AutoUnit { skipped, skipped_in_a_row, frozen, count, .. } = self;
+        let AutoUnit { skipped, skipped_in_a_row, frozen, count, has_asked_unreached, .. } = self;
         match &mut self.average {
             Some(average) => {
                 parts.optional("averaged_module", Some(&mut AveragePart { engine: &*engine, average }))?;
@@ -45,6 +45,7 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
             skipped_in_a_row,
             frozen,
             count,
+            has_asked_unreached,
             scaler,
             average,
             plateau,
@@ -65,6 +66,7 @@ struct OwnPart<'u, E: Engine> {
     skipped_in_a_row: &'u mut u64,
     frozen: &'u mut Vec<bool>,
     count: &'u mut Count,
+    has_asked_unreached: &'u mut bool,
     scaler: Option<&'u mut GradientScaler>,
     average: &'u mut Option<Average<E::Weights>>,
     plateau: &'u mut Option<Plateau>,
@@ -87,6 +89,8 @@ struct Read {
 
 /// Prefix of the names of settings.
 const SETTINGS: &str = "settings";
+/// The changes that are not reported yet, a line each.
+const UNTOLD: &str = "untold_changes";
 
 impl<E: Engine> OwnPart<'_, E> {
     fn read(&self, dict: &StateDict) -> Result<Read, BoxError> {
@@ -116,6 +120,11 @@ impl<E: Engine> OwnPart<'_, E> {
         };
         let mut changes = self.changed_settings(&dict.under(SETTINGS))?;
         changes.extend(used.iter().flat_map(|used| self.changed_rates(used)));
+        let untold = if dict.contains(UNTOLD) { dict.array(UNTOLD)?.to_text()? } else { String::new() };
+        // A rate that is still another is in both.
+        let untold: Vec<&str> =
+            untold.lines().filter(|&line| changes.iter().all(|change| change != line)).collect();
+        changes.extend(untold.into_iter().map(str::to_owned));
         let (skipped, skipped_in_a_row) = (dict.count("skipped")?, number("skipped_in_a_row")?);
         // Older checkpoints lack them. The start of training sets them.
         let count = Count { updates: number("updates")?, epochs: number("epochs")? };
@@ -200,6 +209,9 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         for (name, value) in self.told_settings() {
             dict.insert(format!("{SETTINGS}.{name}"), Array::from_text(&value))?;
         }
+        if !self.changes.is_empty() {
+            dict.insert(UNTOLD, Array::from_text(&self.changes.join("\n")))?;
+        }
         if self.window.is_lost() {
             dict.insert_all("window", Window::default().state_dict()?)?;
         } else {
@@ -228,6 +240,8 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         (*self.window, *self.plateau, *self.used) = (read.window, read.plateau, read.used);
         (*self.skipped, *self.skipped_in_a_row) = (read.skipped, read.skipped_in_a_row);
         (*self.count, *self.changes) = (read.count, read.changes);
+        // The weights may be frozen otherwise, and after a dry run nothing was told.
+        *self.has_asked_unreached = false;
         self.pending.forget_unchecked();
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
             **scaler = read;

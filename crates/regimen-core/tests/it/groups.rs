@@ -206,6 +206,21 @@ fn what_is_frozen_and_skipped_otherwise_than_in_a_checkpoint_is_told_when_traini
     );
 }
 
+#[test]
+fn a_dry_run_uses_up_no_notice_of_the_run() {
+    let saved = save_parts(&mut unit()).unwrap();
+    let mut unit = unit().hold_frozen_statistics();
+    load_parts(&mut unit, &saved).unwrap();
+    let mut run = Run::new(&mut unit);
+    let notice = ["`hold_frozen_statistics` is true now, and was not set in the checkpoint"];
+    for _ in 0..2 {
+        let dry = run.dry_run(|mut dry| dry.train(&[0.1], Train::epochs(1))).unwrap().unwrap();
+        assert_eq!(dry.notices, notice);
+    }
+    assert_eq!(run.train(&[0.1], Train::epochs(1)).unwrap().notices, notice);
+    assert_eq!(run.train(&[0.1], Train::epochs(2)).unwrap().notices, [""; 0]);
+}
+
 /// Trains with all layers but the last frozen. Returns their running mean after a step
 /// that failed, and at the end.
 fn statistics(holds: bool, fails: bool) -> [Vec<f64>; 2] {
