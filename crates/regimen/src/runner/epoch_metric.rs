@@ -1,5 +1,7 @@
 //! Metrics of a whole epoch.
 
+use std::mem;
+
 use crate::BoxError;
 use crate::auto_unit::StepResults;
 use crate::metric::{ConfusionMatrix, Key, Reduction};
@@ -10,7 +12,7 @@ use crate::state::{EntryPoint, Phase, Progress, State};
 pub(super) struct EpochMetrics<O, Y> {
     list: Vec<EpochMetric<O, Y>>,
     matrix: Option<EpochMatrix<O, Y>>,
-    /// The steps kept of the epoch of each [`Slot`].
+    /// The steps kept of the epoch of each of [`SLOTS`]; 0 if it is not under way.
     steps: [u64; 3],
 }
 
@@ -127,7 +129,8 @@ impl<O, Y> EpochMetrics<O, Y> {
     pub(super) fn end(&mut self, state: &mut State) -> Result<(), BoxError> {
         let (slot, phase) = (slot(state), state.phase());
         let Progress { epochs, steps_in_last_epoch, .. } = state.progress();
-        if !self.is_empty() && self.steps[slot] != steps_in_last_epoch {
+        let steps = mem::take(&mut self.steps[slot]);
+        if !self.is_empty() && steps != steps_in_last_epoch {
             // A metric failed in a step of training, which is not repeated, or was not there in the first steps.
             let names = self.told();
             state.notify(format!(
@@ -189,7 +192,7 @@ impl<O, Y> EpochMetrics<O, Y> {
 impl<O, Y> Stateful for EpochMetrics<O, Y> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
-        for (slot, of) in SLOTS.into_iter().enumerate() {
+        for (slot, of) in SLOTS.into_iter().enumerate().filter(|&(slot, _)| self.steps[slot] > 0) {
             dict.insert(format!("{of}.steps"), self.steps[slot])?;
             for metric in &self.list {
                 dict.insert_all(&format!("{of}.kept.{}", metric.name), metric.kept[slot].state_dict()?)?;

@@ -441,6 +441,19 @@ fn counts_of_other_classes_are_refused_before_anything_is_changed() {
 }
 
 #[test]
+fn numbers_of_an_epoch_are_saved_while_it_is_open() {
+    let data = numbers(&[1.0, 2.0, 4.0]);
+    let mut runner =
+        summing().confusion_matrix(ConfusionMatrix::new(2).unwrap(), |matrix, _, _| matrix.add(&[0], &[1]));
+    runner.fit(&data, &data, Fit::epochs(1)).unwrap();
+    assert_eq!(save_parts(runner.unit_mut()).unwrap()["task"], StateDict::new());
+    runner.train(&data, Train::steps(5)).unwrap();
+    let saved = save_parts(runner.unit_mut()).unwrap();
+    let names: Vec<&str> = saved["task"].iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["train.kept.confusion_matrix.counts", "train.kept.sum.values", "train.steps"]);
+}
+
+#[test]
 fn each_epoch_logs_the_picture_of_its_own_confusion_matrix_and_no_other() {
     let pictures = Arc::new(Mutex::new(Vec::new()));
     let seen = || {
