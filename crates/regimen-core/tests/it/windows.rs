@@ -285,7 +285,7 @@ fn cut(policy: Unreached, accumulate: u64, from: u64) -> Result<Vec<String>, Str
     let mut unit = AutoUnit::new(engine, Cut(from)).accumulate(accumulate).unreached(policy);
     let mut run = Run::new(&mut unit);
     // A dry run uses up nothing.
-    let _ = run.dry_run(|mut dry| dry.train(&[1.0; 4], Train::epochs(2)).map(drop));
+    let _ = run.dry_run(|mut dry| dry.train(&[1.0; 4], Train::steps(2)).map(drop));
     let report = run.train(&[1.0; 4], Train::epochs(2));
     report.map(|report| report.notices).map_err(|error| format!("{error:#}"))
 }
