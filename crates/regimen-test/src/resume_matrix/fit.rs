@@ -74,12 +74,11 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
     if as_told { Ok(()) } else { Err(format!("it ended in another way than scripted: {report:?}").into()) }
 }
 
-type Unit<F, T> = AutoUnit<<F as ResumeFixture>::Engine, T>;
-
 /// The settings of every run, for [`AutoUnit`].
+#[allow(clippy::type_complexity, reason = "an opaque type has no alias")]
 pub(super) fn settings<'f, F: ResumeFixture, T: Task<F::Engine>>(
     fixture: &'f F,
-) -> Result<impl FnOnce(Unit<F, T>) -> Unit<F, T> + use<'f, F, T>, BoxError> {
+) -> Result<impl FnOnce(AutoUnit<F::Engine, T>) -> AutoUnit<F::Engine, T> + use<'f, F, T>, BoxError> {
     let schedule = Cosine::new(fixture.learning_rate(), 40)?.warm_up(4);
     Ok(move |unit: AutoUnit<F::Engine, T>| {
         // The last of several groups; with all groups frozen there would be nothing to train.
