@@ -249,8 +249,8 @@ struct ClipUnits<'a> {
     held: &'a mut GradientsParams,
     factor: f64,
     floor: f64,
-    /// The kinds of the modules around the parameter.
-    containers: Vec<String>,
+    /// Of each of the modules around the parameter, whether it is linear.
+    containers: Vec<bool>,
 }
 
 impl ModuleVisitor for ClipUnits<'_> {
@@ -261,7 +261,7 @@ impl ModuleVisitor for ClipUnits<'_> {
         // As a matrix, and the dimension that a unit extends over.
         let (rows, over) = match D {
             0 | 1 => (1, 1),
-            2 if self.containers.last().is_some_and(|kind| kind == LINEAR) => (dims[0], 0),
+            2 if self.containers.last() == Some(&true) => (dims[0], 0),
             _ => (dims[0], 1),
         };
         let matrix = [rows, elements / rows.max(1)];
@@ -279,7 +279,7 @@ impl ModuleVisitor for ClipUnits<'_> {
     }
 
     fn enter_module(&mut self, _name: &str, container: &str) {
-        self.containers.push(container.to_owned());
+        self.containers.push(container == LINEAR);
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {

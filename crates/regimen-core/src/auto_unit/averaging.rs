@@ -25,7 +25,7 @@ pub struct Averaging {
     warm_up: u64,
     every: u64,
     take_buffers: bool,
-    pub(super) evaluate: bool,
+    evaluate: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,6 +142,11 @@ pub(super) struct Average<W> {
 impl<W> Average<W> {
     pub(super) fn new(averaging: Averaging) -> Self {
         Average { averaging, weights: None, taken: 0, is_loaded: false }
+    }
+
+    /// The averaged weights, if there are any and evaluation uses them.
+    pub(super) fn evaluated(&mut self) -> Option<&mut W> {
+        self.weights.as_mut().filter(|_| self.averaging.evaluate)
     }
 
     /// Adds the weights of `engine` if they are due.

@@ -25,9 +25,10 @@ use task::Values;
 use update::rate;
 use window::Window;
 
-use crate::engine::{Engine, Mode, Precision, ToDevice, Value};
+use crate::engine::{Engine, Mode, Part, Precision, ToDevice, Value};
 use crate::error::WithCauses;
 use crate::metric::Key;
+use crate::saved::StateDict;
 use crate::schedule::LearningRates;
 use crate::state::Phase;
 use crate::unit::{EvalUnit, PredictUnit};
@@ -115,7 +116,7 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     frozen: Vec<bool>,
     /// The rates of the present update, one per group; kept to allocate nothing in a step.
     rates: Vec<f64>,
-    /// Completed updates and epochs, as of the last step.
+    /// Completed updates and epochs: saved, and set anew when training starts.
     count: Count,
 }
 
@@ -210,12 +211,33 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         with_weights(&mut self.engine, weights, f)
     }
 
+    /// A copy of the weights that evaluation uses: the averaged ones, if there are any and
+    /// [`evaluate_raw`](Averaging::evaluate_raw) is not set, or else the trained ones.
+    pub fn evaluated_weights(&mut self) -> Result<StateDict, BoxError> {
+        self.close_step()?;
+        let AutoUnit { engine, average, .. } = self;
+        with_weights(engine, average.as_mut().and_then(Average::evaluated), |engine| {
+            engine.state(Part::Module)
+        })
+    }
+
+    /// Puts `weights`, a state of [`Part::Module`], into the module. An [average](AutoUnit::average) that has begun
+    /// begins anew with them as its first, so that evaluation uses them too. Optimizer and progress stay. It is an
+    /// error if the weights do not fit the module.
+    pub fn load_weights(&mut self, weights: &StateDict) -> Result<(), BoxError> {
+        self.close_step()?;
+        self.engine.load_state(Part::Module, weights)?;
+        if let Some(average) = self.average.as_mut().filter(|average| average.weights.is_some()) {
+            (average.weights, average.taken) = (Some(self.engine.weights()?), 1);
+        }
+        Ok(())
+    }
+
     /// Runs `f` on task and engine for evaluation: with the averaged weights, if there are any and the
     /// settings want them, and in its precision.
     fn view<R>(&mut self, f: impl FnOnce(&mut T, &mut E) -> Result<R, BoxError>) -> Result<R, BoxError> {
         let AutoUnit { engine, task, settings, average, .. } = self;
-        let average = average.as_mut().filter(|average| average.averaging.evaluate);
-        with_weights(engine, average.and_then(|average| average.weights.as_mut()), |engine| {
+        with_weights(engine, average.as_mut().and_then(Average::evaluated), |engine| {
             settings.in_eval_precision(engine, |engine| f(task, engine))?
         })
     }

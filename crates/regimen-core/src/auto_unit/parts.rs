@@ -13,8 +13,8 @@ use crate::{BoxError, Task};
 
 /// The parts `module` (the trained weights), `optimizer` and `auto_unit`. With [averaging](AutoUnit::average)
 /// also `averaged_module`, which has the layout of `module` and is empty during the warm-up. `auto_unit`
-/// holds the accumulation window with its gradients, the number of skipped updates, and the state of scale,
-/// plateau and average. `task` is the state of the task, if it has
+/// holds the accumulation window with its gradients, the numbers of completed updates and epochs and of skipped
+/// updates, and the state of scale, plateau and average. `task` is the state of the task, if it has
 /// [one](Task::stateful).
 ///
 /// A scale of losses, a plateau or an average that the checkpoint lacks starts from the beginning. A saved
@@ -26,7 +26,7 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
         parts.part("module", &mut self.engine.part(Part::Module))?;
         parts.part("optimizer", &mut self.engine.part(Part::Optimizer))?;
         let AutoUnit { engine, settings, window, pending, .. } = self;
-        let AutoUnit { skipped, skipped_in_a_row, frozen, .. } = self;
+        let AutoUnit { skipped, skipped_in_a_row, frozen, count, has_asked_unreached, .. } = self;
         match &mut self.average {
             Some(average) => {
                 parts.optional("averaged_module", Some(&mut AveragePart { engine: &*engine, average }))?;
@@ -44,6 +44,8 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
             skipped,
             skipped_in_a_row,
             frozen,
+            count,
+            has_asked_unreached,
             scaler,
             average,
             plateau,
@@ -63,6 +65,8 @@ struct OwnPart<'u, E: Engine> {
     skipped: &'u mut u64,
     skipped_in_a_row: &'u mut u64,
     frozen: &'u mut Vec<bool>,
+    count: &'u mut Count,
+    has_asked_unreached: &'u mut bool,
     scaler: Option<&'u mut GradientScaler>,
     average: &'u mut Option<Average<E::Weights>>,
     plateau: &'u mut Option<Plateau>,
@@ -75,6 +79,7 @@ struct Read {
     window: Window,
     skipped: u64,
     skipped_in_a_row: u64,
+    count: Count,
     scaler: Option<GradientScaler>,
     taken: u64,
     plateau: Option<Plateau>,
@@ -84,6 +89,8 @@ struct Read {
 
 /// Prefix of the names of settings.
 const SETTINGS: &str = "settings";
+/// The changes that are not reported yet, a line each.
+const UNTOLD: &str = "untold_changes";
 
 impl<E: Engine> OwnPart<'_, E> {
     fn read(&self, dict: &StateDict) -> Result<Read, BoxError> {
@@ -113,8 +120,15 @@ impl<E: Engine> OwnPart<'_, E> {
         };
         let mut changes = self.changed_settings(&dict.under(SETTINGS))?;
         changes.extend(used.iter().flat_map(|used| self.changed_rates(used)));
+        let untold = if dict.contains(UNTOLD) { dict.array(UNTOLD)?.to_text()? } else { String::new() };
+        // A rate that is still another is in both.
+        let untold: Vec<&str> =
+            untold.lines().filter(|&line| changes.iter().all(|change| change != line)).collect();
+        changes.extend(untold.into_iter().map(str::to_owned));
         let (skipped, skipped_in_a_row) = (dict.count("skipped")?, number("skipped_in_a_row")?);
-        Ok(Read { window, skipped, skipped_in_a_row, scaler, taken, plateau, used, changes })
+        // Older checkpoints lack them. The start of training sets them.
+        let count = Count { updates: number("updates")?, epochs: number("epochs")? };
+        Ok(Read { window, skipped, skipped_in_a_row, count, scaler, taken, plateau, used, changes })
     }
 
     fn told_settings(&self) -> BTreeMap<String, String> {
@@ -171,6 +185,8 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         self.pending.read()?;
         self.pending.check()?;
         let mut dict = StateDict::new();
+        dict.insert("updates", self.count.updates)?;
+        dict.insert("epochs", self.count.epochs)?;
         dict.insert("skipped", *self.skipped)?;
         dict.insert("skipped_in_a_row", *self.skipped_in_a_row)?;
         if let Some(scaler) = &self.scaler {
@@ -192,6 +208,9 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         }
         for (name, value) in self.told_settings() {
             dict.insert(format!("{SETTINGS}.{name}"), Array::from_text(&value))?;
+        }
+        if !self.changes.is_empty() {
+            dict.insert(UNTOLD, Array::from_text(&self.changes.join("\n")))?;
         }
         if self.window.is_lost() {
             dict.insert_all("window", Window::default().state_dict()?)?;
@@ -220,7 +239,9 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         }
         (*self.window, *self.plateau, *self.used) = (read.window, read.plateau, read.used);
         (*self.skipped, *self.skipped_in_a_row) = (read.skipped, read.skipped_in_a_row);
-        *self.changes = read.changes;
+        (*self.count, *self.changes) = (read.count, read.changes);
+        // The weights may be frozen otherwise, and after a dry run nothing was told.
+        *self.has_asked_unreached = false;
         self.pending.forget_unchecked();
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
             **scaler = read;

@@ -76,7 +76,9 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
             })?;
         }
         state.set_pending_steps(0);
-        self.add_to_average(Counted::Epoch(self.count.epochs))?;
+        let before = self.count.epochs;
+        self.count.epochs = state.train_progress().epochs;
+        self.add_to_average(Counted::Epoch(before))?;
         // A plateau does not judge a loss that is an error.
         self.read_all()?;
         let hook = self.task.on_train_epoch_end(state);

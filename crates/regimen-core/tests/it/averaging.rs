@@ -136,6 +136,27 @@ fn evaluation_sees_the_average_and_training_never_does() {
 }
 
 #[test]
+fn weights_that_are_loaded_are_evaluated_and_are_the_first_of_an_average_that_begins_anew() {
+    let mut loaded = save_parts(&mut unit(0.0)).unwrap()["module"].clone();
+    loaded.remove("weight").unwrap();
+    loaded.insert("weight", 2_f64).unwrap();
+    // An average that has not begun stays so.
+    for (warm_up, taken, expected) in [(0, 2, [2.0, (2.0 + 1.0) / 2.0]), (9, 0, [2.0, 1.0])] {
+        let mut unit = unit(0.0).average(Averaging::swa().warm_up(warm_up));
+        Run::new(&mut unit).train(&[0.5, 0.25], Train::epochs(1)).unwrap();
+        assert_eq!(unit.averaged(), taken);
+        unit.load_weights(&loaded).unwrap();
+        let evaluated = |unit: &mut Unit| {
+            let report = Run::new(unit).evaluate(&[1.0], Evaluate::whole()).unwrap();
+            report.metric(EVAL_LOSS).unwrap()
+        };
+        assert_eq!((evaluated(&mut unit), weight(unit.engine())), (expected[0], 2.0));
+        Run::new(&mut unit).train(&[1.0], Train::epochs(1)).unwrap();
+        assert_eq!((evaluated(&mut unit), weight(unit.engine())), (expected[1], 1.0));
+    }
+}
+
+#[test]
 fn the_weights_that_are_trained_are_back_after_errors_and_panics() {
     let mut unit = unit(0.0).average(Averaging::swa());
     let mut run = Run::new(&mut unit);

@@ -89,6 +89,25 @@ fn a_run_that_freezes_goes_on_to_the_bit_wherever_it_is_restarted() {
 }
 
 #[test]
+fn rates_and_frozen_groups_are_those_of_the_next_update_after_an_epoch_and_after_a_load() {
+    let fresh = || {
+        unit()
+            .freeze("output", Thaw::AtEpoch(2))
+            .learning_rate_by_epoch(|epochs: u64| 0.5_f64.powi(epochs as i32))
+    };
+    let seen = |unit: &Unit| (unit.is_frozen("output"), unit.learning_rates()[0].1);
+    let (mut run, mut loaded) = (Run::owned(fresh()), fresh());
+    for (epochs, expected) in [(0, (true, 1.0)), (1, (true, 0.5)), (2, (false, 0.25)), (3, (false, 0.125))] {
+        run.train(&[0.1, 0.2], Train::epochs(epochs)).unwrap();
+        assert_eq!(seen(run.unit()), expected);
+        load_parts(&mut loaded, &save_parts(run.unit_mut()).unwrap()).unwrap();
+        assert_eq!(seen(&loaded), expected);
+    }
+    load_parts(&mut loaded, &save_parts(&mut fresh()).unwrap()).unwrap();
+    assert_eq!(seen(&loaded), (true, 1.0));
+}
+
+#[test]
 fn an_engine_that_is_taken_out_is_not_frozen() {
     let (mut first, mut state) = (unit().freeze("output", Thaw::Never), None);
     assert_eq!(moved(&mut first, 2, &mut state), HIDDEN);
@@ -185,6 +204,21 @@ fn what_is_frozen_and_skipped_otherwise_than_in_a_checkpoint_is_told_when_traini
             "`skip_limit` is not set now, and was 20 in the checkpoint",
         ],
     );
+}
+
+#[test]
+fn a_dry_run_uses_up_no_notice_of_the_run() {
+    let saved = save_parts(&mut unit()).unwrap();
+    let mut unit = unit().hold_frozen_statistics();
+    load_parts(&mut unit, &saved).unwrap();
+    let mut run = Run::new(&mut unit);
+    let notice = ["`hold_frozen_statistics` is true now, and was not set in the checkpoint"];
+    for _ in 0..2 {
+        let dry = run.dry_run(|mut dry| dry.train(&[0.1], Train::epochs(1))).unwrap().unwrap();
+        assert_eq!(dry.notices, notice);
+    }
+    assert_eq!(run.train(&[0.1], Train::epochs(1)).unwrap().notices, notice);
+    assert_eq!(run.train(&[0.1], Train::epochs(2)).unwrap().notices, [""; 0]);
 }
 
 /// Trains with all layers but the last frozen. Returns their running mean after a step

@@ -283,7 +283,10 @@ fn cut(policy: Unreached, accumulate: u64, from: u64) -> Result<Vec<String>, Str
     let module = [vars.parameter("used", &[1], 1.0), vars.parameter("cut", &[1], 1.0)];
     let engine = ToyEngine::new(vars, module, ToyOptimizer::sgd(0.0));
     let mut unit = AutoUnit::new(engine, Cut(from)).accumulate(accumulate).unreached(policy);
-    let report = Run::new(&mut unit).train(&[1.0; 4], Train::epochs(2));
+    let mut run = Run::new(&mut unit);
+    // A dry run uses up nothing.
+    let _ = run.dry_run(|mut dry| dry.train(&[1.0; 4], Train::epochs(2)).map(drop));
+    let report = run.train(&[1.0; 4], Train::epochs(2));
     report.map(|report| report.notices).map_err(|error| format!("{error:#}"))
 }
 

@@ -24,7 +24,7 @@ use crate::{AutoUnit, BoxError, Callback, State, Task};
 /// A closure names the file. A name that is always the same is one file, that of the best so far; others leave the
 /// files of earlier ones. The folder is created, and a file is replaced as a whole.
 ///
-/// The weights are the [average](AutoUnit::average), if there is one, or those that are
+/// The weights are those that [evaluation uses](AutoUnit::evaluated_weights), or those that are
 /// [trained](BestFile::trained). The order of the callbacks makes no difference. Among several ranks the first writes.
 /// The best value is saved in checkpoints.
 ///
@@ -131,7 +131,7 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for BestFile {
         let path = (self.name)(&best);
         let weights = match self.is_trained {
             true => unit.engine().state(Part::Module)?,
-            false => unit.with_averaged_weights(|engine| engine.state(Part::Module))?,
+            false => unit.evaluated_weights()?,
         };
         write(&weights, &path)?;
         let worst = if self.goal() == Goal::Min { f64::INFINITY } else { f64::NEG_INFINITY };

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Event, Events};
-use crate::engine::{Engine, Part};
+use crate::engine::Engine;
 use crate::metric::{Best, Goal, Key};
 use crate::run::Report;
 use crate::saved::{StateDict, Stateful};
@@ -14,8 +14,8 @@ use crate::{AutoUnit, BoxError, Callback, State, Task};
 /// Keeps the weights of the best evaluation of `fit` in memory, to put them back afterwards. Of equal values the
 /// latest counts, and NaN never does. Evaluations by hand are not looked at.
 ///
-/// A clone is a handle to the same weights. They are a copy on the host, and are saved in checkpoints. If the
-/// evaluation is of an [average](AutoUnit::average), the kept weights are the average.
+/// A clone is a handle to the same weights. They are a copy on the host, and are saved in checkpoints. They are
+/// those that were [evaluated](AutoUnit::evaluated_weights): the [average](AutoUnit::average), if there is one.
 ///
 /// ```
 /// # use regimen::auto_unit::EVAL_LOSS;
@@ -74,12 +74,12 @@ impl BestWeights {
         self.lock().as_ref().map(|kept| kept.best.clone())
     }
 
-    /// Puts the best weights into the module of `unit`; optimizer and progress stay. Returns `false` and changes
-    /// nothing if there are none.
+    /// Puts the best weights into `unit` by [`AutoUnit::load_weights`], so that an evaluation uses them. Returns
+    /// `false` and changes nothing if there are none.
     pub fn restore<E: Engine, T: Task<E>>(&self, unit: &mut AutoUnit<E, T>) -> Result<bool, BoxError> {
         match &*self.lock() {
             None => Ok(false),
-            Some(kept) => unit.engine_mut().load_state(Part::Module, &kept.weights).map(|()| true),
+            Some(kept) => unit.load_weights(&kept.weights).map(|()| true),
         }
     }
 
@@ -124,8 +124,7 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for BestWeights {
         let is_worse = |kept: &Kept| self.goal.is_better(kept.best.value, value);
         if !value.is_nan() && !kept.as_ref().is_some_and(is_worse) {
             let best = Best::now(self.key.clone(), self.goal, value, state);
-            let weights = unit.with_averaged_weights(|engine| engine.state(Part::Module))?;
-            *kept = Some(Kept { best, weights });
+            *kept = Some(Kept { best, weights: unit.evaluated_weights()? });
         }
         Ok(())
     }

@@ -119,7 +119,7 @@ where
             return Err(self.unknown(name, &self.models()?));
         }
         let weights = safetensors::load_file(path)?;
-        self.runner.unit_mut().engine_mut().load_state(Part::Module, &weights)?;
+        self.runner.unit_mut().load_weights(&weights)?;
         self.runner.run().set_other_weights();
         Ok(())
     }

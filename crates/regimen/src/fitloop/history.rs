@@ -262,6 +262,17 @@ impl Stateful for History {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        *self = History::read(dict)?;
+        Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        History::read(dict).map(drop)
+    }
+}
+
+impl History {
+    fn read(dict: &StateDict) -> Result<Self, BoxError> {
         let mut loaded = History::default();
         // Older checkpoints lack it.
         if !dict.is_empty() {
@@ -288,7 +299,6 @@ impl Stateful for History {
                 return Err("the runs of training and of validation differ in number".into());
             }
         }
-        *self = loaded;
-        Ok(())
+        Ok(loaded)
     }
 }

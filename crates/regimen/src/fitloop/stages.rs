@@ -470,6 +470,35 @@ where
     }
 }
 
+/// The state that [`Stages`] read.
+struct Read {
+    goal: u64,
+    ended_at: Option<u64>,
+    series: [Series; 4],
+    ended: [Vec<(String, f64)>; 4],
+    history: History,
+}
+
+impl Read {
+    fn of(dict: &StateDict) -> Result<Self, BoxError> {
+        let (series, ended) = Default::default();
+        let mut read = Read { goal: 0, ended_at: Some(0), series, ended, history: History::default() };
+        read.history.load_state_dict(&dict.under("history"))?;
+        if !dict.is_empty() {
+            read.goal = dict.count("goal")?;
+            read.ended_at = if dict.contains("ended_at") { Some(dict.count("ended_at")?) } else { None };
+            for ((name, series), ended) in SLOTS.into_iter().zip(&mut read.series).zip(&mut read.ended) {
+                let dict = dict.under(name);
+                series.load_state_dict(&dict)?;
+                let names: Vec<String> = serde_json::from_str(&dict.array("record")?.to_text()?)?;
+                let values = dict.array("record_values")?.to_vec::<f64>()?;
+                *ended = names.into_iter().zip(values).collect();
+            }
+        }
+        Ok(read)
+    }
+}
+
 /// The values of the epochs under way, the records of those that ended, the history, and the end of the newest fit.
 impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
@@ -490,24 +519,14 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let (mut goal, mut ended_at) = (0, Some(0));
-        let (mut series, mut ended) = (<[Series; 4]>::default(), <[Vec<_>; 4]>::default());
-        let mut history = History::default();
-        history.load_state_dict(&dict.under("history"))?;
-        if !dict.is_empty() {
-            goal = dict.count("goal")?;
-            ended_at = if dict.contains("ended_at") { Some(dict.count("ended_at")?) } else { None };
-            for ((name, series), ended) in SLOTS.into_iter().zip(&mut series).zip(&mut ended) {
-                let dict = dict.under(name);
-                series.load_state_dict(&dict)?;
-                let names: Vec<String> = serde_json::from_str(&dict.array("record")?.to_text()?)?;
-                let values = dict.array("record_values")?.to_vec::<f64>()?;
-                *ended = names.into_iter().zip(values).collect();
-            }
-        }
+        let Read { goal, ended_at, series, ended, history } = Read::of(dict)?;
         (self.goal, self.ended_at) = (goal, ended_at);
         (self.series, self.ended, self.history) = (series, ended, history);
         Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        Read::of(dict).map(drop)
     }
 }
 

@@ -1,15 +1,18 @@
 //! Metrics of a whole epoch.
 
+use std::mem;
+
 use crate::BoxError;
+use crate::auto_unit::StepResults;
 use crate::metric::{ConfusionMatrix, Key, Reduction};
 use crate::saved::{StateDict, Stateful};
-use crate::state::{EntryPoint, Phase, State};
+use crate::state::{EntryPoint, Phase, Progress, State};
 
 /// Metrics over all numbers that were kept of an epoch, and those numbers; a confusion matrix too.
 pub(super) struct EpochMetrics<O, Y> {
     list: Vec<EpochMetric<O, Y>>,
     matrix: Option<EpochMatrix<O, Y>>,
-    /// The steps kept of the epoch of each [`Slot`].
+    /// The steps kept of the epoch of each of [`SLOTS`]; 0 if it is not under way.
     steps: [u64; 3],
 }
 
@@ -35,12 +38,13 @@ pub(super) type Finish = Box<dyn FnMut(&[f64]) -> Result<f64, BoxError> + Send>;
 
 /// The epochs that can be under way at once: of training, of an evaluation of `fit`, and of one by hand.
 const SLOTS: [&str; 3] = ["train", "eval", "by_hand"];
+const BY_HAND: usize = 2;
 
 fn slot(state: &State) -> usize {
     match state.phase() {
         Phase::Train => 0,
         _ if state.entry_point() == EntryPoint::Fit => 1,
-        _ => 2,
+        _ => BY_HAND,
     }
 }
 
@@ -73,21 +77,34 @@ impl<O, Y> EpochMetrics<O, Y> {
         self.matrix.iter_mut().for_each(|matrix| matrix.kept[slot].reset());
     }
 
-    /// Keeps the numbers of a step: of all metrics, or of none.
-    pub(super) fn keep(&mut self, state: &State, output: &O, target: &Y) -> Result<(), BoxError> {
+    /// Keeps the numbers of a step: of all metrics, or of none. A step that does not count has none.
+    pub(super) fn keep(
+        &mut self,
+        state: &State,
+        results: &StepResults<O>,
+        target: &Y,
+    ) -> Result<(), BoxError> {
         if self.is_empty() {
             return Ok(());
         }
         let slot = slot(state);
         if self.steps[slot] != state.progress().steps_in_epoch {
-            let names: Vec<&str> = self.names().collect();
-            let names = names.join("`, `");
+            // Told at the end of the epoch.
+            if slot != BY_HAND {
+                return Ok(());
+            }
             return Err(format!(
-                "`{names}`: the numbers of the pass that goes on are no longer there; another pass by hand has run, so \
-                 begin this one again"
+                "{}: the numbers of the pass that goes on are no longer there; another pass by hand has run, so begin \
+                 this one again",
+                self.told()
             )
             .into());
         }
+        if results.counted_weight() == 0.0 {
+            self.steps[slot] += 1;
+            return Ok(());
+        }
+        let output = &results.output;
         let new = |metric: &mut EpochMetric<O, Y>| {
             (metric.keep)(output, target).map_err(|cause| format!("metric `{}`: {cause}", metric.name).into())
         };
@@ -102,18 +119,36 @@ impl<O, Y> EpochMetrics<O, Y> {
         Ok(())
     }
 
-    /// Logs the metrics of the epoch that ends, if it had a step.
+    /// The names, for a message.
+    fn told(&self) -> String {
+        let names: Vec<&str> = self.names().collect();
+        format!("`{}`", names.join("`, `"))
+    }
+
+    /// Logs the metrics of the epoch that ends, if numbers were kept, and those of all its steps.
     pub(super) fn end(&mut self, state: &mut State) -> Result<(), BoxError> {
         let (slot, phase) = (slot(state), state.phase());
-        if self.steps[slot] == 0 {
+        let Progress { epochs, steps_in_last_epoch, .. } = state.progress();
+        let steps = mem::take(&mut self.steps[slot]);
+        if !self.is_empty() && steps != steps_in_last_epoch {
+            // A metric failed in a step of training, which is not repeated, or was not there in the first steps.
+            let names = self.told();
+            state.notify(format!(
+                "epoch {epochs} of {phase} is without {names}: the numbers of some of its steps are missing"
+            ));
             return Ok(());
         }
         for EpochMetric { name, finish, kept, .. } in &mut self.list {
+            if kept[slot].is_empty() {
+                continue;
+            }
             let value = finish(&kept[slot]).map_err(|cause| format!("metric `{name}`: {cause}"))?;
             state.log(Key::named(format!("{phase}/{name}"), Reduction::Mean), value, 1.0);
             kept[slot].clear();
         }
-        if let Some(EpochMatrix { kept, .. }) = &mut self.matrix {
+        if let Some(EpochMatrix { kept, .. }) = &mut self.matrix
+            && kept[slot].total() > 0
+        {
             state.log_media(format!("{phase}/{MATRIX}"), kept[slot].image()?);
             kept[slot].reset();
         }
@@ -121,11 +156,43 @@ impl<O, Y> EpochMetrics<O, Y> {
     }
 }
 
+/// The state that [`EpochMetrics`] reads.
+struct Read {
+    steps: [u64; 3],
+    /// Of each metric of the list.
+    kept: Vec<[Vec<f64>; 3]>,
+    matrices: Option<[ConfusionMatrix; 3]>,
+}
+
+impl<O, Y> EpochMetrics<O, Y> {
+    fn read(&self, dict: &StateDict) -> Result<Read, BoxError> {
+        let kept = self.list.iter().map(|_| Default::default()).collect();
+        let matrices = self.matrix.as_ref().map(|matrix| matrix.kept.clone());
+        let mut read = Read { steps: [0; 3], kept, matrices };
+        read.matrices.iter_mut().flatten().for_each(ConfusionMatrix::reset);
+        for (slot, of) in SLOTS.into_iter().enumerate() {
+            let saved = |name: &str| dict.under(&format!("{of}.kept.{name}"));
+            // Not under way, or without a metric: its epoch is left out.
+            if self.names().any(|name| saved(name).is_empty()) {
+                continue;
+            }
+            read.steps[slot] = dict.count(&format!("{of}.steps"))?;
+            for (metric, kept) in self.list.iter().zip(&mut read.kept) {
+                kept[slot].load_state_dict(&saved(&metric.name))?;
+            }
+            if let Some(kept) = &mut read.matrices {
+                kept[slot].load_state_dict(&saved(MATRIX))?;
+            }
+        }
+        Ok(read)
+    }
+}
+
 /// The numbers of the epochs under way.
 impl<O, Y> Stateful for EpochMetrics<O, Y> {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
-        for (slot, of) in SLOTS.into_iter().enumerate() {
+        for (slot, of) in SLOTS.into_iter().enumerate().filter(|&(slot, _)| self.steps[slot] > 0) {
             dict.insert(format!("{of}.steps"), self.steps[slot])?;
             for metric in &self.list {
                 dict.insert_all(&format!("{of}.kept.{}", metric.name), metric.kept[slot].state_dict()?)?;
@@ -138,25 +205,14 @@ impl<O, Y> Stateful for EpochMetrics<O, Y> {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let mut loaded: Vec<[Vec<f64>; 3]> = self.list.iter().map(|_| Default::default()).collect();
-        let mut matrices = self.matrix.as_ref().map(|matrix| matrix.kept.clone());
-        matrices.iter_mut().flatten().for_each(ConfusionMatrix::reset);
-        let mut steps = [0; 3];
-        // Saved without these metrics.
-        if !dict.is_empty() {
-            for (slot, of) in SLOTS.into_iter().enumerate() {
-                steps[slot] = dict.count(&format!("{of}.steps"))?;
-                for (metric, kept) in self.list.iter().zip(&mut loaded) {
-                    kept[slot].load_state_dict(&dict.under(&format!("{of}.kept.{}", metric.name)))?;
-                }
-                if let Some(kept) = &mut matrices {
-                    kept[slot].load_state_dict(&dict.under(&format!("{of}.kept.{MATRIX}")))?;
-                }
-            }
-        }
+        let Read { steps, kept, matrices } = self.read(dict)?;
         self.steps = steps;
-        self.list.iter_mut().zip(loaded).for_each(|(metric, kept)| metric.kept = kept);
+        self.list.iter_mut().zip(kept).for_each(|(metric, kept)| metric.kept = kept);
         self.matrix.iter_mut().zip(matrices).for_each(|(matrix, kept)| matrix.kept = kept);
         Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.read(dict).map(drop)
     }
 }

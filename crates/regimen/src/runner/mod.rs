@@ -160,7 +160,11 @@ where
 
     /// Measures every epoch as a whole, for a metric that is not a mean over batches: `keep` returns the numbers that it
     /// needs of a batch, and `finish` is given all of the epoch, in order. The value is logged as that of a
-    /// [`metric`](Runner::metric) is. The numbers of an epoch under way are saved in checkpoints.
+    /// [`metric`](Runner::metric) is. Steps without a [counted weight](crate::auto_unit::StepResults::counted_weight) are not in
+    /// it, and an epoch without numbers has no value. The numbers of an epoch under way are saved in checkpoints.
+    ///
+    /// If `keep` fails in a training step, the step is made all the same. Its epoch has no value then, with a
+    /// [notice](crate::State::notices); so has one of which the first steps are from a checkpoint without this metric.
     ///
     /// ```
     /// # use regimen::runner::{Runner, SupervisedUnit};

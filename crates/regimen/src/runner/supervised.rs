@@ -261,7 +261,7 @@ where
         (_, target): &(X, Y),
         results: StepResults<O>,
     ) -> Result<(), BoxError> {
-        self.epoch_metrics.keep(state, &results.output, target)
+        self.epoch_metrics.keep(state, &results, target)
     }
 
     fn on_train_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -283,7 +283,7 @@ where
         (_, target): &(X, Y),
         results: StepResults<O>,
     ) -> Result<(), BoxError> {
-        self.epoch_metrics.keep(state, &results.output, target)
+        self.epoch_metrics.keep(state, &results, target)
     }
 
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {

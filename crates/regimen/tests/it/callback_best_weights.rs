@@ -77,6 +77,8 @@ fn the_weights_of_the_best_evaluation_come_back_and_one_by_hand_is_not_looked_at
         assert_ne!(module(&unit), weights[1]);
         assert!(best.restore(&mut unit).unwrap());
         assert_eq!(module(&unit), weights[1], "average: {average}");
+        let evaluated = unit.with_averaged_weights(|engine| engine.state(Part::Module).unwrap());
+        assert_eq!(evaluated, weights[1], "average: {average}");
     }
     let largest = BestWeights::max(EVAL_LOSS);
     fit(&mut unit(), &largest).unwrap();
@@ -163,6 +165,21 @@ fn the_file_has_the_averaged_weights_or_the_trained_ones_in_any_order_of_the_cal
         let expected = BTreeMap::from([("averaged".to_owned(), averaged), ("trained".to_owned(), trained)]);
         assert_eq!(files(&folder.path().join(format!("{order:?}"))), expected);
     }
+}
+
+#[test]
+fn the_weights_are_those_that_were_evaluated_also_if_there_is_an_average_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (best, path) = (BestWeights::min(EVAL_LOSS), folder.path().join("best"));
+    let mut run = Run::owned(unit().average(Averaging::ema(0.5).evaluate_raw()))
+        .callback(best.clone())
+        .callback(BestFile::min(EVAL_LOSS, move |_| path.clone()));
+    run.fit(&TRAIN, &[1.0], Fit::epochs(1)).unwrap();
+    let trained = module(run.unit());
+    run.fit(&TRAIN, &[2.0], Fit::epochs(2)).unwrap();
+    assert_eq!(files(folder.path()), BTreeMap::from([("best".to_owned(), trained.clone())]));
+    assert!(best.restore(run.unit_mut()).unwrap());
+    assert_eq!(module(run.unit()), trained);
 }
 
 #[test]

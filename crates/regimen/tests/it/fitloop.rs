@@ -334,6 +334,26 @@ fn a_fit_ends_with_the_weights_of_the_best_validation_and_of_equal_ones_with_the
 }
 
 #[test]
+fn a_test_measures_the_weights_that_were_loaded_also_if_there_is_an_average() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = || {
+        let data = bare().train_data(loader(0, 22)).valid_data(loader(22, 28)).test_data(loader(22, 28));
+        // The loss falls, so the first is the best.
+        data.map_unit(|unit| unit.average(Averaging::ema(0.5))).criteria(max("loss")).folder(folder.path())
+    };
+    let mut trainer = new();
+    let best = trainer.fit(3).unwrap().bests[0].clone();
+    let tested = |trainer: &mut Trainer<'_>| trainer.test().unwrap().metric(EVAL_LOSS);
+    assert_eq!((best.epoch, tested(&mut trainer)), (1, Some(best.value)));
+    trainer.save_model("best").unwrap();
+    let mut other = new().load_best(false);
+    other.fit(2).unwrap();
+    assert_ne!(tested(&mut other), Some(best.value));
+    other.load_model("best").unwrap();
+    assert_eq!(tested(&mut other), Some(best.value));
+}
+
+#[test]
 fn without_validation_the_best_does_not_undo_the_training() {
     let mut trainer = bare().train_data(loader(0, 22).shuffle()).criteria(max("score"));
     let before = module(&mut trainer);

@@ -2,15 +2,18 @@
 
 use std::io::{self, BufReader, Cursor, Read};
 
-use regimen::State;
 use regimen::callback::Event;
 use regimen::checkpoint::Checkpointer;
+use regimen::data::Rank;
 use regimen::fitloop::{AskToContinue, DryRun, FitTable, max, record};
-use regimen::run::Ended;
+use regimen::run::{Ended, Train};
+use regimen::runner::Supervised;
 use regimen::timer::Timer;
+use regimen::{AutoUnit, Run, State};
 
 use crate::fitloop::{
-    Printed, Trainer, Unit, bare, classifier, loader, module, scored, table, weights_after,
+    Printed, Trainer, Unit, bare, cause, classifier, criterion, engine, forward, loader, module, scored,
+    table, weights_after,
 };
 
 const QUESTION: &str = "continue loop ([y]/n): \n";
@@ -112,6 +115,18 @@ fn a_sanity_check_a_profile_and_a_test_ask_nothing() {
     trainer.sanity_check(DryRun::epochs(3)).unwrap();
     trainer.profile(DryRun::epochs(3), Timer::new()).unwrap();
     trainer.test().unwrap();
+    printed.assert_reads("");
+}
+
+#[test]
+fn several_ranks_are_refused_on_each_of_them() {
+    let printed = Printed::default();
+    for index in [0, 1] {
+        let unit = AutoUnit::new(engine(), Supervised::new(|_, net, x| forward(net, x), criterion));
+        let mut run = Run::owned(unit).rank(Rank { index, count: 2 }).callback(asking(1, "n\n", &printed));
+        let error = run.train(&loader(0, 4), Train::epochs(3)).unwrap_err();
+        assert_eq!(cause(&error), "`AskToContinue`: an answer would end one of 2 ranks alone; leave it out");
+    }
     printed.assert_reads("");
 }
 

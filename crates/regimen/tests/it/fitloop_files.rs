@@ -8,7 +8,7 @@ use regimen::checkpoint::safetensors;
 use regimen::data::Loader;
 use regimen::engine::{Engine as _, Part};
 use regimen::fitloop::{FitLoop, Set, max, min};
-use regimen::saved::{StateDict, Stateful};
+use regimen::saved::{StateDict, Stateful, load_parts, save_parts};
 use regimen::{BoxError, Callback};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars};
 
@@ -250,4 +250,22 @@ fn a_model_that_cannot_be_put_in_its_place_leaves_no_half_of_it() {
     trainer.save_model("a").unwrap_err();
     let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(names.collect::<Vec<_>>(), ["a.safetensors"]);
+}
+
+#[test]
+fn a_state_whose_records_cannot_be_read_changes_nothing() {
+    let saved = save_parts(classifier().runner().unit_mut()).unwrap();
+    let mut trainer = classifier();
+    trainer.fit(1).unwrap();
+    let before = everything(&mut trainer);
+    let load = |trainer: &mut Trainer<'_>, change: &dyn Fn(&mut StateDict)| {
+        let mut saved = saved.clone();
+        change(saved.get_mut("task").unwrap());
+        load_parts(trainer.runner().unit_mut(), &saved)
+    };
+    for name in ["goal", "train.samples", "valid.record", "history.values"] {
+        load(&mut trainer, &|task| drop(task.remove(name).unwrap())).unwrap_err();
+        assert_eq!(everything(&mut trainer), before, "{name}");
+    }
+    load(&mut trainer, &|_| ()).unwrap();
 }

@@ -3,13 +3,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use regimen::auto_unit::{Averaging, EVAL_LOSS, TRAIN_LOSS};
+use regimen::auto_unit::{Averaging, EVAL_LOSS, NonFinite, TRAIN_LOSS};
 use regimen::callback::{Event, Events, Every};
 use regimen::data::{DataExt, Loader};
 use regimen::metric::{ConfusionMatrix, Key, Media, Reduction, argmax};
-use regimen::run::{Evaluate, Predict, Train};
+use regimen::run::{Evaluate, Predict, Report, Train};
 use regimen::runner::{IntoLoss, Runner, SupervisedUnit, Terms, term};
-use regimen::saved::{StateDict, save_parts};
+use regimen::saved::{StateDict, load_parts, save_parts};
 use regimen::schedule::{LearningRates, Phases};
 use regimen::state::Phase;
 use regimen::{AutoUnit, BoxError, Error, Fit, Loss, Run, Step, Task};
@@ -348,6 +348,109 @@ fn a_metric_of_the_epoch_has_all_numbers_of_its_epoch_and_no_others() {
     assert_eq!(report.metric(Key::mean("eval/sum")), Some(6.0));
     let report = runner.fit(&train, &valid, Fit::epochs(1)).unwrap();
     assert_eq!(report.metric(Key::mean("eval/sum")), Some(15.0));
+}
+
+type Numbers = SupervisedUnit<Engine, ToyArray, f64, ToyArray>;
+
+/// With the sum of the targets of each epoch. The loss has the factor of its target, and no weight if that is 0.
+fn summing() -> Runner<'static, Numbers> {
+    let criterion = |x: &ToyArray, y: &f64| Loss::mean(x.mean().scale(*y), if *y == 0.0 { 0.0 } else { 1.0 });
+    Runner::new(engine(), |net, x: &ToyArray| net.forward(x), criterion).epoch_metric(
+        "sum",
+        |_, y| Ok(vec![*y]),
+        |numbers| Ok(numbers.iter().sum()),
+    )
+}
+
+fn numbers(ys: &[f64]) -> Vec<(ToyArray, f64)> {
+    ys.iter().map(|&y| (ToyArray::new(&[1, 2], &[0.5, 1.0]), y)).collect()
+}
+
+/// The values of the epochs of training.
+fn of_train(report: &Report, name: &'static str) -> Vec<Option<f64>> {
+    report.epochs.iter().map(|epoch| epoch.metric(&Key::mean(name))).collect()
+}
+
+#[test]
+fn a_metric_of_the_epoch_leaves_out_the_steps_that_metrics_of_batches_leave_out() {
+    for accumulate in [1, 2] {
+        let mut runner = summing()
+            .metric("mean", |_, y| *y)
+            .map_unit(|unit| unit.non_finite(NonFinite::Skip).accumulate(accumulate));
+        let report = runner.train(&numbers(&[1.0, f64::NAN, 0.0, 2.0]), Train::epochs(1)).unwrap();
+        let of_epoch = ["train/mean", "train/sum"].map(|name| of_train(&report, name));
+        assert_eq!(of_epoch, [[Some(1.5)], [Some(3.0)]]);
+        // None counts.
+        let report = runner.train(&numbers(&[f64::NAN, 0.0]), Train::epochs(2)).unwrap();
+        assert_eq!(of_train(&report, "train/sum"), [None]);
+    }
+}
+
+const LEFT_OUT: &str = "epoch 1 of train is without `sum`: the numbers of some of its steps are missing";
+
+#[test]
+fn a_metric_of_the_epoch_that_fails_once_is_left_out_of_its_epoch_and_training_goes_on() {
+    for failing in [1, 2, 3] {
+        let calls = Mutex::new(0);
+        let keep = move |_: &ToyArray, y: &f64| {
+            let mut calls = calls.lock().unwrap();
+            *calls += 1;
+            if *calls == failing { Err("once".into()) } else { Ok(vec![*y]) }
+        };
+        let mut runner = Runner::new(engine(), |net, x: &ToyArray| net.forward(x), |x, _: &f64| x.mean())
+            .epoch_metric("sum", keep, |numbers| Ok(numbers.iter().sum()));
+        let data = numbers(&[1.0, 2.0, 4.0]);
+        let error = runner.train(&data, Train::epochs(2)).unwrap_err();
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "metric `sum`: once");
+        let report = runner.train(&data, Train::epochs(2)).unwrap();
+        assert_eq!(of_train(&report, "train/sum"), [None, Some(7.0)], "{failing}");
+        assert_eq!((report.train.updates, &*report.notices), (6, &[LEFT_OUT.to_owned()][..]));
+    }
+}
+
+#[test]
+fn a_metric_of_the_epoch_that_was_not_saved_begins_with_the_next_epoch() {
+    let data = numbers(&[1.0, 2.0, 4.0]);
+    let mut first = summing();
+    first.train(&data, Train::steps(2)).unwrap();
+    let state = first.run().run_state().unwrap();
+    let saved = save_parts(first.unit_mut()).unwrap();
+    let mut second = summing().epoch_metric("count", |_, _| Ok(vec![1.0]), |ones| Ok(ones.iter().sum()));
+    load_parts(second.unit_mut(), &saved).unwrap();
+    second.run().load_run_state(&state).unwrap();
+    let report = second.train(&data, Train::epochs(2)).unwrap();
+    assert_eq!(of_train(&report, "train/sum"), [None, Some(7.0)]);
+    assert_eq!(of_train(&report, "train/count"), [None, Some(3.0)]);
+    assert_eq!(report.notices, [LEFT_OUT.replace("`sum`", "`sum`, `count`")]);
+}
+
+#[test]
+fn counts_of_other_classes_are_refused_before_anything_is_changed() {
+    let with_matrix = |classes: usize| {
+        let matrix = ConfusionMatrix::new(classes).unwrap();
+        summing().confusion_matrix(matrix, |matrix, _, _| matrix.add(&[0], &[1]))
+    };
+    let data = numbers(&[1.0, 2.0, 4.0]);
+    let mut runner = with_matrix(2);
+    runner.train(&data, Train::steps(2)).unwrap();
+    let saved = save_parts(runner.unit_mut()).unwrap();
+    let mut other = with_matrix(3);
+    let before = save_parts(other.unit_mut()).unwrap();
+    load_parts(other.unit_mut(), &saved).unwrap_err();
+    assert_eq!(save_parts(other.unit_mut()).unwrap(), before);
+}
+
+#[test]
+fn numbers_of_an_epoch_are_saved_while_it_is_open() {
+    let data = numbers(&[1.0, 2.0, 4.0]);
+    let mut runner =
+        summing().confusion_matrix(ConfusionMatrix::new(2).unwrap(), |matrix, _, _| matrix.add(&[0], &[1]));
+    runner.fit(&data, &data, Fit::epochs(1)).unwrap();
+    assert_eq!(save_parts(runner.unit_mut()).unwrap()["task"], StateDict::new());
+    runner.train(&data, Train::steps(5)).unwrap();
+    let saved = save_parts(runner.unit_mut()).unwrap();
+    let names: Vec<&str> = saved["task"].iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["train.kept.confusion_matrix.counts", "train.kept.sum.values", "train.steps"]);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use super::mixing::{Mixed, Mixing, draw_box, image_size};
 /// the mean of both, weighted by area. An adaptor of the training data: [`DataExt::cutmix`](super::DataExt::cutmix).
 ///
 /// The box is the same for all images of a batch. A number is drawn from Beta(alpha, alpha); the box has the smaller of
-/// it and its complement as its share of the area, the proportions of the image, and a uniform centre. It is clipped at
+/// it and its complement as its share of the area, the proportions of the image, and a uniform centre. In the paper the
+/// share is the number itself, so that a box can be the whole image; here it is never above 1/2. The box is clipped at
 /// the edges, and the target counts the area that is left. Partners, keys and errors are those of
 /// [`Mixup`](super::Mixup).
 ///
@@ -20,7 +21,8 @@ use super::mixing::{Mixed, Mixing, draw_box, image_size};
 pub struct Cutmix(Mixing);
 
 impl Cutmix {
-    /// Replaces boxes whose area follows Beta(`alpha`, `alpha`). With 1 it is uniform.
+    /// Replaces boxes whose share of the area is the smaller of a number from Beta(`alpha`, `alpha`) and its complement.
+    /// With 1 it is uniform from 0 to 1/2.
     pub fn new(alpha: f64) -> Self {
         Cutmix(Mixing::new(alpha))
     }

@@ -15,7 +15,8 @@ use super::mixing::{Mixed, Mixing, draw_box, image_size};
 pub struct SegmCutmix(Mixing);
 
 impl SegmCutmix {
-    /// Replaces boxes whose area follows Beta(`alpha`, `alpha`). With 1 it is uniform.
+    /// Replaces boxes whose share of the area is the smaller of a number from Beta(`alpha`, `alpha`) and its complement.
+    /// With 1 it is uniform from 0 to 1/2.
     pub fn new(alpha: f64) -> Self {
         SegmCutmix(Mixing::new(alpha))
     }

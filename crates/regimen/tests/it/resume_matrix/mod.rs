@@ -136,7 +136,7 @@ caught! {
     another_cap_without_the_window: NoGradients in caps => "optimizer/hidden.weight.first_moment differs";
     a_final_stop_without_what_decides_it: NoCallbacks in final_pauses => "epochs.txt differs";
     predictions_that_begin_anew: NoPasses in predictions => "the predictions are";
-    metrics_of_epochs_that_begin_anew: NoTask of ByRunner in some_cells => "the numbers of the pass that goes on are no longer there";
+    metrics_of_epochs_that_begin_anew: NoTask of ByRunner in some_cells => "epochs.txt differs";
     stages_that_begin_anew: NoTask of ByFitLoop in some_cells => "epochs.txt differs";
     best_weights_that_begin_anew: NoCallbacks of ByFitLoop in some_cells => "best.txt differs";
     a_runner_without_held_gradients: NoGradients of ByRunner in some_cells => "optimizer/hidden.weight.first_moment differs";
