@@ -75,7 +75,7 @@ pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result
 }
 
 /// The settings of every run, for [`AutoUnit`].
-#[allow(clippy::type_complexity, reason = "no alias names a closure")]
+#[allow(clippy::type_complexity, reason = "an opaque type has no alias")]
 pub(super) fn settings<'f, F: ResumeFixture, T: Task<F::Engine>>(
     fixture: &'f F,
 ) -> Result<impl FnOnce(AutoUnit<F::Engine, T>) -> AutoUnit<F::Engine, T> + use<'f, F, T>, BoxError> {

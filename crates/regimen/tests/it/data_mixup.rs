@@ -36,8 +36,8 @@ fn shares_of_points((x, y): &Pair) -> (f64, Vec<usize>) {
     let share = moved.map_or(1.0, |n| rows[n][n]);
     for (n, &partner) in partners.iter().enumerate() {
         let mixed = |of: &dyn Fn(usize) -> f64| share * of(n) + (1.0 - share) * of(partner);
-        for k in 0..samples {
-            assert!((rows[n][k] - mixed(&|row| f64::from(row == k))).abs() < 1e-12);
+        for (k, value) in rows[n].iter().enumerate() {
+            assert!((value - mixed(&|row| f64::from(row == k))).abs() < 1e-12);
         }
         assert!((y.values()[n] - mixed(&|row| (row * row) as f64)).abs() < 1e-9);
     }

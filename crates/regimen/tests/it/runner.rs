@@ -368,7 +368,7 @@ fn numbers(ys: &[f64]) -> Vec<(ToyArray, f64)> {
 
 /// The values of the epochs of training.
 fn of_train(report: &Report, name: &'static str) -> Vec<Option<f64>> {
-    report.epochs.iter().map(|epoch| epoch.metric(&Key::mean(name))).collect()
+    report.epochs.iter().map(|epoch| epoch.metric(Key::mean(name))).collect()
 }
 
 #[test]
