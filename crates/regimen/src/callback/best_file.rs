@@ -34,9 +34,10 @@ use crate::{AutoUnit, BoxError, Callback, State, Task};
 /// # use regimen::metric::Key;
 /// # use regimen::{AutoUnit, Run, Task};
 /// use regimen::callback::BestFile;
+/// use regimen::metric::Best;
 ///
 /// # fn example<'a, E: Engine, T: Task<E>>(run: Run<'a, AutoUnit<E, T>>) -> Run<'a, AutoUnit<E, T>> {
-/// let name = |best: &_| format!("runs/digits/model_{}_{:.2}.safetensors", best.epoch, best.value);
+/// let name = |best: &Best| format!("runs/digits/model_{}_{:.2}.safetensors", best.epoch, best.value);
 /// run.callback(BestFile::min(EVAL_LOSS, name))
 ///     .callback(BestFile::max(Key::mean("eval/accuracy"), |_| "runs/digits/best.safetensors"))
 /// # }

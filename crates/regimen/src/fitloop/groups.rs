@@ -7,9 +7,10 @@ use super::{FitLoop, StagesUnit};
 use crate::auto_unit::Thaw;
 use crate::engine::{Engine, ToDevice};
 use crate::schedule::LearningRates;
+use crate::text::Short;
 use crate::{BoxError, Error};
 
-/// A parameter group of an engine. As text it is a line: `trains: true   rate: 0.3 :: head`.
+/// A parameter group of an engine. As text it is a line: `trains: true   rate: 0.3000 :: head`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Its name.
@@ -22,7 +23,7 @@ pub struct Group {
 
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "trains: {:<5}  rate: {} :: {}", self.trains, self.rate, self.name)
+        write!(f, "trains: {:<5}  rate: {} :: {}", self.trains, Short(self.rate), self.name)
     }
 }
 

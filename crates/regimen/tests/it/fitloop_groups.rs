@@ -96,8 +96,8 @@ fn groups_are_a_printed_list() {
         lines,
         [
             "trains: true   rate: 0 :: default",
-            "trains: false  rate: 0.3 :: hidden",
-            "trains: true   rate: 0.03 :: output",
+            "trains: false  rate: 0.3000 :: hidden",
+            "trains: true   rate: 0.03000 :: output",
         ]
     );
 }
