@@ -100,6 +100,14 @@ impl Goal {
         }
     }
 
+    /// The value that every other is better than.
+    pub fn worst(self) -> f64 {
+        match self {
+            Goal::Min => f64::INFINITY,
+            Goal::Max => f64::NEG_INFINITY,
+        }
+    }
+
     /// The value that is `change` worse.
     fn worse_by(self, value: f64, change: f64) -> f64 {
         match self {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use super::{Event, Events, Ranks};
+use super::{Event, Events, Ranks, saved_best};
 use crate::checkpoint::safetensors;
 use crate::engine::{Engine, Part};
 use crate::metric::{Best, Goal, Improvement, Key};
@@ -91,10 +91,8 @@ impl BestFile {
         if dict.is_empty() {
             return Ok(None);
         }
-        let (epoch, train_step) = (dict.count("epoch")?, dict.count("train_step")?);
         let checkpoint = Some(dict.array("file")?.to_text()?);
-        let (key, goal, value) = (self.key.clone(), self.goal(), dict.get("value")?);
-        Ok(Some(Best { key, goal, value, epoch, train_step, checkpoint }))
+        Ok(Some(Best { checkpoint, ..saved_best::read(dict, &self.key, self.goal())? }))
     }
 }
 
@@ -135,9 +133,8 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for BestFile {
             false => unit.evaluated_weights()?,
         };
         write(&weights, &path)?;
-        let worst = if self.goal() == Goal::Min { f64::INFINITY } else { f64::NEG_INFINITY };
         let (epoch, key, path) = (best.epoch, &self.key, path.display());
-        let before = before.unwrap_or(worst);
+        let before = before.unwrap_or(self.goal().worst());
         state.notify(format!("epoch {epoch}: best {key} improved from {before:.4} to {value:.4}: {path}"));
         best.checkpoint = Some(path.to_string());
         self.best = Some(best);
@@ -167,11 +164,9 @@ fn write(weights: &StateDict, path: &Path) -> Result<(), BoxError> {
 impl Stateful for BestFile {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
-        if let Some(Best { value, epoch, train_step, checkpoint, .. }) = &self.best {
-            dict.insert("value", *value)?;
-            dict.insert("epoch", *epoch)?;
-            dict.insert("train_step", *train_step)?;
-            dict.insert("file", Array::from_text(checkpoint.as_deref().unwrap_or_default()))?;
+        if let Some(best) = &self.best {
+            saved_best::insert(&mut dict, best)?;
+            dict.insert("file", Array::from_text(best.checkpoint.as_deref().unwrap_or_default()))?;
         }
         Ok(dict)
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Event, Events};
+use super::{Event, Events, saved_best};
 use crate::engine::Engine;
 use crate::metric::{Best, Goal, Key};
 use crate::run::Report;
@@ -92,9 +92,7 @@ impl BestWeights {
         if dict.is_empty() {
             return Ok(None);
         }
-        let (epoch, train_step) = (dict.count("epoch")?, dict.count("train_step")?);
-        let (key, goal, value) = (self.key.clone(), self.goal, dict.get("value")?);
-        let best = Best { key, goal, value, epoch, train_step, checkpoint: None };
+        let best = saved_best::read(dict, &self.key, self.goal)?;
         Ok(Some(Kept { best, weights: dict.under("weights") }))
     }
 }
@@ -143,9 +141,7 @@ impl Stateful for BestWeights {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         if let Some(Kept { best, weights }) = &*self.lock() {
-            dict.insert("value", best.value)?;
-            dict.insert("epoch", best.epoch)?;
-            dict.insert("train_step", best.train_step)?;
+            saved_best::insert(&mut dict, best)?;
             dict.insert_all("weights", weights.clone())?;
         }
         Ok(dict)

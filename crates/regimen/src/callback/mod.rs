@@ -22,6 +22,7 @@ mod profiler_window;
 mod progress_bar;
 mod progress_reporter;
 mod reset_optimizer;
+mod saved_best;
 mod status;
 #[cfg(feature = "system")]
 mod system_monitor;

@@ -67,7 +67,7 @@ use crate::auto_unit::Task;
 use crate::callback::{BestWeights, Outcome, Trigger};
 use crate::data::{Data, DynData, Rank};
 use crate::engine::{Engine, ToDevice};
-use crate::metric::{Goal, Key, Reduction};
+use crate::metric::{Key, Reduction};
 use crate::run::{Ended, Evaluate, Report, Restored, Saver, Train};
 use crate::runner::{IntoLoss, IntoValue, Runner, Supervised};
 use crate::schedule::Schedule;
@@ -470,17 +470,9 @@ where
     }
 }
 
-/// The score that every other is better than.
-fn worst(goal: Goal) -> f64 {
-    match goal {
-        Goal::Max => f64::NEG_INFINITY,
-        Goal::Min => f64::INFINITY,
-    }
-}
-
 /// The metric of the score, and the score before the first validation, if there are criteria and data for one.
 fn first_score(has_valid: bool, best: Option<&BestWeights>) -> Option<(Key, f64)> {
-    best.filter(|_| has_valid).map(|best| (best.key().clone(), worst(best.goal())))
+    best.filter(|_| has_valid).map(|best| (best.key().clone(), best.goal().worst()))
 }
 
 fn missing(call: &str, set: Set) -> Error {
@@ -498,7 +490,7 @@ where
         let Some(best) = &self.best else { return Ok(()) };
         let name = best.key().name();
         let name = name.strip_prefix("eval/").unwrap_or(name);
-        let value = best.best().map_or(worst(best.goal()), |best| best.value);
+        let value = best.best().map_or(best.goal().worst(), |best| best.value);
         write!(f, " {name}: {value:.4}")
     }
 }
