@@ -5,9 +5,10 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{FitLoop, FitTable, Set, StagesUnit, missing};
-use crate::data::{Data, one_epoch};
+use crate::data::Data;
 use crate::engine::{Engine, ToDevice};
 use crate::run::{Evaluate, Report, Train};
+use crate::runner::train_in_cycles;
 use crate::{Callback, Error, Fit};
 
 /// The length of a [`sanity_check`](FitLoop::sanity_check) or a [`profile`](FitLoop::profile).
@@ -135,7 +136,7 @@ where
                 (None, steps) => {
                     let limits = Train::epochs(length.epochs);
                     let limits = steps.map_or(limits, |n| limits.steps_per_epoch(n));
-                    dry.fit(train, &one_epoch(std::iter::empty()), limits.into())
+                    train_in_cycles(&mut dry, train, limits)
                 }
             }?;
             let Some(test) = test else { return Ok((trained, None)) };

@@ -124,12 +124,9 @@ where
         let trained: Vec<bool> = groups.iter().map(|group| group.trains).collect();
         let rates = rates.into().of(&trained);
         let rates = rates.map_err(|cause| Error::config(format!("`set_learning_rates`: {cause}")))?;
-        let rates = groups.iter().zip(rates).filter_map(|(group, rate)| Some((&group.name, rate?)));
+        let mut rates = groups.iter().zip(rates).filter_map(|(group, rate)| Some((&group.name, rate?)));
         let unit = self.runner.unit_mut();
-        rates
-            .into_iter()
-            .try_for_each(|(group, rate)| unit.set_group_learning_rate(group, rate))
-            .map_err(Error::config)
+        rates.try_for_each(|(group, rate)| unit.set_group_learning_rate(group, rate)).map_err(Error::config)
     }
 
     /// Trains the last `n` groups alone: freezes those before them.

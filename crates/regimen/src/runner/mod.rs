@@ -339,7 +339,7 @@ impl<'a, U> Runner<'a, U> {
         U: TrainUnit + EvalUnit,
         T: Data<Batch = <U as TrainUnit>::Batch> + ?Sized,
     {
-        self.run.fit(train, &one_epoch(std::iter::empty()), config.into())
+        train_in_cycles(&mut self.run, train, config)
     }
 
     /// Evaluates once over `data`: see [`Run::evaluate`].
@@ -419,6 +419,15 @@ impl<'a, U> Runner<'a, U> {
     pub fn run(&mut self) -> &mut Run<'a, U> {
         &mut self.run
     }
+}
+
+/// Trains without evaluations, with the events of cycles.
+pub(crate) fn train_in_cycles<U, T>(run: &mut Run<'_, U>, train: &T, config: Train) -> Result<Report, Error>
+where
+    U: TrainUnit + EvalUnit,
+    T: Data<Batch = <U as TrainUnit>::Batch> + ?Sized,
+{
+    run.fit(train, &one_epoch(std::iter::empty()), config.into())
 }
 
 impl<U> fmt::Debug for Runner<'_, U> {
