@@ -85,6 +85,8 @@ impl Workspace {
     pub(crate) fn program(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.folder).env("CARGO_TARGET_DIR", &self.target);
+        // Each selection of features would keep a gigabyte for a second build, which never comes.
+        command.env("CARGO_INCREMENTAL", std::env::var_os("CARGO_INCREMENTAL").unwrap_or_else(|| "0".into()));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

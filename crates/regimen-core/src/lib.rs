@@ -40,6 +40,7 @@ pub mod data;
 pub mod engine;
 pub mod error;
 pub mod metric;
+pub mod peers;
 pub mod random;
 pub mod run;
 pub mod saved;

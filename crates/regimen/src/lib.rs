@@ -6,8 +6,8 @@
 #![deny(unsafe_code)]
 
 pub use regimen_core::{
-    AutoUnit, BoxError, Callback, Error, Fit, Loss, Run, State, Step, Task, auto_unit, error, random, state,
-    text, unit,
+    AutoUnit, BoxError, Callback, Error, Fit, Loss, Run, State, Step, Task, auto_unit, error, peers, random,
+    state, text, unit,
 };
 
 pub mod callback;

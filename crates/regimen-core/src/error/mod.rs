@@ -60,6 +60,8 @@ pub enum ErrorKind {
     Sink,
     /// The saver, or the state that it saves and loads.
     State,
+    /// An agreement with the other ranks.
+    Peers,
 }
 
 /// The place in a run. Counters are those of the phase, and count completed things.
@@ -179,6 +181,7 @@ impl fmt::Display for Error {
             ErrorKind::Data => write!(f, "data {failed}")?,
             ErrorKind::Sink => write!(f, "sink {failed}")?,
             ErrorKind::State => write!(f, "state {failed}")?,
+            ErrorKind::Peers => write!(f, "agreement of the ranks {failed}")?,
         }
         match place.phase {
             Some(phase) => write!(f, " in {phase} at epoch {} step {}", place.epoch, place.step),

@@ -18,6 +18,7 @@ pub use report::{Ended, EpochMetrics, Report};
 pub use saver::{Moment, Restored, Saver, Which};
 
 use std::fmt;
+use std::sync::Arc;
 
 use self::held::Held;
 use self::loops::Evaluations;
@@ -31,6 +32,7 @@ use crate::data::{Data, Rank};
 use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::metric::Key;
+use crate::peers::Peers;
 use crate::saved::{AppState, StateDict};
 use crate::state::{EntryPoint, HyperParameters, PauseHandle, Phase, Stop};
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
@@ -164,6 +166,16 @@ impl<'a, U: ?Sized> Run<'a, U> {
             self.refuse(format!("rank {} of {} does not exist", rank.index, rank.count));
         }
         self.state.set_rank(rank);
+        self
+    }
+
+    /// Trains together with other processes: each has a share of every batch, and gradients, metrics, stops and
+    /// checkpoints are those of all. Every rank makes the same calls. [`rank`](Run::rank) need not be
+    /// given.
+    ///
+    /// If a call fails on one rank, it fails on all.
+    pub fn peers(mut self, peers: Arc<dyn Peers>) -> Self {
+        self.state.set_peers(peers);
         self
     }
 

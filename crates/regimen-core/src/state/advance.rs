@@ -1,9 +1,12 @@
 //! Transitions of a state, for the loops.
 
+use std::sync::Arc;
+
 use super::{EntryPoint, Expected, HyperParameters, Phase, PhaseState, Progress, State, Stop};
 use crate::BoxError;
 use crate::callback::Every;
 use crate::data::Rank;
+use crate::peers::Peers;
 use crate::run::look_ahead;
 use crate::text::Count;
 
@@ -161,6 +164,11 @@ impl State {
 
     pub(crate) fn set_rank(&mut self, rank: Rank) {
         self.rank = rank;
+    }
+
+    /// A lone rank has no peers, so that it costs nothing.
+    pub(crate) fn set_peers(&mut self, peers: Arc<dyn Peers>) {
+        self.peers = Some(peers).filter(|peers| peers.rank().count != 1);
     }
 
     pub(crate) fn watch(&mut self, every: Every) {

@@ -16,6 +16,7 @@ pub use stop::{PauseHandle, Stop};
 
 use std::borrow::{Borrow, Cow};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use self::phase_state::ByHand;
 pub(crate) use self::phase_state::PhaseState;
@@ -23,6 +24,7 @@ use crate::callback::Every;
 use crate::data::Rank;
 use crate::metric::reading::Reading;
 use crate::metric::{Key, Media, Metric, Metrics};
+use crate::peers::Peers;
 use crate::random::keyed;
 
 /// The state of a run: its phase, progress, metrics, and a request to stop.
@@ -47,6 +49,8 @@ pub struct State {
     /// Whether the seed was set, and is not the default.
     seed_is_chosen: bool,
     rank: Rank,
+    /// `None` if this process trains alone.
+    peers: Option<Arc<dyn Peers>>,
     stop: Option<Stop>,
     /// The final stop of a run during a pass by hand, which it does not end.
     pub(crate) aside: Option<Stop>,
@@ -85,6 +89,7 @@ impl State {
             seed: 0,
             seed_is_chosen: false,
             rank: Rank::default(),
+            peers: None,
             stop: None,
             aside: None,
             handle: PauseHandle::default(),
@@ -157,14 +162,19 @@ impl State {
 
     /// The rank of this process among those that train together.
     pub fn rank(&self) -> Rank {
-        self.rank
+        self.peers.as_ref().map_or(self.rank, |peers| peers.rank())
+    }
+
+    /// The processes that train together with this one. Returns `None` if it trains alone.
+    pub fn peers(&self) -> Option<&Arc<dyn Peers>> {
+        self.peers.as_ref()
     }
 
     /// The seed of the step at hand: a pure function of the run's seed, the active phase, its
     /// completed steps and the rank. An engine seeded with it before each step draws the same
     /// numbers after a resume.
     pub fn step_seed(&self) -> u64 {
-        keyed(self.seed, self.phase.name(), self.rank.index, self.progress().steps)
+        keyed(self.seed, self.phase.name(), self.rank().index, self.progress().steps)
     }
 
     /// Counts one optimizer step of the active phase. For units: with gradient accumulation

@@ -1,0 +1,79 @@
+//! The trait of peers: the processes that train together.
+
+mod peer_lost;
+mod wire;
+
+use std::fmt;
+
+pub use peer_lost::PeerLost;
+
+use crate::BoxError;
+use crate::data::Rank;
+use crate::engine::Bucket;
+use crate::saved::StateDict;
+
+/// The processes that train together with this one: given to [`Run::peers`](crate::Run::peers). The crate
+/// `regimen-dist` has implementations.
+///
+/// Each call but [`rank`](Peers::rank) and [`abort`](Peers::abort) is a collective: every rank makes it, in the
+/// same order, and it returns on each when all have made it. It never waits forever. If a rank is gone or has
+/// [failed](Peers::abort), the call is a [`PeerLost`] on all others. If ranks make different calls, or
+/// calls of different lengths where these must be equal, it is an error on all.
+///
+/// A collective is called by one thread at a time.
+pub trait Peers: fmt::Debug + Send + Sync {
+    /// The rank of this process, and the number of ranks.
+    fn rank(&self) -> Rank;
+
+    /// Adds up `values` over all ranks, element by element, in an order that depends on the number of ranks and
+    /// the length alone. Each rank gets the same bits. The length is the same on all.
+    fn sum(&self, values: Bucket<'_>) -> Result<(), BoxError>;
+
+    /// Returns the bytes that each rank gives, in the order of the ranks. Their lengths may differ.
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError>;
+
+    /// Overwrites `bytes` with those of rank 0. The length is the same on all.
+    fn broadcast(&self, bytes: &mut [u8]) -> Result<(), BoxError>;
+
+    /// Returns `Ok` on every rank that lives, or on none. It is called before a change that cannot be taken
+    /// back, such as the step of the optimizer. The default is for transports that lose all ranks with one, and
+    /// does nothing.
+    fn commit(&self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Tells the others that this rank has failed: their calls, those under way included, fail with a
+    /// [`PeerLost`] that names this rank and `why`. Without effect if a rank was lost before.
+    fn abort(&self, why: &str);
+}
+
+impl dyn Peers + '_ {
+    /// Whether `value` is true on rank 0.
+    pub fn ask_first(&self, value: bool) -> Result<bool, BoxError> {
+        let mut byte = [u8::from(value)];
+        self.broadcast(&mut byte)?;
+        Ok(byte[0] != 0)
+    }
+
+    /// The text of rank 0.
+    pub fn text_of_first(&self, text: &str) -> Result<String, BoxError> {
+        let own = if self.rank().index == 0 { text } else { "" };
+        let all = self.gather(own.as_bytes())?;
+        Ok(String::from_utf8_lossy(all.first().map_or(&[], |first| first)).into_owned())
+    }
+
+    /// Returns the state that each rank gives, in the order of the ranks.
+    pub fn gather_states(&self, own: &StateDict) -> Result<Vec<StateDict>, BoxError> {
+        self.gather(&wire::encode(own))?.iter().map(|bytes| wire::decode(bytes)).collect()
+    }
+
+    /// Returns the state of rank 0. Those of the other ranks are not read.
+    pub fn state_of_first(&self, own: &StateDict) -> Result<StateDict, BoxError> {
+        let mut bytes = if self.rank().index == 0 { wire::encode(own) } else { Vec::new() };
+        let mut length = (bytes.len() as u64).to_le_bytes();
+        self.broadcast(&mut length)?;
+        bytes.resize(usize::try_from(u64::from_le_bytes(length))?, 0);
+        self.broadcast(&mut bytes)?;
+        wire::decode(&bytes)
+    }
+}
