@@ -1,5 +1,5 @@
 //! Measures how long the ranks take to add up numbers: `mpirun -n 2 sum-times [ROUNDS]`.
-#![allow(clippy::print_stdout, reason = "a program prints")]
+#![allow(clippy::print_stdout, reason = "a program talks to a terminal")]
 
 use std::time::Instant;
 
