@@ -177,6 +177,14 @@ pub trait Engine {
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError>;
 
+    /// (to come)
+    fn exchange_buffers(
+        &mut self,
+        _exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     /// The names of the parameter groups, in the order of the rates given to
     /// [`step`](Engine::step). At least one.
     fn groups(&self) -> &[String];

@@ -76,8 +76,10 @@ pub(super) fn put_best_back(
         .map_err(|cause| format!("`restore_best_at_end`: {}", WithCauses(&*cause)))?;
     let Some(LoadedCheckpoint { checkpoint, content: mut parts, skipped }) = found else { return Ok(()) };
     parts.remove(RUN);
-    let notices = or_undo(moment, |moment| load_parts_except(moment.unit(), &parts, &settings.left_out))
-        .map_err(|cause| fault(&checkpoint, cause))?;
+    let rank = moment.state().rank();
+    let notices =
+        or_undo(moment, |moment| load_parts_except(moment.unit(), &parts, &settings.left_out, rank))
+            .map_err(|cause| fault(&checkpoint, cause))?;
     notices.into_iter().for_each(|text| moment.state_mut().notify(text));
     // These are not the weights that the run goes on from, so a pass by hand is not saved with them.
     session.holds_best = true;
@@ -117,9 +119,10 @@ fn put_back(
     left_out: &[String],
 ) -> Result<Vec<String>, BoxError> {
     moment.check_run_state(run)?;
+    let rank = moment.state().rank();
     or_undo(moment, |moment| {
-        let notices = load_parts_except(moment.unit(), parts, left_out)?;
-        moment.load_run_state(run)?;
+        let notices = load_parts_except(moment.unit(), parts, left_out, rank)?;
+        moment.load_run_state_of_ranks(run)?;
         Ok(notices)
     })
 }
