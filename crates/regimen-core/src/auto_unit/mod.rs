@@ -8,6 +8,7 @@ mod parts;
 mod pending;
 mod plateau;
 mod predict;
+mod replicas;
 mod scaler;
 mod settings;
 mod task;
@@ -84,6 +85,11 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 ///
 /// A batch of weight zero counts for nothing: its loss is not checked and has no gradient. A window of weight
 /// zero makes no update.
+///
+/// With [peers](crate::Run::peers) the gradient of an update is that of the mean over the window on all ranks, also if
+/// their shares of a batch differ in size. Running statistics are the mean over the ranks, weighted in the same way.
+/// A fresh run begins with the weights of rank 0. A window with a loss that is not finite on one rank is skipped on
+/// all. Dropout and everything else that a step draws differ between ranks.
 ///
 /// A step is atomic. If it fails or panics before its update, weights, running statistics and window stay as
 /// they were, and the next call repeats it. If it fails after its update, or in `on_train_step_end`, it is
@@ -336,7 +342,7 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
         // The evaluation is counted even if the task's hook fails.
         let hook = self.task.on_eval_epoch_end(state);
-        hook.and(self.look_at_plateau(Phase::Eval, state))
+        hook.and_then(|()| state.share_metrics()).and(self.look_at_plateau(Phase::Eval, state))
     }
 
     fn on_eval_end(&mut self, state: &mut State) -> Result<(), BoxError> {

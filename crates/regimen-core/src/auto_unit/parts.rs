@@ -7,6 +7,7 @@ use super::pending::Pending;
 use super::settings::{Count, Scheduled, Settings};
 use super::window::{Stage, Window};
 use super::{AutoUnit, GradientScaler, Plateau, thaw};
+use crate::data::Rank;
 use crate::engine::{Engine, Part};
 use crate::saved::{AppState, Array, Parts, StateDict, Stateful};
 use crate::{BoxError, Task};
@@ -251,6 +252,14 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
             (average.taken, average.is_loaded) = (read.taken, false);
         }
         Ok(())
+    }
+
+    fn is_of_rank(&self, name: &str) -> bool {
+        ["window.", "gradients."].iter().any(|prefix| name.starts_with(prefix))
+    }
+
+    fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+        super::window::share(saved, rank)
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {

@@ -134,6 +134,21 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
+    /// Bytes of gradients that are exchanged at a time with the other ranks. No result depends on it. Default: 4 MiB.
+    /// 0 is an error when training starts.
+    pub fn bucket_bytes(mut self, bytes: usize) -> Self {
+        self.settings.bucket_bytes = bytes;
+        self
+    }
+
+    /// Compares weights and optimizer of all ranks every `updates` updates; a difference is an error that names the
+    /// rank and the array. Both are copied to the host for it. Default: only when training starts. 0 is an
+    /// error then.
+    pub fn compare_replicas(mut self, updates: u64) -> Self {
+        self.settings.compare_replicas = Some(updates);
+        self
+    }
+
     /// Scales the gradient down to a Euclidean norm of at most `norm` over all parameters. A norm that is not
     /// positive is an error when training starts.
     pub fn clip_norm(mut self, norm: f64) -> Self {
@@ -330,6 +345,8 @@ pub(super) struct Settings<E> {
     pub(super) momentum: Option<Box<dyn Schedule>>,
     pub(super) frozen: Vec<(String, Thaw)>,
     pub(super) accumulate: u64,
+    pub(super) bucket_bytes: usize,
+    pub(super) compare_replicas: Option<u64>,
     pub(super) precision: Option<Precision>,
     pub(super) eval_precision: Option<Precision>,
     pub(super) detect_anomaly: bool,
@@ -368,6 +385,8 @@ impl<E> Default for Settings<E> {
             momentum: None,
             frozen: Vec::new(),
             accumulate: 1,
+            bucket_bytes: 4 << 20,
+            compare_replicas: None,
             precision: None,
             eval_precision: None,
             detect_anomaly: false,
@@ -465,6 +484,12 @@ impl<E> Settings<E> {
         let Settings { accumulate, group_rates, group_factors, frozen, .. } = self;
         if *accumulate == 0 {
             return Err("`accumulate`: a window of 0 steps never ends; give 1 or more".into());
+        }
+        if self.bucket_bytes == 0 {
+            return Err("`bucket_bytes`: nothing fits into 0 bytes; give more".into());
+        }
+        if self.compare_replicas == Some(0) {
+            return Err("`compare_replicas`: 0 updates never pass; give 1 or more".into());
         }
         for (name, limit) in self.limits() {
             if limit.is_some_and(|limit| limit.is_nan() || limit <= 0.0) {

@@ -5,6 +5,7 @@ use std::mem;
 use super::averaging::Counted;
 use super::few::Few;
 use super::pending::What;
+use super::replicas::average_buffers;
 use super::settings::Count as Done;
 use super::window::Stage;
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked, detached_values};
@@ -40,6 +41,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         // Left by a call that failed before they were read.
         self.read_all()?;
         self.count = Done { updates: state.train_progress().updates, epochs: state.train_progress().epochs };
+        self.unite(state)?;
         // An engine that cannot change its momentum is refused before the first step.
         self.set_momentum()?;
         // Callbacks see at the start which parameters are trained.
@@ -82,7 +84,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         // A plateau does not judge a loss that is an error.
         self.read_all()?;
         let hook = self.task.on_train_epoch_end(state);
-        hook.and(self.look_at_plateau(Phase::Train, state))
+        hook.and_then(|()| state.share_metrics()).and(self.look_at_plateau(Phase::Train, state))
     }
 
     fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -107,6 +109,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.read_if_full()?;
         self.drop_foreign_window(self.window.is_foreign(step.index), state);
         self.count = Done { updates: state.train_progress().updates, epochs: step.epoch };
+        self.compare_if_due(state)?;
         self.freeze_due()?;
         let AutoUnit { engine, task, settings, frozen, step_is_open, .. } = self;
         let batch = batch.move_to(&engine.device(Mode::Train))?;
@@ -120,8 +123,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let (weight, detached) = (checked(loss.weight)?, engine.detach(&loss.mean)?);
         let values = detached_values(engine, mem::take(&mut loss.values))?;
         // A loss of weight 0 is not checked.
-        let must_know = weight > 0.0 && settings.must_know(engine, &detached)?;
         let is_checked = weight > 0.0 && settings.non_finite == NonFinite::Error;
+        // The device of one rank alone must not leave out an update.
+        let is_awaited = is_checked && state.peers().is_some();
+        let must_know = is_awaited || weight > 0.0 && settings.must_know(engine, &detached)?;
         let checked = is_checked.then_some((step.index, What::Loss));
         let (value, known) = self.pending.add_of_step(detached, must_know, checked)?;
         let is_finite = weight == 0.0 || known.is_none_or(f64::is_finite);
@@ -150,6 +155,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             && weight > 0.0
         {
             hook(&mut self.engine, state)?;
+        }
+        if let Some(peers) = state.peers() {
+            average_buffers(&mut self.engine, &**peers, weight)?;
         }
         let values = self.pending.add_all(values);
         let mut results = StepResults::new(value.clone(), values, weight, output);

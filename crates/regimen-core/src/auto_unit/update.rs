@@ -3,7 +3,7 @@
 use super::averaging::Counted;
 use super::pending::What;
 use super::settings::{Count, Settings};
-use super::window::{Stage, Window};
+use super::window::{Stage, Total, Window};
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
 use crate::engine::Engine;
 use crate::error::WithCauses;
@@ -24,18 +24,27 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     ) -> Result<(), BoxError> {
         let scale = self.gradient_scale();
         let AutoUnit { engine, settings, window, pending, .. } = self;
-        if window.is_spoilt() {
+        let peers = state.peers().cloned();
+        let Total { weight, is_spoilt } = match &peers {
+            None => window.total(),
+            Some(peers) => window.total_of_ranks(&**peers)?,
+        };
+        if is_spoilt {
             // Perhaps by an earlier step.
             let counts = results.loss.known().is_some_and(f64::is_finite);
             return self.skip(state, results, counts);
         }
-        if window.total_weight() == 0.0 {
+        if weight == 0.0 {
             self.discard();
             return Ok(());
         }
         if window.stage() <= Some(Stage::Added) {
-            if let Some(factor) = window.mean_factor(scale) {
+            if let Some(factor) = window.mean_factor(weight, scale) {
                 engine.scale_gradients(factor)?;
+            }
+            if let Some(peers) = &peers {
+                window.reach(Stage::Torn);
+                engine.exchange_gradients(settings.bucket_bytes, &mut |bucket| peers.sum(bucket))?;
             }
             window.reach(Stage::Averaged);
         }
@@ -78,6 +87,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.ask_unreached(state)?;
         self.set_rates()?;
         self.set_momentum()?;
+        if let Some(peers) = &peers {
+            peers.commit()?;
+        }
         self.engine.step(&self.rates)?;
         self.window = Window::default();
         results.log(TRAIN_LOSS, true, state);
@@ -143,11 +155,17 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
                 "{in_a_row} updates in a row were skipped, because loss or gradient was not finite"
             ));
         }
+        if let Some(peers) = state.peers() {
+            peers.commit()?;
+        }
         self.discard();
         self.skipped += 1;
         self.skipped_in_a_row = in_a_row;
         results.log(TRAIN_LOSS, counts, state);
-        state.log(TRAIN_SKIPPED, 1.0, 1.0);
+        // All ranks have skipped the same update.
+        if state.rank().index == 0 {
+            state.log(TRAIN_SKIPPED, 1.0, 1.0);
+        }
         results.skipped = true;
         Ok(())
     }

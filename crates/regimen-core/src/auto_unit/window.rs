@@ -1,8 +1,12 @@
 //! The accumulation window: the steps whose gradients make one update.
 
 use crate::BoxError;
+use crate::data::Rank;
+use crate::engine::Bucket;
 use crate::metric::reading::Reading;
-use crate::saved::{StateDict, Stateful};
+use crate::peers::Peers;
+use crate::saved::{Array, Dtype, Element, StateDict, Stateful};
+use crate::text::Count;
 
 /// Progress of a window. The engine holds the gradients themselves.
 #[derive(Clone, Debug)]
@@ -31,6 +35,12 @@ struct InWindow {
     weight: f64,
     is_spoilt: bool,
     stage: Stage,
+}
+
+/// All steps of a window, the one under way included.
+pub(super) struct Total {
+    pub(super) weight: f64,
+    pub(super) is_spoilt: bool,
 }
 
 /// Stage of the held gradients in a step.
@@ -95,14 +105,29 @@ impl Window {
         product(weight / self.unit, scale)
     }
 
-    /// The factor that turns the held gradients into those of the mean over the window.
-    pub(super) fn mean_factor(&self, scale: Option<f64>) -> Option<f64> {
-        product(self.unit / self.total_weight(), scale.map(f64::recip))
+    /// The factor that turns the held gradients into those of the mean over a window of `weight` in all.
+    pub(super) fn mean_factor(&self, weight: f64, scale: Option<f64>) -> Option<f64> {
+        product(self.unit / weight, scale.map(f64::recip))
     }
 
-    /// The weight of the window with the step under way.
-    pub(super) fn total_weight(&self) -> f64 {
-        self.weight + self.step.as_ref().map_or(0.0, |step| step.weight)
+    /// The window with the step under way.
+    pub(super) fn total(&self) -> Total {
+        let weight = self.weight + self.step.as_ref().map_or(0.0, |step| step.weight);
+        Total { weight, is_spoilt: self.is_spoilt() }
+    }
+
+    /// The same over all ranks. It is an error if one of them repeats a failed step from another stage.
+    pub(super) fn total_of_ranks(&self, peers: &dyn Peers) -> Result<Total, BoxError> {
+        let Total { weight, is_spoilt } = self.total();
+        let stage = self.stage().map_or(0.0, |stage| f64::from(stage as u8));
+        let mut sums = [weight, f64::from(u8::from(is_spoilt)), stage];
+        peers.sum(Bucket::F64(&mut sums))?;
+        if sums[2] != stage * peers.rank().count as f64 {
+            return Err(
+                "ranks repeat a failed step from different stages; restore a checkpoint on all".into()
+            );
+        }
+        Ok(Total { weight: sums[0], is_spoilt: sums[1] != 0.0 })
     }
 
     /// The stage of the step under way or of the failed one. `None` if there is no such step.
@@ -123,7 +148,7 @@ impl Window {
         }
     }
 
-    pub(super) fn is_spoilt(&self) -> bool {
+    fn is_spoilt(&self) -> bool {
         self.is_spoilt || self.step.as_ref().is_some_and(|step| step.is_spoilt)
     }
 
@@ -141,6 +166,64 @@ impl Window {
             self.is_spoilt |= step.is_spoilt;
         }
     }
+}
+
+/// The window and the gradients with which `rank` continues those of another number of ranks: all of them on rank
+/// 0, and as many steps of no weight on the others.
+pub(super) fn share(saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+    let mut windows = Vec::new();
+    for state in saved {
+        let mut window = Window::default();
+        window.load_state_dict(&state.under("window"))?;
+        windows.push(window);
+    }
+    let first = windows.first().ok_or("no rank was saved")?;
+    if windows.iter().any(|window| window.step.is_some() || window.steps != first.steps) {
+        return Err(format!(
+            "a step of an accumulation window had failed when it was saved; continue it with {}",
+            Count(saved.len() as u64, "rank")
+        )
+        .into());
+    }
+    let mut window = Window { weight: 0.0, is_spoilt: false, ..first.clone() };
+    let mut share = StateDict::new();
+    if rank.index == 0 {
+        window.weight = windows.iter().map(|window| window.weight).sum();
+        window.is_spoilt = windows.iter().any(|window| window.is_spoilt);
+        for (state, of) in saved.iter().zip(&windows) {
+            add_gradients(&mut share, state.under("gradients"), of.unit / first.unit)?;
+        }
+    }
+    share.insert_all("window", window.state_dict()?)?;
+    Ok(share)
+}
+
+/// Adds `factor` times `gradients` to those in `sum`.
+fn add_gradients(sum: &mut StateDict, gradients: StateDict, factor: f64) -> Result<(), BoxError> {
+    fn add<T: Element + Into<f64>>(
+        a: &Array,
+        b: &Array,
+        factor: f64,
+        round: fn(f64) -> T,
+    ) -> Result<Array, BoxError> {
+        let (a, b) = (a.to_vec::<T>()?, b.to_vec::<T>()?);
+        let values: Vec<T> = a.into_iter().zip(b).map(|(a, b)| round(a.into() + factor * b.into())).collect();
+        Ok(Array::from_slice(&values))
+    }
+    for (name, more) in gradients {
+        let name = format!("gradients.{name}");
+        let held = match sum.remove(&name) {
+            Ok(held) => held,
+            Err(_) => Array::new(more.dtype(), more.shape().to_vec(), vec![0; more.bytes().len()])?,
+        };
+        let added = match more.dtype() {
+            Dtype::F32 => add(&held, &more, factor, |value| value as f32)?,
+            Dtype::F64 => add(&held, &more, factor, |value| value)?,
+            other => return Err(format!("`{name}`: gradients of type {other:?} cannot be added").into()),
+        };
+        sum.insert(name, Array::new(more.dtype(), more.shape().to_vec(), added.into_bytes())?)?;
+    }
+    Ok(())
 }
 
 /// A factor to multiply by; `None` if it is 1.

@@ -7,6 +7,7 @@ use crate::error::ErrorKind;
 use crate::error::guard::guard;
 use crate::error::placed::placed;
 use crate::saved::StateDict;
+use crate::saved::ranks::OfRanks;
 use crate::{BoxError, Callback, Error, State};
 
 /// The callbacks of a run, in the order in which they are called.
@@ -24,12 +25,15 @@ pub(crate) trait CallbackStates {
     /// The work that callbacks leave to the saver.
     fn before_commit(&mut self) -> Vec<BeforeCommit>;
 
+    /// Whether the array `name` of these states is [of a rank](crate::saved::Stateful::is_of_rank).
+    fn is_of_rank(&mut self, name: &str) -> bool;
+
     /// Checks whether [`load_state_dict`](CallbackStates::load_state_dict) would accept `all`.
-    fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError>;
+    fn check_state_dict(&mut self, all: &OfRanks<'_>) -> Result<(), BoxError>;
 
     /// Restores saved states. Returns a notice for each callback without saved state, and for each
     /// saved state without a callback.
-    fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError>;
+    fn load_state_dict(&mut self, all: &OfRanks<'_>) -> Result<Vec<String>, BoxError>;
 }
 
 struct Listener<'a, U: ?Sized> {
@@ -129,7 +133,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
 
     fn each_saved(
         &mut self,
-        all: &StateDict,
+        all: &OfRanks<'_>,
         mut f: impl FnMut(&mut dyn crate::saved::Stateful, &StateDict) -> Result<(), BoxError>,
     ) -> Result<Vec<String>, BoxError> {
         let mut notices = Vec::new();
@@ -137,14 +141,15 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         for Listener { callback, name, .. } in &mut self.listeners {
             let Some(part) = callback.stateful() else { continue };
             known.push(name.clone());
-            if all.contains(&format!("{name}.saved")) {
-                let dict = all.under(&format!("{name}.state"));
-                f(part, &dict).map_err(|cause| placed(format!("callback {name}"), cause))?;
+            if all.first().contains(&format!("{name}.saved")) {
+                let saved = all.under(&format!("{name}.state"));
+                let loaded = saved.of(part).and_then(|own| f(part, &own));
+                loaded.map_err(|cause| placed(format!("callback {name}"), cause))?;
             } else {
                 notices.push(format!("callback {name} begins anew: no state of it was saved"));
             }
         }
-        let saved = all.iter().filter_map(|(array, _)| array.strip_suffix(".saved"));
+        let saved = all.first().iter().filter_map(|(array, _)| array.strip_suffix(".saved"));
         notices.extend(saved.filter(|name| !known.iter().any(|known| known == name)).map(|name| {
             format!("the state saved of callback {name} is not used: no such callback is registered")
         }));
@@ -168,11 +173,19 @@ impl<U: ?Sized> CallbackStates for Callbacks<'_, U> {
         self.listeners.iter_mut().filter_map(|listener| listener.callback.before_commit()).collect()
     }
 
-    fn check_state_dict(&mut self, all: &StateDict) -> Result<(), BoxError> {
+    fn is_of_rank(&mut self, name: &str) -> bool {
+        self.listeners.iter_mut().any(|listener| {
+            let array = name.strip_prefix(&*listener.name).and_then(|rest| rest.strip_prefix(".state."));
+            let part = array.and_then(|array| Some((array, listener.callback.stateful()?)));
+            part.is_some_and(|(array, part)| part.is_of_rank(array))
+        })
+    }
+
+    fn check_state_dict(&mut self, all: &OfRanks<'_>) -> Result<(), BoxError> {
         self.each_saved(all, |part, dict| part.check_state_dict(dict)).map(drop)
     }
 
-    fn load_state_dict(&mut self, all: &StateDict) -> Result<Vec<String>, BoxError> {
+    fn load_state_dict(&mut self, all: &OfRanks<'_>) -> Result<Vec<String>, BoxError> {
         self.each_saved(all, |part, dict| part.load_state_dict(dict))
     }
 }

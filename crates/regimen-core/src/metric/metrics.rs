@@ -107,6 +107,17 @@ impl Metrics {
         self.list.iter().filter_map(|metric| Some((metric.key.clone(), metric.in_epoch(n)?))).collect()
     }
 
+    /// The metrics of all ranks as one, from the state of each in the order of the ranks.
+    pub(crate) fn of_ranks(states: &[StateDict]) -> Result<Self, BoxError> {
+        let mut all = Metrics::default();
+        for (rank, state) in states.iter().enumerate() {
+            let mut one = Metrics::default();
+            one.load_state_dict(state)?;
+            if rank == 0 { all = one } else { all.merge(&one)? }
+        }
+        Ok(all)
+    }
+
     /// Adds the logs of another rank in the same epoch: means by their weights, exactly as if all
     /// values had been logged here. A metric that only `other` has is appended. One that both have with
     /// different reductions is an error, and nothing is changed.

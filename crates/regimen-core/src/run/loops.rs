@@ -19,7 +19,7 @@ use crate::callback::{Event, Every};
 use crate::data::{At, Data, Epoch, Fetched};
 use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
-use crate::state::{Cycle, EntryPoint, Expected, Phase, PhaseState, Progress};
+use crate::state::{Cycle, EntryPoint, Expected, Phase, PhaseState, Progress, Sharing};
 use crate::text::Count;
 use crate::unit::TrainUnit;
 use crate::{Error, Run};
@@ -62,7 +62,7 @@ where
         epoch(run, &mut TrainPass, data, limits, &mut evaluations)?;
     }
     loop {
-        match next(run, limits, evaluations.is_some()) {
+        match next(run, limits, evaluations.is_some())? {
             Next::Evaluate => {
                 if let Some(evaluations) = &mut evaluations {
                     (evaluations.evaluate)(run)?;
@@ -87,10 +87,11 @@ where
 }
 
 /// The next action of training, from the state alone.
-fn next<U: ?Sized>(run: &mut Run<'_, U>, limits: &Limits, evaluates: bool) -> Next {
+fn next<U: ?Sized>(run: &mut Run<'_, U>, limits: &Limits, evaluates: bool) -> Result<Next, Error> {
+    let stops = must_stop(run, false)?;
     let state = &mut run.state;
     let is_due = evaluates && state.eval_due;
-    if state.must_stop() {
+    Ok(if stops {
         Next::End
     } else if is_due && !state.active_phase_mut().epoch_open {
         Next::Evaluate
@@ -102,7 +103,15 @@ fn next<U: ?Sized>(run: &mut Run<'_, U>, limits: &Limits, evaluates: bool) -> Ne
         Next::StartCycle
     } else {
         Next::Epoch
+    })
+}
+
+/// Whether the run is to stop, on all ranks alike. `is_over` says whether the epoch is over here.
+fn must_stop<U: ?Sized>(run: &mut Run<'_, U>, is_over: bool) -> Result<bool, Error> {
+    if run.state.peers().is_none() {
+        return Ok(run.state.must_stop());
     }
+    guard(|| run.state.agree_to_stop(is_over)).map_err(|caught| caught.at(&run.state, ErrorKind::Peers))
 }
 
 /// Adds the notice that `fit` reached its limit before its first evaluation.
@@ -143,7 +152,7 @@ where
         run.record_epoch(P::PHASE, progress.epochs, values);
     } else if limits.steps_per_epoch == Some(0) {
         run.state.eval_due &= run.state.entry_point() != EntryPoint::Fit;
-    } else if !run.state.must_stop() {
+    } else if !must_stop(run, false)? {
         pass.begin(&mut run.state)?;
         let made = epoch(run, pass, data, limits, &mut None);
         let settled = pass.settle(&mut run.state);
@@ -219,17 +228,19 @@ where
     let eval_every = evaluations.as_ref().map(|evaluations| evaluations.every);
     loop {
         if let Some(evaluations) = evaluations.as_mut().filter(|_| run.state.eval_due) {
-            if run.state.must_stop() {
+            if must_stop(run, false)? {
                 return Ok(());
             }
             (evaluations.evaluate)(run)?;
             continue;
         }
         let progress = run.state.progress();
-        if reader.peek_end(progress.steps_in_epoch) {
+        let is_over = reader.peek_end(progress.steps_in_epoch);
+        let stops = must_stop(run, is_over)?;
+        if is_over {
             break;
         }
-        if limits.reached(progress) || run.state.must_stop() {
+        if stops || limits.reached(progress) {
             return Ok(());
         }
         step(run, pass, &mut reader, eval_every)?;
@@ -285,7 +296,7 @@ fn first(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Erro
     }
 }
 
-/// Fetches a batch, up to the start of its step.
+/// Fetches a batch, up to the start of its step. Its samples are those of all ranks.
 fn fetch<U: ?Sized, E: Epoch>(
     run: &mut Run<'_, U>,
     events: &PassEvents,
@@ -296,12 +307,14 @@ fn fetch<U: ?Sized, E: Epoch>(
     let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     let active = run.state.active_phase_mut();
     (active.samples_at_hand, active.last_in_epoch) = (fetched.samples, reader.peek_end(done + 1));
+    let counted = guard(|| run.state.samples_of_ranks(fetched.samples));
+    let samples = counted.map_err(|caught| caught.at(&run.state, ErrorKind::Peers))?;
     while let Some(notice) = reader.notice() {
         run.state.notify(notice);
     }
     fire(run, events.fetch_end)?;
     fire(run, events.step_start)?;
-    Ok(fetched)
+    Ok(Fetched { samples, ..fetched })
 }
 
 /// Counts an epoch whose data or cap came to its end.
@@ -330,7 +343,10 @@ fn complete<U: ?Sized, P: Pass<U>>(
         Phase::Eval => run.state.eval_due &= run.state.entry_point() != EntryPoint::Fit,
         Phase::Predict => {}
     }
-    let hook = pass.hook(&mut run.unit, &mut run.state, Hook::EpochEnd);
+    run.state.await_metrics_of_ranks();
+    let hook = pass.hook(&mut run.unit, &mut run.state, Hook::EpochEnd).and_then(|()| {
+        guard(|| run.state.share_metrics()).map_err(|caught| caught.at(&run.state, ErrorKind::Peers))
+    });
     if let (Phase::Train, Some(every)) = (P::PHASE, eval_every) {
         // The hook may have made the last update of the epoch.
         run.state.eval_due |= run.state.is_due(every);
@@ -340,9 +356,10 @@ fn complete<U: ?Sized, P: Pass<U>>(
     // unit failed.
     let is_spoilt = is_spoilt(&hook);
     let told = first(hook, send(run, P::EVENTS.epoch_end));
-    let metrics = &mut run.state.active_phase_mut().metrics;
-    let values = metrics.of_epoch(progress.epochs);
-    metrics.begin_epoch();
+    let active = run.state.active_phase_mut();
+    let values = active.metrics.of_epoch(progress.epochs);
+    active.metrics.begin_epoch();
+    active.sharing = Sharing::NotDue;
     run.record_epoch(P::PHASE, progress.epochs, values);
     let told = if is_spoilt { told } else { first(told, save(run, P::EVENTS.epoch_end)) };
     run.state.end_due();

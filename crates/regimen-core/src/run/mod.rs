@@ -30,7 +30,7 @@ use crate::callback::dispatch::{CallbackStates, Callbacks};
 use crate::callback::{Event, Every, Trigger};
 use crate::data::{Data, Rank};
 use crate::error::ErrorKind;
-use crate::error::guard::guard;
+use crate::error::guard::{Caught, guard};
 use crate::metric::Key;
 use crate::peers::Peers;
 use crate::saved::{AppState, StateDict};
@@ -405,7 +405,11 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if self.saver.is_none() {
             return Err(Error::config("`restore`: the run has no saver; give it one with `Run::saver`"));
         }
-        let restored = self.with_saver_of_any_rank(|saver, moment| saver.restore(which, moment))?.flatten();
+        let restored = self
+            .with_saver_of_any_rank(|saver, moment| saver.restore(which, moment))
+            .and_then(|restored| self.confirm(restored))
+            .inspect_err(|error| self.abort(error))?
+            .flatten();
         for skipped in restored.iter().flat_map(|restored| &restored.skipped) {
             self.state.notify(format!("passed over {skipped}"));
         }
@@ -464,7 +468,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// Restores the state that [`run_state`](Run::run_state) returned. Callbacks without saved state,
     /// and saved state without a callback, become notices. After an error the run is as it was.
     pub fn load_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        saver::load_run_state(&mut self.state, &mut self.callbacks, dict)
+        saver::load_run_state(&mut self.state, &mut self.callbacks, dict, Rank::default())
     }
 
     /// One call of an entry point: the common start, `body`, the common end.
@@ -474,7 +478,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         body: impl FnOnce(&mut Self) -> Result<(), Error>,
     ) -> Result<Report, Error> {
         if let Some(mistake) = &self.mistake {
-            return Err(Error::config(mistake.clone()));
+            return Err(Error::config(mistake.clone())).inspect_err(|error| self.abort(error));
         }
         let phase = entry.phase();
         // A final stop ends training; evaluation and prediction are still possible.
@@ -495,7 +499,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if over.is_some() {
             self.state.replace_stop(over);
         }
-        match result.and_then(|()| self.report(phase, ended)) {
+        match result.and_then(|()| self.report(phase, ended)).and_then(|report| self.confirm(report)) {
             Ok(report) => Ok(report),
             Err(mut error) => {
                 // There may be no later call to send them.
@@ -512,8 +516,22 @@ impl<'a, U: ?Sized> Run<'a, U> {
                 if let Err(other) = told {
                     error.suppress(other);
                 }
+                self.abort(&error);
                 Err(error)
             }
+        }
+    }
+
+    /// The result of a call that has succeeded here, if it has on every rank.
+    fn confirm<R>(&self, result: R) -> Result<R, Error> {
+        let confirmed = self.state.peers().map_or(Ok(()), |peers| peers.gather(&[]).map(drop));
+        confirmed.map(|()| result).map_err(|cause| Caught::Failed(cause).at(&self.state, ErrorKind::Peers))
+    }
+
+    /// Ends the call of the others too.
+    fn abort(&self, error: &Error) {
+        if let Some(peers) = self.state.peers() {
+            peers.abort(&format!("{error:#}"));
         }
     }
 

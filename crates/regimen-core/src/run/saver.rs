@@ -6,6 +6,8 @@ use std::path::Path;
 use super::Report;
 use crate::callback::dispatch::CallbackStates;
 use crate::callback::{BeforeCommit, Event, Events, Ranks};
+use crate::data::Rank;
+use crate::saved::ranks::{self, OfRanks};
 use crate::saved::{AppState, Parts, StateDict, Stateful};
 use crate::state::Phase;
 use crate::{BoxError, Error, State};
@@ -112,6 +114,21 @@ impl Moment<'_> {
         run_state(self.state, self.callbacks)
     }
 
+    /// The same with the arrays [of every rank](Stateful::is_of_rank). Every rank calls it; the result of rank 0 is
+    /// the one to write. Without [peers](State::peers) it is [`run_state`](Moment::run_state).
+    pub fn run_state_of_ranks(&mut self) -> Result<StateDict, BoxError> {
+        let mut dict = self.run_state()?;
+        if let Some(peers) = self.state.peers() {
+            let is_of_rank = |name: &str| match name.split_once('.') {
+                Some((RUN, name)) => self.state.is_of_rank(name),
+                Some((CALLBACKS, name)) => self.callbacks.is_of_rank(name),
+                _ => false,
+            };
+            ranks::gather(&**peers, &mut dict, is_of_rank)?;
+        }
+        Ok(dict)
+    }
+
     /// The work to do before a checkpoint with the [run's state](Moment::run_state) is acknowledged: it makes
     /// logs durable. Each piece may be done on any thread. After an error the checkpoint must not be kept: a
     /// log could be shorter than it says.
@@ -119,22 +136,29 @@ impl Moment<'_> {
         self.callbacks.before_commit()
     }
 
-    /// The state in `dict`, which [`run_state`](Moment::run_state) returned: for its progress.
+    /// The state in `dict`, which [`run_state`](Moment::run_state) returned: for its progress. Of several ranks, that of
+    /// rank 0.
     pub fn saved_state(dict: &StateDict) -> Result<State, BoxError> {
         let mut state = State::new();
-        state.load_state_dict(&dict.under(RUN))?;
+        state.load_state_dict(OfRanks::new(dict, Rank::default())?.under(RUN).first())?;
         Ok(state)
     }
 
     /// Checks whether [`load_run_state`](Moment::load_run_state) would accept `dict`.
     pub fn check_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        check_run_state(self.callbacks, dict)
+        check_run_state(self.callbacks, dict, self.state.rank())
     }
 
     /// Restores the state that [`run_state`](Moment::run_state) returned, the seed included. Callbacks
     /// without saved state, and saved state without a callback, become notices.
     pub fn load_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        load_run_state(self.state, self.callbacks, dict)
+        load_run_state(self.state, self.callbacks, dict, Rank::default())
+    }
+
+    /// The same for a state of [`run_state_of_ranks`](Moment::run_state_of_ranks), of any number of ranks.
+    pub fn load_run_state_of_ranks(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let rank = self.state.rank();
+        load_run_state(self.state, self.callbacks, dict, rank)
     }
 }
 
@@ -149,19 +173,27 @@ pub(crate) fn run_state(state: &State, callbacks: &mut dyn CallbackStates) -> Re
     Ok(dict)
 }
 
-fn check_run_state(callbacks: &mut dyn CallbackStates, dict: &StateDict) -> Result<(), BoxError> {
-    Moment::saved_state(dict)?;
-    callbacks.check_state_dict(&dict.under(CALLBACKS))
+fn check_run_state(callbacks: &mut dyn CallbackStates, dict: &StateDict, rank: Rank) -> Result<(), BoxError> {
+    let all = OfRanks::new(dict, rank)?;
+    let mut state = State::new();
+    let saved = all.under(RUN);
+    let own = saved.of(&state)?;
+    state.load_state_dict(&own)?;
+    callbacks.check_state_dict(&all.under(CALLBACKS))
 }
 
 pub(crate) fn load_run_state(
     state: &mut State,
     callbacks: &mut dyn CallbackStates,
     dict: &StateDict,
+    rank: Rank,
 ) -> Result<(), BoxError> {
-    check_run_state(callbacks, dict)?;
-    let notices = callbacks.load_state_dict(&dict.under(CALLBACKS))?;
-    state.load_state_dict(&dict.under(RUN))?;
+    check_run_state(callbacks, dict, rank)?;
+    let all = OfRanks::new(dict, rank)?;
+    let notices = callbacks.load_state_dict(&all.under(CALLBACKS))?;
+    let saved = all.under(RUN);
+    let own = saved.of(state)?;
+    state.load_state_dict(&own)?;
     notices.into_iter().for_each(|notice| state.notify(notice));
     Ok(())
 }

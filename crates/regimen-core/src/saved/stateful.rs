@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ranks::{self, OfRanks};
 use super::{Array, Element, StateDict};
 use crate::BoxError;
+use crate::data::Rank;
 use crate::error::placed::placed;
+use crate::peers::Peers;
+use crate::text::Count;
 
 /// A type whose state can be saved and loaded.
 ///
@@ -33,6 +37,24 @@ pub trait Stateful {
         Ok(())
     }
 
+    /// Whether the array `name` of the state differs between ranks that train [together](crate::Run::peers), such
+    /// as held gradients do. A checkpoint has those arrays of every rank, and all others of rank 0.
+    /// Default: no.
+    fn is_of_rank(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// The arrays [of a rank](Stateful::is_of_rank) with which `rank` continues, if a checkpoint was saved by
+    /// another number of ranks: `saved` has those of each, in order. The default is an error.
+    fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+        Err(format!(
+            "it was saved by {}, and cannot be continued by {}",
+            Count(saved.len() as u64, "rank"),
+            rank.count
+        )
+        .into())
+    }
+
     /// Whether it holds trained weights. A checkpoint whose weights are not finite is not saved over
     /// one whose weights are. Default: no.
     fn is_weights(&self) -> bool {
@@ -51,6 +73,14 @@ impl<S: Stateful + ?Sized> Stateful for &mut S {
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         (**self).check_state_dict(dict)
+    }
+
+    fn is_of_rank(&self, name: &str) -> bool {
+        (**self).is_of_rank(name)
+    }
+
+    fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+        (**self).share(saved, rank)
     }
 
     fn is_weights(&self) -> bool {
@@ -169,19 +199,41 @@ impl Parts for Nested<'_, '_> {
 
 /// The state of every part of `app`, by the part's name.
 pub fn save_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeMap<String, StateDict>, BoxError> {
-    struct Save(BTreeMap<String, StateDict>);
-    impl Parts for Save {
+    save(app, None)
+}
+
+/// The same with the arrays [of every rank](Stateful::is_of_rank). Every rank calls it; the result of rank 0 is the
+/// one to write.
+pub fn save_parts_of_ranks(
+    app: &mut (impl AppState + ?Sized),
+    peers: &dyn Peers,
+) -> Result<BTreeMap<String, StateDict>, BoxError> {
+    save(app, Some(peers))
+}
+
+fn save(
+    app: &mut (impl AppState + ?Sized),
+    peers: Option<&dyn Peers>,
+) -> Result<BTreeMap<String, StateDict>, BoxError> {
+    struct Save<'p> {
+        parts: BTreeMap<String, StateDict>,
+        peers: Option<&'p dyn Peers>,
+    }
+    impl Parts for Save<'_> {
         fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
-            let dict = part.state_dict().map_err(|cause| placed(format!("part `{name}`"), cause))?;
-            match self.0.insert(name.to_owned(), dict) {
+            let mut dict = part.state_dict().map_err(|cause| placed(format!("part `{name}`"), cause))?;
+            if let Some(peers) = self.peers {
+                ranks::gather(peers, &mut dict, |name| part.is_of_rank(name))?;
+            }
+            match self.parts.insert(name.to_owned(), dict) {
                 None => Ok(()),
                 Some(_) => Err(format!("two parts are named `{name}`").into()),
             }
         }
     }
-    let mut save = Save(BTreeMap::new());
+    let mut save = Save { parts: BTreeMap::new(), peers };
     app.visit(&mut save)?;
-    Ok(save.0)
+    Ok(save.parts)
 }
 
 /// The names of the parts of `app` that hold [weights](Stateful::is_weights).
@@ -208,18 +260,20 @@ pub fn load_parts(
     app: &mut (impl AppState + ?Sized),
     saved: &BTreeMap<String, StateDict>,
 ) -> Result<(), BoxError> {
-    load_parts_except(app, saved, &[]).map(drop)
+    load_parts_except(app, saved, &[], Rank::default()).map(drop)
 }
 
-/// Restores `saved` into the parts of `app`, except those named in `except`: they stay as they are, and
-/// need not be saved. Returns a text for each part that was left out, or that is
-/// [optional](Parts::optional) and only in one of the two. Otherwise as [`load_parts`].
+/// Restores `saved` into the parts of `app` for `rank`, except those named in `except`: they stay as they are,
+/// and need not be saved. Returns a text for each part that was left out, or that is
+/// [optional](Parts::optional) and only in one of the two. Otherwise as [`load_parts`], which is for a lone rank.
 pub fn load_parts_except(
     app: &mut (impl AppState + ?Sized),
     saved: &BTreeMap<String, StateDict>,
     except: &[String],
+    rank: Rank,
 ) -> Result<Vec<String>, BoxError> {
     struct Load<'a> {
+        rank: Rank,
         saved: &'a BTreeMap<String, StateDict>,
         except: &'a [String],
         seen: Vec<String>,
@@ -234,8 +288,12 @@ pub fn load_parts_except(
         }
 
         fn load(&self, name: &str, part: &mut dyn Stateful, dict: &StateDict) -> Result<(), BoxError> {
-            let result = if self.is_check { part.check_state_dict(dict) } else { part.load_state_dict(dict) };
-            result.map_err(|cause| placed(format!("part `{name}`"), cause))
+            let load = |part: &mut dyn Stateful| {
+                let all = OfRanks::new(dict, self.rank)?;
+                let own = all.of(part)?;
+                if self.is_check { part.check_state_dict(&own) } else { part.load_state_dict(&own) }
+            };
+            load(part).map_err(|cause| placed(format!("part `{name}`"), cause))
         }
     }
     impl Parts for Load<'_> {
@@ -268,7 +326,7 @@ pub fn load_parts_except(
             }
         }
     }
-    let mut load = Load { saved, except, seen: Vec::new(), notices: Vec::new(), is_check: true };
+    let mut load = Load { rank, saved, except, seen: Vec::new(), notices: Vec::new(), is_check: true };
     app.visit(&mut load)?;
     let Load { seen, .. } = &load;
     if let Some(unknown) = except.iter().find(|name| !seen.contains(name) && !saved.contains_key(*name)) {

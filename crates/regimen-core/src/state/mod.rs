@@ -1,6 +1,7 @@
 //! The state of a run, as units and callbacks see it.
 
 mod advance;
+mod agree;
 mod entry_point;
 mod hyper_parameters;
 mod phase;
@@ -9,6 +10,7 @@ mod saved;
 mod stop;
 
 pub(crate) use advance::Cycle;
+pub(crate) use agree::Sharing;
 pub use entry_point::EntryPoint;
 pub use hyper_parameters::{HyperParameter, HyperParameters};
 pub use phase::{Expected, Phase, Progress};

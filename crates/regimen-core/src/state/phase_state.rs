@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Progress;
+use super::agree::Sharing;
 use crate::BoxError;
 use crate::data::Position;
 use crate::metric::Metrics;
@@ -16,6 +17,7 @@ pub(crate) struct PhaseState {
     /// all callbacks.
     pub(crate) due_from: Progress,
     pub(crate) metrics: Metrics,
+    pub(crate) sharing: Sharing,
     /// The epoch has begun, and has neither ended by its data nor by its cap.
     pub(crate) epoch_open: bool,
     /// The batch fetched last is the last of its epoch.

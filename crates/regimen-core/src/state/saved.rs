@@ -3,7 +3,10 @@
 use super::phase_state::ByHand;
 use super::{Cycle, EntryPoint, HyperParameters, PhaseState, State, Stop};
 use crate::BoxError;
+use crate::data::Rank;
+use crate::metric::Metrics;
 use crate::saved::{Array, StateDict, Stateful};
+use crate::text::Count;
 
 /// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, the
 /// hyper-parameters, the position in a cycle, batches that are passed over, and a final stop. A pause is not saved: a restarted run continues.
@@ -82,5 +85,32 @@ impl Stateful for State {
         (self.entry, self.other_weights) = (EntryPoint::Train, other_weights);
         self.passed_over = passed_over.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
         Ok(())
+    }
+
+    /// The metrics of an epoch under way, and what each rank has written of a prediction.
+    fn is_of_rank(&self, name: &str) -> bool {
+        name.split('.').any(|word| matches!(word, "metrics" | "sink"))
+    }
+
+    /// Metrics of all ranks go on on rank 0.
+    fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+        let first = saved.first().ok_or("no rank was saved")?;
+        if first.iter().any(|(name, _)| name.split('.').any(|word| word == "sink")) {
+            return Err(format!(
+                "a prediction is under way; continue it with {}",
+                Count(saved.len() as u64, "rank")
+            )
+            .into());
+        }
+        let mut shared = StateDict::new();
+        for prefix in first.iter().filter_map(|(name, _)| name.strip_suffix(".names")) {
+            let states: Vec<StateDict> = saved.iter().map(|state| state.under(prefix)).collect();
+            let mut metrics = Metrics::of_ranks(&states)?;
+            if rank.index != 0 {
+                metrics.begin_epoch();
+            }
+            shared.insert_all(prefix, metrics.state_dict()?)?;
+        }
+        Ok(shared)
     }
 }

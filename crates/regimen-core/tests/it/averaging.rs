@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::one_weight::{Unit, rows, unit, weight};
 use regimen_core::auto_unit::{Averaging, EVAL_LOSS, NonFinite};
 use regimen_core::callback::Every;
+use regimen_core::data::Rank;
 use regimen_core::run::{Evaluate, Train};
 use regimen_core::saved::{load_parts, load_parts_except, save_parts};
 use regimen_core::{BoxError, Fit, Run, State};
@@ -196,10 +197,12 @@ fn an_average_can_be_added_and_taken_away_at_a_restart_and_either_is_told() {
     for unit in [&mut without, &mut with] {
         Run::new(unit).train(&[0.5, 0.25], Train::epochs(1)).unwrap();
     }
-    let told = load_parts_except(&mut unit(0.0), &save_parts(&mut with).unwrap(), &[]).unwrap();
+    let told =
+        load_parts_except(&mut unit(0.0), &save_parts(&mut with).unwrap(), &[], Rank::default()).unwrap();
     assert_eq!(told, ["part `averaged_module` was saved, and is not used"]);
     // One that was under way is dropped too.
-    let told = load_parts_except(&mut with, &save_parts(&mut without).unwrap(), &[]).unwrap();
+    let told =
+        load_parts_except(&mut with, &save_parts(&mut without).unwrap(), &[], Rank::default()).unwrap();
     assert_eq!(told, ["part `averaged_module` was not saved, and begins anew"]);
     assert_eq!((with.averaged(), averaged(&mut with)), (0, 0.25));
 }
@@ -216,7 +219,7 @@ fn an_average_that_is_left_out_of_a_restart_keeps_its_own_count() {
         if !before.is_empty() {
             Run::new(&mut unit).train(before, Train::epochs(1)).unwrap();
         }
-        load_parts_except(&mut unit, &saved, &["averaged_module".to_owned()]).unwrap();
+        load_parts_except(&mut unit, &saved, &["averaged_module".to_owned()], Rank::default()).unwrap();
         assert_eq!(unit.averaged(), taken);
         // Its earlier members and the later ones: the weight 0.25 as it was loaded.
         Run::new(&mut unit).train(&[0.0], Train::epochs(1)).unwrap();
