@@ -20,7 +20,7 @@ use regimen_core::engine::Bucket;
 /// All processes that MPI connects. The error of a call is its name with the text of MPI, and the world is broken after
 /// it.
 pub(super) trait World: Send {
-    fn rank(&mut self) -> Result<Rank, String>;
+    fn rank(&self) -> Rank;
 
     /// The largest over all ranks, element by element.
     fn max(&mut self, values: &mut [i64]) -> Result<(), String>;
@@ -30,7 +30,7 @@ pub(super) trait World: Send {
     /// Overwrites `bytes` with those of rank 0.
     fn broadcast(&mut self, bytes: &mut [u8]) -> Result<(), String>;
 
-    /// Collects `lengths[rank]` bytes of each rank.
+    /// Collects `lengths[rank]` bytes of each rank. The bytes of this one are as many.
     fn gather(&mut self, own: &[u8], lengths: &[usize]) -> Result<Vec<u8>, String>;
 }
 
@@ -181,8 +181,7 @@ type Finalize = unsafe extern "C" fn() -> c_int;
 /// A library whose MPI is started.
 struct Loaded<H> {
     handles: Handles<H>,
-    comm_rank: CommNumber<H>,
-    comm_size: CommNumber<H>,
+    rank: Rank,
     allreduce: Allreduce<H>,
     bcast: Bcast<H>,
     allgatherv: Allgatherv<H>,
@@ -199,13 +198,14 @@ impl<H: Copy> Loaded<H> {
     /// `serialized` is the value of MPI_THREAD_SERIALIZED.
     fn start(library: &'static Library, handles: Handles<H>, serialized: c_int) -> Result<Self, BoxError> {
         // SAFETY: the signatures are those of the standard, with the handles of this library.
-        let (init_thread, set_errhandler, mut world) = unsafe {
+        let (init_thread, set_errhandler, rank, size, mut world) = unsafe {
             let init_thread: InitThread = symbol(library, "MPI_Init_thread")?;
             let set_errhandler: SetErrhandler<H> = symbol(library, "MPI_Comm_set_errhandler")?;
+            let rank: CommNumber<H> = symbol(library, "MPI_Comm_rank")?;
+            let size: CommNumber<H> = symbol(library, "MPI_Comm_size")?;
             let world = Loaded {
                 handles,
-                comm_rank: symbol(library, "MPI_Comm_rank")?,
-                comm_size: symbol(library, "MPI_Comm_size")?,
+                rank: Rank::default(),
                 allreduce: symbol(library, "MPI_Allreduce")?,
                 bcast: symbol(library, "MPI_Bcast")?,
                 allgatherv: symbol(library, "MPI_Allgatherv")?,
@@ -214,7 +214,7 @@ impl<H: Copy> Loaded<H> {
                 // Until it is started.
                 is_broken: true,
             };
-            (init_thread, set_errhandler, world)
+            (init_thread, set_errhandler, rank, size, world)
         };
         let mut provided = 0;
         // SAFETY: no arguments of a program, as the standard allows, and a number to write to. `start` calls this once.
@@ -226,14 +226,20 @@ impl<H: Copy> Loaded<H> {
         if provided < serialized {
             return Err("this MPI allows calls from one thread alone: install one with threads".into());
         }
-        // SAFETY: two handles of this library.
-        let code = unsafe { set_errhandler(world.handles.world, world.handles.errors_return) };
-        world.checked("MPI_Comm_set_errhandler", code)?;
+        let (handle, mut index, mut count) = (world.handles.world, 0, 0);
+        // SAFETY: handles of this library, and numbers to write to.
+        let codes = unsafe {
+            [
+                ("MPI_Comm_set_errhandler", set_errhandler(handle, world.handles.errors_return)),
+                ("MPI_Comm_rank", rank(handle, &mut index)),
+                ("MPI_Comm_size", size(handle, &mut count)),
+            ]
+        };
+        codes.into_iter().try_for_each(|(name, code)| world.checked(name, code))?;
+        world.rank = Rank { index: u64::try_from(index)?, count: u64::try_from(count)? };
         Ok(world)
     }
-}
 
-impl<H: Copy> Loaded<H> {
     fn checked(&mut self, name: &str, code: c_int) -> Result<(), String> {
         if code == 0 {
             return Ok(());
@@ -258,16 +264,8 @@ impl<H: Copy> Loaded<H> {
 }
 
 impl<H: Copy> World for Loaded<H> {
-    fn rank(&mut self) -> Result<Rank, String> {
-        let (mut index, mut count) = (0, 0);
-        // SAFETY: a communicator and a number to write to, twice.
-        let codes = unsafe {
-            let world = self.handles.world;
-            [(self.comm_rank)(world, &mut index), (self.comm_size)(world, &mut count)]
-        };
-        self.checked("MPI_Comm_rank", codes[0])?;
-        self.checked("MPI_Comm_size", codes[1])?;
-        Ok(Rank { index: u64::from(index.unsigned_abs()), count: u64::from(count.unsigned_abs()) })
+    fn rank(&self) -> Rank {
+        self.rank
     }
 
     fn max(&mut self, values: &mut [i64]) -> Result<(), String> {
@@ -290,7 +288,11 @@ impl<H: Copy> World for Loaded<H> {
 
     fn gather(&mut self, own: &[u8], lengths: &[usize]) -> Result<Vec<u8>, String> {
         let mut all = vec![0; lengths.iter().sum()];
-        c_length(all.len())?;
+        let (own_length, _) = (c_length(own.len())?, c_length(all.len())?);
+        let is_complete = lengths.len() as u64 == self.rank.count;
+        if !is_complete || lengths[self.rank.index as usize] != own.len() {
+            return Err("a gather must know the lengths of all ranks".into());
+        }
         let begins = lengths.iter().scan(0, |end, length| {
             let begin = *end;
             *end += length;
@@ -298,13 +300,12 @@ impl<H: Copy> World for Loaded<H> {
         });
         let begins = begins.map(c_length).collect::<Result<Vec<_>, _>>()?;
         let lengths = lengths.iter().copied().map(c_length).collect::<Result<Vec<_>, _>>()?;
+        let (from, into) = (own.as_ptr().cast(), all.as_mut_ptr().cast());
         let (byte, world) = (self.handles.byte, self.handles.world);
-        // SAFETY: as many bytes to read as are given, and room for those of each rank at its beginning. MPI fails if
-        // a rank sends more than it is expected to.
+        // SAFETY: so many bytes to read; a length and a beginning for each rank, whose bytes have room there. MPI
+        // fails if a rank sends more.
         let code = unsafe {
-            let (own, length) = (own.as_ptr().cast(), c_length(own.len())?);
-            let into = all.as_mut_ptr().cast();
-            (self.allgatherv)(own, length, byte, into, lengths.as_ptr(), begins.as_ptr(), byte, world)
+            (self.allgatherv)(from, own_length, byte, into, lengths.as_ptr(), begins.as_ptr(), byte, world)
         };
         self.checked("MPI_Allgatherv", code)?;
         Ok(all)

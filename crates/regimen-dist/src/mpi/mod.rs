@@ -43,8 +43,6 @@ pub struct Mpi {
 
 struct State {
     world: Box<dyn World>,
-    /// The number of ranks.
-    count: usize,
     /// The error of all further calls.
     lost: Option<String>,
     /// Elements of one message at most.
@@ -77,22 +75,29 @@ impl Mpi {
             ),
         })?;
         let watch = Watch::start(rank.index, patience)?;
-        let mut world = {
+        let world = {
             let _waiting = watch.begin(Call::START);
             library::start(library)?
         };
-        let found = world.rank()?;
+        let found = world.rank();
         if found.count != rank.count {
-            let launcher = launcher.map_or("a launcher", |launcher| launcher.name);
-            return Err(format!(
-                "{launcher} has started {} processes, and MPI knows {}: the library is of another MPI, or the \
-                 launcher did not start it; set `REGIMEN_MPI` to the path of the library that belongs to {launcher}, \
-                 and start it with `--mpi=pmix` if it is srun",
-                rank.count, found.count
-            )
+            return Err(match launcher {
+                Some(launcher) => format!(
+                    "{name} has started {} processes, and MPI has connected {}: its library is of another MPI, or \
+                     {name} did not start it; set `REGIMEN_MPI` to the path of the library that belongs to {name}, or \
+                     try `srun --mpi=pmix`",
+                    rank.count,
+                    found.count,
+                    name = launcher.name,
+                ),
+                None => format!(
+                    "MPI has connected {} processes, of a launcher that is not known: use mpirun, mpiexec or srun",
+                    found.count
+                ),
+            }
             .into());
         }
-        let state = State { world, count: rank.count as usize, lost: None, longest: LONGEST };
+        let state = State { world, lost: None, longest: LONGEST };
         Ok(Mpi { rank: found, local_rank, state: Mutex::new(state), watch })
     }
 
@@ -162,7 +167,7 @@ impl State {
         let lengths: Vec<usize> = lengths.iter().map(|[length]| *length as usize).collect();
         let mut all: Vec<_> = lengths.iter().map(|&length| Vec::with_capacity(length)).collect();
         // In rounds, in which all ranks together send one message at most.
-        let share = (self.longest / self.count).max(1);
+        let share = (self.longest / self.count()).max(1);
         let longest = lengths.iter().copied().max().unwrap_or(0);
         for begin in (0..longest).step_by(share) {
             let pieces: Vec<usize> =
@@ -182,9 +187,14 @@ impl State {
     /// The numbers of each rank.
     fn gather_numbers<const N: usize>(&mut self, own: [i64; N]) -> Result<Vec<[i64; N]>, String> {
         let bytes: Vec<u8> = own.into_iter().flat_map(i64::to_ne_bytes).collect();
-        let all = self.world.gather(&bytes, &vec![bytes.len(); self.count])?;
+        let all = self.world.gather(&bytes, &vec![bytes.len(); self.count()])?;
         let (numbers, _) = all.as_chunks().0.as_chunks();
         Ok(numbers.iter().map(|numbers| numbers.map(i64::from_ne_bytes)).collect())
+    }
+
+    /// The number of ranks.
+    fn count(&self) -> usize {
+        self.world.rank().count as usize
     }
 
     fn lose(&mut self, text: String) -> BoxError {

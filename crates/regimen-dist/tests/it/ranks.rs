@@ -1,5 +1,6 @@
 //! Ranks under a real MPI.
 
+use std::env;
 use std::process::{self, Command};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use regimen_dist::{
 use regimen_test::peers_suite::checks;
 
 use crate::on_ranks::{Ended, on_ranks};
+use crate::without_launcher;
 
 /// Runs `body` on `count` ranks, and returns their end. Returns `None` in the ranks, and without a launcher.
 fn with_mpi(count: usize, body: impl FnOnce(Mpi)) -> Option<Ended> {
@@ -296,6 +298,20 @@ fn ranks_whose_library_is_missing_do_not_train_alone() {
     });
     let Some(ended) = ended else { return };
     ended.well();
+}
+
+#[test]
+fn processes_that_mpi_does_not_connect_do_not_train_alone() {
+    let Ok(library) = env::var("REGIMEN_MPI") else { return };
+    // As if `srun` had started this process without the MPI of the library.
+    let srun = [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_LOCALID", "0")];
+    without_launcher::with(&[&srun[..], &[("REGIMEN_MPI", &library)]].concat(), || {
+        assert_eq!(
+            init().unwrap_err().to_string(),
+            "srun has started 2 processes, and MPI has connected 1: its library is of another MPI, or srun did not \
+             start it; set `REGIMEN_MPI` to the path of the library that belongs to srun, or try `srun --mpi=pmix`"
+        );
+    });
 }
 
 /// Sends a signal to this process.

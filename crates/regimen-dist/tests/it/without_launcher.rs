@@ -6,9 +6,8 @@ use std::thread;
 
 use regimen_dist::{Mpi, init};
 
-/// Runs the calling test in another process with further variables. Returns `None` in that process after `body`,
-/// and its output otherwise.
-fn with(variables: &[(&str, &str)], body: impl FnOnce()) {
+/// Runs `body` in another process with these variables, under the name of the calling test.
+pub(crate) fn with(variables: &[(&str, &str)], body: impl FnOnce()) {
     const IS_INNER: &str = "REGIMEN_TEST_IS_INNER";
     if env::var_os(IS_INNER).is_some() {
         return body();
