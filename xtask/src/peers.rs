@@ -38,9 +38,9 @@ pub(crate) struct Mpi {
     pub(crate) name: &'static str,
     pub(crate) launcher: PathBuf,
     pub(crate) library: PathBuf,
-    /// Arguments of the launcher, and a variable: for more ranks than cores, and for any user.
+    /// Arguments of the launcher, and variables, for more ranks than cores and for any user.
     pub(crate) args: &'static [&'static str],
-    pub(crate) variable: (&'static str, &'static str),
+    pub(crate) variables: &'static [(&'static str, &'static str)],
 }
 
 /// Open MPI and MPICH, whose packages for Python have the library and the launcher.
@@ -57,7 +57,7 @@ pub(crate) fn mpis(workspace: &Workspace) -> Result<[Mpi; 2], BoxError> {
             launcher: open_mpi.join("bin/mpirun"),
             library: open_mpi.join("lib/libmpi.so.40"),
             args: &["--oversubscribe", "--allow-run-as-root"],
-            variable: ("OMPI_MCA_mpi_yield_when_idle", "1"),
+            variables: &[],
         },
         Mpi {
             name: "MPICH",
@@ -65,7 +65,7 @@ pub(crate) fn mpis(workspace: &Workspace) -> Result<[Mpi; 2], BoxError> {
             library: mpich.join("lib/libmpi.so.12"),
             args: &[],
             // In its shared memory a rank that waits never yields its core.
-            variable: ("MPIR_CVAR_NOLOCAL", "1"),
+            variables: &[("MPIR_CVAR_NOLOCAL", "1")],
         },
     ])
 }

@@ -237,7 +237,7 @@ fn run_on_ranks(workspace: &Workspace, mpi: &peers::Mpi) -> Result<usize, BoxErr
             let begun = Instant::now();
             let mut command = workspace.program(&mpi.launcher);
             command.args(mpi.args).args(["-n", ranks]).arg(workspace.example(name).get_program());
-            command.args(*args).envs([mpi.variable]).env("REGIMEN_MPI", &mpi.library);
+            command.args(*args).envs(mpi.variables.iter().copied()).env("REGIMEN_MPI", &mpi.library);
             run(command.current_dir(workspace.scratch(name)?))?;
             let took = begun.elapsed().as_secs_f64();
             println!("-- {name} {} on {ranks} ranks, {}: {took:.1} s", args.join(" "), mpi.name);
