@@ -9,6 +9,8 @@
 //! * [`toy`] is a small tensor library with an [`Engine`](regimen_core::engine::Engine), for tests
 //!   of [`AutoUnit`](regimen_core::AutoUnit) and tasks.
 //! * [`engine_suite`] is the conformance suite of the trait `Engine`.
+//! * [`peers`] has ranks that are threads of one process, and wrappers that make a transport slow or end a rank;
+//!   [`peers_suite`] is the conformance suite of the trait `Peers`.
 //! * `resume_matrix`, with the feature `resume-matrix`, is the conformance suite of exact resume: it
 //!   pauses runs after every step and finishes them in new processes.
 //!
@@ -27,6 +29,8 @@ mod transcript;
 
 pub mod engine_suite;
 pub mod event_files;
+pub mod peers;
+pub mod peers_suite;
 #[cfg(feature = "resume-matrix")]
 pub mod resume_matrix;
 pub mod toy;

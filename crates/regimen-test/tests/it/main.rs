@@ -6,4 +6,5 @@
 
 mod doubles;
 mod engine_suite;
+mod peers;
 mod toy;
