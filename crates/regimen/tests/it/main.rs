@@ -56,6 +56,7 @@ mod metric_log;
 mod metric_log_changed;
 mod mlflow;
 mod output_file;
+mod ranks_curve;
 mod report;
 mod resume_matrix;
 mod runner;
