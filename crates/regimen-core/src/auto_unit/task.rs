@@ -123,7 +123,8 @@ pub struct Step {
     pub epoch: u64,
     /// Completed steps of the phase: 0 for the first.
     pub index: u64,
-    /// Samples in the batch, as its data counts them: 1 if the data counts batches only.
+    /// Samples in the batch, as its data counts them: 1 if the data counts batches only. Of several ranks, those of
+    /// this rank's share.
     pub samples: u64,
     /// The seed of the engine's generators for this step.
     pub seed: u64,

@@ -127,7 +127,8 @@ pub trait Epoch {
 pub struct Fetched<B> {
     /// The batch.
     pub batch: B,
-    /// The number of samples in it, as limits and throughput by samples count them.
+    /// The number of samples in it, as limits and throughput by samples count them. Of several ranks, those of this
+    /// rank's share: a run with [peers](crate::Run::peers) counts the sum.
     pub samples: u64,
     /// The position of the data after it, over all ranks; `None` if the number of batches is enough.
     pub position: Option<Position>,

@@ -300,7 +300,7 @@ fn first(first: Result<(), Error>, second: Result<(), Error>) -> Result<(), Erro
     }
 }
 
-/// Fetches a batch, up to the start of its step.
+/// Fetches a batch, up to the start of its step. Its samples are those of all ranks.
 fn fetch<U: ?Sized, E: Epoch>(
     run: &mut Run<'_, U>,
     events: &PassEvents,
@@ -311,12 +311,14 @@ fn fetch<U: ?Sized, E: Epoch>(
     let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     let active = run.state.active_phase_mut();
     (active.samples_at_hand, active.last_in_epoch) = (fetched.samples, reader.peek_end(done + 1));
+    let counted = guard(|| run.state.samples_of_ranks(fetched.samples));
+    let samples = counted.map_err(|caught| caught.at(&run.state, ErrorKind::Peers))?;
     while let Some(notice) = reader.notice() {
         run.state.notify(notice);
     }
     fire(run, events.fetch_end)?;
     fire(run, events.step_start)?;
-    Ok(fetched)
+    Ok(Fetched { samples, ..fetched })
 }
 
 /// Counts an epoch whose data or cap came to its end.

@@ -136,12 +136,11 @@ impl Moment<'_> {
         self.callbacks.before_commit()
     }
 
-    /// The state in `dict`, which [`run_state`](Moment::run_state) returned: for its progress.
+    /// The state in `dict`, which [`run_state`](Moment::run_state) returned: for its progress. Of several ranks, that of
+    /// rank 0.
     pub fn saved_state(dict: &StateDict) -> Result<State, BoxError> {
         let mut state = State::new();
-        let all = OfRanks::new(dict, state.rank())?.under(RUN);
-        let own = all.of(&state)?;
-        state.load_state_dict(&own)?;
+        state.load_state_dict(OfRanks::new(dict, Rank::default())?.under(RUN).first())?;
         Ok(state)
     }
 
@@ -175,8 +174,12 @@ pub(crate) fn run_state(state: &State, callbacks: &mut dyn CallbackStates) -> Re
 }
 
 fn check_run_state(callbacks: &mut dyn CallbackStates, dict: &StateDict, rank: Rank) -> Result<(), BoxError> {
-    Moment::saved_state(dict)?;
-    callbacks.check_state_dict(&OfRanks::new(dict, rank)?.under(CALLBACKS))
+    let all = OfRanks::new(dict, rank)?;
+    let mut state = State::new();
+    let saved = all.under(RUN);
+    let own = saved.of(&state)?;
+    state.load_state_dict(&own)?;
+    callbacks.check_state_dict(&all.under(CALLBACKS))
 }
 
 pub(crate) fn load_run_state(

@@ -45,6 +45,14 @@ impl State {
         Ok(true)
     }
 
+    /// The samples of the whole batch, of which this rank has `own`.
+    pub(crate) fn samples_of_ranks(&self, own: u64) -> Result<u64, BoxError> {
+        let Some(peers) = &self.peers else { return Ok(own) };
+        let mut samples = [own as f64];
+        peers.sum(Bucket::F64(&mut samples))?;
+        Ok(samples[0] as u64)
+    }
+
     /// An epoch ends: its metrics are to be [shared](State::share_metrics).
     pub(crate) fn await_metrics_of_ranks(&mut self) {
         self.active_phase_mut().sharing = Sharing::Due;

@@ -51,7 +51,7 @@ pub struct Progress {
     pub steps_in_last_epoch: u64,
     /// Optimizer steps, counted by the unit with [`State::count_update`](crate::State::count_update).
     pub updates: u64,
-    /// Samples of all completed steps.
+    /// Samples of all completed steps, on all [peers](crate::Run::peers).
     pub samples: u64,
 }
 

@@ -17,7 +17,7 @@ use crate::{BoxError, Callback, State};
 /// the epoch. Logs and bars have cadences of their own.
 ///
 /// The data counts samples: see [`DataExt::count_samples`](crate::data::DataExt::count_samples) for data
-/// that counts batches. They are those of this rank.
+/// that counts batches. Those of all [peers](crate::Run::peers) count.
 ///
 /// On a device that computes asynchronously, the rate of one step says little. The value over an epoch is
 /// exact.

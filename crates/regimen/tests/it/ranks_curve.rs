@@ -154,7 +154,7 @@ fn every_number_of_ranks_has_the_curve_of_one_process() {
                 check_near(found, expected, &format!("a loss on {ranks} ranks"));
             }
             for rank in &together {
-                assert_eq!(rank.losses.len(), alone.losses.len());
+                assert_eq!((rank.losses.len(), rank.samples), (alone.losses.len(), alone.samples));
                 assert_eq!(rank.epochs.len(), alone.epochs.len());
                 for ((key, found), (_, expected)) in rank.epochs.iter().zip(&alone.epochs) {
                     check_near(*found, *expected, &format!("{key} on {ranks} ranks"));

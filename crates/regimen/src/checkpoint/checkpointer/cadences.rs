@@ -52,8 +52,7 @@ impl Due {
     /// cadences.
     pub(super) fn now(&mut self, cadences: &Cadences, event: Event, state: &State, is_wanted: bool) -> bool {
         let due = match event {
-            Event::TrainStepEnd => state.is_due(cadences.every) || self.are_over(cadences.seconds),
-            Event::TrainEpochEnd => state.is_due(cadences.every),
+            Event::TrainStepEnd | Event::TrainEpochEnd => state.is_due(cadences.every),
             // One that is paused ends as well, and is not counted.
             Event::EvalEnd if !state.eval_is_due() => {
                 cadences.evaluations.is_some_and(|n| state.eval_progress().epochs.is_multiple_of(n))
@@ -75,7 +74,8 @@ impl Due {
         now
     }
 
-    fn are_over(&self, seconds: Option<u64>) -> bool {
+    /// Whether so many seconds are over since the last save.
+    pub(super) fn are_over(&self, seconds: Option<u64>) -> bool {
         let over = |(seconds, last): (u64, Instant)| Duration::from_secs(seconds) <= last.elapsed();
         seconds.zip(self.last).is_some_and(over)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regimen_core::BoxError;
 use regimen_core::metric::{Metric, Metrics};
 use regimen_core::run::Moment;
-use regimen_core::saved::{StateDict, save_parts};
+use regimen_core::saved::{StateDict, save_parts, save_parts_of_ranks};
 use regimen_core::state::Progress;
 
 use crate::checkpoint::Snapshot;
@@ -13,13 +13,27 @@ use crate::checkpoint::Snapshot;
 /// The part that holds what is not the unit's: progress, metrics in flight, callbacks.
 pub(super) const RUN: &str = "run";
 
+/// The ranks whose own arrays are in a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// All of them, which make the copy together.
+    AllRanks,
+    /// This one, which makes it alone.
+    ThisRank,
+}
+
 /// Copies everything that a run goes on from.
 pub(super) fn capture(
     moment: &mut Moment<'_>,
     metrics: &BTreeMap<String, f64>,
+    of: Of,
 ) -> Result<Snapshot, BoxError> {
-    let mut parts = save_parts(moment.unit())?;
-    if parts.insert(RUN.to_owned(), moment.run_state()?).is_some() {
+    let peers = moment.state().peers().filter(|_| of == Of::AllRanks).cloned();
+    let (mut parts, run) = match peers {
+        Some(peers) => (save_parts_of_ranks(moment.unit(), &*peers)?, moment.run_state_of_ranks()?),
+        None => (save_parts(moment.unit())?, moment.run_state()?),
+    };
+    if parts.insert(RUN.to_owned(), run).is_some() {
         return Err(format!("the part `{RUN}` is the run's own; give the unit's another name").into());
     }
     let Progress { steps: step, epochs: epoch, .. } = moment.state().train_progress();

@@ -4,6 +4,7 @@ mod background;
 mod cadences;
 mod capture;
 mod finite;
+mod found;
 mod restore;
 mod save_stats;
 mod session;
@@ -15,14 +16,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use regimen_core::callback::{Event, Events, Every, Ranks};
+use regimen_core::callback::{Event, Events, Every};
 use regimen_core::error::{ErrorKind, WithCauses};
 use regimen_core::metric::Key;
+use regimen_core::peers::PeerLost;
 use regimen_core::run::{Moment, Report, Restored, Saver, Which};
 use regimen_core::state::{Phase, Stop};
 use regimen_core::{BoxError, Error};
 
-use self::session::{Session, best_on_disk};
+use self::session::{Session, best_on_disk, takes_part, writes};
 use self::settings::Settings;
 use super::{Checkpoint, Goal, Store};
 
@@ -46,6 +48,11 @@ use super::{Checkpoint, Goal, Store};
 /// goes on; with [`stop_on_failure`](Checkpointer::stop_on_failure) it is an error. At the end of a
 /// call it is always an error. So are weights that are [not finite](crate::error::NotFinite), because training does
 /// not mend them. Older checkpoints are as they were.
+///
+/// **Ranks.** Of several ranks that train [together](crate::Run::peers), rank 0 reads and writes, and the others need
+/// no access to the directory. A checkpoint has the state of all ranks, and any number of ranks can go on from it. A
+/// restore is the same on all ranks: `None`, an error, or the same checkpoint. A rank that fails while rank 0 does not
+/// saves its post-mortem in the folder `rank-R`.
 ///
 /// A run directory belongs to one run and has one writer at a time. Every call, also one that
 /// evaluates or predicts, acquires its [`LockFile`](super::LockFile) before the unit and the callbacks
@@ -223,6 +230,7 @@ impl Checkpointer {
 
 /// ```text
 /// begin              acquire the lock file; to train, open the directory, or refuse it
+///                    tell the other ranks which run it is
 /// train start        report the last save
 /// step, epoch, and   report the last save
 /// evaluation ends    note the values measured
@@ -232,7 +240,8 @@ impl Checkpointer {
 /// error              wait; save for the post-mortem
 /// ```
 ///
-/// All ranks hold the same state. Rank 0 saves it; the others do nothing but restore.
+/// Rank 0 writes. The others take part in each copy, for the arrays that are theirs alone, and in each restore. What
+/// they cannot know alike, rank 0 answers for all: no rank comes to a collective call without the others.
 impl Saver for Checkpointer {
     fn events(&self) -> Events {
         use Event::*;
@@ -248,21 +257,21 @@ impl Saver for Checkpointer {
         ])
     }
 
-    fn ranks(&self) -> Ranks {
-        Ranks::First
-    }
-
-    fn begin(&mut self, phase: Phase, _: &mut Moment<'_>) -> Result<(), BoxError> {
-        self.settings.check()?;
+    fn begin(&mut self, phase: Phase, moment: &mut Moment<'_>) -> Result<(), BoxError> {
+        let Checkpointer { settings, session } = self;
+        settings.check()?;
         match phase {
-            Phase::Train => self.session.open(&self.settings).map(drop),
-            Phase::Eval | Phase::Predict => self.session.lock_if_writable(&self.settings),
+            _ if !writes(moment) => {}
+            Phase::Train => session.open(settings).map(drop)?,
+            Phase::Eval | Phase::Predict => session.lock_if_writable(settings)?,
         }
+        session.agree_on_run(moment)
     }
 
     fn on_event(&mut self, event: Event, moment: &mut Moment<'_>) -> Result<(), BoxError> {
         let Checkpointer { settings, session } = self;
         match event {
+            _ if !takes_part(moment) => Ok(()),
             Event::TrainStart => session.start(settings, moment),
             Event::TrainEnd => {
                 session.end(settings, moment)?;
@@ -286,11 +295,17 @@ impl Saver for Checkpointer {
     fn on_error(&mut self, error: &Error, moment: &mut Moment<'_>) {
         let Checkpointer { settings, session } = self;
         session.settle();
-        // What failed to save or restore would only fail again.
-        if *error.kind() == ErrorKind::State {
+        let is_of_another = PeerLost::is_in(error);
+        // What failed to save or restore would only fail again. The first rank saves for another that is lost.
+        if *error.kind() == ErrorKind::State && !is_of_another
+            || is_of_another && !writes(moment)
+            || !takes_part(moment)
+        {
             return;
         }
-        let saved = if moment.state().is_resumable_pass() {
+        // The other ranks take no part in it.
+        let is_alone = moment.state().peers().is_none();
+        let saved = if is_alone && moment.state().is_resumable_pass() {
             if session.holds_best {
                 return;
             }
@@ -306,7 +321,10 @@ impl Saver for Checkpointer {
         }
     }
 
-    fn sum_up(&mut self, report: &mut Report, _: &mut Moment<'_>) {
+    fn sum_up(&mut self, report: &mut Report, moment: &mut Moment<'_>) {
+        if !writes(moment) {
+            return;
+        }
         let saved = self.settings.stats.resumable();
         report.saved = saved.map(|newest| newest.path().display().to_string());
         best_on_disk(&self.settings).into_iter().for_each(|best| report.add_best(best));

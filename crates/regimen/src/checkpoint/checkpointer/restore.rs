@@ -1,6 +1,7 @@
 //! The restore of a saved run: all of it, or nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use regimen_core::BoxError;
@@ -11,10 +12,11 @@ use regimen_core::saved::{StateDict, load_parts, load_parts_except, save_parts};
 use super::background::Background;
 use super::capture::RUN;
 use super::finite::infinite;
-use super::session::Session;
+use super::found::Found;
+use super::session::{Session, writes};
 use super::settings::Settings;
 use crate::checkpoint::error::undone;
-use crate::checkpoint::{Checkpoint, LoadedCheckpoint, Manifest, Snapshot};
+use crate::checkpoint::{Manifest, Snapshot};
 
 /// Restores the checkpoint that `which` selects, and goes on as the run that wrote it.
 pub(super) fn restore(
@@ -29,11 +31,13 @@ pub(super) fn restore(
         session.recent = None;
         moment.state_mut().notify(format!("a checkpoint was not saved: {why}"));
     }
-    let Some(LoadedCheckpoint { checkpoint, content: mut parts, skipped }) = find(settings, which)? else {
+    let peers = moment.state().peers().cloned();
+    let Some(Found { path, manifest, mut parts, skipped }) = Found::find(settings, which, peers.as_deref())?
+    else {
         return Ok(None);
     };
     let run = parts.remove(RUN).ok_or_else(|| {
-        let path = checkpoint.path().display();
+        let path = path.display();
         format!("`{path}` has no part `{RUN}`, so no run can go on from it; take its parts with `Load`")
     })?;
     let saved = Moment::saved_state(&run)?;
@@ -41,8 +45,7 @@ pub(super) fn restore(
     if settings.must_match && !differences.is_empty() {
         return Err(format!("hyper-parameters differ: {}", differences.join("; ")).into());
     }
-    let left_out =
-        put_back(moment, &parts, &run, &settings.left_out).map_err(|cause| fault(&checkpoint, cause))?;
+    let left_out = put_back(moment, &parts, &run, &settings.left_out).map_err(|cause| fault(&path, cause))?;
     session.holds_best = false;
     if !left_out.is_empty() {
         moment.state_mut().set_other_weights();
@@ -50,7 +53,7 @@ pub(super) fn restore(
     differences.iter_mut().for_each(|text| *text = format!("hyper-parameters differ: {text}"));
     left_out.iter().for_each(|left_out| moment.state_mut().notify(left_out.clone()));
     differences.extend(left_out);
-    let Manifest { run: id, step, epoch, metrics, .. } = checkpoint.manifest().clone();
+    let Manifest { run: id, step, epoch, metrics, .. } = manifest;
     if session.run.as_ref() != Some(&id) {
         // What is open is open for the run that it was until now.
         session.background = None;
@@ -61,9 +64,9 @@ pub(super) fn restore(
     let snapshot = Arc::new(Snapshot { step, epoch, post_mortem: false, metrics, parts });
     session.infinite = Some(Arc::new(infinite(&snapshot)));
     // One of another directory is not saved in this one.
-    session.recent = (checkpoint.path().parent() == Some(&*settings.dir)).then_some(snapshot);
-    let skipped = skipped.iter().map(ToString::to_string).collect();
-    Ok(Some(Restored { step, from: checkpoint.path().display().to_string(), skipped, differences }))
+    let is_of_dir = path.parent() == Some(&*settings.dir);
+    session.recent = (is_of_dir && writes(moment)).then_some(snapshot);
+    Ok(Some(Restored { step, from: path.display().to_string(), skipped, differences }))
 }
 
 /// Puts only the unit's parts of the best checkpoint back.
@@ -72,14 +75,15 @@ pub(super) fn put_best_back(
     session: &mut Session,
     moment: &mut Moment<'_>,
 ) -> Result<(), BoxError> {
-    let found = find(settings, Which::Best)
+    let peers = moment.state().peers().cloned();
+    let found = Found::find(settings, Which::Best, peers.as_deref())
         .map_err(|cause| format!("`restore_best_at_end`: {}", WithCauses(&*cause)))?;
-    let Some(LoadedCheckpoint { checkpoint, content: mut parts, skipped }) = found else { return Ok(()) };
+    let Some(Found { path, mut parts, skipped, .. }) = found else { return Ok(()) };
     parts.remove(RUN);
     let rank = moment.state().rank();
     let notices =
         or_undo(moment, |moment| load_parts_except(moment.unit(), &parts, &settings.left_out, rank))
-            .map_err(|cause| fault(&checkpoint, cause))?;
+            .map_err(|cause| fault(&path, cause))?;
     notices.into_iter().for_each(|text| moment.state_mut().notify(text));
     // These are not the weights that the run goes on from, so a pass by hand is not saved with them.
     session.holds_best = true;
@@ -90,24 +94,9 @@ pub(super) fn put_best_back(
     Ok(())
 }
 
-/// The error of a restore of `checkpoint`.
-fn fault(checkpoint: &Checkpoint, cause: BoxError) -> BoxError {
-    format!("`{}`: {}", checkpoint.path().display(), WithCauses(&*cause)).into()
-}
-
-/// The checkpoint that `which` selects, whole and checked. Returns `None` if the latest is asked for
-/// and there is none.
-fn find(settings: &Settings, which: Which<'_>) -> Result<Option<LoadedCheckpoint>, BoxError> {
-    let found = settings.checkpoints().load(which)?;
-    let dir = settings.dir.display();
-    match (which, &settings.best) {
-        _ if found.is_some() => Ok(found),
-        (Which::Step(step), _) => Err(format!("`{dir}` has no checkpoint of step {step}").into()),
-        (Which::Best, Some((metric, _))) => {
-            Err(format!("no checkpoint in `{dir}` has a value of `{}`", metric.name()).into())
-        }
-        _ => Ok(None),
-    }
+/// The error of a restore of the checkpoint at `path`.
+fn fault(path: &Path, cause: BoxError) -> BoxError {
+    format!("`{}`: {}", path.display(), WithCauses(&*cause)).into()
 }
 
 /// Puts unit and run back to what was saved of them, but for the parts left out. Returns what is not
@@ -123,6 +112,8 @@ fn put_back(
     or_undo(moment, |moment| {
         let notices = load_parts_except(moment.unit(), parts, left_out, rank)?;
         moment.load_run_state_of_ranks(run)?;
+        // If another rank cannot, this one is to be as it was too.
+        moment.state().peers().map_or(Ok(()), |peers| peers.gather(&[]).map(drop))?;
         Ok(notices)
     })
 }

@@ -14,7 +14,7 @@ use regimen_core::state::Phase;
 
 use super::background::{Archive, Background, Conditions};
 use super::cadences::Due;
-use super::capture::{RUN, capture, goes_on_alike, measured};
+use super::capture::{Of, RUN, capture, goes_on_alike, measured};
 use super::finite::{Finite, infinite};
 use super::settings::Settings;
 use crate::checkpoint::directory::writer::lock_dir;
@@ -44,7 +44,32 @@ pub(super) struct Session {
     pub(super) infinite: Option<Arc<BTreeSet<String>>>,
 }
 
+/// Whether this rank writes what is saved.
+pub(super) fn writes(moment: &Moment<'_>) -> bool {
+    moment.state().rank().index == 0
+}
+
+/// Whether this rank takes part in the saves: without peers there is nothing to add to those of rank 0.
+pub(super) fn takes_part(moment: &Moment<'_>) -> bool {
+    writes(moment) || moment.state().peers().is_some()
+}
+
+/// The answer of rank 0 to a question whose answers differ between ranks. Every rank asks it.
+fn of_first(moment: &Moment<'_>, answer: bool) -> Result<bool, BoxError> {
+    moment.state().peers().map_or(Ok(answer), |peers| peers.ask_first(answer))
+}
+
 impl Session {
+    /// A call begins: this rank is to know the run that rank 0 saves, so that it can go on with it.
+    pub(super) fn agree_on_run(&mut self, moment: &Moment<'_>) -> Result<(), BoxError> {
+        let Some(peers) = moment.state().peers() else { return Ok(()) };
+        let run = peers.text_of_first(self.run.as_deref().unwrap_or_default())?;
+        if !run.is_empty() {
+            self.run = Some(run);
+        }
+        Ok(())
+    }
+
     /// Opens the run directory for writing, unless it is open.
     pub(super) fn open(&mut self, settings: &Settings) -> Result<&mut Background, BoxError> {
         let background = match self.background.take() {
@@ -72,11 +97,18 @@ impl Session {
             )
             .into());
         }
-        let stats = settings.stats.clone();
-        for failure in writer.sweep().failures {
-            stats.fail(WithCauses(&failure).to_string());
-        }
-        Ok(Archive { writer, keep: settings.keep.clone(), on_saved: settings.on_saved.clone(), stats })
+        Ok(archive(settings, writer))
+    }
+
+    /// Opens the directory of the post-mortems of another rank than the first. No restore reads it.
+    fn open_of_rank(&self, settings: &Settings, index: u64) -> Result<Background, BoxError> {
+        let dir = settings.dir.join(format!("rank-{index}"));
+        let run = self.run.clone().unwrap_or_else(random_name);
+        let writer = match &settings.store {
+            None => Writer::open(dir, run)?,
+            Some(store) => Writer::open_on(Arc::clone(store), dir, run)?,
+        };
+        Ok(Background::new(archive(settings, writer)))
     }
 
     /// Takes the lock file of the run directory, which is then held until the checkpointer is dropped.
@@ -101,9 +133,9 @@ impl Session {
     pub(super) fn start(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<(), BoxError> {
         (self.is_training, self.holds_best) = (true, false);
         // A copy is made only for weights that will be looked at.
-        let looks = !settings.saves_not_finite && !weight_parts(moment.unit())?.is_empty();
-        if looks && self.infinite.is_none() {
-            let snapshot = self.capture(moment)?;
+        let looks = writes(moment) && !settings.saves_not_finite && self.infinite.is_none();
+        if looks && !weight_parts(moment.unit())?.is_empty() {
+            let snapshot = self.capture(moment, Of::ThisRank)?;
             self.infinite = Some(Arc::new(infinite(&snapshot)));
             self.spent = Some(Arc::new(snapshot));
         }
@@ -120,7 +152,17 @@ impl Session {
     ) -> Result<(), BoxError> {
         self.report_last_save(settings, moment)?;
         let measured_best = self.measure(settings, event, moment);
-        if self.due.now(&settings.cadences, event, moment.state(), measured_best) {
+        // Each rank has a clock of its own, and may have callbacks of its own that log.
+        let is_wanted = match event {
+            Event::TrainStepEnd if settings.cadences.seconds.is_some() => {
+                of_first(moment, self.due.are_over(settings.cadences.seconds))?
+            }
+            Event::TrainEpochEnd | Event::EvalEpochEnd if settings.best.is_some() => {
+                of_first(moment, measured_best)?
+            }
+            _ => false,
+        };
+        if self.due.now(&settings.cadences, event, moment.state(), is_wanted) {
             self.save_midway(settings, moment)?;
         }
         Ok(())
@@ -146,17 +188,25 @@ impl Session {
 
     /// Saves in the midst of a training.
     fn save_midway(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<(), BoxError> {
-        let background = self.open(settings)?;
-        if background.is_busy() && settings.skips {
-            settings.stats.skip();
+        let writes = writes(moment);
+        if settings.skips {
+            let is_busy = writes && self.open(settings)?.is_busy();
+            if of_first(moment, is_busy)? {
+                settings.stats.skip();
+                return Ok(());
+            }
+        }
+        if writes {
+            if let Some(Err(why)) = self.open(settings)?.wait() {
+                self.failed(settings, why, moment)?;
+            }
+            self.retire();
+        }
+        let snapshot = Arc::new(self.capture(moment, Of::AllRanks)?);
+        let conditions = self.conditions(settings, moment)?;
+        if !writes {
             return Ok(());
         }
-        if let Some(Err(why)) = background.wait() {
-            self.failed(settings, why, moment)?;
-        }
-        self.retire();
-        let snapshot = Arc::new(self.capture(moment)?);
-        let conditions = self.conditions(settings, moment)?;
         self.recent = Some(Arc::clone(&snapshot));
         let background = self.open(settings)?;
         if settings.in_background {
@@ -174,30 +224,44 @@ impl Session {
         moment: &mut Moment<'_>,
     ) -> Result<(), BoxError> {
         settings.check()?;
-        if let Some(Err(why)) = self.open(settings)?.wait() {
+        let writes = writes(moment);
+        if writes && let Some(Err(why)) = self.open(settings)?.wait() {
             self.failed(settings, why, moment)?;
         }
-        let snapshot = self.capture(moment)?;
-        if self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot)) {
+        let snapshot = self.capture(moment, Of::AllRanks)?;
+        let is_saved = self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot));
+        if of_first(moment, is_saved)? {
             return Ok(());
         }
         let conditions = self.conditions(settings, moment)?;
-        let background = self.open(settings)?;
-        background.run(&snapshot, conditions);
-        background.wait().unwrap_or(Ok(()))?;
-        self.recent = Some(Arc::new(snapshot));
-        Ok(())
+        if writes {
+            let background = self.open(settings)?;
+            background.run(&snapshot, conditions);
+            background.wait().unwrap_or(Ok(()))?;
+            self.recent = Some(Arc::new(snapshot));
+        } else {
+            drop(snapshot);
+        }
+        // All wait until it is durable.
+        of_first(moment, true).map(drop)
     }
 
-    /// Saves a call that failed: not to be restored, only to be looked at.
+    /// Saves a call that failed on this rank: not to be restored, only to be looked at.
     pub(super) fn save_post_mortem(
         &mut self,
         settings: &Settings,
         moment: &mut Moment<'_>,
     ) -> Result<(), BoxError> {
         settings.check()?;
-        let snapshot = self.capture(moment)?;
-        let background = self.open(settings)?;
+        let snapshot = self.capture(moment, Of::ThisRank)?;
+        let mut of_rank;
+        let background = match moment.state().rank().index {
+            0 => self.open(settings)?,
+            index => {
+                of_rank = self.open_of_rank(settings, index)?;
+                &mut of_rank
+            }
+        };
         background.run(&Snapshot { post_mortem: true, ..snapshot }, Conditions::default());
         // A failure is counted where it is found.
         let _ = background.wait();
@@ -205,9 +269,9 @@ impl Session {
     }
 
     /// Copies everything that is saved, into the memory of the last copy if that is no longer needed.
-    fn capture(&mut self, moment: &mut Moment<'_>) -> Result<Snapshot, BoxError> {
+    fn capture(&mut self, moment: &mut Moment<'_>, of: Of) -> Result<Snapshot, BoxError> {
         let spent = self.spent.take().and_then(Arc::into_inner).unwrap_or_default();
-        with_spares(spent.parts.into_values(), || capture(moment, &self.measured))
+        with_spares(spent.parts.into_values(), || capture(moment, &self.measured, of))
     }
 
     /// The newest snapshot is no longer needed but for its memory.
@@ -215,7 +279,7 @@ impl Session {
         self.spent = self.recent.take().or(self.spent.take());
     }
 
-    /// The conditions under which a snapshot made now is saved.
+    /// The conditions under which a snapshot made now is saved, when those of the other ranks are met.
     fn conditions(&self, settings: &Settings, moment: &mut Moment<'_>) -> Result<Conditions, BoxError> {
         let finite = if settings.saves_not_finite {
             None
@@ -223,7 +287,12 @@ impl Session {
             let infinite = self.infinite.clone().unwrap_or_default();
             Some(Finite { weights: weight_parts(moment.unit())?, infinite })
         };
-        Ok(Conditions { finite, first: moment.before_commit() })
+        let mut first = moment.before_commit();
+        if !writes(moment) {
+            first.drain(..).try_for_each(|work| work())?;
+        }
+        of_first(moment, true)?;
+        Ok(Conditions { finite, first })
     }
 
     /// Notes the values measured in an epoch that ended at `event`. Returns whether the metric of the
@@ -274,6 +343,15 @@ impl Session {
         moment.state_mut().notify(text);
         Ok(())
     }
+}
+
+/// The archive that `writer` writes.
+fn archive(settings: &Settings, writer: Writer) -> Archive {
+    let stats = settings.stats.clone();
+    for failure in writer.sweep().failures {
+        stats.fail(WithCauses(&failure).to_string());
+    }
+    Archive { writer, keep: settings.keep.clone(), on_saved: settings.on_saved.clone(), stats }
 }
 
 /// The best value on disk, with its checkpoint. Returns `None` if it cannot be read: that is no reason
