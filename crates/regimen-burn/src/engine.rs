@@ -19,7 +19,7 @@ use crate::parameters::{Entry, Parameters};
 use crate::reads::note_host_read;
 use crate::unreached::Unreached;
 use crate::values::Values;
-use crate::{BurnDevice, BurnWeights, Momentum, freeze, module_state, optimizer_state, precision};
+use crate::{BurnDevice, BurnWeights, Momentum, buffers, freeze, module_state, optimizer_state, precision};
 
 /// A Burn module with its optimizer on a device.
 ///
@@ -323,6 +323,14 @@ impl<M: Module> Engine for Burn<M> {
     ) -> Result<(), BoxError> {
         self.held = self.held.exchanged(&self.module, &self.parameters, bytes, exchange)?;
         Ok(())
+    }
+
+    /// Parameters frozen before the engine was made are exchanged too: Burn does not tell them from buffers.
+    fn exchange_buffers(
+        &mut self,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        buffers::exchange(&mut self.module, &self.parameters, exchange)
     }
 
     fn groups(&self) -> &[String] {

@@ -101,8 +101,8 @@ impl Gradients {
         Ok(Gradients::write(read, module))
     }
 
-    /// Passes them on in flat buffers of at most `bytes` bytes and returns the values left there, except for
-    /// frozen parameters, which have none.
+    /// Passes on flags of those held, and then those that some rank holds in flat buffers of at most `bytes` bytes.
+    /// Returns the values left there, except for frozen parameters, which have none.
     pub(crate) fn exchanged<M: Module>(
         &self,
         module: &M,
@@ -111,7 +111,14 @@ impl Gradients {
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<Self, BoxError> {
         let mut read = self.read(module)?;
-        for bucket in buckets(parameters, bytes) {
+        let held = |entry: &Entry| if read.contains_key(&entry.id) { 1.0 } else { 0.0 };
+        let mut flags: Vec<f32> = parameters.trained().map(|(_, entry)| held(entry)).collect();
+        exchange(Bucket::F32(&mut flags))?;
+        let flagged = || parameters.trained().zip(&flags).map(|((_, entry), &flag)| (entry, flag != 0.0));
+        for (entry, _) in flagged().filter(|(_, is_held)| !is_held) {
+            read.remove(&entry.id);
+        }
+        for bucket in buckets(flagged().filter(|(_, is_held)| *is_held).map(|(entry, _)| entry), bytes) {
             if bucket.iter().any(|entry| entry.dtype == Dtype::F64) {
                 exchange_as::<f64>(&bucket, &mut read, |flat| exchange(Bucket::F64(flat)))?;
             } else {
@@ -154,10 +161,10 @@ pub(crate) fn check(dict: &StateDict, parameters: &Parameters) -> Result<(), Box
 
 /// The trained parameters in the order of their paths, cut into runs of one width whose elements fill at most
 /// `bytes` bytes. A larger parameter is a separate run.
-fn buckets(parameters: &Parameters, bytes: usize) -> Vec<Vec<&Entry>> {
+fn buckets<'p>(parameters: impl Iterator<Item = &'p Entry>, bytes: usize) -> Vec<Vec<&'p Entry>> {
     let mut buckets: Vec<Vec<&Entry>> = Vec::new();
     let (mut filled, mut width) = (0, 0);
-    for (_, entry) in parameters.trained() {
+    for entry in parameters {
         let wide = if entry.dtype == Dtype::F64 { 8 } else { 4 };
         let size = wide * entry.elements();
         match buckets.last_mut() {

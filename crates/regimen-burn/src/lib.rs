@@ -16,6 +16,7 @@
 
 mod activations;
 mod array;
+mod buffers;
 mod classification;
 mod device;
 mod engine;

@@ -55,17 +55,29 @@ impl<M: Module> Stateful for ModuleState<'_, M> {
 }
 
 pub(crate) fn state_dict<M: Module>(module: &M) -> Result<StateDict, BoxError> {
-    // The newest update of running statistics is pending; the evaluation view takes it in first.
-    let module = module.valid();
-    let parameters = Parameters::of(&module)?;
-    let mut save = Save(Vec::new());
-    module.visit(&mut save);
+    let parameters = Parameters::of(&module.valid())?;
     let mut dict = StateDict::new();
-    for (id, data) in save.0 {
+    for (id, data) in read(module, |_| true)? {
         let path = parameters.path(id).unwrap_or_default();
-        dict.insert(path, array(data?).map_err(|cause| format!("`{path}`: {cause}"))?)?;
+        dict.insert(path, array(data).map_err(|cause| format!("`{path}`: {cause}"))?)?;
     }
     Ok(dict)
+}
+
+/// Copies of the wanted arrays. The newest update of running statistics is pending; it is taken in first.
+pub(crate) fn read<M: Module>(
+    module: &M,
+    wanted: impl Fn(ParamId) -> bool,
+) -> Result<BTreeMap<ParamId, TensorData>, BoxError> {
+    let mut save = Save { wanted, found: Vec::new() };
+    // The evaluation view takes it in.
+    module.valid().visit(&mut save);
+    save.found.into_iter().map(|(id, data)| Ok((id, data?))).collect()
+}
+
+/// Puts `arrays` into `module`, in which no update of running statistics is pending.
+pub(crate) fn write<M: Module>(module: &mut M, arrays: BTreeMap<ParamId, TensorData>) {
+    *module = module.clone().map(&mut Load(arrays));
 }
 
 pub(crate) fn check<M: Module>(module: &M, dict: &StateDict) -> Result<(), BoxError> {
@@ -77,11 +89,11 @@ pub(crate) fn load<M: Module>(module: &mut M, dict: &StateDict) -> Result<(), Bo
     // loaded ones.
     check(module, dict)?;
     let parameters = Parameters::of(module)?;
-    let mut load = Load(BTreeMap::new());
+    let mut arrays = BTreeMap::new();
     for (path, entry) in parameters.iter() {
-        load.0.insert(entry.id, data(dict.array(path)?)?);
+        arrays.insert(entry.id, data(dict.array(path)?)?);
     }
-    *module = module.clone().map(&mut load);
+    write(module, arrays);
     Ok(())
 }
 
@@ -92,19 +104,24 @@ pub(crate) fn settle<M: Module>(module: &mut M) -> Result<(), BoxError> {
     load(module, &state)
 }
 
-struct Save(Vec<(ParamId, Result<TensorData, ExecutionError>)>);
+struct Save<F> {
+    wanted: F,
+    found: Vec<(ParamId, Result<TensorData, ExecutionError>)>,
+}
 
 struct Load(BTreeMap<ParamId, TensorData>);
 
 // Both avoid the mappers of a layer for Burn's own files, which transpose a weight that is kept transposed. A
 // loaded weight would then differ in memory layout from a trained one, and the last bits of results with it.
 
-impl Save {
+impl<F: Fn(ParamId) -> bool> Save<F> {
     fn add<const D: usize, K: Basic>(&mut self, param: &Param<Tensor<D, K>>)
     where
         Tensor<D, K>: Parameter,
     {
-        self.0.push((param.id, param.base().try_into_data()));
+        if (self.wanted)(param.id) {
+            self.found.push((param.id, param.base().try_into_data()));
+        }
     }
 }
 
@@ -120,7 +137,7 @@ impl Load {
     }
 }
 
-impl ModuleVisitor for Save {
+impl<F: Fn(ParamId) -> bool> ModuleVisitor for Save<F> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.add(param);
     }

@@ -1,8 +1,8 @@
-//! Buffers as they were before a step.
+//! Buffers as they were before a step, and as ranks exchange them.
 
 use regimen_core::BoxError;
-use regimen_core::engine::group_beside;
-use tch::Tensor;
+use regimen_core::engine::{Bucket, group_beside};
+use tch::{Device, Kind, Tensor};
 
 use crate::failure::failure;
 use crate::parameters::Parameters;
@@ -47,6 +47,37 @@ impl Buffers {
             let own = unversioned(own)?;
             own.f_where_self_out(&own, finite, kept).map(drop).map_err(failure)
         })
+    }
+
+    /// Passes them on as one flat buffer, and takes up the values left there. They leave the device in one piece, and
+    /// come back so.
+    pub(crate) fn exchange(
+        &mut self,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let Some(first) = self.0.first() else { return Ok(()) };
+        // Metal has no doubles.
+        let device = if first.own.device() == Device::Mps { Device::Cpu } else { first.own.device() };
+        let wide = |buffer: &Buffer| {
+            buffer.own.f_detach()?.f_reshape([-1])?.f_to_device(device)?.f_to_kind(Kind::Double)
+        };
+        let all = self.0.iter().map(wide).collect::<Result<Vec<_>, _>>().map_err(failure)?;
+        let flat = Tensor::f_cat(&all, 0).and_then(|flat| flat.f_to_device(Device::Cpu)).map_err(failure)?;
+        let mut values = Vec::<f64>::try_from(&flat).map_err(failure)?;
+        exchange(Bucket::F64(&mut values))?;
+        let flat = Tensor::from_slice(&values).f_to_device(device).map_err(failure)?;
+        let mut begin = 0;
+        let cut = |Buffer { own, .. }: &Buffer| {
+            let length = own.numel() as i64;
+            let part = flat.f_narrow(0, begin, length)?.f_reshape(own.size())?;
+            begin += length;
+            let part = if own.is_floating_point() { part } else { part.f_round()? };
+            part.f_to_kind(own.kind())
+        };
+        // All are made before any is copied.
+        let parts = self.0.iter().map(cut).collect::<Result<Vec<_>, _>>().map_err(failure)?;
+        let mut both = self.0.iter().zip(&parts);
+        both.try_for_each(|(Buffer { own, .. }, part)| copy(&mut unversioned(own)?, part))
     }
 }
 

@@ -313,6 +313,13 @@ impl<M> Engine for Torch<M> {
         gradients::exchange(self.optim.parameters(), bytes, exchange)
     }
 
+    fn exchange_buffers(
+        &mut self,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.buffers.exchange(exchange)
+    }
+
     fn groups(&self) -> &[String] {
         self.optim.groups()
     }

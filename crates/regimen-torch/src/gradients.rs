@@ -35,15 +35,20 @@ pub(crate) fn load(parameters: &Parameters, dict: &StateDict) -> Result<(), BoxE
     loaded.iter().try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))
 }
 
-/// Passes them on in flat buffers of at most `bytes` bytes, in the order of the names, and holds the values
-/// left there, except for frozen parameters. After an error they are as they were.
+/// Passes on flags of those held, and then those that some rank holds, in flat buffers of at most `bytes` bytes and
+/// in the order of the names. Holds the values left there, except for frozen parameters. After an error they are as
+/// they were.
 pub(crate) fn exchange(
     parameters: &Parameters,
     bytes: usize,
     exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
 ) -> Result<(), BoxError> {
+    let flag = |(_, parameter): (&str, &Tensor)| if parameter.grad().defined() { 1.0 } else { 0.0 };
+    let mut flags: Vec<f32> = parameters.by_name().map(flag).collect();
+    exchange(Bucket::F32(&mut flags))?;
+    let held = parameters.by_name().zip(&flags).filter(|(_, flag)| **flag != 0.0);
     let mut exchanged = Vec::new();
-    for bucket in buckets(parameters, bytes) {
+    for bucket in buckets(held.map(|((_, parameter), _)| parameter), bytes) {
         let flat = bucket.flat()?;
         let flat = if bucket.kind == Kind::Double {
             let mut values = read::<f64>(&flat)?;
@@ -54,19 +59,9 @@ pub(crate) fn exchange(
             exchange(Bucket::F32(&mut values))?;
             Tensor::from_slice(&values)
         };
-        let lengths: Vec<i64> = bucket.parameters.iter().map(|parameter| parameter.numel() as i64).collect();
-        let pieces = flat.f_split_with_sizes(&lengths[..], 0).map_err(failure)?;
-        for (parameter, piece) in bucket.parameters.into_iter().zip(pieces) {
-            let piece = piece.f_reshape(parameter.size()).map_err(failure)?;
-            let piece = piece.f_to_kind(parameter.kind()).map_err(failure)?;
-            // A copy: the pieces of one buffer would keep all of it.
-            let piece = piece
-                .f_to_device(parameter.device())
-                .and_then(|piece| piece.f_detach_copy())
-                .map_err(failure)?;
-            exchanged.push((parameter, piece));
-        }
+        exchanged.extend(bucket.cut(&flat)?);
     }
+    shim::clear_gradients(parameters.trained())?;
     let mut learning = exchanged.iter().filter(|(parameter, _)| parameter.requires_grad());
     learning.try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))
 }
@@ -78,22 +73,38 @@ struct Stretch<'p> {
     parameters: Vec<&'p Tensor>,
 }
 
-impl Stretch<'_> {
-    /// Their gradients one after another; zeros for a missing one.
+impl<'p> Stretch<'p> {
+    /// Their gradients one after another, in host memory; zeros for a missing one. They leave the device in one
+    /// piece.
     fn flat(&self) -> Result<Tensor, BoxError> {
         let flat = |parameter: &&Tensor| {
             let gradient = parameter.grad();
             let gradient = if gradient.defined() { gradient } else { parameter.f_zeros_like()?.detach() };
-            gradient.f_reshape([-1])?.f_to_device(Device::Cpu)?.f_to_kind(self.kind)
+            gradient.f_reshape([-1])?.f_to_kind(self.kind)
         };
         let all = self.parameters.iter().map(flat).collect::<Result<Vec<_>, _>>().map_err(failure)?;
-        Tensor::f_cat(&all, 0).map_err(failure)
+        Tensor::f_cat(&all, 0).and_then(|all| all.f_to_device(Device::Cpu)).map_err(failure)
+    }
+
+    /// Each with its part of `flat`, which goes to the device in one piece. The parts share its memory, for a step
+    /// drops them together.
+    fn cut(&self, flat: &Tensor) -> Result<Vec<(&'p Tensor, Tensor)>, BoxError> {
+        let device = self.parameters.first().map_or(Device::Cpu, |parameter| parameter.device());
+        let flat = flat.f_to_device(device).map_err(failure)?;
+        let mut begin = 0;
+        let cut = |parameter: &&'p Tensor| {
+            let length = parameter.numel() as i64;
+            let part = flat.f_narrow(0, begin, length)?.f_reshape(parameter.size())?;
+            begin += length;
+            Ok((*parameter, part.f_to_kind(parameter.kind())?.f_to_device(parameter.device())?.f_detach()?))
+        };
+        self.parameters.iter().map(cut).collect::<Result<_, _>>().map_err(failure)
     }
 }
 
-fn buckets(parameters: &Parameters, bytes: usize) -> Vec<Stretch<'_>> {
+fn buckets<'p>(parameters: impl Iterator<Item = &'p Tensor>, bytes: usize) -> Vec<Stretch<'p>> {
     let mut stretches: Vec<Stretch<'_>> = Vec::new();
-    for (_, parameter) in parameters.by_name() {
+    for parameter in parameters {
         let kind = if parameter.kind() == Kind::Double { Kind::Double } else { Kind::Float };
         let size = kind.elt_size_in_bytes() * parameter.numel();
         match stretches.last_mut() {

@@ -167,23 +167,29 @@ pub trait Engine {
     /// [`skip_unless_finite`](Engine::skip_unless_finite).
     fn discard_gradients(&mut self);
 
-    /// Passes the held gradients to `exchange` as flat buffers of at most `bytes` bytes each, in the order of
-    /// the parameters' names, and holds the values that it leaves in them. A larger parameter makes one
-    /// larger buffer. A parameter without a gradient is a run of zeros, so the buffers have the same lengths
-    /// on every rank.
+    /// Passes the held gradients to `exchange` as flat buffers, and holds the values that it leaves in them.
+    ///
+    /// The first buffer has a flag for each parameter, in the order of their names: 1 if its gradient is held,
+    /// else 0, in single precision. Those whose flag `exchange` leaves at 0 hold no gradient
+    /// afterwards, and take no further part. The gradients of the others follow in that order, in buffers of at
+    /// most `bytes` bytes each; a larger parameter makes one larger buffer. A gradient that is not held here is a
+    /// run of zeros. So if `exchange` adds up over ranks, the buffers have the same lengths on each, and a
+    /// parameter holds a gradient if some rank held one. A frozen one still holds none.
     fn exchange_gradients(
         &mut self,
         bytes: usize,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError>;
 
-    /// (to come)
+    /// Passes the buffers of the module (running statistics) to `exchange`, and takes up the values that it leaves.
+    ///
+    /// All buffers together are one flat buffer in double precision, in the order of their names; a module without
+    /// buffers passes nothing. In double precision a mean of equal numbers of a narrower type is that number
+    /// again. Integers are rounded to the nearest, and are exact up to 2 to the 53rd.
     fn exchange_buffers(
         &mut self,
-        _exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
-    ) -> Result<(), BoxError> {
-        Ok(())
-    }
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError>;
 
     /// The names of the parameter groups, in the order of the rates given to
     /// [`step`](Engine::step). At least one.
@@ -323,7 +329,7 @@ pub enum Mode {
     Predict,
 }
 
-/// A flat buffer of gradients, in the type of the held gradients.
+/// A flat buffer of numbers that ranks exchange: gradients in their type, or running statistics.
 #[derive(Debug)]
 pub enum Bucket<'a> {
     /// Single precision.

@@ -8,11 +8,12 @@ pub(super) fn ensure(right: bool, wrong: impl Into<String>) -> Result<(), BoxErr
     if right { Ok(()) } else { Err(wrong.into().into()) }
 }
 
-/// The elements of one array of floating-point numbers.
+/// The elements of one array of floating-point numbers or of wide integers.
 pub(super) fn numbers(array: &Array) -> Result<Vec<f64>, BoxError> {
     match array.dtype() {
         Dtype::F32 => Ok(array.to_vec::<f32>()?.into_iter().map(f64::from).collect()),
         Dtype::F64 => array.to_vec(),
+        Dtype::I64 => Ok(array.to_vec::<i64>()?.into_iter().map(|number| number as f64).collect()),
         other => Err(format!("the suite does not know how to read {other:?}").into()),
     }
 }
@@ -23,13 +24,14 @@ pub(super) fn all_numbers(dict: &StateDict) -> Result<Vec<f64>, BoxError> {
     Ok(arrays.concat())
 }
 
-/// `dict` with each element changed, in the same types.
+/// `dict` with each element changed, in the same types; integers are rounded to the nearest.
 pub(super) fn changed(dict: &StateDict, mut change: impl FnMut(f64) -> f64) -> Result<StateDict, BoxError> {
     let mut result = StateDict::new();
     for (name, array) in dict.iter() {
         let numbers = numbers(array)?.into_iter().map(&mut change);
         let flat = match array.dtype() {
             Dtype::F32 => Array::from_slice(&numbers.map(|number| number as f32).collect::<Vec<_>>()),
+            Dtype::I64 => Array::from_slice(&numbers.map(|number| number.round() as i64).collect::<Vec<_>>()),
             _ => Array::from_slice(&numbers.collect::<Vec<_>>()),
         };
         result.insert(name, Array::new(array.dtype(), array.shape().to_vec(), flat.into_bytes())?)?;

@@ -103,7 +103,9 @@ pub use clipping::{
     clipping_agrees_with_a_hand_computation, clipping_by_units_agrees_with_a_hand_computation,
 };
 pub use costs::measuring_changes_no_result;
-pub use exchange::exchange_hands_out_flat_buckets;
+pub use exchange::{
+    exchange_hands_out_flat_buckets, exchange_holds_what_some_rank_holds, exchange_takes_up_buffers,
+};
 pub use freezing::a_frozen_group_stays_as_it_is;
 pub use gradients::{
     a_sum_of_terms_has_their_gradients, backward_adds_to_what_is_held, gradients_go_out_and_come_in,
@@ -153,6 +155,12 @@ pub trait EngineFixture {
     /// A new engine with a part that the loss does not depend on, and the names of that part's parameters, in
     /// order. The default, `None`, leaves out the check of the names.
     fn with_unused_part(&self) -> Option<(Self::Engine, Vec<&'static str>)> {
+        None
+    }
+
+    /// A new engine whose module has a buffer of 64-bit integers. The default, `None`, leaves out the check that
+    /// they are rounded.
+    fn with_integer_buffer(&self) -> Option<Self::Engine> {
         None
     }
 
@@ -217,6 +225,8 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         clipping_agrees_with_a_hand_computation,
         clipping_by_units_agrees_with_a_hand_computation,
         exchange_hands_out_flat_buckets,
+        exchange_holds_what_some_rank_holds,
+        exchange_takes_up_buffers,
         a_step_uses_up_the_gradients,
         rates_go_to_their_groups,
         a_step_uses_the_momentum_that_is_set,

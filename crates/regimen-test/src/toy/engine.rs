@@ -1,7 +1,6 @@
 //! The engine of the toy library.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::time::Duration;
 
 use regimen_core::BoxError;
@@ -113,19 +112,19 @@ impl<M> ToyEngine<M> {
             parameter.set_gradient(gradient);
         }
     }
+}
 
-    /// The parameters in the order of their names, cut into runs of at most `bytes`.
-    fn buckets(&self, bytes: usize) -> Vec<Range<usize>> {
-        let sizes = self.vars.parameters().values().map(|parameter| parameter.values().len() * 8);
-        let (mut buckets, mut filled): (Vec<Range<usize>>, usize) = (Vec::new(), 0);
-        for (i, size) in sizes.enumerate() {
-            match buckets.last_mut() {
-                Some(bucket) if filled + size <= bytes => (bucket.end, filled) = (i + 1, filled + size),
-                _ => (_, filled) = (buckets.push(i..i + 1), size),
-            }
+/// `parameters` cut into runs of at most `bytes`.
+fn buckets<'p>(parameters: &'p [&'p ToyArray], bytes: usize) -> impl Iterator<Item = &'p [&'p ToyArray]> {
+    let mut filled = 0;
+    parameters.chunk_by(move |before, next| {
+        filled += 8 * before.values().len();
+        let fits = filled + 8 * next.values().len() <= bytes;
+        if !fits {
+            filled = 0;
         }
-        buckets
-    }
+        fits
+    })
 }
 
 impl<M> Engine for ToyEngine<M> {
@@ -280,21 +279,45 @@ impl<M> Engine for ToyEngine<M> {
         bytes: usize,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
-        let parameters: Vec<_> = self.vars.parameters().values().collect();
-        let zeros = |parameter: &&ToyArray| vec![0.0; parameter.values().len()];
+        let parameters = self.vars.parameters().values();
+        let flag = |parameter: &ToyArray| if parameter.gradient().is_some() { 1.0 } else { 0.0 };
+        let mut flags: Vec<f32> = parameters.clone().map(flag).collect();
+        exchange(Bucket::F32(&mut flags))?;
+        let held_somewhere: Vec<&ToyArray> =
+            parameters.clone().zip(&flags).filter(|(_, flag)| **flag != 0.0).map(|(own, _)| own).collect();
         let mut exchanged = Vec::new();
-        for bucket in self.buckets(bytes) {
-            let held = |parameter| ToyArray::gradient(parameter).unwrap_or_else(|| zeros(&parameter));
-            let mut flat: Vec<f64> =
-                parameters[bucket].iter().flat_map(|parameter| held(parameter)).collect();
+        for bucket in buckets(&held_somewhere, bytes) {
+            let zeros = |parameter: &ToyArray| vec![0.0; parameter.values().len()];
+            let held = |parameter: &&ToyArray| parameter.gradient().unwrap_or_else(|| zeros(parameter));
+            let mut flat: Vec<f64> = bucket.iter().flat_map(held).collect();
             exchange(Bucket::F64(&mut flat))?;
             exchanged.extend(flat);
         }
         // Held only if all of it succeeded.
+        parameters.for_each(|parameter| parameter.set_gradient(None));
         let mut rest = exchanged.into_iter();
-        for parameter in parameters {
+        for parameter in held_somewhere {
             let gradient = rest.by_ref().take(parameter.values().len()).collect();
             parameter.set_gradient(parameter.is_tracked().then_some(gradient));
+        }
+        Ok(())
+    }
+
+    fn exchange_buffers(
+        &mut self,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let buffers = self.vars.buffers();
+        if buffers.is_empty() {
+            return Ok(());
+        }
+        let mut flat: Vec<f64> = buffers.values().flat_map(ToyArray::values).collect();
+        exchange(Bucket::F64(&mut flat))?;
+        let mut rest = flat.into_iter();
+        for (name, buffer) in buffers {
+            let whole = self.vars.dtype(name) == Dtype::I64;
+            let new = rest.by_ref().map(|value| if whole { value.round() } else { value });
+            buffer.update(|values| values.iter_mut().zip(new).for_each(|(value, new)| *value = new));
         }
         Ok(())
     }
@@ -363,7 +386,7 @@ impl<M> Engine for ToyEngine<M> {
                 (false, true) => Role::Trained,
                 (false, false) => Role::Frozen,
             };
-            Variable { name: name.clone(), shape: array.shape().to_vec(), dtype: Dtype::F64, role }
+            Variable { name: name.clone(), shape: array.shape().to_vec(), dtype: self.vars.dtype(name), role }
         };
         let mut variables: Vec<_> = self.vars.all().map(variable).collect();
         variables.sort_by(|a, b| a.name.cmp(&b.name));
@@ -400,7 +423,7 @@ impl<M> Engine for ToyEngine<M> {
                 let mut dict = StateDict::new();
                 for (name, parameter) in self.vars.parameters() {
                     if let Some(gradient) = parameter.gradient() {
-                        dict.insert(name, stored(parameter.shape(), &gradient)?)?;
+                        dict.insert(name, stored(Dtype::F64, parameter.shape(), &gradient)?)?;
                     }
                 }
                 Ok(dict)
@@ -416,7 +439,7 @@ impl<M> Engine for ToyEngine<M> {
                 let mut expected = StateDict::new();
                 for (name, parameter) in self.vars.parameters() {
                     if dict.contains(name) {
-                        expected.insert(name, stored(parameter.shape(), &parameter.values())?)?;
+                        expected.insert(name, stored(Dtype::F64, parameter.shape(), &parameter.values())?)?;
                     }
                 }
                 expected.check_same_layout(dict)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use regimen_core::BoxError;
-use regimen_core::saved::StateDict;
+use regimen_core::saved::{Dtype, StateDict};
 
 use super::ToyArray;
 use super::vars::stored;
@@ -95,7 +95,7 @@ impl ToyOptimizer {
             let Some(parameter) = parameters.get(name) else { continue };
             dict.insert(format!("{name}.step"), slot.step)?;
             for (moment, values) in self.rule.moments().iter().zip(&slot.moments) {
-                dict.insert(format!("{name}.{moment}"), stored(parameter.shape(), values)?)?;
+                dict.insert(format!("{name}.{moment}"), stored(Dtype::F64, parameter.shape(), values)?)?;
             }
         }
         Ok(dict)

@@ -1,6 +1,6 @@
 //! Parameters and buffers by name, and the train flag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +18,8 @@ pub struct ToyVars {
     training: Arc<AtomicBool>,
     parameters: BTreeMap<String, ToyArray>,
     buffers: BTreeMap<String, ToyArray>,
+    /// The names of the buffers that are integers.
+    integers: BTreeSet<String>,
 }
 
 impl Default for ToyVars {
@@ -34,8 +36,8 @@ impl ToyVars {
 
     /// An empty one on `device`, in training.
     pub fn on(device: ToyDevice) -> Self {
-        let (parameters, buffers) = Default::default();
-        ToyVars { device, training: Arc::new(AtomicBool::new(true)), parameters, buffers }
+        let (parameters, buffers, integers) = Default::default();
+        ToyVars { device, training: Arc::new(AtomicBool::new(true)), parameters, buffers, integers }
     }
 
     /// A new parameter, drawn from the uniform distribution on `-limit..limit`.
@@ -61,6 +63,22 @@ impl ToyVars {
         let taken = self.buffers.insert(name.into(), array.clone());
         assert!(taken.is_none(), "two buffers of one name");
         array
+    }
+
+    /// A new buffer of zeros, whose numbers are integers.
+    ///
+    /// # Panics
+    ///
+    /// If the name is taken.
+    pub fn integer_buffer(&mut self, name: impl Into<String>, shape: &[usize]) -> ToyArray {
+        let name = name.into();
+        self.integers.insert(name.clone());
+        self.buffer(name, shape)
+    }
+
+    /// The type of the array of that name.
+    pub(super) fn dtype(&self, name: &str) -> Dtype {
+        if self.integers.contains(name) { Dtype::I64 } else { Dtype::F64 }
     }
 
     /// The buffers by name.
@@ -103,7 +121,7 @@ impl ToyVars {
     pub(super) fn state(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         for (name, array, _) in self.all() {
-            dict.insert(name, stored(array.shape(), &array.values())?)?;
+            dict.insert(name, stored(self.dtype(name), array.shape(), &array.values())?)?;
         }
         Ok(dict)
     }
@@ -113,14 +131,26 @@ impl ToyVars {
     pub(super) fn load(&self, dict: &StateDict) -> Result<(), BoxError> {
         self.state()?.check_same_layout(dict)?;
         for (name, array, _) in self.all() {
-            let values = dict.array(name)?.to_vec::<f64>()?;
+            let values = numbers(dict.array(name)?)?;
             array.update(|old| old.copy_from_slice(&values));
         }
         Ok(())
     }
 }
 
-/// An array in its saved form.
-pub(super) fn stored(shape: &[usize], values: &[f64]) -> Result<Array, BoxError> {
-    Array::new(Dtype::F64, shape.to_vec(), Array::from_slice(values).into_bytes())
+/// An array in its saved form, as floats or integers.
+pub(super) fn stored(dtype: Dtype, shape: &[usize], values: &[f64]) -> Result<Array, BoxError> {
+    let flat = match dtype {
+        Dtype::I64 => Array::from_slice(&values.iter().map(|&value| value as i64).collect::<Vec<_>>()),
+        _ => Array::from_slice(values),
+    };
+    Array::new(dtype, shape.to_vec(), flat.into_bytes())
+}
+
+/// The numbers of an array in its saved form.
+pub(super) fn numbers(array: &Array) -> Result<Vec<f64>, BoxError> {
+    match array.dtype() {
+        Dtype::I64 => Ok(array.to_vec::<i64>()?.into_iter().map(|value| value as f64).collect()),
+        _ => array.to_vec(),
+    }
 }

@@ -1,10 +1,10 @@
 //! Copies of a module's parameters and buffers.
 
 use regimen_core::BoxError;
-use regimen_core::saved::{StateDict, Stateful};
+use regimen_core::saved::{Dtype, StateDict, Stateful};
 
 use super::ToyArray;
-use super::vars::{ToyVars, stored};
+use super::vars::{ToyVars, numbers, stored};
 
 /// A copy of the arrays in a [`ToyVars`].
 #[derive(Clone, Debug)]
@@ -18,6 +18,7 @@ struct Copied {
     name: String,
     shape: Vec<usize>,
     values: Vec<f64>,
+    dtype: Dtype,
     is_buffer: bool,
 }
 
@@ -25,7 +26,7 @@ impl ToyWeights {
     pub(super) fn of(vars: &ToyVars) -> Self {
         let copied = |(name, array, is_buffer): (&String, &ToyArray, bool)| {
             let (shape, values) = (array.shape().to_vec(), array.values());
-            Copied { name: name.clone(), shape, values, is_buffer }
+            Copied { name: name.clone(), shape, values, dtype: vars.dtype(name), is_buffer }
         };
         ToyWeights { arrays: vars.all().map(copied).collect() }
     }
@@ -33,7 +34,11 @@ impl ToyWeights {
     /// Moves them towards those of `vars`.
     pub(super) fn blend(&mut self, vars: &ToyVars, share: f64, buffer_share: f64) {
         for (copied, (_, array, _)) in self.arrays.iter_mut().zip(vars.all()) {
-            let share = if copied.is_buffer { buffer_share } else { share };
+            let share = match (copied.dtype, copied.is_buffer) {
+                (Dtype::I64, _) => 1.0,
+                (_, true) => buffer_share,
+                (_, false) => share,
+            };
             for (average, value) in copied.values.iter_mut().zip(array.values()) {
                 *average = if share == 1.0 { value } else { *average + share * (value - *average) };
             }
@@ -51,8 +56,8 @@ impl ToyWeights {
 impl Stateful for ToyWeights {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
-        for Copied { name, shape, values, .. } in &self.arrays {
-            dict.insert(name, stored(shape, values)?)?;
+        for Copied { name, shape, values, dtype, .. } in &self.arrays {
+            dict.insert(name, stored(*dtype, shape, values)?)?;
         }
         Ok(dict)
     }
@@ -60,7 +65,7 @@ impl Stateful for ToyWeights {
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         self.state_dict()?.check_same_layout(dict)?;
         for copied in &mut self.arrays {
-            copied.values = dict.array(&copied.name)?.to_vec()?;
+            copied.values = numbers(dict.array(&copied.name)?)?;
         }
         Ok(())
     }

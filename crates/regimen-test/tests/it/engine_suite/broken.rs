@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use regimen_core::engine::{Bucket, Cost, Engine, Mode, Part, Precision, Role, Value, Variable};
-use regimen_core::saved::{Array, StateDict};
+use regimen_core::saved::{Array, Dtype, StateDict};
 use regimen_core::{BoxError, Loss};
 use regimen_test::engine_suite::EngineFixture;
 use regimen_test::toy::{ToyArray, ToyDevice, ToyEngine, ToyMlp, ToyWeights, manual_seed};
@@ -39,6 +39,16 @@ pub(crate) enum Defect {
     ReversesBuckets,
     IgnoresTheExchange,
     LosesGradientsInExchange,
+    HoldsWhatNobodyHeld,
+    DropsGradientsOfOthers,
+    PassesNoFlags,
+    PassesNoBuffers,
+    PassesEmptyBuffers,
+    ReversesBuffers,
+    TakesUpNoBuffers,
+    ChangesBuffersInFailedExchange,
+    TruncatesIntegers,
+    MovesWeightsWithBuffers,
     StepKeepsGradients,
     UsesOneRate,
     TakesAnyRates,
@@ -109,6 +119,10 @@ impl EngineFixture for Broken {
         Some(BrokenEngine::new(Toy.with_momentum()?, self.defect))
     }
 
+    fn with_integer_buffer(&self) -> Option<BrokenEngine> {
+        Some(BrokenEngine::new(Toy.with_integer_buffer()?, self.defect))
+    }
+
     fn with_unused_part(&self) -> Option<(BrokenEngine, Vec<&'static str>)> {
         let (engine, unused) = Toy.with_unused_part()?;
         Some((BrokenEngine::new(engine, self.defect), unused))
@@ -145,6 +159,22 @@ thread_local! {
 
     /// The defect of the engines of this thread, for functions without an engine.
     static DEFECT: Cell<Defect> = const { Cell::new(Defect::None) };
+}
+
+/// Exchanges a bucket back to front.
+fn reversed(
+    bucket: Bucket<'_>,
+    exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+) -> Result<(), BoxError> {
+    match bucket {
+        Bucket::F64(elements) => {
+            elements.reverse();
+            let result = exchange(Bucket::F64(elements));
+            elements.reverse();
+            result
+        }
+        bucket => exchange(bucket),
+    }
 }
 
 /// The toy engine with a defect.
@@ -429,13 +459,9 @@ impl Engine for BrokenEngine {
         let held = self.engine.state(Part::Gradients)?;
         match self.defect {
             Defect::IgnoresTheBucketSize => self.engine.exchange_gradients(usize::MAX, exchange),
-            Defect::ReversesBuckets => self.engine.exchange_gradients(bytes, &mut |bucket| {
-                let Bucket::F64(elements) = bucket else { return Err("not of the toy engine".into()) };
-                elements.reverse();
-                let result = exchange(Bucket::F64(elements));
-                elements.reverse();
-                result
-            }),
+            Defect::ReversesBuckets => {
+                self.engine.exchange_gradients(bytes, &mut |bucket| reversed(bucket, exchange))
+            }
             Defect::IgnoresTheExchange => {
                 self.engine.exchange_gradients(bytes, exchange)?;
                 self.engine.load_state(Part::Gradients, &held)
@@ -447,7 +473,73 @@ impl Engine for BrokenEngine {
                 }
                 result
             }
+            Defect::HoldsWhatNobodyHeld => {
+                self.engine.exchange_gradients(bytes, &mut |bucket| match bucket {
+                    Bucket::F32(flags) => {
+                        exchange(Bucket::F32(flags))?;
+                        flags.fill(1.0);
+                        Ok(())
+                    }
+                    bucket => exchange(bucket),
+                })
+            }
+            Defect::DropsGradientsOfOthers => {
+                self.engine.exchange_gradients(bytes, exchange)?;
+                let mut own = StateDict::new();
+                for (name, array) in self.engine.state(Part::Gradients)? {
+                    if held.contains(&name) {
+                        own.insert(name, array)?;
+                    }
+                }
+                self.engine.load_state(Part::Gradients, &own)
+            }
+            Defect::PassesNoFlags => self.engine.exchange_gradients(bytes, &mut |bucket| match bucket {
+                Bucket::F32(_) => Ok(()),
+                bucket => exchange(bucket),
+            }),
             _ => self.engine.exchange_gradients(bytes, exchange),
+        }
+    }
+
+    fn exchange_buffers(
+        &mut self,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let variables = self.variables()?;
+        match self.defect {
+            Defect::PassesNoBuffers => Ok(()),
+            Defect::PassesEmptyBuffers if self.engine.vars().buffers().is_empty() => {
+                exchange(Bucket::F64(&mut []))
+            }
+            Defect::ReversesBuffers => self.engine.exchange_buffers(&mut |bucket| reversed(bucket, exchange)),
+            Defect::TakesUpNoBuffers => self.engine.exchange_buffers(&mut |bucket| match bucket {
+                Bucket::F64(elements) => exchange(Bucket::F64(&mut elements.to_vec())),
+                bucket => exchange(bucket),
+            }),
+            Defect::ChangesBuffersInFailedExchange => {
+                let mut result = Ok(());
+                self.engine.exchange_buffers(&mut |bucket| {
+                    result = exchange(bucket);
+                    Ok(())
+                })?;
+                result
+            }
+            Defect::TruncatesIntegers => self.engine.exchange_buffers(&mut |bucket| {
+                let Bucket::F64(elements) = bucket else { return Err("not of the toy engine".into()) };
+                exchange(Bucket::F64(elements))?;
+                let mut rest = elements.iter_mut();
+                for variable in variables.iter().filter(|variable| variable.role == Role::Buffer) {
+                    for element in rest.by_ref().take(variable.elements() as usize) {
+                        *element = if variable.dtype == Dtype::I64 { element.trunc() } else { *element };
+                    }
+                }
+                Ok(())
+            }),
+            Defect::MovesWeightsWithBuffers => {
+                self.engine.exchange_buffers(exchange)?;
+                self.halve()
+            }
+            _ => self.engine.exchange_buffers(exchange),
         }
     }
 

@@ -70,6 +70,17 @@ caught! {
     buckets_back_to_front: ReversesBuckets => [exchange_hands_out_flat_buckets];
     buckets_that_are_not_read_back: IgnoresTheExchange => [exchange_hands_out_flat_buckets];
     gradients_lost_in_a_failed_exchange: LosesGradientsInExchange => [exchange_hands_out_flat_buckets];
+    gradients_of_zeros_that_no_rank_held: HoldsWhatNobodyHeld => [exchange_holds_what_some_rank_holds];
+    gradients_of_other_ranks_that_are_dropped: DropsGradientsOfOthers => [exchange_holds_what_some_rank_holds];
+    gradients_without_flags: PassesNoFlags =>
+        [exchange_hands_out_flat_buckets, exchange_holds_what_some_rank_holds];
+    buffers_that_are_not_passed: PassesNoBuffers => [exchange_takes_up_buffers];
+    buffers_of_nothing: PassesEmptyBuffers => [exchange_takes_up_buffers];
+    buffers_back_to_front: ReversesBuffers => [exchange_takes_up_buffers];
+    buffers_that_are_not_taken_up: TakesUpNoBuffers => [exchange_takes_up_buffers];
+    buffers_of_an_exchange_that_failed: ChangesBuffersInFailedExchange => [exchange_takes_up_buffers];
+    integers_that_are_truncated: TruncatesIntegers => [exchange_takes_up_buffers];
+    weights_that_move_with_buffers: MovesWeightsWithBuffers => [exchange_takes_up_buffers];
     a_step_that_keeps_the_gradients: StepKeepsGradients => [a_step_uses_up_the_gradients];
     one_rate_for_all_groups: UsesOneRate => [rates_go_to_their_groups];
     any_number_of_rates: TakesAnyRates => [rates_go_to_their_groups];

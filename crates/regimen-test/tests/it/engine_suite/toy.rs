@@ -63,6 +63,13 @@ impl EngineFixture for Toy {
         Some((engine, vec!["unused.bias", "unused.weight"]))
     }
 
+    fn with_integer_buffer(&self) -> Option<Self::Engine> {
+        Some(Toy::engine(|vars| {
+            vars.integer_buffer("centre.batches", &[2]);
+            ToyMlp::regularized(vars, SIZES, 0.3)
+        }))
+    }
+
     fn batch(&self, rows: Range<u64>) -> Self::Batch {
         let row = |row: u64| {
             let mut random = Random::new(row);
