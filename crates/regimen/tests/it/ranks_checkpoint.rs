@@ -10,7 +10,7 @@ use regimen::auto_unit::StepResults;
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Checkpoints, LoadedCheckpoint, SimDisk, Store};
 use regimen::data::{Data, Loader, Rank};
-use regimen::engine::Bucket;
+use regimen::engine::{Bucket, Engine, Part};
 use regimen::metric::Key;
 use regimen::peers::Peers;
 use regimen::run::{Evaluate, Report, Restored, Which};
@@ -113,10 +113,14 @@ fn loader(count: usize) -> Loader<Batch> {
 
 /// Each rank draws other weights, and rank 0 those of a lone process.
 fn unit(rank: u64) -> Unit {
+    unit_of(rank, 6)
+}
+
+fn unit_of(rank: u64, hidden: usize) -> Unit {
     manual_seed(7 + rank);
     let mut vars = ToyVars::new();
     let centre = ToyCentre::new(&mut vars, "centre", FEATURES);
-    let mlp = ToyMlp::plain(&mut vars, [FEATURES, 6, 1]);
+    let mlp = ToyMlp::plain(&mut vars, [FEATURES, hidden, 1]);
     let engine = ToyEngine::new(vars, Net { centre, mlp }, ToyOptimizer::adam_w(0.01));
     AutoUnit::new(engine, Regression(Vec::new())).learning_rate(1e-2).clip_norm(0.5).accumulate(3)
 }
@@ -482,6 +486,29 @@ fn a_rank_that_fails_ends_all_and_what_was_saved_can_be_gone_on_from() {
             "{place:?}"
         );
     }
+}
+
+#[test]
+fn a_restore_that_fails_on_one_rank_changes_none() {
+    let disks = <[SimDisk; 4]>::default();
+    on(3, |peers| leg(peers, Some(7), &disks)).into_iter().for_each(|leg| drop(leg.unwrap()));
+    let unchanged = on(3, |peers| {
+        let rank = rank_of(&peers);
+        let disk = Arc::new(disks[rank as usize].clone());
+        let mut unit = if rank == 1 { unit_of(rank, 5) } else { unit(rank) };
+        let before = unit.engine().state(Part::Module)?;
+        let mut run = run_of(peers, &mut unit, DISK, |saver| saver.store(disk));
+        let error = format!("{:#}", run.restore_latest().map(drop).unwrap_err());
+        let steps = run.state().train_progress().steps;
+        drop(run);
+        Ok((error, steps, unit.engine().state(Part::Module)? == before))
+    });
+    let unchanged: Vec<_> = unchanged.into_iter().map(Result::unwrap).collect();
+    assert!(unchanged.iter().all(|(_, steps, is_as_before)| (*steps, *is_as_before) == (0, true)));
+    let [first, second, third] = &unchanged[..] else { panic!("{unchanged:?}") };
+    assert!(second.0.contains("part `module`"), "{}", second.0);
+    let lost = format!("rank 1 failed: {}", second.0);
+    assert!(first.0.contains(&lost) && third.0.contains(&lost), "{} {}", first.0, third.0);
 }
 
 /// Peers that can be left: this rank is then alone.

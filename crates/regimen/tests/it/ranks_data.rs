@@ -1,16 +1,18 @@
 //! The batches of several ranks are together those of one process, also if their number changes within an epoch.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use regimen::callback::Event;
 use regimen::checkpoint::{Checkpointer, SimDisk};
 use regimen::data::{
     AllBatches, DataExt, Dataset, DynData, Loader, Mix, Stopping, Stream, StreamLoader, indices, stream,
 };
-use regimen::run::Train;
-use regimen::saved::{AppState, Parts};
-use regimen::unit::TrainUnit;
+use regimen::peers::Peers;
+use regimen::run::{Predict, PredictionSink, Train};
+use regimen::saved::{AppState, Parts, StateDict};
+use regimen::unit::{PredictUnit, TrainUnit};
 use regimen::{BoxError, Run, State};
 use regimen_test::peers::{Threads, on_ranks};
 
@@ -28,6 +30,37 @@ impl TrainUnit for Gather {
     fn train_step(&mut self, _: &mut State, batch: Vec<usize>) -> Result<(), BoxError> {
         self.0.push(batch);
         Ok(())
+    }
+}
+
+impl PredictUnit for Gather {
+    type Batch = Vec<usize>;
+    type Output = Vec<usize>;
+
+    fn predict_step(&mut self, _: &mut State, batch: Vec<usize>) -> Result<Vec<usize>, BoxError> {
+        Ok(batch)
+    }
+}
+
+/// A sink in memory that goes on at its position.
+struct Outputs(Vec<usize>);
+
+impl PredictionSink<Vec<usize>> for Outputs {
+    fn begin(&mut self, position: Option<&StateDict>) -> Result<(), BoxError> {
+        let length = position.map_or(Ok(0), |position| position.count("length"))?;
+        self.0.truncate(usize::try_from(length)?);
+        Ok(())
+    }
+
+    fn write(&mut self, output: Vec<usize>) -> Result<(), BoxError> {
+        self.0.extend(output);
+        Ok(())
+    }
+
+    fn position(&mut self) -> Result<StateDict, BoxError> {
+        let mut position = StateDict::new();
+        position.insert("length", self.0.len() as u64)?;
+        Ok(position)
     }
 }
 
@@ -165,4 +198,47 @@ fn a_batch_that_leaves_a_rank_without_a_sample_is_an_error_on_every_rank() {
     let text = "data failed in train at epoch 0 step 5: stream `stream` batch 5: 1 sample for 4 ranks leave some \
                 without any; use `drop_last`";
     assert_eq!(errors, [text; 4]);
+}
+
+#[test]
+fn a_prediction_goes_on_with_as_many_ranks_and_is_refused_with_others() {
+    let disk = SimDisk::new();
+    // What each rank has written; more than the checkpoint knows of.
+    let files: [Mutex<Vec<usize>>; 3] = Default::default();
+    let predict = |ranks: u64, stop: Option<u64>| {
+        on_ranks(Threads::of(ranks, PATIENCE), |peers| {
+            let mut file = files[peers.rank().index as usize].lock().map_err(|_| "poisoned")?;
+            let mut sink = Outputs(file.clone());
+            let mut unit = Gather(Vec::new());
+            let saver = Checkpointer::new(Path::new("/run")).store(Arc::new(disk.clone()));
+            let mut run = Run::new(&mut unit).seed(42).peers(peers).saver(saver);
+            if let Some(stop) = stop {
+                run = run.on(Event::PredictStepEnd, move |state: &mut State, _: &mut Gather| {
+                    if state.progress().steps == stop {
+                        state.pause("told to");
+                    }
+                });
+            }
+            let done = run
+                .restore_latest()
+                .and_then(|_| run.predict_into(&shuffled(37), Predict::whole().resume("all"), &mut sink));
+            done.map_err(|error| format!("{error:#}"))?;
+            file.clone_from(&sink.0);
+            Ok(())
+        })
+    };
+    for stop in [Some(2), None] {
+        let ended: Vec<Result<Result<(), String>, String>> = predict(3, stop);
+        assert_eq!(ended, vec![Ok(Ok(())); 3]);
+        if stop.is_some() {
+            files[1].lock().unwrap().push(99);
+            let refused = "`/run/step-000000000`: a prediction is under way; continue it with 3 ranks";
+            for ended in predict(2, None) {
+                assert!(ended.clone().unwrap().unwrap_err().contains(refused), "{ended:?}");
+            }
+        }
+    }
+    let mut all: Vec<usize> = files.into_iter().flat_map(|file| file.into_inner().unwrap()).collect();
+    all.sort_unstable();
+    assert!(all.into_iter().eq(0..37));
 }
