@@ -25,6 +25,8 @@ const MODEL: &str = ".safetensors";
 /// | [`save`](FitLoop::save), [`load`](FitLoop::load) | weights, optimizer, progress, the best weights, records | `NAME/`, a [checkpoint](crate::checkpoint) |
 /// | [`save_model`](FitLoop::save_model), [`load_model`](FitLoop::load_model) | weights alone | `NAME.safetensors`, which Python reads too |
 ///
+/// Of several ranks, rank 0 saves the weights, and a state is an error.
+///
 /// These are for a few states that a person names. A long run is saved by a
 /// [`Checkpointer`](crate::checkpoint::Checkpointer): see [`saver`](FitLoop::saver).
 ///
@@ -116,7 +118,16 @@ where
         }
     }
 
+    /// An error if other ranks have a part of the state.
+    fn refuse_ranks(&mut self) -> Result<(), BoxError> {
+        match self.runner.run().state().peers() {
+            None => Ok(()),
+            Some(_) => Err("the state is that of several ranks; save and restore it by a `saver`".into()),
+        }
+    }
+
     fn save_state(&mut self, name: &str) -> Result<PathBuf, BoxError> {
+        self.refuse_ranks()?;
         let path = self.path(name, "")?;
         if !self.overwrites && self.is_state(name) {
             return Err(self.taken(name));
@@ -134,6 +145,7 @@ where
     }
 
     fn load_state(&mut self, name: &str) -> Result<(), BoxError> {
+        self.refuse_ranks()?;
         let found = Checkpoints::in_dir(self.path(name, "")?).load(Which::Latest)?;
         let mut parts: BTreeMap<String, StateDict> = match found {
             Some(found) => found.content,
@@ -145,6 +157,9 @@ where
 
     fn write_model(&mut self, name: &str) -> Result<PathBuf, BoxError> {
         let path = self.path(name, MODEL)?;
+        if self.runner.run().state().rank().index != 0 {
+            return Ok(path);
+        }
         if !self.overwrites && path.exists() {
             return Err(self.taken(name));
         }
