@@ -302,3 +302,45 @@ fn patience() -> Result<Duration, BoxError> {
         format!("`REGIMEN_PATIENCE` is {value:?}, and must be a number of seconds above 0").into()
     })
 }
+
+#[cfg(test)]
+#[path = "../../tests/it/on_ranks.rs"]
+mod on_ranks;
+
+#[cfg(test)]
+mod ranks {
+    use super::on_ranks::on_ranks;
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_too_long_is_sent_in_pieces() {
+        let ended = on_ranks(3, &[], || {
+            let mpi = Mpi::load().unwrap();
+            let index = mpi.rank.index as usize;
+            // Pieces of one byte per rank in a gather, and of two.
+            for longest in [4, 7] {
+                mpi.state().longest = longest;
+                for length in 0..20 {
+                    let mut singles: Vec<f32> = (0..length).map(|i| (i * index) as f32).collect();
+                    let mut doubles: Vec<f64> = singles.iter().map(|number| f64::from(*number)).collect();
+                    mpi.sum(Bucket::F32(&mut singles)).unwrap();
+                    mpi.sum(Bucket::F64(&mut doubles)).unwrap();
+                    let expected: Vec<_> = (0..length).map(|i| 3.0 * i as f64).collect();
+                    assert_eq!(doubles, expected);
+                    assert!(singles.iter().map(|number| f64::from(*number)).eq(expected));
+
+                    let numbered = |rank: usize, length: usize| -> Vec<u8> {
+                        (0..length).map(|i| (100 * rank + i) as u8).collect()
+                    };
+                    let all = mpi.gather(&numbered(index, index * length)).unwrap();
+                    assert_eq!(all, [0, 1, 2].map(|rank| numbered(rank, rank * length)));
+                    let mut bytes = numbered(index, length);
+                    mpi.broadcast(&mut bytes).unwrap();
+                    assert_eq!(bytes, numbered(0, length));
+                }
+            }
+        });
+        let Some(ended) = ended else { return };
+        ended.well();
+    }
+}

@@ -5,8 +5,6 @@ use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use regimen_dist::Mpi;
-
 /// The end of a program with several ranks.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
@@ -19,13 +17,6 @@ impl Ended {
     pub(crate) fn well(self) {
         assert!(self.status.success(), "{}\n{}", self.status, self.text);
     }
-
-    /// Lines of the text that begin with `start`, sorted.
-    pub(crate) fn lines(&self, start: &str) -> Vec<&str> {
-        let mut lines: Vec<_> = self.text.lines().filter(|line| line.starts_with(start)).collect();
-        lines.sort_unstable();
-        lines
-    }
 }
 
 /// Path of the `mpirun` of Open MPI, or the `mpiexec` of MPICH. Without it these tests pass and check nothing, so
@@ -35,18 +26,15 @@ const LAUNCHER: &str = "REGIMEN_TEST_MPIRUN";
 /// Set in the ranks.
 const IS_RANK: &str = "REGIMEN_TEST_IS_RANK";
 
-/// Runs `body` on `count` ranks, and returns their end. Returns `None` in the ranks after `body`, and if there is no
-/// launcher.
-pub(crate) fn on_ranks(count: usize, body: impl FnOnce(Mpi)) -> Option<Ended> {
+/// Runs `body` in `count` processes with these variables, and returns their end. Returns `None` in the processes
+/// after `body`, and if there is no launcher.
+///
+/// The processes are started with the name of the calling test.
+pub(crate) fn on_ranks(count: usize, variables: &[(&str, &str)], body: impl FnOnce()) -> Option<Ended> {
     if env::var_os(IS_RANK).is_some() {
-        body(Mpi::load().unwrap());
+        body();
         return None;
     }
-    start(count, &[])
-}
-
-/// Runs the calling test on `count` ranks, with further variables. Returns `None` if there is no launcher.
-pub(crate) fn start(count: usize, variables: &[(&str, &str)]) -> Option<Ended> {
     // One at a time, as ranks that wait keep a core busy.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,9 +49,4 @@ pub(crate) fn start(count: usize, variables: &[(&str, &str)]) -> Option<Ended> {
     let output = command.env(IS_RANK, "1").envs(variables.iter().copied()).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     Some(Ended { status: output.status, text: String::from_utf8_lossy(&text).into_owned() })
-}
-
-/// Whether this process is a rank that [`start`] has started.
-pub(crate) fn is_rank() -> bool {
-    env::var_os(IS_RANK).is_some()
 }

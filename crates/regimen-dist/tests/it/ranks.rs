@@ -9,29 +9,44 @@ use regimen_dist::{
     Collective, Mpi, all_true, any_true, barrier, broadcast, count_true, gather, init, on_first,
 };
 
-use crate::on_ranks::{is_rank, on_ranks, start};
+use crate::on_ranks::{Ended, on_ranks};
+
+/// Runs `body` on `count` ranks, and returns their end. Returns `None` in the ranks, and without a launcher.
+fn with_mpi(count: usize, body: impl FnOnce(Mpi)) -> Option<Ended> {
+    on_ranks(count, &[], || body(Mpi::load().unwrap()))
+}
 
 /// Runs `body` on 1, 2, 3 and 4 ranks.
 fn on_each_count(body: impl Fn(Mpi)) {
     for count in 1..=4 {
-        let Some(ended) = on_ranks(count, &body) else { return };
+        let Some(ended) = with_mpi(count, &body) else { return };
         ended.well();
     }
+}
+
+/// Lines of the text that begin with `start`, sorted.
+fn lines<'e>(ended: &'e Ended, start: &str) -> Vec<&'e str> {
+    let mut lines: Vec<_> = ended.text.lines().filter(|line| line.starts_with(start)).collect();
+    lines.sort_unstable();
+    lines
 }
 
 #[test]
 fn ranks_know_their_place() {
     for count in 1..=4 {
-        let ended = on_ranks(count, |mpi| {
+        let ended = with_mpi(count, |mpi| {
             let rank = mpi.rank();
-            let all = gather(&mpi, &(rank.index, rank.count, mpi.local_rank())).unwrap();
-            // All on one machine.
-            assert_eq!(all, (0..rank.count).map(|index| (index, rank.count, index)).collect::<Vec<_>>());
+            let all = gather(&mpi, &rank.index).unwrap();
+            assert_eq!(all, (0..rank.count).collect::<Vec<_>>());
+            // All on one machine, in an order that depends on its cores.
+            let mut local = gather(&mpi, &mpi.local_rank()).unwrap();
+            local.sort_unstable();
+            assert_eq!(local, all);
             println!("\nrank {} of {}", rank.index, rank.count);
         });
         let Some(ended) = ended else { return };
         let expected: Vec<_> = (0..count).map(|index| format!("rank {index} of {count}")).collect();
-        assert_eq!(ended.lines("rank"), expected, "{}", ended.text);
+        assert_eq!(lines(&ended, "rank"), expected, "{}", ended.text);
         ended.well();
     }
 }
@@ -106,7 +121,7 @@ fn values_are_exchanged() {
 
 #[test]
 fn calls_that_differ_are_an_error_on_all_ranks_and_the_next_calls_work() {
-    let ended = on_ranks(3, |mpi| {
+    let ended = with_mpi(3, |mpi| {
         let fails = |call: &dyn Fn() -> Result<(), regimen_core::BoxError>, expected: &str| {
             let error = call().unwrap_err();
             let all = "all must make the same calls in the same order";
@@ -139,7 +154,7 @@ fn calls_that_differ_are_an_error_on_all_ranks_and_the_next_calls_work() {
 #[test]
 fn a_rank_that_fails_ends_all_with_its_text() {
     for failing in 0..3 {
-        let ended = on_ranks(3, |mpi| {
+        let ended = with_mpi(3, |mpi| {
             let expected = format!("rank {failing} failed: the disk is full");
             barrier(&mpi).unwrap();
             if mpi.rank().index == failing {
@@ -161,7 +176,7 @@ fn a_rank_that_fails_ends_all_with_its_text() {
 
 #[test]
 fn ranks_that_fail_together_have_all_texts() {
-    let ended = on_ranks(3, |mpi| {
+    let ended = with_mpi(3, |mpi| {
         let index = mpi.rank().index;
         if index != 1 {
             mpi.abort(&format!("reason {index}"));
@@ -175,7 +190,7 @@ fn ranks_that_fail_together_have_all_texts() {
 
 #[test]
 fn a_rank_that_ends_early_is_an_error_of_the_others() {
-    let ended = on_ranks(3, |mpi| {
+    let ended = with_mpi(3, |mpi| {
         if mpi.rank().index == 1 {
             return;
         }
@@ -194,7 +209,7 @@ fn a_rank_that_ends_early_is_an_error_of_the_others() {
 
 #[test]
 fn a_rank_that_fails_while_the_others_end_is_not_left_waiting() {
-    let ended = on_ranks(3, |mpi| {
+    let ended = with_mpi(3, |mpi| {
         if mpi.rank().index == 1 {
             mpi.abort("the last file is not written");
             assert_eq!(barrier(&mpi).unwrap_err().to_string(), "rank 1 failed: the last file is not written");
@@ -206,7 +221,7 @@ fn a_rank_that_fails_while_the_others_end_is_not_left_waiting() {
 
 #[test]
 fn ranks_end_if_one_hangs() {
-    let ended = on_ranks(3, |mpi| {
+    let ended = with_mpi(3, |mpi| {
         mpi.set_patience(Duration::from_secs(2));
         barrier(&mpi).unwrap();
         let index = mpi.rank().index;
@@ -222,26 +237,20 @@ fn ranks_end_if_one_hangs() {
     });
     let Some(ended) = ended else { return };
     let why = |rank| format!("rank {rank}: sum of 7 f32 number 3 has waited 2 s: a rank hangs or is gone");
-    assert_eq!(ended.status.code(), Some(86), "{}", ended.text);
+    // MPICH may return the status of a rank that it has killed since.
+    assert!([Some(86), Some(9)].contains(&ended.status.code()), "{}", ended.text);
     // The launcher ends the others as soon as one has ended.
-    let lines = ended.lines("rank");
-    assert!(
-        !lines.is_empty() && lines.iter().all(|line| [why(0), why(2)].contains(&line.to_string())),
-        "{}",
-        ended.text
-    );
-    let last = ended.lines("last words");
-    let expected = [0, 2].map(|rank| format!("last words of rank {rank}: {}", why(rank)));
-    assert!(
-        !last.is_empty() && last.iter().all(|line| expected.contains(&line.to_string())),
-        "{}",
-        ended.text
-    );
+    let are_of = |lines: &[&str], expected: [String; 2]| {
+        !lines.is_empty() && lines.iter().all(|line| expected.contains(&line.to_string()))
+    };
+    assert!(are_of(&lines(&ended, "rank"), [why(0), why(2)]), "{}", ended.text);
+    let last = [0, 2].map(|rank| format!("last words of rank {rank}: {}", why(rank)));
+    assert!(are_of(&lines(&ended, "last words"), last), "{}", ended.text);
 }
 
 #[test]
 fn a_rank_that_is_killed_ends_the_job() {
-    let ended = on_ranks(3, |mpi| {
+    let ended = with_mpi(3, |mpi| {
         barrier(&mpi).unwrap();
         if mpi.rank().index == 1 {
             signal("-KILL");
@@ -253,12 +262,12 @@ fn a_rank_that_is_killed_ends_the_job() {
     });
     let Some(ended) = ended else { return };
     assert!(!ended.status.success());
-    assert_eq!(ended.lines("rank"), <[&str; 0]>::default(), "{}", ended.text);
+    assert_eq!(lines(&ended, "rank"), <[&str; 0]>::default(), "{}", ended.text);
 }
 
 #[test]
 fn a_rank_that_panics_ends_the_job() {
-    let ended = on_ranks(2, |mpi| {
+    let ended = with_mpi(2, |mpi| {
         assert!(mpi.rank().index == 0, "rank 1 is at a loss");
         let _ = barrier(&mpi);
     });
@@ -269,7 +278,7 @@ fn a_rank_that_panics_ends_the_job() {
 
 #[test]
 fn a_second_start_is_refused() {
-    let ended = on_ranks(2, |mpi| {
+    let ended = with_mpi(2, |mpi| {
         assert_eq!(
             init().unwrap_err().to_string(),
             "MPI can be started once per process: share the value that was returned first"
@@ -282,11 +291,9 @@ fn a_second_start_is_refused() {
 
 #[test]
 fn ranks_whose_library_is_missing_do_not_train_alone() {
-    if is_rank() {
+    let ended = on_ranks(2, &[("REGIMEN_MPI", "nowhere/libmpi.so")], || {
         let error = init().unwrap_err().to_string();
-        let [launcher, tried] = error.split(" has started 2 processes, ").collect::<Vec<_>>()[..] else {
-            panic!("{error}")
-        };
+        let (launcher, tried) = error.split_once(" has started 2 processes, ").unwrap();
         assert!(["mpirun", "mpiexec"].contains(&launcher));
         assert_eq!(
             tried,
@@ -296,9 +303,8 @@ fn ranks_whose_library_is_missing_do_not_train_alone() {
                  to {launcher}"
             )
         );
-        return;
-    }
-    let Some(ended) = start(2, &[("REGIMEN_MPI", "nowhere/libmpi.so")]) else { return };
+    });
+    let Some(ended) = ended else { return };
     ended.well();
 }
 
