@@ -83,17 +83,17 @@ pub(super) fn differ(codes: &[Code]) -> String {
     let each = by_first.iter().map(|(code, ranks)| {
         let call = Call::of(*code).map_or_else(|| "an unknown call".to_owned(), |call| call.to_string());
         match ranks[..] {
-            [rank] => format!("rank {rank}: {call}"),
-            [first, second] => format!("ranks {first} and {second}: {call}"),
+            [rank] => format!("{call} on rank {rank}"),
+            [first, second] => format!("{call} on ranks {first} and {second}"),
             [first, .., last] if last - first + 1 == ranks.len() => {
-                format!("ranks {first} to {last}: {call}")
+                format!("{call} on ranks {first} to {last}")
             }
-            [first, ..] => format!("rank {first} and {} others: {call}", ranks.len() - 1),
+            [first, ..] => format!("{call} on rank {first} and {} others", ranks.len() - 1),
             [] => call,
         }
     });
-    let each = each.collect::<Vec<_>>().join("; ");
-    format!("the calls of the ranks differ: {each}; all must make the same calls in the same order")
+    let each = each.collect::<Vec<_>>().join(", ");
+    format!("the ranks make different calls: {each}; all must make the same ones in the same order")
 }
 
 #[cfg(test)]
@@ -115,14 +115,17 @@ mod tests {
     fn an_error_tells_who_made_which_call() {
         let check = |calls: &[Call], expected: &str| {
             let codes: Vec<Code> = calls.iter().map(|call| call.code()).collect();
-            let all = "all must make the same calls in the same order";
-            assert_eq!(differ(&codes), format!("the calls of the ranks differ: {expected}; {all}"));
+            let all = "all must make the same ones in the same order";
+            assert_eq!(differ(&codes), format!("the ranks make different calls: {expected}; {all}"));
         };
         let (sum, longer, bytes) = (Call::sum_f32(3), Call::sum_f32(4), Call::broadcast(8));
-        check(&[sum, longer], "rank 0: sum of 3 f32; rank 1: sum of 4 f32");
-        check(&[Call::GATHER, bytes, bytes], "rank 0: gather; ranks 1 and 2: broadcast of 8 bytes");
-        check(&[sum, sum, sum, Call::sum_f64(3)], "ranks 0 to 2: sum of 3 f32; rank 3: sum of 3 f64");
-        check(&[bytes, Call::END, bytes, bytes], "rank 0 and 2 others: broadcast of 8 bytes; rank 1: end");
-        assert!(differ(&[sum.code(), [9, 0]]).contains("rank 1: an unknown call;"));
+        check(&[sum, longer], "sum of 3 f32 on rank 0, sum of 4 f32 on rank 1");
+        check(&[Call::GATHER, bytes, bytes], "gather on rank 0, broadcast of 8 bytes on ranks 1 and 2");
+        check(&[sum, sum, sum, Call::sum_f64(3)], "sum of 3 f32 on ranks 0 to 2, sum of 3 f64 on rank 3");
+        check(
+            &[bytes, Call::END, bytes, bytes],
+            "broadcast of 8 bytes on rank 0 and 2 others, end on rank 1",
+        );
+        assert!(differ(&[sum.code(), [9, 0]]).contains(", an unknown call on rank 1;"));
     }
 }

@@ -8,6 +8,7 @@ use regimen_core::peers::{PeerLost, Peers};
 use regimen_dist::{
     Collective, Mpi, all_true, any_true, barrier, broadcast, count_true, gather, init, on_first,
 };
+use regimen_test::peers_suite::checks;
 
 use crate::on_ranks::{Ended, on_ranks};
 
@@ -78,24 +79,10 @@ fn sums_have_the_same_bits_on_all_ranks() {
 }
 
 #[test]
-fn gathers_bytes_of_any_length_in_the_order_of_ranks() {
+fn the_suite_of_transports_passes() {
     on_each_count(|mpi| {
-        let rank = mpi.rank();
-        let bytes = |rank: u64, length: u64| vec![rank as u8; (rank * length) as usize];
-        for length in [0, 1, 100_000] {
-            let all = mpi.gather(&bytes(rank.index, length)).unwrap();
-            assert_eq!(all, (0..rank.count).map(|rank| bytes(rank, length)).collect::<Vec<_>>());
-        }
-    });
-}
-
-#[test]
-fn broadcasts_the_bytes_of_rank_0() {
-    on_each_count(|mpi| {
-        for length in [0, 1, 100_000] {
-            let mut bytes = vec![mpi.rank().index as u8 + 1; length];
-            mpi.broadcast(&mut bytes).unwrap();
-            assert_eq!(bytes, vec![1; length]);
+        for (name, check) in checks() {
+            check(&mpi).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     });
 }
@@ -124,26 +111,29 @@ fn calls_that_differ_are_an_error_on_all_ranks_and_the_next_calls_work() {
     let ended = with_mpi(3, |mpi| {
         let fails = |call: &dyn Fn() -> Result<(), regimen_core::BoxError>, expected: &str| {
             let error = call().unwrap_err();
-            let all = "all must make the same calls in the same order";
-            assert_eq!(error.to_string(), format!("the calls of the ranks differ: {expected}; {all}"));
+            let all = "all must make the same ones in the same order";
+            assert_eq!(error.to_string(), format!("the ranks make different calls: {expected}; {all}"));
             assert!(!PeerLost::is_in(&*error));
         };
         let index = mpi.rank().index as usize;
         let is_last = index == 2;
         let sum_f32 = |length| mpi.sum(Bucket::F32(&mut vec![0.0; length]));
         let sum_f64 = |length| mpi.sum(Bucket::F64(&mut vec![0.0; length]));
-        fails(&|| sum_f32(3 + index), "rank 0: sum of 3 f32; rank 1: sum of 4 f32; rank 2: sum of 5 f32");
+        fails(
+            &|| sum_f32(3 + index),
+            "sum of 3 f32 on rank 0, sum of 4 f32 on rank 1, sum of 5 f32 on rank 2",
+        );
         fails(
             &|| if is_last { sum_f64(3) } else { sum_f32(3) },
-            "ranks 0 and 1: sum of 3 f32; rank 2: sum of 3 f64",
+            "sum of 3 f32 on ranks 0 and 1, sum of 3 f64 on rank 2",
         );
         fails(
             &|| if is_last { sum_f64(0) } else { mpi.gather(&[1]).map(|_| ()) },
-            "ranks 0 and 1: gather; rank 2: sum of 0 f64",
+            "gather on ranks 0 and 1, sum of 0 f64 on rank 2",
         );
         fails(
             &|| mpi.broadcast(&mut vec![0; usize::from(is_last)]),
-            "ranks 0 and 1: broadcast of 0 bytes; rank 2: broadcast of 1 bytes",
+            "broadcast of 0 bytes on ranks 0 and 1, broadcast of 1 bytes on rank 2",
         );
         sum_f32(3).unwrap();
     });
@@ -198,8 +188,8 @@ fn a_rank_that_ends_early_is_an_error_of_the_others() {
         assert!(PeerLost::is_in(&*error));
         assert_eq!(
             error.to_string(),
-            "the calls of the ranks differ: ranks 0 and 2: broadcast of 0 bytes; rank 1: end; all must make \
-             the same calls in the same order"
+            "the ranks make different calls: broadcast of 0 bytes on ranks 0 and 2, end on rank 1; all must make \
+             the same ones in the same order"
         );
         mpi.abort("it is alone");
     });
