@@ -51,14 +51,12 @@ where
     /// Saves the state of the loop under `name`, and returns its path. It survives a kill and a power cut from then on; a
     /// state that is replaced is whole until then.
     pub fn save(&mut self, name: &str) -> Result<PathBuf, Error> {
-        self.refuse_ranks("save")?;
         self.save_state(name).map_err(|cause| named("save", cause))
     }
 
     /// Goes on from the state that was saved under `name`: a [`fit`](FitLoop::fit) does what it would have done there.
     /// After an error everything is as it was.
     pub fn load(&mut self, name: &str) -> Result<(), Error> {
-        self.refuse_ranks("load")?;
         self.keep_initial_state()?;
         self.load_state(name).map_err(|cause| named("load", cause))?;
         self.configure()
@@ -92,15 +90,6 @@ where
         self.runner.state().rank().index == 0
     }
 
-    fn refuse_ranks(&self, call: &str) -> Result<(), Error> {
-        match self.runner.state().rank().count {
-            1 => Ok(()),
-            ranks => Err(Error::config(format!(
-                "`{call}`: a state is not saved among {ranks} ranks; give the loop a `saver`, or save the model"
-            ))),
-        }
-    }
-
     /// The result of a call that every rank makes: an error of one is an error of all.
     fn agreed<R>(&self, call: &str, result: Result<R, BoxError>) -> Result<R, Error> {
         let Some(peers) = self.runner.state().peers() else {
@@ -119,8 +108,8 @@ where
     }
 
     /// An error if other ranks have a part of the state.
-    fn refuse_ranks(&mut self) -> Result<(), BoxError> {
-        match self.runner.run().state().peers() {
+    fn refuse_ranks(&self) -> Result<(), BoxError> {
+        match self.runner.state().peers() {
             None => Ok(()),
             Some(_) => Err("the state is that of several ranks; save and restore it by a `saver`".into()),
         }
@@ -157,9 +146,6 @@ where
 
     fn write_model(&mut self, name: &str) -> Result<PathBuf, BoxError> {
         let path = self.path(name, MODEL)?;
-        if self.runner.run().state().rank().index != 0 {
-            return Ok(path);
-        }
         if !self.overwrites && path.exists() {
             return Err(self.taken(name));
         }
