@@ -26,6 +26,7 @@ use crate::{Error, Run};
 /// | `hyper_parameters.json` | the [hyper-parameters](Run::hyper_parameters), if there are any |
 /// | `environment.jsonl` | a line per start: time, versions, machine, command line, git commit |
 /// | `log.txt` | notices, errors and reports, with the time and the step |
+/// | `rank-1/` | the state of another rank than the first when that failed, for the post-mortem |
 /// | `LOCK` | the [lock](crate::checkpoint::LockFile) of the process that writes |
 ///
 /// Metrics go on exactly where the checkpoint left them. `environment.jsonl` and `log.txt` are the history
