@@ -28,6 +28,9 @@ use crate::{Error, Run};
 /// | `log.txt` | notices, errors and reports, with the time and the step |
 /// | `LOCK` | the [lock](crate::checkpoint::LockFile) of the process that writes |
 ///
+/// Among several [ranks](Run::peers) each opens it, and the first writes all but the parts of checkpoints that differ between
+/// ranks.
+///
 /// Metrics go on exactly where the checkpoint left them. `environment.jsonl` and `log.txt` are the history
 /// of all starts, and are never cut.
 ///
