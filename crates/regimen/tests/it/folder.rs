@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use regimen::callback::Every;
+use regimen::callback::{Event, Every};
 use regimen::folder::RunFolder;
 use regimen::metric::Key;
 use regimen::peers::Peers;
@@ -54,18 +54,22 @@ fn files(dir: &Path) -> BTreeMap<String, String> {
 
 const DATA: [f64; 3] = [1.0, 2.0, 4.0];
 
-/// Trains 3 epochs on each of 3 ranks, in calls that end after these steps, each of them a restart. Returns the metrics.
+/// Trains on 3 ranks in calls that end after these steps, each of them a restart. Returns the metrics.
 fn train_on_three(calls: &[u64]) -> String {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().join("run");
     for &steps in calls {
         let trained = on_ranks(Threads::of(3, PATIENCE), |peers| {
-            let mut unit = Sum(0.0);
+            let (rank, mut unit) = (peers.rank().index, Sum(0.0));
+            let run = Run::new(&mut unit).peers(peers).on(
+                Event::TrainStepStart,
+                move |state: &mut State, _: &mut Sum| {
+                    let apart = rank * state.train_progress().steps;
+                    state.log(Key::mean("apart"), apart as f64, 1.0);
+                },
+            );
             let folder = RunFolder::new(&dir).metrics_every(Every::steps(2).or(Every::epochs(1)));
-            let mut run = folder.open(Run::new(&mut unit).peers(peers.clone()))?;
-            // The share of this rank: all ranks together have the numbers of `DATA` twice.
-            let share = DATA.map(|number| number * (1.0 + peers.rank().index as f64));
-            run.train(&share, Train::steps(steps)).map(|report| report.train.steps)
+            folder.open(run)?.train(&DATA, Train::steps(steps)).map(|report| report.train.steps)
         });
         assert_eq!(trained.into_iter().map(|steps| steps.unwrap().unwrap()).collect::<Vec<_>>(), [steps; 3]);
     }
@@ -74,15 +78,16 @@ fn train_on_three(calls: &[u64]) -> String {
     let mut metrics = String::new();
     for line in files["metrics.jsonl"].lines() {
         let record: Value = serde_json::from_str(line).unwrap();
-        metrics += &format!("{} {} {}\n", record["step"], record["value"], record["epoch"]);
+        metrics += &format!("{} {} {}\n", record["step"], record["name"], record["value"]);
     }
     metrics
 }
 
 #[test]
 fn several_ranks_have_one_folder_which_the_first_writes_and_from_which_they_go_on() {
-    // The values of steps are those of rank 0, and of epochs the means over all ranks.
-    let expected = "2 3.0 null\n3 7.333333333333333 1\n4 8.0 null\n";
+    // The values of steps are those of rank 0, and of the epoch the means over all ranks.
+    let expected = "2 \"apart\" 0.0\n2 \"loss\" 3.0\n3 \"apart\" 1.0\n3 \"loss\" 3.6666666666666665\n\
+                    4 \"apart\" 0.0\n4 \"loss\" 8.0\n";
     let whole = train_on_three(&[4]);
     assert_eq!(whole, expected);
     assert_eq!(train_on_three(&[1, 2, 3, 4]), whole);
