@@ -1,4 +1,4 @@
-//! Python virtual environments of the frameworks that regimen is compared with.
+//! Python virtual environments: frameworks that regimen is compared with, readers of its files, and MPI.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,40 @@ pub(crate) fn reader(workspace: &Workspace) -> Result<PathBuf, BoxError> {
 pub(crate) fn logs(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     let requirements = "crates/regimen/tests/log/requirements.txt";
     environment(workspace, &workspace.target.join("python-logs"), requirements)
+}
+
+/// An installed MPI, and its parts.
+#[derive(Debug)]
+pub(crate) struct Mpi {
+    pub(crate) name: &'static str,
+    pub(crate) launcher: PathBuf,
+    pub(crate) library: PathBuf,
+    /// Arguments of the launcher for more ranks than cores, and for any user.
+    pub(crate) args: &'static [&'static str],
+}
+
+/// Open MPI and MPICH, whose packages for Python have the library and the launcher.
+pub(crate) fn mpis(workspace: &Workspace) -> Result<[Mpi; 2], BoxError> {
+    let installed = |package: &str| -> Result<PathBuf, BoxError> {
+        let folder = workspace.target.join(format!("python-{package}"));
+        environment(workspace, &folder, &format!("crates/regimen-dist/tests/{package}.txt"))?;
+        Ok(folder)
+    };
+    let (open_mpi, mpich) = (installed("openmpi")?, installed("mpich")?);
+    Ok([
+        Mpi {
+            name: "Open MPI",
+            launcher: open_mpi.join("bin/mpirun"),
+            library: open_mpi.join("lib/libmpi.so.40"),
+            args: &["--oversubscribe", "--allow-run-as-root"],
+        },
+        Mpi {
+            name: "MPICH",
+            launcher: mpich.join("bin/mpiexec"),
+            library: mpich.join("lib/libmpi.so.12"),
+            args: &[],
+        },
+    ])
 }
 
 /// The Python of the environment in `folder`, with the packages in the file `requirements`. It is

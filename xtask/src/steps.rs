@@ -28,6 +28,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "README program", run: outside::readme_burn, is_gate: false },
     Step { name: "python", run: python, is_gate: false },
     Step { name: "log readers", run: log_readers, is_gate: false },
+    Step { name: "mpi", run: mpi, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
     Step { name: "fuzz", run: torture::fuzz, is_gate: false },
     // The last ones, so that their gate shuts no other: `regimen-torch` is a separate workspace.
@@ -66,6 +67,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("resume-best", &[]),
     ("runner-minimal", &[]),
     ("runner-real", &[]),
+    ("sum-times", &["1"]),
     ("summary", &[]),
     ("tnt_auto_unit", &[]),
     ("tnt_callback", &[]),
@@ -83,6 +85,9 @@ const TORCH_EXAMPLES: &[(&str, &[&str])] = &[
     ("runner-real-torch", &[]),
     ("torchscript", &["--epochs", "1", "--out", "."]),
 ];
+
+/// Examples that run on 1, 2, 3 and 4 ranks, and their arguments.
+const MPI_EXAMPLES: &[(&str, &[&str])] = &[("sum-times", &["3"])];
 
 fn format(workspace: &Workspace) -> Result<End, BoxError> {
     for workspace in [workspace, &workspace.torch_without_libtorch()] {
@@ -202,6 +207,43 @@ fn log_readers(workspace: &Workspace) -> Result<End, BoxError> {
     run(workspace.program(&python).arg(agree).arg("runs").current_dir(&folder))?;
     let mut cargo = workspace.cargo(&["test", "--package", "regimen", "--all-features"]);
     count_tests(cargo.args(["--test", "it", "--", "::real_"]).env("REGIMEN_LOGS_PYTHON", python))
+}
+
+/// The tests and the examples with several ranks, under each MPI.
+fn mpi(workspace: &Workspace) -> Result<End, BoxError> {
+    let mpis = match peers::mpis(workspace) {
+        Ok(mpis) => mpis,
+        Err(why) => return Ok(End::NotRun(why.to_string())),
+    };
+    run(&mut workspace.cargo(&["build", "--workspace", "--examples"]))?;
+    let mut ran = Vec::new();
+    for mpi in &mpis {
+        let mut cargo = workspace.cargo(&["test", "--package", "regimen-dist", "--lib", "--tests"]);
+        cargo.args(["--", "ranks::"]).env("REGIMEN_TEST_MPIRUN", &mpi.launcher);
+        let tests = count_tests(cargo.env("REGIMEN_MPI", &mpi.library))?;
+        let programs = run_on_ranks(workspace, mpi)?;
+        if let End::Ran(tests) = tests {
+            ran.push(format!("{}: {tests}, {programs} programs", mpi.name));
+        }
+    }
+    Ok(End::Ran(ran.join("; ")))
+}
+
+/// Runs the examples, and returns the number of runs.
+fn run_on_ranks(workspace: &Workspace, mpi: &peers::Mpi) -> Result<usize, BoxError> {
+    const RANKS: [&str; 4] = ["1", "2", "3", "4"];
+    for (name, args) in MPI_EXAMPLES {
+        for ranks in RANKS {
+            let begun = Instant::now();
+            let mut command = workspace.program(&mpi.launcher);
+            command.args(mpi.args).args(["-n", ranks]).arg(workspace.example(name).get_program());
+            command.args(*args).env("REGIMEN_MPI", &mpi.library);
+            run(command.current_dir(workspace.scratch(name)?))?;
+            let took = begun.elapsed().as_secs_f64();
+            println!("-- {name} {} on {ranks} ranks, {}: {took:.1} s", args.join(" "), mpi.name);
+        }
+    }
+    Ok(MPI_EXAMPLES.len() * RANKS.len())
 }
 
 fn libtorch(workspace: &Workspace) -> Result<End, BoxError> {

@@ -1,8 +1,8 @@
-//! Sums of threads allocate only at the first call of their kind and length. The file's only test, as the counter is
-//! of the process.
+//! Sums of threads allocate only at the first call of their kind and length. A program of its own, for its allocator.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -12,12 +12,17 @@ use regimen_test::peers::{Threads, on_ranks};
 
 struct Counting;
 
+/// Allocations of the threads that are ranks.
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static IS_RANK: Cell<bool> = const { Cell::new(false) };
+}
 
 // SAFETY: all requests go to the system's allocator as they are.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
+        ALLOCATIONS.fetch_add(IS_RANK.get().into(), Relaxed);
         // SAFETY: as the caller promises.
         unsafe { System.alloc(layout) }
     }
@@ -34,6 +39,7 @@ static COUNTING: Counting = Counting;
 #[test]
 fn sums_of_threads_allocate_at_the_first_call_of_their_kind_and_length_alone() {
     let counts = on_ranks(Threads::of(2, Duration::from_secs(300)), |peers| {
+        IS_RANK.set(true);
         let (mut single, mut double) = (vec![1.0_f32; 1_000], vec![1.0_f64; 500]);
         // The number of allocations of all ranks so far.
         let mut sums = |calls| {

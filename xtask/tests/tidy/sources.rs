@@ -58,6 +58,20 @@ fn the_engine_on_libtorch_is_unsafe_in_its_shim_alone() {
 }
 
 #[test]
+fn the_ranks_are_unsafe_in_one_file() {
+    let mut sources = crate_sources();
+    sources.retain(|source| source.path.starts_with("crates/regimen-dist/"));
+    assert_ne!(sources.len(), 0, "no source was found: the rule would hold");
+    let others = without(sources, &["crates/regimen-dist/src/mpi/library.rs"]);
+    refuse(&others, &["unsafe"], "calls to MPI are in mpi/library.rs");
+    refuse(
+        &without(others, &["crates/regimen-dist/src/mpi/watch.rs"]),
+        &["stderr()", "exit("],
+        "only the watchdog ends the process",
+    );
+}
+
+#[test]
 fn only_the_loops_fire_events() {
     let others = without(core(), &["crates/regimen-core/src/run/loops.rs"]);
     refuse(&others, &["fire(", "callbacks.send("], "events are fired in loops.rs alone");

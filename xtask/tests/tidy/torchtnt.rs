@@ -38,7 +38,7 @@ fn a_gap_says_what_to_use_today() {
 #[test]
 fn every_name_of_an_engine_crate_on_the_page_exists() {
     let page = read(PAGE);
-    for package in ["regimen-burn", "regimen-torch", "regimen-test"] {
+    for package in ["regimen-burn", "regimen-dist", "regimen-torch", "regimen-test"] {
         let (prefix, exports) = (package.replace('-', "_") + "::", exports(package));
         let named = codes(&page).filter_map(|code| code.strip_prefix(&prefix));
         let unknown: Vec<_> = named.filter(|name| !exports.contains(*name)).collect();

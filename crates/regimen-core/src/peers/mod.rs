@@ -18,7 +18,8 @@ use crate::saved::StateDict;
 /// Each call but [`rank`](Peers::rank) and [`abort`](Peers::abort) is a collective: every rank makes it, in the
 /// same order, and it returns on each when all have made it. It never waits forever. If a rank is gone or has
 /// [failed](Peers::abort), the call is a [`PeerLost`] on all others. If ranks make different calls, or
-/// calls of different lengths where these must be equal, it is an error on all.
+/// calls of different lengths where these must be equal, it is an error on all that names the ranks. After such an
+/// error the ranks can go on.
 ///
 /// A collective is called by one thread at a time.
 pub trait Peers: fmt::Debug + Send + Sync {

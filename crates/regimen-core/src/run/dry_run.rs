@@ -10,7 +10,7 @@ impl<U: AppState> Run<'_, U> {
     /// Calls `f` with another run of this unit, and then puts the unit back as it was, also after an error or a
     /// panic: for checks, profiles and searches that must change nothing.
     ///
-    /// The other run has not begun. It has the seed and the rank of this one, no callbacks and no saver, so it logs
+    /// The other run has not begun. It has the seed, the rank and the peers of this one, no callbacks and no saver, so it logs
     /// and writes nothing unless `f` gives it some. The parts of the unit are copied to the host meanwhile; what a unit
     /// does not list there is not put back.
     ///
@@ -39,6 +39,7 @@ impl<U: AppState> Run<'_, U> {
             let mut dry = Run::of(Held::Borrowed(&mut *unit));
             dry.state.set_seed(state.seed());
             dry.state.set_rank(state.rank());
+            state.peers().cloned().into_iter().for_each(|peers| dry.state.set_peers(peers));
             Ok(f(dry))
         });
         guard(|| load_parts(unit, &before)).map_err(at)?;

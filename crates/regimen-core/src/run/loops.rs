@@ -157,6 +157,10 @@ where
         let made = epoch(run, pass, data, limits, &mut None);
         let settled = pass.settle(&mut run.state);
         made.and(settled)?;
+        if run.state.peers().is_some() {
+            // A stop at the end of a pass by hand is in the report of each rank.
+            must_stop(run, false)?;
+        }
     }
     end(run, pass)?;
     run.state.enter(outer);

@@ -18,14 +18,14 @@ use regimen_core::peers::{PeerLost, Peers};
 /// use regimen_core::peers::Peers;
 /// use regimen_test::peers::{Collective, Punisher, Punishment, Threads, on_ranks};
 ///
-/// let errors = on_ranks(Threads::of(2, Duration::from_millis(50)), |peers| {
+/// let errors = on_ranks(Threads::of(2, Duration::from_secs(1)), |peers| {
 ///     let dies = peers.rank().index == 1;
 ///     let peers = Punisher::new(peers);
 ///     let peers = if dies { peers.at(Collective::Commit, 2, Punishment::Kill) } else { peers };
 ///     peers.commit().unwrap();
 ///     peers.commit().unwrap_err().to_string()
 /// });
-/// let [first, second] = [Ok("commit: rank 1 did not come within 50ms"), Ok("rank 1 is dead")];
+/// let [first, second] = [Ok("commit: rank 1 did not come within 1s"), Ok("rank 1 is dead")];
 /// assert_eq!(errors, [first, second].map(|error: Result<&str, String>| error.map(str::to_owned)));
 /// ```
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::patience::Patience;
-use super::{Event, Events, Every};
+use super::{Event, Events, Every, Ranks};
 use crate::metric::{Best, Improvement, Key, Metric};
 use crate::run::Report;
 use crate::saved::Stateful;
@@ -29,6 +29,10 @@ use crate::{BoxError, Callback, State};
 ///
 /// The [report](Report::best) has the best finite value of all that were looked at, with its epoch,
 /// over restarts too: those of a warm-up and those by less than the minimum change are among them.
+///
+/// Among several [ranks](crate::Run::peers) the first judges, and its stop is one of all. The value of an epoch is that
+/// of all ranks, and the value of a step that of the first rank's share of the batch. The best value is in the report
+/// of the first rank.
 ///
 /// ```
 /// # use regimen::metric::Key;
@@ -177,6 +181,10 @@ impl<U: ?Sized> Callback<U> for EarlyStopping {
 
     fn metrics_every(&self) -> Every {
         self.every
+    }
+
+    fn ranks(&self) -> Ranks {
+        Ranks::First
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

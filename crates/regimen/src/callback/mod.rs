@@ -23,6 +23,7 @@ mod progress_bar;
 mod progress_reporter;
 mod reset_optimizer;
 mod saved_best;
+mod slow_ranks;
 mod status;
 #[cfg(feature = "system")]
 mod system_monitor;
@@ -52,6 +53,7 @@ pub use self::profiler_window::ProfilerWindow;
 pub use self::progress_bar::ProgressBar;
 pub use self::progress_reporter::ProgressReporter;
 pub use self::reset_optimizer::ResetOptimizer;
+pub use self::slow_ranks::SlowRanks;
 #[cfg(feature = "system")]
 pub use self::system_monitor::SystemMonitor;
 pub use self::throughput::Throughput;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use regimen_core::callback::{Event, Events};
+use regimen_core::callback::{Event, Events, Ranks};
 use regimen_core::saved::{StateDict, Stateful};
 use regimen_core::{BoxError, Callback, Error, State};
 
@@ -15,6 +15,8 @@ use regimen_core::{BoxError, Callback, Error, State};
 ///
 /// The report says `Paused("time limit of 7200 s reached")`. Saved time is not the same twice, so with
 /// this callback two equal runs differ in its saved bytes, and nowhere else.
+///
+/// Among several [ranks](crate::Run::peers) the clock of the first decides, and its pause is one of all.
 #[derive(Debug)]
 pub struct TimeLimit {
     limit: Duration,
@@ -103,6 +105,10 @@ impl<U: ?Sized> Callback<U> for TimeLimit {
             EvalEnd,
             PredictEnd,
         ])
+    }
+
+    fn ranks(&self) -> Ranks {
+        Ranks::First
     }
 
     fn stateful(&mut self) -> Option<&mut dyn Stateful> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, BufRead, Write};
 
-use crate::callback::{Event, Events};
+use crate::callback::{Event, Events, Ranks};
 use crate::state::Phase;
 use crate::{BoxError, Callback, State};
 
@@ -17,8 +17,9 @@ use crate::{BoxError, Callback, State};
 /// after the last epoch. An `n` is a final stop: the best weights are loaded and the totals printed as at the end of
 /// the fit, and a restarted program does not train on. [`FitLoop::go_on`](super::FitLoop::go_on) clears it.
 ///
-/// It asks on standard output, below the block of a table, and the fit waits for the answer. Several ranks are an error
-/// when training starts, because the answer would end one of them alone.
+/// It asks on standard output, below the block of a table, and the fit waits for the answer. Among several
+/// [ranks](crate::Run::peers) the first asks, and its answer counts for all. The others wait for it no longer than their
+/// patience.
 pub struct AskToContinue {
     every: u64,
     read_line: ReadLine,
@@ -60,7 +61,11 @@ impl AskToContinue {
 
 impl<U: ?Sized> Callback<U> for AskToContinue {
     fn events(&self) -> Events {
-        Events::of(&[Event::TrainStart, Event::CycleEnd])
+        Events::of(&[Event::CycleEnd])
+    }
+
+    fn ranks(&self) -> Ranks {
+        Ranks::First
     }
 
     /// It is called after those that print the epoch.
@@ -68,16 +73,7 @@ impl<U: ?Sized> Callback<U> for AskToContinue {
         true
     }
 
-    fn on_event(&mut self, event: Event, state: &mut State, _: &mut U) -> Result<(), BoxError> {
-        if event == Event::TrainStart {
-            return match state.rank().count {
-                1 => Ok(()),
-                ranks => Err(format!(
-                    "`AskToContinue`: an answer would end one of {ranks} ranks alone; leave it out"
-                )
-                .into()),
-            };
-        }
+    fn on_event(&mut self, _: Event, state: &mut State, _: &mut U) -> Result<(), BoxError> {
         let epochs = state.train_progress().epochs;
         let is_last = state.expected(Phase::Train).epochs == Some(epochs);
         if is_last || state.stopping().is_some() || epochs.checked_rem(self.every) != Some(0) {

@@ -8,6 +8,7 @@ use super::FitLoop;
 use super::initial::put_back;
 use crate::checkpoint::{Checkpoints, Keep, Snapshot, Which, Writer, safetensors};
 use crate::engine::{Engine, Part, ToDevice};
+use crate::error::WithCauses;
 use crate::replace_file::replace_with;
 use crate::saved::{StateDict, save_parts};
 use crate::{BoxError, Error};
@@ -28,6 +29,9 @@ const MODEL: &str = ".safetensors";
 ///
 /// These are for a few states that a person names. A long run is saved by a
 /// [`Checkpointer`](crate::checkpoint::Checkpointer): see [`saver`](FitLoop::saver).
+///
+/// Among several [ranks](crate::Run::peers) every rank makes the same calls. The first one saves and deletes models, and
+/// each loads them. A state is an error there, because a saver is needed for the parts that differ between ranks.
 impl<'a, E: Engine, X, Y, O> FitLoop<'a, E, X, Y, O>
 where
     X: ToDevice<E::Device>,
@@ -60,25 +64,52 @@ where
 
     /// Saves the weights under `name`, and returns the path of the file.
     pub fn save_model(&mut self, name: &str) -> Result<PathBuf, Error> {
-        self.write_model(name).map_err(|cause| named("save_model", cause))
+        let path = match self.is_first() {
+            true => self.write_model(name),
+            false => self.path(name, MODEL),
+        };
+        self.agreed("save_model", path)
     }
 
     /// Loads the weights that were saved under `name`; optimizer and progress stay. A weight that is missing, unknown or
     /// of another shape is an error, and changes nothing.
     pub fn load_model(&mut self, name: &str) -> Result<(), Error> {
         self.keep_initial_state()?;
-        self.read_model(name).map_err(|cause| named("load_model", cause))?;
+        let read = self.read_model(name);
+        self.agreed("load_model", read)?;
         self.configure()
     }
 
     /// Deletes the state and the model of `name`. It is an error if there is neither.
     pub fn delete(&mut self, name: &str) -> Result<(), Error> {
-        self.remove(name).map_err(|cause| named("delete", cause))
+        let removed = if self.is_first() { self.remove(name) } else { Ok(()) };
+        self.agreed("delete", removed)
+    }
+
+    fn is_first(&self) -> bool {
+        self.runner.state().rank().index == 0
+    }
+
+    /// The result of a call that every rank makes: an error of one is an error of all.
+    fn agreed<R>(&self, call: &str, result: Result<R, BoxError>) -> Result<R, Error> {
+        let Some(peers) = self.runner.state().peers() else {
+            return result.map_err(|cause| named(call, cause));
+        };
+        let own = result.as_ref().err().map_or_else(String::new, |cause| WithCauses(&**cause).to_string());
+        let all = peers.gather(own.as_bytes()).map_err(|cause| named(call, cause))?;
+        let result = result.map_err(|cause| named(call, cause))?;
+        match all.iter().enumerate().find(|(_, text)| !text.is_empty()) {
+            None => Ok(result),
+            Some((rank, text)) => {
+                let text = String::from_utf8_lossy(text);
+                Err(Error::config(format!("`{call}`: rank {rank} failed: {text}")))
+            }
+        }
     }
 
     /// An error if other ranks have a part of the state.
-    fn refuse_ranks(&mut self) -> Result<(), BoxError> {
-        match self.runner.run().state().peers() {
+    fn refuse_ranks(&self) -> Result<(), BoxError> {
+        match self.runner.state().peers() {
             None => Ok(()),
             Some(_) => Err("the state is that of several ranks; save and restore it by a `saver`".into()),
         }
@@ -115,9 +146,6 @@ where
 
     fn write_model(&mut self, name: &str) -> Result<PathBuf, BoxError> {
         let path = self.path(name, MODEL)?;
-        if self.runner.run().state().rank().index != 0 {
-            return Ok(path);
-        }
         if !self.overwrites && path.exists() {
             return Err(self.taken(name));
         }
@@ -220,7 +248,7 @@ where
 }
 
 fn named(call: &str, cause: BoxError) -> Error {
-    Error::config(format!("`{call}`: {}", crate::error::WithCauses(&*cause)))
+    Error::config(format!("`{call}`: {}", WithCauses(&*cause)))
 }
 
 fn at(path: &Path, cause: &io::Error) -> BoxError {

@@ -62,12 +62,14 @@ mod table;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::auto_unit::Task;
 use crate::callback::{BestWeights, Outcome, Trigger};
 use crate::data::{Data, DynData, Rank};
 use crate::engine::{Engine, ToDevice};
 use crate::metric::{Key, Reduction};
+use crate::peers::Peers;
 use crate::run::{Ended, Evaluate, Report, Restored, Saver, Train};
 use crate::runner::{IntoLoss, IntoValue, Runner, Supervised};
 use crate::schedule::Schedule;
@@ -318,6 +320,11 @@ where
     /// Sets the rank of this process among those that train together. Default: the only one.
     pub fn rank(self, rank: Rank) -> Self {
         FitLoop { runner: self.runner.rank(rank), ..self }
+    }
+
+    /// Trains together with other processes: see [`Run::peers`](crate::Run::peers).
+    pub fn peers(self, peers: Arc<dyn Peers>) -> Self {
+        FitLoop { runner: self.runner.peers(peers), ..self }
     }
 
     /// Gives the hyper-parameters of the run to logs and checkpoints: see

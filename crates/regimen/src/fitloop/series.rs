@@ -2,9 +2,10 @@
 
 use crate::BoxError;
 use crate::metric::Reading;
+use crate::peers::Peers;
 use crate::saved::{Array, StateDict, Stateful};
 
-/// The values of one epoch by name, one per step, and its samples.
+/// The values of one epoch by name, one per step, and its samples: of this rank, or of all after the end.
 #[derive(Debug, Default)]
 pub(super) struct Series {
     pub(super) samples: u64,
@@ -53,6 +54,28 @@ impl Series {
             return Err(format!("no step of this epoch recorded `{name}`; recorded are {names}").into());
         }
         Ok(found)
+    }
+
+    /// Becomes that of all ranks: the values of rank 0, then those of rank 1.
+    pub(super) fn unite(&mut self, peers: &dyn Peers) -> Result<(), BoxError> {
+        *self = Series::of_ranks(&peers.gather_states(&self.state_dict()?)?)?;
+        Ok(())
+    }
+
+    /// That of all ranks, from the state of each.
+    pub(super) fn of_ranks(states: &[StateDict]) -> Result<Self, BoxError> {
+        let mut all = Series::default();
+        for state in states {
+            let mut one = Series::default();
+            one.load_state_dict(state)?;
+            all.samples += one.samples;
+            for (name, Values { values, weights }) in one.list {
+                for (value, weight) in values.into_iter().zip(weights) {
+                    all.push(&name, value, weight);
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// All names with their values, in order.

@@ -5,6 +5,7 @@ use std::fmt;
 use super::series::Series;
 use super::{History, Record, RunStatus};
 use crate::auto_unit::{EVAL_LOSS, StepResults, TRAIN_LOSS};
+use crate::data::Rank;
 use crate::engine::{Engine, ToDevice};
 use crate::metric::{Key, Metric, Reduction};
 use crate::runner::Supervised;
@@ -92,6 +93,9 @@ impl<E: Engine, X, Y, O> fmt::Debug for StageStep<'_, E, X, Y, O> {
 
 /// The start or end of an epoch: given to an [`epoch_start`](super::FitLoop::epoch_start) and an
 /// [`epoch_end`](super::FitLoop::epoch_end).
+///
+/// Among several [ranks](crate::Run::peers) each is called with the values of all: those of rank 0 in the order of its
+/// steps, then those of rank 1. Sums, means and sizes are those of all ranks.
 #[derive(Debug)]
 pub struct StageEpoch<'s> {
     set: Set,
@@ -126,7 +130,7 @@ impl StageEpoch<'_> {
     /// recorded is an error. Values on the device are read here.
     ///
     /// They are those of all steps, also of a step whose loss has the weight 0 or whose update was skipped. The
-    /// [history](super::History) has the same.
+    /// [history](super::History) has the same; among several ranks it has those of the own one.
     pub fn values(&self, name: &str) -> Result<Vec<f64>, BoxError> {
         self.series.values(name)
     }
@@ -162,6 +166,8 @@ pub struct Stages<E: Engine, X, Y, O> {
     pub(super) ends: ByList<EpochStage>,
     /// The values of the newest epoch of each [slot].
     series: [Series; 4],
+    /// Whether it ended among several ranks, and its values are those of all.
+    united: [bool; 4],
     /// The record of the newest epoch of each slot; empty until the epoch ends.
     ended: [Vec<(String, f64)>; 4],
     /// The samples of the data of each set, as far as known.
@@ -215,6 +221,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             starts,
             ends,
             series,
+            united: [false; 4],
             ended,
             sizes: [None; 3],
             history: History::default(),
@@ -285,7 +292,7 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
             let run = self.history.open(set);
             started.iter().for_each(|(name, value)| run.add_epoch_start(name, *value));
         }
-        self.series[slot] = Series::default();
+        (self.series[slot], self.united[slot]) = (Series::default(), false);
         self.ended[slot].clear();
         Ok(())
     }
@@ -303,17 +310,23 @@ impl<E: Engine, X, Y, O> Stages<E, X, Y, O> {
 
     fn end(&mut self, set: Set, phase: Phase, state: &mut State) -> Result<(), BoxError> {
         let slot = slot(set, state);
-        let (epoch, series) = (state.progress().epochs, &self.series[slot]);
         let mut run = match slot {
             BY_HAND => None,
             _ => Some(self.history.open(set)),
         };
-        let dataset = self.sizes[set as usize];
         if let Some(run) = run.as_deref_mut().filter(|_| self.tracks_steps) {
-            for (name, values) in series.all() {
+            for (name, values) in self.series[slot].all() {
                 run.add_steps(name, &values?);
             }
         }
+        if let Some(peers) = state.peers() {
+            self.series[slot].unite(&**peers)?;
+            self.united[slot] = true;
+        }
+        // The record is of all ranks, also that of the metrics.
+        state.share_metrics()?;
+        let (epoch, series) = (state.progress().epochs, &self.series[slot]);
+        let dataset = self.sizes[set as usize];
         let record = match self.ends.of(set) {
             None => {
                 let metric = |metric: &Metric| {
@@ -365,6 +378,9 @@ const ROUNDING: f64 = 1e-6;
 /// The names of the slots: that of each set, and that of an evaluation by hand, which is no validation.
 const SLOTS: [&str; 4] = ["train", "valid", "test", "by_hand"];
 const BY_HAND: usize = 3;
+
+/// Before the values of an epoch that ended among several ranks.
+const UNITED: &str = "united";
 
 /// The index of an epoch over `set`.
 fn slot(set: Set, state: &State) -> usize {
@@ -475,21 +491,25 @@ struct Read {
     goal: u64,
     ended_at: Option<u64>,
     series: [Series; 4],
+    united: [bool; 4],
     ended: [Vec<(String, f64)>; 4],
     history: History,
 }
 
 impl Read {
     fn of(dict: &StateDict) -> Result<Self, BoxError> {
-        let (series, ended) = Default::default();
-        let mut read = Read { goal: 0, ended_at: Some(0), series, ended, history: History::default() };
+        let (series, united, ended) = Default::default();
+        let mut read =
+            Read { goal: 0, ended_at: Some(0), series, united, ended, history: History::default() };
         read.history.load_state_dict(&dict.under("history"))?;
         if !dict.is_empty() {
             read.goal = dict.count("goal")?;
             read.ended_at = if dict.contains("ended_at") { Some(dict.count("ended_at")?) } else { None };
-            for ((name, series), ended) in SLOTS.into_iter().zip(&mut read.series).zip(&mut read.ended) {
+            let slots = SLOTS.into_iter().zip(&mut read.series).zip(&mut read.united).zip(&mut read.ended);
+            for (((name, series), united), ended) in slots {
                 let dict = dict.under(name);
-                series.load_state_dict(&dict)?;
+                *united = dict.contains(&format!("{UNITED}.samples"));
+                series.load_state_dict(&if *united { dict.under(UNITED) } else { dict.clone() })?;
                 let names: Vec<String> = serde_json::from_str(&dict.array("record")?.to_text()?)?;
                 let values = dict.array("record_values")?.to_vec::<f64>()?;
                 *ended = names.into_iter().zip(values).collect();
@@ -508,8 +528,10 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
             dict.insert("ended_at", steps)?;
         }
         dict.insert_all("history", self.history.state_dict()?)?;
-        for ((name, series), ended) in SLOTS.into_iter().zip(&self.series).zip(&self.ended) {
-            dict.insert_all(name, series.state_dict()?)?;
+        let slots = SLOTS.into_iter().zip(&self.series).zip(self.united).zip(&self.ended);
+        for (((name, series), united), ended) in slots {
+            let of = if united { format!("{name}.{UNITED}") } else { name.to_owned() };
+            dict.insert_all(&of, series.state_dict()?)?;
             let (names, values): (Vec<&String>, Vec<f64>) =
                 ended.iter().map(|(name, value)| (name, *value)).unzip();
             dict.insert(format!("{name}.record"), Array::from_text(&serde_json::to_string(&names)?))?;
@@ -519,10 +541,32 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let Read { goal, ended_at, series, ended, history } = Read::of(dict)?;
+        let Read { goal, ended_at, series, united, ended, history } = Read::of(dict)?;
         (self.goal, self.ended_at) = (goal, ended_at);
-        (self.series, self.ended, self.history) = (series, ended, history);
+        (self.series, self.united, self.ended, self.history) = (series, united, ended, history);
         Ok(())
+    }
+
+    /// The values of an epoch under way.
+    fn is_of_rank(&self, name: &str) -> bool {
+        let of_slot = SLOTS.iter().find_map(|slot| name.strip_prefix(slot)?.strip_prefix('.'));
+        of_slot.is_some_and(|name| {
+            ["samples", "values.", "weights."].iter().any(|prefix| name.starts_with(prefix))
+        })
+    }
+
+    /// The values of all ranks go on on rank 0.
+    fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+        let mut share = StateDict::new();
+        for slot in SLOTS {
+            let states: Vec<StateDict> = saved.iter().map(|state| state.under(slot)).collect();
+            if states.iter().all(StateDict::is_empty) {
+                continue;
+            }
+            let states = if rank.index == 0 { &*states } else { &[] };
+            share.insert_all(slot, Series::of_ranks(states)?.state_dict()?)?;
+        }
+        Ok(share)
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {

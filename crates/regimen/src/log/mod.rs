@@ -1,7 +1,7 @@
 //! Logs of metrics, in files that other programs read.
 //!
 //! [`MetricLog`] is the callback and [`MetricSink`] the trait of its destination, for a logger of your
-//! own. Predictions go to an [`OutputFile`].
+//! own. Predictions go to an [`OutputFile`], and those of several ranks through [`GatheredPredictions`].
 //!
 //! | log | destination |
 //! |---|---|
@@ -31,6 +31,7 @@ mod clock;
 mod existing_file;
 mod fan_out;
 mod format;
+mod gathered_predictions;
 mod line_log;
 mod log_file;
 mod memory_log;
@@ -53,6 +54,7 @@ pub use self::anomaly_log::{AnomalyLog, AnomalyRule};
 pub use self::clock::Clock;
 pub use self::existing_file::ExistingFile;
 pub use self::fan_out::FanOut;
+pub use self::gathered_predictions::GatheredPredictions;
 pub use self::line_log::LineLog;
 pub use self::log_file::LogFile;
 pub use self::memory_log::MemoryLog;

@@ -1,10 +1,10 @@
 //! Accuracy: the share of samples whose target is among the k classes predicted first.
 
 use super::logits::{check_lengths, check_target, rank, rows};
-use super::ratio;
-use crate::BoxError;
+use super::{ratio, sum_over_ranks};
 use crate::saved::{StateDict, Stateful};
 use crate::text::Count;
+use crate::{BoxError, State};
 
 /// Counts samples, and those whose target is among the k classes with the largest logits.
 ///
@@ -82,6 +82,30 @@ impl Accuracy {
             return Err(format!("top-{} and top-{} accuracy cannot be merged", self.k, other.k).into());
         }
         self.add_count(other.correct, other.total)
+    }
+
+    /// Makes the counts those of all [ranks](crate::Run::peers), for the hook of a unit at the end of an epoch. Every
+    /// rank calls it, once per epoch, because a second call adds them up again. Without peers it does nothing.
+    ///
+    /// ```
+    /// # use regimen::State;
+    /// # use regimen::metric::{Accuracy, Key};
+    /// const ACCURACY: Key = Key::mean("eval/accuracy");
+    ///
+    /// # fn example(accuracy: &mut Accuracy, state: &mut State) -> Result<(), regimen::BoxError> {
+    /// accuracy.sum_over_ranks(state)?;
+    /// if let Some(value) = accuracy.value() {
+    ///     state.log(ACCURACY, value, 1.0);
+    /// }
+    /// accuracy.reset();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sum_over_ranks(&mut self, state: &State) -> Result<(), BoxError> {
+        let mut counts = [self.correct, self.total];
+        sum_over_ranks(&mut counts, state)?;
+        [self.correct, self.total] = counts;
+        Ok(())
     }
 
     /// Forgets everything counted.

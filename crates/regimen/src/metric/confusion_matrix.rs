@@ -5,10 +5,10 @@ use std::fmt;
 
 use super::confusion_picture::picture;
 use super::logits::{argmax, check_lengths, check_target, rows};
-use super::{Image, ratio};
-use crate::BoxError;
+use super::{Image, ratio, sum_over_ranks};
 use crate::saved::{Array, StateDict, Stateful};
 use crate::text::Count;
+use crate::{BoxError, State};
 
 /// Counts samples by their target and by the class predicted for them.
 ///
@@ -105,6 +105,23 @@ impl ConfusionMatrix {
             *ours += theirs;
         }
         Ok(())
+    }
+
+    /// Makes the counts those of all [ranks](crate::Run::peers), for the hook of a unit at the end of an epoch. Every
+    /// rank calls it, once per epoch, because a second call adds them up again. Without peers it does nothing.
+    ///
+    /// ```
+    /// # use regimen::State;
+    /// # use regimen::metric::ConfusionMatrix;
+    /// # fn example(matrix: &mut ConfusionMatrix, state: &mut State) -> Result<(), regimen::BoxError> {
+    /// matrix.sum_over_ranks(state)?;
+    /// state.log_media("eval/confusion_matrix", matrix.image()?);
+    /// matrix.reset();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn sum_over_ranks(&mut self, state: &State) -> Result<(), BoxError> {
+        sum_over_ranks(&mut self.counts, state)
     }
 
     /// Forgets everything counted.

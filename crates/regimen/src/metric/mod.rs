@@ -18,6 +18,9 @@
 //! assert_eq!(matrix.recall(0), Some(0.5));
 //! # Ok::<(), regimen::BoxError>(())
 //! ```
+//!
+//! Among several [ranks](crate::Run::peers) each counts its share of the batches. At the end of an epoch
+//! [`Accuracy::sum_over_ranks`] and [`ConfusionMatrix::sum_over_ranks`] make the counts those of all ranks.
 
 mod accuracy;
 mod confusion_matrix;
@@ -29,6 +32,18 @@ pub use regimen_core::metric::*;
 pub use self::accuracy::Accuracy;
 pub use self::confusion_matrix::ConfusionMatrix;
 pub use self::logits::argmax;
+
+use crate::engine::Bucket;
+use crate::{BoxError, State};
+
+/// Replaces each count by its sum over all ranks. Sums are exact up to 2^53.
+fn sum_over_ranks(counts: &mut [u64], state: &State) -> Result<(), BoxError> {
+    let Some(peers) = state.peers() else { return Ok(()) };
+    let mut sums: Vec<f64> = counts.iter().map(|&count| count as f64).collect();
+    peers.sum(Bucket::F64(&mut sums))?;
+    counts.iter_mut().zip(sums).for_each(|(count, sum)| *count = sum as u64);
+    Ok(())
+}
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)

@@ -4,8 +4,9 @@ use std::mem;
 
 use crate::BoxError;
 use crate::auto_unit::StepResults;
+use crate::data::Rank;
 use crate::metric::{ConfusionMatrix, Key, Reduction};
-use crate::saved::{StateDict, Stateful};
+use crate::saved::{Array, Dtype, StateDict, Stateful};
 use crate::state::{EntryPoint, Phase, Progress, State};
 
 /// Metrics over all numbers that were kept of an epoch, and those numbers; a confusion matrix too.
@@ -130,12 +131,19 @@ impl<O, Y> EpochMetrics<O, Y> {
         let (slot, phase) = (slot(state), state.phase());
         let Progress { epochs, steps_in_last_epoch, .. } = state.progress();
         let steps = mem::take(&mut self.steps[slot]);
-        if !self.is_empty() && steps != steps_in_last_epoch {
+        if self.is_empty() {
+            return Ok(());
+        }
+        if !self.unite(slot, steps == steps_in_last_epoch, state)? {
             // A metric failed in a step of training, which is not repeated, or was not there in the first steps.
             let names = self.told();
             state.notify(format!(
                 "epoch {epochs} of {phase} is without {names}: the numbers of some of its steps are missing"
             ));
+            return Ok(());
+        }
+        // The values are those of all ranks, so one logs them.
+        if state.rank().index != 0 {
             return Ok(());
         }
         for EpochMetric { name, finish, kept, .. } in &mut self.list {
@@ -153,6 +161,29 @@ impl<O, Y> EpochMetrics<O, Y> {
             kept[slot].reset();
         }
         Ok(())
+    }
+}
+
+impl<O, Y> EpochMetrics<O, Y> {
+    /// Makes the numbers of an epoch that ends those of all ranks, in the order of the ranks. Returns whether all
+    /// steps of each rank are in them, given whether those of this one are.
+    fn unite(&mut self, slot: usize, is_whole: bool, state: &State) -> Result<bool, BoxError> {
+        let Some(peers) = state.peers() else { return Ok(is_whole) };
+        let mut own = StateDict::new();
+        own.insert("is_whole", u8::from(is_whole))?;
+        for metric in &mut self.list {
+            let kept = mem::take(&mut metric.kept[slot]);
+            own.insert(format!("kept.{}", metric.name), Array::from_slice(&kept))?;
+        }
+        let (mut all_are_whole, all) = (true, peers.gather_states(&own)?);
+        for of_rank in &all {
+            all_are_whole &= of_rank.get::<u8>("is_whole")? != 0;
+            for metric in &mut self.list {
+                metric.kept[slot].extend(of_rank.array(&format!("kept.{}", metric.name))?.to_vec::<f64>()?);
+            }
+        }
+        self.matrix.iter_mut().try_for_each(|matrix| matrix.kept[slot].sum_over_ranks(state))?;
+        Ok(all_are_whole)
     }
 }
 
@@ -214,5 +245,34 @@ impl<O, Y> Stateful for EpochMetrics<O, Y> {
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         self.read(dict).map(drop)
+    }
+
+    fn is_of_rank(&self, _name: &str) -> bool {
+        true
+    }
+
+    /// The numbers of all ranks go on on rank 0. The others have kept none of as many steps.
+    fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+        let mut share = StateDict::new();
+        for (name, array) in saved.first().ok_or("no rank was saved")?.iter() {
+            let of_ranks = || saved.iter().map(|state| state.array(name));
+            let shared = match (array.dtype(), name.ends_with(".steps")) {
+                (_, true) => array.clone(),
+                (Dtype::F64, _) => {
+                    let kept: Vec<Vec<f64>> =
+                        of_ranks().map(|kept| kept?.to_vec()).collect::<Result<_, BoxError>>()?;
+                    Array::from_slice(&if rank.index == 0 { kept.concat() } else { Vec::new() })
+                }
+                _ => {
+                    let mut sums = vec![0; array.to_vec::<u64>()?.len()];
+                    for counts in of_ranks().filter(|_| rank.index == 0) {
+                        sums.iter_mut().zip(counts?.to_vec::<u64>()?).for_each(|(sum, count)| *sum += count);
+                    }
+                    Array::from_slice(&sums)
+                }
+            };
+            share.insert(name, shared)?;
+        }
+        Ok(share)
     }
 }

@@ -41,12 +41,14 @@ mod values;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::auto_unit::Task;
 use crate::callback::{Outcome, Trigger};
 use crate::data::{Data, Rank, one_epoch};
 use crate::engine::{Engine, Precision};
 use crate::metric::ConfusionMatrix;
+use crate::peers::Peers;
 use crate::run::{Evaluate, Predict, PredictionSink, Report, Restored, Saver, Train, Which};
 use crate::saved::AppState;
 use crate::schedule::Schedule;
@@ -166,6 +168,9 @@ where
     /// If `keep` fails in a training step, the step is made all the same. Its epoch has no value then, with a
     /// [notice](crate::State::notices); so has one of which the first steps are from a checkpoint without this metric.
     ///
+    /// Among several [ranks](Run::peers) `finish` is called on the first, with the numbers of all: those of rank 0 in the
+    /// order of its steps, then those of rank 1. So the value is that of all ranks.
+    ///
     /// ```
     /// # use regimen::runner::{Runner, SupervisedUnit};
     /// # use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp};
@@ -194,7 +199,7 @@ where
 
     /// Counts every epoch in a confusion matrix, which is logged as the picture `train/confusion_matrix` or
     /// `eval/confusion_matrix` at its end. `count` adds a batch. The counts of an epoch under way are saved in
-    /// checkpoints.
+    /// checkpoints. Among several [ranks](Run::peers) it has the counts of all.
     ///
     /// ```
     /// # use regimen::BoxError;
@@ -314,6 +319,11 @@ impl<'a, U> Runner<'a, U> {
     /// Sets the rank of this process among those that train together. Default: the only one.
     pub fn rank(self, rank: Rank) -> Self {
         Runner { run: self.run.rank(rank) }
+    }
+
+    /// Trains together with other processes: see [`Run::peers`].
+    pub fn peers(self, peers: Arc<dyn Peers>) -> Self {
+        Runner { run: self.run.peers(peers) }
     }
 
     /// Gives the hyper-parameters of the run to logs and checkpoints: see [`Run::hyper_parameters`].

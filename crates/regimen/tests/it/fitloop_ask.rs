@@ -2,19 +2,19 @@
 
 use std::io::{self, BufReader, Cursor, Read};
 
+use regimen::State;
 use regimen::callback::Event;
 use regimen::checkpoint::Checkpointer;
-use regimen::data::Rank;
 use regimen::fitloop::{AskToContinue, DryRun, FitTable, max, record};
-use regimen::run::{Ended, Train};
-use regimen::runner::Supervised;
+use regimen::peers::Peers;
+use regimen::run::Ended;
 use regimen::timer::Timer;
-use regimen::{AutoUnit, Run, State};
+use regimen_test::peers::{Threads, on_ranks};
 
 use crate::fitloop::{
-    Printed, Trainer, Unit, bare, cause, classifier, criterion, engine, forward, loader, module, scored,
-    table, weights_after,
+    Printed, Trainer, Unit, bare, classifier, loader, module, scored, table, weights_after,
 };
+use crate::ranks_agree::PATIENCE;
 
 const QUESTION: &str = "continue loop ([y]/n): \n";
 
@@ -119,15 +119,18 @@ fn a_sanity_check_a_profile_and_a_test_ask_nothing() {
 }
 
 #[test]
-fn several_ranks_are_refused_on_each_of_them() {
+fn the_first_of_several_ranks_asks_and_its_answer_counts_for_all() {
     let printed = Printed::default();
-    for index in [0, 1] {
-        let unit = AutoUnit::new(engine(), Supervised::new(|_, net, x| forward(net, x), criterion));
-        let mut run = Run::owned(unit).rank(Rank { index, count: 2 }).callback(asking(1, "n\n", &printed));
-        let error = run.train(&loader(0, 4), Train::epochs(3)).unwrap_err();
-        assert_eq!(cause(&error), "`AskToContinue`: an answer would end one of 2 ranks alone; leave it out");
-    }
-    printed.assert_reads("");
+    let ended = on_ranks(Threads::of(3, PATIENCE), |peers| {
+        let own = printed.clone();
+        let answers = if peers.rank().index == 0 { "y\nn\n" } else { "n\n" };
+        let mut trainer = bare().train_data(loader(0, 8)).peers(peers).callback(asking(1, answers, &own));
+        let report = trainer.fit(6).map_err(|error| format!("{error:?}"))?;
+        Ok::<_, String>((report.train.epochs, report.ended))
+    });
+    let expected = (2, Ended::Finished("stopped after epoch 2, as answered".to_owned()));
+    assert_eq!(ended, [(); 3].map(|()| Ok(Ok(expected.clone()))));
+    printed.assert_reads(&QUESTION.repeat(2));
 }
 
 #[test]

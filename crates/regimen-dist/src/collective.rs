@@ -1,0 +1,44 @@
+//! The trait of connected processes, and the function that connects them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use regimen_core::BoxError;
+use regimen_core::peers::Peers;
+
+use crate::launch::Launch;
+use crate::{Mpi, Solo};
+
+/// [Peers](Peers) that a launcher has started, as returned by [`init`].
+pub trait Collective: Peers {
+    /// The number of this process on its machine, from 0: that of its device.
+    fn local_rank(&self) -> u64;
+
+    /// Sets how long a call may wait for the other ranks. Afterwards the process ends with status 86. The default is
+    /// `REGIMEN_PATIENCE` seconds, or 600.
+    ///
+    /// It must be longer than anything that one rank does while others wait, such as the last save. Time in which
+    /// this process was stopped does not count.
+    fn set_patience(&self, patience: Duration);
+
+    /// Sets the closure that is called with a message before the process ends because a call has waited too long.
+    /// It replaces the one before.
+    ///
+    /// It runs on a thread of its own, while the call still waits, and has as long as the patience. A lock that is
+    /// held during a call is not free.
+    fn on_hang(&self, last: Box<dyn FnOnce(&str) + Send>);
+}
+
+/// Connects the processes that the launcher has started: `mpirun` of Open MPI, `mpiexec` of MPICH, or `srun`.
+/// Returns [`Solo`] if there is no launcher, or if it started one process.
+///
+/// MPI is a library that is loaded here, under its usual names or from the path in `REGIMEN_MPI`. It is an error if
+/// this fails, if MPI knows another number of processes than the launcher, or if the launcher starts no MPI, such as
+/// torchrun. No rank trains alone by mistake.
+pub fn init() -> Result<Arc<dyn Collective>, BoxError> {
+    let launch = Launch::of_this_process()?;
+    if launch.rank.count == 1 {
+        return Ok(Arc::new(Solo));
+    }
+    Ok(Arc::new(Mpi::start(&launch)?))
+}

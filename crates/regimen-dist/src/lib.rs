@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
+
+mod collective;
+mod launch;
+mod mpi;
+mod solo;
+mod values;
+
+pub use collective::{Collective, init};
+pub use mpi::Mpi;
+pub use solo::Solo;
+pub use values::{all_true, any_true, barrier, broadcast, count_true, gather, on_first};

@@ -1,0 +1,327 @@
+//! Safe functions over a loaded library of MPI.
+//!
+//! All of the crate's unsafe code is here. It rests on four facts. The signatures are those of the MPI standard, with
+//! the handles of the library's ABI. There is one [`World`] per process, created after `MPI_Init_thread` and finalized
+//! by its drop. MPI allows calls from any thread, one at a time, and every call needs `&mut World`. A blocking call
+//! keeps no pointer to its buffers.
+#![allow(unsafe_code)]
+
+use std::error::Error;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use libloading::Library;
+use regimen_core::BoxError;
+use regimen_core::data::Rank;
+use regimen_core::engine::Bucket;
+
+/// All processes that MPI connects. The error of a call is its name with the text of MPI, and the world is broken after
+/// it.
+pub(super) trait World: Send {
+    fn rank(&mut self) -> Result<Rank, String>;
+
+    /// The largest over all ranks, element by element.
+    fn max(&mut self, values: &mut [i64]) -> Result<(), String>;
+
+    fn sum(&mut self, values: Bucket<'_>) -> Result<(), String>;
+
+    /// Overwrites `bytes` with those of rank 0.
+    fn broadcast(&mut self, bytes: &mut [u8]) -> Result<(), String>;
+
+    /// Collects `lengths[rank]` bytes of each rank.
+    fn gather(&mut self, own: &[u8], lengths: &[usize]) -> Result<Vec<u8>, String>;
+}
+
+/// Loads the first of `names` that is found. The error lists them all.
+pub(super) fn load(names: &[String]) -> Result<Library, String> {
+    let mut errors = Vec::new();
+    for name in names {
+        match open(name) {
+            Ok(library) => return Ok(library),
+            Err(error) => errors.push(text_of_system(&error)),
+        }
+    }
+    Err(errors.join("; "))
+}
+
+/// The system's text has the name of the library or of the symbol.
+fn text_of_system(error: &libloading::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[cfg(unix)]
+fn open(name: &str) -> Result<Library, libloading::Error> {
+    use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+    // The plugins of Open MPI look for its symbols among the global ones.
+    // SAFETY: the library's initializers are those of MPI, which have no requirements.
+    unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL).map(Into::into) }
+}
+
+#[cfg(not(unix))]
+fn open(name: &str) -> Result<Library, libloading::Error> {
+    // SAFETY: the library's initializers are those of MPI, which have no requirements.
+    unsafe { Library::new(name) }
+}
+
+/// Starts MPI, once per process.
+pub(super) fn start(library: Library) -> Result<Box<dyn World>, BoxError> {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if STARTED.swap(true, Ordering::Relaxed) {
+        return Err("MPI can be started once per process: share the value that was returned first".into());
+    }
+    // Its threads and exit handlers go on after MPI_Finalize, so it is never unloaded.
+    let library = Box::leak(Box::new(library));
+    if is_standard(library) {
+        return Ok(Box::new(Loaded::start(library, Handles::standard(), 2048)?));
+    }
+    if let Ok(world) = address(library, "ompi_mpi_comm_world") {
+        return Ok(Box::new(Loaded::start(library, Handles::open_mpi(library, world)?, 2)?));
+    }
+    Ok(Box::new(Loaded::start(library, Handles::mpich(), 2)?))
+}
+
+/// Whether the library has the standard ABI of MPI 5. Others have the function as well, and answer -1.
+fn is_standard(library: &Library) -> bool {
+    type GetVersion = unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int;
+    // SAFETY: the signature is that of the standard.
+    let get = unsafe { symbol::<GetVersion>(library, "MPI_Abi_get_version") };
+    let (mut major, mut minor) = (-1, -1);
+    // SAFETY: two numbers to write to. The function may be called before MPI is started.
+    get.is_ok_and(|get| unsafe { get(&mut major, &mut minor) } == 0 && major >= 1)
+}
+
+/// The address of a variable of the library.
+fn address(library: &Library, name: &str) -> Result<*mut c_void, BoxError> {
+    // SAFETY: nothing is read from the address.
+    unsafe { symbol(library, name) }
+}
+
+/// # Safety
+///
+/// `F` is a pointer to a function with the signature of this one, or any pointer of which nothing is read.
+unsafe fn symbol<F: Copy>(library: &Library, name: &str) -> Result<F, BoxError> {
+    // SAFETY: as above.
+    let symbol = unsafe { library.get(name) };
+    symbol.map(|symbol| *symbol).map_err(|error| text_of_system(&error).into())
+}
+
+/// Constants of an ABI; `H` is the type of its handles.
+struct Handles<H> {
+    world: H,
+    byte: H,
+    i64: H,
+    f32: H,
+    f64: H,
+    max: H,
+    sum: H,
+    errors_return: H,
+    in_place: *const c_void,
+}
+
+impl Handles<*mut c_void> {
+    fn standard() -> Self {
+        let handle = ptr::without_provenance_mut;
+        Handles {
+            world: handle(0x101),
+            byte: handle(0x247),
+            i64: handle(0x258),
+            f32: handle(0x210),
+            f64: handle(0x214),
+            max: handle(0x23),
+            sum: handle(0x21),
+            errors_return: handle(0x143),
+            in_place: ptr::without_provenance(1),
+        }
+    }
+
+    fn open_mpi(library: &Library, world: *mut c_void) -> Result<Self, BoxError> {
+        Ok(Handles {
+            world,
+            byte: address(library, "ompi_mpi_byte")?,
+            i64: address(library, "ompi_mpi_int64_t")?,
+            f32: address(library, "ompi_mpi_float")?,
+            f64: address(library, "ompi_mpi_double")?,
+            max: address(library, "ompi_mpi_op_max")?,
+            sum: address(library, "ompi_mpi_op_sum")?,
+            errors_return: address(library, "ompi_mpi_errors_return")?,
+            in_place: ptr::without_provenance(1),
+        })
+    }
+}
+
+impl Handles<c_int> {
+    /// Also those of Intel MPI, MVAPICH and Cray MPICH.
+    fn mpich() -> Self {
+        Handles {
+            world: 0x4400_0000,
+            byte: 0x4c00_010d,
+            i64: 0x4c00_083a,
+            f32: 0x4c00_040a,
+            f64: 0x4c00_080b,
+            max: 0x5800_0001,
+            sum: 0x5800_0003,
+            errors_return: 0x5400_0001,
+            in_place: ptr::without_provenance(usize::MAX),
+        }
+    }
+}
+
+type InitThread = unsafe extern "C" fn(*mut c_int, *mut c_void, c_int, *mut c_int) -> c_int;
+type CommNumber<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
+type SetErrhandler<H> = unsafe extern "C" fn(H, H) -> c_int;
+type Allreduce<H> = unsafe extern "C" fn(*const c_void, *mut c_void, c_int, H, H, H) -> c_int;
+type Bcast<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, H) -> c_int;
+type Allgatherv<H> =
+    unsafe extern "C" fn(*const c_void, c_int, H, *mut c_void, *const c_int, *const c_int, H, H) -> c_int;
+type ErrorString = unsafe extern "C" fn(c_int, *mut c_char, *mut c_int) -> c_int;
+type Finalize = unsafe extern "C" fn() -> c_int;
+
+/// A library whose MPI is started.
+struct Loaded<H> {
+    handles: Handles<H>,
+    comm_rank: CommNumber<H>,
+    comm_size: CommNumber<H>,
+    allreduce: Allreduce<H>,
+    bcast: Bcast<H>,
+    allgatherv: Allgatherv<H>,
+    error_string: ErrorString,
+    finalize: Finalize,
+    is_broken: bool,
+}
+
+// SAFETY: handles are constants and addresses of MPI's statics, which any thread may use: MPI was asked for
+// MPI_THREAD_SERIALIZED.
+unsafe impl<H> Send for Loaded<H> {}
+
+impl<H: Copy> Loaded<H> {
+    /// `serialized` is the value of MPI_THREAD_SERIALIZED.
+    fn start(library: &'static Library, handles: Handles<H>, serialized: c_int) -> Result<Self, BoxError> {
+        // SAFETY: the signatures are those of the standard, with the handles of this library.
+        let (init_thread, set_errhandler, mut world) = unsafe {
+            let init_thread: InitThread = symbol(library, "MPI_Init_thread")?;
+            let set_errhandler: SetErrhandler<H> = symbol(library, "MPI_Comm_set_errhandler")?;
+            let world = Loaded {
+                handles,
+                comm_rank: symbol(library, "MPI_Comm_rank")?,
+                comm_size: symbol(library, "MPI_Comm_size")?,
+                allreduce: symbol(library, "MPI_Allreduce")?,
+                bcast: symbol(library, "MPI_Bcast")?,
+                allgatherv: symbol(library, "MPI_Allgatherv")?,
+                error_string: symbol(library, "MPI_Error_string")?,
+                finalize: symbol(library, "MPI_Finalize")?,
+                // Until it is started.
+                is_broken: true,
+            };
+            (init_thread, set_errhandler, world)
+        };
+        let mut provided = 0;
+        // SAFETY: no arguments of a program, as the standard allows, and a number to write to. `start` calls this once.
+        let code = unsafe { init_thread(ptr::null_mut(), ptr::null_mut(), serialized, &mut provided) };
+        if code != 0 {
+            return Err(format!("MPI_Init_thread failed with code {code}").into());
+        }
+        world.is_broken = false;
+        if provided < serialized {
+            return Err("this MPI allows calls from one thread alone: install one with threads".into());
+        }
+        // SAFETY: two handles of this library.
+        let code = unsafe { set_errhandler(world.handles.world, world.handles.errors_return) };
+        world.checked("MPI_Comm_set_errhandler", code)?;
+        Ok(world)
+    }
+}
+
+impl<H: Copy> Loaded<H> {
+    fn checked(&mut self, name: &str, code: c_int) -> Result<(), String> {
+        if code == 0 {
+            return Ok(());
+        }
+        self.is_broken = true;
+        // Twice as long as the longest of any implementation, so that the last byte stays zero.
+        let mut text = [0; 1024];
+        // SAFETY: room for the longest text, and for its length.
+        unsafe { (self.error_string)(code, text.as_mut_ptr(), &mut 0) };
+        // SAFETY: a zero ends the text.
+        let text = unsafe { CStr::from_ptr(text.as_ptr()) };
+        Err(format!("{name}: {}", text.to_string_lossy()))
+    }
+
+    fn allreduce<T>(&mut self, values: &mut [T], datatype: H, operation: H) -> Result<(), String> {
+        let (in_place, world) = (self.handles.in_place, self.handles.world);
+        let (at, length) = (values.as_mut_ptr().cast(), c_length(values.len())?);
+        // SAFETY: `length` elements of the type to read and to write.
+        let code = unsafe { (self.allreduce)(in_place, at, length, datatype, operation, world) };
+        self.checked("MPI_Allreduce", code)
+    }
+}
+
+impl<H: Copy> World for Loaded<H> {
+    fn rank(&mut self) -> Result<Rank, String> {
+        let (mut index, mut count) = (0, 0);
+        // SAFETY: a communicator and a number to write to, twice.
+        let codes = unsafe {
+            let world = self.handles.world;
+            [(self.comm_rank)(world, &mut index), (self.comm_size)(world, &mut count)]
+        };
+        self.checked("MPI_Comm_rank", codes[0])?;
+        self.checked("MPI_Comm_size", codes[1])?;
+        Ok(Rank { index: u64::from(index.unsigned_abs()), count: u64::from(count.unsigned_abs()) })
+    }
+
+    fn max(&mut self, values: &mut [i64]) -> Result<(), String> {
+        self.allreduce(values, self.handles.i64, self.handles.max)
+    }
+
+    fn sum(&mut self, values: Bucket<'_>) -> Result<(), String> {
+        match values {
+            Bucket::F32(values) => self.allreduce(values, self.handles.f32, self.handles.sum),
+            Bucket::F64(values) => self.allreduce(values, self.handles.f64, self.handles.sum),
+        }
+    }
+
+    fn broadcast(&mut self, bytes: &mut [u8]) -> Result<(), String> {
+        let (at, length) = (bytes.as_mut_ptr().cast(), c_length(bytes.len())?);
+        // SAFETY: `length` bytes to read or to write.
+        let code = unsafe { (self.bcast)(at, length, self.handles.byte, 0, self.handles.world) };
+        self.checked("MPI_Bcast", code)
+    }
+
+    fn gather(&mut self, own: &[u8], lengths: &[usize]) -> Result<Vec<u8>, String> {
+        let mut all = vec![0; lengths.iter().sum()];
+        c_length(all.len())?;
+        let begins = lengths.iter().scan(0, |end, length| {
+            let begin = *end;
+            *end += length;
+            Some(begin)
+        });
+        let begins = begins.map(c_length).collect::<Result<Vec<_>, _>>()?;
+        let lengths = lengths.iter().copied().map(c_length).collect::<Result<Vec<_>, _>>()?;
+        let (byte, world) = (self.handles.byte, self.handles.world);
+        // SAFETY: as many bytes to read as are given, and room for those of each rank at its beginning. MPI fails if
+        // a rank sends more than it is expected to.
+        let code = unsafe {
+            let (own, length) = (own.as_ptr().cast(), c_length(own.len())?);
+            let into = all.as_mut_ptr().cast();
+            (self.allgatherv)(own, length, byte, into, lengths.as_ptr(), begins.as_ptr(), byte, world)
+        };
+        self.checked("MPI_Allgatherv", code)?;
+        Ok(all)
+    }
+}
+
+/// The callers split what is longer.
+fn c_length(length: usize) -> Result<c_int, String> {
+    c_int::try_from(length).map_err(|_| format!("a message of MPI cannot have {length} elements"))
+}
+
+impl<H> Drop for Loaded<H> {
+    /// After a failure it leaves without `MPI_Finalize`, which would wait for ranks that are gone.
+    fn drop(&mut self) {
+        if !self.is_broken && !thread::panicking() {
+            // SAFETY: MPI is started, and nothing calls it afterwards.
+            unsafe { (self.finalize)() };
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! MPI, loaded when the program starts.
+
+mod call;
+mod library;
+mod watch;
+
+use std::env;
+use std::fmt;
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use regimen_core::BoxError;
+use regimen_core::data::Rank;
+use regimen_core::engine::Bucket;
+use regimen_core::peers::{PeerLost, Peers};
+
+use self::call::{Call, Code, Kind};
+use self::library::World;
+use self::watch::Watch;
+use crate::Collective;
+use crate::launch::{self, Launch};
+
+/// Processes that MPI connects: Open MPI 4 or 5, MPICH 4 or 5, or any with the standard ABI of MPI 5.
+///
+/// Before each call the ranks compare what they are about to call, in one small all-reduce. So a call that is not the
+/// same on all is an error on all, and [`abort`](Peers::abort) ends all in an orderly way. A sum is `MPI_Allreduce`,
+/// in place; all known implementations return the same bits on every rank, and for every run.
+///
+/// A rank that dies is noticed by its launcher, which ends the job. For a rank that hangs there is a watchdog in each of
+/// the others: if a call waits longer than the [patience](Collective::set_patience), it writes a line to standard
+/// error, calls the [closure](Collective::on_hang), and ends the process with status 86.
+///
+/// The last owner disconnects, which waits for all ranks too. It does not if a call has failed or during a panic.
+pub struct Mpi {
+    rank: Rank,
+    local_rank: u64,
+    // Before the watchdog: it is dropped first, and its end is watched.
+    state: Mutex<State>,
+    watch: Watch,
+}
+
+struct State {
+    world: Box<dyn World>,
+    /// The number of ranks.
+    count: usize,
+    /// The error of all further calls.
+    lost: Option<String>,
+    /// Elements of one message at most.
+    longest: usize,
+}
+
+/// Counts of MPI are 32 bits, and implementations have had faults at 2 GiB.
+const LONGEST: usize = 1 << 27;
+
+impl Mpi {
+    /// Connects this process by MPI, even if it is the only one. [`init`](crate::init) is meant for programs.
+    ///
+    /// It is an error if this was called before in this process.
+    pub fn load() -> Result<Self, BoxError> {
+        Self::start(&Launch::of_this_process()?)
+    }
+
+    pub(crate) fn start(launch: &Launch) -> Result<Self, BoxError> {
+        let Launch { launcher, rank, local_rank } = *launch;
+        let patience = patience()?;
+        let library = library::load(&names(launch)?).map_err(|tried| match launcher {
+            Some(launcher) => format!(
+                "{} has started {} processes, and the library of MPI that connects them is not found: {tried}; \
+                 set `REGIMEN_MPI` to the path of the library that belongs to {}",
+                launcher.name, rank.count, launcher.name
+            ),
+            None => format!(
+                "the library of MPI is not found: {tried}; install Open MPI or MPICH, or set `REGIMEN_MPI` to the \
+                 path of its library"
+            ),
+        })?;
+        let watch = Watch::start(rank.index, patience)?;
+        let mut world = {
+            let _waiting = watch.begin(Call::START);
+            library::start(library)?
+        };
+        let found = world.rank()?;
+        if found.count != rank.count {
+            let launcher = launcher.map_or("a launcher", |launcher| launcher.name);
+            return Err(format!(
+                "{launcher} has started {} processes, and MPI knows {}: the library is of another MPI, or the \
+                 launcher did not start it; set `REGIMEN_MPI` to the path of the library that belongs to {launcher}, \
+                 and start it with `--mpi=pmix` if it is srun",
+                rank.count, found.count
+            )
+            .into());
+        }
+        let state = State { world, count: rank.count as usize, lost: None, longest: LONGEST };
+        Ok(Mpi { rank: found, local_rank, state: Mutex::new(state), watch })
+    }
+
+    /// Makes `call`, which is `exchange` on all ranks or an error on all.
+    fn call<R>(
+        &self,
+        call: Call,
+        exchange: impl FnOnce(&mut State) -> Result<R, String>,
+    ) -> Result<R, BoxError> {
+        let mut state = self.state();
+        if let Some(lost) = &state.lost {
+            return Err(PeerLost::new(lost).into());
+        }
+        let _waiting = self.watch.begin(call);
+        state.meet(call, "")?;
+        exchange(&mut state).map_err(|text| state.lose(format!("{call}: {text}")))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The outcome of a comparison of calls.
+enum Met {
+    Alike,
+    Different(String),
+    Lost(String),
+}
+
+impl State {
+    /// Waits until every rank is here with a call, and returns an error unless all have made this one. `failure` is the
+    /// text of a rank that has failed.
+    fn meet(&mut self, call: Call, failure: &str) -> Result<(), BoxError> {
+        match self.compare(call, failure) {
+            Ok(Met::Alike) => Ok(()),
+            Ok(Met::Different(text)) => Err(text.into()),
+            Ok(Met::Lost(text)) => Err(self.lose(text)),
+            Err(text) => Err(self.lose(format!("{call}: {text}"))),
+        }
+    }
+
+    fn compare(&mut self, call: Call, failure: &str) -> Result<Met, String> {
+        let [kind, length] = call.code();
+        // The largest of the negative numbers is the smallest of the numbers.
+        let own = [kind, -kind, length, -length];
+        let mut all = own;
+        self.world.max(&mut all)?;
+        if all[0] == Kind::Abort as i64 {
+            let failures = self.gather(failure.as_bytes())?;
+            let failures = failures.iter().filter(|text| !text.is_empty());
+            let failures = failures.map(|text| String::from_utf8_lossy(text)).collect::<Vec<_>>();
+            return Ok(Met::Lost(failures.join("; ")));
+        }
+        if all == own {
+            return Ok(Met::Alike);
+        }
+        let codes: Vec<Code> = self.gather_numbers(call.code())?;
+        let text = call::differ(&codes);
+        // A rank at its end is gone afterwards; without one, all can go on.
+        let is_end = |code: &Code| code[0] == Kind::End as i64;
+        Ok(if codes.iter().any(is_end) { Met::Lost(text) } else { Met::Different(text) })
+    }
+
+    fn gather(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        let lengths = self.gather_numbers([own.len() as i64])?;
+        let lengths: Vec<usize> = lengths.iter().map(|[length]| *length as usize).collect();
+        let mut all: Vec<_> = lengths.iter().map(|&length| Vec::with_capacity(length)).collect();
+        // In rounds, in which all ranks together send one message at most.
+        let share = (self.longest / self.count).max(1);
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        for begin in (0..longest).step_by(share) {
+            let pieces: Vec<usize> =
+                lengths.iter().map(|length| length.saturating_sub(begin).min(share)).collect();
+            let own = &own[begin.min(own.len())..own.len().min(begin + share)];
+            let sent = self.world.gather(own, &pieces)?;
+            let mut rest = &sent[..];
+            for (all, piece) in all.iter_mut().zip(pieces) {
+                let (own, others) = rest.split_at(piece);
+                all.extend_from_slice(own);
+                rest = others;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The numbers of each rank.
+    fn gather_numbers<const N: usize>(&mut self, own: [i64; N]) -> Result<Vec<[i64; N]>, String> {
+        let bytes: Vec<u8> = own.into_iter().flat_map(i64::to_ne_bytes).collect();
+        let all = self.world.gather(&bytes, &vec![bytes.len(); self.count])?;
+        let (numbers, _) = all.as_chunks().0.as_chunks();
+        Ok(numbers.iter().map(|numbers| numbers.map(i64::from_ne_bytes)).collect())
+    }
+
+    fn lose(&mut self, text: String) -> BoxError {
+        self.lost = Some(text.clone());
+        PeerLost::new(text).into()
+    }
+}
+
+impl Peers for Mpi {
+    fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    fn sum(&self, values: Bucket<'_>) -> Result<(), BoxError> {
+        match values {
+            Bucket::F32(values) => {
+                self.call(Call::sum_f32(values.len()), |State { world, longest, .. }| {
+                    values.chunks_mut(*longest).try_for_each(|values| world.sum(Bucket::F32(values)))
+                })
+            }
+            Bucket::F64(values) => {
+                self.call(Call::sum_f64(values.len()), |State { world, longest, .. }| {
+                    values.chunks_mut(*longest).try_for_each(|values| world.sum(Bucket::F64(values)))
+                })
+            }
+        }
+    }
+
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {
+        self.call(Call::GATHER, |state| state.gather(own))
+    }
+
+    fn broadcast(&self, bytes: &mut [u8]) -> Result<(), BoxError> {
+        self.call(Call::broadcast(bytes.len()), |State { world, longest, .. }| {
+            bytes.chunks_mut(*longest).try_for_each(|bytes| world.broadcast(bytes))
+        })
+    }
+
+    fn abort(&self, why: &str) {
+        let mut state = self.state();
+        if state.lost.is_none() {
+            let _waiting = self.watch.begin(Call::ABORT);
+            // An error, as this rank has failed: that of all further calls.
+            let _ = state.meet(Call::ABORT, &format!("rank {} failed: {why}", self.rank.index));
+        }
+    }
+}
+
+impl Collective for Mpi {
+    fn local_rank(&self) -> u64 {
+        self.local_rank
+    }
+
+    fn set_patience(&self, patience: Duration) {
+        self.watch.set_patience(patience);
+    }
+
+    fn on_hang(&self, last: Box<dyn FnOnce(&str) + Send>) {
+        self.watch.set_last_words(last);
+    }
+}
+
+impl fmt::Debug for Mpi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mpi")
+            .field("rank", &self.rank)
+            .field("local_rank", &self.local_rank)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Mpi {
+    /// Meets the others at their end, so that a rank that fails there, or goes on, is not left waiting.
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        // Under way until the world is dropped after this, and the watchdog after it.
+        mem::forget(self.watch.begin(Call::END));
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if state.lost.is_none() {
+            // There is nobody to tell: the others have the error.
+            let _ = state.meet(Call::END, "");
+        }
+    }
+}
+
+/// The names under which the library is looked for.
+fn names(launch: &Launch) -> Result<Vec<String>, BoxError> {
+    if let Some(path) = env::var_os("REGIMEN_MPI") {
+        return Ok(vec![path.to_string_lossy().into_owned()]);
+    }
+    match launch.launcher {
+        None => Ok(launch::ALL.iter().map(file_name).collect()),
+        Some(launcher) if launcher.libraries.is_empty() => Err(format!(
+            "{name} has started {count} processes, and starts no MPI, which connects them: start the program with \
+             `mpirun -n {count}` or srun instead, or set `REGIMEN_MPI` to the path of a library that works under {name}",
+            name = launcher.name,
+            count = launch.rank.count,
+        )
+        .into()),
+        Some(launcher) => Ok(launcher.libraries.iter().map(file_name).collect()),
+    }
+}
+
+fn file_name((stem, version): &(&str, &str)) -> String {
+    if cfg!(target_os = "macos") { format!("{stem}.{version}.dylib") } else { format!("{stem}.so.{version}") }
+}
+
+fn patience() -> Result<Duration, BoxError> {
+    let Some(value) = env::var_os("REGIMEN_PATIENCE") else { return Ok(Duration::from_secs(600)) };
+    let value = value.to_string_lossy();
+    let seconds = value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.filter(|seconds| !seconds.is_zero()).ok_or_else(|| {
+        format!("`REGIMEN_PATIENCE` is {value:?}, and must be a number of seconds above 0").into()
+    })
+}
+
+#[cfg(test)]
+#[path = "../../tests/it/on_ranks.rs"]
+mod on_ranks;
+
+#[cfg(test)]
+mod ranks {
+    use super::on_ranks::on_ranks;
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_too_long_is_sent_in_pieces() {
+        let ended = on_ranks(3, &[], || {
+            let mpi = Mpi::load().unwrap();
+            let index = mpi.rank.index as usize;
+            // Pieces of one byte per rank in a gather, and of two.
+            for longest in [4, 7] {
+                mpi.state().longest = longest;
+                for length in 0..20 {
+                    let mut singles: Vec<f32> = (0..length).map(|i| (i * index) as f32).collect();
+                    let mut doubles: Vec<f64> = singles.iter().map(|number| f64::from(*number)).collect();
+                    mpi.sum(Bucket::F32(&mut singles)).unwrap();
+                    mpi.sum(Bucket::F64(&mut doubles)).unwrap();
+                    let expected: Vec<_> = (0..length).map(|i| 3.0 * i as f64).collect();
+                    assert_eq!(doubles, expected);
+                    assert!(singles.iter().map(|number| f64::from(*number)).eq(expected));
+
+                    let numbered = |rank: usize, length: usize| -> Vec<u8> {
+                        (0..length).map(|i| (100 * rank + i) as u8).collect()
+                    };
+                    let all = mpi.gather(&numbered(index, index * length)).unwrap();
+                    assert_eq!(all, [0, 1, 2].map(|rank| numbered(rank, rank * length)));
+                    let mut bytes = numbered(index, length);
+                    mpi.broadcast(&mut bytes).unwrap();
+                    assert_eq!(bytes, numbered(0, length));
+                }
+            }
+        });
+        let Some(ended) = ended else { return };
+        ended.well();
+    }
+}
