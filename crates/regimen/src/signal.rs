@@ -17,6 +17,8 @@ use regimen_core::state::PauseHandle;
 /// The same signal within half a second is one: `timeout`, terminals and launchers deliver it to a
 /// process and to its group, and so twice.
 ///
+/// Among several [ranks](regimen_core::Run::peers) a signal to one of them pauses all, at the same step.
+///
 /// SLURM and others send SIGUSR1 some time ahead if asked to (`--signal=B:USR1@120`), so that the
 /// save fits between it and the end.
 ///

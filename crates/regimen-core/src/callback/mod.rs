@@ -44,6 +44,10 @@ pub type BeforeCommit = Box<dyn FnOnce() -> Result<(), BoxError> + Send>;
 /// epoch start, none is. A stop in mid-epoch leaves the epoch open, so its end hooks do not run;
 /// the `end` hooks of the phase do.
 ///
+/// **Ranks.** Among several [ranks](crate::Run::peers) a callback runs on [each](Callback::ranks), or on the first. A stop
+/// that one asks for is one of all, so a callback may decide by a clock or by the value of a step. One that calls
+/// [peers](State::peers) itself does so on all ranks at the same events and steps.
+///
 /// A callback is `Send`, so that a run may move to another thread with all it holds.
 ///
 /// A closure is a callback of one event, given to [`Run::on`](crate::Run::on); a type can watch all

@@ -311,12 +311,13 @@ fn fetch<U: ?Sized, E: Epoch>(
     let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     let active = run.state.active_phase_mut();
     (active.samples_at_hand, active.last_in_epoch) = (fetched.samples, reader.peek_end(done + 1));
-    let counted = guard(|| run.state.samples_of_ranks(fetched.samples));
-    let samples = counted.map_err(|caught| caught.at(&run.state, ErrorKind::Peers))?;
     while let Some(notice) = reader.notice() {
         run.state.notify(notice);
     }
     fire(run, events.fetch_end)?;
+    // It waits for the slowest rank, which is no time of this fetch.
+    let counted = guard(|| run.state.samples_of_ranks(fetched.samples));
+    let samples = counted.map_err(|caught| caught.at(&run.state, ErrorKind::Peers))?;
     fire(run, events.step_start)?;
     Ok(Fetched { samples, ..fetched })
 }

@@ -254,7 +254,8 @@ impl State {
         &self.hyper_parameters
     }
 
-    /// The metrics of `phase`.
+    /// The metrics of `phase`. Among several ranks the values over an epoch that has ended are those of all: see
+    /// [`share_metrics`](State::share_metrics). The values of steps, and those so far, are of this rank.
     pub fn metrics(&self, phase: Phase) -> &Metrics {
         &self.phase_state(phase).metrics
     }

@@ -3,4 +3,5 @@
 
 mod on_ranks;
 mod ranks;
+mod training_ranks;
 mod without_launcher;

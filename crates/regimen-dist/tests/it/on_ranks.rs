@@ -21,10 +21,10 @@ impl Ended {
 
 /// Path of the `mpirun` of Open MPI, or the `mpiexec` of MPICH. Without it these tests pass and check nothing, so
 /// they are in modules named `ranks`, and `cargo xtask ci mpi` counts them separately.
-const LAUNCHER: &str = "REGIMEN_TEST_MPIRUN";
+pub(crate) const LAUNCHER: &str = "REGIMEN_TEST_MPIRUN";
 
 /// Set in the ranks.
-const IS_RANK: &str = "REGIMEN_TEST_IS_RANK";
+pub(crate) const IS_RANK: &str = "REGIMEN_TEST_IS_RANK";
 
 /// Runs `body` in `count` processes with these variables, and returns their end. Returns `None` in the processes
 /// after `body`, and if there is no launcher.

@@ -16,7 +16,8 @@ use crate::{BoxError, Callback, State};
 /// more workers help. For values of each batch see [`DataTime`](super::DataTime) and
 /// [`IterationTime`](super::IterationTime).
 ///
-/// The first epoch is that of the process: a restart tells it again. An epoch that is paused is told of as far as it
+/// The first epoch is that of the process: a restart tells it again. Among several [ranks](crate::Run::peers) each tells
+/// its own times. An epoch that is paused is told of as far as it
 /// came.
 #[derive(Debug)]
 pub struct BatchTime {

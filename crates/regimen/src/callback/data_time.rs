@@ -16,7 +16,8 @@ use crate::{BoxError, Callback, State};
 /// bars have cadences of their own.
 ///
 /// Data that does not announce its number of batches is read ahead by one batch. The time is then that of
-/// the next batch, and the first batch of an epoch is not measured.
+/// the next batch, and the first batch of an epoch is not measured. Among several [ranks](crate::Run::peers) the value
+/// over an epoch is the mean over all.
 ///
 /// Measured times are metrics, and metrics are saved: with this callback two equal runs differ in them,
 /// and nowhere else. For times outside of metrics see

@@ -8,7 +8,8 @@ use crate::saved::Stateful;
 use crate::{BoxError, Callback, Error, State};
 
 /// A callback that is sent events on the first rank alone: for one that prints or writes files and does not say so
-/// [itself](Callback::ranks). The rank is that of the run, so the decision is made when it runs.
+/// [itself](Callback::ranks). The rank is that of the run, so the decision is made when it runs. A callback that calls
+/// [peers](State::peers), as [`SlowRanks`](super::SlowRanks) does, must be on all ranks instead.
 ///
 /// ```
 /// # use regimen::callback::ProgressBar;

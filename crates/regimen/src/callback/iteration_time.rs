@@ -19,6 +19,9 @@ use crate::{BoxError, Callback, State};
 /// On a device that computes asynchronously, a step may return before its work is done. The wait is then
 /// in the step that reads a number, or outside of steps. [`Throughput`](super::Throughput) counts all time.
 ///
+/// Among several [ranks](crate::Run::peers) the value over an epoch is the mean over all. A step includes the wait for
+/// slower ranks: [`SlowRanks`](super::SlowRanks) tells which those are.
+///
 /// Measured times are metrics, and metrics are saved: with this callback two equal runs differ in them,
 /// and nowhere else.
 #[derive(Debug)]

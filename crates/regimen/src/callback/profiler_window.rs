@@ -12,6 +12,9 @@ use crate::{BoxError, Callback, Error, State};
 /// happens between, such as evaluations. It is also stopped when the call ends, is paused or fails in the
 /// window; a call that goes on in the window starts it again.
 ///
+/// Among several [ranks](crate::Run::peers) each runs a profiler: give each a file of its own, or wrap this in a
+/// [`FirstRank`](super::FirstRank).
+///
 /// ```
 /// # use regimen::{BoxError, Run};
 /// # struct Profile;

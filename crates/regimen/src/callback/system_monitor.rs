@@ -29,7 +29,7 @@ use crate::{BoxError, Callback, State};
 /// | `system/gpu_<i>_power_usage_{watts,percentage}` | its power; a percentage of its limit |
 ///
 /// A megabyte is 10^6 bytes. CPU values are means since the sample before. The value over an epoch is the
-/// mean of its samples.
+/// mean of its samples, and among several [ranks](crate::Run::peers) over those of all of them.
 ///
 /// A sample is taken at the start of a step whose metrics are read (see [`State::wants_metrics`]), 10
 /// seconds or more after the one before. A value that cannot be read is left out. A machine without the

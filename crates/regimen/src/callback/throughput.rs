@@ -151,9 +151,14 @@ impl<U: ?Sized> Callback<U> for Throughput {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use regimen_test::peers::{Threads, on_ranks};
+
     use super::super::clock::by_hand::{Takes, lived, logged, now};
     use super::*;
     use crate::Run;
+    use crate::data::DataExt;
     use crate::run::Train;
 
     #[track_caller]
@@ -203,6 +208,17 @@ mod tests {
         let expected =
             "1: 0.091, 2: 0.231, eval 1: 0.13, 3: 0.333, train 1: 0.231, eval 1: 0.091, predict 1: 0.231";
         assert_eq!(lived(|| Throughput::with_clock(now), "samples_per_second"), expected);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_batches_of_all_ranks_and_no_multiple_of_it() {
+        let rates = on_ranks(Threads::of(3, Duration::from_secs(600)), |peers| {
+            let mut run = Run::owned(Takes).peers(peers).callback(Throughput::with_clock(now));
+            // Each rank has as many samples of a batch as its step takes seconds.
+            run.train(&vec![1, 3].count_samples(|&samples| samples), Train::epochs(1)).unwrap();
+            run.state().value(Key::mean("train/samples_per_second"))
+        });
+        assert_eq!(rates, [(); 3].map(|()| Ok(Some(3.0))));
     }
 
     #[test]

@@ -29,6 +29,9 @@ use crate::{Error, Run};
 /// | `rank-1/` | the state of another rank than the first when that failed, for the post-mortem |
 /// | `LOCK` | the [lock](crate::checkpoint::LockFile) of the process that writes |
 ///
+/// Among several [ranks](Run::peers) each opens it, and the first writes all but the parts of checkpoints that differ between
+/// ranks.
+///
 /// Metrics go on exactly where the checkpoint left them. `environment.jsonl` and `log.txt` are the history
 /// of all starts, and are never cut.
 ///

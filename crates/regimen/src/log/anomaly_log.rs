@@ -15,6 +15,9 @@ use crate::{BoxError, Callback, State};
 /// epochs of any phase. A metric is found by its name. A rule on a metric that was never logged is a notice
 /// when a training reaches its limit. Nothing is saved: after a restart the first anomaly is a notice again.
 ///
+/// Among several [ranks](crate::Run::peers) each judges. The value of a step is that of the rank's share of the batch, so an
+/// anomaly may be one of a single rank. Its pause or final stop is one of all.
+///
 /// ```
 /// # use regimen::metric::Key;
 /// use regimen::auto_unit::TRAIN_LOSS;
@@ -107,7 +110,8 @@ impl AnomalyRule {
         self
     }
 
-    /// Calls `call` with every anomaly. An error that it returns is one of the run.
+    /// Calls `call` with every anomaly. An error that it returns is one of the run. Among several ranks it is called on
+    /// those that have the anomaly, so it must not call [peers](State::peers).
     ///
     /// ```
     /// # use regimen::auto_unit::TRAIN_LOSS;

@@ -22,8 +22,10 @@ use crate::{BoxError, Callback, Error, State};
 ///
 /// At a step it writes the metrics logged in that step, and asks for them through
 /// [`State::wants_metrics`]; at the end of an epoch, of any phase, those logged in that epoch. A key
-/// that is first logged late is a new name, and no error. Among several ranks only the first
-/// writes.
+/// that is first logged late is a new name, and no error.
+///
+/// Among several [ranks](crate::Run::peers) only the first writes. The value over an epoch is that of all ranks. The value
+/// of a step is that of the first rank's share of the batch.
 pub struct MetricLog<S> {
     pub(super) sink: S,
     every: Every,

@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use regimen::callback::Every;
+use regimen::callback::{Event, Every};
 use regimen::folder::RunFolder;
 use regimen::metric::Key;
+use regimen::peers::Peers;
 use regimen::run::Train;
 use regimen::saved::AppState;
 use regimen::state::HyperParameters;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Error, Run, State};
+use regimen_test::peers::{Threads, on_ranks};
 use serde_json::Value;
+
+use crate::ranks_agree::PATIENCE;
 
 #[derive(AppState)]
 struct Sum(f64);
@@ -49,6 +53,45 @@ fn files(dir: &Path) -> BTreeMap<String, String> {
 }
 
 const DATA: [f64; 3] = [1.0, 2.0, 4.0];
+
+/// Trains on 3 ranks in calls that end after these steps, each of them a restart. Returns the metrics.
+fn train_on_three(calls: &[u64]) -> String {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("run");
+    for &steps in calls {
+        let trained = on_ranks(Threads::of(3, PATIENCE), |peers| {
+            let (rank, mut unit) = (peers.rank().index, Sum(0.0));
+            let run = Run::new(&mut unit).peers(peers).on(
+                Event::TrainStepStart,
+                move |state: &mut State, _: &mut Sum| {
+                    let apart = rank * state.train_progress().steps;
+                    state.log(Key::mean("apart"), apart as f64, 1.0);
+                },
+            );
+            let folder = RunFolder::new(&dir).metrics_every(Every::steps(2).or(Every::epochs(1)));
+            folder.open(run)?.train(&DATA, Train::steps(steps)).map(|report| report.train.steps)
+        });
+        assert_eq!(trained.into_iter().map(|steps| steps.unwrap().unwrap()).collect::<Vec<_>>(), [steps; 3]);
+    }
+    let files = files(&dir);
+    assert_eq!(files["environment.jsonl"].lines().count(), calls.len());
+    let mut metrics = String::new();
+    for line in files["metrics.jsonl"].lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        metrics += &format!("{} {} {}\n", record["step"], record["name"], record["value"]);
+    }
+    metrics
+}
+
+#[test]
+fn several_ranks_have_one_folder_which_the_first_writes_and_from_which_they_go_on() {
+    // The values of steps are those of rank 0, and of the epoch the means over all ranks.
+    let expected = "2 \"apart\" 0.0\n2 \"loss\" 3.0\n3 \"apart\" 1.0\n3 \"loss\" 3.6666666666666665\n\
+                    4 \"apart\" 0.0\n4 \"loss\" 8.0\n";
+    let whole = train_on_three(&[4]);
+    assert_eq!(whole, expected);
+    assert_eq!(train_on_three(&[1, 2, 3, 4]), whole);
+}
 
 #[test]
 fn a_folder_has_everything_and_a_run_goes_on_from_it() {

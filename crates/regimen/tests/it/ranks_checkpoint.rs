@@ -11,9 +11,10 @@ use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Checkpoints, LoadedCheckpoint, SimDisk, Store};
 use regimen::data::{Data, Loader, Rank};
 use regimen::engine::{Bucket, Engine, Part};
+use regimen::folder::RunFolder;
 use regimen::metric::Key;
 use regimen::peers::Peers;
-use regimen::run::{Evaluate, Report, Restored, Which};
+use regimen::run::{Evaluate, Report, Restored, Train, Which};
 use regimen::saved::StateDict;
 use regimen::state::PauseHandle;
 use regimen::{AutoUnit, BoxError, Fit, Loss, Run, State, Step, Task};
@@ -555,7 +556,7 @@ fn a_rank_that_is_left_goes_on_with_the_run_of_rank_0() {
         // Both have the same folder.
         let saver = Checkpointer::new(dir.path());
         let mut run = Run::new(&mut unit).seed(42).peers(left.clone()).saver(saver);
-        run.train(&loader(ROWS), regimen::run::Train::steps(3))?;
+        run.train(&loader(ROWS), Train::steps(3))?;
         if rank == 0 {
             drop(run);
             left.gather(&[])?;
@@ -563,7 +564,7 @@ fn a_rank_that_is_left_goes_on_with_the_run_of_rank_0() {
         }
         left.gather(&[])?;
         left.1.store(true, Ordering::Relaxed);
-        run.train(&loader(ROWS), regimen::run::Train::steps(6))?;
+        run.train(&loader(ROWS), Train::steps(6))?;
         Ok(run.state().train_progress().steps)
     });
     assert_eq!(steps, [Ok(3), Ok(6)]);
@@ -679,4 +680,26 @@ fn a_named_pass_goes_on_with_another_number_of_ranks() {
             check_near(*found, *expected, *expected, &format!("{key} by {second} ranks"));
         }
     }
+}
+
+#[test]
+fn the_folder_of_a_run_of_several_ranks_has_the_files_of_one_run() {
+    let metrics = |stops: &[u64]| {
+        let dir = tempfile::tempdir().unwrap();
+        for &stop in stops {
+            let ended = on(2, |peers| {
+                let mut unit = unit(rank_of(&peers));
+                let run = Run::new(&mut unit).seed(42).peers(peers.ok_or("alone")?);
+                let mut run = RunFolder::new(dir.path()).metrics_every(Every::steps(1)).open(run)?;
+                Ok(run.train(&loader(ROWS), Train::steps(stop))?.train.steps)
+            });
+            assert_eq!(ended, vec![Ok(stop); 2]);
+        }
+        let lines = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(lines("environment.jsonl").lines().count(), stops.len());
+        lines("metrics.jsonl")
+    };
+    let whole = metrics(&[8]);
+    assert!(whole.lines().count() >= 8, "{whole}");
+    assert_eq!(metrics(&[3, 7, 8]), whole);
 }
