@@ -28,7 +28,7 @@ const FOR_TESTS: &[(&str, &[&str])] = &[
     ("regimen", &["regimen-test"]),
     ("regimen-burn", &["regimen", "regimen-test"]),
     ("regimen-torch", &["regimen", "regimen-examples", "regimen-test"]),
-    ("regimen-dist", &["regimen-test"]),
+    ("regimen-dist", &["regimen", "regimen-test"]),
     ("regimen-cli", &["regimen-test"]),
 ];
 

@@ -84,8 +84,8 @@ impl Mpi {
             return Err(match launcher {
                 Some(launcher) => format!(
                     "{name} has started {} processes, and MPI has connected {}: its library is of another MPI, or \
-                     {name} did not start it; set `REGIMEN_MPI` to the path of the library that belongs to {name}, or \
-                     try `srun --mpi=pmix`",
+                     {name} did not start it, as `srun` does without `--mpi=pmix`; set `REGIMEN_MPI` to the path of \
+                     the library that belongs to {name}",
                     rank.count,
                     found.count,
                     name = launcher.name,
@@ -284,7 +284,7 @@ impl Drop for Mpi {
 
 /// The names under which the library is looked for.
 fn names(launch: &Launch) -> Result<Vec<String>, BoxError> {
-    if let Some(path) = env::var_os("REGIMEN_MPI") {
+    if let Some(path) = env::var_os("REGIMEN_MPI").filter(|path| !path.is_empty()) {
         return Ok(vec![path.to_string_lossy().into_owned()]);
     }
     match launch.launcher {

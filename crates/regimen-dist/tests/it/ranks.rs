@@ -309,7 +309,8 @@ fn processes_that_mpi_does_not_connect_do_not_train_alone() {
         assert_eq!(
             init().unwrap_err().to_string(),
             "srun has started 2 processes, and MPI has connected 1: its library is of another MPI, or srun did not \
-             start it; set `REGIMEN_MPI` to the path of the library that belongs to srun, or try `srun --mpi=pmix`"
+             start it, as `srun` does without `--mpi=pmix`; set `REGIMEN_MPI` to the path of the library that belongs \
+             to srun"
         );
     });
 }
