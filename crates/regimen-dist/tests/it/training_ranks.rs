@@ -69,7 +69,8 @@ impl Training {
         if ranks > 0 {
             self.end(ranks)?.well();
         } else {
-            (env::var_os(on_ranks::IS_RANK).is_none() && env::var_os(on_ranks::LAUNCHER).is_some()).then_some(())?;
+            (env::var_os(on_ranks::IS_RANK).is_none() && env::var_os(on_ranks::LAUNCHER).is_some())
+                .then_some(())?;
             train(self, None).unwrap();
         }
         Some(serde_json::from_slice(&fs::read(&self.record).unwrap()).unwrap())
@@ -240,11 +241,14 @@ fn loader(seed: u64, shuffle: bool) -> impl Data<Batch = Batch> {
 
 /// The parts of the newest checkpoint.
 fn parts(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let newest = entries.filter(|name| name.starts_with("step-")).max().unwrap();
     let files = fs::read_dir(folder.join(newest)).unwrap().map(|entry| entry.unwrap().path());
     let files = files.filter(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
-    files.map(|file| (file.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(file).unwrap())).collect()
+    files
+        .map(|file| (file.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(file).unwrap()))
+        .collect()
 }
 
 #[track_caller]
@@ -258,14 +262,7 @@ fn check_near(found: &[f64], expected: &[f64], what: &str) {
 /// A folder, and the run of two epochs with checkpoints in `name` of it.
 fn two_epochs(folder: &TempDir, name: &str) -> Training {
     let (out, record) = (folder.path().join(name), folder.path().join(format!("{name}.json")));
-    Training {
-        accumulate: 3,
-        epochs: 2,
-        steps: Some(STEPS),
-        out: Some(out),
-        record,
-        ..Training::default()
-    }
+    Training { accumulate: 3, epochs: 2, steps: Some(STEPS), out: Some(out), record, ..Training::default() }
 }
 
 #[test]
@@ -311,14 +308,19 @@ fn a_paused_run_goes_on_to_the_same_bytes_and_on_fewer_ranks_to_near_numbers() {
         let middle = (stop + 2).min(STEPS);
         losses.extend(Training { steps: Some(middle), ..training.clone() }.run(second).unwrap().losses);
         losses.extend(training.run(4).unwrap().losses);
-        check_near(&losses, &alone.losses, &format!("{first} ranks up to step {stop}, then {second}, then 4"));
+        check_near(
+            &losses,
+            &alone.losses,
+            &format!("{first} ranks up to step {stop}, then {second}, then 4"),
+        );
     }
 }
 
 #[test]
 fn all_ranks_end_at_the_same_step_with_one_reason() {
     let folder = TempDir::new().unwrap();
-    let training = Training { accumulate: 1, epochs: 3, record: folder.path().join("end"), ..Training::default() };
+    let training =
+        Training { accumulate: 1, epochs: 3, record: folder.path().join("end"), ..Training::default() };
     let check = |name: &str, rank: u64, skip: bool, expected: &str| {
         let trouble = Some((name.to_owned(), rank, 7));
         let trained = Training { trouble, skip, ..training.clone() }.run(3)?;
@@ -335,7 +337,8 @@ fn all_ranks_end_at_the_same_step_with_one_reason() {
 #[test]
 fn an_error_on_one_rank_is_one_on_all_with_rank_and_cause() {
     let folder = TempDir::new().unwrap();
-    let training = Training { accumulate: 1, epochs: 3, record: folder.path().join("end"), ..Training::default() };
+    let training =
+        Training { accumulate: 1, epochs: 3, record: folder.path().join("end"), ..Training::default() };
     for (name, rank, cause) in [
         ("nan", 2, "the loss of step 6 is not finite: NaN"),
         ("unit", 1, "this rank cannot compute"),
