@@ -25,8 +25,6 @@ const MODEL: &str = ".safetensors";
 /// | [`save`](FitLoop::save), [`load`](FitLoop::load) | weights, optimizer, progress, the best weights, records | `NAME/`, a [checkpoint](crate::checkpoint) |
 /// | [`save_model`](FitLoop::save_model), [`load_model`](FitLoop::load_model) | weights alone | `NAME.safetensors`, which Python reads too |
 ///
-/// Of several ranks, rank 0 saves the weights, and a state is an error.
-///
 /// These are for a few states that a person names. A long run is saved by a
 /// [`Checkpointer`](crate::checkpoint::Checkpointer): see [`saver`](FitLoop::saver).
 ///
