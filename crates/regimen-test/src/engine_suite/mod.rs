@@ -82,6 +82,7 @@ mod momentum;
 mod panics;
 mod precision;
 mod randomness;
+mod ranks;
 mod reads;
 mod resume;
 mod task;
@@ -116,6 +117,7 @@ pub use momentum::a_step_uses_the_momentum_that_is_set;
 pub use panics::a_panic_in_the_module_is_an_error;
 pub use precision::each_precision_trains_or_is_refused;
 pub use randomness::{seeding_repeats_dropout, the_evaluation_view_only_looks};
+pub use ranks::two_ranks_train_as_one;
 pub use reads::{
     a_step_reads_only_what_its_policy_needs, buffers_are_restored, what_is_read_later_is_the_same_and_is_told,
 };
@@ -131,7 +133,7 @@ pub const ROWS: u64 = 24;
 ///
 /// The module should have at least three parameters, and the loss should depend on all of them. The optimizer
 /// should have state, and each parameter group a parameter.
-pub trait EngineFixture {
+pub trait EngineFixture: Sync {
     /// The engine.
     type Engine: Engine + 'static;
 
@@ -227,6 +229,7 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         exchange_hands_out_flat_buckets,
         exchange_holds_what_some_rank_holds,
         exchange_takes_up_buffers,
+        two_ranks_train_as_one,
         a_step_uses_up_the_gradients,
         rates_go_to_their_groups,
         a_step_uses_the_momentum_that_is_set,

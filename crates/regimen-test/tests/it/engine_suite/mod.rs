@@ -68,7 +68,8 @@ caught! {
         [gradients_go_out_and_come_in, a_skipped_update_changes_nothing];
     a_bucket_that_is_too_large: IgnoresTheBucketSize => [exchange_hands_out_flat_buckets];
     buckets_back_to_front: ReversesBuckets => [exchange_hands_out_flat_buckets];
-    buckets_that_are_not_read_back: IgnoresTheExchange => [exchange_hands_out_flat_buckets];
+    buckets_that_are_not_read_back: IgnoresTheExchange =>
+        [exchange_hands_out_flat_buckets, two_ranks_train_as_one];
     gradients_lost_in_a_failed_exchange: LosesGradientsInExchange => [exchange_hands_out_flat_buckets];
     gradients_of_zeros_that_no_rank_held: HoldsWhatNobodyHeld => [exchange_holds_what_some_rank_holds];
     gradients_of_other_ranks_that_are_dropped: DropsGradientsOfOthers => [exchange_holds_what_some_rank_holds];
