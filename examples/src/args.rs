@@ -87,6 +87,14 @@ impl Args {
         }
     }
 
+    /// The device of the process with this number on its machine: each has a GPU of its own.
+    pub fn device_of(&self, local_rank: u64) -> String {
+        match &*self.device {
+            "cuda" if local_rank > 0 => format!("cuda:{local_rank}"),
+            device => device.to_owned(),
+        }
+    }
+
     /// The flags that change the result.
     pub fn hyper_parameters(&self) -> HyperParameters {
         let mut settings = HyperParameters::new()

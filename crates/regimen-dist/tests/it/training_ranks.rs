@@ -1,4 +1,5 @@
 //! Training on several ranks under a real MPI: its numbers, its restarts and its ends.
+#![allow(clippy::print_stdout, reason = "a rank tells the test its end")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -368,7 +369,7 @@ fn a_killed_rank_ends_the_job_and_a_restart_comes_to_the_same_bytes() {
         let mut random = Random::new(n);
         let name = format!("killed-{n}");
         let training = two_epochs(&folder, &name);
-        let signal = Some(("-KILL".to_owned(), random.below(4) as u64, random.below(400_000) as u64));
+        let signal = Some(("-KILL".to_owned(), random.below(4), random.below(400_000)));
         let ended = Training { signal, pace: 20_000, ..training.clone() }.end(4).unwrap();
         if !ended.status.success() {
             killed += 1;
@@ -386,7 +387,7 @@ fn a_rank_that_hangs_at_any_moment_ends_the_job() {
     for n in 0..10 {
         let mut random = Random::new(100 + n);
         let training = two_epochs(&folder, &format!("hung-{n}"));
-        let signal = Some(("-STOP".to_owned(), random.below(4) as u64, random.below(400_000) as u64));
+        let signal = Some(("-STOP".to_owned(), random.below(4), random.below(400_000)));
         let Some(ended) = Training { signal, pace: 20_000, ..training }.end(4) else { return };
         if ended.status.success() {
             continue;

@@ -42,7 +42,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<ExitCode, BoxError> {
-    let device = regimen_torch::device(&args.device)?;
+    // The only process, or one of those that `mpirun` or `srun` has started.
+    let peers = regimen_dist::init()?;
+    let is_first = peers.rank().index == 0;
+    let device = regimen_torch::device(&args.device_of(peers.local_rank()))?;
     let digits = args.digits()?;
     let side = digits.side;
     let Split { train, validation, test } = digits.split();
@@ -62,6 +65,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let bar = ProgressBar::new();
     let mut run = Run::new(&mut unit)
         .seed(args.seed)
+        .peers(peers)
         // Another number of threads sums in another order: a resume reports it.
         .hyper_parameters(args.hyper_parameters().with("threads", tch::get_num_threads()))
         .callback(LearningRateMonitor::new())
@@ -71,7 +75,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     if let Some(out) = &args.out {
         let folder = RunFolder::new(out);
         run = folder.checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS)).open(run)?;
-        if let Some(restored) = run.restored() {
+        if let Some(restored) = run.restored().filter(|_| is_first) {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }
@@ -85,11 +89,20 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         return Ok(ExitCode::from(INTERRUPTED));
     }
 
+    drop(run);
+    if !is_first {
+        return Ok(ExitCode::SUCCESS);
+    }
+    // A prediction of one process: all ranks have the same weights.
     let mut predicted = Vec::new();
-    run.predict(&inputs(eval_loader(test.clone(), side, args)), Predict::whole(), |digits| {
-        predicted.extend(digits);
-        Ok(())
-    })?;
+    Run::new(&mut unit).predict(
+        &inputs(eval_loader(test.clone(), side, args)),
+        Predict::whole(),
+        |digits| {
+            predicted.extend(digits);
+            Ok(())
+        },
+    )?;
     show(&test, &predicted, side)?;
     Ok(ExitCode::SUCCESS)
 }
