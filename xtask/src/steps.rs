@@ -87,7 +87,7 @@ const TORCH_EXAMPLES: &[(&str, &[&str])] = &[
 ];
 
 /// Examples that run on 1, 2, 3 and 4 ranks, and their arguments.
-const MPI_EXAMPLES: &[(&str, &[&str])] = &[("sum-times", &["3"])];
+const MPI_EXAMPLES: &[(&str, &[&str])] = &[("digits", &["--epochs", "1"]), ("sum-times", &["3"])];
 
 fn format(workspace: &Workspace) -> Result<End, BoxError> {
     for workspace in [workspace, &workspace.torch_without_libtorch()] {

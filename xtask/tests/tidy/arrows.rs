@@ -27,7 +27,7 @@ const FOR_TESTS: &[(&str, &[&str])] = &[
     ("regimen-core", &["regimen-test"]),
     ("regimen", &["regimen-test"]),
     ("regimen-burn", &["regimen", "regimen-test"]),
-    ("regimen-torch", &["regimen", "regimen-examples", "regimen-test"]),
+    ("regimen-torch", &["regimen", "regimen-dist", "regimen-examples", "regimen-test"]),
     ("regimen-dist", &["regimen", "regimen-test"]),
     ("regimen-cli", &["regimen-test"]),
 ];

@@ -343,7 +343,7 @@ fn a_fit_loop_saves_models_on_the_first_rank_and_refuses_states() {
         assert_eq!(path, folder.path().join("first.safetensors"));
         assert_eq!(own_taken, format!("`save_model`: {failed}{taken}"));
         assert_eq!(own_unknown, format!("`delete`: {failed}{unknown}"));
-        let text = "a state is not saved among 3 ranks; give the loop a `saver`, or save the model";
+        let text = "the state is that of several ranks; save and restore it by a `saver`";
         assert_eq!(state, [format!("`save`: {text}"), format!("`load`: {text}")]);
     }
 }
