@@ -25,7 +25,7 @@ pub trait Collective: Peers {
     /// It replaces the one before.
     ///
     /// It runs on a thread of its own, while the call still waits, and has as long as the patience. A lock that is
-    /// held during a call is not free.
+    /// held during a call is not free. The closure must not own these peers, which would then never end.
     fn on_hang(&self, last: Box<dyn FnOnce(&str) + Send>);
 }
 
@@ -34,7 +34,8 @@ pub trait Collective: Peers {
 ///
 /// MPI is a library that is loaded here, under its usual names or from the path in `REGIMEN_MPI`. It is an error if
 /// this fails, if MPI knows another number of processes than the launcher, or if the launcher starts no MPI, such as
-/// torchrun. No rank trains alone by mistake.
+/// torchrun. No rank trains alone by mistake. The last owner is to be dropped on the thread that has called this, as MPI
+/// ends there.
 pub fn init() -> Result<Arc<dyn Collective>, BoxError> {
     let launch = Launch::of_this_process()?;
     if launch.rank.count == 1 {

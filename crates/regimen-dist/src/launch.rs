@@ -47,13 +47,15 @@ const LAUNCHERS: [&Launcher; 4] = [
     },
     SRUN,
     &Launcher {
-        name: "torchrun",
+        name: TORCHRUN,
         libraries: &[],
         rank: "RANK",
         count: "WORLD_SIZE",
         local_rank: &["LOCAL_RANK"],
     },
 ];
+
+const TORCHRUN: &str = "torchrun";
 
 /// Libraries of MPI and their versions.
 pub(crate) type Libraries = &'static [(&'static str, &'static str)];
@@ -83,18 +85,26 @@ struct Environment<F>(F);
 
 impl<F: Fn(&str) -> Option<String>> Environment<F> {
     fn launch(&self) -> Result<Launch, BoxError> {
-        let alone = Launch { launcher: None, rank: Rank::default(), local_rank: 0 };
-        let set = LAUNCHERS.into_iter().find(|launcher| self.is_set_by(launcher));
-        set.map_or(Ok(alone), |launcher| self.launch_by(launcher))
+        let mut one = None;
+        for launcher in LAUNCHERS.into_iter().filter(|launcher| self.is_set_by(launcher)) {
+            let launch = self.launch_by(launcher)?;
+            if launch.rank.count > 1 {
+                return Ok(launch);
+            }
+            // Perhaps the process that it started has started others.
+            one = one.or(Some(launch));
+        }
+        Ok(one.unwrap_or(Launch { launcher: None, rank: Rank::default(), local_rank: 0 }))
     }
 
     fn is_set_by(&self, launcher: &Launcher) -> bool {
         let is_set = |name| (self.0)(name).is_some();
-        if launcher.name == SRUN.name {
-            // `srun torchrun PROGRAM` starts one torchrun per machine, which starts the ranks.
-            return is_set(launcher.count) && !is_set("TORCHELASTIC_RUN_ID");
+        // `srun torchrun PROGRAM` starts one torchrun per machine, which starts the ranks. So do other launchers.
+        if is_set("TORCHELASTIC_RUN_ID") && launcher.name != TORCHRUN {
+            return false;
         }
-        is_set(launcher.rank) || is_set(launcher.count)
+        // By itself, the rank is also set in a job without `srun`.
+        is_set(launcher.count) || is_set(launcher.rank) && launcher.name != SRUN.name
     }
 
     fn launch_by(&self, launcher: &'static Launcher) -> Result<Launch, BoxError> {
@@ -208,6 +218,13 @@ mod tests {
                 "SLURM_PROCID=1 SLURM_LOCALID=0 SLURM_STEP_NUM_TASKS=2 \
                  TORCHELASTIC_RUN_ID=7 RANK=11 WORLD_SIZE=16 LOCAL_RANK=3",
                 "torchrun: 11 of 16, local 3",
+            ),
+            // A shell of `srun`, in which ranks are started by hand.
+            (&format!("{shell} RANK=1 WORLD_SIZE=2 LOCAL_RANK=1"), "torchrun: 1 of 2, local 1"),
+            // `mpirun -n 1 torchrun`.
+            (
+                "OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=1 TORCHELASTIC_RUN_ID=7 RANK=3 WORLD_SIZE=4 LOCAL_RANK=3",
+                "torchrun: 3 of 4, local 3",
             ),
             // A script that sets the variables of torchrun by those of Slurm.
             (

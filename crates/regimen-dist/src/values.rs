@@ -2,6 +2,7 @@
 
 use regimen_core::BoxError;
 use regimen_core::engine::Bucket;
+use regimen_core::error::WithCauses;
 use regimen_core::peers::Peers;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -89,7 +90,7 @@ fn encode<T: Serialize>(value: Result<&T, &BoxError>) -> Vec<u8> {
         // With the names of fields, as some may be left out.
         Ok(value) => rmp_serde::encode::write_named(&mut bytes, value)
             .map_err(|error| format!("the value cannot be sent to other ranks: {error}")),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(WithCauses(&**error).to_string()),
     };
     if let Err(text) = written {
         bytes = vec![ERROR];

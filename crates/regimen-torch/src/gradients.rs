@@ -36,8 +36,8 @@ pub(crate) fn load(parameters: &Parameters, dict: &StateDict) -> Result<(), BoxE
 }
 
 /// Passes on flags of those held, and then those that some rank holds, in flat buffers of at most `bytes` bytes and
-/// in the order of the names. Holds the values left there, except for frozen parameters. After an error they are as
-/// they were.
+/// in the order of the names. Holds the values left there, except for frozen parameters. After an error of `exchange` they
+/// are as they were.
 pub(crate) fn exchange(
     parameters: &Parameters,
     bytes: usize,

@@ -3,6 +3,9 @@
 //! `torchrun` and other launchers start one process per device, and set `RANK`, `WORLD_SIZE` and `LOCAL_RANK`
 //! in each. A process that was started without a launcher is the only one.
 //!
+//! A rank gives a process its share of the data. Gradients and metrics are exchanged only by
+//! [`Run::peers`](crate::Run::peers), with `init` of the crate `regimen-dist`.
+//!
 //! ```
 //! use regimen::launcher::{local_rank, rank};
 //!

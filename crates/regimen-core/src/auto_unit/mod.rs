@@ -31,7 +31,7 @@ use crate::error::WithCauses;
 use crate::metric::Key;
 use crate::saved::StateDict;
 use crate::schedule::LearningRates;
-use crate::state::Phase;
+use crate::state::{EntryPoint, Phase};
 use crate::unit::{EvalUnit, PredictUnit};
 use crate::{BoxError, State};
 
@@ -331,6 +331,9 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
 
     fn on_eval_start(&mut self, state: &mut State) -> Result<(), BoxError> {
         self.close_step()?;
+        if state.entry_point() == EntryPoint::Evaluate {
+            self.unite(state)?;
+        }
         self.set_precision()?;
         self.task.on_eval_start(state)
     }
@@ -358,8 +361,9 @@ impl<E: Engine, T: Task<E> + PredictTask<E>> PredictUnit for AutoUnit<E, T> {
         self.view(|task, engine| predicted(state, task, engine, input))
     }
 
-    fn on_predict_start(&mut self, _state: &mut State) -> Result<(), BoxError> {
+    fn on_predict_start(&mut self, state: &mut State) -> Result<(), BoxError> {
         self.close_step()?;
+        self.unite(state)?;
         self.set_precision()
     }
 }

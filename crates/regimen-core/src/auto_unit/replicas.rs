@@ -7,7 +7,7 @@ use crate::saved::Array;
 use crate::{BoxError, State, Task};
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
-    /// Training starts: the weights of a run without a step become those of rank 0, and those of any other run must
+    /// A call starts: the weights of a run without a step become those of rank 0, and those of any other run must
     /// be alike.
     pub(super) fn unite(&mut self, state: &State) -> Result<(), BoxError> {
         let Some(peers) = state.peers() else { return Ok(()) };
@@ -61,30 +61,22 @@ pub(super) fn average_buffers(
     peers: &dyn Peers,
     weight: f64,
 ) -> Result<(), BoxError> {
-    let mut share = None;
     engine.exchange_buffers(&mut |bucket| {
-        let share = match share {
-            Some(share) => share,
-            None => {
-                let mut total = [weight];
-                peers.sum(Bucket::F64(&mut total))?;
-                *share.insert(weight / total[0])
-            }
+        let Bucket::F64(flat) = bucket else {
+            return Err("the engine passes buffers that are not in double precision".into());
         };
-        // No rank has changed them.
-        if share.is_nan() {
+        let mut total = [weight];
+        peers.sum(Bucket::F64(&mut total))?;
+        // Without any weight, no rank has changed them.
+        if total[0] == 0.0 {
             return Ok(());
         }
-        match bucket {
-            Bucket::F32(flat) => {
-                flat.iter_mut().for_each(|element| *element *= share as f32);
-                peers.sum(Bucket::F32(flat))
-            }
-            Bucket::F64(flat) => {
-                flat.iter_mut().for_each(|element| *element *= share);
-                peers.sum(Bucket::F64(flat))
-            }
+        match weight / total[0] {
+            // An infinity times 0 would be NaN.
+            0.0 => flat.fill(0.0),
+            share => flat.iter_mut().for_each(|element| *element *= share),
         }
+        peers.sum(Bucket::F64(flat))
     })
 }
 

@@ -1,15 +1,18 @@
 //! The trait of peers: the processes that train together.
 
+mod agreed;
 mod peer_lost;
 mod wire;
 
 use std::fmt;
 
+pub use agreed::AgreedError;
 pub use peer_lost::PeerLost;
 
 use crate::BoxError;
 use crate::data::Rank;
 use crate::engine::Bucket;
+use crate::error::WithCauses;
 use crate::saved::StateDict;
 
 /// The processes that train together with this one: given to [`Run::peers`](crate::Run::peers). The crate
@@ -61,6 +64,20 @@ impl dyn Peers + '_ {
         let own = if self.rank().index == 0 { text } else { "" };
         let all = self.gather(own.as_bytes())?;
         Ok(String::from_utf8_lossy(all.first().map_or(&[], |first| first)).into_owned())
+    }
+
+    /// Returns `result` if it is `Ok` on every rank, and otherwise the same error on each: that of the first rank that
+    /// has one: an [`AgreedError`]. Every rank calls it.
+    pub fn agree<R>(&self, result: Result<R, BoxError>) -> Result<R, BoxError> {
+        let own = match &result {
+            Ok(_) => Vec::new(),
+            Err(cause) => format!("rank {}: {}", self.rank().index, WithCauses(&**cause)).into_bytes(),
+        };
+        let all = self.gather(&own)?;
+        match all.iter().find(|text| !text.is_empty()) {
+            None => result,
+            Some(text) => Err(AgreedError::new(String::from_utf8_lossy(text)).into()),
+        }
     }
 
     /// Returns the state that each rank gives, in the order of the ranks.

@@ -94,6 +94,11 @@ impl<E: Epoch> LookAhead<E> {
         guard(|| Ok(self.epoch.notice())).ok().flatten()
     }
 
+    /// The error of a batch that was read ahead.
+    pub(crate) fn take_failure(&mut self) -> Option<Caught> {
+        self.ahead.take_if(|ahead| ahead.is_err()).and_then(Result::err)
+    }
+
     fn read_ahead_is_end(&mut self) -> bool {
         if self.ahead.is_none() {
             self.ahead = Some(self.read());

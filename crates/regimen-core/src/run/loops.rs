@@ -240,7 +240,11 @@ where
         }
         let progress = run.state.progress();
         let is_over = reader.peek_end(progress.steps_in_epoch);
-        let stops = must_stop(run, is_over)?;
+        let stops = must_stop(run, is_over).map_err(|error| match reader.take_failure() {
+            // The cause of the disagreement.
+            Some(caught) => caught.at(&run.state, ErrorKind::Data),
+            None => error,
+        })?;
         if is_over {
             break;
         }
@@ -317,7 +321,11 @@ fn fetch<U: ?Sized, E: Epoch>(
     fire(run, events.fetch_end)?;
     // It waits for the slowest rank, which is no time of this fetch.
     let counted = guard(|| run.state.samples_of_ranks(fetched.samples));
-    let samples = counted.map_err(|caught| caught.at(&run.state, ErrorKind::Peers))?;
+    let samples = counted.map_err(|caught| match reader.take_failure() {
+        // The cause of the disagreement.
+        Some(cause) => cause.at(&run.state, ErrorKind::Data),
+        None => caught.at(&run.state, ErrorKind::Peers),
+    })?;
     fire(run, events.step_start)?;
     Ok(Fetched { samples, ..fetched })
 }
@@ -359,7 +367,8 @@ fn complete<U: ?Sized, P: Pass<U>>(
     run.state.active_phase_mut().metrics.end_epoch(progress.epochs);
     // The epoch is counted and takes the logs of the callbacks, so they receive its end even if the
     // unit failed.
-    let is_spoilt = is_spoilt(&hook);
+    // Other ranks are in the agreement on metrics that a hook that failed has not come to.
+    let is_spoilt = is_spoilt(&hook) || hook.is_err() && run.state.peers().is_some();
     let told = first(hook, send(run, P::EVENTS.epoch_end));
     let active = run.state.active_phase_mut();
     let values = active.metrics.of_epoch(progress.epochs);

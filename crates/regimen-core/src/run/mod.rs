@@ -32,7 +32,7 @@ use crate::data::{Data, Rank};
 use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
 use crate::metric::Key;
-use crate::peers::Peers;
+use crate::peers::{AgreedError, Peers};
 use crate::saved::{AppState, StateDict};
 use crate::state::{EntryPoint, HyperParameters, PauseHandle, Phase, Stop};
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
@@ -173,7 +173,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// checkpoints are those of all. Every rank makes the same calls. [`rank`](Run::rank) need not be
     /// given.
     ///
-    /// If a call fails on one rank, it fails on all.
+    /// If a call fails on one rank, it fails on all, and no further call is possible with these peers. A restore that fails is
+    /// undone on all, and another call may follow.
     pub fn peers(mut self, peers: Arc<dyn Peers>) -> Self {
         self.state.set_peers(peers);
         self
@@ -480,6 +481,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if let Some(mistake) = &self.mistake {
             return Err(Error::config(mistake.clone())).inspect_err(|error| self.abort(error));
         }
+        self.agree_on_call(entry).inspect_err(|error| self.abort(error))?;
         let phase = entry.phase();
         // A final stop ends training; evaluation and prediction are still possible.
         let over = if phase == Phase::Train { None } else { self.state.replace_stop(None) };
@@ -522,15 +524,35 @@ impl<'a, U: ?Sized> Run<'a, U> {
         }
     }
 
+    /// Every rank begins the same call, with the same seed.
+    fn agree_on_call(&self, entry: EntryPoint) -> Result<(), Error> {
+        let Some(peers) = self.state.peers() else { return Ok(()) };
+        let own = format!("`{entry:?}` with the seed {}", self.state.seed()).to_lowercase();
+        let agreed = peers.gather(own.as_bytes()).and_then(|all| {
+            let first = all.first().map_or(&[][..], |first| first);
+            match all.iter().position(|call| call != first) {
+                None => Ok(()),
+                Some(rank) => {
+                    let [other, first] = [&all[rank][..], first].map(String::from_utf8_lossy);
+                    peers.agree(Err(format!(
+                        "rank {rank} calls {other}, and rank 0 {first}; make the same calls, with the same seed, on all"
+                    )
+                    .into()))
+                }
+            }
+        });
+        agreed.map_err(|cause| Caught::Failed(cause).at(&self.state, ErrorKind::Peers))
+    }
+
     /// The result of a call that has succeeded here, if it has on every rank.
     fn confirm<R>(&self, result: R) -> Result<R, Error> {
         let confirmed = self.state.peers().map_or(Ok(()), |peers| peers.gather(&[]).map(drop));
         confirmed.map(|()| result).map_err(|cause| Caught::Failed(cause).at(&self.state, ErrorKind::Peers))
     }
 
-    /// Ends the call of the others too.
+    /// Ends the call of the others too, unless they have the same error.
     fn abort(&self, error: &Error) {
-        if let Some(peers) = self.state.peers() {
+        if let Some(peers) = self.state.peers().filter(|_| !AgreedError::is_in(error)) {
             peers.abort(&format!("{error:#}"));
         }
     }

@@ -146,6 +146,11 @@ impl Moment<'_> {
 
     /// Checks whether [`load_run_state`](Moment::load_run_state) would accept `dict`.
     pub fn check_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        check_run_state(self.callbacks, dict, Rank::default())
+    }
+
+    /// The same for [`load_run_state_of_ranks`](Moment::load_run_state_of_ranks).
+    pub fn check_run_state_of_ranks(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         check_run_state(self.callbacks, dict, self.state.rank())
     }
 

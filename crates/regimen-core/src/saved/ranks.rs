@@ -46,6 +46,9 @@ impl<'d> OfRanks<'d> {
     /// The state in `dict`, for `rank`.
     pub(crate) fn new(dict: &'d StateDict, rank: Rank) -> Result<Self, BoxError> {
         let count = if dict.contains(COUNT) { dict.count(COUNT)? } else { 1 };
+        if count > dict.len() as u64 + 1 {
+            return Err(format!("`{COUNT}` is {count}, with {} arrays", dict.len()).into());
+        }
         let others: Vec<StateDict> = (1..count).map(|rank| dict.under(&format!("ranks.{rank}"))).collect();
         let first = match others.is_empty() {
             true => Cow::Borrowed(dict),

@@ -24,18 +24,11 @@ impl State {
     pub(crate) fn agree_to_stop(&mut self, is_over: bool) -> Result<bool, BoxError> {
         let stops = self.must_stop();
         let Some(peers) = &self.peers else { return Ok(stops) };
-        let Rank { index, count } = peers.rank();
+        let rank = peers.rank();
         let mut votes = [is_over, stops].map(|vote| f64::from(u8::from(vote)));
         peers.sum(Bucket::F64(&mut votes))?;
         let [over, stopping] = votes;
-        if over != 0.0 && over != count as f64 {
-            let here = if is_over { "is one of them" } else { "has more batches" };
-            return Err(format!(
-                "the epoch is over on {over} of {count} ranks, and rank {index} {here}; give every rank as many \
-                 batches"
-            )
-            .into());
-        }
+        check_all_or_none(over, is_over, rank)?;
         if stopping == 0.0 {
             return Ok(false);
         }
@@ -45,12 +38,15 @@ impl State {
         Ok(true)
     }
 
-    /// The samples of the whole batch, of which this rank has `own`.
+    /// The samples of the whole batch at hand, of which this rank has `own`. It is an error if the batch is the last of
+    /// the epoch on some ranks only: they alone would end an accumulation window.
     pub(crate) fn samples_of_ranks(&self, own: u64) -> Result<u64, BoxError> {
         let Some(peers) = &self.peers else { return Ok(own) };
-        let mut samples = [own as f64];
-        peers.sum(Bucket::F64(&mut samples))?;
-        Ok(samples[0] as u64)
+        let is_last = self.last_in_epoch();
+        let mut sums = [own as f64, f64::from(u8::from(is_last)), 0.0];
+        peers.sum(Bucket::F64(&mut sums))?;
+        check_all_or_none(sums[1], is_last, peers.rank())?;
+        Ok(sums[0] as u64)
     }
 
     /// An epoch ends: its metrics are to be [shared](State::share_metrics).
@@ -60,7 +56,7 @@ impl State {
 
     /// Merges the metrics of the epoch that ends over all ranks, in the order of the ranks. For a unit that decides
     /// by a metric in its hook at the end of an epoch. The loop does it after that hook otherwise. A second
-    /// call, and a call without [peers](State::peers), does nothing. It is an error in a step.
+    /// call, and a call without [peers](State::peers), does nothing. With peers it is an error in a step.
     ///
     /// So the value of an epoch is that of all ranks, and the same on each. The value of a single
     /// step is that of this rank's share of the batch.
@@ -79,6 +75,18 @@ impl State {
         (*metrics, *sharing) = (merged, Sharing::Done);
         Ok(())
     }
+}
+
+/// An error if the epoch is over, or has its last batch, on `over` ranks and not on the others.
+fn check_all_or_none(over: f64, is_over: bool, Rank { index, count }: Rank) -> Result<(), BoxError> {
+    if over == 0.0 || over == count as f64 {
+        return Ok(());
+    }
+    let here = if is_over { "is one of them" } else { "has more batches" };
+    Err(format!(
+        "the epoch is over on {over} of {count} ranks, and rank {index} {here}; give every rank as many batches"
+    )
+    .into())
 }
 
 /// A byte for the kind of stop, and its reason.

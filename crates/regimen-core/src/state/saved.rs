@@ -6,7 +6,6 @@ use crate::BoxError;
 use crate::data::Rank;
 use crate::metric::Metrics;
 use crate::saved::{Array, StateDict, Stateful};
-use crate::text::Count;
 
 /// Progress and metrics of every phase and of the passes by hand that can be resumed, the seed, the
 /// hyper-parameters, the position in a cycle, batches that are passed over, and a final stop. A pause is not saved: a restarted run continues.
@@ -92,24 +91,23 @@ impl Stateful for State {
         name.split('.').any(|word| matches!(word, "metrics" | "sink"))
     }
 
-    /// Metrics of all ranks go on on rank 0.
+    /// Metrics of all ranks go on on rank 0. A sink of a prediction goes on on its rank, if that is still there.
     fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
         let first = saved.first().ok_or("no rank was saved")?;
-        if first.iter().any(|(name, _)| name.split('.').any(|word| word == "sink")) {
-            return Err(format!(
-                "a prediction is under way; continue it with {}",
-                Count(saved.len() as u64, "rank")
-            )
-            .into());
-        }
         let mut shared = StateDict::new();
-        for prefix in first.iter().filter_map(|(name, _)| name.strip_suffix(".names")) {
+        for prefix in first.iter().filter_map(|(name, _)| name.strip_suffix(".metrics.names")) {
+            let prefix = &format!("{prefix}.metrics");
             let states: Vec<StateDict> = saved.iter().map(|state| state.under(prefix)).collect();
             let mut metrics = Metrics::of_ranks(&states)?;
             if rank.index != 0 {
                 metrics.begin_epoch();
             }
             shared.insert_all(prefix, metrics.state_dict()?)?;
+        }
+        let own = usize::try_from(rank.index).ok().and_then(|index| saved.get(index));
+        let is_of_sink = |name: &str| name.split('.').any(|word| word == "sink");
+        for (name, array) in own.iter().flat_map(|own| own.iter()).filter(|(name, _)| is_of_sink(name)) {
+            shared.insert(name, array.clone())?;
         }
         Ok(shared)
     }

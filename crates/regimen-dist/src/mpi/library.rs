@@ -2,15 +2,15 @@
 //!
 //! All of the crate's unsafe code is here. It rests on four facts. The signatures are those of the MPI standard, with
 //! the handles of the library's ABI. There is one [`World`] per process, created after `MPI_Init_thread` and finalized
-//! by its drop. MPI allows calls from any thread, one at a time, and every call needs `&mut World`. A blocking call
-//! keeps no pointer to its buffers.
+//! by its drop, on the thread that has started it. MPI allows all other calls from any thread, one at a time, and every
+//! call needs `&mut World`. A blocking call keeps no pointer to its buffers.
 #![allow(unsafe_code)]
 
 use std::error::Error;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, ThreadId};
 
 use libloading::Library;
 use regimen_core::BoxError;
@@ -188,6 +188,8 @@ struct Loaded<H> {
     error_string: ErrorString,
     finalize: Finalize,
     is_broken: bool,
+    /// The thread that has started MPI, and is to finalize it.
+    thread: ThreadId,
 }
 
 // SAFETY: handles are constants and addresses of MPI's statics, which any thread may use: MPI was asked for
@@ -213,6 +215,7 @@ impl<H: Copy> Loaded<H> {
                 finalize: symbol(library, "MPI_Finalize")?,
                 // Until it is started.
                 is_broken: true,
+                thread: thread::current().id(),
             };
             (init_thread, set_errhandler, rank, size, world)
         };
@@ -318,9 +321,10 @@ fn c_length(length: usize) -> Result<c_int, String> {
 }
 
 impl<H> Drop for Loaded<H> {
-    /// After a failure it leaves without `MPI_Finalize`, which would wait for ranks that are gone.
+    /// After a failure it leaves without `MPI_Finalize`, which would wait for ranks that are gone. So it does on another
+    /// thread than the one that has started MPI.
     fn drop(&mut self) {
-        if !self.is_broken && !thread::panicking() {
+        if !self.is_broken && !thread::panicking() && self.thread == thread::current().id() {
             // SAFETY: MPI is started, and nothing calls it afterwards.
             unsafe { (self.finalize)() };
         }

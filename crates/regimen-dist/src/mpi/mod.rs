@@ -26,7 +26,8 @@ use crate::launch::{self, Launch};
 ///
 /// Before each call the ranks compare what they are about to call, in one small all-reduce. So a call that is not the
 /// same on all is an error on all, and [`abort`](Peers::abort) ends all in an orderly way. A sum is `MPI_Allreduce`,
-/// in place; all known implementations return the same bits on every rank, and for every run.
+/// in place. Open MPI 4 and 5 and MPICH 4 and 5 return the same bits on every rank, and for every run; others may
+/// not, which `AutoUnit::compare_replicas` finds.
 ///
 /// A rank that dies is noticed by its launcher, which ends the job. For a rank that hangs there is a watchdog in each of
 /// the others: if a call waits longer than the [patience](Collective::set_patience), it writes a line to standard
@@ -291,7 +292,7 @@ fn names(launch: &Launch) -> Result<Vec<String>, BoxError> {
         None => Ok(launch::ALL.iter().map(file_name).collect()),
         Some(launcher) if launcher.libraries.is_empty() => Err(format!(
             "{name} has started {count} processes, and starts no MPI, which connects them: start the program with \
-             `mpirun -n {count}` or srun instead, or set `REGIMEN_MPI` to the path of a library that works under {name}",
+             `mpirun -n {count}` or srun instead",
             name = launcher.name,
             count = launch.rank.count,
         )

@@ -47,7 +47,8 @@ impl Watch {
     }
 
     pub(super) fn set_patience(&self, patience: Duration) {
-        lock(&self.0).patience = patience;
+        // A call that has just begun has not waited.
+        lock(&self.0).patience = patience.max(Duration::from_millis(1));
     }
 
     pub(super) fn set_last_words(&self, last_words: LastWords) {

@@ -120,7 +120,12 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for BestWeights {
         })?;
         let mut kept = self.lock();
         let is_worse = |kept: &Kept| self.goal.is_better(kept.best.value, value);
-        if !value.is_nan() && !kept.as_ref().is_some_and(is_worse) {
+        let mut is_best = !value.is_nan() && !kept.as_ref().is_some_and(is_worse);
+        if let Some(peers) = state.peers() {
+            // A callback may log another value on each rank.
+            is_best = peers.ask_first(is_best)?;
+        }
+        if is_best {
             let best = Best::now(self.key.clone(), self.goal, value, state);
             *kept = Some(Kept { best, weights: unit.evaluated_weights()? });
         }

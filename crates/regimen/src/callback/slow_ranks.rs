@@ -89,7 +89,8 @@ impl SlowRanks {
         self
     }
 
-    /// The time per the median of the ranks above which a rank is slow. Default: 1.3. A factor that is not a finite
+    /// The time per the median of the ranks above which a rank is slow. The median of an even number is the lower of
+    /// the two in the middle. Default: 1.3. A factor that is not a finite
     /// number above 1 is an error when the run starts.
     pub fn factor(mut self, factor: f64) -> Self {
         self.factor = factor;
@@ -129,7 +130,9 @@ impl SlowRanks {
         let all = self.peers.gather(&own.to_bytes())?;
         let all: Vec<Times> = all.iter().map(|bytes| Times::from_bytes(bytes)).collect::<Result<_, _>>()?;
         let mut steps: Vec<f64> = all.iter().map(|times| times.step).collect();
-        let of_ranks = median(&mut steps);
+        steps.sort_by(f64::total_cmp);
+        // Of two ranks that of the faster one: a mean of both would hide the slower.
+        let of_ranks = steps.get(steps.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN);
         let ratio = all.iter().map(|times| times.step / of_ranks).fold(f64::NAN, f64::max);
         if !ratio.is_finite() {
             return Ok(());

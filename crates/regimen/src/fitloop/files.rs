@@ -72,9 +72,12 @@ where
     /// Loads the weights that were saved under `name`; optimizer and progress stay. A weight that is missing, unknown or
     /// of another shape is an error, and changes nothing.
     pub fn load_model(&mut self, name: &str) -> Result<(), Error> {
-        self.keep_initial_state()?;
-        let read = self.read_model(name);
-        self.agreed("load_model", read)?;
+        let kept = self.keep_initial_state().map_err(BoxError::from);
+        let read =
+            kept.and_then(|()| if self.is_first() { self.read_model(name) } else { Ok(StateDict::new()) });
+        let weights = self.agreed("load_model", read)?;
+        let loaded = self.load_weights(&weights);
+        self.agreed("load_model", loaded)?;
         self.configure()
     }
 
@@ -154,13 +157,23 @@ where
         Ok(path)
     }
 
-    fn read_model(&mut self, name: &str) -> Result<(), BoxError> {
+    fn read_model(&self, name: &str) -> Result<StateDict, BoxError> {
         let path = self.path(name, MODEL)?;
         if !path.is_file() {
             return Err(self.unknown(name, &self.models()?));
         }
-        let weights = safetensors::load_file(path)?;
-        self.runner.unit_mut().load_weights(&weights)?;
+        safetensors::load_file(path)
+    }
+
+    /// Takes up the weights of rank 0.
+    fn load_weights(&mut self, own: &StateDict) -> Result<(), BoxError> {
+        match self.runner.state().peers() {
+            None => self.runner.unit_mut().load_weights(own)?,
+            Some(peers) => {
+                let first = peers.state_of_first(own)?;
+                self.runner.unit_mut().load_weights(&first)?;
+            }
+        }
         self.runner.run().set_other_weights();
         Ok(())
     }

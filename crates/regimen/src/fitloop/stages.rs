@@ -130,7 +130,8 @@ impl StageEpoch<'_> {
     /// recorded is an error. Values on the device are read here.
     ///
     /// They are those of all steps, also of a step whose loss has the weight 0 or whose update was skipped. The
-    /// [history](super::History) has the same; among several ranks it has those of the own one.
+    /// [history](super::History) has the same. Among several ranks they are those of this one, and after a restore those of
+    /// the first.
     pub fn values(&self, name: &str) -> Result<Vec<f64>, BoxError> {
         self.series.values(name)
     }

@@ -29,8 +29,7 @@ use crate::{Error, Run};
 /// | `rank-1/` | the state of another rank than the first when that failed, for the post-mortem |
 /// | `LOCK` | the [lock](crate::checkpoint::LockFile) of the process that writes |
 ///
-/// Among several [ranks](Run::peers) each opens it, and the first writes all but the parts of checkpoints that differ between
-/// ranks.
+/// Among several [ranks](Run::peers) each opens it, and the first writes it. Another rank writes there only after it has failed.
 ///
 /// Metrics go on exactly where the checkpoint left them. `environment.jsonl` and `log.txt` are the history
 /// of all starts, and are never cut.

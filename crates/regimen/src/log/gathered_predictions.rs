@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::BoxError;
+use crate::error::WithCauses;
 use crate::peers::Peers;
 use crate::run::PredictionSink;
 use crate::saved::StateDict;
@@ -67,6 +68,23 @@ impl<S, E, D> GatheredPredictions<S, E, D> {
     }
 }
 
+impl<S, E, D> GatheredPredictions<S, E, D> {
+    /// Hands the outputs of a step to the sink, except those that it has taken.
+    fn hand_on<O>(&mut self, outputs: &[Vec<u8>]) -> Result<(), BoxError>
+    where
+        S: PredictionSink<O>,
+        D: FnMut(&[u8]) -> Result<O, BoxError>,
+    {
+        let outputs = outputs.iter().map(|bytes| (self.decode)(bytes)).collect::<Result<Vec<O>, _>>()?;
+        for output in outputs.into_iter().skip(usize::try_from(self.taken)?) {
+            self.sink.write(output)?;
+            self.taken += 1;
+        }
+        self.taken = 0;
+        Ok(())
+    }
+}
+
 impl<O, S, E, D> PredictionSink<O> for GatheredPredictions<S, E, D>
 where
     S: PredictionSink<O>,
@@ -89,16 +107,11 @@ where
             return self.sink.write(output);
         }
         let all = self.peers.gather(&(self.encode)(output)?)?;
-        if !self.is_first() {
-            return Ok(());
-        }
-        let outputs = all.iter().map(|bytes| (self.decode)(bytes)).collect::<Result<Vec<O>, _>>()?;
-        for output in outputs.into_iter().skip(usize::try_from(self.taken)?) {
-            self.sink.write(output)?;
-            self.taken += 1;
-        }
-        self.taken = 0;
-        Ok(())
+        let handed_on = if self.is_first() { self.hand_on(&all) } else { Ok(()) };
+        // If it fails, the step is repeated on all ranks.
+        let why = handed_on.as_ref().err().map_or_else(String::new, |cause| WithCauses(&**cause).to_string());
+        let why = self.peers.text_of_first(&why)?;
+        handed_on.and_then(|()| if why.is_empty() { Ok(()) } else { Err(format!("rank 0: {why}").into()) })
     }
 
     fn position(&mut self) -> Result<StateDict, BoxError> {

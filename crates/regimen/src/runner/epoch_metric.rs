@@ -136,6 +136,7 @@ impl<O, Y> EpochMetrics<O, Y> {
         }
         if !self.unite(slot, steps == steps_in_last_epoch, state)? {
             // A metric failed in a step of training, which is not repeated, or was not there in the first steps.
+            self.clear(slot);
             let names = self.told();
             state.notify(format!(
                 "epoch {epochs} of {phase} is without {names}: the numbers of some of its steps are missing"
@@ -144,6 +145,7 @@ impl<O, Y> EpochMetrics<O, Y> {
         }
         // The values are those of all ranks, so one logs them.
         if state.rank().index != 0 {
+            self.clear(slot);
             return Ok(());
         }
         for EpochMetric { name, finish, kept, .. } in &mut self.list {
@@ -165,6 +167,11 @@ impl<O, Y> EpochMetrics<O, Y> {
 }
 
 impl<O, Y> EpochMetrics<O, Y> {
+    fn clear(&mut self, slot: usize) {
+        self.list.iter_mut().for_each(|metric| metric.kept[slot].clear());
+        self.matrix.iter_mut().for_each(|matrix| matrix.kept[slot].reset());
+    }
+
     /// Makes the numbers of an epoch that ends those of all ranks, in the order of the ranks. Returns whether all
     /// steps of each rank are in them, given whether those of this one are.
     fn unite(&mut self, slot: usize, is_whole: bool, state: &State) -> Result<bool, BoxError> {

@@ -343,7 +343,7 @@ fn data_that_is_one_batch_shorter_on_one_rank_is_an_error_on_all() {
         for (rank, found) in found.into_iter().enumerate() {
             let here = if rank == 1 { "is one of them" } else { "has more batches" };
             let expected = format!(
-                "agreement of the ranks failed in train at epoch 0 step 3: the epoch is over on 1 of 3 ranks, and \
+                "agreement of the ranks failed in train at epoch 0 step 2: the epoch is over on 1 of 3 ranks, and \
                  rank {rank} {here}; give every rank as many batches"
             );
             assert_eq!(found, Err(expected));

@@ -9,6 +9,7 @@ use regimen::data::Loader;
 use regimen::engine::{Engine, Part};
 use regimen::metric::Key;
 use regimen::peers::Peers;
+use regimen::run::{Evaluate, Train};
 use regimen::saved::StateDict;
 use regimen::{AutoUnit, BoxError, Fit, Loss, Run, State, Step, Task};
 use regimen_core::auto_unit::StepResults;
@@ -178,4 +179,67 @@ fn runs_of_as_many_ranks_have_the_same_bits_with_buckets_of_any_size() {
             assert_eq!(*other, trained[0], "{ranks} ranks");
         }
     }
+}
+
+/// A unit whose weights differ between ranks.
+fn unit_of(rank: u64) -> AutoUnit<ToyEngine<ToyMlp>, Regression> {
+    manual_seed(7 + rank);
+    let mut vars = ToyVars::new();
+    let module = ToyMlp::plain(&mut vars, [INPUTS, 16, 1]);
+    AutoUnit::new(ToyEngine::new(vars, module, ToyOptimizer::adam_w(0.01)), Regression(Vec::new()))
+}
+
+#[test]
+fn an_evaluation_before_training_is_of_the_weights_of_rank_0() {
+    let evaluate = |peers: Option<Arc<dyn Peers>>| -> Result<Vec<f64>, String> {
+        let mut unit = unit_of(peers.as_ref().map_or(0, |peers| peers.rank().index));
+        let mut run = Run::new(&mut unit);
+        if let Some(peers) = peers {
+            run = run.peers(peers);
+        }
+        let report = run.evaluate(&loader(2), Evaluate::whole()).map_err(|error| format!("{error:#}"))?;
+        Ok(report.epochs.iter().flat_map(|epoch| &epoch.values).map(|(_, value)| *value).collect())
+    };
+    let alone = evaluate(None).unwrap();
+    assert_eq!(alone.len(), 1);
+    for found in on_ranks(Threads::of(3, PATIENCE), |peers| evaluate(Some(peers))) {
+        check_near(found.unwrap().unwrap()[0], alone[0], "the loss of an evaluation");
+    }
+}
+
+#[test]
+fn ranks_that_begin_other_calls_or_have_other_seeds_are_refused() {
+    let errors =
+        |begin: &(
+              dyn Fn(u64, &mut Run<'_, AutoUnit<ToyEngine<ToyMlp>, Regression>>) -> Result<(), regimen::Error>
+                  + Sync
+          ),
+         seeds: [u64; 3]| {
+            let ended = on_ranks(Threads::of(3, PATIENCE), |peers| {
+                let rank = peers.rank().index;
+                let mut unit = unit_of(rank);
+                let mut run = Run::new(&mut unit).seed(seeds[rank as usize]).peers(peers.clone());
+                let error = begin(rank, &mut run).unwrap_err();
+                // The ranks have the same error, so that the next call can be right.
+                peers.gather(&[]).unwrap();
+                format!("{error:#}")
+            });
+            ended.into_iter().map(Result::unwrap).collect::<Vec<_>>()
+        };
+    let calls = errors(
+        &|rank, run| match rank {
+            2 => run.evaluate(&loader(2), Evaluate::whole()).map(drop),
+            _ => run.train(&loader(1), Train::epochs(1)).map(drop),
+        },
+        [0; 3],
+    );
+    let text = |wrong: &str, right: &str| {
+        format!(
+            "agreement of the ranks failed in train at epoch 0 step 0: rank 0: rank {wrong}, and rank 0 {right}; \
+             make the same calls, with the same seed, on all"
+        )
+    };
+    assert_eq!(calls, vec![text("2 calls `evaluate` with the seed 0", "`train` with the seed 0"); 3]);
+    let seeds = errors(&|_, run| run.train(&loader(1), Train::epochs(1)).map(drop), [5, 6, 5]);
+    assert_eq!(seeds, vec![text("1 calls `train` with the seed 6", "`train` with the seed 5"); 3]);
 }

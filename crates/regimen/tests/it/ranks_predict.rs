@@ -129,7 +129,7 @@ fn an_output_that_fails_ends_all_ranks_and_none_is_written_twice() {
     for (rank, ended) in ended.into_iter().enumerate() {
         let expected = match rank {
             0 => own.to_owned(),
-            _ => format!("agreement of the ranks failed in predict at epoch 0 step 2: rank 0 failed: {own}"),
+            _ => "sink failed in predict at epoch 0 step 1: rank 0: told to fail".to_owned(),
         };
         assert_eq!(ended.unwrap().map(drop), Err(expected));
     }
@@ -155,6 +155,8 @@ fn a_step_that_is_repeated_goes_on_after_the_outputs_that_the_sink_has() {
         let outputs = outputs.lock().unwrap().clone();
         (first, outputs)
     });
-    let failed = Err("told to fail".to_owned());
-    assert_eq!(found, [Ok((failed, vec![vec![0], vec![1], vec![2], vec![3]])), Ok((Ok(()), vec![]))]);
+    let failed = |text: &str| Err(text.to_owned());
+    let outputs = vec![vec![0], vec![1], vec![2], vec![3]];
+    let expected = [Ok((failed("told to fail"), outputs)), Ok((failed("rank 0: told to fail"), vec![]))];
+    assert_eq!(found, expected);
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use regimen_core::BoxError;
 use regimen_core::error::WithCauses;
-use regimen_core::peers::Peers;
+use regimen_core::peers::{AgreedError, Peers};
 use regimen_core::run::Which;
 use regimen_core::saved::{Array, StateDict};
 
@@ -63,7 +63,7 @@ impl Found {
         }
         let text = |name: &str| head.array(name)?.to_text();
         if head.contains(ERROR) {
-            return Err(format!("rank 0: {}", text(ERROR)?).into());
+            return Err(AgreedError::new(format!("rank 0: {}", text(ERROR)?)).into());
         }
         let manifest = Manifest::parse(text(MANIFEST)?.as_bytes())?;
         let mut own = found?.map(|found| found.parts).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use regimen_core::BoxError;
 use regimen_core::error::WithCauses;
+use regimen_core::peers::AgreedError;
 use regimen_core::run::{Moment, Restored, Which};
 use regimen_core::saved::{StateDict, load_parts, load_parts_except, save_parts};
 
@@ -81,9 +82,11 @@ pub(super) fn put_best_back(
     let Some(Found { path, mut parts, skipped, .. }) = found else { return Ok(()) };
     parts.remove(RUN);
     let rank = moment.state().rank();
-    let notices =
-        or_undo(moment, |moment| load_parts_except(moment.unit(), &parts, &settings.left_out, rank))
-            .map_err(|cause| fault(&path, cause))?;
+    let notices = or_undo(moment, |moment| {
+        let loaded = load_parts_except(moment.unit(), &parts, &settings.left_out, rank);
+        agreed(moment, loaded)
+    })
+    .map_err(|cause| fault(&path, cause))?;
     notices.into_iter().for_each(|text| moment.state_mut().notify(text));
     // These are not the weights that the run goes on from, so a pass by hand is not saved with them.
     session.holds_best = true;
@@ -96,7 +99,8 @@ pub(super) fn put_best_back(
 
 /// The error of a restore of the checkpoint at `path`.
 fn fault(path: &Path, cause: BoxError) -> BoxError {
-    format!("`{}`: {}", path.display(), WithCauses(&*cause)).into()
+    let text = format!("`{}`: {}", path.display(), WithCauses(&*cause));
+    if AgreedError::is_in(&*cause) { AgreedError::new(text).into() } else { text.into() }
 }
 
 /// Puts unit and run back to what was saved of them, but for the parts left out. Returns what is not
@@ -107,15 +111,24 @@ fn put_back(
     run: &StateDict,
     left_out: &[String],
 ) -> Result<Vec<String>, BoxError> {
-    moment.check_run_state(run)?;
     let rank = moment.state().rank();
     or_undo(moment, |moment| {
-        let notices = load_parts_except(moment.unit(), parts, left_out, rank)?;
-        moment.load_run_state_of_ranks(run)?;
-        // If another rank cannot, this one is to be as it was too.
-        moment.state().peers().map_or(Ok(()), |peers| peers.gather(&[]).map(drop))?;
-        Ok(notices)
+        let checked = moment.check_run_state_of_ranks(run);
+        let loaded = checked.and_then(|()| {
+            let notices = load_parts_except(moment.unit(), parts, left_out, rank)?;
+            moment.load_run_state_of_ranks(run)?;
+            Ok(notices)
+        });
+        agreed(moment, loaded)
     })
+}
+
+/// If another rank cannot load, this one is to be as it was too.
+fn agreed<R>(moment: &Moment<'_>, loaded: Result<R, BoxError>) -> Result<R, BoxError> {
+    match moment.state().peers() {
+        None => loaded,
+        Some(peers) => peers.agree(loaded),
+    }
 }
 
 /// Does `change`, and undoes it if it fails half-way: a part may find a mistake only when
