@@ -181,8 +181,10 @@ fn runs_of_as_many_ranks_have_the_same_bits_with_buckets_of_any_size() {
     }
 }
 
+type Unit = AutoUnit<ToyEngine<ToyMlp>, Regression>;
+
 /// A unit whose weights differ between ranks.
-fn unit_of(rank: u64) -> AutoUnit<ToyEngine<ToyMlp>, Regression> {
+fn unit_of(rank: u64) -> Unit {
     manual_seed(7 + rank);
     let mut vars = ToyVars::new();
     let module = ToyMlp::plain(&mut vars, [INPUTS, 16, 1]);
@@ -209,23 +211,19 @@ fn an_evaluation_before_training_is_of_the_weights_of_rank_0() {
 
 #[test]
 fn ranks_that_begin_other_calls_or_have_other_seeds_are_refused() {
-    let errors =
-        |begin: &(
-              dyn Fn(u64, &mut Run<'_, AutoUnit<ToyEngine<ToyMlp>, Regression>>) -> Result<(), regimen::Error>
-                  + Sync
-          ),
-         seeds: [u64; 3]| {
-            let ended = on_ranks(Threads::of(3, PATIENCE), |peers| {
-                let rank = peers.rank().index;
-                let mut unit = unit_of(rank);
-                let mut run = Run::new(&mut unit).seed(seeds[rank as usize]).peers(peers.clone());
-                let error = begin(rank, &mut run).unwrap_err();
-                // The ranks have the same error, so that the next call can be right.
-                peers.gather(&[]).unwrap();
-                format!("{error:#}")
-            });
-            ended.into_iter().map(Result::unwrap).collect::<Vec<_>>()
-        };
+    type Begin = dyn Fn(u64, &mut Run<'_, Unit>) -> Result<(), regimen::Error> + Sync;
+    let errors = |begin: &Begin, seeds: [u64; 3]| {
+        let ended = on_ranks(Threads::of(3, PATIENCE), |peers| {
+            let rank = peers.rank().index;
+            let mut unit = unit_of(rank);
+            let mut run = Run::new(&mut unit).seed(seeds[rank as usize]).peers(peers.clone());
+            let error = begin(rank, &mut run).unwrap_err();
+            // The ranks have the same error, so that the next call can be right.
+            peers.gather(&[]).unwrap();
+            format!("{error:#}")
+        });
+        ended.into_iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
     let calls = errors(
         &|rank, run| match rank {
             2 => run.evaluate(&loader(2), Evaluate::whole()).map(drop),
