@@ -528,20 +528,17 @@ impl<'a, U: ?Sized> Run<'a, U> {
     fn agree_on_call(&self, entry: EntryPoint) -> Result<(), Error> {
         let Some(peers) = self.state.peers() else { return Ok(()) };
         let own = format!("`{entry:?}` with the seed {}", self.state.seed()).to_lowercase();
-        let agreed = peers.gather(own.as_bytes()).and_then(|all| {
-            let first = all.first().map_or(&[][..], |first| first);
-            match all.iter().position(|call| call != first) {
-                None => Ok(()),
-                Some(rank) => {
-                    let [other, first] = [&all[rank][..], first].map(String::from_utf8_lossy);
-                    peers.agree(Err(format!(
-                        "rank {rank} calls {other}, and rank 0 {first}; make the same calls, with the same seed, on all"
-                    )
-                    .into()))
-                }
-            }
-        });
-        agreed.map_err(|cause| Caught::Failed(cause).at(&self.state, ErrorKind::Peers))
+        let at = |cause: BoxError| Caught::Failed(cause).at(&self.state, ErrorKind::Peers);
+        let all = peers.gather(own.as_bytes()).map_err(at)?;
+        let calls: Vec<_> = all.iter().map(|call| String::from_utf8_lossy(call)).collect();
+        match calls.iter().position(|call| *call != calls[0]) {
+            None => Ok(()),
+            Some(rank) => Err(at(AgreedError::new(format!(
+                "rank {rank} calls {}, and rank 0 {}; make the same calls, with the same seed, on all",
+                calls[rank], calls[0]
+            ))
+            .into())),
+        }
     }
 
     /// The result of a call that has succeeded here, if it has on every rank.

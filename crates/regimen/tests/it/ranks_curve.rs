@@ -233,7 +233,7 @@ fn ranks_that_begin_other_calls_or_have_other_seeds_are_refused() {
     );
     let text = |wrong: &str, right: &str| {
         format!(
-            "agreement of the ranks failed in train at epoch 0 step 0: rank 0: rank {wrong}, and rank 0 {right}; \
+            "agreement of the ranks failed in train at epoch 0 step 0: rank {wrong}, and rank 0 {right}; \
              make the same calls, with the same seed, on all"
         )
     };
