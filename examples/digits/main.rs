@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<ExitCode, BoxError> {
     // The only process, or one of those that `mpirun` or `srun` has started.
     let peers = regimen_dist::init()?;
-    let is_first = peers.rank().index == 0;
+    let is_first = peers.rank().is_first();
     let device = regimen_burn::device(&args.device_of(peers.local_rank()))?;
     let digits = args.digits()?;
     let side = digits.side;

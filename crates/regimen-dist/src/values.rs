@@ -71,7 +71,7 @@ fn broadcast_bytes<T: DeserializeOwned>(
     peers: &dyn Peers,
     encoded: impl FnOnce() -> Vec<u8>,
 ) -> Result<T, BoxError> {
-    let mut bytes = if peers.rank().index == 0 { encoded() } else { Vec::new() };
+    let mut bytes = if peers.rank().is_first() { encoded() } else { Vec::new() };
     let mut length = (bytes.len() as u64).to_le_bytes();
     peers.broadcast(&mut length)?;
     bytes.resize(usize::try_from(u64::from_le_bytes(length))?, 0);

@@ -163,7 +163,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.skipped_in_a_row = in_a_row;
         results.log(TRAIN_LOSS, counts, state);
         // All ranks have skipped the same update.
-        if state.rank().index == 0 {
+        if state.rank().is_first() {
             state.log(TRAIN_SKIPPED, 1.0, 1.0);
         }
         results.skipped = true;

@@ -187,7 +187,7 @@ pub(super) fn share(saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxErr
     }
     let mut window = Window { weight: 0.0, is_spoilt: false, ..first.clone() };
     let mut share = StateDict::new();
-    if rank.index == 0 {
+    if rank.is_first() {
         window.weight = windows.iter().map(|window| window.weight).sum();
         window.is_spoilt = windows.iter().any(|window| window.is_spoilt);
         for (state, of) in saved.iter().zip(&windows) {

@@ -18,7 +18,7 @@ impl Ranks {
     pub const fn contain(self, rank: Rank) -> bool {
         match self {
             Ranks::All => true,
-            Ranks::First => rank.index == 0,
+            Ranks::First => rank.is_first(),
         }
     }
 }

@@ -90,6 +90,13 @@ pub struct Rank {
     pub count: u64,
 }
 
+impl Rank {
+    /// Whether it is the first, which writes files and answers for all.
+    pub const fn is_first(self) -> bool {
+        self.index == 0
+    }
+}
+
 impl Default for Rank {
     /// The only one.
     fn default() -> Self {

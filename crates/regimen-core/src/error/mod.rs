@@ -160,7 +160,7 @@ impl Error {
 }
 
 /// An error and its causes.
-fn causes<'e>(
+pub(crate) fn causes<'e>(
     error: &'e (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())

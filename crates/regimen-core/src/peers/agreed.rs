@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::error::causes;
+
 /// An error that every rank has, such as that of `agree` of [`Peers`](super::Peers). A call that fails with it does not
 /// [abort](super::Peers::abort) those of the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ impl AgreedError {
 
     /// Whether `error` is one, or is caused by one.
     pub fn is_in(error: &(dyn Error + 'static)) -> bool {
-        std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<AgreedError>())
+        causes(error).any(|error| error.is::<AgreedError>())
     }
 }
 

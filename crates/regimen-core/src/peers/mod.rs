@@ -61,7 +61,7 @@ impl dyn Peers + '_ {
 
     /// The text of rank 0.
     pub fn text_of_first(&self, text: &str) -> Result<String, BoxError> {
-        let own = if self.rank().index == 0 { text } else { "" };
+        let own = if self.rank().is_first() { text } else { "" };
         let all = self.gather(own.as_bytes())?;
         Ok(String::from_utf8_lossy(all.first().map_or(&[], |first| first)).into_owned())
     }
@@ -87,7 +87,7 @@ impl dyn Peers + '_ {
 
     /// Returns the state of rank 0. Those of the other ranks are not read.
     pub fn state_of_first(&self, own: &StateDict) -> Result<StateDict, BoxError> {
-        let mut bytes = if self.rank().index == 0 { wire::encode(own) } else { Vec::new() };
+        let mut bytes = if self.rank().is_first() { wire::encode(own) } else { Vec::new() };
         let mut length = (bytes.len() as u64).to_le_bytes();
         self.broadcast(&mut length)?;
         bytes.resize(usize::try_from(u64::from_le_bytes(length))?, 0);

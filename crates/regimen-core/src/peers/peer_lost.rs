@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::error::causes;
+
 /// The error of a [collective](super::Peers) if a rank is gone, is too late, or has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerLost(String);
@@ -24,7 +26,7 @@ impl PeerLost {
     /// assert!(!PeerLost::is_in(&*BoxError::from("the disk is full")));
     /// ```
     pub fn is_in(error: &(dyn Error + 'static)) -> bool {
-        std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<PeerLost>())
+        causes(error).any(|error| error.is::<PeerLost>())
     }
 }
 

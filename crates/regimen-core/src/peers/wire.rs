@@ -9,22 +9,6 @@
 use crate::BoxError;
 use crate::saved::{Array, Dtype, StateDict};
 
-const DTYPES: [Dtype; 13] = [
-    Dtype::Bool,
-    Dtype::U8,
-    Dtype::I8,
-    Dtype::U16,
-    Dtype::I16,
-    Dtype::F16,
-    Dtype::BF16,
-    Dtype::U32,
-    Dtype::I32,
-    Dtype::F32,
-    Dtype::U64,
-    Dtype::I64,
-    Dtype::F64,
-];
-
 pub(super) fn encode(dict: &StateDict) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, array) in dict.iter() {
@@ -51,7 +35,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<StateDict, BoxError> {
     let mut reader = Reader(bytes);
     while !reader.0.is_empty() {
         let name = std::str::from_utf8(reader.bytes()?)?;
-        let dtype = DTYPES
+        let dtype = Dtype::ALL
             .get(usize::from(reader.take(1)?[0]))
             .ok_or("a state of another rank has an unknown type")?;
         let dimensions = reader.count()?;
@@ -90,7 +74,7 @@ mod tests {
     #[test]
     fn every_state_comes_back() {
         let mut dict = StateDict::new();
-        for dtype in DTYPES {
+        for dtype in Dtype::ALL {
             for shape in [vec![], vec![0], vec![2, 0, 3], vec![3, 1]] {
                 let length = dtype.bytes_of(&shape).unwrap();
                 let bytes = (0..length).map(|n| n as u8 % 2).collect();

@@ -319,13 +319,16 @@ fn fetch<U: ?Sized, E: Epoch>(
         run.state.notify(notice);
     }
     fire(run, events.fetch_end)?;
-    // It waits for the slowest rank, which is no time of this fetch.
-    let counted = guard(|| run.state.samples_of_ranks(fetched.samples));
-    let samples = counted.map_err(|caught| match reader.take_failure() {
-        // The cause of the disagreement.
-        Some(cause) => cause.at(&run.state, ErrorKind::Data),
-        None => caught.at(&run.state, ErrorKind::Peers),
-    })?;
+    let mut samples = fetched.samples;
+    if run.state.peers().is_some() {
+        // It waits for the slowest rank, which is no time of this fetch.
+        let counted = guard(|| run.state.samples_of_ranks(samples));
+        samples = counted.map_err(|caught| match reader.take_failure() {
+            // The cause of the disagreement.
+            Some(cause) => cause.at(&run.state, ErrorKind::Data),
+            None => caught.at(&run.state, ErrorKind::Peers),
+        })?;
+    }
     fire(run, events.step_start)?;
     Ok(Fetched { samples, ..fetched })
 }

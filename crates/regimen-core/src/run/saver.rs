@@ -146,12 +146,12 @@ impl Moment<'_> {
 
     /// Checks whether [`load_run_state`](Moment::load_run_state) would accept `dict`.
     pub fn check_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        check_run_state(self.callbacks, dict, Rank::default())
+        check_run_state(self.callbacks, &OfRanks::new(dict, Rank::default())?)
     }
 
     /// The same for [`load_run_state_of_ranks`](Moment::load_run_state_of_ranks).
     pub fn check_run_state_of_ranks(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        check_run_state(self.callbacks, dict, self.state.rank())
+        check_run_state(self.callbacks, &OfRanks::new(dict, self.state.rank())?)
     }
 
     /// Restores the state that [`run_state`](Moment::run_state) returned, the seed included. Callbacks
@@ -178,8 +178,7 @@ pub(crate) fn run_state(state: &State, callbacks: &mut dyn CallbackStates) -> Re
     Ok(dict)
 }
 
-fn check_run_state(callbacks: &mut dyn CallbackStates, dict: &StateDict, rank: Rank) -> Result<(), BoxError> {
-    let all = OfRanks::new(dict, rank)?;
+fn check_run_state(callbacks: &mut dyn CallbackStates, all: &OfRanks<'_>) -> Result<(), BoxError> {
     let mut state = State::new();
     let saved = all.under(RUN);
     let own = saved.of(&state)?;
@@ -193,8 +192,8 @@ pub(crate) fn load_run_state(
     dict: &StateDict,
     rank: Rank,
 ) -> Result<(), BoxError> {
-    check_run_state(callbacks, dict, rank)?;
     let all = OfRanks::new(dict, rank)?;
+    check_run_state(callbacks, &all)?;
     let notices = callbacks.load_state_dict(&all.under(CALLBACKS))?;
     let saved = all.under(RUN);
     let own = saved.of(state)?;

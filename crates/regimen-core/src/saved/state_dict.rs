@@ -50,6 +50,23 @@ pub enum Dtype {
 }
 
 impl Dtype {
+    /// Every type.
+    pub const ALL: [Dtype; 13] = [
+        Dtype::Bool,
+        Dtype::U8,
+        Dtype::I8,
+        Dtype::U16,
+        Dtype::I16,
+        Dtype::F16,
+        Dtype::BF16,
+        Dtype::U32,
+        Dtype::I32,
+        Dtype::F32,
+        Dtype::U64,
+        Dtype::I64,
+        Dtype::F64,
+    ];
+
     /// Bytes of one element.
     pub const fn size(self) -> usize {
         match self {

@@ -99,7 +99,7 @@ impl Stateful for State {
             let prefix = &format!("{prefix}.metrics");
             let states: Vec<StateDict> = saved.iter().map(|state| state.under(prefix)).collect();
             let mut metrics = Metrics::of_ranks(&states)?;
-            if rank.index != 0 {
+            if !rank.is_first() {
                 metrics.begin_epoch();
             }
             shared.insert_all(prefix, metrics.state_dict()?)?;

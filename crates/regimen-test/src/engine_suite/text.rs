@@ -5,22 +5,6 @@ use std::collections::BTreeMap;
 use regimen_core::BoxError;
 use regimen_core::saved::{Array, Dtype, StateDict};
 
-const DTYPES: [Dtype; 13] = [
-    Dtype::Bool,
-    Dtype::U8,
-    Dtype::I8,
-    Dtype::U16,
-    Dtype::I16,
-    Dtype::F16,
-    Dtype::BF16,
-    Dtype::U32,
-    Dtype::I32,
-    Dtype::F32,
-    Dtype::U64,
-    Dtype::I64,
-    Dtype::F64,
-];
-
 /// One line per array: part, name, type, shape and bytes in hexadecimal, separated by tabs. A part without
 /// arrays is a line with its name.
 pub(super) fn to_text(parts: &BTreeMap<String, StateDict>) -> String {
@@ -44,7 +28,7 @@ pub(super) fn from_text(text: &str) -> Result<BTreeMap<String, StateDict>, BoxEr
         let fields: Vec<&str> = line.split('\t').collect();
         let dict = parts.entry(fields[0].to_owned()).or_default();
         let [_, name, dtype, shape, bytes] = fields[..] else { continue };
-        let dtype = DTYPES.into_iter().find(|known| format!("{known:?}") == dtype);
+        let dtype = Dtype::ALL.into_iter().find(|known| format!("{known:?}") == dtype);
         let dtype = dtype.ok_or_else(|| format!("`{name}` is of an unknown type"))?;
         let shape = shape.split(',').filter(|length| !length.is_empty()).map(str::parse);
         let pairs = bytes.as_bytes().chunks_exact(2).map(|pair| {

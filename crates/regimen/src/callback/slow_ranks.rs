@@ -140,7 +140,7 @@ impl SlowRanks {
         state.log(STRAGGLER_RATIO, ratio, 1.0);
         let is_slow = |rank: &usize| all[*rank].step > self.factor * of_ranks;
         let slow: Vec<usize> = (0..all.len()).filter(is_slow).collect();
-        if state.rank().index == 0 {
+        if state.rank().is_first() {
             for &rank in slow.iter().filter(|rank| !self.slow.contains(rank)) {
                 let Times { step, data } = all[rank];
                 let [step, of_ranks] = [step, of_ranks].map(Duration::from_secs_f64);

@@ -88,7 +88,7 @@ where
     }
 
     fn is_first(&self) -> bool {
-        self.runner.state().rank().index == 0
+        self.runner.state().rank().is_first()
     }
 
     /// The result of a call that every rank makes: an error of one is an error of all.
@@ -167,13 +167,8 @@ where
 
     /// Takes up the weights of rank 0.
     fn load_weights(&mut self, own: &StateDict) -> Result<(), BoxError> {
-        match self.runner.state().peers() {
-            None => self.runner.unit_mut().load_weights(own)?,
-            Some(peers) => {
-                let first = peers.state_of_first(own)?;
-                self.runner.unit_mut().load_weights(&first)?;
-            }
-        }
+        let first = self.runner.state().peers().map(|peers| peers.state_of_first(own)).transpose()?;
+        self.runner.unit_mut().load_weights(first.as_ref().unwrap_or(own))?;
         self.runner.run().set_other_weights();
         Ok(())
     }

@@ -564,7 +564,7 @@ impl<E: Engine, X, Y, O> Stateful for Stages<E, X, Y, O> {
             if states.iter().all(StateDict::is_empty) {
                 continue;
             }
-            let states = if rank.index == 0 { &*states } else { &[] };
+            let states = if rank.is_first() { &*states } else { &[] };
             share.insert_all(slot, Series::of_ranks(states)?.state_dict()?)?;
         }
         Ok(share)

@@ -16,7 +16,7 @@ use crate::saved::StateDict;
 /// Every rank makes one, of the same kind. The sinks of the other ranks are not used. A batch is one output per rank, so
 /// the sink is called as often; a single rank hands its outputs on as they are.
 ///
-/// A paused prediction goes on exactly, with as many ranks as before: with another number it is an error.
+/// A paused prediction goes on exactly, because the position is that of the first rank.
 ///
 /// ```no_run
 /// # use std::sync::Arc;
@@ -64,11 +64,9 @@ impl<S, E, D> GatheredPredictions<S, E, D> {
     }
 
     fn is_first(&self) -> bool {
-        self.peers.rank().index == 0
+        self.peers.rank().is_first()
     }
-}
 
-impl<S, E, D> GatheredPredictions<S, E, D> {
     /// Hands the outputs of a step to the sink, except those that it has taken.
     fn hand_on<O>(&mut self, outputs: &[Vec<u8>]) -> Result<(), BoxError>
     where

@@ -144,7 +144,7 @@ impl<O, Y> EpochMetrics<O, Y> {
             return Ok(());
         }
         // The values are those of all ranks, so one logs them.
-        if state.rank().index != 0 {
+        if !state.rank().is_first() {
             self.clear(slot);
             return Ok(());
         }
@@ -268,11 +268,11 @@ impl<O, Y> Stateful for EpochMetrics<O, Y> {
                 (Dtype::F64, _) => {
                     let kept: Vec<Vec<f64>> =
                         of_ranks().map(|kept| kept?.to_vec()).collect::<Result<_, BoxError>>()?;
-                    Array::from_slice(&if rank.index == 0 { kept.concat() } else { Vec::new() })
+                    Array::from_slice(&if rank.is_first() { kept.concat() } else { Vec::new() })
                 }
                 _ => {
                     let mut sums = vec![0; array.to_vec::<u64>()?.len()];
-                    for counts in of_ranks().filter(|_| rank.index == 0) {
+                    for counts in of_ranks().filter(|_| rank.is_first()) {
                         sums.iter_mut().zip(counts?.to_vec::<u64>()?).for_each(|(sum, count)| *sum += count);
                     }
                     Array::from_slice(&sums)

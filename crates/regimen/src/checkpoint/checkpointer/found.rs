@@ -32,7 +32,7 @@ impl Found {
     ) -> Result<Option<Self>, BoxError> {
         match peers {
             None => Found::read(settings, which),
-            Some(peers) if peers.rank().index == 0 => Found::send(Found::read(settings, which), peers),
+            Some(peers) if peers.rank().is_first() => Found::send(Found::read(settings, which), peers),
             Some(peers) => Found::send(Ok(None), peers),
         }
     }

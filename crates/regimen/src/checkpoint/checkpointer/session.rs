@@ -46,7 +46,7 @@ pub(super) struct Session {
 
 /// Whether this rank writes what is saved.
 pub(super) fn writes(moment: &Moment<'_>) -> bool {
-    moment.state().rank().index == 0
+    moment.state().rank().is_first()
 }
 
 /// Whether this rank takes part in the saves: without peers there is nothing to add to those of rank 0.
