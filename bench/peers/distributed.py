@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from engines import RATE, WARM_UP, cnn, digits
+from networks import RATE, WARM_UP, cnn, digits
 
 BATCH = 64
 LENGTHS = 1, 10_000, 100_000, 1_000_000

@@ -49,15 +49,10 @@ pub(crate) fn exchange(
     let held = parameters.by_name().zip(&flags).filter(|(_, flag)| **flag != 0.0);
     let mut exchanged = Vec::new();
     for bucket in buckets(held.map(|((_, parameter), _)| parameter), bytes) {
-        let flat = bucket.flat()?;
-        let flat = if bucket.kind == Kind::Double {
-            let mut values = read::<f64>(&flat)?;
-            exchange(Bucket::F64(&mut values))?;
-            Tensor::from_slice(&values)
-        } else {
-            let mut values = read::<f32>(&flat)?;
-            exchange(Bucket::F32(&mut values))?;
-            Tensor::from_slice(&values)
+        let gradients = bucket.gradients()?;
+        let flat = match bucket.kind {
+            Kind::Double => shim::joined(&gradients, |values| exchange(Bucket::F64(values)))?,
+            _ => shim::joined(&gradients, |values| exchange(Bucket::F32(values)))?,
         };
         exchanged.extend(bucket.cut(&flat)?);
     }
@@ -74,16 +69,14 @@ struct Stretch<'p> {
 }
 
 impl<'p> Stretch<'p> {
-    /// Their gradients one after another, in host memory; zeros for a missing one. They leave the device in one
-    /// piece.
-    fn flat(&self) -> Result<Tensor, BoxError> {
+    /// Their gradients in one dimension; zeros for a missing one.
+    fn gradients(&self) -> Result<Vec<Tensor>, BoxError> {
         let flat = |parameter: &&Tensor| {
             let gradient = parameter.grad();
             let gradient = if gradient.defined() { gradient } else { parameter.f_zeros_like()?.detach() };
             gradient.f_reshape([-1])?.f_to_kind(self.kind)
         };
-        let all = self.parameters.iter().map(flat).collect::<Result<Vec<_>, _>>().map_err(failure)?;
-        Tensor::f_cat(&all, 0).and_then(|all| all.f_to_device(Device::Cpu)).map_err(failure)
+        self.parameters.iter().map(flat).collect::<Result<_, _>>().map_err(failure)
     }
 
     /// Each with its part of `flat`, which goes to the device in one piece. The parts share its memory, for a step
@@ -116,11 +109,4 @@ fn buckets<'p>(parameters: impl Iterator<Item = &'p Tensor>, bytes: usize) -> Ve
         }
     }
     stretches
-}
-
-fn read<T>(flat: &Tensor) -> Result<Vec<T>, BoxError>
-where
-    Vec<T>: for<'a> TryFrom<&'a Tensor, Error = tch::TchError>,
-{
-    Vec::try_from(flat).map_err(failure)
 }

@@ -18,10 +18,10 @@ use crate::{BoxError, peers, table};
 const ROUNDS: usize = 5;
 
 /// Steps of the CNN per process, for about two seconds, and sums per process and length.
-const TORCH_STEPS: &str = "30";
-const BURN_STEPS: &str = "12";
-const PYTORCH_STEPS: &str = "20";
-const SUMS: &str = "200";
+const TORCH_STEPS: &str = "24";
+const BURN_STEPS: &str = "9";
+const PYTORCH_STEPS: &str = "18";
+const SUMS: &str = "100";
 
 /// The share of the machine that other work may take: of the load before the start, and of the processors before each
 /// measurement.
@@ -130,7 +130,9 @@ fn on_ranks(mpi: &peers::Mpi, count: usize, program: &Command) -> Command {
     let mut command = Command::new(&mpi.launcher);
     command.args(["--allow-run-as-root", "--bind-to", "core", "-n", &count.to_string()]);
     command.arg(program.get_program()).args(program.get_args());
-    program.get_current_dir().into_iter().for_each(|folder| drop(command.current_dir(folder)));
+    if let Some(folder) = program.get_current_dir() {
+        command.current_dir(folder);
+    }
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("REGIMEN_MPI", &mpi.library);
     command

@@ -10,10 +10,14 @@ pub(crate) mod script;
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
 use std::ptr;
+use std::slice;
 
 use regimen_core::BoxError;
+use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
+
+use crate::failure::failure;
 
 /// Adam's next step, with or without decoupled decay.
 #[repr(C)]
@@ -99,6 +103,27 @@ pub(crate) fn clear_gradients(parameters: &[Tensor]) -> Result<(), BoxError> {
     let list = pointers(parameters);
     // SAFETY: a list of as many tensors as it says.
     done(unsafe { rt_clear_gradients(list.as_ptr(), list.len()) })
+}
+
+/// The elements of `parts`, tensors of one dimension and of the kind of `T`, one after another in new host memory, as
+/// `change` leaves them there. They leave the device in one piece.
+pub(crate) fn joined<T: Element>(
+    parts: &[Tensor],
+    change: impl FnOnce(&mut [T]) -> Result<(), BoxError>,
+) -> Result<Tensor, BoxError> {
+    let joined =
+        Tensor::f_cat(parts, 0).and_then(|joined| joined.f_to_device(Device::Cpu)).map_err(failure)?;
+    if joined.kind() != T::KIND || !joined.is_contiguous() {
+        return Err(format!("tensors of {:?} are joined as {:?}", joined.kind(), T::KIND).into());
+    }
+    let elements = match joined.data_ptr() {
+        // That of no elements.
+        at if at.is_null() => &mut [],
+        // SAFETY: so many elements of this type. `cat` has copied them, so no other tensor has this memory.
+        at => unsafe { slice::from_raw_parts_mut(at.cast::<T>(), joined.numel()) },
+    };
+    change(elements)?;
+    Ok(joined)
 }
 
 /// Multiplies all gradients.
