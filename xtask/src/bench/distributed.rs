@@ -89,6 +89,7 @@ pub(crate) fn distributed(
             Ok(python) => contestants.extend([&[][..], &TORCHRUN].map(|launcher| {
                 let mut command = workspace.program(&python);
                 command.args(launcher).args(["bench/peers/distributed.py", PYTORCH_STEPS, SUMS]);
+                command.env("OMP_NUM_THREADS", "1");
                 Contestant { name: "PyTorch", command }
             })),
             Err(why) => figures.miss("peers", why),
