@@ -279,6 +279,7 @@ impl<H: Copy> World for Loaded<H> {
         match values {
             Bucket::F32(values) => self.allreduce(values, self.handles.f32, self.handles.sum),
             Bucket::F64(values) => self.allreduce(values, self.handles.f64, self.handles.sum),
+            other => Err(other.refused().to_string()),
         }
     }
 

@@ -221,6 +221,7 @@ impl Peers for Mpi {
                     values.chunks_mut(*longest).try_for_each(|values| world.sum(Bucket::F64(values)))
                 })
             }
+            other => Err(other.refused()),
         }
     }
 
