@@ -34,8 +34,11 @@ pub(super) trait World: Send {
     fn gather(&mut self, own: &[u8], lengths: &[usize]) -> Result<Vec<u8>, String>;
 }
 
-/// Loads the first of `names` that is found. The error lists them all.
-pub(super) fn load(names: &[String]) -> Result<Library, String> {
+/// Loads the first of `names` that `open` finds. The error lists them all.
+pub(crate) fn load(
+    names: &[String],
+    open: impl Fn(&str) -> Result<Library, libloading::Error>,
+) -> Result<Library, String> {
     let mut errors = Vec::new();
     for name in names {
         match open(name) {
@@ -52,7 +55,7 @@ fn text_of_system(error: &libloading::Error) -> String {
 }
 
 #[cfg(unix)]
-fn open(name: &str) -> Result<Library, libloading::Error> {
+pub(super) fn open(name: &str) -> Result<Library, libloading::Error> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
     // The plugins of Open MPI look for its symbols among the global ones.
     // SAFETY: the library's initializers are those of MPI, which have no requirements.
@@ -60,7 +63,7 @@ fn open(name: &str) -> Result<Library, libloading::Error> {
 }
 
 #[cfg(not(unix))]
-fn open(name: &str) -> Result<Library, libloading::Error> {
+pub(super) fn open(name: &str) -> Result<Library, libloading::Error> {
     // SAFETY: the library's initializers are those of MPI, which have no requirements.
     unsafe { Library::new(name) }
 }
@@ -101,7 +104,7 @@ fn address(library: &Library, name: &str) -> Result<*mut c_void, BoxError> {
 /// # Safety
 ///
 /// `F` is a pointer to a function with the signature of this one, or any pointer of which nothing is read.
-unsafe fn symbol<F: Copy>(library: &Library, name: &str) -> Result<F, BoxError> {
+pub(crate) unsafe fn symbol<F: Copy>(library: &Library, name: &str) -> Result<F, BoxError> {
     // SAFETY: as above.
     let symbol = unsafe { library.get(name) };
     symbol.map(|symbol| *symbol).map_err(|error| text_of_system(&error).into())
