@@ -48,8 +48,7 @@ impl Device {
             .into());
         }
         // Kept to the end of the process.
-        let context: &'static Arc<CudaContext> =
-            Box::leak(Box::new(CudaContext::new(number).map_err(text)?));
+        let context: &'static Arc<CudaContext> = Box::leak(Box::new(CudaContext::new(number).map_err(text)?));
         let uuid = context.uuid().map_err(text)?.bytes.map(|byte| byte as u8);
         Ok(Device { context, uuid })
     }
@@ -252,7 +251,9 @@ impl Communicator {
                 return Ok(());
             }
             if patience < begin.elapsed() {
-                return Err(PeerLost::new(format!("{name}: the others did not come within {patience:?}")).into());
+                return Err(
+                    PeerLost::new(format!("{name}: the others did not come within {patience:?}")).into()
+                );
             }
             thread::yield_now();
         }

@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn buckets_that_differ_are_an_error_on_all_ranks() {
-        let check = |last: fn() -> Box<dyn Any + Send>, expected: &str| assert_eq!(errors(last), [expected; 3]);
+        let check =
+            |last: fn() -> Box<dyn Any + Send>, expected: &str| assert_eq!(errors(last), [expected; 3]);
         check(|| Box::new(buffer(3, Kind::F32, 0)), "alike");
         check(
             || Box::new(buffer(4, Kind::F32, 0)),

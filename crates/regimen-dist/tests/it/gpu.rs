@@ -99,7 +99,8 @@ fn a_sum_of_one_rank_keeps_every_bit() {
     for stream in [context.default_stream(), context.new_stream().unwrap()] {
         for length in [1, 3, 1_000, 1_000_003] {
             let special = [f32::NAN, -0.0, f32::INFINITY, f32::MIN_POSITIVE / 8.0];
-            let singles: Vec<f32> = (0..length).map(|i| special.get(i).copied().unwrap_or(0.1 * i as f32)).collect();
+            let singles: Vec<f32> =
+                (0..length).map(|i| special.get(i).copied().unwrap_or(0.1 * i as f32)).collect();
             let doubles: Vec<f64> = (0..length).map(|i| 0.1 * i as f64 - 7.0).collect();
             let mut single = bucket(&singles, Kind::F32, 0, &stream);
             let mut double = bucket(&doubles, Kind::F64, 0, &stream);
