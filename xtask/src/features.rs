@@ -35,12 +35,7 @@ pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
 }
 
 /// Lints, documents and tests a package with the selected features.
-fn check(
-    workspace: &Workspace,
-    package: &str,
-    features: &[&str],
-    tests: &[&str],
-) -> Result<End, BoxError> {
+fn check(workspace: &Workspace, package: &str, features: &[&str], tests: &[&str]) -> Result<End, BoxError> {
     let cargo = |args: &[&str], rest: &[&str]| {
         workspace.cargo(&[args, &["--package", package], features, rest].concat())
     };

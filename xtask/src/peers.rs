@@ -1,7 +1,7 @@
 //! Python virtual environments: frameworks that regimen is compared with, readers of its files, MPI and NCCL.
 
-use std::{env, fs};
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use crate::BoxError;
 use crate::workspace::{Workspace, run};
@@ -77,7 +77,8 @@ pub(crate) fn nccl(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     }
     let folder = workspace.target.join("python-nccl");
     let python = environment(workspace, &folder, "crates/regimen-dist/tests/nccl.txt")?;
-    let place = "import os, nvidia.nccl; print(os.path.join(*nvidia.nccl.__path__, 'lib/libnccl.so.2'), end='')";
+    let place =
+        "import os, nvidia.nccl; print(os.path.join(*nvidia.nccl.__path__, 'lib/libnccl.so.2'), end='')";
     let output = workspace.program(&python).args(["-c", place]).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());

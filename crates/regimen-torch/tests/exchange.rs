@@ -115,7 +115,9 @@ fn gradients_on_a_gpu_stay_there_for_peers_that_take_them() {
         let mut seen = Vec::new();
         let mut record = |bucket: Bucket<'_>| {
             seen.push(match bucket {
-                Bucket::Device(bucket) => bucket.downcast_ref::<regimen_cuda::CudaBuffer>().unwrap().to_string(),
+                Bucket::Device(bucket) => {
+                    bucket.downcast_ref::<regimen_cuda::CudaBuffer>().unwrap().to_string()
+                }
                 bucket => format!("{bucket:?}"),
             });
             Ok(())
