@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{ErrorKind, Place};
+use super::ErrorKind;
 use crate::{BoxError, Error, State};
 
 /// The failure of a call, before it has a place.
@@ -29,8 +29,7 @@ pub(crate) fn guard<R>(f: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Cau
 impl Caught {
     /// The error of `kind`, at the place of `state`.
     pub(crate) fn at(self, state: &State, kind: ErrorKind) -> Error {
-        let progress = state.progress();
-        let place = Place { phase: Some(state.phase()), epoch: progress.epochs, step: progress.steps };
+        let place = state.place();
         match self {
             Caught::Failed(cause) => Error::new(kind, place, cause),
             Caught::Panicked(text) => Error::new(kind, place, text).by_panic(),

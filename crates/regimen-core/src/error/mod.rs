@@ -75,6 +75,15 @@ pub struct Place {
     pub step: u64,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.phase {
+            Some(phase) => write!(f, "{phase} at epoch {} step {}", self.epoch, self.step),
+            None => f.write_str("a run that had not begun"),
+        }
+    }
+}
+
 impl Error {
     /// An error of `kind` at `place` with its `cause`.
     pub fn new(kind: ErrorKind, place: Place, cause: impl Into<BoxError>) -> Self {
@@ -184,7 +193,7 @@ impl fmt::Display for Error {
             ErrorKind::Peers => write!(f, "agreement of the ranks {failed}")?,
         }
         match place.phase {
-            Some(phase) => write!(f, " in {phase} at epoch {} step {}", place.epoch, place.step),
+            Some(_) => write!(f, " in {place}"),
             None => Ok(()),
         }
     }

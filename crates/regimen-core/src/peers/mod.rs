@@ -12,7 +12,7 @@ pub use peer_lost::PeerLost;
 use crate::BoxError;
 use crate::data::Rank;
 use crate::engine::Bucket;
-use crate::error::WithCauses;
+use crate::error::{Place, WithCauses};
 use crate::saved::StateDict;
 
 /// The processes that train together with this one: given to [`Run::peers`](crate::Run::peers). The crate
@@ -54,6 +54,10 @@ pub trait Peers: fmt::Debug + Send + Sync {
     fn commit(&self) -> Result<(), BoxError> {
         Ok(())
     }
+
+    /// Notes the place in the run of the calls that follow. The loop does so before each step. A transport names the
+    /// place in the message about a call that waits too long. The default does nothing.
+    fn note_place(&self, _: Place) {}
 
     /// Tells the others that this rank has failed: their calls, those under way included, fail with a
     /// [`PeerLost`] that names this rank and `why`. Without effect if a rank was lost before.

@@ -24,6 +24,7 @@ impl State {
     pub(crate) fn agree_to_stop(&mut self, is_over: bool) -> Result<bool, BoxError> {
         let stops = self.must_stop();
         let Some(peers) = &self.peers else { return Ok(stops) };
+        peers.note_place(self.place());
         let rank = peers.rank();
         let mut votes = [is_over, stops].map(|vote| f64::from(u8::from(vote)));
         peers.sum(Bucket::F64(&mut votes))?;

@@ -24,6 +24,7 @@ use self::phase_state::ByHand;
 pub(crate) use self::phase_state::PhaseState;
 use crate::callback::Every;
 use crate::data::Rank;
+use crate::error::Place;
 use crate::metric::reading::Reading;
 use crate::metric::{Key, Media, Metric, Metrics};
 use crate::peers::Peers;
@@ -144,6 +145,12 @@ impl State {
     /// The progress of the active phase.
     pub fn progress(&self) -> Progress {
         self.progress_of(self.phase)
+    }
+
+    /// The place in the active phase.
+    pub(crate) fn place(&self) -> Place {
+        let Progress { epochs, steps, .. } = self.progress();
+        Place { phase: Some(self.phase), epoch: epochs, step: steps }
     }
 
     /// The steps and epochs expected of `phase` in this call; for progress bars.

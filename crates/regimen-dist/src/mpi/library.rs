@@ -3,11 +3,13 @@
 //! All of the crate's unsafe code is here. It rests on four facts. The signatures are those of the MPI standard, with
 //! the handles of the library's ABI. There is one [`World`] per process, created after `MPI_Init_thread` and finalized
 //! by its drop, on the thread that has started it. MPI allows all other calls from any thread, one at a time, and every
-//! call needs `&mut World`. A blocking call keeps no pointer to its buffers.
+//! call needs `&mut World`. A blocking call keeps no pointer to its buffers; the buffer of the one that does not block is
+//! never freed.
 #![allow(unsafe_code)]
 
 use std::error::Error;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
@@ -17,13 +19,16 @@ use regimen_core::BoxError;
 use regimen_core::data::Rank;
 use regimen_core::engine::Bucket;
 
+/// Numbers that ranks compare.
+pub(super) type Header = [i64; 4];
+
 /// All processes that MPI connects. The error of a call is its name with the text of MPI, and the world is broken after
 /// it.
 pub(super) trait World: Send {
     fn rank(&self) -> Rank;
 
-    /// The largest over all ranks, element by element.
-    fn max(&mut self, values: &mut [i64]) -> Result<(), String>;
+    /// The largest over all ranks, element by element. Returns `None` if `gives_up` before all ranks are here.
+    fn max(&mut self, values: Header, gives_up: &dyn Fn() -> bool) -> Result<Option<Header>, String>;
 
     fn sum(&mut self, values: Bucket<'_>) -> Result<(), String>;
 
@@ -175,28 +180,41 @@ type InitThread = unsafe extern "C" fn(*mut c_int, *mut c_void, c_int, *mut c_in
 type CommNumber<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
 type SetErrhandler<H> = unsafe extern "C" fn(H, H) -> c_int;
 type Allreduce<H> = unsafe extern "C" fn(*const c_void, *mut c_void, c_int, H, H, H) -> c_int;
+type Iallreduce<H> =
+    unsafe extern "C" fn(*const c_void, *mut c_void, c_int, H, H, H, *mut MaybeUninit<H>) -> c_int;
+type Test<H> = unsafe extern "C" fn(*mut MaybeUninit<H>, *mut c_int, *mut Status) -> c_int;
 type Bcast<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, H) -> c_int;
 type Allgatherv<H> =
     unsafe extern "C" fn(*const c_void, c_int, H, *mut c_void, *const c_int, *const c_int, H, H) -> c_int;
 type ErrorString = unsafe extern "C" fn(c_int, *mut c_char, *mut c_int) -> c_int;
 type Finalize = unsafe extern "C" fn() -> c_int;
 
+/// Tests of a call before the thread offers its core to others, in about 0.1 ms.
+const TESTS: u32 = 1000;
+
+/// Room for the status of any ABI, which has 32 bytes at most.
+type Status = [u64; 8];
+
 /// A library whose MPI is started.
 struct Loaded<H> {
     handles: Handles<H>,
     rank: Rank,
     allreduce: Allreduce<H>,
+    iallreduce: Iallreduce<H>,
+    test: Test<H>,
     bcast: Bcast<H>,
     allgatherv: Allgatherv<H>,
     error_string: ErrorString,
     finalize: Finalize,
     is_broken: bool,
+    /// Where MPI compares the numbers of the ranks, for as long as the process lives.
+    header: *mut Header,
     /// The thread that has started MPI, and is to finalize it.
     thread: ThreadId,
 }
 
 // SAFETY: handles are constants and addresses of MPI's statics, which any thread may use: MPI was asked for
-// MPI_THREAD_SERIALIZED.
+// MPI_THREAD_SERIALIZED. Nothing else has the address of the header.
 unsafe impl<H> Send for Loaded<H> {}
 
 impl<H: Copy> Loaded<H> {
@@ -212,12 +230,15 @@ impl<H: Copy> Loaded<H> {
                 handles,
                 rank: Rank::default(),
                 allreduce: symbol(library, "MPI_Allreduce")?,
+                iallreduce: symbol(library, "MPI_Iallreduce")?,
+                test: symbol(library, "MPI_Test")?,
                 bcast: symbol(library, "MPI_Bcast")?,
                 allgatherv: symbol(library, "MPI_Allgatherv")?,
                 error_string: symbol(library, "MPI_Error_string")?,
                 finalize: symbol(library, "MPI_Finalize")?,
                 // Until it is started.
                 is_broken: true,
+                header: Box::leak(Box::new([0; 4])),
                 thread: thread::current().id(),
             };
             (init_thread, set_errhandler, rank, size, world)
@@ -274,8 +295,38 @@ impl<H: Copy> World for Loaded<H> {
         self.rank
     }
 
-    fn max(&mut self, values: &mut [i64]) -> Result<(), String> {
-        self.allreduce(values, self.handles.i64, self.handles.max)
+    fn max(&mut self, values: Header, gives_up: &dyn Fn() -> bool) -> Result<Option<Header>, String> {
+        let Handles { in_place, i64, max, world, .. } = self.handles;
+        let (at, length) = (self.header.cast(), c_length(values.len())?);
+        let mut request = MaybeUninit::uninit();
+        // SAFETY: the header is never freed, and no call of MPI is under way that has its address: a world in which one
+        // was given up is broken, and makes no further call. `length` elements to read and to write, and a handle to
+        // write to.
+        let code = unsafe {
+            self.header.write(values);
+            (self.iallreduce)(in_place, at, length, i64, max, world, &mut request)
+        };
+        self.checked("MPI_Iallreduce", code)?;
+        let mut tests = 0;
+        loop {
+            let (mut is_complete, mut status) = (0, Status::default());
+            // SAFETY: the request of the call above, which is not complete yet, and numbers to write to.
+            let code = unsafe { (self.test)(&mut request, &mut is_complete, &mut status) };
+            self.checked("MPI_Test", code)?;
+            if is_complete != 0 {
+                // SAFETY: MPI has written it, and is done with it.
+                return Ok(Some(unsafe { self.header.read() }));
+            }
+            if gives_up() {
+                self.is_broken = true;
+                return Ok(None);
+            }
+            // The ranks are together within so many tests if each has a core. Otherwise another needs this one.
+            tests += 1;
+            if tests > TESTS {
+                thread::yield_now();
+            }
+        }
     }
 
     fn sum(&mut self, values: Bucket<'_>) -> Result<(), String> {

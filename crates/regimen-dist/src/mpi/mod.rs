@@ -14,11 +14,12 @@ use std::time::Duration;
 use regimen_core::BoxError;
 use regimen_core::data::Rank;
 use regimen_core::engine::Bucket;
+use regimen_core::error::Place;
 use regimen_core::peers::{PeerLost, Peers};
 
 use self::call::{Call, Code, Kind};
 use self::library::World;
-use self::watch::Watch;
+use self::watch::{Waiting, Watch};
 use crate::Collective;
 use crate::launch::{self, Launch};
 
@@ -30,8 +31,11 @@ use crate::launch::{self, Launch};
 /// not, which `AutoUnit::compare_replicas` finds.
 ///
 /// A rank that dies is noticed by its launcher, which ends the job. For a rank that hangs there is a watchdog in each of
-/// the others: if a call waits longer than the [patience](Collective::set_patience), it writes a line to standard
-/// error, calls the [closure](Collective::on_hang), and ends the process with status 86.
+/// the others. If a call waits longer than the [patience](Collective::set_patience), it is a [`PeerLost`]. The run then
+/// saves its post-mortem, and [`abort`](Peers::abort) ends the process: it writes a line to standard error, calls the
+/// [closure](Collective::on_hang), and exits with status 86, rank 0 before the others. The drop of the last owner does the same, and so does the
+/// watchdog if neither has come within the patience again. If all ranks have begun a call and one hangs before its
+/// end, the call cannot return, and the watchdog ends the process without a post-mortem.
 ///
 /// The last owner disconnects, which waits for all ranks too. It does not if a call has failed or during a panic.
 pub struct Mpi {
@@ -77,7 +81,8 @@ impl Mpi {
         })?;
         let watch = Watch::start(rank.index, patience)?;
         let world = {
-            let _waiting = watch.begin(Call::START);
+            let waiting = watch.begin(Call::START);
+            waiting.blocks();
             library::start(library)?
         };
         let found = world.rank();
@@ -112,8 +117,8 @@ impl Mpi {
         if let Some(lost) = &state.lost {
             return Err(PeerLost::new(lost).into());
         }
-        let _waiting = self.watch.begin(call);
-        state.meet(call, "")?;
+        let waiting = self.watch.begin(call);
+        state.meet(call, "", &waiting)?;
         exchange(&mut state).map_err(|text| state.lose(format!("{call}: {text}")))
     }
 
@@ -132,8 +137,8 @@ enum Met {
 impl State {
     /// Waits until every rank is here with a call, and returns an error unless all have made this one. `failure` is the
     /// text of a rank that has failed.
-    fn meet(&mut self, call: Call, failure: &str) -> Result<(), BoxError> {
-        match self.compare(call, failure) {
+    fn meet(&mut self, call: Call, failure: &str, waiting: &Waiting<'_>) -> Result<(), BoxError> {
+        match self.compare(call, failure, waiting) {
             Ok(Met::Alike) => Ok(()),
             Ok(Met::Different(text)) => Err(text.into()),
             Ok(Met::Lost(text)) => Err(self.lose(text)),
@@ -141,12 +146,14 @@ impl State {
         }
     }
 
-    fn compare(&mut self, call: Call, failure: &str) -> Result<Met, String> {
+    fn compare(&mut self, call: Call, failure: &str, waiting: &Waiting<'_>) -> Result<Met, String> {
         let [kind, length] = call.code();
         // The largest of the negative numbers is the smallest of the numbers.
         let own = [kind, -kind, length, -length];
-        let mut all = own;
-        self.world.max(&mut all)?;
+        let Some(all) = self.world.max(own, &|| waiting.is_too_long())? else {
+            return Ok(Met::Lost(waiting.to_string()));
+        };
+        waiting.blocks();
         if all[0] == Kind::Abort as i64 {
             let failures = self.gather(failure.as_bytes())?;
             let failures = failures.iter().filter(|text| !text.is_empty());
@@ -235,13 +242,20 @@ impl Peers for Mpi {
         })
     }
 
+    fn note_place(&self, place: Place) {
+        self.watch.set_place(place);
+    }
+
     fn abort(&self, why: &str) {
         let mut state = self.state();
         if state.lost.is_none() {
-            let _waiting = self.watch.begin(Call::ABORT);
+            let waiting = self.watch.begin(Call::ABORT);
             // An error, as this rank has failed: that of all further calls.
-            let _ = state.meet(Call::ABORT, &format!("rank {} failed: {why}", self.rank.index));
+            let _ = state.meet(Call::ABORT, &format!("rank {} failed: {why}", self.rank.index), &waiting);
         }
+        // There is no other way to tell the ranks that wait. The run has saved what it could.
+        let lost = state.lost.as_deref().unwrap_or_default();
+        self.watch.end_if_gone(&if why.contains(lost) { why.to_owned() } else { format!("{why}; {lost}") });
     }
 }
 
@@ -274,13 +288,17 @@ impl Drop for Mpi {
         if thread::panicking() {
             return;
         }
-        // Under way until the world is dropped after this, and the watchdog after it.
-        mem::forget(self.watch.begin(Call::END));
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.watch.end_if_gone(state.lost.as_deref().unwrap_or_default());
+        let waiting = self.watch.begin(Call::END);
         if state.lost.is_none() {
             // There is nobody to tell: the others have the error.
-            let _ = state.meet(Call::END, "");
+            let _ = state.meet(Call::END, "", &waiting);
+            self.watch.end_if_gone(state.lost.as_deref().unwrap_or_default());
         }
+        // Under way until the world is dropped after this, and the watchdog after it.
+        waiting.blocks();
+        mem::forget(waiting);
     }
 }
 

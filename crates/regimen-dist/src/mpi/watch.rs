@@ -1,5 +1,6 @@
-//! The watchdog: ends the process if a call waits too long.
+//! The watchdog: ends a call, or the process, if a call waits too long.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::process;
 use std::sync::mpsc::{Receiver, channel};
@@ -8,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use regimen_core::BoxError;
+use regimen_core::error::Place;
 
 use super::call::Call;
 
@@ -21,29 +23,45 @@ pub(super) struct Watch(Arc<Mutex<Watched>>);
 
 struct Watched {
     rank: u64,
-    /// The call under way.
-    call: Option<Call>,
-    /// Its number, or that of the last one.
+    /// The number of the last call.
     number: u64,
+    waits: Waits,
+    place: Option<Place>,
     patience: Duration,
     last_words: Option<LastWords>,
 }
 
+/// How this rank waits for the others.
+#[derive(Clone, Copy)]
+enum Waits {
+    No,
+    /// It asks again and again whether they are here, and whether it is too late.
+    Asking(Call),
+    /// Inside a call that returns when they are here.
+    Blocked(Call),
+    /// It was too late: the call has returned, and the process is to end.
+    Gone(Call),
+}
+
 impl Watch {
     pub(super) fn start(rank: u64, patience: Duration) -> Result<Self, BoxError> {
-        let watched = Watched { rank, call: None, number: 0, patience, last_words: None };
+        let watched = Watched { rank, number: 0, waits: Waits::No, place: None, patience, last_words: None };
         let watched = Arc::new(Mutex::new(watched));
         let weak = Arc::downgrade(&watched);
         thread::Builder::new().name("regimen-watch".into()).spawn(move || watch(&weak))?;
         Ok(Watch(watched))
     }
 
-    /// The call is under way until the value returned is dropped.
+    /// This rank begins `call`, and [asks](Waiting::is_too_long) whether it is too late.
     pub(super) fn begin(&self, call: Call) -> Waiting<'_> {
         let mut watched = lock(&self.0);
         watched.number += 1;
-        watched.call = Some(call);
+        watched.waits = Waits::Asking(call);
         Waiting(self)
+    }
+
+    pub(super) fn set_place(&self, place: Place) {
+        lock(&self.0).place = Some(place);
     }
 
     pub(super) fn set_patience(&self, patience: Duration) {
@@ -54,14 +72,56 @@ impl Watch {
     pub(super) fn set_last_words(&self, last_words: LastWords) {
         lock(&self.0).last_words = Some(last_words);
     }
+
+    /// Ends the process if a call was too late.
+    pub(super) fn end_if_gone(&self, text: &str) {
+        if matches!(lock(&self.0).waits, Waits::Gone(_)) {
+            end(lock(&self.0), text);
+        }
+    }
 }
 
-/// A call under way.
+/// A call under way. Once it is too late, it stays so when this is dropped.
 pub(super) struct Waiting<'w>(&'w Watch);
+
+impl Waiting<'_> {
+    pub(super) fn is_too_long(&self) -> bool {
+        matches!(lock(&self.0.0).waits, Waits::Gone(_))
+    }
+
+    /// From here on it cannot ask.
+    pub(super) fn blocks(&self) {
+        let mut watched = lock(&self.0.0);
+        if let Waits::Asking(call) = watched.waits {
+            watched.waits = Waits::Blocked(call);
+        }
+    }
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        lock(&self.0.0).call = None;
+        let mut watched = lock(&self.0.0);
+        if !matches!(watched.waits, Waits::Gone(_)) {
+            watched.waits = Waits::No;
+        }
+    }
+}
+
+/// The message about a call that is too late.
+impl fmt::Display for Waiting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&lock(&self.0.0).message())
+    }
+}
+
+impl Watched {
+    fn message(&self) -> String {
+        let call = match self.waits {
+            Waits::No => return String::new(),
+            Waits::Asking(call) | Waits::Blocked(call) | Waits::Gone(call) => call,
+        };
+        let (number, waited) = (self.number, self.patience.as_secs_f64());
+        format!("{call} number {number} has waited {waited} s: a rank hangs or is gone")
     }
 }
 
@@ -72,32 +132,37 @@ fn watch(watched: &Weak<Mutex<Watched>>) {
         thread::sleep(tick);
         let Some(watched) = watched.upgrade() else { return };
         let mut watched = lock(&watched);
-        if watched.call.is_none() || watched.number != number {
+        if matches!(watched.waits, Waits::No) || watched.number != number {
             (number, waited) = (watched.number, Duration::ZERO);
         } else {
             // Not by the clock, which also runs while this process is stopped and waits for nobody.
             waited += tick;
         }
-        let patience = watched.patience;
-        match watched.call {
-            Some(call) if waited >= patience => {
-                let (rank, last_words) = (watched.rank, watched.last_words.take());
-                // The closure may set the next one.
-                drop(watched);
-                let waited = patience.as_secs_f64();
-                let text = format!(
-                    "rank {rank}: {call} number {number} has waited {waited} s: a rank hangs or is gone"
-                );
-                end(text, last_words, patience);
+        tick = (watched.patience / 20).clamp(Duration::from_millis(1), Duration::from_secs(1));
+        if waited < watched.patience {
+            continue;
+        }
+        match watched.waits {
+            Waits::No => {}
+            Waits::Asking(call) => (watched.waits, waited) = (Waits::Gone(call), Duration::ZERO),
+            Waits::Blocked(_) | Waits::Gone(_) => {
+                let place = watched.place.map_or_else(String::new, |place| format!(" in {place}"));
+                let text = watched.message() + &place;
+                end(watched, &text);
             }
-            _ => tick = (patience / 20).clamp(Duration::from_millis(1), Duration::from_secs(1)),
         }
     }
 }
 
-/// The one place where this crate prints and ends the process: the thread that would return an error is inside a
-/// call of MPI that never returns.
-fn end(text: String, last_words: Option<LastWords>, patience: Duration) -> ! {
+/// The one place where this crate prints and ends the process: the others wait for a rank that never answers, or
+/// this thread is not the one that would return an error.
+fn end(mut watched: MutexGuard<'_, Watched>, text: &str) -> ! {
+    // A second thread that comes here would cut the last words short.
+    watched.waits = Waits::No;
+    let (rank, patience, last_words) = (watched.rank, watched.patience, watched.last_words.take());
+    let text = format!("rank {rank}: {text}");
+    // The closure may set the next one.
+    drop(watched);
     // Standard error may be closed.
     let _ = writeln!(io::stderr(), "{text}");
     if let Some(last_words) = last_words {
@@ -105,6 +170,10 @@ fn end(text: String, last_words: Option<LastWords>, patience: Duration) -> ! {
         if let Ok(done) = on_thread(move || last_words(&text)) {
             let _ = done.recv_timeout(patience);
         }
+    }
+    if rank != 0 {
+        // The launcher ends the others as soon as one has ended, and rank 0 may be saving the post-mortem.
+        thread::sleep(patience / 4);
     }
     process::exit(STATUS)
 }

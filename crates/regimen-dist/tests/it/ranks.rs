@@ -224,12 +224,17 @@ fn ranks_end_if_one_hangs() {
         if index == 1 {
             signal("-STOP");
         }
-        if mpi.sum(Bucket::F32(&mut [0.0; 7])).is_ok() {
-            println!("\nrank {index} goes on");
+        match mpi.sum(Bucket::F32(&mut [0.0; 7])) {
+            Ok(()) => println!("\nrank {index} goes on"),
+            Err(error) => {
+                assert!(PeerLost::is_in(&*error));
+                println!("\nerror of rank {index}: {error}");
+            }
         }
     });
     let Some(ended) = ended else { return };
-    let why = |rank| format!("rank {rank}: sum of 7 f32 number 3 has waited 2 s: a rank hangs or is gone");
+    let error = "sum of 7 f32 number 3 has waited 2 s: a rank hangs or is gone";
+    let why = |rank| format!("rank {rank}: {error}");
     // MPICH may return the status of a rank that it has killed since.
     assert!([Some(86), Some(9)].contains(&ended.status.code()), "{}", ended.text);
     // The launcher ends the others as soon as one has ended.
@@ -237,6 +242,8 @@ fn ranks_end_if_one_hangs() {
         !lines.is_empty() && lines.iter().all(|line| expected.contains(&line.to_string()))
     };
     assert!(are_of(&lines(&ended, "rank"), [why(0), why(2)]), "{}", ended.text);
+    let errors = [0, 2].map(|rank| format!("error of rank {rank}: {error}"));
+    assert_eq!(lines(&ended, "error of"), errors, "{}", ended.text);
     let last = [0, 2].map(|rank| format!("last words of rank {rank}: {}", why(rank)));
     assert!(are_of(&lines(&ended, "last words"), last), "{}", ended.text);
 }

@@ -383,11 +383,12 @@ fn a_killed_rank_ends_the_job_and_a_restart_comes_to_the_same_bytes() {
 #[test]
 fn a_rank_that_hangs_at_any_moment_ends_the_job() {
     let folder = TempDir::new().unwrap();
-    let mut hung = 0;
+    let (mut hung, mut post_mortems) = (0, 0);
     for n in 0..10 {
         let mut random = Random::new(100 + n);
         let training = two_epochs(&folder, &format!("hung-{n}"));
         let signal = Some(("-STOP".to_owned(), random.below(4), random.below(400_000)));
+        let out = training.out.clone().unwrap();
         let Some(ended) = Training { signal, pace: 20_000, ..training }.end(4) else { return };
         if ended.status.success() {
             continue;
@@ -395,6 +396,20 @@ fn a_rank_that_hangs_at_any_moment_ends_the_job() {
         hung += 1;
         assert!([Some(86), Some(9)].contains(&ended.status.code()), "{}", ended.text);
         assert!(ended.text.contains(" has waited 2 s: a rank hangs or is gone"), "{}", ended.text);
+        let mut saves_post_mortem = false;
+        for line in ended.text.lines().filter(|line| line.contains(" has waited 2 s: ")) {
+            let number = line.split(" number ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+            // Before those of the first step.
+            let is_of_start = number.parse::<u64>().unwrap() < 10;
+            assert!(is_of_start || line.contains(" at epoch ") && line.contains(" step "), "{line}");
+            saves_post_mortem |= line.starts_with("rank 0: agreement of the ranks failed in train ");
+        }
+        if saves_post_mortem {
+            let saved = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().file_name().into_string());
+            let is_post_mortem = |name: &str| name.starts_with("post-mortem-");
+            assert!(saved.flatten().any(|name| is_post_mortem(&name)), "{}", ended.text);
+            post_mortems += 1;
+        }
     }
-    assert!(hung > 5, "{hung} of 10 hung in time");
+    assert!(hung > 5 && post_mortems > 0, "{hung} of 10 hung in time, with {post_mortems} post-mortems");
 }

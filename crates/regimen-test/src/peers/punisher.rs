@@ -8,6 +8,7 @@ use std::time::Duration;
 use regimen_core::BoxError;
 use regimen_core::data::Rank;
 use regimen_core::engine::Bucket;
+use regimen_core::error::Place;
 use regimen_core::peers::{PeerLost, Peers};
 
 /// Peers of which this rank is punished at a chosen call. Until then it is as the others.
@@ -122,6 +123,10 @@ impl Peers for Punisher {
     fn commit(&self) -> Result<(), BoxError> {
         self.before(Collective::Commit)?;
         self.peers.commit()
+    }
+
+    fn note_place(&self, place: Place) {
+        self.peers.note_place(place);
     }
 
     fn abort(&self, why: &str) {

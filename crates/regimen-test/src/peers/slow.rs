@@ -7,6 +7,7 @@ use std::time::Duration;
 use regimen_core::BoxError;
 use regimen_core::data::Rank;
 use regimen_core::engine::Bucket;
+use regimen_core::error::Place;
 use regimen_core::peers::Peers;
 
 use super::Call;
@@ -55,6 +56,10 @@ impl Peers for Slow {
     fn commit(&self) -> Result<(), BoxError> {
         self.sleep(Call::Commit);
         self.peers.commit()
+    }
+
+    fn note_place(&self, place: Place) {
+        self.peers.note_place(place);
     }
 
     fn abort(&self, why: &str) {

@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::{Event, Events, Every};
 use crate::data::Rank;
 use crate::engine::Bucket;
+use crate::error::Place;
 use crate::metric::Key;
 use crate::peers::Peers;
 use crate::{BoxError, Callback, State};
@@ -271,6 +272,10 @@ impl Peers for Timed {
 
     fn commit(&self) -> Result<(), BoxError> {
         self.time(|peers| peers.commit())
+    }
+
+    fn note_place(&self, place: Place) {
+        self.peers.note_place(place);
     }
 
     fn abort(&self, why: &str) {

@@ -15,7 +15,7 @@ use regimen::folder::RunFolder;
 use regimen::metric::Key;
 use regimen::peers::Peers;
 use regimen::run::{Evaluate, Report, Restored, Train, Which};
-use regimen::saved::StateDict;
+use regimen::saved::{AppState, Parts, StateDict, save_parts_of_ranks};
 use regimen::state::PauseHandle;
 use regimen::{AutoUnit, BoxError, Fit, Loss, Run, State, Step, Task};
 use regimen_test::peers::{Threads, on_ranks};
@@ -704,4 +704,24 @@ fn the_folder_of_a_run_of_several_ranks_has_the_files_of_one_run() {
     let whole = metrics(&[8]);
     assert!(whole.lines().count() >= 8, "{whole}");
     assert_eq!(metrics(&[3, 7, 8]), whole);
+}
+
+/// A unit whose second part has this name.
+struct Named(&'static str, u64, u64);
+
+impl AppState for Named {
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        parts.part("first", &mut self.1)?;
+        parts.part(self.0, &mut self.2)
+    }
+}
+
+#[test]
+fn ranks_with_different_parts_do_not_mix_them_up() {
+    let ended = on_ranks(Threads::of(3, PATIENCE), |peers| {
+        let name = if peers.rank().index == 2 { "other" } else { "second" };
+        save_parts_of_ranks(&mut Named(name, 1, 2), &*peers).map(drop).map_err(|error| error.to_string())
+    });
+    let text = "rank 2 saves the part `other`, and rank 0 the part `second`; all ranks have the same parts, in one order";
+    assert_eq!(ended.into_iter().map(Result::unwrap).collect::<Vec<_>>(), vec![Err(text.to_owned()); 3]);
 }
