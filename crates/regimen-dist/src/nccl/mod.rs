@@ -10,7 +10,7 @@ use std::time::Duration;
 use regimen_core::BoxError;
 use regimen_core::data::Rank;
 use regimen_core::engine::Bucket;
-use regimen_core::error::WithCauses;
+use regimen_core::error::{Place, WithCauses};
 use regimen_core::peers::{AgreedError, PeerLost, Peers};
 use regimen_cuda::CudaBuffer;
 
@@ -162,6 +162,10 @@ impl Peers for Nccl {
         self.peers.commit()
     }
 
+    fn note_place(&self, place: Place) {
+        self.peers.note_place(place);
+    }
+
     fn abort(&self, why: &str) {
         self.peers.abort(why);
     }
@@ -172,7 +176,8 @@ impl Collective for Nccl {
         self.peers.local_rank()
     }
 
-    /// A sum on a device that has waited as long is an error, and does not end the process.
+    /// A sum on a device that has waited as long is an error too, after which the [`abort`](Peers::abort) of the run ends the
+    /// process, if no rank answers.
     fn set_patience(&self, patience: Duration) {
         *self.patience() = patience;
         self.peers.set_patience(patience);

@@ -3,9 +3,9 @@
 
 #[cfg(feature = "nccl")]
 mod gpu;
+#[cfg(feature = "nccl")]
+mod no_device;
 mod on_ranks;
 mod ranks;
 mod training_ranks;
-#[cfg(feature = "nccl")]
-mod without_gpu;
 mod without_launcher;
