@@ -1,6 +1,6 @@
 //! Safe functions over a loaded library of MPI.
 //!
-//! All of the crate's unsafe code is here. It rests on four facts. The signatures are those of the MPI standard, with
+//! All unsafe code about MPI is here. It rests on four facts. The signatures are those of the MPI standard, with
 //! the handles of the library's ABI. There is one [`World`] per process, created after `MPI_Init_thread` and finalized
 //! by its drop, on the thread that has started it. MPI allows all other calls from any thread, one at a time, and every
 //! call needs `&mut World`. A blocking call keeps no pointer to its buffers; the buffer of the one that does not block is
