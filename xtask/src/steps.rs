@@ -31,6 +31,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "python", run: python, is_gate: false },
     Step { name: "log readers", run: log_readers, is_gate: false },
     Step { name: "mpi", run: mpi, is_gate: false },
+    Step { name: "nccl", run: nccl, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
     Step { name: "fuzz", run: torture::fuzz, is_gate: false },
     // The last ones, so that their gate shuts no other: `regimen-torch` is a separate workspace.
@@ -305,6 +306,29 @@ fn torch_mpi(workspace: &Workspace) -> Result<End, BoxError> {
     };
     let ran = mpis.iter().map(same).collect::<Result<Vec<_>, BoxError>>()?;
     Ok(End::Ran(ran.join("; ")))
+}
+
+/// The tests on a GPU, and those on several.
+fn nccl(workspace: &Workspace) -> Result<End, BoxError> {
+    let listed = workspace.program("nvidia-smi").arg("--list-gpus").output();
+    let listed = listed.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    let gpus = String::from_utf8_lossy(&listed.unwrap_or_default()).lines().count();
+    if gpus == 0 {
+        return Ok(End::NotRun("there is no GPU that `nvidia-smi` lists".into()));
+    }
+    let library = match peers::nccl(workspace) {
+        Ok(library) => library,
+        Err(why) => return Ok(End::NotRun(why.to_string())),
+    };
+    let mut cargo = workspace.cargo(&["test", "--package", "regimen-dist", "--features", "nccl"]);
+    cargo.args(["--test", "it", "--", "gpu::"]).env("REGIMEN_TEST_GPU", "1").env("REGIMEN_NCCL", library);
+    if gpus > 1 {
+        return count_tests(&mut cargo);
+    }
+    match count_tests(cargo.args(["--skip", "gpu::several"]))? {
+        End::Ran(tests) => Ok(End::Ran(format!("{tests}; not run: those on several GPUs"))),
+        other => Ok(other),
+    }
 }
 
 fn libtorch(workspace: &Workspace) -> Result<End, BoxError> {
