@@ -37,10 +37,11 @@ pub(crate) fn load(parameters: &Parameters, dict: &StateDict) -> Result<(), BoxE
 
 /// Passes on flags of those held, and then those that some rank holds, in flat buffers of at most `bytes` bytes and
 /// in the order of the names. Holds the values left there, except for frozen parameters. After an error of `exchange` they
-/// are as they were.
+/// are as they were. If `on_device` is set, buffers on a GPU are passed as they are, and not through host memory.
 pub(crate) fn exchange(
     parameters: &Parameters,
     bytes: usize,
+    on_device: bool,
     exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
 ) -> Result<(), BoxError> {
     let flag = |(_, parameter): (&str, &Tensor)| if parameter.grad().defined() { 1.0 } else { 0.0 };
@@ -49,10 +50,17 @@ pub(crate) fn exchange(
     let held = parameters.by_name().zip(&flags).filter(|(_, flag)| **flag != 0.0);
     let mut exchanged = Vec::new();
     for bucket in buckets(held.map(|((_, parameter), _)| parameter), bytes) {
-        let gradients = bucket.gradients()?;
-        let flat = match bucket.kind {
-            Kind::Double => shim::joined(&gradients, |values| exchange(Bucket::F64(values)))?,
-            _ => shim::joined(&gradients, |values| exchange(Bucket::F32(values)))?,
+        let flat = bucket.flat()?;
+        let buffer = if on_device { shim::cuda_buffer(&flat)? } else { None };
+        let flat = match buffer {
+            Some(mut buffer) => {
+                exchange(Bucket::Device(&mut buffer))?;
+                flat
+            }
+            None if bucket.kind == Kind::Double => {
+                shim::changed(flat, |values| exchange(Bucket::F64(values)))?
+            }
+            None => shim::changed(flat, |values| exchange(Bucket::F32(values)))?,
         };
         exchanged.extend(bucket.cut(&flat)?);
     }
@@ -69,14 +77,15 @@ struct Stretch<'p> {
 }
 
 impl<'p> Stretch<'p> {
-    /// Their gradients in one dimension; zeros for a missing one.
-    fn gradients(&self) -> Result<Vec<Tensor>, BoxError> {
+    /// A copy of their gradients one after another; zeros for a missing one.
+    fn flat(&self) -> Result<Tensor, BoxError> {
         let flat = |parameter: &&Tensor| {
             let gradient = parameter.grad();
             let gradient = if gradient.defined() { gradient } else { parameter.f_zeros_like()?.detach() };
             gradient.f_reshape([-1])?.f_to_kind(self.kind)
         };
-        self.parameters.iter().map(flat).collect::<Result<_, _>>().map_err(failure)
+        let all = self.parameters.iter().map(flat).collect::<Result<Vec<_>, _>>().map_err(failure)?;
+        Tensor::f_cat(&all, 0).map_err(failure)
     }
 
     /// Each with its part of `flat`, which goes to the device in one piece. The parts share its memory, for a step
