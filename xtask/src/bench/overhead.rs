@@ -13,6 +13,9 @@ use crate::{BoxError, peers, tools};
 /// count in proportion.
 const STEPS: [u64; 2] = [20, 60];
 
+/// The same for empty steps.
+const EMPTY_STEPS: [u64; 2] = [1_000, 101_000];
+
 pub(crate) fn overhead(
     workspace: &Workspace,
     options: &Options,
@@ -23,7 +26,10 @@ pub(crate) fn overhead(
     measure(&mut programs.command("interface_step"), figures)?;
     measure(programs.command("autounit").arg("time"), figures)?;
     match tools::have("valgrind", "--version", "valgrind") {
-        Ok(()) => instruction_ratios(&programs, figures)?,
+        Ok(()) => {
+            empty_steps(&programs, figures)?;
+            instruction_ratios(&programs, figures)?;
+        }
         Err(why) => figures.miss("instruction counts", why),
     }
     if options.peers {
@@ -31,6 +37,21 @@ pub(crate) fn overhead(
             Ok(python) => measure(workspace.program(python).arg("bench/peers/overhead.py"), figures)?,
             Err(why) => figures.miss("peers", why),
         }
+    }
+    Ok(())
+}
+
+/// Instructions of an empty step, by the number of callbacks.
+fn empty_steps(programs: &Programs<'_>, figures: &mut Figures) -> Result<(), BoxError> {
+    for callbacks in ["0", "1", "10", "30"] {
+        println!("counting the instructions of an empty step with {callbacks} callbacks");
+        let value = instructions_per_step(EMPTY_STEPS, |steps| {
+            let mut command = programs.command("empty_step");
+            command.args([callbacks, &steps.to_string()]);
+            command
+        })?;
+        let (case, metric) = (format!("empty/{callbacks}"), "instructions_per_step".into());
+        figures.push(Figure { case, metric, value, unit: "instructions".into() });
     }
     Ok(())
 }

@@ -19,10 +19,10 @@ use crate::callback::{Event, Every};
 use crate::data::{At, Data, Epoch, Fetched};
 use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
-use crate::state::{Cycle, EntryPoint, Expected, Phase, PhaseState, Progress, Sharing};
+use crate::state::{Cycle, EntryPoint, Expected, Phase, PhaseState, Progress, Sharing, State};
 use crate::text::Count;
 use crate::unit::TrainUnit;
-use crate::{Error, Run};
+use crate::{BoxError, Error, Run};
 
 /// The evaluations that `fit` makes between the steps of training.
 pub(crate) struct Evaluations<'e, 'a, U: ?Sized> {
@@ -88,7 +88,7 @@ where
 
 /// The next action of training, from the state alone.
 fn next<U: ?Sized>(run: &mut Run<'_, U>, limits: &Limits, evaluates: bool) -> Result<Next, Error> {
-    let stops = must_stop(run, false)?;
+    let stops = must_stop(run)?;
     let state = &mut run.state;
     let is_due = evaluates && state.eval_due;
     Ok(if stops {
@@ -106,12 +106,27 @@ fn next<U: ?Sized>(run: &mut Run<'_, U>, limits: &Limits, evaluates: bool) -> Re
     })
 }
 
-/// Whether the run is to stop, on all ranks alike. `is_over` says whether the epoch is over here.
-fn must_stop<U: ?Sized>(run: &mut Run<'_, U>, is_over: bool) -> Result<bool, Error> {
+/// Whether the run is to stop, on all ranks alike.
+fn must_stop<U: ?Sized>(run: &mut Run<'_, U>) -> Result<bool, Error> {
     if run.state.peers().is_none() {
         return Ok(run.state.must_stop());
     }
-    guard(|| run.state.agree_to_stop(is_over)).map_err(|caught| caught.at(&run.state, ErrorKind::Peers))
+    guard(|| run.state.agree_to_stop(false)).map_err(|caught| caught.at(&run.state, ErrorKind::Peers))
+}
+
+/// An agreement of the ranks in an epoch. Kept out of the way of a process that trains alone.
+#[cold]
+#[inline(never)]
+fn agree<E: Epoch, R>(
+    state: &mut State,
+    reader: &mut LookAhead<E>,
+    on: impl FnOnce(&mut State) -> Result<R, BoxError>,
+) -> Result<R, Error> {
+    guard(|| on(state)).map_err(|caught| match reader.take_failure() {
+        // The cause of the disagreement.
+        Some(cause) => cause.at(state, ErrorKind::Data),
+        None => caught.at(state, ErrorKind::Peers),
+    })
 }
 
 /// Adds the notice that `fit` reached its limit before its first evaluation.
@@ -152,14 +167,14 @@ where
         run.record_epoch(P::PHASE, progress.epochs, values);
     } else if limits.steps_per_epoch == Some(0) {
         run.state.eval_due &= run.state.entry_point() != EntryPoint::Fit;
-    } else if !must_stop(run, false)? {
+    } else if !must_stop(run)? {
         pass.begin(&mut run.state)?;
         let made = epoch(run, pass, data, limits, &mut None);
         let settled = pass.settle(&mut run.state);
         made.and(settled)?;
         if run.state.peers().is_some() {
             // A stop at the end of a pass by hand is in the report of each rank.
-            must_stop(run, false)?;
+            must_stop(run)?;
         }
     }
     end(run, pass)?;
@@ -232,7 +247,7 @@ where
     let eval_every = evaluations.as_ref().map(|evaluations| evaluations.every);
     loop {
         if let Some(evaluations) = evaluations.as_mut().filter(|_| run.state.eval_due) {
-            if must_stop(run, false)? {
+            if must_stop(run)? {
                 return Ok(());
             }
             (evaluations.evaluate)(run)?;
@@ -240,11 +255,10 @@ where
         }
         let progress = run.state.progress();
         let is_over = reader.peek_end(progress.steps_in_epoch);
-        let stops = must_stop(run, is_over).map_err(|error| match reader.take_failure() {
-            // The cause of the disagreement.
-            Some(caught) => caught.at(&run.state, ErrorKind::Data),
-            None => error,
-        })?;
+        let stops = match run.state.peers() {
+            None => run.state.must_stop(),
+            Some(_) => agree(&mut run.state, &mut reader, |state| state.agree_to_stop(is_over))?,
+        };
         if is_over {
             break;
         }
@@ -312,25 +326,20 @@ fn fetch<U: ?Sized, E: Epoch>(
 ) -> Result<Fetched<E::Batch>, Error> {
     fire(run, events.fetch_start)?;
     let done = run.state.progress().steps_in_epoch;
-    let fetched = reader.next(done).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
+    let mut fetched = reader.next(done).map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     let active = run.state.active_phase_mut();
     (active.samples_at_hand, active.last_in_epoch) = (fetched.samples, reader.peek_end(done + 1));
     while let Some(notice) = reader.notice() {
         run.state.notify(notice);
     }
     fire(run, events.fetch_end)?;
-    let mut samples = fetched.samples;
     if run.state.peers().is_some() {
         // It waits for the slowest rank, which is no time of this fetch.
-        let counted = guard(|| run.state.samples_of_ranks(samples));
-        samples = counted.map_err(|caught| match reader.take_failure() {
-            // The cause of the disagreement.
-            Some(cause) => cause.at(&run.state, ErrorKind::Data),
-            None => caught.at(&run.state, ErrorKind::Peers),
-        })?;
+        let own = fetched.samples;
+        fetched.samples = agree(&mut run.state, reader, |state| state.samples_of_ranks(own))?;
     }
     fire(run, events.step_start)?;
-    Ok(Fetched { samples, ..fetched })
+    Ok(fetched)
 }
 
 /// Counts an epoch whose data or cap came to its end.

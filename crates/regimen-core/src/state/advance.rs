@@ -163,12 +163,19 @@ impl State {
     }
 
     pub(crate) fn set_rank(&mut self, rank: Rank) {
-        self.rank = rank;
+        if self.peers.is_none() {
+            self.rank = rank;
+        }
     }
 
     /// A lone rank has no peers, so that it costs nothing.
     pub(crate) fn set_peers(&mut self, peers: Arc<dyn Peers>) {
-        self.peers = Some(peers).filter(|peers| peers.rank().count != 1);
+        let rank = peers.rank();
+        if rank.count != 1 {
+            (self.rank, self.peers) = (rank, Some(peers));
+        } else if self.peers.take().is_some() {
+            self.rank = Rank::default();
+        }
     }
 
     pub(crate) fn watch(&mut self, every: Every) {

@@ -51,6 +51,7 @@ pub struct State {
     seed: u64,
     /// Whether the seed was set, and is not the default.
     seed_is_chosen: bool,
+    /// That of the peers, if there are any.
     rank: Rank,
     /// `None` if this process trains alone.
     peers: Option<Arc<dyn Peers>>,
@@ -171,7 +172,7 @@ impl State {
 
     /// The rank of this process among those that train together.
     pub fn rank(&self) -> Rank {
-        self.peers.as_ref().map_or(self.rank, |peers| peers.rank())
+        self.rank
     }
 
     /// The processes that train together with this one. Returns `None` if it trains alone.
