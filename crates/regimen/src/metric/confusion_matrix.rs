@@ -5,10 +5,11 @@ use std::fmt;
 
 use super::confusion_picture::picture;
 use super::logits::{argmax, check_lengths, check_target, rows};
-use super::{Image, ratio, sum_over_ranks};
+use super::measure::counted_by_each_rank;
+use super::{Image, Measure, ratio};
+use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
 use crate::text::Count;
-use crate::{BoxError, State};
 
 /// Counts samples by their target and by the class predicted for them.
 ///
@@ -51,22 +52,9 @@ impl ConfusionMatrix {
         Ok(ConfusionMatrix { names, ..numbered })
     }
 
-    /// Counts predicted classes. As many predictions as targets are needed, and all in range; after
-    /// an error nothing of this call is counted.
-    pub fn add(&mut self, predictions: &[usize], targets: &[usize]) -> Result<(), BoxError> {
-        check_lengths(predictions.len(), targets.len())?;
-        let classes = self.classes;
-        if let Some(prediction) = predictions.iter().find(|&&prediction| prediction >= classes) {
-            return Err(
-                format!("prediction {prediction} is out of range: there are {classes} classes").into()
-            );
-        }
-        self.add_each(predictions.iter().copied().map(Some), targets)
-    }
-
     /// Counts a matrix of logits, one row of as many as there are classes for each target, row
     /// after row. After an error nothing of this call is counted.
-    pub fn add_logits<T: PartialOrd + Copy>(
+    pub fn update_logits<T: PartialOrd + Copy>(
         &mut self,
         logits: &[T],
         targets: &[usize],
@@ -93,40 +81,6 @@ impl ConfusionMatrix {
             self.counts[target * (self.classes + 1) + prediction.unwrap_or(self.classes)] += 1;
         }
         Ok(())
-    }
-
-    /// Adds what another has counted. One of another number of classes is an error.
-    pub fn merge(&mut self, other: &ConfusionMatrix) -> Result<(), BoxError> {
-        if self.classes != other.classes {
-            let (ours, theirs) = (self.classes, other.classes);
-            return Err(format!("matrices of {ours} and {theirs} classes cannot be merged").into());
-        }
-        for (ours, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *ours += theirs;
-        }
-        Ok(())
-    }
-
-    /// Makes the counts those of all [ranks](crate::Run::peers), for the hook of a unit at the end of an epoch. Every
-    /// rank calls it, once per epoch, because a second call adds them up again. Without peers it does nothing.
-    ///
-    /// ```
-    /// # use regimen::State;
-    /// # use regimen::metric::ConfusionMatrix;
-    /// # fn example(matrix: &mut ConfusionMatrix, state: &mut State) -> Result<(), regimen::BoxError> {
-    /// matrix.sum_over_ranks(state)?;
-    /// state.log_media("eval/confusion_matrix", matrix.image()?);
-    /// matrix.reset();
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn sum_over_ranks(&mut self, state: &State) -> Result<(), BoxError> {
-        sum_over_ranks(&mut self.counts, state)
-    }
-
-    /// Forgets everything counted.
-    pub fn reset(&mut self) {
-        self.counts.fill(0);
     }
 
     /// The number of classes.
@@ -171,10 +125,10 @@ impl ConfusionMatrix {
     ///
     /// ```
     /// # use regimen::State;
-    /// # use regimen::metric::ConfusionMatrix;
+    /// # use regimen::metric::{ConfusionMatrix, Measure};
     /// # fn example(state: &mut State) -> Result<(), regimen::BoxError> {
     /// let mut matrix = ConfusionMatrix::named(["cat", "dog"])?;
-    /// matrix.add(&[0, 1, 1], &[0, 1, 0])?;
+    /// matrix.update((&[0, 1, 1], &[0, 1, 0]))?;
     /// state.log_media("eval/confusion_matrix", matrix.image()?);
     /// # Ok(())
     /// # }
@@ -240,6 +194,42 @@ impl fmt::Display for ConfusionMatrix {
     }
 }
 
+/// Of predicted classes and targets, as many of each, and all in range.
+impl Measure for ConfusionMatrix {
+    type Batch<'b> = (&'b [usize], &'b [usize]);
+
+    /// The [accuracy](ConfusionMatrix::accuracy).
+    type Value = Option<f64>;
+
+    fn update(&mut self, (predicted, targets): Self::Batch<'_>) -> Result<(), BoxError> {
+        check_lengths(predicted.len(), targets.len())?;
+        let classes = self.classes;
+        if let Some(class) = predicted.iter().find(|&&class| class >= classes) {
+            return Err(format!("prediction {class} is out of range: there are {classes} classes").into());
+        }
+        self.add_each(predicted.iter().copied().map(Some), targets)
+    }
+
+    fn compute(&self) -> Option<f64> {
+        self.accuracy()
+    }
+
+    fn merge(&mut self, other: &ConfusionMatrix) -> Result<(), BoxError> {
+        if self.classes != other.classes {
+            let (ours, theirs) = (self.classes, other.classes);
+            return Err(format!("matrices of {ours} and {theirs} classes cannot be merged").into());
+        }
+        for (ours, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *ours += theirs;
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.counts.fill(0);
+    }
+}
+
 /// The counts; classes and names are settings. Another number of classes is refused.
 impl Stateful for ConfusionMatrix {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
@@ -257,4 +247,6 @@ impl Stateful for ConfusionMatrix {
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         self.state_dict()?.check_same_layout(dict)
     }
+
+    counted_by_each_rank!();
 }

@@ -5,7 +5,7 @@ use std::mem;
 use crate::BoxError;
 use crate::auto_unit::StepResults;
 use crate::data::Rank;
-use crate::metric::{ConfusionMatrix, Key, Reduction};
+use crate::metric::{ConfusionMatrix, Key, Measure, Reduction};
 use crate::saved::{Array, Dtype, StateDict, Stateful};
 use crate::state::{EntryPoint, Phase, Progress, State};
 
@@ -189,7 +189,7 @@ impl<O, Y> EpochMetrics<O, Y> {
                 metric.kept[slot].extend(of_rank.array(&format!("kept.{}", metric.name))?.to_vec::<f64>()?);
             }
         }
-        self.matrix.iter_mut().try_for_each(|matrix| matrix.kept[slot].sum_over_ranks(state))?;
+        self.matrix.iter_mut().try_for_each(|matrix| matrix.kept[slot].merge_ranks(state))?;
         Ok(all_are_whole)
     }
 }

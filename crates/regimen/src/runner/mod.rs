@@ -210,7 +210,7 @@ where
     /// # fn example(runner: Runner<'_, Unit>) -> Result<Runner<'_, Unit>, BoxError> {
     /// let matrix = ConfusionMatrix::named(["cat", "dog", "fox"])?;
     /// # Ok(
-    /// runner.confusion_matrix(matrix, |matrix, logits, y| matrix.add_logits(&logits.values(), y))
+    /// runner.confusion_matrix(matrix, |matrix, logits, y| matrix.update_logits(&logits.values(), y))
     /// # )
     /// # }
     /// ```

@@ -6,7 +6,7 @@ use regimen::callback::{Event, Every};
 use regimen::data::{Loader, Rank};
 use regimen::fitloop::{FitLoop, Set, max, record};
 use regimen::log::{MemoryLog, MetricLog};
-use regimen::metric::{Accuracy, ConfusionMatrix, Key, Media};
+use regimen::metric::{Accuracy, ConfusionMatrix, Key, Measure, Media};
 use regimen::peers::Peers;
 use regimen::run::{Evaluate, Train};
 use regimen::runner::{Runner, SupervisedUnit};
@@ -82,7 +82,7 @@ fn runner(peers: Option<Arc<dyn Peers>>) -> Runner<'static, Unit> {
         },
     )
     .confusion_matrix(ConfusionMatrix::new(3).unwrap(), |matrix, logits, labels| {
-        matrix.add_logits(&logits.values(), labels)
+        matrix.update_logits(&logits.values(), labels)
     });
     match peers {
         Some(peers) => runner.peers(peers),
@@ -201,15 +201,14 @@ impl EvalUnit for Counts {
     fn eval_step(&mut self, _: &mut State, (x, labels): (ToyArray, Labels)) -> Result<(), BoxError> {
         // The first class if the first number is negative, else the second.
         let classes: Vec<usize> = x.values().chunks(2).map(|x| usize::from(x[0] >= 0.0)).collect();
-        self.accuracy.add(&classes, &labels)?;
-        self.matrix.add(&classes, &labels)
+        self.accuracy.update((&classes, &labels))?;
+        self.matrix.update((&classes, &labels))
     }
 
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.accuracy.sum_over_ranks(state)?;
-        self.matrix.sum_over_ranks(state)?;
-        self.accuracy.value().into_iter().for_each(|value| state.log(ACCURACY, value, 1.0));
-        Ok(())
+        self.accuracy.clone().log(ACCURACY, state)?;
+        self.accuracy.merge_ranks(state)?;
+        self.matrix.merge_ranks(state)
     }
 }
 
@@ -228,8 +227,7 @@ fn counts_are_summed_over_ranks() {
     assert_eq!((alone.1.total(), alone.2.total()), (36, 36));
     assert!(0 < alone.1.correct() && alone.1.correct() < 36);
     for (value, accuracy, matrix) in ranks {
-        assert_eq!((accuracy, &matrix), (alone.1, &alone.2));
-        check_near(&value, &alone.0);
+        assert_eq!((value, accuracy, &matrix), (alone.0.clone(), alone.1, &alone.2));
     }
 }
 
