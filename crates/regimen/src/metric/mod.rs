@@ -1,8 +1,25 @@
-//! Measures of predictions, which are counted batch by batch: accuracy and the confusion matrix.
+//! Measures of predictions, which are counted batch by batch: accuracy, for example.
 //!
-//! Each is a [`Measure`]. They hold whole numbers, so parts counted apart, on other batches or other ranks, merge to
-//! exactly what would have been counted at once. They know no tensor type: predictions and targets
-//! are class numbers from 0, logits are a matrix of one row a sample, row after row.
+//! Each is a [`Measure`], whose parts, counted on other batches or other ranks, merge to the value of all samples at
+//! once: to the last bit if it holds whole numbers, and else within the error that it states. They know no tensor type:
+//! predictions and targets are slices of class numbers from 0 or of floats, logits are a matrix of one row per sample,
+//! row after row, and texts are strings with words separated by white space.
+//!
+//! | measure | batch | value |
+//! |---|---|---|
+//! | [`Accuracy`] | predicted classes or logits, targets | share that is correct |
+//! | [`Bleu`] | texts, references | BLEU-4 of the corpus, from 0 to 1 |
+//! | [`ConfusionMatrix`] | predicted classes or logits, targets | accuracy, precision, recall and counts |
+//! | [`Distinct`] | texts | share of n-grams that are different |
+//! | [`ErrorRate`] | texts, references | edits per word (WER) or per character (CER) |
+//! | [`GoodnessOfFit`] | predicted numbers, targets | R², explained variance or Pearson's correlation |
+//! | [`MeanError`] | predicted numbers, targets | mean squared, absolute or relative error |
+//! | [`Perplexity`] | summed loss, number of tokens | e to the mean loss of a token |
+//! | [`Quantile`] | numbers | quantile, such as the median |
+//! | [`Rouge`] | texts, references | mean F1 score of n-grams or of the longest common subsequence |
+//! | [`Running`] | numbers | mean, with count, variance, minimum and maximum |
+//! | [`Spearman`] | predicted numbers, targets | correlation of ranks |
+//! | [`TokenAccuracy`] | predicted classes or logits, targets | share of correct tokens, without padding |
 //!
 //! ```
 //! use regimen::metric::{Accuracy, ConfusionMatrix, Measure};
@@ -23,17 +40,46 @@
 //! [`Measure::log`] and [`Measure::merge_ranks`] make the counts those of all ranks.
 
 mod accuracy;
+mod bleu;
 mod confusion_matrix;
 mod confusion_picture;
+mod distinct;
+mod edit_distance;
+mod error_rate;
+mod goodness_of_fit;
+mod kind;
 mod logits;
+mod mean_error;
 mod measure;
+mod moments;
+mod numbers;
+mod perplexity;
+mod quantile;
+mod rouge;
+mod running;
+mod spearman;
+mod sum;
+mod token_accuracy;
+mod words;
 
 pub use regimen_core::metric::*;
 
 pub use self::accuracy::Accuracy;
+pub use self::bleu::Bleu;
 pub use self::confusion_matrix::ConfusionMatrix;
+pub use self::distinct::Distinct;
+pub use self::edit_distance::edit_distance;
+pub use self::error_rate::ErrorRate;
+pub use self::goodness_of_fit::GoodnessOfFit;
 pub use self::logits::argmax;
+pub use self::mean_error::MeanError;
 pub use self::measure::Measure;
+pub use self::perplexity::Perplexity;
+pub use self::quantile::Quantile;
+pub use self::rouge::Rouge;
+pub use self::running::Running;
+pub use self::spearman::Spearman;
+pub use self::token_accuracy::TokenAccuracy;
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
