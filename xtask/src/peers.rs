@@ -1,4 +1,4 @@
-//! Python virtual environments: frameworks that regimen is compared with, readers of its files, and MPI.
+//! Python virtual environments: frameworks and packages that regimen is compared with, readers of its files, and MPI.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,12 @@ pub(crate) fn reader(workspace: &Workspace) -> Result<PathBuf, BoxError> {
 pub(crate) fn logs(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     let requirements = "crates/regimen/tests/log/requirements.txt";
     environment(workspace, &workspace.target.join("python-logs"), requirements)
+}
+
+/// The Python with the packages that measures are compared with.
+pub(crate) fn measures(workspace: &Workspace) -> Result<PathBuf, BoxError> {
+    let requirements = "crates/regimen/tests/measures/requirements.txt";
+    environment(workspace, &workspace.target.join("python-measures"), requirements)
 }
 
 /// An installed MPI, and its parts.
