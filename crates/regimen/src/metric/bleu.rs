@@ -7,7 +7,7 @@ use super::logits::check_lengths;
 use super::measure::counted_by_each_rank;
 use super::words::{ngrams, words};
 use crate::BoxError;
-use crate::saved::{Array, StateDict, Stateful};
+use crate::saved::{Array, MAX_COUNT, StateDict, Stateful};
 
 /// BLEU of a corpus (Papineni, Roukos, Ward and Zhu, 2002): the geometric mean of the precisions of its 1-grams to
 /// 4-grams, times a penalty for brevity.
@@ -159,9 +159,9 @@ impl Stateful for Bleu {
         if dict.get::<u8>("smoothed")? != u8::from(self.smoothed) {
             return Err("the saved BLEU has another smoothing".into());
         }
-        let counts = |name| {
-            let counts = dict.array(name)?.to_vec()?.try_into();
-            counts.map_err(|_| BoxError::from(format!("`{name}` is not {ORDER} counts")))
+        let counts = |name| match <[u64; ORDER]>::try_from(dict.array(name)?.to_vec()?) {
+            Ok(counts) if counts.iter().all(|&count| count <= MAX_COUNT) => Ok(counts),
+            _ => Err(BoxError::from(format!("`{name}` is not {ORDER} counts; it is damaged"))),
         };
         *self = Bleu {
             smoothed: self.smoothed,

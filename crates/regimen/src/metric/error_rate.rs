@@ -121,8 +121,7 @@ impl Stateful for ErrorRate {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         check_kind(dict, self.name())?;
-        *self =
-            ErrorRate { kind: self.kind, edits: dict.count("edits")?, length: dict.count("length")? };
+        *self = ErrorRate { kind: self.kind, edits: dict.count("edits")?, length: dict.count("length")? };
         Ok(())
     }
 

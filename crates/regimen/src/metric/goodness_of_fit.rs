@@ -13,9 +13,9 @@ use crate::saved::{Array, StateDict, Stateful};
 /// All are 1 for predictions that equal the targets. Targets that are all equal, or a single sample, have no
 /// variation, and give no value, unlike in scikit-learn, which gives 0 or 1.
 ///
-/// Means and centred products are kept, and merged by the formula of Chan, Golub and LeVeque (1983). The error of k
-/// batches is about k κ 2⁻⁵³ of 1 and of the value's size, where κ = √(1 + mean² / variance) is that of the targets, or
-/// of the predictions if theirs is larger. Numbers beyond 10¹⁵⁰ overflow, and give NaN.
+/// Means and centred products are kept, and merged by the formula of Chan, Golub and LeVeque (1983). The error of a
+/// value v from k batches is about k κ 2⁻⁵³ (1 + |v|). There κ = √(1 + mean² / variance), of the targets or of the
+/// predictions, the larger of both. Numbers beyond 10¹⁵⁰ overflow, and give NaN.
 ///
 /// ```
 /// use regimen::metric::{GoodnessOfFit, Measure};

@@ -10,9 +10,8 @@ use crate::saved::{Array, StateDict, Stateful};
 
 /// The mean error of predicted numbers, in one of four senses.
 ///
-/// The relative error of the value is less than 2⁻⁵⁰ for up to 10⁷ samples, however they are split into batches and
-/// ranks. A mean beyond the range of `f64` is infinite. As in `sklearn.metrics`, and each of a mean over all
-/// samples.
+/// Values are those of `sklearn.metrics`. Their relative error is less than 2⁻⁵⁰ for up to 10⁷ samples, however they
+/// are split into batches and ranks. A mean beyond the range of `f64` is infinite.
 ///
 /// ```
 /// use regimen::metric::{MeanError, Measure};
@@ -53,9 +52,11 @@ impl MeanError {
         MeanError::of(Kind::Mae)
     }
 
-    /// The mean absolute percentage error, as a share: the mean of |prediction - target| / |target|. As in
-    /// scikit-learn it is 1 if every prediction is wrong by its whole target, and a target nearer to 0 than 2⁻⁵²
-    /// counts as 2⁻⁵². Such a target makes the value huge; leave it out, or use another error.
+    /// The mean absolute percentage error, as a share: the mean of |prediction - target| / |target|. It is 1 if
+    /// every prediction is wrong by its whole target.
+    ///
+    /// A target nearer to 0 than 2⁻⁵² counts as 2⁻⁵², as in scikit-learn. It makes the value huge: leave such targets
+    /// out, or use another error.
     pub fn mape() -> Self {
         MeanError::of(Kind::Mape)
     }

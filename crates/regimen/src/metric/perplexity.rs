@@ -55,7 +55,11 @@ impl Measure for Perplexity {
 
     fn update(&mut self, (loss, tokens): Self::Batch<'_>) -> Result<(), BoxError> {
         if loss.is_nan() || loss == f64::NEG_INFINITY || (tokens == 0 && loss != 0.0) {
-            return Err(format!("{loss} is not the summed negative log likelihood of {}", Count(tokens, "token")).into());
+            return Err(format!(
+                "{loss} is not the summed negative log likelihood of {}",
+                Count(tokens, "token")
+            )
+            .into());
         }
         self.loss.add(loss);
         self.tokens += tokens;

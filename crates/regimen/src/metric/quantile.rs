@@ -6,7 +6,7 @@ use super::Measure;
 use super::measure::counted_by_each_rank;
 use super::numbers::finite;
 use crate::BoxError;
-use crate::saved::{Array, StateDict, Stateful};
+use crate::saved::{Array, MAX_COUNT, StateDict, Stateful};
 
 /// A quantile of numbers, such as the median.
 ///
@@ -169,9 +169,21 @@ impl Stateful for Quantile {
         if (dict.get::<f64>("q")?, dict.get::<u64>("exact_up_to")?) != (self.q, self.exact_up_to as u64) {
             return Err("the saved quantile has other settings".into());
         }
-        let values = dict.array("values")?.to_vec()?;
-        let (buckets, counts) = (dict.array("buckets")?.to_vec()?, dict.array("counts")?.to_vec()?);
-        *self = Quantile { values, buckets: buckets.into_iter().zip(counts).collect(), ..*self };
+        let values: Vec<f64> = dict.array("values")?.to_vec()?;
+        let buckets: Vec<i32> = dict.array("buckets")?.to_vec()?;
+        let counts: Vec<u64> = dict.array("counts")?.to_vec()?;
+        let total = counts.iter().try_fold(0_u64, |total, &count| total.checked_add(count));
+        let is_bucket = |bucket: &i32| bucket.unsigned_abs() < 2 * ONE as u32;
+        if buckets.len() != counts.len()
+            || !buckets.iter().all(is_bucket)
+            || total.is_none_or(|total| total > MAX_COUNT)
+        {
+            return Err("`buckets` or `counts` is damaged".into());
+        }
+        let buckets = buckets.into_iter().zip(counts).collect();
+        let mut loaded = Quantile { values: Vec::new(), buckets, ..*self };
+        loaded.update(&values)?;
+        *self = loaded;
         Ok(())
     }
 

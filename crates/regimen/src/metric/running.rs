@@ -121,8 +121,7 @@ impl Stateful for Running {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        *self =
-            Running { moments: Moments::from_state(dict)?, min: dict.get("min")?, max: dict.get("max")? };
+        *self = Running { moments: Moments::from_state(dict)?, min: dict.get("min")?, max: dict.get("max")? };
         Ok(())
     }
 

@@ -68,8 +68,8 @@ mod tests {
     fn every_rounding_is_kept() {
         assert_eq!(Sum::of([1.0, 1e100, 1.0, -1e100]).value(), 2.0);
         assert_eq!(Sum::of([0.1; 10]).value(), 1.0);
-        // The sum of the float 0.1, ten million times, rounded once.
-        assert_eq!(Sum::of((0..10_000_000).map(|_| 0.1)).value(), 1_000_000.000_000_000_1_f64);
+        // Plain addition gives 100000.00000133288. The exact sum of this float is 5.6e-12 more, which rounds to 0.
+        assert_eq!(Sum::of((0..1_000_000).map(|_| 0.1)).value(), 100_000.0);
     }
 
     #[test]

@@ -5,5 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 mod confusion;
+mod language;
 mod parts;
+mod ranks;
 mod reference;
+mod regression;
+mod running;
+mod text;

@@ -3,7 +3,7 @@
 use regimen::BoxError;
 use regimen::metric::{Measure, Quantile, Running};
 use regimen::random::Random;
-use regimen::saved::Stateful;
+use regimen::saved::{Array, Stateful};
 use serde::{Deserialize, Serialize};
 
 use super::parts::at_once_and_merged;
@@ -59,9 +59,10 @@ fn reference_values_are_those_of_numpy() -> Result<(), BoxError> {
             assert_close(found.sample_variance(), estimate, &format!("sample variance of case {number}"));
             assert_eq!((found.min(), found.max()), (expected.min, expected.max), "case {number}");
         }
-        let [whole, merged] = at_once_and_merged(&Quantile::new(*q)?, values.len(), &mut random, |quantile, part| {
-            quantile.update(&values[part])
-        })?;
+        let [whole, merged] =
+            at_once_and_merged(&Quantile::new(*q)?, values.len(), &mut random, |quantile, part| {
+                quantile.update(&values[part])
+            })?;
         assert_eq!(merged, whole);
         assert_close(whole.compute(), expected.quantile, &format!("quantile {q} of case {number}"));
     }
@@ -71,7 +72,10 @@ fn reference_values_are_those_of_numpy() -> Result<(), BoxError> {
 #[test]
 fn equal_values_have_no_variance_in_any_parts() -> Result<(), BoxError> {
     let mut running = Running::new();
-    assert_eq!((running.compute(), running.variance(), running.min(), running.max()), (None, None, None, None));
+    assert_eq!(
+        (running.compute(), running.variance(), running.min(), running.max()),
+        (None, None, None, None)
+    );
     for batch in [&[0.1; 3][..], &[], &[0.1; 7]] {
         running.update(batch)?;
     }
@@ -148,6 +152,26 @@ fn quantiles_are_exact_up_to_the_number_of_values_kept() -> Result<(), BoxError>
     assert!((median.compute().unwrap() - 2.5).abs() <= 0.025);
     median.reset();
     assert_eq!((median.count(), median.is_exact()), (0, true));
+    Ok(())
+}
+
+#[test]
+fn a_damaged_quantile_is_an_error() -> Result<(), BoxError> {
+    let mut median = Quantile::new(0.5)?.exact_up_to(0);
+    median.update(&[1.0, 2.0])?;
+    let damaged = "`buckets` or `counts` is damaged";
+    for (name, array, expected) in [
+        ("buckets", Array::from_slice(&[40_000, i32::MIN]), damaged),
+        ("buckets", Array::from_slice(&[40_000]), damaged),
+        ("counts", Array::from_slice(&[1, u64::MAX]), damaged),
+        ("values", Array::from_slice(&[f64::NAN]), "value 0 of the batch is NaN"),
+    ] {
+        let mut saved = median.state_dict()?;
+        saved.remove(name)?;
+        saved.insert(name, array)?;
+        let found = median.clone().load_state_dict(&saved).map_err(|error| error.to_string());
+        assert_eq!(found, Err(expected.to_owned()), "{name}");
+    }
     Ok(())
 }
 

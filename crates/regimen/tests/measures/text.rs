@@ -28,7 +28,8 @@ struct Answer {
 }
 
 const ROUGE: [fn() -> Rouge; 3] = [Rouge::rouge_1, Rouge::rouge_2, Rouge::rouge_l];
-const WORDS: [&str; 9] = ["the", "cat", "a", "Cat", "stra\u{df}e", "e\u{301}", "\u{65e5}\u{672c}", "\u{1f600}", "."];
+const WORDS: [&str; 9] =
+    ["the", "cat", "a", "Cat", "stra\u{df}e", "e\u{301}", "\u{65e5}\u{672c}", "\u{1f600}", "."];
 
 /// Up to 8 texts of up to 12 words, each with references that copy most of it, or nothing. Some have white space at
 /// their ends and twice between words.
@@ -163,7 +164,8 @@ fn bleu_is_that_computed_by_hand() -> Result<(), BoxError> {
         assert!((found.unwrap() - expected).abs() < 1e-15, "{found:?} instead of {expected}");
     };
     // Papineni's candidate of "the" seven times: 2 of 7 words are right, and no pair.
-    let (the, mat) = (["the the the the the the the"], ["the cat is on the mat", "there is a cat on the mat"]);
+    let (the, mat) =
+        (["the the the the the the the"], ["the cat is on the mat", "there is a cat on the mat"]);
     check(
         value(Bleu::new(), &the, &[&mat])?,
         (2.0 / 7.0 * (0.5 / 6.0) * (0.25 / 5.0) * (0.125 / 4.0_f64)).powf(0.25),
@@ -243,10 +245,7 @@ fn bad_texts_and_other_settings_are_errors_and_count_nothing() -> Result<(), Box
     check(bleu.merge(&Bleu::unsmoothed()), "BLEU with and without smoothing cannot be merged");
     check(rouge.merge(&Rouge::rouge_l()), "ROUGE-1 and ROUGE-L cannot be merged");
     check(distinct.merge(&Distinct::new(2)?), "distinct-1 and distinct-2 cannot be merged");
-    check(
-        wer.check_state_dict(&ErrorRate::cer().state_dict()?),
-        "the saved measure is cer, this one wer",
-    );
+    check(wer.check_state_dict(&ErrorRate::cer().state_dict()?), "the saved measure is cer, this one wer");
     check(bleu.check_state_dict(&Bleu::unsmoothed().state_dict()?), "the saved BLEU has another smoothing");
     check(
         rouge.check_state_dict(&Rouge::rouge_2().state_dict()?),
