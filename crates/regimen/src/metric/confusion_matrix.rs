@@ -8,7 +8,7 @@ use super::logits::{argmax, check_lengths, check_target, rows};
 use super::measure::counted_by_each_rank;
 use super::{Image, Measure, ratio};
 use crate::BoxError;
-use crate::saved::{Array, StateDict, Stateful};
+use crate::saved::{Array, MAX_COUNT, StateDict, Stateful};
 use crate::text::Count;
 
 /// Counts samples by their target and by the class predicted for them.
@@ -24,6 +24,8 @@ pub struct ConfusionMatrix {
     names: Vec<String>,
     /// Row-major, a row for each target: its counts by predicted class, then those without one.
     counts: Vec<u64>,
+    /// The sum of the counts.
+    total: u64,
 }
 
 const MOST: usize = 16_384;
@@ -41,7 +43,7 @@ impl ConfusionMatrix {
             )
             .into());
         }
-        Ok(ConfusionMatrix { classes, names: Vec::new(), counts: vec![0; classes * (classes + 1)] })
+        Ok(ConfusionMatrix { classes, names: Vec::new(), counts: vec![0; classes * (classes + 1)], total: 0 })
     }
 
     /// An empty matrix of as many classes as there are names, for its table and its picture. Both show the first 18
@@ -80,6 +82,7 @@ impl ConfusionMatrix {
         for (prediction, &target) in predictions.zip(targets) {
             self.counts[target * (self.classes + 1) + prediction.unwrap_or(self.classes)] += 1;
         }
+        self.total += targets.len() as u64;
         Ok(())
     }
 
@@ -95,25 +98,17 @@ impl ConfusionMatrix {
 
     /// The number of samples.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.total
     }
 
     /// The share of all samples that was predicted right; none before anything is counted.
     pub fn accuracy(&self) -> Option<f64> {
-        ratio((0..self.classes).map(|class| self.count(class, class)).sum(), self.total())
+        ratio(self.right(), self.total)
     }
 
-    /// Of the samples taken for `class`, the share that is of it. Returns `None` if there are none.
-    pub fn precision(&self, class: usize) -> Option<f64> {
-        let predicted = (0..self.classes).map(|target| self.count(target, class)).sum();
-        ratio(self.count(class, class), predicted)
-    }
-
-    /// The share of the samples of `class` that were predicted as it. Returns `None` without
-    /// such samples.
-    pub fn recall(&self, class: usize) -> Option<f64> {
-        let samples = (0..=self.classes).map(|prediction| self.cell(class, prediction)).sum();
-        ratio(self.count(class, class), samples)
+    /// The number of samples predicted right.
+    pub(super) fn right(&self) -> u64 {
+        (0..self.classes).map(|class| self.cell(class, class)).sum()
     }
 
     /// The matrix as a picture in colour, to log as [`Media`](super::Media): a row for each target, a column for
@@ -222,11 +217,13 @@ impl Measure for ConfusionMatrix {
         for (ours, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *ours += theirs;
         }
+        self.total += other.total;
         Ok(())
     }
 
     fn reset(&mut self) {
         self.counts.fill(0);
+        self.total = 0;
     }
 }
 
@@ -240,7 +237,12 @@ impl Stateful for ConfusionMatrix {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         self.check_state_dict(dict)?;
-        self.counts = dict.array("counts")?.to_vec()?;
+        let counts: Vec<u64> = dict.array("counts")?.to_vec()?;
+        let total = counts.iter().try_fold(0_u64, |total, &count| total.checked_add(count));
+        self.total = total
+            .filter(|&total| total <= MAX_COUNT)
+            .ok_or("`counts` add up to more than any run counts; they are damaged")?;
+        self.counts = counts;
         Ok(())
     }
 

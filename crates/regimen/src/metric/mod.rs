@@ -7,17 +7,24 @@
 //!
 //! | measure | batch | value |
 //! |---|---|---|
-//! | [`Accuracy`] | predicted classes or logits, targets | share that is correct |
+//! | [`Accuracy`] | classes, or logits | the share that is right; top-k too |
 //! | [`Bleu`] | texts, references | BLEU-4 of the corpus, from 0 to 1 |
-//! | [`ConfusionMatrix`] | predicted classes or logits, targets | accuracy, precision, recall and counts |
+//! | [`BrierScore`] | probabilities | mean squared error |
+//! | [`CalibrationError`] | probabilities | expected and maximum calibration error |
+//! | [`ClassCurves`] | scores of several classes | AUROC and average precision, one-vs-rest |
+//! | [`ConfusionMatrix`] | classes, or logits | accuracy, precision, recall, F-beta, specificity, Jaccard, Matthews, kappa |
 //! | [`Distinct`] | texts | share of n-grams that are different |
 //! | [`ErrorRate`] | texts, references | edits per word (WER) or per character (CER) |
 //! | [`GoodnessOfFit`] | predicted numbers, targets | R², explained variance or Pearson's correlation |
+//! | [`LabelCounts`] | labels, or scores of labels | exact match, Hamming loss, precision, recall, F-beta |
+//! | [`LogLoss`] | probabilities | cross-entropy |
 //! | [`MeanError`] | predicted numbers, targets | mean squared, absolute or relative error |
 //! | [`Perplexity`] | summed loss, number of tokens | e to the mean loss of a token |
 //! | [`Quantile`] | numbers | quantile, such as the median |
 //! | [`Rouge`] | texts, references | mean F1 score of n-grams or of the longest common subsequence |
 //! | [`Running`] | numbers | mean, with count, variance, minimum and maximum |
+//! | [`Score`] | that of another measure | one value of several, to log |
+//! | [`ScoreCurve`] | scores of a binary class | AUROC, average precision, their curves, the best threshold |
 //! | [`Spearman`] | predicted numbers, targets | correlation of ranks |
 //! | [`TokenAccuracy`] | predicted classes or logits, targets | share of correct tokens, without padding |
 //!
@@ -40,7 +47,12 @@
 //! [`Measure::log`] and [`Measure::merge_ranks`] make the counts those of all ranks.
 
 mod accuracy;
+mod average;
 mod bleu;
+mod brier_score;
+mod calibration_error;
+mod class_curves;
+mod class_scores;
 mod confusion_matrix;
 mod confusion_picture;
 mod distinct;
@@ -48,15 +60,20 @@ mod edit_distance;
 mod error_rate;
 mod goodness_of_fit;
 mod kind;
+mod label_counts;
+mod log_loss;
 mod logits;
 mod mean_error;
 mod measure;
 mod moments;
 mod numbers;
 mod perplexity;
+mod probabilities;
 mod quantile;
 mod rouge;
 mod running;
+mod score;
+mod score_curve;
 mod spearman;
 mod sum;
 mod token_accuracy;
@@ -65,12 +82,19 @@ mod words;
 pub use regimen_core::metric::*;
 
 pub use self::accuracy::Accuracy;
+pub use self::average::Average;
 pub use self::bleu::Bleu;
+pub use self::brier_score::BrierScore;
+pub use self::calibration_error::CalibrationError;
+pub use self::class_curves::ClassCurves;
+pub use self::class_scores::KappaWeights;
 pub use self::confusion_matrix::ConfusionMatrix;
 pub use self::distinct::Distinct;
 pub use self::edit_distance::edit_distance;
 pub use self::error_rate::ErrorRate;
 pub use self::goodness_of_fit::GoodnessOfFit;
+pub use self::label_counts::LabelCounts;
+pub use self::log_loss::LogLoss;
 pub use self::logits::argmax;
 pub use self::mean_error::MeanError;
 pub use self::measure::Measure;
@@ -78,6 +102,10 @@ pub use self::perplexity::Perplexity;
 pub use self::quantile::Quantile;
 pub use self::rouge::Rouge;
 pub use self::running::Running;
+pub use self::score::Score;
+pub use self::score_curve::PrecisionRecallPoint;
+pub use self::score_curve::RocPoint;
+pub use self::score_curve::ScoreCurve;
 pub use self::spearman::Spearman;
 pub use self::token_accuracy::TokenAccuracy;
 

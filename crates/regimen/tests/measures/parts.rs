@@ -6,11 +6,10 @@ use std::ops::Range;
 use regimen::BoxError;
 use regimen::metric::Measure;
 use regimen::random::Random;
-use regimen::saved::Stateful;
 
 /// Returns the measure of samples 0 to `samples`, and the same of 2 to 5 parts that are merged. Each part is counted
 /// in two batches, and is saved and loaded between them.
-pub fn at_once_and_merged<M: Measure + Debug>(
+pub(crate) fn at_once_and_merged<M: Measure + Debug>(
     empty: &M,
     samples: usize,
     random: &mut Random,

@@ -14,7 +14,7 @@ const TOLERANCE: f64 = 1e-12;
 /// to its output, for all cases at once. A number that is not finite is `null` in both.
 ///
 /// Returns `None` if `REGIMEN_METRICS_PYTHON` names no Python with the packages.
-pub fn answers<A: DeserializeOwned>(script: &str, cases: &impl Serialize) -> Option<A> {
+pub(crate) fn answers<A: DeserializeOwned>(script: &str, cases: &impl Serialize) -> Option<A> {
     let Some(python) = std::env::var_os("REGIMEN_METRICS_PYTHON") else {
         println!("NOT RUN: REGIMEN_METRICS_PYTHON names no Python with the packages of requirements.txt");
         return None;
@@ -31,7 +31,7 @@ pub fn answers<A: DeserializeOwned>(script: &str, cases: &impl Serialize) -> Opt
 
 /// Fails unless `found` is `expected` but for rounding; `case` tells which one it is.
 #[track_caller]
-pub fn assert_close(found: Option<f64>, expected: Option<f64>, case: &str) {
+pub(crate) fn assert_close(found: Option<f64>, expected: Option<f64>, case: &str) {
     let is_close = match (found, expected) {
         (Some(found), Some(expected)) => (found - expected).abs() <= TOLERANCE * expected.abs().max(1.0),
         (None, None) => true,
