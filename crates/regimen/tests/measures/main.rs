@@ -5,5 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 mod confusion;
+mod curves;
+mod labels;
 mod parts;
+mod probabilities;
 mod reference;
