@@ -5,9 +5,11 @@ import sys
 import warnings
 
 import numpy as np
+import sklearn
 from sklearn import metrics
 
 warnings.simplefilter("ignore")
+sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
 AVERAGES = ["micro", "macro", "weighted"]
 
 
