@@ -4,7 +4,8 @@ use super::ratio;
 
 /// How the values of the classes become one, or which class it is of. A plain number is a class.
 ///
-/// A class without a value is left out. That is `zero_division=nan` in scikit-learn, whose default counts it as 0.
+/// A class without a value is left out, as by `zero_division=nan` in scikit-learn, whose default counts it as 0. The
+/// average is `None` if no class has a value, or if those that have one weigh nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Average {
     /// Of this class against all others.

@@ -1,7 +1,7 @@
 //! Curves of each class against all others, for scores of several classes.
 
 use super::average::mean;
-use super::logits::{check_target, rows};
+use super::logits::check_target;
 use super::measure::counted_by_each_rank;
 use super::{Average, Measure, ScoreCurve};
 use crate::BoxError;
@@ -41,15 +41,15 @@ impl ClassCurves {
         scores: &[T],
         targets: &[usize],
     ) -> Result<(), BoxError> {
-        let (classes, rows) = (self.0.len(), rows(scores, targets)?);
-        if scores.len() != classes * targets.len() {
+        let classes = self.0.len();
+        if targets.len().checked_mul(classes) != Some(scores.len()) {
             let (found, targets) = (scores.len(), targets.len());
             return Err(format!("{found} scores are not {classes} for each of {targets} targets").into());
         }
         targets.iter().try_for_each(|&target| check_target(target, classes))?;
         self.0[0].check(scores.iter().map(|&score| score.into()))?;
         for (class, curve) in self.0.iter_mut().enumerate() {
-            let of_class = rows.clone().map(|row| row[class].into());
+            let of_class = scores.chunks_exact(classes).map(|row| row[class].into());
             curve.add_each(of_class, targets.iter().map(|&target| target == class));
         }
         Ok(())

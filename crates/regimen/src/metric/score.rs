@@ -15,8 +15,6 @@ use crate::saved::{StateDict, Stateful};
 /// with different functions, so a state of one fits the other.
 ///
 /// ```
-/// use regimen::auto_unit::AutoUnit;
-/// use regimen::engine::Engine;
 /// use regimen::metric::{Average, ConfusionMatrix, Key, Measure, Score};
 /// use regimen::{BoxError, State};
 ///
@@ -32,18 +30,18 @@ use crate::saved::{StateDict, Stateful};
 ///         Ok(Digits { f1: Score::new(matrix, |matrix| matrix.f_beta(1.0, Average::Macro)) })
 ///     }
 ///
-///     // In `eval_step`:
-///     fn count(&mut self, predicted: &[usize], targets: &[usize]) -> Result<(), BoxError> {
+///     // In a step:
+///     fn eval_step(&mut self, predicted: &[usize], targets: &[usize]) -> Result<(), BoxError> {
 ///         self.f1.update((predicted, targets))
 ///     }
 ///
-///     // In `on_eval_epoch_end`:
-///     fn log(&mut self, state: &mut State) -> Result<(), BoxError> {
+///     // At the end of the epoch:
+///     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
 ///         self.f1.log(F1, state)
 ///     }
 /// }
 /// # let mut digits = Digits::new()?;
-/// # digits.count(&[1, 1], &[1, 0])?;
+/// # digits.eval_step(&[1, 1], &[1, 0])?;
 /// # assert_eq!(digits.f1.compute(), Some(1.0 / 3.0));
 /// # Ok::<(), BoxError>(())
 /// ```

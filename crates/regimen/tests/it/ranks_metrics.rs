@@ -83,6 +83,9 @@ fn runner(peers: Option<Arc<dyn Peers>>) -> Runner<'static, Unit> {
     )
     .confusion_matrix(ConfusionMatrix::new(3).unwrap(), |matrix, logits, labels| {
         matrix.update_logits(&logits.values(), labels)
+    })
+    .measure("accuracy", Accuracy::new(), |accuracy, logits, labels| {
+        accuracy.update_logits(&logits.values(), labels)
     });
     match peers {
         Some(peers) => runner.peers(peers),
@@ -114,7 +117,7 @@ fn an_evaluation_with_uneven_shares_is_that_of_one_process() {
     });
     assert_eq!(
         alone.1.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
-        ["eval/loss", "eval/right", "eval/median"]
+        ["eval/loss", "eval/right", "eval/median", "eval/accuracy"]
     );
     assert_eq!(alone.2.len(), 1);
     for (rank, values, pictures) in ranks {
@@ -147,7 +150,7 @@ fn an_evaluation_that_was_paused_has_the_numbers_of_all_steps_and_ranks() {
         let values = report.epochs[0].values.iter().map(|(key, value)| (key.to_string(), *value));
         Ok(values.collect::<Vec<_>>())
     });
-    assert_eq!(alone.len(), 3);
+    assert_eq!(alone.len(), 4);
     ranks.iter().for_each(|found| check_near(found, &alone));
 }
 

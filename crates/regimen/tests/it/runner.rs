@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use regimen::auto_unit::{Averaging, EVAL_LOSS, NonFinite, TRAIN_LOSS};
 use regimen::callback::{Event, Events, Every};
 use regimen::data::{DataExt, Loader};
-use regimen::metric::{ConfusionMatrix, Key, Measure, Media, Reduction, argmax};
+use regimen::metric::{Accuracy, ConfusionMatrix, Key, Measure, Media, Reduction, argmax};
 use regimen::run::{Evaluate, Predict, Report, Train};
 use regimen::runner::{IntoLoss, Runner, SupervisedUnit, Terms, term};
 use regimen::saved::{StateDict, load_parts, save_parts};
@@ -422,6 +422,29 @@ fn a_metric_of_the_epoch_that_was_not_saved_begins_with_the_next_epoch() {
     assert_eq!(of_train(&report, "train/sum"), [None, Some(7.0)]);
     assert_eq!(of_train(&report, "train/count"), [None, Some(3.0)]);
     assert_eq!(report.notices, [LEFT_OUT.replace("`sum`", "`sum`, `count`")]);
+}
+
+#[test]
+fn a_measure_is_logged_by_epoch_and_all_or_none_count_a_step() {
+    for failing in [1, 2, 3] {
+        let calls = Mutex::new(0);
+        let mut runner = summing()
+            .measure("accuracy", Accuracy::new(), |accuracy, _, y| accuracy.update_counts(*y as u64, 4))
+            .measure("fails", Accuracy::new(), move |_, _, _| {
+                let mut calls = calls.lock().unwrap();
+                *calls += 1;
+                if *calls == failing { Err("once".into()) } else { Ok(()) }
+            });
+        let data = numbers(&[1.0, 2.0, 4.0]);
+        let mut evaluate = || runner.evaluate(&data, Evaluate::whole().resume("test"));
+        let error = evaluate().unwrap_err();
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "metric `fails`: once");
+        let report = evaluate().unwrap();
+        let values = ["eval/sum", "eval/accuracy", "eval/fails"].map(|name| report.metric(Key::mean(name)));
+        assert_eq!(values, [Some(7.0), Some(7.0 / 12.0), None], "{failing}");
+        let report = runner.train(&numbers(&[4.0, 0.0]), Train::epochs(2)).unwrap();
+        assert_eq!(of_train(&report, "train/accuracy"), [Some(0.5); 2]);
+    }
 }
 
 #[test]

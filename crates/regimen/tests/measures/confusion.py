@@ -5,9 +5,11 @@ import sys
 import warnings
 
 import numpy as np
+import sklearn
 from sklearn import metrics
 
 warnings.simplefilter("ignore")
+sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
 AVERAGES = ["micro", "macro", "weighted"]
 
 
@@ -35,9 +37,13 @@ def scores(case):
         )
 
     by_class, by_average = three(None), {average: three(average) for average in AVERAGES}
-    for position, name in enumerate(["precision", "recall", "f_beta"]):
-        put(name, by_class[position], {average: by_average[average][position] for average in AVERAGES})
     support = by_class[3]
+    for position, name in enumerate(["precision", "recall", "f_beta"]):
+        averages = {average: by_average[average][position] for average in AVERAGES}
+        # Of values that all have a weight of 0, it is the mean without weights.
+        if np.isnan(mean(by_class[position], support)):
+            averages["weighted"] = np.nan
+        put(name, by_class[position], averages)
 
     tables = metrics.multilabel_confusion_matrix(targets, predicted, labels=labels)
     negatives = tables[:, 0, 0].sum() + tables[:, 0, 1].sum()

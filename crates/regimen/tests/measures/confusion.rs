@@ -114,9 +114,9 @@ fn scores_by_hand() -> Result<(), BoxError> {
     assert_eq!(matrix.precision(Average::Micro), Some(0.8));
     assert_eq!(matrix.recall(Average::Weighted), Some(2.0 / 3.0));
     assert_eq!((matrix.f_beta(-1.0, 0), matrix.f_beta(f64::NAN, Average::Macro)), (None, None));
-    // 1 - 6 (1 + 1) / (3 * 1 + 3 * 4 + 3 * 1): of 6 samples, one took 1 for 0 and one has no prediction.
+    // Two of 6 samples are wrong; by chance 3 of class 0 meet 2 predictions that are not of it, and 3 of class 1 meet 5.
     for weights in [KappaWeights::Equal, KappaWeights::Linear, KappaWeights::Quadratic] {
-        assert_eq!(matrix.kappa(weights), Some(1.0 - 12.0 / 18.0), "{weights:?}");
+        assert_eq!(matrix.kappa(weights), Some(1.0 - 2.0 * 6.0 / (3.0 * 2.0 + 3.0 * 5.0)), "{weights:?}");
     }
     // (6 * 4 - (3 * 4 + 3 * 1)) / sqrt((36 - 9 - 9) (36 - 16 - 1 - 1))
     assert_eq!(matrix.matthews(), Some(0.5));

@@ -5,8 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 mod confusion;
+mod curves;
+mod labels;
 mod language;
 mod parts;
+mod probabilities;
 mod ranks;
 mod reference;
 mod regression;

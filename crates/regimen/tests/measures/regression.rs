@@ -93,18 +93,20 @@ fn reference_values_are_those_of_scikit_learn_and_scipy() -> Result<(), BoxError
 
 #[test]
 fn values_are_those_computed_by_hand() -> Result<(), BoxError> {
-    let (predictions, targets) = ([1.0, 2.0, 4.0, 9.0], [2.0, 2.0, 4.0, 8.0]);
     let value = |new: fn() -> MeanError| {
-        let mut measure = new();
-        measure.update((&predictions, &targets))?;
+        let (mut measure, mut other) = (new(), new());
+        measure.update((&[4.0], &[2.0]))?;
+        other.update((&[2.0, 4.0, 9.0], &[2.0, 4.0, 10.0]))?;
+        measure.merge(&other)?;
         Ok::<_, BoxError>(measure.compute())
     };
-    // Errors are 1, 0, 0 and 1.
-    assert_eq!(value(MeanError::mse)?, Some(0.5));
-    assert_eq!(value(MeanError::rmse)?, Some(0.5_f64.sqrt()));
-    assert_eq!(value(MeanError::mae)?, Some(0.5));
-    assert_eq!(value(MeanError::mape)?, Some((1.0 / 2.0 + 1.0 / 8.0) / 4.0));
+    // Errors are 2, 0, 0 and -1.
+    assert_eq!(value(MeanError::mse)?, Some(1.25));
+    assert_eq!(value(MeanError::rmse)?, Some(1.25_f64.sqrt()));
+    assert_eq!(value(MeanError::mae)?, Some(0.75));
+    assert_eq!(value(MeanError::mape)?, Some((1.0 + 0.1) / 4.0));
 
+    let (predictions, targets) = ([1.0, 2.0, 4.0, 9.0], [2.0, 2.0, 4.0, 8.0]);
     let value = |new: fn() -> GoodnessOfFit| {
         let mut measure = new();
         measure.update((&predictions, &targets))?;

@@ -70,6 +70,20 @@ fn reference_values_are_those_of_numpy() -> Result<(), BoxError> {
 }
 
 #[test]
+fn statistics_are_those_computed_by_hand() -> Result<(), BoxError> {
+    let (mut running, mut other) = (Running::new(), Running::new());
+    running.update(&[4.0, 4.0, 4.0, 9.0])?;
+    other.update(&[2.0, 5.0, 5.0, 7.0])?;
+    running.merge(&other)?;
+    assert_eq!((running.count(), running.compute()), (8, Some(5.0)));
+    assert_eq!((running.variance(), running.sample_variance()), (Some(4.0), Some(32.0 / 7.0)));
+    other.merge(&running)?;
+    assert_eq!((running.min(), running.max()), (Some(2.0), Some(9.0)));
+    assert_eq!((other.min(), other.max()), (Some(2.0), Some(9.0)));
+    Ok(())
+}
+
+#[test]
 fn equal_values_have_no_variance_in_any_parts() -> Result<(), BoxError> {
     let mut running = Running::new();
     assert_eq!(

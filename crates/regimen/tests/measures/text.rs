@@ -222,6 +222,7 @@ fn distinct_ngrams_are_counted_once() -> Result<(), BoxError> {
     assert_eq!(value(2, &texts)?, Some(2.0 / 4.0));
     assert_eq!(value(3, &texts)?, Some(1.0));
     assert_eq!(value(5, &texts)?, None);
+    assert_eq!(value(2, &["a bc", "ab c"])?, Some(1.0));
     Ok(())
 }
 
