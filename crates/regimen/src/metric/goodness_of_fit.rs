@@ -14,8 +14,8 @@ use crate::saved::{Array, StateDict, Stateful};
 /// variation, and give no value, unlike in scikit-learn, which gives 0 or 1.
 ///
 /// Means and centred products are kept, and merged by the formula of Chan, Golub and LeVeque (1983). The error of a
-/// value v from k batches is about k κ 2⁻⁵³ (1 + |v|). There κ = √(1 + mean² / variance), of the targets or of the
-/// predictions, the larger of both. Numbers beyond 10¹⁵⁰ overflow, and give NaN.
+/// value v from k batches is about k c 2^-53 (1 + |v|). The condition c is the root of 1 + mean^2 / variance, of the
+/// targets or of the predictions, the larger of both. Numbers beyond 1e150 overflow, and give NaN.
 ///
 /// ```
 /// use regimen::metric::{GoodnessOfFit, Measure};
@@ -40,8 +40,9 @@ enum Kind {
 }
 
 impl GoodnessOfFit {
-    /// The coefficient of determination: 1 - Σ (target - prediction)² / Σ (target - mean of targets)². It is 0 for
-    /// predictions no better than the mean of the targets, and negative for worse ones. `r2_score` in scikit-learn.
+    /// The coefficient of determination, R^2: 1 - the sum of (target - prediction)^2 / the sum of (target - mean of
+    /// targets)^2. It is 0 for predictions no better than the mean of the targets, and negative for worse ones.
+    /// `r2_score` in scikit-learn.
     pub fn r2() -> Self {
         GoodnessOfFit { kind: Kind::R2, moments: Moments::EMPTY }
     }

@@ -10,7 +10,7 @@ use crate::saved::{Array, StateDict, Stateful};
 
 /// The mean error of predicted numbers, in one of four senses.
 ///
-/// Values are those of `sklearn.metrics`. Their relative error is less than 2⁻⁵⁰ for up to 10⁷ samples, however they
+/// Values are those of `sklearn.metrics`. Their relative error is less than 2^-50 for up to 10^7 samples, however they
 /// are split into batches and ranks. A mean beyond the range of `f64` is infinite.
 ///
 /// ```
@@ -37,7 +37,7 @@ enum Kind {
 }
 
 impl MeanError {
-    /// The mean squared error: the mean of (prediction - target)².
+    /// The mean squared error: the mean of (prediction - target)^2.
     pub fn mse() -> Self {
         MeanError::of(Kind::Mse)
     }
@@ -55,7 +55,7 @@ impl MeanError {
     /// The mean absolute percentage error, as a share: the mean of |prediction - target| / |target|. It is 1 if
     /// every prediction is wrong by its whole target.
     ///
-    /// A target nearer to 0 than 2⁻⁵² counts as 2⁻⁵², as in scikit-learn. It makes the value huge: leave such targets
+    /// A target nearer to 0 than 2^-52 counts as 2^-52, as in scikit-learn. It makes the value huge: leave such targets
     /// out, or use another error.
     pub fn mape() -> Self {
         MeanError::of(Kind::Mape)

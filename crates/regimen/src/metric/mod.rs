@@ -15,7 +15,7 @@
 //! | [`ConfusionMatrix`] | classes, or logits | accuracy, precision, recall, F-beta, specificity, Jaccard, Matthews, kappa |
 //! | [`Distinct`] | texts | share of n-grams that are different |
 //! | [`ErrorRate`] | texts, references | edits per word (WER) or per character (CER) |
-//! | [`GoodnessOfFit`] | predicted numbers, targets | R², explained variance or Pearson's correlation |
+//! | [`GoodnessOfFit`] | predicted numbers, targets | R^2, explained variance or Pearson's correlation |
 //! | [`LabelCounts`] | labels, or scores of labels | exact match, Hamming loss, precision, recall, F-beta |
 //! | [`LogLoss`] | probabilities | cross-entropy |
 //! | [`MeanError`] | predicted numbers, targets | mean squared, absolute or relative error |

@@ -10,8 +10,8 @@ use crate::saved::{Array, StateDict};
 ///
 /// Those of a batch are computed in two passes. Batches are merged by the formula of Chan, Golub and LeVeque,
 /// "Algorithms for computing the sample variance" (1983). The relative error of a sum of squares from k batches is
-/// about k κ 2⁻⁵³, where κ = √(1 + mean² / variance). The mean of equal numbers is that number, and their sum of
-/// squares 0, exactly.
+/// about k c 2^-53, where the condition c is the root of 1 + mean^2 / variance. The mean of equal numbers is that
+/// number, and their sum of squares 0, exactly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Moments<const D: usize> {
     pub(super) count: u64,

@@ -10,7 +10,7 @@ use crate::text::Count;
 /// The perplexity of a language model: e to the mean negative log likelihood of a token (Jelinek, Mercer, Bahl and
 /// Baker, "Perplexity: a measure of the difficulty of speech recognition tasks", 1977).
 ///
-/// The relative error of the mean is less than 2⁻⁵⁰ for up to 10⁷ batches, in whatever parts they are counted.
+/// The relative error of the mean is less than 2^-50 for up to 10^7 batches, in whatever parts they are counted.
 ///
 /// ```
 /// use regimen::metric::{Measure, Perplexity};

@@ -13,8 +13,8 @@ use crate::saved::{Array, StateDict, Stateful};
 /// longest common subsequence, that a text shares with its reference. The value is the mean over texts.
 ///
 /// Words are separated by white space, and compared as they stand: change case and stem them first if you wish. Values
-/// are those of `rouge-score` without its tokenizer and stemmer. The relative error of the mean is less than 2⁻⁵⁰ for
-/// up to 10⁷ texts, in whatever parts they are counted.
+/// are those of `rouge-score` without its tokenizer and stemmer. The relative error of the mean is less than 2^-50 for
+/// up to 10^7 texts, in whatever parts they are counted.
 ///
 /// ```
 /// use regimen::metric::{Measure, Rouge};

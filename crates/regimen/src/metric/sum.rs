@@ -6,8 +6,8 @@ use crate::saved::Array;
 /// A sum in which every addition keeps what it rounds off (Neumaier, "Rundungsfehleranalyse einiger Verfahren zur
 /// Summation endlicher Summen", 1974).
 ///
-/// The relative error of a sum of n numbers, none negative, is at most 2⁻⁵³ + (n 2⁻⁵²)², in whatever parts they
-/// were added: the last bit, for fewer than 10⁷. A sum beyond the range of `f64` is infinite.
+/// The relative error of a sum of n numbers, none negative, is at most 2^-53 + (n 2^-52)^2, in whatever parts they
+/// were added: the last bit, for fewer than 10^7. A sum beyond the range of `f64` is infinite.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Sum {
     sum: f64,
