@@ -48,7 +48,8 @@ impl GoodnessOfFit {
     }
 
     /// The explained variance: 1 - variance of (target - prediction) / variance of the targets. It is
-    /// [`r2`](GoodnessOfFit::r2) but for an offset common to all predictions. `explained_variance_score` in scikit-learn.
+    /// [`r2`](GoodnessOfFit::r2) but for an offset common to all predictions. `explained_variance_score` in
+    /// scikit-learn.
     pub fn explained_variance() -> Self {
         GoodnessOfFit { kind: Kind::ExplainedVariance, moments: Moments::EMPTY }
     }

@@ -10,8 +10,8 @@ use crate::saved::{StateDict, Stateful};
 /// The count, mean, variance, minimum and maximum of numbers.
 ///
 /// Batches are merged by the formula of Chan, Golub and LeVeque (1983). The relative error of the variance of k
-/// batches is about k c 2^-53, where the condition c is the root of 1 + mean^2 / variance. The error of the mean is about
-/// k 2^-53 of the largest magnitude. Numbers beyond 1e150 overflow, and give an infinite variance or NaN.
+/// batches is about k c 2^-53, where the condition c is the root of 1 + mean^2 / variance. The error of the mean is
+/// about k 2^-53 of the largest magnitude. Numbers beyond 1e150 overflow, and give an infinite variance or NaN.
 ///
 /// ```
 /// use regimen::metric::{Measure, Running};
