@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from engines import MODELS, RATE, WARM_UP
+from networks import MODELS, RATE, WARM_UP
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -6,6 +6,7 @@ mod batteries;
 mod cell;
 mod empty;
 mod interfaces;
+mod ranks;
 mod rounds;
 mod serve;
 
@@ -14,6 +15,7 @@ pub use batteries::batteries_run;
 pub use cell::Cell;
 pub use empty::{CALLBACKS, empty_run};
 pub use interfaces::{Interface, small_run};
+pub use ranks::{BATCH, Ranks};
 pub use rounds::{median, rounds};
 pub use serve::{Contestant, serve};
 

@@ -18,7 +18,7 @@ use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
 use regimen_burn::burn::optim::AdamConfig;
 use regimen_burn::{Burn, initialize};
-use regimen_examples::args::Args;
+use regimen_examples::args::{Args, probability};
 use regimen_examples::digits::{Split, show};
 use regimen_examples::network::ConvNet;
 
@@ -28,8 +28,18 @@ use task::ReadDigits;
 /// Exit status that a shell expects after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    digits: Args,
+
+    /// Probability of dropout in training. Without it any number of ranks trains as one process does.
+    #[arg(long, default_value_t = 0.25, value_parser = probability)]
+    dropout: f64,
+}
+
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    match run(&Flags::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -38,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<ExitCode, BoxError> {
+fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
     // The only process, or one of those that `mpirun` or `srun` has started.
     let peers = regimen_dist::init()?;
     let is_first = peers.rank().is_first();
@@ -47,7 +57,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let side = digits.side;
     let Split { train, validation, test } = digits.split();
 
-    let network = initialize(args.seed, &device, |device| ConvNet::new(side, device))?;
+    let network = initialize(args.seed, &device, |device| ConvNet::new(side, device).dropout(*dropout))?;
     let engine = Burn::new(network, AdamConfig::new().init(), &device)?;
     let mut unit = AutoUnit::new(engine, ReadDigits::new(&device))
         .learning_rate(args.one_cycle(train.len())?)
@@ -64,7 +74,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let mut run = Run::new(&mut unit)
         .seed(args.seed)
         .peers(peers)
-        .hyper_parameters(args.hyper_parameters())
+        .hyper_parameters(args.hyper_parameters().with("dropout", *dropout))
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
         .callback(ModuleSummary::to(bar.printer()).max_depth(1))

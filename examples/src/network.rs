@@ -37,6 +37,11 @@ impl ConvNet {
         }
     }
 
+    /// Sets the probability of dropout. Default: 0.25.
+    pub fn dropout(self, probability: f64) -> Self {
+        ConvNet { dropout: DropoutConfig::new(probability).init(), ..self }
+    }
+
     /// Images `[batch, side, side]` to logits `[batch, 10]`.
     pub fn forward(&self, images: Tensor<3>) -> Tensor<2> {
         let relu = Relu::new();

@@ -49,6 +49,7 @@ fn what_cannot_work_is_an_error_that_says_what_to_do() {
     check_refused(&["--epochs", "one"], 2, "invalid value 'one'");
     check_refused(&["--batch-size", "0"], 2, "give 1 or more");
     check_refused(&["--accumulate", "0"], 2, "give 1 or more");
+    check_refused(&["--dropout", "1"], 2, "give 0 or more, and less than 1");
     check_refused(&["--clip", "0", "--epochs", "1"], 1, "`clip_norm`: a limit must be greater than 0");
     check_refused(&["--precision", "f32"], 2, "there are: fp32, tf32, bf16, fp16");
     check_refused(&["--precision", "tf32", "--epochs", "1"], 1, "Burn has no switch for tf32");

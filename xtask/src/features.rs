@@ -1,18 +1,23 @@
-//! The steps about the features of `regimen`: all features, none, and each alone.
+//! The steps about the features of `regimen`: all features, none, and each alone. Other crates have features too: those of
+//! engines are devices, and the one of `regimen-dist` is among all features.
 
 use crate::BoxError;
 use crate::ci::End;
 use crate::steps::count_tests;
 use crate::workspace::{Workspace, run};
 
-/// Checks of `regimen` with all features.
+/// Checks of `regimen` with all features, and of `regimen-dist` with NCCL, which is only loaded to run.
 pub(crate) fn all(workspace: &Workspace) -> Result<End, BoxError> {
-    check(workspace, &["--all-features"], &[])
+    let nccl = check(workspace, "regimen-dist", &["--all-features"], &["--lib", "--tests"])?;
+    match (check(workspace, "regimen", &["--all-features"], &[])?, nccl) {
+        (End::Ran(own), End::Ran(nccl)) => Ok(End::Ran(format!("{own}; regimen-dist {nccl}"))),
+        (End::Ran(_), other) | (other, _) => Ok(other),
+    }
 }
 
 /// Checks of `regimen` without any feature.
 pub(crate) fn none(workspace: &Workspace) -> Result<End, BoxError> {
-    check(workspace, &["--no-default-features"], &[])
+    check(workspace, "regimen", &["--no-default-features"], &[])
 }
 
 /// Checks of `regimen` with each feature alone. Of its tests those in the library: the others are run with all features
@@ -21,7 +26,7 @@ pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
     let mut ran = Vec::new();
     for feature in of_package(workspace, "regimen")? {
         let select = ["--no-default-features", "--features", &feature];
-        match check(workspace, &select, &["--lib"])? {
+        match check(workspace, "regimen", &select, &["--lib"])? {
             End::Ran(text) => ran.push(format!("{feature} {text}")),
             other => return Ok(other),
         }
@@ -29,10 +34,10 @@ pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
     Ok(End::Ran(ran.join(", ")))
 }
 
-/// Lints, documents and tests `regimen` with the selected features.
-fn check(workspace: &Workspace, features: &[&str], tests: &[&str]) -> Result<End, BoxError> {
+/// Lints, documents and tests a package with the selected features.
+fn check(workspace: &Workspace, package: &str, features: &[&str], tests: &[&str]) -> Result<End, BoxError> {
     let cargo = |args: &[&str], rest: &[&str]| {
-        workspace.cargo(&[args, &["--package", "regimen"], features, rest].concat())
+        workspace.cargo(&[args, &["--package", package], features, rest].concat())
     };
     run(&mut cargo(&["clippy", "--all-targets"], &["--", "--deny", "warnings"]))?;
     run(cargo(&["doc", "--no-deps", "--lib"], &[]).env("RUSTDOCFLAGS", "--deny warnings"))?;

@@ -1,7 +1,8 @@
-//! Python virtual environments: frameworks and packages that regimen is compared with, readers of its files, and MPI.
+//! Python virtual environments: frameworks and packages that regimen is compared with, readers of its files, MPI and
+//! NCCL.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use crate::BoxError;
 use crate::workspace::{Workspace, run};
@@ -74,6 +75,22 @@ pub(crate) fn mpis(workspace: &Workspace) -> Result<[Mpi; 2], BoxError> {
             variables: &[("MPIR_CVAR_NOLOCAL", "1")],
         },
     ])
+}
+
+/// The library of NCCL: the one in `REGIMEN_NCCL`, or that of its package for Python.
+pub(crate) fn nccl(workspace: &Workspace) -> Result<PathBuf, BoxError> {
+    if let Some(library) = env::var_os("REGIMEN_NCCL") {
+        return Ok(library.into());
+    }
+    let folder = workspace.target.join("python-nccl");
+    let python = environment(workspace, &folder, "crates/regimen-dist/tests/nccl.txt")?;
+    let place =
+        "import os, nvidia.nccl; print(os.path.join(*nvidia.nccl.__path__, 'lib/libnccl.so.2'), end='')";
+    let output = workspace.program(&python).args(["-c", place]).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned().into())
 }
 
 /// The Python of the environment in `folder`, with the packages in the file `requirements`. It is

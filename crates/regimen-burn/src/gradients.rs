@@ -187,20 +187,22 @@ fn exchange_as<T: burn::tensor::Element + Default>(
     read: &mut BTreeMap<ParamId, TensorData>,
     exchange: impl FnOnce(&mut [T]) -> Result<(), BoxError>,
 ) -> Result<(), BoxError> {
-    let mut flat: Vec<T> = Vec::with_capacity(bucket.iter().map(|entry| entry.elements()).sum());
-    for entry in bucket {
-        match read.remove(&entry.id) {
-            Some(data) => flat.extend(data.try_into_vec_as::<T>()?),
-            None => flat.resize(flat.len() + entry.elements(), T::default()),
-        }
+    let [first, others @ ..] = bucket else { return Ok(()) };
+    let mut own = |entry: &Entry| match read.remove(&entry.id) {
+        Some(data) => data.try_into_vec_as::<T>(),
+        None => Ok(vec![T::default(); entry.elements()]),
+    };
+    // In the memory of the first, which is often alone.
+    let mut flat = own(first)?;
+    for entry in others {
+        flat.extend(own(entry)?);
     }
     exchange(&mut flat)?;
-    let mut rest = &*flat;
-    for entry in bucket {
-        let (own, others) = rest.split_at(entry.elements());
-        read.insert(entry.id, TensorData::new(own.to_vec(), entry.shape.clone()));
-        rest = others;
+    for entry in others.iter().rev() {
+        let own = flat.split_off(flat.len() - entry.elements());
+        read.insert(entry.id, TensorData::new(own, entry.shape.clone()));
     }
+    read.insert(first.id, TensorData::new(flat, first.shape.clone()));
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use regimen_core::peers::Peers;
 
 use crate::Collective;
 
-/// The only rank. Its calls return at once, and never fail.
+/// The only rank. Its calls return at once, and never fail. It takes buckets on any device, as its sums are their values.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Solo;
 
@@ -20,6 +20,10 @@ impl Peers for Solo {
 
     fn sum(&self, _: Bucket<'_>) -> Result<(), BoxError> {
         Ok(())
+    }
+
+    fn takes_device(&self) -> bool {
+        true
     }
 
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {

@@ -25,7 +25,7 @@ const HEADER: usize = 7;
 
 fn records(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {
     let mut rest = bytes.strip_prefix(b":W&B\xe1\xbe\x00").ok_or("it does not begin as a file of W&B")?;
-    let (mut records, mut record) = (Vec::new(), Vec::new());
+    let (mut records, mut record) = (Vec::new(), None::<Vec<u8>>);
     while !rest.is_empty() {
         let at = bytes.len() - rest.len();
         let left = BLOCK - at % BLOCK;
@@ -40,17 +40,17 @@ fn records(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {
         if u32::from_le_bytes([a, b, c, d]) != crc32(kind, part) {
             return Err(format!("the chunk at byte {at} has the wrong checksum").into());
         }
-        // Whole, first, middle and last.
-        if HEADER + length > left || !matches!((kind, record.is_empty()), (1 | 2, true) | (3 | 4, false)) {
+        // Whole, first, middle and last. At the end of a block the first may be empty.
+        if HEADER + length > left || !matches!((kind, &record), (1 | 2, None) | (3 | 4, Some(_))) {
             return Err(format!("the chunk at byte {at} is out of place").into());
         }
-        record.extend(part);
+        record.get_or_insert_default().extend(part);
         rest = after;
         if let 1 | 4 = kind {
-            records.push(std::mem::take(&mut record));
+            records.extend(record.take());
         }
     }
-    if record.is_empty() { Ok(records) } else { Err("the last record is torn".into()) }
+    if record.is_none() { Ok(records) } else { Err("the last record is torn".into()) }
 }
 
 /// The CRC-32 of zip and PNG, bit by bit.

@@ -58,7 +58,7 @@ fn run(Flags { digits: args, ask, profile }: &Flags) -> Result<ExitCode, BoxErro
     let [valid, test] = [validation, test].map(|images| eval_loader(images, side, args));
     let train = train_loader(train, side, args);
 
-    let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, root));
+    let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, 0.25, root));
     let engine = Torch::new(vars, network, Adam::new())?
         .group("dense", any_of(["dense.*"]), Adam::new())?
         .group("output", any_of(["output.*"]), Adam::new())?;

@@ -49,7 +49,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let [valid, test] = [validation, test].map(|images| eval_loader(images, side, args).map_batches(one_hot));
     let train = train_loader(train, side, args).map_batches(one_hot).mixup(Mixup::new(0.2));
 
-    let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, root));
+    let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, 0.25, root));
     let engine = Torch::new(vars, network, Adam::with_decoupled_decay())?;
     let decay = args.epochs.saturating_sub(1).max(1) as f64;
     let rate = Phases::new(args.lr, updates)?.linear(1.0, 0.1, 1.0)?.cosine(decay, 1.0, 0.01)?;

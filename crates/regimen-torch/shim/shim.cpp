@@ -314,6 +314,12 @@ void rt_leave_autocast(const rt_autocast *before) {
   });
 }
 
+rt_error rt_cuda_stream(int32_t device, void **stream) {
+  return caught([&] {
+    *stream = at::accelerator::getCurrentStream(static_cast<c10::DeviceIndex>(device)).native_handle();
+  });
+}
+
 rt_error rt_allow_tf32(bool allow) {
   return guarded([&] {
     at::globalContext().setAllowTF32CuBLAS(allow);

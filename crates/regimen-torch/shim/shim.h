@@ -69,6 +69,9 @@ typedef struct {
 rt_error rt_enter_autocast(int32_t device, int32_t dtype, rt_autocast *before);
 void rt_leave_autocast(const rt_autocast *before);
 
+// Writes the current stream, a cudaStream_t, of a CUDA device.
+rt_error rt_cuda_stream(int32_t device, void **stream);
+
 // The process.
 rt_error rt_allow_tf32(bool allow);
 rt_error rt_use_deterministic_algorithms(bool only);

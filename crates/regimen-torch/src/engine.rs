@@ -310,7 +310,16 @@ impl<M> Engine for Torch<M> {
         bytes: usize,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
-        gradients::exchange(self.optim.parameters(), bytes, exchange)
+        gradients::exchange(self.optim.parameters(), bytes, false, exchange)
+    }
+
+    /// A bucket of gradients on a GPU is a `CudaBuffer` of the crate `regimen-cuda`. Its stream is the current one.
+    fn exchange_gradients_on_device(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        gradients::exchange(self.optim.parameters(), bytes, true, exchange)
     }
 
     fn exchange_buffers(

@@ -37,10 +37,11 @@ pub(crate) fn load(parameters: &Parameters, dict: &StateDict) -> Result<(), BoxE
 
 /// Passes on flags of those held, and then those that some rank holds, in flat buffers of at most `bytes` bytes and
 /// in the order of the names. Holds the values left there, except for frozen parameters. After an error of `exchange` they
-/// are as they were.
+/// are as they were. If `on_device` is set, buffers on a GPU are passed as they are, and not through host memory.
 pub(crate) fn exchange(
     parameters: &Parameters,
     bytes: usize,
+    on_device: bool,
     exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
 ) -> Result<(), BoxError> {
     let flag = |(_, parameter): (&str, &Tensor)| if parameter.grad().defined() { 1.0 } else { 0.0 };
@@ -50,14 +51,16 @@ pub(crate) fn exchange(
     let mut exchanged = Vec::new();
     for bucket in buckets(held.map(|((_, parameter), _)| parameter), bytes) {
         let flat = bucket.flat()?;
-        let flat = if bucket.kind == Kind::Double {
-            let mut values = read::<f64>(&flat)?;
-            exchange(Bucket::F64(&mut values))?;
-            Tensor::from_slice(&values)
-        } else {
-            let mut values = read::<f32>(&flat)?;
-            exchange(Bucket::F32(&mut values))?;
-            Tensor::from_slice(&values)
+        let buffer = if on_device { shim::cuda_buffer(&flat)? } else { None };
+        let flat = match buffer {
+            Some(mut buffer) => {
+                exchange(Bucket::Device(&mut buffer))?;
+                flat
+            }
+            None if bucket.kind == Kind::Double => {
+                shim::changed(flat, |values| exchange(Bucket::F64(values)))?
+            }
+            None => shim::changed(flat, |values| exchange(Bucket::F32(values)))?,
         };
         exchanged.extend(bucket.cut(&flat)?);
     }
@@ -74,8 +77,7 @@ struct Stretch<'p> {
 }
 
 impl<'p> Stretch<'p> {
-    /// Their gradients one after another, in host memory; zeros for a missing one. They leave the device in one
-    /// piece.
+    /// A copy of their gradients one after another; zeros for a missing one.
     fn flat(&self) -> Result<Tensor, BoxError> {
         let flat = |parameter: &&Tensor| {
             let gradient = parameter.grad();
@@ -83,7 +85,7 @@ impl<'p> Stretch<'p> {
             gradient.f_reshape([-1])?.f_to_kind(self.kind)
         };
         let all = self.parameters.iter().map(flat).collect::<Result<Vec<_>, _>>().map_err(failure)?;
-        Tensor::f_cat(&all, 0).and_then(|all| all.f_to_device(Device::Cpu)).map_err(failure)
+        Tensor::f_cat(&all, 0).map_err(failure)
     }
 
     /// Each with its part of `flat`, which goes to the device in one piece. The parts share its memory, for a step
@@ -116,11 +118,4 @@ fn buckets<'p>(parameters: impl Iterator<Item = &'p Tensor>, bytes: usize) -> Ve
         }
     }
     stretches
-}
-
-fn read<T>(flat: &Tensor) -> Result<Vec<T>, BoxError>
-where
-    Vec<T>: for<'a> TryFrom<&'a Tensor, Error = tch::TchError>,
-{
-    Vec::try_from(flat).map_err(failure)
 }

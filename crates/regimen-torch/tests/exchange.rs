@@ -105,6 +105,31 @@ fn parameters_of_several_types_are_in_buckets_of_theirs() {
 }
 
 #[test]
+fn gradients_on_a_gpu_stay_there_for_peers_that_take_them() {
+    for name in regimen_torch::devices() {
+        let on = regimen_torch::device(&name).unwrap();
+        let (vars, weight) = initialize(1, on, |root| root.var("weight", &[5], Init::Const(0.5)));
+        let mut engine = Torch::new(vars, weight, Sgd::new()).unwrap();
+        backward(&mut engine);
+        let before = engine.state(Part::Gradients).unwrap();
+        let mut seen = Vec::new();
+        let mut record = |bucket: Bucket<'_>| {
+            seen.push(match bucket {
+                Bucket::Device(bucket) => {
+                    bucket.downcast_ref::<regimen_cuda::CudaBuffer>().unwrap().to_string()
+                }
+                bucket => format!("{bucket:?}"),
+            });
+            Ok(())
+        };
+        engine.exchange_gradients_on_device(usize::MAX, &mut record).unwrap();
+        let bucket = if on.is_cuda() { "5 f32" } else { "F32([1.0, 1.0, 1.0, 1.0, 1.0])" };
+        assert_eq!(seen, ["F32([1.0])", bucket], "{name}");
+        assert_eq!(engine.state(Part::Gradients).unwrap(), before, "{name}");
+    }
+}
+
+#[test]
 fn buffers_are_exchanged_between_a_forward_and_its_backward_pass() {
     let (vars, norm) = initialize(1, Device::Cpu, |root| {
         // As in PyTorch.

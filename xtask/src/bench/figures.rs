@@ -38,7 +38,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 impl Figure {
     /// Parses a figure as `bench` programs print it: case, metric, value and unit, separated by
     /// tabs. Returns `None` for any other line.
-    fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut cells = line.split('\t').map(str::to_owned);
         let (case, metric) = (cells.next()?, cells.next()?);
         let value = cells.next()?.parse().ok()?;

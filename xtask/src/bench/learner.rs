@@ -3,13 +3,13 @@
 //!
 //! Each training is a process of its own, and the two take turns.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use super::Options;
 use super::figures::{Figure, Figures, median};
+use super::machine;
 use crate::BoxError;
 use crate::workspace::{Workspace, run};
 
@@ -22,9 +22,6 @@ const ROUNDS: usize = 5;
 
 /// A higher load than this, averaged over a minute, is of other work: nothing is judged then.
 const MAX_LOAD: f64 = 0.8;
-
-/// How long is waited for the load to fall, which our own compiling has raised.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Costs of a training run, by the names of their figures.
 const COSTS: [(&str, &str); 4] =
@@ -42,7 +39,7 @@ pub(crate) fn learner(
         None => println!("training on images that are made up, in the shape of MNIST's"),
     }
     let out = workspace.scratch("learner")?;
-    let load = quiet_load()?;
+    let load = machine::quiet_load(MAX_LOAD)?;
     // A list for each trainer, of the costs of its rounds.
     let mut costs = [Vec::new(), Vec::new()];
     for round in 0..=ROUNDS {
@@ -74,20 +71,6 @@ fn build(workspace: &Workspace) -> Result<PathBuf, BoxError> {
 fn mnist(workspace: &Workspace) -> Option<PathBuf> {
     let folder = workspace.root.parent()?.join("shared/data");
     folder.join("t10k-images-idx3-ubyte.gz").exists().then_some(folder)
-}
-
-/// The average load of the last minute, once it has fallen below [`MAX_LOAD`] or [`PATIENCE`] is over.
-fn quiet_load() -> Result<f64, BoxError> {
-    let begun = Instant::now();
-    loop {
-        let text = fs::read_to_string("/proc/loadavg")?;
-        let load = text.split(' ').next().unwrap_or_default().parse()?;
-        if load <= MAX_LOAD || begun.elapsed() > PATIENCE {
-            return Ok(load);
-        }
-        println!("waiting for a load of {MAX_LOAD} or less: it is {load}");
-        thread::sleep(Duration::from_secs(15));
-    }
 }
 
 /// Trains in a new process.

@@ -4,10 +4,12 @@
 mod batteries;
 mod callgrind;
 mod checkpoint;
+mod distributed;
 mod engines;
 mod figures;
 pub(crate) mod learner;
 mod loader;
+mod machine;
 mod overhead;
 mod precision;
 mod programs;
@@ -35,6 +37,7 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
     let bench = match name {
         "batteries" => batteries::batteries,
         "checkpoint" => checkpoint::checkpoint,
+        "distributed" => distributed::distributed,
         "engines" => engines::engines,
         "learner" => learner::learner,
         "loader" => loader::loader,

@@ -9,12 +9,13 @@ use crate::project::root;
 /// The project's crates that each crate may depend on. Programs ([`PROGRAMS`]) may depend on any.
 const ARROWS: &[(&str, &[&str])] = &[
     ("regimen-core", &[]),
+    ("regimen-cuda", &[]),
     ("regimen-derive", &[]),
     ("regimen", &["regimen-core", "regimen-derive"]),
     ("regimen-test", &["regimen", "regimen-core"]),
     ("regimen-burn", &["regimen-core"]),
-    ("regimen-torch", &["regimen-core"]),
-    ("regimen-dist", &["regimen-core"]),
+    ("regimen-torch", &["regimen-core", "regimen-cuda"]),
+    ("regimen-dist", &["regimen-core", "regimen-cuda"]),
     ("regimen-cli", &["regimen", "regimen-core"]),
     ("xtask", &[]),
 ];

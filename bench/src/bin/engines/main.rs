@@ -1,6 +1,6 @@
 //! `AutoUnit` over Burn, a contestant of `cargo xtask bench engines` that answers lines like `serve`.
 //!
-//! The networks are those of `engines-torch` and of `bench/peers/engines.py`. Burn's threads are set by
+//! The networks are those of `engines-torch` and of `bench/peers/networks.py`. Burn's threads are set by
 //! `RAYON_NUM_THREADS`.
 
 mod networks;

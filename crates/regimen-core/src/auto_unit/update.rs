@@ -5,7 +5,7 @@ use super::pending::What;
 use super::settings::{Count, Settings};
 use super::window::{Stage, Total, Window};
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
-use crate::engine::Engine;
+use crate::engine::{Bucket, Engine};
 use crate::error::WithCauses;
 use crate::text;
 use crate::{BoxError, State, Task};
@@ -44,7 +44,11 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             }
             if let Some(peers) = &peers {
                 window.reach(Stage::Torn);
-                engine.exchange_gradients(settings.bucket_bytes, &mut |bucket| peers.sum(bucket))?;
+                let (bytes, sum) = (settings.bucket_bytes, &mut |bucket: Bucket<'_>| peers.sum(bucket));
+                match peers.takes_device() {
+                    true => engine.exchange_gradients_on_device(bytes, sum)?,
+                    false => engine.exchange_gradients(bytes, sum)?,
+                }
             }
             window.reach(Stage::Averaged);
         }

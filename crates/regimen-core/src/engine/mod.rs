@@ -14,6 +14,8 @@ pub use to_device::ToDevice;
 pub use variable::{Role, Variable};
 pub use watch::note_unless_finite;
 
+use std::any::Any;
+
 use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
 
@@ -181,6 +183,19 @@ pub trait Engine {
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError>;
 
+    /// The same for an `exchange` that also takes buckets on a [device](Bucket::Device): gradients that are on one need not
+    /// go through host memory. The flags are in host memory all the same. [`AutoUnit`](crate::AutoUnit) calls it if
+    /// the peers [take them](crate::peers::Peers::takes_device).
+    ///
+    /// The default passes buckets in host memory.
+    fn exchange_gradients_on_device(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.exchange_gradients(bytes, exchange)
+    }
+
     /// Passes the buffers of the module (running statistics) to `exchange`, and takes up the values that it leaves.
     ///
     /// All buffers together are one flat buffer in double precision, in the order of their names; a module without
@@ -331,11 +346,31 @@ pub enum Mode {
 
 /// A flat buffer of numbers that ranks exchange: gradients in their type, or running statistics.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Bucket<'a> {
     /// Single precision.
     F32(&'a mut [f32]),
     /// Double precision.
     F64(&'a mut [f64]),
+    /// A buffer in the memory of a device, for peers that [take it](crate::peers::Peers::takes_device). Its type is agreed
+    /// on by the crates of the engine and of the peers, such as `CudaBuffer` of the crate `regimen-cuda`.
+    Device(&'a mut (dyn Any + Send)),
+}
+
+impl Bucket<'_> {
+    /// The error of peers, or of any other exchange, that does not take this kind of bucket.
+    pub fn refused(&self) -> BoxError {
+        let kind = match self {
+            Bucket::F32(_) => "in single precision",
+            Bucket::F64(_) => "in double precision",
+            Bucket::Device(_) => "on a device",
+        };
+        format!(
+            "a bucket {kind} is not taken here: an engine passes buckets on a device only to peers whose \
+             `takes_device` is true"
+        )
+        .into()
+    }
 }
 
 /// The first array with NaN.

@@ -31,7 +31,16 @@ pub trait Peers: fmt::Debug + Send + Sync {
 
     /// Adds up `values` over all ranks, element by element, in an order that depends on the number of ranks and
     /// the length alone. Each rank gets the same bits. The length is the same on all.
+    ///
+    /// A bucket on a device is an error unless the peers [take it](Peers::takes_device). Then it also must be of the
+    /// type that they know.
     fn sum(&self, values: Bucket<'_>) -> Result<(), BoxError>;
+
+    /// Whether [`sum`](Peers::sum) takes buckets on a [device](Bucket::Device). The same on all ranks. The default is
+    /// `false`.
+    fn takes_device(&self) -> bool {
+        false
+    }
 
     /// Returns the bytes that each rank gives, in the order of the ranks. Their lengths may differ.
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError>;

@@ -124,7 +124,7 @@ impl Moment<'_> {
                 Some((CALLBACKS, name)) => self.callbacks.is_of_rank(name),
                 _ => false,
             };
-            ranks::gather(&**peers, &mut dict, is_of_rank)?;
+            ranks::gather(&**peers, RUN, &mut dict, is_of_rank)?;
         }
         Ok(dict)
     }

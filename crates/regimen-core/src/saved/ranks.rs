@@ -8,21 +8,36 @@
 
 use std::borrow::Cow;
 
-use super::{StateDict, Stateful};
+use super::{Array, StateDict, Stateful};
 use crate::BoxError;
 use crate::data::Rank;
-use crate::peers::Peers;
+use crate::peers::{AgreedError, Peers};
 
 const COUNT: &str = "ranks.count";
 
-/// Adds to `dict`, the state on this rank, the arrays of the other ranks for which `is_of_rank` returns `true`.
-/// Every rank calls it.
+/// The name of a part while its arrays are gathered.
+const PART: &str = "ranks.part";
+
+/// Adds to `dict`, the state of `part` on this rank, the arrays of the other ranks for which `is_of_rank` returns
+/// `true`. Every rank calls it for the same parts in the same order.
 pub(crate) fn gather(
     peers: &dyn Peers,
+    part: &str,
     dict: &mut StateDict,
     is_of_rank: impl FnMut(&str) -> bool,
 ) -> Result<(), BoxError> {
-    let all = peers.gather_states(&filter(dict, is_of_rank)?)?;
+    let mut own = filter(dict, is_of_rank)?;
+    own.insert(PART, Array::from_text(part))?;
+    let mut all = peers.gather_states(&own)?;
+    let names = all.iter_mut().map(|own| own.remove(PART)?.to_text());
+    let names = names.collect::<Result<Vec<_>, BoxError>>()?;
+    if let Some(rank) = names.iter().position(|name| *name != names[0]) {
+        return Err(AgreedError::new(format!(
+            "rank {rank} saves the part `{}`, and rank 0 the part `{}`; all ranks have the same parts, in one order",
+            names[rank], names[0]
+        ))
+        .into());
+    }
     if all.iter().all(StateDict::is_empty) {
         return Ok(());
     }

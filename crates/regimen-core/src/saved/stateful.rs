@@ -223,7 +223,7 @@ fn save(
         fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
             let mut dict = part.state_dict().map_err(|cause| placed(format!("part `{name}`"), cause))?;
             if let Some(peers) = self.peers {
-                ranks::gather(peers, &mut dict, |name| part.is_of_rank(name))?;
+                ranks::gather(peers, name, &mut dict, |name| part.is_of_rank(name))?;
             }
             match self.parts.insert(name.to_owned(), dict) {
                 None => Ok(()),

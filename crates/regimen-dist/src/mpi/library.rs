@@ -1,6 +1,6 @@
 //! Safe functions over a loaded library of MPI.
 //!
-//! All of the crate's unsafe code is here. It rests on four facts. The signatures are those of the MPI standard, with
+//! All unsafe code about MPI is here. It rests on four facts. The signatures are those of the MPI standard, with
 //! the handles of the library's ABI. There is one [`World`] per process, created after `MPI_Init_thread` and finalized
 //! by its drop, on the thread that has started it. MPI allows all other calls from any thread, one at a time, and every
 //! call needs `&mut World`. A blocking call keeps no pointer to its buffers; the buffer of the one that does not block is
@@ -39,8 +39,11 @@ pub(super) trait World: Send {
     fn gather(&mut self, own: &[u8], lengths: &[usize]) -> Result<Vec<u8>, String>;
 }
 
-/// Loads the first of `names` that is found. The error lists them all.
-pub(super) fn load(names: &[String]) -> Result<Library, String> {
+/// Loads the first of `names` that `open` finds. The error lists them all.
+pub(crate) fn load(
+    names: &[String],
+    open: impl Fn(&str) -> Result<Library, libloading::Error>,
+) -> Result<Library, String> {
     let mut errors = Vec::new();
     for name in names {
         match open(name) {
@@ -57,7 +60,7 @@ fn text_of_system(error: &libloading::Error) -> String {
 }
 
 #[cfg(unix)]
-fn open(name: &str) -> Result<Library, libloading::Error> {
+pub(super) fn open(name: &str) -> Result<Library, libloading::Error> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
     // The plugins of Open MPI look for its symbols among the global ones.
     // SAFETY: the library's initializers are those of MPI, which have no requirements.
@@ -65,7 +68,7 @@ fn open(name: &str) -> Result<Library, libloading::Error> {
 }
 
 #[cfg(not(unix))]
-fn open(name: &str) -> Result<Library, libloading::Error> {
+pub(super) fn open(name: &str) -> Result<Library, libloading::Error> {
     // SAFETY: the library's initializers are those of MPI, which have no requirements.
     unsafe { Library::new(name) }
 }
@@ -106,7 +109,7 @@ fn address(library: &Library, name: &str) -> Result<*mut c_void, BoxError> {
 /// # Safety
 ///
 /// `F` is a pointer to a function with the signature of this one, or any pointer of which nothing is read.
-unsafe fn symbol<F: Copy>(library: &Library, name: &str) -> Result<F, BoxError> {
+pub(crate) unsafe fn symbol<F: Copy>(library: &Library, name: &str) -> Result<F, BoxError> {
     // SAFETY: as above.
     let symbol = unsafe { library.get(name) };
     symbol.map(|symbol| *symbol).map_err(|error| text_of_system(&error).into())
@@ -330,6 +333,7 @@ impl<H: Copy> World for Loaded<H> {
         match values {
             Bucket::F32(values) => self.allreduce(values, self.handles.f32, self.handles.sum),
             Bucket::F64(values) => self.allreduce(values, self.handles.f64, self.handles.sum),
+            other => Err(other.refused().to_string()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! MPI, loaded when the program starts.
 
 mod call;
-mod library;
+pub(crate) mod library;
 mod watch;
 
 use std::env;
@@ -68,7 +68,7 @@ impl Mpi {
     pub(crate) fn start(launch: &Launch) -> Result<Self, BoxError> {
         let Launch { launcher, rank, local_rank } = *launch;
         let patience = patience()?;
-        let library = library::load(&names(launch)?).map_err(|tried| match launcher {
+        let library = library::load(&names(launch)?, library::open).map_err(|tried| match launcher {
             Some(launcher) => format!(
                 "{} has started {} processes, and the library of MPI that connects them is not found: {tried}; \
                  set `REGIMEN_MPI` to the path of the library that belongs to {}",
@@ -228,6 +228,7 @@ impl Peers for Mpi {
                     values.chunks_mut(*longest).try_for_each(|values| world.sum(Bucket::F64(values)))
                 })
             }
+            other => Err(other.refused()),
         }
     }
 
@@ -323,7 +324,7 @@ fn file_name((stem, version): &(&str, &str)) -> String {
     if cfg!(target_os = "macos") { format!("{stem}.{version}.dylib") } else { format!("{stem}.so.{version}") }
 }
 
-fn patience() -> Result<Duration, BoxError> {
+pub(crate) fn patience() -> Result<Duration, BoxError> {
     let Some(value) = env::var_os("REGIMEN_PATIENCE") else { return Ok(Duration::from_secs(600)) };
     let value = value.to_string_lossy();
     let seconds = value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());

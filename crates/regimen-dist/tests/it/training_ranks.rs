@@ -7,19 +7,20 @@ use std::process::{self, Command};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use std::{env, fs};
+use std::{env, fs, slice};
 
-use regimen::auto_unit::{NonFinite, StepResults};
-use regimen::callback::{Event, Every};
+use regimen::auto_unit::{GradientScaler, NonFinite, StepResults};
+use regimen::callback::{EarlyStopping, Event, Every, TimeLimit};
 use regimen::checkpoint::Checkpointer;
-use regimen::data::{Data, Loader};
-use regimen::engine::Bucket;
+use regimen::data::{Data, DataExt, Loader};
+use regimen::engine::{Bucket, Engine as _, Precision};
 use regimen::metric::Key;
 use regimen::peers::Peers;
 use regimen::random::Random;
-use regimen::run::{Ended, Report};
+use regimen::run::{Ended, Moment, Report, Restored, Saver, Which};
 use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Loss, Run, State, Step, Task};
+use regimen_test::BadData;
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -31,8 +32,12 @@ const STEPS: u64 = 20;
 /// Features of a row, and rows. The last batch of 10 has 6.
 const INPUTS: usize = 4;
 const ROWS: usize = 96;
+/// Batches per epoch.
+const BATCHES: u64 = 10;
+const TOLD: Key = Key::mean("eval/told");
 
 type Batch = (ToyArray, ToyArray);
+type Engine = ToyEngine<ToyMlp>;
 type TestResult = Result<(), BoxError>;
 
 /// A run, as its ranks read it from the environment.
@@ -59,6 +64,7 @@ struct Training {
 struct Trained {
     losses: Vec<f64>,
     values: Vec<(String, f64)>,
+    /// The same on all ranks.
     end: String,
 }
 
@@ -67,44 +73,55 @@ const VARIABLE: &str = "REGIMEN_TEST_TRAINING";
 impl Training {
     /// Runs it alone if `ranks` is 0. Returns `None` in the ranks, and without a launcher.
     fn run(&self, ranks: usize) -> Option<Trained> {
+        Training::run_all(slice::from_ref(self), ranks)?.pop()
+    }
+
+    /// The same for several runs, one after another by the same ranks.
+    fn run_all(all: &[Training], ranks: usize) -> Option<Vec<Trained>> {
         if ranks > 0 {
-            self.end(ranks)?.well();
+            Training::end_all(all, ranks)?.well();
         } else {
             (env::var_os(on_ranks::IS_RANK).is_none() && env::var_os(on_ranks::LAUNCHER).is_some())
                 .then_some(())?;
-            train(self, None).unwrap();
+            all.iter().for_each(|training| train(training, None).unwrap());
         }
-        Some(serde_json::from_slice(&fs::read(&self.record).unwrap()).unwrap())
+        let read =
+            |training: &Training| serde_json::from_slice(&fs::read(&training.record).unwrap()).unwrap();
+        Some(all.iter().map(read).collect())
     }
 
     /// The same for a run that may fail.
     fn end(&self, ranks: usize) -> Option<on_ranks::Ended> {
-        let text = serde_json::to_string(self).unwrap();
+        Training::end_all(slice::from_ref(self), ranks)
+    }
+
+    fn end_all(all: &[Training], ranks: usize) -> Option<on_ranks::Ended> {
+        let text = serde_json::to_string(all).unwrap();
         on_ranks(ranks, &[(VARIABLE, &text), ("REGIMEN_PATIENCE", "60")], as_rank)
     }
 }
 
 /// The program of a rank.
 fn as_rank() {
-    let training: Training = serde_json::from_str(&env::var(VARIABLE).unwrap()).unwrap();
+    let all: Vec<Training> = serde_json::from_str(&env::var(VARIABLE).unwrap()).unwrap();
     let peers = regimen_dist::init().unwrap();
     let rank = peers.rank().index;
-    if let Some((signal, of, after)) = training.signal.clone()
-        && of == rank
-    {
-        if signal == "-STOP" {
-            peers.set_patience(Duration::from_secs(2));
+    for training in all {
+        if let Some((signal, of, after)) = training.signal.clone() {
+            if signal == "-STOP" {
+                peers.set_patience(Duration::from_secs(2));
+            }
+            if of == rank {
+                thread::spawn(move || {
+                    thread::sleep(Duration::from_micros(after));
+                    Command::new("kill").args([&signal, &process::id().to_string()]).status()
+                });
+            }
         }
-        thread::spawn(move || {
-            thread::sleep(Duration::from_micros(after));
-            Command::new("kill").args([&signal, &process::id().to_string()]).status()
-        });
-    } else if training.signal.as_ref().is_some_and(|(signal, ..)| signal == "-STOP") {
-        peers.set_patience(Duration::from_secs(2));
-    }
-    if let Err(error) = train(&training, Some(peers)) {
-        println!("\nrank {rank} ends with: {error:#}");
-        panic!("the run has failed");
+        if let Err(error) = train(&training, Some(peers.clone())) {
+            println!("\nrank {rank} ends with: {error:#}");
+            panic!("the run has failed");
+        }
     }
 }
 
@@ -116,17 +133,49 @@ fn train(training: &Training, peers: Option<Arc<dyn Peers>>) -> TestResult {
     let module = ToyMlp::plain(&mut vars, [INPUTS, 16, 1]);
     let engine = ToyEngine::new(vars, module, ToyOptimizer::adam_w(0.01));
     let own = training.trouble.clone().filter(|(_, of, _)| *of == rank).map(|(name, _, step)| (name, step));
-    let task = Regression { peers: peers.clone(), trouble: own.clone(), losses: Vec::new() };
+    let is = |wanted: &str| training.trouble.as_ref().is_some_and(|(name, ..)| name == wanted);
+    let is_own = |wanted: &str| own.as_ref().is_some_and(|(name, _)| name == wanted);
+    // The mean of three ranks is 1 after an epoch and rises; it would fall on two of them.
+    let told = is("early").then_some(if is_own("early") { 5.0 } else { -1.0 });
+    let task = Regression { peers: peers.clone(), trouble: own.clone(), told, losses: Vec::new() };
     let mut unit =
         AutoUnit::new(engine, task).learning_rate(1e-2).clip_norm(0.5).accumulate(training.accumulate);
     if training.skip {
         unit = unit.non_finite(NonFinite::Skip);
     }
+    if is("overflow") {
+        let overflows = own.clone().map(|(_, step)| step);
+        unit = unit
+            .precision(Precision::F16)
+            .gradient_scaler(GradientScaler::new().initial(64.0).back_off(0.25))
+            .after_backward(move |engine: &mut Engine, state: &mut State| {
+                match overflows == Some(state.train_progress().steps + 1) {
+                    true => engine.scale_gradients(f64::INFINITY),
+                    false => Ok(()),
+                }
+            });
+    }
 
     let mut run = Run::new(&mut unit).seed(42);
-    if let Some(peers) = peers {
+    if let Some(peers) = peers.clone() {
         run = run.peers(peers);
     }
+    if is("early") {
+        run = run.callback(EarlyStopping::min(TOLD, 1));
+    }
+    if is("clock") {
+        let day = Duration::from_secs(86_400);
+        run = run.callback(TimeLimit::new(if is_own("clock") { Duration::ZERO } else { day }));
+    }
+    if is("saver") || is("saver panic") {
+        run = run.saver(BadSaver(own.clone()));
+    }
+    let data = BadData::new(loader(1, true).take_batches(BATCHES - u64::from(is_own("short"))));
+    let data = match &own {
+        Some((name, step)) if name == "data" => data.fail_at(*step),
+        Some((name, step)) if name == "data panic" => data.panic_at(*step),
+        _ => data,
+    };
     let handle = run.pause_handle();
     let pace = Duration::from_micros(training.pace);
     run = run.on(Event::TrainStepEnd, move |state: &mut State, _: &mut _| -> TestResult {
@@ -158,14 +207,21 @@ fn train(training: &Training, peers: Option<Arc<dyn Peers>>) -> TestResult {
     if let Some(steps) = training.steps {
         config = config.max_steps(steps);
     }
-    let report = run.fit(&loader(1, true), &loader(2, false), config)?;
+    let report = run.fit(&data, &loader(2, false), config)?;
     drop(run);
+    let mut end = format!("{} {}", report.train.steps, end(&report.ended));
+    if unit.skipped() > 0 {
+        end += &format!(", {} skipped", unit.skipped());
+    }
+    if let Some(scale) = unit.gradient_scale() {
+        end += &format!(", scale {scale}");
+    }
+    let ends = peers.map_or(Ok(Vec::new()), |peers| peers.gather(end.as_bytes()))?;
+    if ends.iter().any(|other| other != end.as_bytes()) {
+        return Err(format!("rank {rank} ends differently: {end}").into());
+    }
     if rank == 0 {
-        let trained = Trained {
-            losses: unit.task().losses.clone(),
-            values: values(&report),
-            end: format!("{} {}", report.train.steps, end(&report.ended)),
-        };
+        let trained = Trained { losses: unit.task().losses.clone(), values: values(&report), end };
         fs::write(&training.record, serde_json::to_vec(&trained)?)?;
     }
     Ok(())
@@ -188,6 +244,8 @@ fn end(ended: &Ended) -> String {
 struct Regression {
     peers: Option<Arc<dyn Peers>>,
     trouble: Option<(String, u64)>,
+    /// Logged in evaluations, times the epochs of training.
+    told: Option<f64>,
     /// Those of the whole batches.
     losses: Vec<f64>,
 }
@@ -223,6 +281,34 @@ impl Task<ToyEngine<ToyMlp>> for Regression {
         // The record has no place for NaN.
         self.losses.extend(Some(both[0] / both[1]).filter(|loss| loss.is_finite()));
         Ok(())
+    }
+
+    fn on_eval_step_end(&mut self, state: &mut State, _: &Batch, _: StepResults<()>) -> TestResult {
+        if let Some(told) = self.told {
+            state.log(TOLD, told * (state.train_progress().steps / BATCHES) as f64, 1.0);
+        }
+        Ok(())
+    }
+}
+
+/// A saver that fails at the end of a step.
+struct BadSaver(Option<(String, u64)>);
+
+impl Saver for BadSaver {
+    fn on_event(&mut self, event: Event, moment: &mut Moment<'_>) -> TestResult {
+        match &self.0 {
+            Some((name, step))
+                if event == Event::TrainStepEnd && *step == moment.state().train_progress().steps =>
+            {
+                assert!(name != "saver panic", "this rank cannot save");
+                Err("this rank cannot save".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn restore(&mut self, _: Which<'_>, _: &mut Moment<'_>) -> Result<Option<Restored>, BoxError> {
+        Ok(None)
     }
 }
 
@@ -319,44 +405,80 @@ fn a_paused_run_goes_on_to_the_same_bytes_and_on_fewer_ranks_to_near_numbers() {
     }
 }
 
-#[test]
-fn all_ranks_end_at_the_same_step_with_one_reason() {
-    let folder = TempDir::new().unwrap();
-    let training =
-        Training { accumulate: 1, epochs: 3, record: folder.path().join("end"), ..Training::default() };
-    let check = |name: &str, rank: u64, skip: bool, expected: &str| {
-        let trouble = Some((name.to_owned(), rank, 7));
-        let trained = Training { trouble, skip, ..training.clone() }.run(3)?;
-        assert_eq!(trained.end, expected, "{name}");
-        Some(())
-    };
-    let ran = check("pause", 2, false, "7 paused: asked for on one rank");
-    let Some(()) = ran else { return };
-    check("finish", 1, false, "7 finished: decided on one rank");
-    check("term", 1, false, "7 paused: SIGTERM");
-    check("nan", 2, true, "30 complete");
+/// Three epochs in which a rank has trouble in the seventh step.
+fn troubled(folder: &TempDir, name: &str, rank: u64) -> Training {
+    let record = folder.path().join(format!("{name}-{rank}"));
+    let trouble = Some((name.to_owned(), rank, 7));
+    Training { accumulate: 1, epochs: 3, record, trouble, ..Training::default() }
 }
 
 #[test]
-fn an_error_on_one_rank_is_one_on_all_with_rank_and_cause() {
+fn all_ranks_end_at_the_same_step_with_one_reason() {
     let folder = TempDir::new().unwrap();
-    let training =
-        Training { accumulate: 1, epochs: 3, record: folder.path().join("end"), ..Training::default() };
-    for (name, rank, cause) in [
-        ("nan", 2, "the loss is not finite: NaN"),
-        ("unit", 1, "this rank cannot compute"),
-        ("callback", 2, "this rank cannot go on"),
-        ("panic", 0, "this rank cannot go on"),
-    ] {
-        let trouble = Some((name.to_owned(), rank, 7));
-        let Some(ended) = Training { trouble, ..training.clone() }.end(3) else { return };
-        assert!(!ended.status.success(), "{name}");
-        let errors: Vec<&str> = ended.text.lines().filter(|line| line.contains(" ends with: ")).collect();
-        let named = format!("rank {rank} failed: ");
-        let of_others = errors.iter().filter(|line| line.contains(&named) && line.contains(cause)).count();
-        let of_all = errors.iter().filter(|line| line.contains(cause)).count();
-        assert_eq!((of_others, of_all), (2, 3), "{name}: {}", ended.text);
+    let lines = [
+        ("pause", 2, "7 paused: asked for on one rank"),
+        ("finish", 1, "7 finished: decided on one rank"),
+        ("nan", 2, "30 complete, 1 skipped"),
+        ("overflow", 1, "30 complete, 1 skipped, scale 16"),
+        ("early", 2, "20 finished: early stopping: eval/told has not improved on 1 in 1 check"),
+        ("clock", 0, "0 paused: time limit of 0 s reached"),
+        ("clock", 2, "30 complete"),
+        ("term", 1, "7 paused: SIGTERM"),
+    ];
+    let trainings = lines.map(|(name, rank, _)| Training { skip: true, ..troubled(&folder, name, rank) });
+    let Some(trained) = Training::run_all(&trainings, 3) else { return };
+    for ((name, rank, expected), trained) in lines.into_iter().zip(trained) {
+        assert_eq!(trained.end, expected, "{name} on rank {rank}");
     }
+}
+
+/// Checks the errors of 3 ranks of which one has trouble. Returns `None` in the ranks, and without a launcher.
+#[track_caller]
+fn check_errors(name: &str, rank: u64, expected: impl Fn(u64) -> String) -> Option<()> {
+    let folder = TempDir::new().unwrap();
+    let ended = troubled(&folder, name, rank).end(3)?;
+    assert!(!ended.status.success(), "{name}");
+    let mut found: Vec<&str> = ended.text.lines().filter(|line| line.contains(" ends with: ")).collect();
+    found.sort_unstable();
+    let expected = [0, 1, 2].map(|rank| format!("rank {rank} ends with: {}", expected(rank)));
+    assert_eq!(found, expected, "{name}: {}", ended.text);
+    Some(())
+}
+
+#[test]
+fn an_error_or_a_panic_on_one_rank_is_an_error_on_all_with_rank_and_cause() {
+    let [before, after] = [6, 7].map(|step| format!("train at epoch 0 step {step}"));
+    let unit = format!("unit failed in train_step in {before}");
+    let [data, end] = [&before, &after].map(|at| format!("agreement of the ranks failed in {at}"));
+    let callback =
+        |how| format!("callback closure {how} at train step end in {after}: this rank cannot go on");
+    for (name, rank, own, place) in [
+        ("nan", 2, format!("{unit}: the loss is not finite: NaN"), &unit),
+        ("unit", 1, format!("{unit}: this rank cannot compute"), &unit),
+        ("data", 1, format!("data failed in {before}: told to fail"), &data),
+        ("data panic", 2, format!("data panicked in {before}: told to panic"), &data),
+        ("callback", 2, callback("failed"), &end),
+        ("panic", 0, callback("panicked"), &end),
+        ("saver", 1, format!("state failed in {after}: this rank cannot save"), &end),
+        ("saver panic", 0, format!("state panicked in {after}: this rank cannot save"), &end),
+    ] {
+        let expected = |of| match of == rank {
+            true => own.clone(),
+            false => format!("{place}: rank {rank} failed: {own}"),
+        };
+        let Some(()) = check_errors(name, rank, expected) else { return };
+    }
+}
+
+#[test]
+fn data_that_is_one_batch_shorter_on_one_rank_is_an_error_on_all() {
+    check_errors("short", 1, |rank| {
+        let here = if rank == 1 { "is one of them" } else { "has more batches" };
+        format!(
+            "agreement of the ranks failed in train at epoch 0 step 8: the epoch is over on 1 of 3 ranks, and rank \
+             {rank} {here}; give every rank as many batches"
+        )
+    });
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub use threads::Threads;
 
 use std::fmt;
 
+use regimen_core::BoxError;
 use regimen_core::engine::Bucket;
 
 /// A collective as a rank calls it.
@@ -39,10 +40,12 @@ enum Call {
 }
 
 impl Call {
-    fn sum(values: &Bucket<'_>) -> Self {
+    /// An error for a bucket on a device, whose length is not known.
+    fn sum(values: &Bucket<'_>) -> Result<Self, BoxError> {
         match values {
-            Bucket::F32(values) => Call::SumF32(values.len()),
-            Bucket::F64(values) => Call::SumF64(values.len()),
+            Bucket::F32(values) => Ok(Call::SumF32(values.len())),
+            Bucket::F64(values) => Ok(Call::SumF64(values.len())),
+            other => Err(other.refused()),
         }
     }
 

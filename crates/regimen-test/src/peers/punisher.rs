@@ -105,6 +105,11 @@ impl Peers for Punisher {
         self.peers.sum(values)
     }
 
+    /// As the peers do: a bucket is passed on as it is.
+    fn takes_device(&self) -> bool {
+        self.peers.takes_device()
+    }
+
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {
         self.before(Collective::Gather)?;
         self.peers.gather(own)

@@ -13,7 +13,7 @@ use regimen_core::peers::Peers;
 use super::Call;
 
 /// Peers behind a slow link: each collective first sleeps, for the latency and for the time of the bytes that this
-/// rank sends.
+/// rank sends. It takes no buckets on a device, as it does not know their bytes.
 #[derive(Debug)]
 pub struct Slow {
     peers: Arc<dyn Peers>,
@@ -39,7 +39,7 @@ impl Peers for Slow {
     }
 
     fn sum(&self, values: Bucket<'_>) -> Result<(), BoxError> {
-        self.sleep(Call::sum(&values));
+        self.sleep(Call::sum(&values)?);
         self.peers.sum(values)
     }
 

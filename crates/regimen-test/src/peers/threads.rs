@@ -155,7 +155,7 @@ impl Peers for Threads {
     }
 
     fn sum(&self, values: Bucket<'_>) -> Result<(), BoxError> {
-        let call = Call::sum(&values);
+        let call = Call::sum(&values)?;
         match values {
             Bucket::F32(values) => {
                 let board = self.meet(call, |slot| overwrite(&mut slot.f32, values))?;
@@ -165,6 +165,7 @@ impl Peers for Threads {
                 let board = self.meet(call, |slot| overwrite(&mut slot.f64, values))?;
                 values.copy_from_slice(&board.sum_f64);
             }
+            other => return Err(other.refused()),
         }
         Ok(())
     }

@@ -26,8 +26,17 @@ pub struct Leg {
     pub workers: usize,
     /// Batches prefetched if there are workers.
     pub prefetch: usize,
+    /// Ranks, which are threads of the process. 0 for a run without peers.
+    pub ranks: u64,
     /// Additional trouble.
     pub trouble: Trouble,
+}
+
+impl Leg {
+    /// Returns `true` if the batches are such that ranks can share them.
+    pub(super) fn is_shared(&self) -> bool {
+        self.ranks > 0 || self.trouble == Trouble::AnyRanks
+    }
 }
 
 impl Cell {
@@ -97,6 +106,29 @@ impl Cell {
         stops().step_by(20).map(|stop| Cell::new(&[stop], |_| 0).with(|_| Trouble::Predicts)).collect()
     }
 
+    /// A pause after every step, of 4 ranks and of 1, 2 or 3 in turn. The run goes on with as many.
+    pub fn ranks() -> Vec<Cell> {
+        let cell = |ranks, stop| Cell::new(&[stop], |leg| stop as usize + leg).on(|_| ranks);
+        stops().flat_map(|stop| [cell(4, stop), cell(1 + stop % 3, stop)]).collect()
+    }
+
+    /// The run on each number of ranks, and a pause after every step, after which it goes on with another number:
+    /// none without peers to 4, in every combination.
+    pub fn any_ranks() -> Vec<Cell> {
+        let whole = (1..=4).map(|ranks| Cell::new(&[], |_| 0).on(|_| ranks));
+        let paused = stops().map(|stop| {
+            let change = 1 + stop / 5 % 4;
+            Cell::new(&[stop], |leg| stop as usize + leg).on(|leg| (stop + leg as u64 * change) % 5)
+        });
+        whole.chain(paused).map(|cell| cell.with(|_| Trouble::AnyRanks)).collect()
+    }
+
+    /// The same cell on `ranks` for each part.
+    fn on(mut self, ranks: impl Fn(usize) -> u64) -> Cell {
+        self.legs.iter_mut().enumerate().for_each(|(n, leg)| leg.ranks = ranks(n));
+        self
+    }
+
     /// The same cell with `trouble` for each part.
     fn with(mut self, trouble: impl Fn(usize) -> Trouble) -> Cell {
         self.legs.iter_mut().enumerate().for_each(|(n, leg)| leg.trouble = trouble(n));
@@ -105,10 +137,13 @@ impl Cell {
 
     /// The uninterrupted run that this one must equal.
     pub(super) fn whole(&self) -> Cell {
-        let early = |trouble| matches!(trouble, Trouble::EndsEarly | Trouble::EndsEarlyAndFails(_));
-        match self.legs.iter().any(|leg| early(leg.trouble)) {
-            true => Cell::in_one_piece().with(|_| Trouble::EndsEarly),
-            false => Cell::in_one_piece(),
+        let has = |kind: fn(Trouble) -> bool| self.legs.iter().any(|leg| kind(leg.trouble));
+        if has(Trouble::ends_early) {
+            Cell::in_one_piece().with(|_| Trouble::EndsEarly)
+        } else if has(|trouble| trouble == Trouble::AnyRanks) {
+            Cell::in_one_piece().with(|_| Trouble::AnyRanks)
+        } else {
+            Cell::in_one_piece().on(|_| self.legs.first().map_or(0, |leg| leg.ranks))
         }
     }
 
@@ -117,7 +152,7 @@ impl Cell {
         let stops = stops.iter().copied().map(Some).chain([None]);
         let leg = |(n, stop)| {
             let (workers, prefetch) = LOADERS[loader(n) % LOADERS.len()];
-            Leg { stop, workers, prefetch, trouble: Trouble::None }
+            Leg { stop, workers, prefetch, ranks: 0, trouble: Trouble::None }
         };
         Cell { legs: stops.enumerate().map(leg).collect() }
     }
@@ -130,7 +165,10 @@ fn stops() -> impl Iterator<Item = u64> {
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Leg { stop, workers, prefetch, trouble } in &self.legs {
+        for Leg { stop, workers, prefetch, ranks, trouble } in &self.legs {
+            if *ranks > 0 {
+                write!(f, "ranks: {ranks}, ")?;
+            }
             write!(f, "{workers} workers, {prefetch} ahead")?;
             if *trouble != Trouble::None {
                 write!(f, ", {trouble}")?;
@@ -157,6 +195,18 @@ mod tests {
         assert_eq!(count(&|legs| legs.len() == 2 && !same(legs)), 86);
         assert_eq!(count(&|legs| legs.len() == 3), 85);
         assert!(cells.iter().enumerate().all(|(n, cell)| !cells[..n].contains(cell)));
+    }
+
+    #[test]
+    fn every_pair_of_numbers_of_ranks_is_among_the_changes() {
+        let cells = Cell::any_ranks();
+        let changes = cells.iter().filter(|cell| cell.legs.len() == 2);
+        let mut pairs: Vec<_> = changes.map(|cell| (cell.legs[0].ranks, cell.legs[1].ranks)).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        let expected =
+            (0..5).flat_map(|from| (0..5).map(move |to| (from, to))).filter(|(from, to)| from != to);
+        assert_eq!(pairs, expected.collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The task of the run: a fixture's loss on some rows, with fault injection.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,8 +17,7 @@ pub(super) type Crop = (u64, u64);
 /// A fixture's loss as a task that records its rows.
 pub(super) struct Crops<'f, F> {
     fixture: &'f F,
-    /// The rows of each step, one line per step.
-    pub(super) order: String,
+    pub(super) order: Vec<Seen>,
     /// The current call is a manual pass, which is not recorded.
     pub(super) by_hand: bool,
     fault: Armed,
@@ -25,7 +25,7 @@ pub(super) struct Crops<'f, F> {
 
 impl<'f, F> Crops<'f, F> {
     pub(super) fn new(fixture: &'f F, fault: &Armed) -> Self {
-        Crops { fixture, order: String::new(), by_hand: false, fault: fault.clone() }
+        Crops { fixture, order: Vec::new(), by_hand: false, fault: fault.clone() }
     }
 }
 
@@ -40,7 +40,7 @@ impl<F: ResumeFixture> Task<F::Engine> for Crops<'_, F> {
         (rows, batch): &Self::Batch,
     ) -> Result<(Loss<<F::Engine as Engine>::Scalar>, ()), BoxError> {
         if !self.by_hand {
-            self.order.push_str(&line(step, rows));
+            self.order.push(Seen::new(step, *rows));
             if step.is_train() {
                 self.fault.strike("loss", step.index)?;
             }
@@ -74,8 +74,40 @@ impl<F: ResumeFixture> PredictTask<F::Engine> for Crops<'_, F> {
 }
 
 /// The record of a step.
-pub(super) fn line(step: &Step, rows: &Crop) -> String {
-    format!("{:?} {} of epoch {}: rows {rows:?}\n", step.mode, step.index, step.epoch)
+#[derive(Clone)]
+pub(super) struct Seen {
+    step: String,
+    rows: Crop,
+}
+
+impl Seen {
+    pub(super) fn new(step: &Step, rows: Crop) -> Self {
+        Seen { step: format!("{:?} {} of epoch {}", step.mode, step.index, step.epoch), rows }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: rows {:?}", self.step, self.rows)
+    }
+}
+
+/// The steps of all ranks. The share of each rank in a batch must follow that of the rank before it.
+pub(super) fn join(ranks: impl IntoIterator<Item = Vec<Seen>>) -> Result<Vec<Seen>, BoxError> {
+    let mut ranks = ranks.into_iter();
+    let mut all = ranks.next().unwrap_or_default();
+    for rank in ranks {
+        if rank.len() != all.len() {
+            return Err("the ranks have made different numbers of steps".into());
+        }
+        for (all, share) in all.iter_mut().zip(rank) {
+            if share.step != all.step || share.rows.0 != all.rows.1 {
+                return Err(format!("the shares of two ranks do not adjoin\n{all}{share}").into());
+            }
+            all.rows.1 = share.rows.1;
+        }
+    }
+    Ok(all)
 }
 
 /// A fault that occurs once.

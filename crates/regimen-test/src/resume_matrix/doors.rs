@@ -9,9 +9,10 @@ use regimen::fitloop::{FitLoop, max, record};
 use regimen::runner::Runner;
 use regimen_core::callback::Event;
 use regimen_core::engine::{Engine, Part};
+use regimen_core::peers::Peers;
 use regimen_core::{BoxError, Loss, Step};
 
-use super::crops::{Crop, line};
+use super::crops::{Crop, Seen};
 use super::fit::{
     CALLS, CROPS, EVAL_STEPS, Told, append, callbacks, check_restored, eval_data, limits, saver, settings,
     stop_after, train_data,
@@ -31,6 +32,7 @@ pub(super) fn by_runner<F: ResumeFixture>(
     leg: Leg,
     dir: &Path,
     begun: bool,
+    peers: Option<Arc<dyn Peers>>,
 ) -> Result<Told, BoxError> {
     let order = Order::default();
     let mut runner = Runner::with_step(fixture.regularized(), forward(fixture, &order), criterion::<F>)
@@ -42,6 +44,9 @@ pub(super) fn by_runner<F: ResumeFixture>(
         runner = runner.callback(callback);
     }
     runner = runner.saver(saver(fixture, dir));
+    if let Some(peers) = peers {
+        runner = runner.peers(peers);
+    }
     if let Some(stop) = leg.stop {
         let handle = runner.pause_handle();
         let stop_after = || stop_after(stop, &handle);
@@ -59,6 +64,7 @@ pub(super) fn by_fit_loop<F: ResumeFixture>(
     leg: Leg,
     dir: &Path,
     begun: bool,
+    peers: Option<Arc<dyn Peers>>,
 ) -> Result<Told, BoxError> {
     let order = Order::default();
     let train = train_data(fixture, leg, CROPS_OF_EPOCH as usize);
@@ -78,7 +84,11 @@ pub(super) fn by_fit_loop<F: ResumeFixture>(
     for callback in callbacks(leg, dir) {
         trainer = trainer.callback(callback);
     }
+    let is_first = peers.as_ref().is_none_or(|peers| peers.rank().is_first());
     trainer = trainer.saver(saver(fixture, dir));
+    if let Some(peers) = peers {
+        trainer = trainer.peers(peers);
+    }
     if let Some(stop) = leg.stop {
         let handle = trainer.pause_handle();
         let stop_after = || stop_after(stop, &handle);
@@ -86,7 +96,7 @@ pub(super) fn by_fit_loop<F: ResumeFixture>(
     }
     check_restored(trainer.restore_latest()?.is_some(), begun)?;
     let report = trainer.fit(EPOCHS)?;
-    if leg.stop.is_none() {
+    if leg.stop.is_none() && is_first {
         let best = trainer.runner().unit().engine().state(Part::Module)?;
         let lines = best.iter().map(|(name, array)| format!("{name} {:?}\n", array.bytes()));
         append(&dir.join("best.txt"), &lines.collect::<String>())?;
@@ -103,12 +113,12 @@ fn pairs<B>(data: impl Data<Batch = (Crop, B)>) -> impl Data<Batch = ((Crop, B),
     data.map_batches(|(crop, batch)| ((crop, batch), crop))
 }
 
-/// The rows of each step, one line per step.
+/// The rows of each step.
 #[derive(Clone, Default)]
-struct Order(Arc<Mutex<String>>);
+struct Order(Arc<Mutex<Vec<Seen>>>);
 
 impl Order {
-    fn take(&self) -> String {
+    fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -126,7 +136,7 @@ fn forward<F: ResumeFixture>(
     let (fixture, Order(order)) = (fixture.clone(), order.clone());
     move |step: &Step, module: &Module<F>, (rows, batch): &(Crop, F::Batch)| {
         let mut order = order.lock().unwrap_or_else(PoisonError::into_inner);
-        order.push_str(&line(step, rows));
+        order.push(Seen::new(step, *rows));
         Cell::new(Some(fixture.loss(step.mode, module, batch)))
     }
 }

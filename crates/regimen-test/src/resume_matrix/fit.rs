@@ -3,26 +3,31 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use regimen::callback::{EarlyStopping, EmptyDataDetector, LearningRateMonitor, ParameterMonitor};
 use regimen::checkpoint::Checkpointer;
-use regimen::data::{DataExt, Loader, Samples, indices};
+use regimen::data::{DataExt, Loader, Sampler, Samples, indices};
 use regimen::log::{MemoryLog, MetricLog};
 use regimen::schedule::{Cosine, ScheduleExt};
 use regimen_core::auto_unit::{Averaging, EVAL_LOSS, GradientScaler, Plateau, Thaw};
 use regimen_core::callback::{Callback, Event, Every};
 use regimen_core::data::Data;
 use regimen_core::engine::Engine;
-use regimen_core::random::Random;
+use regimen_core::error::WithCauses;
+use regimen_core::peers::Peers;
+use regimen_core::random::{Random, keyed};
 use regimen_core::run::{Ended, Report, Saver};
 use regimen_core::state::PauseHandle;
 use regimen_core::{AutoUnit, BoxError, Fit, Run, State, Task};
 
 use super::by_hand::{continue_prediction, pass_by_hand, predict};
-use super::crops::{Armed, Crop, Crops};
+use super::crops::{Armed, Crop, Crops, Seen, join};
 use super::doors::{by_fit_loop, by_runner};
 use super::{Interface, Leg, ResumeFixture, Trouble};
 use crate::engine_suite::ROWS;
+use crate::peers::{Threads, on_ranks};
 
 const STEPS: u64 = 60;
 
@@ -36,6 +41,12 @@ pub(super) const CROPS: usize = 10;
 
 /// Steps of the run, including evaluation steps.
 pub(super) const CALLS: u64 = STEPS + EVALUATIONS * EVAL_STEPS;
+
+/// Rows of a training batch that ranks share: one or more for each of 4.
+const SHARED: u64 = 5;
+
+/// No call waits as long on any machine that passes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The file in which each part records the rows of each step.
 pub(super) const ORDER: &str = "order.txt";
@@ -52,16 +63,29 @@ pub(super) const EVENTS: &str = "events";
 /// Runs the part `leg` in `dir`, from the newest checkpoint or, if there is none, from the beginning.
 pub(super) fn fit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path) -> Result<(), BoxError> {
     let begun = dir.join(ORDER).exists();
-    let (report, order) = match fixture.interface() {
-        Interface::ByUnit => by_auto_unit(fixture, leg, dir, begun)?,
-        _ if leg.trouble != Trouble::None => {
-            return Err(format!("{} needs an `AutoUnit`", leg.trouble).into());
-        }
-        Interface::ByRunner => by_runner(fixture, leg, dir, begun)?,
-        Interface::ByFitLoop => by_fit_loop(fixture, leg, dir, begun)?,
+    let part = |peers| match fixture.interface() {
+        Interface::ByUnit => by_auto_unit(fixture, leg, dir, begun, peers),
+        _ if leg.trouble != Trouble::None => Err(format!("{} needs an `AutoUnit`", leg.trouble).into()),
+        Interface::ByRunner => by_runner(fixture, leg, dir, begun, peers),
+        Interface::ByFitLoop => by_fit_loop(fixture, leg, dir, begun, peers),
     };
+    let ranks: Vec<Told> = match leg.ranks {
+        0 => vec![part(None)?],
+        ranks => {
+            let ranks = on_ranks(Threads::of(ranks, PATIENCE), |peers| {
+                part(Some(peers)).map_err(|wrong: BoxError| WithCauses(&*wrong).to_string())
+            });
+            ranks.into_iter().map(|rank| rank.and_then(|rank| rank)).collect::<Result<_, _>>()?
+        }
+    };
+    let (reports, orders): (Vec<_>, Vec<_>) = ranks.into_iter().unzip();
+    let order: String = join(orders)?.iter().map(Seen::to_string).collect();
     append(&dir.join(ORDER), &order)?;
-    let Some(report) = report else { return Ok(()) };
+    let mut reports = reports.into_iter().flatten();
+    let Some(report) = reports.next() else { return Ok(()) };
+    if reports.any(|other| told(&other) != told(&report)) {
+        return Err("the reports of two ranks differ".into());
+    }
     append(&dir.join(EPOCHS), &told(&report))?;
     let (steps, early) = (report.train.steps + report.eval.steps, leg.trouble.ends_early());
     let as_told = match (&report.ended, leg.stop) {
@@ -134,13 +158,20 @@ pub(super) fn check_restored(restored: bool, begun: bool) -> Result<(), BoxError
     if restored == begun { Ok(()) } else { Err(wrong.into()) }
 }
 
-/// The report, if there is one, and the rows of each step.
-pub(super) type Told = (Option<Report>, String);
+/// The report of a rank, if there is one, and the rows of each step.
+pub(super) type Told = (Option<Report>, Vec<Seen>);
 
-fn by_auto_unit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path, begun: bool) -> Result<Told, BoxError> {
+fn by_auto_unit<F: ResumeFixture>(
+    fixture: &F,
+    leg: Leg,
+    dir: &Path,
+    begun: bool,
+    peers: Option<Arc<dyn Peers>>,
+) -> Result<Told, BoxError> {
     let fault = Armed::new(leg.trouble.fault());
     let task = Crops::new(fixture, &fault);
-    let mut unit = settings(fixture)?(AutoUnit::new(fixture.regularized(), task))
+    let engine = if leg.trouble == Trouble::AnyRanks { fixture.plain() } else { fixture.regularized() };
+    let mut unit = settings(fixture)?(AutoUnit::new(engine, task))
         .after_backward(fault.hook("after_backward"))
         .before_update(fault.hook("before_update"));
     let early = leg.trouble.ends_early();
@@ -149,6 +180,9 @@ fn by_auto_unit<F: ResumeFixture>(fixture: &F, leg: Leg, dir: &Path, begun: bool
         run = run.callback(callback);
     }
     run = run.saver(saver(fixture, dir));
+    if let Some(peers) = peers {
+        run = run.peers(peers);
+    }
     if let Some(stop) = leg.stop {
         let handle = run.pause_handle();
         run = run
@@ -224,7 +258,7 @@ pub(super) fn stop_after<U>(
     }
 }
 
-/// Crops of two to five random rows, in a new order each epoch.
+/// Crops of two to five random rows, in a new order each epoch. Those that ranks share have [`SHARED`] rows.
 pub(super) fn train_data<F: ResumeFixture>(
     fixture: &F,
     leg: Leg,
@@ -235,15 +269,27 @@ pub(super) fn train_data<F: ResumeFixture>(
         let start = random.below(ROWS - rows + 1);
         (start, start + rows)
     };
-    let crops = Loader::collate(indices(crops).transform(crop), only).shuffle();
+    let shared = |seed, epoch, at| {
+        let mut random = Random::new(keyed(seed, "crop", epoch, at / SHARED));
+        (random.below(ROWS - SHARED + 1) + at % SHARED) as usize
+    };
+    let crops = match leg.is_shared() {
+        false => Loader::collate(indices(crops).transform(crop), only).shuffle(),
+        true => Loader::collate(indices(ROWS as usize), joined)
+            .sampler(Sampler::keyed(SHARED * crops as u64, shared))
+            .batch_size(SHARED as usize),
+    };
     let crops = crops.workers(leg.workers).prefetch(leg.prefetch);
     crops.map_batches(|crop| (crop, fixture.batch(crop.0..crop.1)))
 }
 
-/// Three crops of five to seven rows.
+/// Three crops of five to seven rows, or of six rows if ranks share them.
 pub(super) fn eval_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Batch = (Crop, F::Batch)> {
     let crop = |index: usize, _: &mut Random| (8 * index as u64, 9 * index as u64 + 5);
-    let crops = Loader::collate(indices(EVAL_STEPS as usize).transform(crop), only);
+    let crops = match leg.is_shared() {
+        false => Loader::collate(indices(EVAL_STEPS as usize).transform(crop), only),
+        true => Loader::collate(indices(6 * EVAL_STEPS as usize), joined).batch_size(6),
+    };
     let crops = crops.workers(leg.workers).prefetch(leg.prefetch);
     crops.map_batches(|crop| (crop, fixture.batch(crop.0..crop.1)))
 }
@@ -251,6 +297,12 @@ pub(super) fn eval_data<F: ResumeFixture>(fixture: &F, leg: Leg) -> impl Data<Ba
 /// A crop is a whole batch.
 fn only(crops: Vec<Crop>) -> Result<Crop, BoxError> {
     crops.first().copied().ok_or_else(|| "a batch without a crop".into())
+}
+
+/// Adjoining rows.
+fn joined(rows: Vec<usize>) -> Result<Crop, BoxError> {
+    let ends = rows.first().zip(rows.last());
+    ends.map(|(first, last)| (*first as u64, *last as u64 + 1)).ok_or_else(|| "a batch without a row".into())
 }
 
 /// The metrics of every epoch in `report`, one line each, and the end of the run unless it was paused.

@@ -13,12 +13,17 @@
 //! A [`Cell`] lists the steps after which its [`PauseHandle`](regimen_core::state::PauseHandle) pauses
 //! the run, and the workers that read its data before and after. Each part of a cell is a separate
 //! process and may have a [`Trouble`]: manual passes over other data, a step that fails, another cap,
-//! a final stop at the end of an epoch, or a prediction that is paused with it.
+//! a final stop at the end of an epoch, a prediction that is paused with it, or another number of ranks.
 //!
 //! The outcome is compared with the uninterrupted run, bit by bit: every part of the last checkpoint
 //! (parameters, running statistics, optimizer, averaged weights, accumulation window, loss scale,
 //! plateau, progress, metrics, the state of every callback), the metrics of every epoch, the log
 //! files, the points in event files, the records of W&B but for their times, and the rows of each step.
+//!
+//! The parts may run on several [ranks](regimen_core::peers), which are [`Threads`](crate::peers::Threads), have one
+//! folder and share every batch. On as many ranks as the uninterrupted run ([`Cell::ranks`]) the bytes are the same. On
+//! another number ([`Cell::any_ranks`]) the batches of all ranks together are the same, and numbers are within
+//! [`EngineFixture::tolerance`] of those of one process. The logs of steps, which are of rank 0, are not compared.
 //!
 //! [`Runner`]: regimen::runner::Runner
 //! [`FitLoop`]: regimen::fitloop::FitLoop
@@ -118,14 +123,18 @@ pub fn run_all<F: ResumeFixture>(fixture: &F, cells: &[Cell]) {
 /// In a child process it runs the process's part of a cell and does not return.
 pub fn failures<F: ResumeFixture>(fixture: &F, cells: &[Cell]) -> Vec<String> {
     serve(fixture);
-    let test = fixture.test_name();
-    match Scratch::new().and_then(|scratch| compare_all(test, &scratch, cells)) {
+    match Scratch::new().and_then(|scratch| compare_all(fixture, &scratch, cells)) {
         Ok(failures) => failures,
         Err(wrong) => vec![format!("the uninterrupted run: {}", WithCauses(&*wrong))],
     }
 }
 
-fn compare_all(test: &str, scratch: &Scratch, cells: &[Cell]) -> Result<Vec<String>, BoxError> {
+fn compare_all<F: ResumeFixture>(
+    fixture: &F,
+    scratch: &Scratch,
+    cells: &[Cell],
+) -> Result<Vec<String>, BoxError> {
+    let (test, tolerance) = (fixture.test_name(), fixture.tolerance());
     let mut wholes: Vec<(Cell, Outcome)> = Vec::new();
     for whole in cells.iter().map(Cell::whole).chain([Cell::in_one_piece()]) {
         if wholes.iter().all(|(known, _)| *known != whole) {
@@ -134,7 +143,7 @@ fn compare_all(test: &str, scratch: &Scratch, cells: &[Cell]) -> Result<Vec<Stri
         }
     }
     let check = |cell: &Cell, found: Outcome| match wholes.iter().find(|(whole, _)| *whole == cell.whole()) {
-        Some((_, whole)) => found.check(whole, cell),
+        Some((_, whole)) => found.check(whole, cell, tolerance),
         None => Err("there is no uninterrupted run to compare with".into()),
     };
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));

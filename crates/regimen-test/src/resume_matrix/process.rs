@@ -10,7 +10,7 @@ use regimen_core::BoxError;
 use super::fit::{ORDER, fit};
 use super::{Cell, Leg, Outcome, ResumeFixture};
 
-/// The environment variable with a child's task: `STOP WORKERS PREFETCH TROUBLE DIR`. A stop of 0
+/// The environment variable with a child's task: `STOP WORKERS PREFETCH RANKS TROUBLE DIR`. A stop of 0
 /// means none.
 const VARIABLE: &str = "REGIMEN_RESUME_MATRIX";
 
@@ -52,8 +52,8 @@ pub(super) fn run_cell(test: &str, scratch: &Scratch, cell: &Cell) -> Result<Out
 }
 
 fn run_leg(test: &str, dir: &Path, leg: Leg) -> Result<(), BoxError> {
-    let Leg { stop, workers, prefetch, trouble } = leg;
-    let order = format!("{} {workers} {prefetch} {trouble} {}", stop.unwrap_or(0), dir.display());
+    let Leg { stop, workers, prefetch, ranks, trouble } = leg;
+    let order = format!("{} {workers} {prefetch} {ranks} {trouble} {}", stop.unwrap_or(0), dir.display());
     let mut child = Command::new(env::current_exe()?);
     let output = child.args([test, "--exact", "--nocapture"]).env(VARIABLE, order).output()?;
     let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
@@ -76,10 +76,11 @@ pub(super) fn serve<F: ResumeFixture>(fixture: &F) {
 }
 
 fn parse(order: &str) -> Result<(Leg, &Path), BoxError> {
-    let [stop, workers, prefetch, trouble, dir] = order.splitn(5, ' ').collect::<Vec<_>>()[..] else {
+    let [stop, workers, prefetch, ranks, trouble, dir] = order.splitn(6, ' ').collect::<Vec<_>>()[..] else {
         return Err(format!("`{order}` is no task of a child process").into());
     };
     let stop = Some(stop.parse()?).filter(|&stop| stop != 0);
-    let (workers, prefetch, trouble) = (workers.parse()?, prefetch.parse()?, trouble.parse()?);
-    Ok((Leg { stop, workers, prefetch, trouble }, Path::new(dir)))
+    let (workers, prefetch) = (workers.parse()?, prefetch.parse()?);
+    let leg = Leg { stop, workers, prefetch, ranks: ranks.parse()?, trouble: trouble.parse()? };
+    Ok((leg, Path::new(dir)))
 }

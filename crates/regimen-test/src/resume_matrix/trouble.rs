@@ -27,6 +27,8 @@ pub enum Trouble {
     EndsEarlyAndFails(u64),
     /// A prediction starts after the pause and is paused too. It continues before the next part.
     Predicts,
+    /// No dropout and no running statistics, and data that any number of ranks can share.
+    AnyRanks,
 }
 
 /// A step that fails.
@@ -66,6 +68,7 @@ impl fmt::Display for Trouble {
             Trouble::ByHand => return f.write_str("with-passes-by-hand"),
             Trouble::Uncapped => return f.write_str("without-a-cap"),
             Trouble::EndsEarly => return f.write_str("ending-early"),
+            Trouble::AnyRanks => return f.write_str("for-any-ranks"),
             Trouble::Predicts => return f.write_str("with-a-prediction"),
             Trouble::EndsEarlyAndFails(at) => return write!(f, "ending-early-with-an-error-after:{at}"),
             Trouble::Fails(fault) => ("failing-after", fault),
@@ -90,6 +93,7 @@ impl FromStr for Trouble {
             ["without-a-cap"] => Trouble::Uncapped,
             ["ending-early"] => Trouble::EndsEarly,
             ["with-a-prediction"] => Trouble::Predicts,
+            ["for-any-ranks"] => Trouble::AnyRanks,
             ["ending-early-with-an-error-after", at] => Trouble::EndsEarlyAndFails(at.parse()?),
             ["failing-after", at, how, place] => Trouble::Fails(fault(at, how, place)?),
             ["ended-by-a-failure-after", at, how, place] => Trouble::FailsAndEnds(fault(at, how, place)?),

@@ -112,6 +112,36 @@ impl<M> ToyEngine<M> {
             parameter.set_gradient(gradient);
         }
     }
+
+    fn exchange_as(
+        &mut self,
+        bucket_of: fn(&mut Vec<f64>) -> Bucket<'_>,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let parameters = self.vars.parameters().values();
+        let flag = |parameter: &ToyArray| if parameter.gradient().is_some() { 1.0 } else { 0.0 };
+        let mut flags: Vec<f32> = parameters.clone().map(flag).collect();
+        exchange(Bucket::F32(&mut flags))?;
+        let held_somewhere: Vec<&ToyArray> =
+            parameters.clone().zip(&flags).filter(|(_, flag)| **flag != 0.0).map(|(own, _)| own).collect();
+        let mut exchanged = Vec::new();
+        for bucket in buckets(&held_somewhere, bytes) {
+            let zeros = |parameter: &ToyArray| vec![0.0; parameter.values().len()];
+            let held = |parameter: &&ToyArray| parameter.gradient().unwrap_or_else(|| zeros(parameter));
+            let mut flat: Vec<f64> = bucket.iter().flat_map(held).collect();
+            exchange(bucket_of(&mut flat))?;
+            exchanged.extend(flat);
+        }
+        // Held only if all of it succeeded.
+        parameters.for_each(|parameter| parameter.set_gradient(None));
+        let mut rest = exchanged.into_iter();
+        for parameter in held_somewhere {
+            let gradient = rest.by_ref().take(parameter.values().len()).collect();
+            parameter.set_gradient(parameter.is_tracked().then_some(gradient));
+        }
+        Ok(())
+    }
 }
 
 /// `parameters` cut into runs of at most `bytes`.
@@ -279,28 +309,16 @@ impl<M> Engine for ToyEngine<M> {
         bytes: usize,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
-        let parameters = self.vars.parameters().values();
-        let flag = |parameter: &ToyArray| if parameter.gradient().is_some() { 1.0 } else { 0.0 };
-        let mut flags: Vec<f32> = parameters.clone().map(flag).collect();
-        exchange(Bucket::F32(&mut flags))?;
-        let held_somewhere: Vec<&ToyArray> =
-            parameters.clone().zip(&flags).filter(|(_, flag)| **flag != 0.0).map(|(own, _)| own).collect();
-        let mut exchanged = Vec::new();
-        for bucket in buckets(&held_somewhere, bytes) {
-            let zeros = |parameter: &ToyArray| vec![0.0; parameter.values().len()];
-            let held = |parameter: &&ToyArray| parameter.gradient().unwrap_or_else(|| zeros(parameter));
-            let mut flat: Vec<f64> = bucket.iter().flat_map(held).collect();
-            exchange(Bucket::F64(&mut flat))?;
-            exchanged.extend(flat);
-        }
-        // Held only if all of it succeeded.
-        parameters.for_each(|parameter| parameter.set_gradient(None));
-        let mut rest = exchanged.into_iter();
-        for parameter in held_somewhere {
-            let gradient = rest.by_ref().take(parameter.values().len()).collect();
-            parameter.set_gradient(parameter.is_tracked().then_some(gradient));
-        }
-        Ok(())
+        self.exchange_as(|flat| Bucket::F64(flat), bytes, exchange)
+    }
+
+    /// A bucket on the toy device is a `Vec<f64>`.
+    fn exchange_gradients_on_device(
+        &mut self,
+        bytes: usize,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.exchange_as(|flat| Bucket::Device(flat), bytes, exchange)
     }
 
     fn exchange_buffers(

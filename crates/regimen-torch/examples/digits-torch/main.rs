@@ -18,7 +18,7 @@ use regimen::folder::RunFolder;
 use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
-use regimen_examples::args::Args;
+use regimen_examples::args::{Args, probability};
 use regimen_examples::digits::{Split, show};
 use regimen_torch::{Adam, Torch, initialize, keep_memory, tch};
 
@@ -29,10 +29,20 @@ use task::ReadDigits;
 /// The exit code that a shell expects after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    digits: Args,
+
+    /// Probability of dropout in training. Without it any number of ranks trains as one process does.
+    #[arg(long, default_value_t = 0.25, value_parser = probability)]
+    dropout: f64,
+}
+
 fn main() -> ExitCode {
     // Steps free as much as they allocate: keep it for the next step.
     keep_memory();
-    match run(&Args::parse()) {
+    match run(&Flags::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -41,7 +51,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<ExitCode, BoxError> {
+fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
     // The only process, or one of those that `mpirun` or `srun` has started.
     let peers = regimen_dist::init()?;
     let is_first = peers.rank().is_first();
@@ -50,7 +60,7 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
     let side = digits.side;
     let Split { train, validation, test } = digits.split();
 
-    let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, root));
+    let (vars, network) = initialize(args.seed, device, |root| ConvNet::new(side, *dropout, root));
     let mut unit = AutoUnit::new(Torch::new(vars, network, Adam::new())?, ReadDigits)
         .learning_rate(args.one_cycle(train.len())?)
         .accumulate(args.accumulate)
@@ -67,7 +77,9 @@ fn run(args: &Args) -> Result<ExitCode, BoxError> {
         .seed(args.seed)
         .peers(peers)
         // Another number of threads sums in another order: a resume reports it.
-        .hyper_parameters(args.hyper_parameters().with("threads", tch::get_num_threads()))
+        .hyper_parameters(
+            args.hyper_parameters().with("dropout", *dropout).with("threads", tch::get_num_threads()),
+        )
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
         .callback(ModuleSummary::to(bar.printer()).measure())

@@ -11,11 +11,12 @@ pub(crate) struct ConvNet {
     conv2: nn::Conv2D,
     dense: nn::Linear,
     output: nn::Linear,
+    dropout: f64,
 }
 
 impl ConvNet {
-    /// For images of `side` by `side` pixels, which is at least 4, and 10 classes.
-    pub(crate) fn new(side: usize, root: &Path<'_>) -> Self {
+    /// For images of `side` by `side` pixels, which is at least 4, and 10 classes. `dropout` is a probability.
+    pub(crate) fn new(side: usize, dropout: f64, root: &Path<'_>) -> Self {
         let padded = nn::ConvConfig { padding: 1, ..Default::default() };
         let quarter = (side / 4) as i64;
         ConvNet {
@@ -23,6 +24,7 @@ impl ConvNet {
             conv2: nn::conv2d(root / "conv2", 16, 32, 3, padded),
             dense: nn::linear(root / "dense", 32 * quarter * quarter, 128, Default::default()),
             output: nn::linear(root / "output", 128, 10, Default::default()),
+            dropout,
         }
     }
 
@@ -31,8 +33,8 @@ impl ConvNet {
         let x = images.unsqueeze(1);
         let x = self.conv1.forward(&x).relu().max_pool2d_default(2);
         let x = self.conv2.forward(&x).relu().max_pool2d_default(2);
-        let x = x.flatten(1, 3).dropout(0.25, is_train);
-        let x = self.dense.forward(&x).relu().dropout(0.25, is_train);
+        let x = x.flatten(1, 3).dropout(self.dropout, is_train);
+        let x = self.dense.forward(&x).relu().dropout(self.dropout, is_train);
         self.output.forward(&x)
     }
 }

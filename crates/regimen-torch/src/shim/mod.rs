@@ -7,13 +7,18 @@ pub(crate) mod activations;
 pub(crate) mod record;
 pub(crate) mod script;
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr;
+use std::slice;
 
 use regimen_core::BoxError;
+use regimen_cuda::CudaBuffer;
+use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
+
+use crate::failure::failure;
 
 /// Adam's next step, with or without decoupled decay.
 #[repr(C)]
@@ -80,6 +85,7 @@ unsafe extern "C" {
     fn rt_detecting_backward(loss: *mut C_tensor) -> Text;
     fn rt_enter_autocast(device: i32, dtype: i32, before: *mut AutocastState) -> Text;
     fn rt_leave_autocast(before: *const AutocastState);
+    fn rt_cuda_stream(device: i32, stream: *mut *mut c_void) -> Text;
     fn rt_allow_tf32(allow: bool) -> Text;
     fn rt_use_deterministic_algorithms(only: bool) -> Text;
     fn rt_scalar_reads(count: bool) -> u64;
@@ -99,6 +105,26 @@ pub(crate) fn clear_gradients(parameters: &[Tensor]) -> Result<(), BoxError> {
     let list = pointers(parameters);
     // SAFETY: a list of as many tensors as it says.
     done(unsafe { rt_clear_gradients(list.as_ptr(), list.len()) })
+}
+
+/// `flat` in host memory, with its elements as `change` leaves them. It leaves the device in one piece. No other tensor has
+/// its memory, as of one that `cat` has made.
+pub(crate) fn changed<T: Element>(
+    flat: Tensor,
+    change: impl FnOnce(&mut [T]) -> Result<(), BoxError>,
+) -> Result<Tensor, BoxError> {
+    let flat = flat.f_to_device(Device::Cpu).map_err(failure)?;
+    if flat.kind() != T::KIND || !flat.is_contiguous() {
+        return Err(format!("a flat buffer of {:?} is read as {:?}", flat.kind(), T::KIND).into());
+    }
+    let elements = match flat.data_ptr() {
+        // That of no elements.
+        at if at.is_null() => &mut [],
+        // SAFETY: so many elements of this type, and no other tensor has this memory.
+        at => unsafe { slice::from_raw_parts_mut(at.cast::<T>(), flat.numel()) },
+    };
+    change(elements)?;
+    Ok(flat)
 }
 
 /// Multiplies all gradients.
@@ -241,6 +267,29 @@ impl Drop for Autocast {
         // SAFETY: what `rt_enter_autocast` wrote on this thread, given back once.
         unsafe { rt_leave_autocast(&self.before) }
     }
+}
+
+/// The memory of `flat`, a tensor of one dimension that nothing else uses, as a buffer for other libraries. Returns `None` if
+/// it is not on a CUDA device.
+pub(crate) fn cuda_buffer(flat: &Tensor) -> Result<Option<CudaBuffer>, BoxError> {
+    let Device::Cuda(device) = flat.device() else { return Ok(None) };
+    let kind = match flat.kind() {
+        Kind::Float => regimen_cuda::Kind::F32,
+        Kind::Double => regimen_cuda::Kind::F64,
+        other => return Err(format!("a bucket of type {other:?} cannot be summed on a device").into()),
+    };
+    if !flat.is_contiguous() {
+        return Err("a bucket with gaps cannot be summed on a device".into());
+    }
+    let mut stream = ptr::null_mut();
+    // SAFETY: a place for a pointer.
+    done(unsafe { rt_cuda_stream(i32::try_from(device)?, &mut stream) })?;
+    let (pointer, elements) = (flat.data_ptr() as u64, flat.numel());
+    // SAFETY: so many elements without gaps, which the clone keeps. libtorch queues all work on them in the current stream of
+    // their device, as no other has been chosen since.
+    Ok(Some(unsafe {
+        CudaBuffer::new(pointer, elements, kind, device, stream as usize, flat.shallow_clone())
+    }))
 }
 
 /// Whether products of single precision may be rounded to TensorFloat-32 on devices that have it.

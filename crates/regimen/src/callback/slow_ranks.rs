@@ -258,6 +258,10 @@ impl Peers for Timed {
         self.time(|peers| peers.sum(values))
     }
 
+    fn takes_device(&self) -> bool {
+        self.peers.takes_device()
+    }
+
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {
         self.time(|peers| peers.gather(own))
     }

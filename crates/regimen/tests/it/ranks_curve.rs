@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use regimen::callback::Every;
-use regimen::data::Loader;
-use regimen::engine::{Engine, Part};
+use regimen::data::{Loader, Rank};
+use regimen::engine::{Bucket, Engine, Part};
 use regimen::metric::Key;
 use regimen::peers::Peers;
 use regimen::run::{Evaluate, Train};
@@ -179,6 +179,54 @@ fn runs_of_as_many_ranks_have_the_same_bits_with_buckets_of_any_size() {
             assert_eq!(*other, trained[0], "{ranks} ranks");
         }
     }
+}
+
+/// Peers that also take buckets of the toy device, and count them.
+#[derive(Debug)]
+struct OnDevice {
+    peers: Arc<dyn Peers>,
+    buckets: AtomicU64,
+}
+
+impl Peers for OnDevice {
+    fn rank(&self) -> Rank {
+        self.peers.rank()
+    }
+
+    fn sum(&self, bucket: Bucket<'_>) -> Result<(), BoxError> {
+        let Bucket::Device(bucket) = bucket else { return self.peers.sum(bucket) };
+        self.buckets.fetch_add(1, Ordering::Relaxed);
+        self.peers.sum(Bucket::F64(bucket.downcast_mut::<Vec<f64>>().ok_or("not of the toy device")?))
+    }
+
+    fn takes_device(&self) -> bool {
+        true
+    }
+
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {
+        self.peers.gather(own)
+    }
+
+    fn broadcast(&self, bytes: &mut [u8]) -> Result<(), BoxError> {
+        self.peers.broadcast(bytes)
+    }
+
+    fn abort(&self, why: &str) {
+        self.peers.abort(why);
+    }
+}
+
+#[test]
+fn peers_that_take_buckets_on_a_device_get_all_gradients_there() {
+    let case = Case { accumulate: 3, bucket_bytes: 100, epochs: 2, regularized: true };
+    let trained = on_ranks(Threads::of(2, PATIENCE), |peers| {
+        let peers = Arc::new(OnDevice { peers, buckets: AtomicU64::new(0) });
+        let trained = train(Some(peers.clone()), case).unwrap();
+        // Four parameters, of which no two are as short as a bucket, and four windows per epoch.
+        assert_eq!(peers.buckets.load(Ordering::Relaxed), 2 * 4 * 4);
+        trained
+    });
+    assert_eq!(trained.into_iter().map(Result::unwrap).collect::<Vec<_>>(), on_threads(2, case));
 }
 
 type Unit = AutoUnit<ToyEngine<ToyMlp>, Regression>;

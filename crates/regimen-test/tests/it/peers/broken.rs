@@ -45,6 +45,7 @@ impl Broken {
         let own: Vec<f64> = match &values {
             Bucket::F32(values) => values.iter().map(|&value| f64::from(value)).collect(),
             Bucket::F64(values) => values.to_vec(),
+            other => return Err(other.refused()),
         };
         let bytes: Vec<u8> = own.iter().flat_map(|value| value.to_le_bytes()).collect();
         let all = self.peers.gather(&bytes)?;
@@ -59,6 +60,7 @@ impl Broken {
                 values.iter_mut().enumerate().for_each(|(i, value)| *value = of(i).map(|&x| x as f32).sum());
             }
             Bucket::F64(values) => values.iter_mut().enumerate().for_each(|(i, value)| *value = of(i).sum()),
+            other => return Err(other.refused()),
         }
         Ok(())
     }

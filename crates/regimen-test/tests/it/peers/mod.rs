@@ -116,6 +116,27 @@ fn calls_that_differ_are_told_to_every_rank() {
 }
 
 #[test]
+fn a_bucket_on_a_device_is_refused_and_the_next_sum_is_right() {
+    let results = on_ranks(Threads::of(2, LONG), |peers| {
+        assert!(!peers.takes_device());
+        let slow = Slow::new(peers.clone(), Duration::ZERO, u64::MAX);
+        let refused = [&*peers as &dyn Peers, &slow, &Punisher::new(peers.clone())].map(|peers| {
+            assert!(!peers.takes_device());
+            peers.sum(Bucket::Device(&mut [1.0_f64])).unwrap_err().to_string()
+        });
+        let mut values = [0.5];
+        peers.sum(Bucket::F64(&mut values)).unwrap();
+        (refused, values)
+    });
+    let text = "a bucket on a device is not taken here: an engine passes buckets on a device only to peers whose \
+                `takes_device` is true";
+    assert_eq!(
+        texts(results),
+        [([text; 3].map(str::to_owned), [1.0]), ([text; 3].map(str::to_owned), [1.0])]
+    );
+}
+
+#[test]
 fn ranks_that_do_not_come_are_named_to_those_that_wait_and_to_the_late() {
     let errors = on_ranks(Threads::of(4, SOME), |peers| {
         if peers.rank().index % 2 == 1 {

@@ -25,6 +25,8 @@ pub(crate) enum Defect {
     NoSeeding,
     /// The gradients of a window under way are not restored.
     NoGradients,
+    /// The counts of a window under way are not restored.
+    NoWindow,
     /// An epoch begins with its first batch, regardless of the batches consumed.
     NoSkip,
     /// Logs of an epoch under way are not restored.
@@ -155,6 +157,14 @@ impl Saver for Forgetful {
                 let mut parts = save_parts(moment.unit())?;
                 let part = parts.get_mut("auto_unit").ok_or("no window was saved")?;
                 remove_under(part, "gradients.");
+                load_parts(moment.unit(), &parts)?;
+            }
+            Defect::NoWindow => {
+                let mut parts = save_parts(moment.unit())?;
+                let (part, new) = (parts.get_mut("auto_unit"), new_parts.get("auto_unit"));
+                let (part, new) = part.zip(new).ok_or("no window was saved")?;
+                remove_under(part, "window.");
+                part.insert_all("window", new.under("window"))?;
                 load_parts(moment.unit(), &parts)?;
             }
             Defect::NoTask => {

@@ -45,6 +45,18 @@ fn a_fit_loop_resumes_to_the_bit() {
     run_all(&Toy { interface: Interface::ByFitLoop, ..fixture }, &Cell::each_stop());
 }
 
+#[test]
+fn ranks_of_a_runner_resume_to_the_bit() {
+    let fixture = toy("resume_matrix::ranks_of_a_runner_resume_to_the_bit");
+    run_all(&Toy { interface: Interface::ByRunner, ..fixture }, &ranks());
+}
+
+#[test]
+fn ranks_of_a_fit_loop_resume_to_the_bit() {
+    let fixture = toy("resume_matrix::ranks_of_a_fit_loop_resume_to_the_bit");
+    run_all(&Toy { interface: Interface::ByFitLoop, ..fixture }, &ranks());
+}
+
 /// An interruption in addition to a pause, one test for each kind.
 macro_rules! untouched {
     ($($test:ident: $cells:ident;)*) => {
@@ -63,6 +75,8 @@ untouched! {
     a_window_ends_with_its_epoch_under_another_cap: caps;
     a_final_stop_at_the_end_of_an_epoch_is_exact: final_stops;
     a_prediction_is_continued_and_stays_finished: predictions;
+    ranks_resume_to_the_bit: ranks;
+    any_number_of_ranks_goes_on: any_ranks;
 }
 
 /// Every fourth stop.
@@ -80,6 +94,16 @@ fn caps() -> Vec<Cell> {
 
 fn predictions() -> Vec<Cell> {
     Cell::predictions()
+}
+
+/// Some stops, on each number of ranks.
+fn ranks() -> Vec<Cell> {
+    Cell::ranks().into_iter().step_by(7).collect()
+}
+
+/// Some changes of the number of ranks.
+fn any_ranks() -> Vec<Cell> {
+    Cell::any_ranks().into_iter().filter(|cell| cell.legs.len() == 2).step_by(6).collect()
 }
 
 /// Failures after which another process continues.
@@ -136,6 +160,11 @@ caught! {
     another_cap_without_the_window: NoGradients in caps => "optimizer/hidden.weight.first_moment differs";
     a_final_stop_without_what_decides_it: NoCallbacks in final_pauses => "epochs.txt differs";
     predictions_that_begin_anew: NoPasses in predictions => "the predictions are";
+    ranks_without_held_gradients: NoGradients in ranks => "optimizer/hidden.weight.first_moment differs";
+    ranks_without_the_window: NoWindow in ranks => "auto_unit/updates differs";
+    ranks_without_the_metrics_in_flight: NoMetrics in ranks => "epochs.txt differs";
+    another_number_of_ranks_without_held_gradients: NoGradients in any_ranks => "optimizer/hidden.weight.first_moment differs";
+    another_number_of_ranks_without_the_metrics_in_flight: NoMetrics in any_ranks => "epochs.txt differs";
     metrics_of_epochs_that_begin_anew: NoTask of ByRunner in some_cells => "epochs.txt differs";
     stages_that_begin_anew: NoTask of ByFitLoop in some_cells => "epochs.txt differs";
     best_weights_that_begin_anew: NoCallbacks of ByFitLoop in some_cells => "best.txt differs";

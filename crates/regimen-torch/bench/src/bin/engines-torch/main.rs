@@ -2,7 +2,7 @@
 //!
 //! Called with the number of threads; answers lines in the protocol of `serve`. It opts in to
 //! [`keep_memory`], as the examples do, and is never measured without it. The networks are those of `engines`
-//! and of `bench/peers/engines.py`.
+//! and of `bench/peers/networks.py`.
 
 mod by_hand;
 mod by_unit;

@@ -1,0 +1,48 @@
+//! `AutoUnit` over libtorch on ranks of one thread, for `cargo xtask bench distributed`, as [`Ranks`] measures it.
+//!
+//! The network is the CNN of `engines-torch`, with [`keep_memory`] as there.
+
+// As `engines-torch` has it, which trains more networks.
+#[allow(dead_code, reason = "the other networks are of `engines-torch` alone")]
+#[path = "../engines-torch/networks.rs"]
+mod networks;
+// Of the package `regimen-bench`, on which this one cannot depend: Burn names another torch-sys.
+#[allow(unreachable_pub, reason = "it is public where it belongs")]
+#[path = "../../../../../../bench/src/ranks.rs"]
+mod ranks;
+
+use networks::{Batch, Cnn, Network};
+use ranks::{BATCH, Ranks};
+use regimen::{AutoUnit, BoxError, Loss, Step, Task};
+use regimen_torch::tch::{Device, Tensor};
+use regimen_torch::{Torch, initialize, keep_memory, tch};
+
+const SEED: u64 = 7;
+const LEARNING_RATE: f64 = 1e-3;
+
+fn main() -> Result<(), BoxError> {
+    keep_memory();
+    tch::set_num_threads(1);
+    let ranks = Ranks::connect()?;
+    let (vars, network) = initialize(SEED, Device::Cpu, |root| Cnn::new(root));
+    let engine = Torch::new(vars, network, Cnn::algorithm())?;
+    let batch = Cnn::batch(BATCH);
+    let mut unit = AutoUnit::new(engine, Learn).learning_rate(LEARNING_RATE);
+    ranks.measure(&mut unit, || batch.share())
+}
+
+struct Learn;
+
+impl Task<Torch<Cnn>> for Learn {
+    type Batch = <Cnn as Network>::Batch;
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        step: &Step,
+        network: &Cnn,
+        batch: &Self::Batch,
+    ) -> Result<(Loss<Tensor>, ()), BoxError> {
+        Ok((network.loss(batch, step.is_train()), ()))
+    }
+}
