@@ -1,4 +1,5 @@
-//! Python virtual environments: frameworks and packages that regimen is compared with, readers of its files, MPI and NCCL.
+//! Python virtual environments: frameworks and packages that regimen is compared with, readers of its files, MPI and
+//! NCCL.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
