@@ -117,7 +117,7 @@ impl Peers for Timed {
         let length = match &values {
             Bucket::F32(values) => values.len(),
             Bucket::F64(values) => values.len(),
-            Bucket::Device(_) => GRADIENTS,
+            _ => GRADIENTS,
         };
         self.timed(length, |peers| peers.sum(values))
     }

@@ -194,6 +194,7 @@ fn exchange_as<T: burn::tensor::Element + Default>(
     };
     // In the memory of the first, which is often alone.
     let mut flat = own(first)?;
+    flat.reserve_exact(others.iter().map(|entry| entry.elements()).sum());
     for entry in others {
         flat.extend(own(entry)?);
     }
@@ -202,6 +203,7 @@ fn exchange_as<T: burn::tensor::Element + Default>(
         let own = flat.split_off(flat.len() - entry.elements());
         read.insert(entry.id, TensorData::new(own, entry.shape.clone()));
     }
+    flat.shrink_to_fit();
     read.insert(first.id, TensorData::new(flat, first.shape.clone()));
     Ok(())
 }

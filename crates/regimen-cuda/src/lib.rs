@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::mem;
 
 /// A flat buffer of numbers in the memory of a CUDA device: the type of a `Bucket::Device` between an engine on CUDA and
 /// peers that sum there.
@@ -13,7 +14,7 @@ pub struct CudaBuffer {
     kind: Kind,
     device: usize,
     stream: usize,
-    _memory: Box<dyn Any + Send>,
+    memory: Box<dyn Any + Send>,
 }
 
 /// The type of the elements.
@@ -45,7 +46,12 @@ impl CudaBuffer {
         stream: usize,
         memory: impl Send + 'static,
     ) -> Self {
-        CudaBuffer { pointer, elements, kind, device, stream, _memory: Box::new(memory) }
+        CudaBuffer { pointer, elements, kind, device, stream, memory: Box::new(memory) }
+    }
+
+    /// Keeps the memory to the end of the process, for a failure after which the device may still write to it.
+    pub fn leak(&mut self) {
+        mem::forget(mem::replace(&mut self.memory, Box::new(())));
     }
 
     /// The address on the device.

@@ -14,9 +14,9 @@ pub trait Collective: Peers {
     /// The number of this process on its machine, from 0: that of its device.
     fn local_rank(&self) -> u64;
 
-    /// Sets how long a call may wait for the other ranks. Afterwards it is an error, and the process ends with status 86
-    /// as soon as the run has saved its post-mortem, for which it has as long again. The default is `REGIMEN_PATIENCE`
-    /// seconds, or 600.
+    /// Sets how long a call may wait for the other ranks. Afterwards it is an error, and the process ends with status
+    /// 86. Rank 0 first saves its post-mortem, for which it has a quarter of the patience. The default is
+    /// `REGIMEN_PATIENCE` seconds, or 600.
     ///
     /// It must be longer than anything that one rank does while others wait, such as the last save. Time in which
     /// this process was stopped does not count.
@@ -25,7 +25,7 @@ pub trait Collective: Peers {
     /// Sets the closure that is called with a message before the process ends because a call has waited too long.
     /// It replaces the one before.
     ///
-    /// It runs on a thread of its own, and has as long as the patience. The call may still wait, so a lock that is held
+    /// It runs on a thread of its own, and has a quarter of the patience. The call may still wait, so a lock that is held
     /// during a call is not free. The closure must not own these peers, which would then never end.
     fn on_hang(&self, last: Box<dyn FnOnce(&str) + Send>);
 }

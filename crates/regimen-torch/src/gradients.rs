@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use crate::array::{array, tensor};
 use crate::failure::failure;
 use crate::parameters::Parameters;
-use crate::shim;
+use crate::shim::{self, Joined};
 
 /// A copy of them by the parameter's name.
 pub(crate) fn state_dict(parameters: &Parameters) -> Result<StateDict, BoxError> {
@@ -51,16 +51,14 @@ pub(crate) fn exchange(
     let mut exchanged = Vec::new();
     for bucket in buckets(held.map(|((_, parameter), _)| parameter), bytes) {
         let flat = bucket.flat()?;
-        let buffer = if on_device { shim::cuda_buffer(&flat)? } else { None };
+        let buffer = if on_device { flat.cuda_buffer()? } else { None };
         let flat = match buffer {
             Some(mut buffer) => {
                 exchange(Bucket::Device(&mut buffer))?;
-                flat
+                flat.into_tensor()
             }
-            None if bucket.kind == Kind::Double => {
-                shim::changed(flat, |values| exchange(Bucket::F64(values)))?
-            }
-            None => shim::changed(flat, |values| exchange(Bucket::F32(values)))?,
+            None if bucket.kind == Kind::Double => flat.changed(|values| exchange(Bucket::F64(values)))?,
+            None => flat.changed(|values| exchange(Bucket::F32(values)))?,
         };
         exchanged.extend(bucket.cut(&flat)?);
     }
@@ -78,14 +76,14 @@ struct Stretch<'p> {
 
 impl<'p> Stretch<'p> {
     /// A copy of their gradients one after another; zeros for a missing one.
-    fn flat(&self) -> Result<Tensor, BoxError> {
+    fn flat(&self) -> Result<Joined, BoxError> {
         let flat = |parameter: &&Tensor| {
             let gradient = parameter.grad();
             let gradient = if gradient.defined() { gradient } else { parameter.f_zeros_like()?.detach() };
             gradient.f_reshape([-1])?.f_to_kind(self.kind)
         };
         let all = self.parameters.iter().map(flat).collect::<Result<Vec<_>, _>>().map_err(failure)?;
-        Tensor::f_cat(&all, 0).map_err(failure)
+        Joined::of(&all)
     }
 
     /// Each with its part of `flat`, which goes to the device in one piece. The parts share its memory, for a step

@@ -23,9 +23,11 @@ const BURN_STEPS: &str = "9";
 const PYTORCH_STEPS: &str = "18";
 const SUMS: &str = "100";
 
-/// The share of the machine that other work may take: of the load before the start, and of the processors before each
-/// measurement.
+/// The load per core before the start, at most.
 const MOST: f64 = 0.8;
+
+/// The share of the processors that other work may take before each measurement.
+const MOST_OTHERS: f64 = 0.25;
 
 /// The time before each measurement in which only other work runs.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -147,7 +149,7 @@ fn measure(contestants: &mut [Contestant]) -> Result<Vec<Row>, BoxError> {
             thread::sleep(PAUSE);
             let begun = Ticks::now()?;
             let others = begun.others_since(&before);
-            if others > MOST {
+            if others > MOST_OTHERS {
                 let others = percent(others);
                 return Err(
                     format!("measuring ended: other work took {others} of the machine in a pause").into()

@@ -31,11 +31,12 @@ use crate::launch::{self, Launch};
 /// not, which `AutoUnit::compare_replicas` finds.
 ///
 /// A rank that dies is noticed by its launcher, which ends the job. For a rank that hangs there is a watchdog in each of
-/// the others. If a call waits longer than the [patience](Collective::set_patience), it is a [`PeerLost`]. The run then
-/// saves its post-mortem, and [`abort`](Peers::abort) ends the process: it writes a line to standard error, calls the
-/// [closure](Collective::on_hang), and exits with status 86, rank 0 before the others. The drop of the last owner does the same, and so does the
-/// watchdog if neither has come within the patience again. If all ranks have begun a call and one hangs before its
-/// end, the call cannot return, and the watchdog ends the process without a post-mortem.
+/// the others. If a call waits longer than the [patience](Collective::set_patience), it is a [`PeerLost`]. The run on rank 0
+/// then saves its post-mortem, and [`abort`](Peers::abort) ends the process: it writes a line to standard error, calls
+/// the [closure](Collective::on_hang), and exits with status 86. The drop of the last owner does the same, and so does
+/// the watchdog if neither has come within the patience again. The other ranks exit a quarter of the patience later, as
+/// launchers end all ranks with the first. If all ranks have begun a call and one hangs before its end, the call
+/// cannot return, and the watchdog ends the process without a post-mortem.
 ///
 /// The last owner disconnects, which waits for all ranks too. It does not if a call has failed or during a panic.
 pub struct Mpi {

@@ -39,7 +39,7 @@ enum Waits {
     Asking(Call),
     /// Inside a call that returns when they are here.
     Blocked(Call),
-    /// It was too late: the call has returned, and the process is to end.
+    /// It is too late: the call returns, and the process is to end.
     Gone(Call),
 }
 
@@ -75,8 +75,9 @@ impl Watch {
 
     /// Ends the process if a call was too late.
     pub(super) fn end_if_gone(&self, text: &str) {
-        if matches!(lock(&self.0).waits, Waits::Gone(_)) {
-            end(lock(&self.0), text);
+        let watched = lock(&self.0);
+        if matches!(watched.waits, Waits::Gone(_)) {
+            end(watched, text);
         }
     }
 }
@@ -89,10 +90,10 @@ impl Waiting<'_> {
         matches!(lock(&self.0.0).waits, Waits::Gone(_))
     }
 
-    /// From here on it cannot ask.
+    /// From here on it cannot ask: all ranks are here, even if it was too late a moment ago.
     pub(super) fn blocks(&self) {
         let mut watched = lock(&self.0.0);
-        if let Waits::Asking(call) = watched.waits {
+        if let Waits::Asking(call) | Waits::Gone(call) = watched.waits {
             watched.waits = Waits::Blocked(call);
         }
     }
@@ -159,7 +160,7 @@ fn watch(watched: &Weak<Mutex<Watched>>) {
 fn end(mut watched: MutexGuard<'_, Watched>, text: &str) -> ! {
     // A second thread that comes here would cut the last words short.
     watched.waits = Waits::No;
-    let (rank, patience, last_words) = (watched.rank, watched.patience, watched.last_words.take());
+    let (rank, grace, last_words) = (watched.rank, watched.patience / 4, watched.last_words.take());
     let text = format!("rank {rank}: {text}");
     // The closure may set the next one.
     drop(watched);
@@ -168,12 +169,12 @@ fn end(mut watched: MutexGuard<'_, Watched>, text: &str) -> ! {
     if let Some(last_words) = last_words {
         // Its end, or its panic, ends the channel.
         if let Ok(done) = on_thread(move || last_words(&text)) {
-            let _ = done.recv_timeout(patience);
+            let _ = done.recv_timeout(grace);
         }
     }
     if rank != 0 {
         // The launcher ends the others as soon as one has ended, and rank 0 may be saving the post-mortem.
-        thread::sleep(patience / 4);
+        thread::sleep(grace);
     }
     process::exit(STATUS)
 }

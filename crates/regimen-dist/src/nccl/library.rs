@@ -214,14 +214,24 @@ impl Communicator {
     }
 
     /// Adds up a buffer that every rank has in the same length and type.
+    /// After an error it is of no use any more.
     pub(super) fn sum(&mut self, buffer: &mut CudaBuffer, patience: Duration) -> Result<(), BoxError> {
+        let summed = self.try_sum(buffer, patience);
+        if summed.is_err() && !self.abort() {
+            // The device may still write to it.
+            buffer.leak();
+        }
+        summed
+    }
+
+    fn try_sum(&self, buffer: &CudaBuffer, patience: Duration) -> Result<(), BoxError> {
         self.device.bind()?;
         let name = format!("ncclAllReduce of {buffer}");
         let at: *mut c_void = ptr::with_exposed_provenance_mut(usize::try_from(buffer.pointer())?);
         let stream: *mut c_void = ptr::with_exposed_provenance_mut(buffer.stream());
         let (elements, kind) = (buffer.elements(), if buffer.kind() == Kind::F32 { F32 } else { F64 });
         // SAFETY: so many elements of the kind to read and to write, and a stream that orders this after all other work
-        // on them. The buffer lives until the device is done.
+        // on them. The buffer lives until the device is done, or is never freed.
         let code = unsafe { (self.nccl.all_reduce)(at, at, elements, kind, SUM, self.handle, stream) };
         self.nccl.checked(&name, code)?;
         self.wait(&name, patience, || {
@@ -260,12 +270,18 @@ impl Communicator {
     }
 }
 
+impl Communicator {
+    /// Ends all that is under way, and returns whether that is certain.
+    fn abort(&mut self) -> bool {
+        let handle = mem::replace(&mut self.handle, ptr::null_mut());
+        // SAFETY: nobody uses the handle afterwards. An abort does not wait for other ranks, as a regular end does.
+        handle.is_null() || self.device.bind().is_ok() && unsafe { (self.nccl.comm_abort)(handle) } == SUCCESS
+    }
+}
+
 impl Drop for Communicator {
     fn drop(&mut self) {
-        if !self.handle.is_null() && self.device.bind().is_ok() {
-            // SAFETY: nobody uses the handle afterwards. An abort does not wait for other ranks, as a regular end does.
-            unsafe { (self.nccl.comm_abort)(self.handle) };
-        }
+        self.abort();
     }
 }
 

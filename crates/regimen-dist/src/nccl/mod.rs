@@ -27,7 +27,8 @@ use crate::{Collective, mpi, values};
 /// Before each such sum the ranks compare their buckets by the other peers. So a bucket that is not the same on all
 /// is an error on all, and the ranks can go on. If NCCL itself fails, it is an error of this rank, whose
 /// [`abort`](Peers::abort) the others see at their next call. Those that wait in NCCL notice the failure by themselves, or
-/// after their [patience](Collective::set_patience), as a [`PeerLost`]. Later sums on a device are errors.
+/// after their [patience](Collective::set_patience), as a [`PeerLost`] without that cause. Later sums on a device are
+/// errors.
 ///
 /// Neither a failure nor the drop waits for another rank.
 pub struct Nccl {
@@ -48,6 +49,9 @@ impl Nccl {
     /// The libraries of the driver and of NCCL are loaded here, the latter from the path in `REGIMEN_NCCL` or under its
     /// usual name. It is an error on all ranks if one of them lacks a library or its device, or if two have the same
     /// device. Every rank calls it.
+    ///
+    /// The patience of sums on a device is `REGIMEN_PATIENCE` seconds, or 600, until it is
+    /// [set](Collective::set_patience) on the value returned, which sets that of `peers` too.
     pub fn over(peers: Arc<dyn Collective>, device: usize) -> Result<Self, BoxError> {
         let all: &dyn Peers = &*peers;
         let patience = all.agree(mpi::patience())?;
@@ -68,7 +72,6 @@ impl Nccl {
         }
         let patience = *self.patience();
         communicator.sum(buffer, patience).inspect_err(|error| {
-            // Its drop aborts what is under way.
             *state = Err(format!("a sum on a device has failed before: {}", WithCauses(&**error)));
         })
     }

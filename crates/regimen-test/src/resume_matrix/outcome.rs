@@ -161,14 +161,20 @@ fn arrays_are_near(found: &Array, expected: &Array, tolerance: f64) -> bool {
         Dtype::F32 => array.to_vec::<f32>().map(|numbers| numbers.into_iter().map(f64::from).collect()),
         _ => array.to_vec::<f64>(),
     };
-    found.dtype() == expected.dtype()
-        && found.shape() == expected.shape()
-        && matches!((numbers(found), numbers(expected)), (Ok(found), Ok(expected)) if numbers_are_near(&found, &expected, tolerance))
+    let is_alike = found.dtype() == expected.dtype() && found.shape() == expected.shape();
+    match (numbers(found), numbers(expected)) {
+        (Ok(found), Ok(expected)) => is_alike && numbers_are_near(&found, &expected, tolerance),
+        _ => false,
+    }
 }
 
 fn numbers_are_near(found: &[f64], expected: &[f64], tolerance: f64) -> bool {
-    let greatest = expected.iter().fold(0.0_f64, |greatest, number| greatest.max(number.abs()));
-    found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() <= tolerance * greatest)
+    let finite = expected.iter().filter(|number| number.is_finite());
+    let greatest = finite.fold(0.0_f64, |greatest, number| greatest.max(number.abs()));
+    let are_near = |(found, expected): (&f64, &f64)| {
+        found == expected || (found - expected).abs() <= tolerance * greatest
+    };
+    found.len() == expected.len() && found.iter().zip(expected).all(are_near)
 }
 
 #[cfg(test)]
@@ -207,6 +213,10 @@ mod tests {
         assert!(arrays_are_near(&numbers(&[1.0, 0.05]), &numbers(&[1.0, 0.0]), 0.1));
         assert!(!arrays_are_near(&numbers(&[1.0, 0.15]), &numbers(&[1.0, 0.0]), 0.1));
         assert!(!arrays_are_near(&numbers(&[1.0]), &numbers(&[1.0, 0.0]), 0.1));
+        let infinite = numbers(&[f64::INFINITY, 1.0]);
+        assert!(arrays_are_near(&infinite, &infinite, 0.1));
+        assert!(!arrays_are_near(&numbers(&[2.0, 1.0]), &infinite, 0.1));
+        assert!(!arrays_are_near(&numbers(&[f64::INFINITY, 2.0]), &infinite, 0.1));
         assert!(!arrays_are_near(&Array::from_slice(&[101_u64]), &Array::from_slice(&[100_u64]), 0.1));
     }
 }

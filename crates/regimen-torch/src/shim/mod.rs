@@ -107,26 +107,6 @@ pub(crate) fn clear_gradients(parameters: &[Tensor]) -> Result<(), BoxError> {
     done(unsafe { rt_clear_gradients(list.as_ptr(), list.len()) })
 }
 
-/// `flat` in host memory, with its elements as `change` leaves them. It leaves the device in one piece. No other tensor has
-/// its memory, as of one that `cat` has made.
-pub(crate) fn changed<T: Element>(
-    flat: Tensor,
-    change: impl FnOnce(&mut [T]) -> Result<(), BoxError>,
-) -> Result<Tensor, BoxError> {
-    let flat = flat.f_to_device(Device::Cpu).map_err(failure)?;
-    if flat.kind() != T::KIND || !flat.is_contiguous() {
-        return Err(format!("a flat buffer of {:?} is read as {:?}", flat.kind(), T::KIND).into());
-    }
-    let elements = match flat.data_ptr() {
-        // That of no elements.
-        at if at.is_null() => &mut [],
-        // SAFETY: so many elements of this type, and no other tensor has this memory.
-        at => unsafe { slice::from_raw_parts_mut(at.cast::<T>(), flat.numel()) },
-    };
-    change(elements)?;
-    Ok(flat)
-}
-
 /// Multiplies all gradients.
 pub(crate) fn scale_gradients(parameters: &[Tensor], factor: f64) -> Result<(), BoxError> {
     let list = pointers(parameters);
@@ -269,27 +249,58 @@ impl Drop for Autocast {
     }
 }
 
-/// The memory of `flat`, a tensor of one dimension that nothing else uses, as a buffer for other libraries. Returns `None` if
-/// it is not on a CUDA device.
-pub(crate) fn cuda_buffer(flat: &Tensor) -> Result<Option<CudaBuffer>, BoxError> {
-    let Device::Cuda(device) = flat.device() else { return Ok(None) };
-    let kind = match flat.kind() {
-        Kind::Float => regimen_cuda::Kind::F32,
-        Kind::Double => regimen_cuda::Kind::F64,
-        other => return Err(format!("a bucket of type {other:?} cannot be summed on a device").into()),
-    };
-    if !flat.is_contiguous() {
-        return Err("a bucket with gaps cannot be summed on a device".into());
+/// A tensor of one dimension, copied from others. No other tensor has its memory until it is given out.
+pub(crate) struct Joined(Tensor);
+
+impl Joined {
+    /// The elements of `parts`, tensors of one dimension, one after another.
+    pub(crate) fn of(parts: &[Tensor]) -> Result<Self, BoxError> {
+        let joined = Tensor::f_cat(parts, 0).map_err(failure)?;
+        if joined.is_contiguous() { Ok(Joined(joined)) } else { Err("joined tensors have gaps".into()) }
     }
-    let mut stream = ptr::null_mut();
-    // SAFETY: a place for a pointer.
-    done(unsafe { rt_cuda_stream(i32::try_from(device)?, &mut stream) })?;
-    let (pointer, elements) = (flat.data_ptr() as u64, flat.numel());
-    // SAFETY: so many elements without gaps, which the clone keeps. libtorch queues all work on them in the current stream of
-    // their device, as no other has been chosen since.
-    Ok(Some(unsafe {
-        CudaBuffer::new(pointer, elements, kind, device, stream as usize, flat.shallow_clone())
-    }))
+
+    /// It in host memory, with its elements as `change` leaves them. It leaves the device in one piece.
+    pub(crate) fn changed<T: Element>(
+        self,
+        change: impl FnOnce(&mut [T]) -> Result<(), BoxError>,
+    ) -> Result<Tensor, BoxError> {
+        let flat = self.0.f_to_device(Device::Cpu).map_err(failure)?;
+        if flat.kind() != T::KIND {
+            return Err(format!("a flat buffer of {:?} is read as {:?}", flat.kind(), T::KIND).into());
+        }
+        let elements = match flat.data_ptr() {
+            // That of no elements.
+            at if at.is_null() => &mut [],
+            // SAFETY: so many elements of this type without gaps, and no other tensor has this memory.
+            at => unsafe { slice::from_raw_parts_mut(at.cast::<T>(), flat.numel()) },
+        };
+        change(elements)?;
+        Ok(flat)
+    }
+
+    /// Its memory as a buffer for other libraries. Returns `None` if it is not on a CUDA device.
+    pub(crate) fn cuda_buffer(&self) -> Result<Option<CudaBuffer>, BoxError> {
+        let Joined(flat) = self;
+        let Device::Cuda(device) = flat.device() else { return Ok(None) };
+        let kind = match flat.kind() {
+            Kind::Float => regimen_cuda::Kind::F32,
+            Kind::Double => regimen_cuda::Kind::F64,
+            other => return Err(format!("a bucket of type {other:?} cannot be summed on a device").into()),
+        };
+        let mut stream = ptr::null_mut();
+        // SAFETY: a place for a pointer.
+        done(unsafe { rt_cuda_stream(i32::try_from(device)?, &mut stream) })?;
+        let (pointer, elements) = (flat.data_ptr() as u64, flat.numel());
+        // SAFETY: so many elements without gaps, which the clone keeps. libtorch queues all work on them in the current
+        // stream of their device, as no other has been chosen since.
+        Ok(Some(unsafe {
+            CudaBuffer::new(pointer, elements, kind, device, stream as usize, flat.shallow_clone())
+        }))
+    }
+
+    pub(crate) fn into_tensor(self) -> Tensor {
+        self.0
+    }
 }
 
 /// Whether products of single precision may be rounded to TensorFloat-32 on devices that have it.
