@@ -1,4 +1,5 @@
-//! Python virtual environments: frameworks that regimen is compared with, readers of its files, MPI and NCCL.
+//! Python virtual environments: frameworks and packages that regimen is compared with, readers of its files, MPI and
+//! NCCL.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -30,6 +31,12 @@ pub(crate) fn reader(workspace: &Workspace) -> Result<PathBuf, BoxError> {
 pub(crate) fn logs(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     let requirements = "crates/regimen/tests/log/requirements.txt";
     environment(workspace, &workspace.target.join("python-logs"), requirements)
+}
+
+/// The Python with the packages that measures are compared with.
+pub(crate) fn measures(workspace: &Workspace) -> Result<PathBuf, BoxError> {
+    let requirements = "crates/regimen/tests/measures/requirements.txt";
+    environment(workspace, &workspace.target.join("python-measures"), requirements)
 }
 
 /// An installed MPI, and its parts.

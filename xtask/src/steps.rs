@@ -30,6 +30,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "README program", run: outside::readme_burn, is_gate: false },
     Step { name: "python", run: python, is_gate: false },
     Step { name: "log readers", run: log_readers, is_gate: false },
+    Step { name: "measures", run: measures, is_gate: false },
     Step { name: "mpi", run: mpi, is_gate: false },
     Step { name: "nccl", run: nccl, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
@@ -211,6 +212,18 @@ fn log_readers(workspace: &Workspace) -> Result<End, BoxError> {
     run(workspace.program(&python).arg(agree).arg("runs").current_dir(&folder))?;
     let mut cargo = workspace.cargo(&["test", "--package", "regimen", "--all-features"]);
     count_tests(cargo.args(["--test", "it", "--", "::real_"]).env("REGIMEN_LOGS_PYTHON", python))
+}
+
+/// The tests that compare measures with the packages of Python that define them.
+fn measures(workspace: &Workspace) -> Result<End, BoxError> {
+    match peers::measures(workspace) {
+        Ok(python) => {
+            let mut cargo =
+                workspace.cargo(&["test", "--workspace", "--test", "measures", "--", "::reference_"]);
+            count_tests(cargo.env("REGIMEN_METRICS_PYTHON", python))
+        }
+        Err(why) => Ok(End::NotRun(why.to_string())),
+    }
 }
 
 /// The tests and the examples with several ranks, under each MPI.

@@ -30,7 +30,7 @@ fn it_is_the_accuracy_of_the_host_with_ties_and_nan() -> Result<(), BoxError> {
     let (on_device, classes) = tensors(&logits, &targets);
     for k in 1..=CLASSES {
         let mut expected = Accuracy::top(k)?;
-        expected.add_logits(&logits, &targets)?;
+        expected.update_logits(&logits, &targets)?;
         // As in training, where gradients are recorded.
         let tracked = on_device.copy().set_requires_grad(true);
         for logits in [&on_device, &tracked] {

@@ -29,7 +29,7 @@ fn it_is_the_accuracy_of_the_host_with_ties_and_nan() -> Outcome {
     let (on_device, classes) = tensors(&logits, &targets);
     for k in 1..=CLASSES {
         let mut expected = Accuracy::top(k)?;
-        expected.add_logits(&logits, &targets)?;
+        expected.update_logits(&logits, &targets)?;
         // As in training, where gradients are recorded.
         let pair = (on_device.clone(), classes.clone());
         let (tracked, beside) = place(pair.clone(), &device().autodiff())?;

@@ -1,10 +1,11 @@
 //! Accuracy: the share of samples whose target is among the k classes predicted first.
 
 use super::logits::{check_lengths, check_target, rank, rows};
-use super::{ratio, sum_over_ranks};
+use super::measure::counted_by_each_rank;
+use super::{Measure, ratio};
+use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
 use crate::text::Count;
-use crate::{BoxError, State};
 
 /// Counts samples, and those whose target is among the k classes with the largest logits.
 ///
@@ -31,21 +32,10 @@ impl Accuracy {
         Ok(Accuracy { k: k as u64, ..Accuracy::new() })
     }
 
-    /// Counts predicted classes. Only for top-1; as many predictions as targets are needed. After
-    /// an error nothing of this call is counted.
-    pub fn add(&mut self, predictions: &[usize], targets: &[usize]) -> Result<(), BoxError> {
-        check_lengths(predictions.len(), targets.len())?;
-        if self.k != 1 {
-            return Err(format!("top-{} accuracy needs logits, not predicted classes", self.k).into());
-        }
-        let correct = predictions.iter().zip(targets).filter(|(prediction, target)| prediction == target);
-        self.add_count(correct.count() as u64, targets.len() as u64)
-    }
-
     /// Counts a matrix of logits, one row for each target, row after row. Rows of another length,
     /// fewer classes than k, or a target out of range are errors; then nothing of this call is
     /// counted.
-    pub fn add_logits<T: PartialOrd + Copy>(
+    pub fn update_logits<T: PartialOrd + Copy>(
         &mut self,
         logits: &[T],
         targets: &[usize],
@@ -63,59 +53,17 @@ impl Accuracy {
             }
             correct += u64::from(rank(row, target).is_some_and(|rank| (rank as u64) < self.k));
         }
-        self.add_count(correct, targets.len() as u64)
+        self.update_counts(correct, targets.len() as u64)
     }
 
     /// Counts `total` samples of which `correct` are right, for those who compare on the device.
-    pub fn add_count(&mut self, correct: u64, total: u64) -> Result<(), BoxError> {
+    pub fn update_counts(&mut self, correct: u64, total: u64) -> Result<(), BoxError> {
         if correct > total {
             return Err(format!("{correct} of {} cannot be correct", Count(total, "sample")).into());
         }
         self.correct += correct;
         self.total += total;
         Ok(())
-    }
-
-    /// Adds what another has counted. One of another k is an error.
-    pub fn merge(&mut self, other: &Accuracy) -> Result<(), BoxError> {
-        if self.k != other.k {
-            return Err(format!("top-{} and top-{} accuracy cannot be merged", self.k, other.k).into());
-        }
-        self.add_count(other.correct, other.total)
-    }
-
-    /// Makes the counts those of all [ranks](crate::Run::peers), for the hook of a unit at the end of an epoch. Every
-    /// rank calls it, once per epoch, because a second call adds them up again. Without peers it does nothing.
-    ///
-    /// ```
-    /// # use regimen::State;
-    /// # use regimen::metric::{Accuracy, Key};
-    /// const ACCURACY: Key = Key::mean("eval/accuracy");
-    ///
-    /// # fn example(accuracy: &mut Accuracy, state: &mut State) -> Result<(), regimen::BoxError> {
-    /// accuracy.sum_over_ranks(state)?;
-    /// if let Some(value) = accuracy.value() {
-    ///     state.log(ACCURACY, value, 1.0);
-    /// }
-    /// accuracy.reset();
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn sum_over_ranks(&mut self, state: &State) -> Result<(), BoxError> {
-        let mut counts = [self.correct, self.total];
-        sum_over_ranks(&mut counts, state)?;
-        [self.correct, self.total] = counts;
-        Ok(())
-    }
-
-    /// Forgets everything counted.
-    pub fn reset(&mut self) {
-        (self.correct, self.total) = (0, 0);
-    }
-
-    /// The share that is correct, from 0 to 1; none before anything is counted.
-    pub fn value(&self) -> Option<f64> {
-        ratio(self.correct, self.total)
     }
 
     /// The number of correct samples.
@@ -136,6 +84,38 @@ impl Default for Accuracy {
     }
 }
 
+/// Of predicted classes and targets, as many of each; for top-1 alone.
+impl Measure for Accuracy {
+    type Batch<'b> = (&'b [usize], &'b [usize]);
+
+    /// The share that is correct, from 0 to 1.
+    type Value = Option<f64>;
+
+    fn update(&mut self, (predicted, targets): Self::Batch<'_>) -> Result<(), BoxError> {
+        check_lengths(predicted.len(), targets.len())?;
+        if self.k != 1 {
+            return Err(format!("top-{} accuracy needs logits, not predicted classes", self.k).into());
+        }
+        let correct = predicted.iter().zip(targets).filter(|(predicted, target)| predicted == target);
+        self.update_counts(correct.count() as u64, targets.len() as u64)
+    }
+
+    fn compute(&self) -> Option<f64> {
+        ratio(self.correct, self.total)
+    }
+
+    fn merge(&mut self, other: &Accuracy) -> Result<(), BoxError> {
+        if self.k != other.k {
+            return Err(format!("top-{} and top-{} accuracy cannot be merged", self.k, other.k).into());
+        }
+        self.update_counts(other.correct, other.total)
+    }
+
+    fn reset(&mut self) {
+        (self.correct, self.total) = (0, 0);
+    }
+}
+
 /// The counts; k belongs to the settings, and a state of another k is refused.
 impl Stateful for Accuracy {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
@@ -149,7 +129,7 @@ impl Stateful for Accuracy {
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         self.check_state_dict(dict)?;
         let mut loaded = Accuracy { k: self.k, ..Accuracy::new() };
-        loaded.add_count(dict.count("correct")?, dict.count("total")?)?;
+        loaded.update_counts(dict.count("correct")?, dict.count("total")?)?;
         *self = loaded;
         Ok(())
     }
@@ -161,4 +141,6 @@ impl Stateful for Accuracy {
         }
         dict.count("correct").and(dict.count("total")).map(drop)
     }
+
+    counted_by_each_rank!();
 }

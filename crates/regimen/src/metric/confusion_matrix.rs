@@ -5,10 +5,11 @@ use std::fmt;
 
 use super::confusion_picture::picture;
 use super::logits::{argmax, check_lengths, check_target, rows};
-use super::{Image, ratio, sum_over_ranks};
-use crate::saved::{Array, StateDict, Stateful};
+use super::measure::counted_by_each_rank;
+use super::{Image, Measure, ratio};
+use crate::BoxError;
+use crate::saved::{Array, MAX_COUNT, StateDict, Stateful};
 use crate::text::Count;
-use crate::{BoxError, State};
 
 /// Counts samples by their target and by the class predicted for them.
 ///
@@ -23,6 +24,8 @@ pub struct ConfusionMatrix {
     names: Vec<String>,
     /// Row-major, a row for each target: its counts by predicted class, then those without one.
     counts: Vec<u64>,
+    /// The sum of the counts.
+    total: u64,
 }
 
 const MOST: usize = 16_384;
@@ -40,7 +43,7 @@ impl ConfusionMatrix {
             )
             .into());
         }
-        Ok(ConfusionMatrix { classes, names: Vec::new(), counts: vec![0; classes * (classes + 1)] })
+        Ok(ConfusionMatrix { classes, names: Vec::new(), counts: vec![0; classes * (classes + 1)], total: 0 })
     }
 
     /// An empty matrix of as many classes as there are names, for its table and its picture. Both show the first 18
@@ -51,22 +54,9 @@ impl ConfusionMatrix {
         Ok(ConfusionMatrix { names, ..numbered })
     }
 
-    /// Counts predicted classes. As many predictions as targets are needed, and all in range; after
-    /// an error nothing of this call is counted.
-    pub fn add(&mut self, predictions: &[usize], targets: &[usize]) -> Result<(), BoxError> {
-        check_lengths(predictions.len(), targets.len())?;
-        let classes = self.classes;
-        if let Some(prediction) = predictions.iter().find(|&&prediction| prediction >= classes) {
-            return Err(
-                format!("prediction {prediction} is out of range: there are {classes} classes").into()
-            );
-        }
-        self.add_each(predictions.iter().copied().map(Some), targets)
-    }
-
     /// Counts a matrix of logits, one row of as many as there are classes for each target, row
     /// after row. After an error nothing of this call is counted.
-    pub fn add_logits<T: PartialOrd + Copy>(
+    pub fn update_logits<T: PartialOrd + Copy>(
         &mut self,
         logits: &[T],
         targets: &[usize],
@@ -92,41 +82,8 @@ impl ConfusionMatrix {
         for (prediction, &target) in predictions.zip(targets) {
             self.counts[target * (self.classes + 1) + prediction.unwrap_or(self.classes)] += 1;
         }
+        self.total += targets.len() as u64;
         Ok(())
-    }
-
-    /// Adds what another has counted. One of another number of classes is an error.
-    pub fn merge(&mut self, other: &ConfusionMatrix) -> Result<(), BoxError> {
-        if self.classes != other.classes {
-            let (ours, theirs) = (self.classes, other.classes);
-            return Err(format!("matrices of {ours} and {theirs} classes cannot be merged").into());
-        }
-        for (ours, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *ours += theirs;
-        }
-        Ok(())
-    }
-
-    /// Makes the counts those of all [ranks](crate::Run::peers), for the hook of a unit at the end of an epoch. Every
-    /// rank calls it, once per epoch, because a second call adds them up again. Without peers it does nothing.
-    ///
-    /// ```
-    /// # use regimen::State;
-    /// # use regimen::metric::ConfusionMatrix;
-    /// # fn example(matrix: &mut ConfusionMatrix, state: &mut State) -> Result<(), regimen::BoxError> {
-    /// matrix.sum_over_ranks(state)?;
-    /// state.log_media("eval/confusion_matrix", matrix.image()?);
-    /// matrix.reset();
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn sum_over_ranks(&mut self, state: &State) -> Result<(), BoxError> {
-        sum_over_ranks(&mut self.counts, state)
-    }
-
-    /// Forgets everything counted.
-    pub fn reset(&mut self) {
-        self.counts.fill(0);
     }
 
     /// The number of classes.
@@ -141,25 +98,17 @@ impl ConfusionMatrix {
 
     /// The number of samples.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.total
     }
 
     /// The share of all samples that was predicted right; none before anything is counted.
     pub fn accuracy(&self) -> Option<f64> {
-        ratio((0..self.classes).map(|class| self.count(class, class)).sum(), self.total())
+        ratio(self.right(), self.total)
     }
 
-    /// Of the samples taken for `class`, the share that is of it. Returns `None` if there are none.
-    pub fn precision(&self, class: usize) -> Option<f64> {
-        let predicted = (0..self.classes).map(|target| self.count(target, class)).sum();
-        ratio(self.count(class, class), predicted)
-    }
-
-    /// The share of the samples of `class` that were predicted as it. Returns `None` without
-    /// such samples.
-    pub fn recall(&self, class: usize) -> Option<f64> {
-        let samples = (0..=self.classes).map(|prediction| self.cell(class, prediction)).sum();
-        ratio(self.count(class, class), samples)
+    /// The number of samples predicted right.
+    pub(super) fn right(&self) -> u64 {
+        (0..self.classes).map(|class| self.cell(class, class)).sum()
     }
 
     /// The matrix as a picture in colour, to log as [`Media`](super::Media): a row for each target, a column for
@@ -171,10 +120,10 @@ impl ConfusionMatrix {
     ///
     /// ```
     /// # use regimen::State;
-    /// # use regimen::metric::ConfusionMatrix;
+    /// # use regimen::metric::{ConfusionMatrix, Measure};
     /// # fn example(state: &mut State) -> Result<(), regimen::BoxError> {
     /// let mut matrix = ConfusionMatrix::named(["cat", "dog"])?;
-    /// matrix.add(&[0, 1, 1], &[0, 1, 0])?;
+    /// matrix.update((&[0, 1, 1], &[0, 1, 0]))?;
     /// state.log_media("eval/confusion_matrix", matrix.image()?);
     /// # Ok(())
     /// # }
@@ -240,6 +189,44 @@ impl fmt::Display for ConfusionMatrix {
     }
 }
 
+/// Of predicted classes and targets, as many of each, and all in range.
+impl Measure for ConfusionMatrix {
+    type Batch<'b> = (&'b [usize], &'b [usize]);
+
+    /// The [accuracy](ConfusionMatrix::accuracy).
+    type Value = Option<f64>;
+
+    fn update(&mut self, (predicted, targets): Self::Batch<'_>) -> Result<(), BoxError> {
+        check_lengths(predicted.len(), targets.len())?;
+        let classes = self.classes;
+        if let Some(class) = predicted.iter().find(|&&class| class >= classes) {
+            return Err(format!("prediction {class} is out of range: there are {classes} classes").into());
+        }
+        self.add_each(predicted.iter().copied().map(Some), targets)
+    }
+
+    fn compute(&self) -> Option<f64> {
+        self.accuracy()
+    }
+
+    fn merge(&mut self, other: &ConfusionMatrix) -> Result<(), BoxError> {
+        if self.classes != other.classes {
+            let (ours, theirs) = (self.classes, other.classes);
+            return Err(format!("matrices of {ours} and {theirs} classes cannot be merged").into());
+        }
+        for (ours, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *ours += theirs;
+        }
+        self.total += other.total;
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        self.counts.fill(0);
+        self.total = 0;
+    }
+}
+
 /// The counts; classes and names are settings. Another number of classes is refused.
 impl Stateful for ConfusionMatrix {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
@@ -250,11 +237,18 @@ impl Stateful for ConfusionMatrix {
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         self.check_state_dict(dict)?;
-        self.counts = dict.array("counts")?.to_vec()?;
+        let counts: Vec<u64> = dict.array("counts")?.to_vec()?;
+        let total = counts.iter().try_fold(0_u64, |total, &count| total.checked_add(count));
+        self.total = total
+            .filter(|&total| total <= MAX_COUNT)
+            .ok_or("`counts` add up to more than any run counts; they are damaged")?;
+        self.counts = counts;
         Ok(())
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
         self.state_dict()?.check_same_layout(dict)
     }
+
+    counted_by_each_rank!();
 }

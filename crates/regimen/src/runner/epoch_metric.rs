@@ -5,14 +5,14 @@ use std::mem;
 use crate::BoxError;
 use crate::auto_unit::StepResults;
 use crate::data::Rank;
-use crate::metric::{ConfusionMatrix, Key, Reduction};
-use crate::saved::{Array, Dtype, StateDict, Stateful};
+use crate::metric::{ConfusionMatrix, Key, Measure, Reduction};
+use crate::saved::{Array, StateDict, Stateful};
 use crate::state::{EntryPoint, Phase, Progress, State};
 
-/// Metrics over all numbers that were kept of an epoch, and those numbers; a confusion matrix too.
+/// Metrics over all numbers that were kept of an epoch, and those numbers; measures and what they counted too.
 pub(super) struct EpochMetrics<O, Y> {
     list: Vec<EpochMetric<O, Y>>,
-    matrix: Option<EpochMatrix<O, Y>>,
+    measures: Vec<Box<dyn EpochMeasure<O, Y>>>,
     /// The steps kept of the epoch of each of [`SLOTS`]; 0 if it is not under way.
     steps: [u64; 3],
 }
@@ -24,16 +24,87 @@ struct EpochMetric<O, Y> {
     kept: [Vec<f64>; 3],
 }
 
-struct EpochMatrix<O, Y> {
-    count: CountBatch<O, Y>,
-    kept: [ConfusionMatrix; 3],
+/// A measure of any type, of the epochs that are under way.
+trait EpochMeasure<O, Y>: Send {
+    fn name(&self) -> &str;
+    fn kept(&mut self, slot: usize) -> &mut dyn Stateful;
+    fn saved(&self, slot: usize) -> &dyn Stateful;
+    fn reset(&mut self, slot: usize);
+    /// Counts a batch, which belongs to no epoch until it is kept.
+    fn count(&mut self, output: &O, target: &Y) -> Result<(), BoxError>;
+    fn keep(&mut self, slot: usize) -> Result<(), BoxError>;
+    fn merge_ranks(&mut self, slot: usize, state: &State) -> Result<(), BoxError>;
+    fn log(&self, slot: usize, state: &mut State) -> Result<(), BoxError>;
 }
 
-/// Its name, behind that of the phase.
-const MATRIX: &str = "confusion_matrix";
+struct Measured<M, O, Y> {
+    name: String,
+    count: CountBatch<M, O, Y>,
+    log: LogMeasure<M>,
+    batch: M,
+    kept: [M; 3],
+}
 
-pub(super) type CountBatch<O, Y> =
-    Box<dyn FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send>;
+/// Adds a batch to a measure.
+pub(super) type CountBatch<M, O, Y> = Box<dyn FnMut(&mut M, &O, &Y) -> Result<(), BoxError> + Send>;
+/// Logs what a measure has counted, under this name.
+pub(super) type LogMeasure<M> = fn(&M, String, &mut State) -> Result<(), BoxError>;
+
+impl<M: Measure + Send, O, Y> EpochMeasure<O, Y> for Measured<M, O, Y> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn kept(&mut self, slot: usize) -> &mut dyn Stateful {
+        &mut self.kept[slot]
+    }
+
+    fn saved(&self, slot: usize) -> &dyn Stateful {
+        &self.kept[slot]
+    }
+
+    fn reset(&mut self, slot: usize) {
+        self.kept[slot].reset();
+    }
+
+    fn count(&mut self, output: &O, target: &Y) -> Result<(), BoxError> {
+        self.batch.reset();
+        (self.count)(&mut self.batch, output, target)
+    }
+
+    fn keep(&mut self, slot: usize) -> Result<(), BoxError> {
+        self.kept[slot].merge(&self.batch)
+    }
+
+    fn merge_ranks(&mut self, slot: usize, state: &State) -> Result<(), BoxError> {
+        self.kept[slot].merge_ranks(state)
+    }
+
+    fn log(&self, slot: usize, state: &mut State) -> Result<(), BoxError> {
+        (self.log)(&self.kept[slot], format!("{}/{}", state.phase(), self.name), state)
+    }
+}
+
+/// Logs the value, if there is one.
+pub(super) fn log_value<M: Measure<Value = Option<f64>>>(
+    measure: &M,
+    name: String,
+    state: &mut State,
+) -> Result<(), BoxError> {
+    if let Some(value) = measure.compute() {
+        state.log(Key::named(name, Reduction::Mean), value, 1.0);
+    }
+    Ok(())
+}
+
+/// Logs the picture of the matrix, if it has samples.
+pub(super) fn log_picture(matrix: &ConfusionMatrix, name: String, state: &mut State) -> Result<(), BoxError> {
+    if matrix.total() > 0 {
+        state.log_media(name, matrix.image()?);
+    }
+    Ok(())
+}
+
 pub(super) type Keep<O, Y> = Box<dyn FnMut(&O, &Y) -> Result<Vec<f64>, BoxError> + Send>;
 pub(super) type Finish = Box<dyn FnMut(&[f64]) -> Result<f64, BoxError> + Send>;
 
@@ -51,7 +122,7 @@ fn slot(state: &State) -> usize {
 
 impl<O, Y> EpochMetrics<O, Y> {
     pub(super) fn new() -> Self {
-        EpochMetrics { list: Vec::new(), matrix: None, steps: [0; 3] }
+        EpochMetrics { list: Vec::new(), measures: Vec::new(), steps: [0; 3] }
     }
 
     pub(super) fn add(&mut self, name: &str, keep: Keep<O, Y>, finish: Finish) {
@@ -59,23 +130,35 @@ impl<O, Y> EpochMetrics<O, Y> {
         self.list.push(EpochMetric { name: name.to_owned(), keep, finish, kept });
     }
 
-    pub(super) fn add_matrix(&mut self, empty: ConfusionMatrix, count: CountBatch<O, Y>) {
-        self.matrix = Some(EpochMatrix { count, kept: [empty.clone(), empty.clone(), empty] });
+    pub(super) fn add_measure<M: Measure + Send + 'static>(
+        &mut self,
+        name: &str,
+        empty: M,
+        count: CountBatch<M, O, Y>,
+        log: LogMeasure<M>,
+    ) where
+        O: 'static,
+        Y: 'static,
+    {
+        let mut batch = empty;
+        batch.reset();
+        let kept = [batch.clone(), batch.clone(), batch.clone()];
+        self.measures.push(Box::new(Measured { name: name.to_owned(), count, log, batch, kept }));
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.list.iter().map(|metric| &*metric.name).chain(self.matrix.as_ref().map(|_| MATRIX))
+        let of_measures = self.measures.iter().map(|measure| measure.name());
+        self.list.iter().map(|metric| &*metric.name).chain(of_measures)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty() && self.matrix.is_none()
+        self.list.is_empty() && self.measures.is_empty()
     }
 
     pub(super) fn begin(&mut self, state: &State) {
         let slot = slot(state);
         self.steps[slot] = 0;
-        self.list.iter_mut().for_each(|metric| metric.kept[slot].clear());
-        self.matrix.iter_mut().for_each(|matrix| matrix.kept[slot].reset());
+        self.clear(slot);
     }
 
     /// Keeps the numbers of a step: of all metrics, or of none. A step that does not count has none.
@@ -110,9 +193,11 @@ impl<O, Y> EpochMetrics<O, Y> {
             (metric.keep)(output, target).map_err(|cause| format!("metric `{}`: {cause}", metric.name).into())
         };
         let new = self.list.iter_mut().map(new).collect::<Result<Vec<_>, BoxError>>()?;
-        if let Some(EpochMatrix { count, kept }) = &mut self.matrix {
-            count(&mut kept[slot], output, target).map_err(|cause| format!("metric `{MATRIX}`: {cause}"))?;
+        for measure in &mut self.measures {
+            let counted = measure.count(output, target);
+            counted.map_err(|cause| format!("metric `{}`: {cause}", measure.name()))?;
         }
+        self.measures.iter_mut().try_for_each(|measure| measure.keep(slot))?;
         for (metric, new) in self.list.iter_mut().zip(new) {
             metric.kept[slot].extend(new);
         }
@@ -156,11 +241,10 @@ impl<O, Y> EpochMetrics<O, Y> {
             state.log(Key::named(format!("{phase}/{name}"), Reduction::Mean), value, 1.0);
             kept[slot].clear();
         }
-        if let Some(EpochMatrix { kept, .. }) = &mut self.matrix
-            && kept[slot].total() > 0
-        {
-            state.log_media(format!("{phase}/{MATRIX}"), kept[slot].image()?);
-            kept[slot].reset();
+        for measure in &mut self.measures {
+            let logged = measure.log(slot, state);
+            logged.map_err(|cause| format!("metric `{}`: {cause}", measure.name()))?;
+            measure.reset(slot);
         }
         Ok(())
     }
@@ -169,7 +253,7 @@ impl<O, Y> EpochMetrics<O, Y> {
 impl<O, Y> EpochMetrics<O, Y> {
     fn clear(&mut self, slot: usize) {
         self.list.iter_mut().for_each(|metric| metric.kept[slot].clear());
-        self.matrix.iter_mut().for_each(|matrix| matrix.kept[slot].reset());
+        self.measures.iter_mut().for_each(|measure| measure.reset(slot));
     }
 
     /// Makes the numbers of an epoch that ends those of all ranks, in the order of the ranks. Returns whether all
@@ -189,40 +273,37 @@ impl<O, Y> EpochMetrics<O, Y> {
                 metric.kept[slot].extend(of_rank.array(&format!("kept.{}", metric.name))?.to_vec::<f64>()?);
             }
         }
-        self.matrix.iter_mut().try_for_each(|matrix| matrix.kept[slot].sum_over_ranks(state))?;
+        self.measures.iter_mut().try_for_each(|measure| measure.merge_ranks(slot, state))?;
         Ok(all_are_whole)
     }
 }
 
-/// The state that [`EpochMetrics`] reads.
-struct Read {
-    steps: [u64; 3],
-    /// Of each metric of the list.
-    kept: Vec<[Vec<f64>; 3]>,
-    matrices: Option<[ConfusionMatrix; 3]>,
-}
-
 impl<O, Y> EpochMetrics<O, Y> {
-    fn read(&self, dict: &StateDict) -> Result<Read, BoxError> {
-        let kept = self.list.iter().map(|_| Default::default()).collect();
-        let matrices = self.matrix.as_ref().map(|matrix| matrix.kept.clone());
-        let mut read = Read { steps: [0; 3], kept, matrices };
-        read.matrices.iter_mut().flatten().for_each(ConfusionMatrix::reset);
-        for (slot, of) in SLOTS.into_iter().enumerate() {
-            let saved = |name: &str| dict.under(&format!("{of}.kept.{name}"));
-            // Not under way, or without a metric: its epoch is left out.
-            if self.names().any(|name| saved(name).is_empty()) {
-                continue;
+    /// The saved arrays of each slot whose epoch is under way with the same metrics; the epoch of another is left out.
+    fn under_way(&self, dict: &StateDict) -> [Option<StateDict>; 3] {
+        SLOTS.map(|of| {
+            let kept = dict.under(&format!("{of}.kept"));
+            self.names().all(|name| !kept.under(name).is_empty()).then_some(kept)
+        })
+    }
+
+    /// After an error a part is replaced.
+    fn replace(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        let saved = self.under_way(dict);
+        for (slot, saved) in saved.iter().enumerate() {
+            self.clear(slot);
+            self.steps[slot] = 0;
+            let Some(saved) = saved else { continue };
+            for metric in &mut self.list {
+                metric.kept[slot].load_state_dict(&saved.under(&metric.name))?;
             }
-            read.steps[slot] = dict.count(&format!("{of}.steps"))?;
-            for (metric, kept) in self.list.iter().zip(&mut read.kept) {
-                kept[slot].load_state_dict(&saved(&metric.name))?;
+            for measure in &mut self.measures {
+                let dict = saved.under(measure.name());
+                measure.kept(slot).load_state_dict(&dict)?;
             }
-            if let Some(kept) = &mut read.matrices {
-                kept[slot].load_state_dict(&saved(MATRIX))?;
-            }
+            self.steps[slot] = dict.count(&format!("{}.steps", SLOTS[slot]))?;
         }
-        Ok(read)
+        Ok(())
     }
 }
 
@@ -235,23 +316,30 @@ impl<O, Y> Stateful for EpochMetrics<O, Y> {
             for metric in &self.list {
                 dict.insert_all(&format!("{of}.kept.{}", metric.name), metric.kept[slot].state_dict()?)?;
             }
-            if let Some(matrix) = &self.matrix {
-                dict.insert_all(&format!("{of}.kept.{MATRIX}"), matrix.kept[slot].state_dict()?)?;
+            for measure in &self.measures {
+                dict.insert_all(&format!("{of}.kept.{}", measure.name()), measure.saved(slot).state_dict()?)?;
             }
         }
         Ok(dict)
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        let Read { steps, kept, matrices } = self.read(dict)?;
-        self.steps = steps;
-        self.list.iter_mut().zip(kept).for_each(|(metric, kept)| metric.kept = kept);
-        self.matrix.iter_mut().zip(matrices).for_each(|(matrix, kept)| matrix.kept = kept);
-        Ok(())
+        let old = self.state_dict()?;
+        self.replace(dict).or_else(|error| self.replace(&old).and(Err(error)))
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        self.read(dict).map(drop)
+        for (slot, saved) in self.under_way(dict).iter().enumerate() {
+            let Some(saved) = saved else { continue };
+            for metric in &self.list {
+                metric.kept[slot].check_state_dict(&saved.under(&metric.name))?;
+            }
+            for measure in &self.measures {
+                measure.saved(slot).check_state_dict(&saved.under(measure.name()))?;
+            }
+            dict.count(&format!("{}.steps", SLOTS[slot]))?;
+        }
+        Ok(())
     }
 
     fn is_of_rank(&self, _name: &str) -> bool {
@@ -260,25 +348,25 @@ impl<O, Y> Stateful for EpochMetrics<O, Y> {
 
     /// The numbers of all ranks go on on rank 0. The others have kept none of as many steps.
     fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+        let first = saved.first().ok_or("no rank was saved")?;
         let mut share = StateDict::new();
-        for (name, array) in saved.first().ok_or("no rank was saved")?.iter() {
-            let of_ranks = || saved.iter().map(|state| state.array(name));
-            let shared = match (array.dtype(), name.ends_with(".steps")) {
-                (_, true) => array.clone(),
-                (Dtype::F64, _) => {
-                    let kept: Vec<Vec<f64>> =
-                        of_ranks().map(|kept| kept?.to_vec()).collect::<Result<_, BoxError>>()?;
-                    Array::from_slice(&if rank.is_first() { kept.concat() } else { Vec::new() })
+        let under_way = self.under_way(first);
+        for (slot, of) in SLOTS.into_iter().enumerate().filter(|&(slot, _)| under_way[slot].is_some()) {
+            let steps = format!("{of}.steps");
+            share.insert(&*steps, first.array(&steps)?.clone())?;
+            for metric in &self.list {
+                let name = format!("{of}.kept.{}.values", metric.name);
+                let mut kept = Vec::new();
+                for state in saved.iter().filter(|_| rank.is_first()) {
+                    kept.extend(state.array(&name)?.to_vec::<f64>()?);
                 }
-                _ => {
-                    let mut sums = vec![0; array.to_vec::<u64>()?.len()];
-                    for counts in of_ranks().filter(|_| rank.is_first()) {
-                        sums.iter_mut().zip(counts?.to_vec::<u64>()?).for_each(|(sum, count)| *sum += count);
-                    }
-                    Array::from_slice(&sums)
-                }
-            };
-            share.insert(name, shared)?;
+                share.insert(name, Array::from_slice(&kept))?;
+            }
+            for measure in &self.measures {
+                let prefix = format!("{of}.kept.{}", measure.name());
+                let of_ranks: Vec<StateDict> = saved.iter().map(|state| state.under(&prefix)).collect();
+                share.insert_all(&prefix, measure.saved(slot).share(&of_ranks, rank)?)?;
+            }
         }
         Ok(share)
     }

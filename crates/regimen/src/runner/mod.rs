@@ -47,7 +47,7 @@ use crate::auto_unit::Task;
 use crate::callback::{Outcome, Trigger};
 use crate::data::{Data, Rank, one_epoch};
 use crate::engine::{Engine, Precision};
-use crate::metric::ConfusionMatrix;
+use crate::metric::{ConfusionMatrix, Measure};
 use crate::peers::Peers;
 use crate::run::{Evaluate, Predict, PredictionSink, Report, Restored, Saver, Train, Which};
 use crate::saved::AppState;
@@ -197,6 +197,37 @@ where
         self.with_task(|task| task.add_epoch_metric(name, keep, finish))
     }
 
+    /// Counts every epoch in a [`Measure`], and logs its value as `train/<name>` or `eval/<name>` at its end, if there is
+    /// one. `count` adds a batch. The counts of an epoch under way are saved in checkpoints. Among several
+    /// [ranks](Run::peers) the value is that of all.
+    ///
+    /// ```
+    /// # use regimen::BoxError;
+    /// # use regimen::runner::{Runner, SupervisedUnit};
+    /// # use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp};
+    /// # type Unit = SupervisedUnit<ToyEngine<ToyMlp>, ToyArray, Vec<usize>, ToyArray>;
+    /// # fn example(runner: Runner<'_, Unit>) -> Result<Runner<'_, Unit>, BoxError> {
+    /// use regimen::metric::{Average, ConfusionMatrix, Score};
+    ///
+    /// let f1 = Score::new(ConfusionMatrix::new(10)?, |matrix| matrix.f_beta(1.0, Average::Macro));
+    /// # Ok(
+    /// runner.measure("f1", f1, |f1, logits, y| f1.counts_mut().update_logits(&logits.values(), y))
+    /// # )
+    /// # }
+    /// ```
+    pub fn measure<M: Measure<Value = Option<f64>> + Send + 'static>(
+        self,
+        name: &str,
+        empty: M,
+        count: impl FnMut(&mut M, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+    ) -> Self
+    where
+        Y: 'static,
+        O: 'static,
+    {
+        self.with_task(|task| task.add_measure(name, empty, count, epoch_metric::log_value))
+    }
+
     /// Counts every epoch in a confusion matrix, which is logged as the picture `train/confusion_matrix` or
     /// `eval/confusion_matrix` at its end. `count` adds a batch. The counts of an epoch under way are saved in
     /// checkpoints. Among several [ranks](Run::peers) it has the counts of all.
@@ -210,7 +241,7 @@ where
     /// # fn example(runner: Runner<'_, Unit>) -> Result<Runner<'_, Unit>, BoxError> {
     /// let matrix = ConfusionMatrix::named(["cat", "dog", "fox"])?;
     /// # Ok(
-    /// runner.confusion_matrix(matrix, |matrix, logits, y| matrix.add_logits(&logits.values(), y))
+    /// runner.confusion_matrix(matrix, |matrix, logits, y| matrix.update_logits(&logits.values(), y))
     /// # )
     /// # }
     /// ```
@@ -218,7 +249,11 @@ where
         self,
         empty: ConfusionMatrix,
         count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
-    ) -> Self {
+    ) -> Self
+    where
+        Y: 'static,
+        O: 'static,
+    {
         self.with_task(|task| task.add_confusion_matrix(empty, count))
     }
 

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::epoch_metric::EpochMetrics;
+use super::epoch_metric::{EpochMetrics, LogMeasure, log_picture, log_value};
 use super::terms::{Term, Terms};
 use super::{AnyLoss, IntoLoss, IntoValue};
 use crate::auto_unit::{EVAL_LOSS, PredictTask, StepResults, TRAIN_LOSS, TRAIN_SKIPPED};
 use crate::engine::{Engine, ToDevice, Value};
-use crate::metric::{ConfusionMatrix, Key, Reduction};
+use crate::metric::{self, ConfusionMatrix, Key, Reduction};
 use crate::saved::Stateful;
 use crate::{BoxError, Loss, State, Step, Task};
 
@@ -106,12 +106,31 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
         self
     }
 
+    /// Counts every epoch in a measure and logs its value: see [`Runner::measure`](super::Runner::measure).
+    pub fn measure<M: metric::Measure<Value = Option<f64>> + Send + 'static>(
+        mut self,
+        name: &str,
+        empty: M,
+        count: impl FnMut(&mut M, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+    ) -> Self
+    where
+        Y: 'static,
+        O: 'static,
+    {
+        self.add_measure(name, empty, count, log_value);
+        self
+    }
+
     /// Counts every epoch in a confusion matrix: see [`Runner::confusion_matrix`](super::Runner::confusion_matrix).
     pub fn confusion_matrix(
         mut self,
         empty: ConfusionMatrix,
         count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
-    ) -> Self {
+    ) -> Self
+    where
+        Y: 'static,
+        O: 'static,
+    {
         self.add_confusion_matrix(empty, count);
         self
     }
@@ -120,9 +139,25 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
         &mut self,
         empty: ConfusionMatrix,
         count: impl FnMut(&mut ConfusionMatrix, &O, &Y) -> Result<(), BoxError> + Send + 'static,
-    ) {
-        self.check_name("confusion_matrix");
-        self.epoch_metrics.add_matrix(empty, Box::new(count));
+    ) where
+        Y: 'static,
+        O: 'static,
+    {
+        self.add_measure("confusion_matrix", empty, count, log_picture);
+    }
+
+    pub(super) fn add_measure<M: metric::Measure + Send + 'static>(
+        &mut self,
+        name: &str,
+        empty: M,
+        count: impl FnMut(&mut M, &O, &Y) -> Result<(), BoxError> + Send + 'static,
+        log: LogMeasure<M>,
+    ) where
+        Y: 'static,
+        O: 'static,
+    {
+        self.check_name(name);
+        self.epoch_metrics.add_measure(name, empty, Box::new(count), log);
     }
 
     pub(super) fn add_epoch_metric(

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use regimen::BoxError;
-use regimen::metric::{ConfusionMatrix, Image};
+use regimen::metric::{ConfusionMatrix, Image, Measure};
 
 const EMPTY: [u8; 3] = [224; 3];
 
@@ -38,11 +38,11 @@ const ALL: [u8; 3] = [8, 48, 107];
 #[test]
 fn a_row_has_its_shares_from_light_to_dark_and_that_of_an_absent_class_none() -> Result<(), BoxError> {
     let mut matrix = ConfusionMatrix::named(["cat", "dog", "fox"])?;
-    matrix.add(&[0, 0, 0, 1], &[0, 0, 2, 2])?;
+    matrix.update((&[0, 0, 0, 1], &[0, 0, 2, 2]))?;
     let expected = [ALL, NO, NO, EMPTY, EMPTY, EMPTY, HALF, HALF, NO];
     assert_eq!(cells(&matrix.image()?, 3, 3).0, expected);
     // Samples of which nothing was predicted are a column of their own.
-    matrix.add_logits(&[f64::NAN; 6], &[1, 1])?;
+    matrix.update_logits(&[f64::NAN; 6], &[1, 1])?;
     let expected = [ALL, NO, NO, NO, NO, NO, NO, ALL, HALF, HALF, NO, NO];
     assert_eq!(cells(&matrix.image()?, 3, 4).0, expected);
     Ok(())
@@ -55,7 +55,7 @@ fn any_number_of_classes_has_a_picture_and_fewer_than_70_have_numbers() -> Resul
     {
         let mut matrix = ConfusionMatrix::new(classes)?;
         let all: Vec<usize> = (0..classes).collect();
-        matrix.add(&all, &all)?;
+        matrix.update((&all, &all))?;
         let image = matrix.image()?;
         assert!(image.width().max(image.height()) < 3000, "{classes} classes");
         // Of several classes in a cell the largest share.

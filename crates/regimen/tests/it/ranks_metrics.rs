@@ -6,7 +6,7 @@ use regimen::callback::{Event, Every};
 use regimen::data::{Loader, Rank};
 use regimen::fitloop::{FitLoop, Set, max, record};
 use regimen::log::{MemoryLog, MetricLog};
-use regimen::metric::{Accuracy, ConfusionMatrix, Key, Media};
+use regimen::metric::{Accuracy, ConfusionMatrix, Key, Measure, Media};
 use regimen::peers::Peers;
 use regimen::run::{Evaluate, Train};
 use regimen::runner::{Runner, SupervisedUnit};
@@ -82,7 +82,10 @@ fn runner(peers: Option<Arc<dyn Peers>>) -> Runner<'static, Unit> {
         },
     )
     .confusion_matrix(ConfusionMatrix::new(3).unwrap(), |matrix, logits, labels| {
-        matrix.add_logits(&logits.values(), labels)
+        matrix.update_logits(&logits.values(), labels)
+    })
+    .measure("accuracy", Accuracy::new(), |accuracy, logits, labels| {
+        accuracy.update_logits(&logits.values(), labels)
     });
     match peers {
         Some(peers) => runner.peers(peers),
@@ -114,7 +117,7 @@ fn an_evaluation_with_uneven_shares_is_that_of_one_process() {
     });
     assert_eq!(
         alone.1.iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
-        ["eval/loss", "eval/right", "eval/median"]
+        ["eval/loss", "eval/right", "eval/median", "eval/accuracy"]
     );
     assert_eq!(alone.2.len(), 1);
     for (rank, values, pictures) in ranks {
@@ -147,7 +150,7 @@ fn an_evaluation_that_was_paused_has_the_numbers_of_all_steps_and_ranks() {
         let values = report.epochs[0].values.iter().map(|(key, value)| (key.to_string(), *value));
         Ok(values.collect::<Vec<_>>())
     });
-    assert_eq!(alone.len(), 3);
+    assert_eq!(alone.len(), 4);
     ranks.iter().for_each(|found| check_near(found, &alone));
 }
 
@@ -201,15 +204,14 @@ impl EvalUnit for Counts {
     fn eval_step(&mut self, _: &mut State, (x, labels): (ToyArray, Labels)) -> Result<(), BoxError> {
         // The first class if the first number is negative, else the second.
         let classes: Vec<usize> = x.values().chunks(2).map(|x| usize::from(x[0] >= 0.0)).collect();
-        self.accuracy.add(&classes, &labels)?;
-        self.matrix.add(&classes, &labels)
+        self.accuracy.update((&classes, &labels))?;
+        self.matrix.update((&classes, &labels))
     }
 
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
-        self.accuracy.sum_over_ranks(state)?;
-        self.matrix.sum_over_ranks(state)?;
-        self.accuracy.value().into_iter().for_each(|value| state.log(ACCURACY, value, 1.0));
-        Ok(())
+        self.accuracy.clone().log(ACCURACY, state)?;
+        self.accuracy.merge_ranks(state)?;
+        self.matrix.merge_ranks(state)
     }
 }
 
@@ -228,8 +230,7 @@ fn counts_are_summed_over_ranks() {
     assert_eq!((alone.1.total(), alone.2.total()), (36, 36));
     assert!(0 < alone.1.correct() && alone.1.correct() < 36);
     for (value, accuracy, matrix) in ranks {
-        assert_eq!((accuracy, &matrix), (alone.1, &alone.2));
-        check_near(&value, &alone.0);
+        assert_eq!((value, accuracy, &matrix), (alone.0.clone(), alone.1, &alone.2));
     }
 }
 

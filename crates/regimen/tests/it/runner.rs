@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use regimen::auto_unit::{Averaging, EVAL_LOSS, NonFinite, TRAIN_LOSS};
 use regimen::callback::{Event, Events, Every};
 use regimen::data::{DataExt, Loader};
-use regimen::metric::{ConfusionMatrix, Key, Media, Reduction, argmax};
+use regimen::metric::{Accuracy, ConfusionMatrix, Key, Measure, Media, Reduction, argmax};
 use regimen::run::{Evaluate, Predict, Report, Train};
 use regimen::runner::{IntoLoss, Runner, SupervisedUnit, Terms, term};
 use regimen::saved::{StateDict, load_parts, save_parts};
@@ -320,7 +320,7 @@ fn of_epochs(runner: Runner<'static, Unit>) -> Runner<'static, Unit> {
         |logits, _| Ok(logits.values()),
         |logits| Ok(logits.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
     );
-    runner.confusion_matrix(matrix, |matrix, logits, labels| matrix.add_logits(&logits.values(), labels))
+    runner.confusion_matrix(matrix, |matrix, logits, labels| matrix.update_logits(&logits.values(), labels))
 }
 
 #[test]
@@ -425,10 +425,33 @@ fn a_metric_of_the_epoch_that_was_not_saved_begins_with_the_next_epoch() {
 }
 
 #[test]
+fn a_measure_is_logged_by_epoch_and_all_or_none_count_a_step() {
+    for failing in [1, 2, 3] {
+        let calls = Mutex::new(0);
+        let mut runner = summing()
+            .measure("accuracy", Accuracy::new(), |accuracy, _, y| accuracy.update_counts(*y as u64, 4))
+            .measure("fails", Accuracy::new(), move |_, _, _| {
+                let mut calls = calls.lock().unwrap();
+                *calls += 1;
+                if *calls == failing { Err("once".into()) } else { Ok(()) }
+            });
+        let data = numbers(&[1.0, 2.0, 4.0]);
+        let mut evaluate = || runner.evaluate(&data, Evaluate::whole().resume("test"));
+        let error = evaluate().unwrap_err();
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "metric `fails`: once");
+        let report = evaluate().unwrap();
+        let values = ["eval/sum", "eval/accuracy", "eval/fails"].map(|name| report.metric(Key::mean(name)));
+        assert_eq!(values, [Some(7.0), Some(7.0 / 12.0), None], "{failing}");
+        let report = runner.train(&numbers(&[4.0, 2.0]), Train::epochs(2)).unwrap();
+        assert_eq!(of_train(&report, "train/accuracy"), [Some(0.75); 2]);
+    }
+}
+
+#[test]
 fn counts_of_other_classes_are_refused_before_anything_is_changed() {
     let with_matrix = |classes: usize| {
         let matrix = ConfusionMatrix::new(classes).unwrap();
-        summing().confusion_matrix(matrix, |matrix, _, _| matrix.add(&[0], &[1]))
+        summing().confusion_matrix(matrix, |matrix, _, _| matrix.update((&[0], &[1])))
     };
     let data = numbers(&[1.0, 2.0, 4.0]);
     let mut runner = with_matrix(2);
@@ -443,8 +466,8 @@ fn counts_of_other_classes_are_refused_before_anything_is_changed() {
 #[test]
 fn numbers_of_an_epoch_are_saved_while_it_is_open() {
     let data = numbers(&[1.0, 2.0, 4.0]);
-    let mut runner =
-        summing().confusion_matrix(ConfusionMatrix::new(2).unwrap(), |matrix, _, _| matrix.add(&[0], &[1]));
+    let mut runner = summing()
+        .confusion_matrix(ConfusionMatrix::new(2).unwrap(), |matrix, _, _| matrix.update((&[0], &[1])));
     runner.fit(&data, &data, Fit::epochs(1)).unwrap();
     assert_eq!(save_parts(runner.unit_mut()).unwrap()["task"], StateDict::new());
     runner.train(&data, Train::steps(5)).unwrap();
@@ -467,7 +490,7 @@ fn each_epoch_logs_the_picture_of_its_own_confusion_matrix_and_no_other() {
         |net, x: &usize| (*x, net.forward(&ToyArray::new(&[1, 2], &[*x as f64, 1.0]))),
         |(_, logits), _: &usize| logits.mean(),
     )
-    .confusion_matrix(matrix(), |matrix, (x, _), y| matrix.add(&[*x], &[*y]))
+    .confusion_matrix(matrix(), |matrix, (x, _), y| matrix.update((&[*x], &[*y])))
     .on(Event::TrainEpochEnd, seen())
     .on(Event::EvalEpochEnd, seen());
     let (train, valid) = ([(0, 0), (1, 0), (1, 1)], [(0, 1)]);
@@ -475,7 +498,7 @@ fn each_epoch_logs_the_picture_of_its_own_confusion_matrix_and_no_other() {
     let picture = |name: &'static str, batches: &[(usize, usize)]| {
         let mut matrix = matrix();
         let (predictions, targets): (Vec<_>, Vec<_>) = batches.iter().copied().unzip();
-        matrix.add(&predictions, &targets).unwrap();
+        matrix.update((&predictions, &targets)).unwrap();
         (name.into(), Media::from(matrix.image().unwrap()))
     };
     let of_train = || picture("train/confusion_matrix", &train);

@@ -138,7 +138,7 @@ fn an_empty_loader_has_no_values_and_no_error_of_a_metric() {
     let matrix = ConfusionMatrix::new(3).unwrap();
     let mut runner = runner()
         .epoch_metric("median", |logits, _| Ok(logits.values()), needs_one)
-        .confusion_matrix(matrix, |matrix, logits, labels| matrix.add_logits(&logits.values(), labels));
+        .confusion_matrix(matrix, |matrix, logits, labels| matrix.update_logits(&logits.values(), labels));
     let empty: [(ToyArray, Labels); 0] = [];
     let report = runner.evaluate(&empty, Evaluate::whole().allow_empty()).unwrap();
     assert_eq!(["eval/median", "eval/right"].map(|name| report.metric(Key::mean(name))), [None; 2]);

@@ -1,0 +1,108 @@
+//! The Brier score: the mean squared error of predicted probabilities.
+
+use super::Measure;
+use super::measure::counted_by_each_rank;
+use super::probabilities::Columns;
+use super::sum::Sum;
+use crate::BoxError;
+use crate::saved::{StateDict, Stateful};
+
+/// The mean squared error of predicted probabilities (Brier, "Verification of forecasts expressed in terms of
+/// probability", 1950); 0 is best.
+///
+/// That of a [binary](BrierScore::binary) class is the mean of (p - y)², from 0 to 1. That of
+/// [several](BrierScore::new) is the mean of the sum over classes, from 0 to 2: twice as much for two classes, and
+/// `brier_score_loss` of scikit-learn without `scale_by_half`. The sum of any number of samples is exact but for its last
+/// bit.
+///
+/// ```
+/// use regimen::metric::{BrierScore, Measure};
+///
+/// let (mut binary, mut several) = (BrierScore::binary(), BrierScore::new(2)?);
+/// binary.update((&[0.5, 1.0], &[1, 1]))?;
+/// several.update((&[0.5, 0.5, 0.0, 1.0], &[1, 1]))?;
+/// assert_eq!((binary.compute(), several.compute()), (Some(0.125), Some(0.25)));
+/// # Ok::<(), regimen::BoxError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BrierScore {
+    columns: Columns,
+    errors: Sum,
+    samples: u64,
+}
+
+impl BrierScore {
+    /// Of class 1 or 0: a batch has one probability for each target, that of class 1.
+    pub fn binary() -> Self {
+        BrierScore { columns: Columns::One, errors: Sum::default(), samples: 0 }
+    }
+
+    /// Of `classes` classes, numbered from 0: a batch has a row of probabilities for each target. Fewer than two are an
+    /// error.
+    pub fn new(classes: usize) -> Result<Self, BoxError> {
+        Ok(BrierScore { columns: Columns::classes(classes)?, ..BrierScore::binary() })
+    }
+
+    /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and a
+    /// target out of range are errors; then nothing of this call is counted.
+    pub fn update_probabilities<T: Copy + Into<f64>>(
+        &mut self,
+        probabilities: &[T],
+        targets: &[usize],
+    ) -> Result<(), BoxError> {
+        for sample in self.columns.samples(probabilities, targets)? {
+            self.errors.add(sample.squared_error());
+        }
+        self.samples += targets.len() as u64;
+        Ok(())
+    }
+}
+
+/// Of probabilities and targets.
+impl Measure for BrierScore {
+    type Batch<'b> = (&'b [f64], &'b [usize]);
+    type Value = Option<f64>;
+
+    fn update(&mut self, (probabilities, targets): Self::Batch<'_>) -> Result<(), BoxError> {
+        self.update_probabilities(probabilities, targets)
+    }
+
+    fn compute(&self) -> Option<f64> {
+        (self.samples > 0).then(|| self.errors.value() / self.samples as f64)
+    }
+
+    fn merge(&mut self, other: &BrierScore) -> Result<(), BoxError> {
+        self.columns.check_same(other.columns)?;
+        self.errors.merge(other.errors);
+        self.samples += other.samples;
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        *self = BrierScore { columns: self.columns, ..BrierScore::binary() };
+    }
+}
+
+/// The sum and the samples; the classes are a setting, and a state of other classes is refused.
+impl Stateful for BrierScore {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("columns", self.columns.count() as u64)?;
+        dict.insert("errors", self.errors)?;
+        dict.insert("samples", self.samples)?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.check_state_dict(dict)?;
+        (self.errors, self.samples) = (dict.get("errors")?, dict.count("samples")?);
+        Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.columns.check_state(dict)?;
+        dict.get::<Sum>("errors").and(dict.count("samples")).map(drop)
+    }
+
+    counted_by_each_rank!();
+}

@@ -1,0 +1,105 @@
+//! The log loss: the cross-entropy of predicted probabilities.
+
+use super::Measure;
+use super::measure::counted_by_each_rank;
+use super::probabilities::Columns;
+use super::sum::Sum;
+use crate::BoxError;
+use crate::saved::{StateDict, Stateful};
+
+/// The mean of -ln p, with the probability p that was predicted for the target: the cross-entropy in nats; 0 is best.
+///
+/// A p below 2⁻⁵² counts as 2⁻⁵², as in `log_loss` of scikit-learn for 64-bit floats, so that one sample costs at most
+/// 36.04. The sum of any number of samples is exact but for its last bit.
+///
+/// ```
+/// use regimen::metric::{LogLoss, Measure};
+///
+/// let (mut binary, mut several) = (LogLoss::binary(), LogLoss::new(3)?);
+/// binary.update((&[0.5, 1.0], &[0, 1]))?;
+/// several.update((&[0.5, 0.25, 0.25], &[0]))?;
+/// assert_eq!((binary.compute(), several.compute()), (Some(0.5_f64.ln() / -2.0), Some(-0.5_f64.ln())));
+/// # Ok::<(), regimen::BoxError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogLoss {
+    columns: Columns,
+    losses: Sum,
+    samples: u64,
+}
+
+impl LogLoss {
+    /// Of class 1 or 0: a batch has one probability for each target, that of class 1.
+    pub fn binary() -> Self {
+        LogLoss { columns: Columns::One, losses: Sum::default(), samples: 0 }
+    }
+
+    /// Of `classes` classes, numbered from 0: a batch has a row of probabilities for each target. Fewer than two are an
+    /// error.
+    pub fn new(classes: usize) -> Result<Self, BoxError> {
+        Ok(LogLoss { columns: Columns::classes(classes)?, ..LogLoss::binary() })
+    }
+
+    /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and a
+    /// target out of range are errors; then nothing of this call is counted.
+    pub fn update_probabilities<T: Copy + Into<f64>>(
+        &mut self,
+        probabilities: &[T],
+        targets: &[usize],
+    ) -> Result<(), BoxError> {
+        for sample in self.columns.samples(probabilities, targets)? {
+            self.losses.add(-sample.of_target().max(f64::EPSILON).ln());
+        }
+        self.samples += targets.len() as u64;
+        Ok(())
+    }
+}
+
+/// Of probabilities and targets.
+impl Measure for LogLoss {
+    type Batch<'b> = (&'b [f64], &'b [usize]);
+    type Value = Option<f64>;
+
+    fn update(&mut self, (probabilities, targets): Self::Batch<'_>) -> Result<(), BoxError> {
+        self.update_probabilities(probabilities, targets)
+    }
+
+    fn compute(&self) -> Option<f64> {
+        (self.samples > 0).then(|| self.losses.value() / self.samples as f64)
+    }
+
+    fn merge(&mut self, other: &LogLoss) -> Result<(), BoxError> {
+        self.columns.check_same(other.columns)?;
+        self.losses.merge(other.losses);
+        self.samples += other.samples;
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        *self = LogLoss { columns: self.columns, ..LogLoss::binary() };
+    }
+}
+
+/// The sum and the samples; the classes are a setting, and a state of other classes is refused.
+impl Stateful for LogLoss {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("columns", self.columns.count() as u64)?;
+        dict.insert("losses", self.losses)?;
+        dict.insert("samples", self.samples)?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.check_state_dict(dict)?;
+        (self.losses, self.samples) = (dict.get("losses")?, dict.count("samples")?);
+        Ok(())
+    }
+
+    fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
+        self.columns.check_state(dict)?;
+        dict.get::<Sum>("losses").and(dict.count("samples")).map(drop)
+    }
+
+    counted_by_each_rank!();
+}
