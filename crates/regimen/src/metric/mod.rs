@@ -1,8 +1,8 @@
 //! Measures of predictions, which are counted batch by batch.
 //!
-//! Each is a [`Measure`]. Parts counted apart, on other batches or other ranks, merge to what would have been counted at
-//! once: exactly, or but for the last bit of a sum. They know no tensor type: predictions and targets are class numbers
-//! from 0, and logits are a matrix of one row per sample, row after row.
+//! Each is a [`Measure`]. Parts counted apart, on other batches or other ranks, merge to what would have been counted
+//! at once: exactly, or but for the last bit of a sum. They know no tensor type: predictions and targets are class
+//! numbers from 0, and logits are a matrix of one row per sample, row after row.
 //!
 //! | measure | batch | value |
 //! |---|---|---|
@@ -10,7 +10,7 @@
 //! | [`BrierScore`] | probabilities | mean squared error |
 //! | [`CalibrationError`] | probabilities | expected and maximum calibration error |
 //! | [`ClassCurves`] | scores of several classes | AUROC and average precision, one-vs-rest |
-//! | [`ConfusionMatrix`] | classes, or logits | accuracy, precision, recall, F-beta, specificity, Jaccard, Matthews, kappa |
+//! | [`ConfusionMatrix`] | classes, or logits | accuracy, precision, recall, F-beta, Jaccard, Matthews, kappa |
 //! | [`LabelCounts`] | labels, or scores of labels | exact match, Hamming loss, precision, recall, F-beta |
 //! | [`LogLoss`] | probabilities | cross-entropy |
 //! | [`Score`] | that of another measure | one value of several, to log |
