@@ -56,7 +56,7 @@ impl Outcomes {
         if !(beta.is_finite() && beta >= 0.0) {
             return None;
         }
-        // In this order nothing overflows: TP / (TP + (beta² FN + FP) / (1 + beta²)).
+        // In this order nothing overflows: TP / (TP + (beta^2 FN + FP) / (1 + beta^2)).
         let of_precision = 1.0 / (1.0 + beta * beta);
         let wrong = (1.0 - of_precision) * self.fn_ as f64 + of_precision * self.fp as f64;
         let tp = self.tp as f64;

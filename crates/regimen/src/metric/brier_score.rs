@@ -10,10 +10,10 @@ use crate::saved::{StateDict, Stateful};
 /// The mean squared error of predicted probabilities (Brier, "Verification of forecasts expressed in terms of
 /// probability", 1950); 0 is best.
 ///
-/// That of a [binary](BrierScore::binary) class is the mean of (p - y)², from 0 to 1. That of
+/// That of a [binary](BrierScore::binary) class is the mean of (p - y)^2, from 0 to 1. That of
 /// [several](BrierScore::new) is the mean of the sum over classes, from 0 to 2: twice as much for two classes, and
-/// `brier_score_loss` of scikit-learn without `scale_by_half`. The sum of any number of samples is exact but for its last
-/// bit.
+/// `brier_score_loss` of scikit-learn without `scale_by_half`. The sum of any number of samples is exact but for its
+/// last bit.
 ///
 /// ```
 /// use regimen::metric::{BrierScore, Measure};
@@ -43,8 +43,8 @@ impl BrierScore {
         Ok(BrierScore { columns: Columns::classes(classes)?, ..BrierScore::binary() })
     }
 
-    /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and a
-    /// target out of range are errors; then nothing of this call is counted.
+    /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and
+    /// a target out of range are errors; then nothing of this call is counted.
     pub fn update_probabilities<T: Copy + Into<f64>>(
         &mut self,
         probabilities: &[T],

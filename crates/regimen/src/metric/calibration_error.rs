@@ -56,8 +56,8 @@ impl CalibrationError {
         Ok(CalibrationError { columns: Columns::classes(classes)?, ..CalibrationError::binary(bins)? })
     }
 
-    /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and a
-    /// target out of range are errors; then nothing of this call is counted.
+    /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and
+    /// a target out of range are errors; then nothing of this call is counted.
     pub fn update_probabilities<T: Copy + Into<f64>>(
         &mut self,
         probabilities: &[T],

@@ -14,8 +14,8 @@ pub enum KappaWeights {
     Quadratic,
 }
 
-/// Scores, each of one class or [averaged](Average): `matrix.recall(3)`, `matrix.recall(Average::Macro)`. They are
-/// as in scikit-learn, except that they return `None` if there is nothing to divide by. A sample without a prediction is
+/// Scores, each of one class or [averaged](Average): `matrix.recall(3)`, `matrix.recall(Average::Macro)`. They are as
+/// in scikit-learn, except that they return `None` if there is nothing to divide by. A sample without a prediction is
 /// one of its target that was missed.
 impl ConfusionMatrix {
     /// Of the samples predicted as the class, the share that is of it: TP / (TP + FP). Returns `None` if none was
@@ -30,9 +30,9 @@ impl ConfusionMatrix {
         self.average(average.into(), Outcomes::recall)
     }
 
-    /// The weighted harmonic mean of precision and recall (van Rijsbergen, "Information Retrieval", 1979):
-    /// (1 + beta²) TP / ((1 + beta²) TP + beta² FN + FP). The F1 score has a beta of 1; a larger one weighs recall more.
-    /// Returns `None` if the class has neither samples nor predictions, or if beta is negative or not finite.
+    /// The weighted harmonic mean of precision and recall (van Rijsbergen, "Information Retrieval", 1979): (1 + beta^2)
+    /// TP / ((1 + beta^2) TP + beta^2 FN + FP). The F1 score has a beta of 1; a larger one weighs recall more. Returns
+    /// `None` if the class has neither samples nor predictions, or if beta is negative or not finite.
     ///
     /// ```
     /// use regimen::metric::{Average, ConfusionMatrix, Measure};
@@ -85,10 +85,10 @@ impl ConfusionMatrix {
         Some(if right < by_chance { -size } else { size })
     }
 
-    /// Cohen's kappa, the agreement beyond chance, from -1 to 1: 1 - Σ w x / Σ w e, with the share x of each pair of
-    /// target and prediction, e by chance, and its weight w (Cohen, "Weighted kappa", 1968). A sample without a
-    /// prediction has the largest weight of all. Returns `None` if nothing but agreement is possible by chance, as with
-    /// one class.
+    /// Cohen's kappa, the agreement beyond chance, from -1 to 1: 1 - (sum of w x) / (sum of w e), with the share x of
+    /// each pair of target and prediction, e by chance, and its weight w (Cohen, "Weighted kappa", 1968). A sample
+    /// without a prediction has the largest weight of all. Returns `None` if nothing but agreement is possible by
+    /// chance, as with one class.
     pub fn kappa(&self, weights: KappaWeights) -> Option<f64> {
         let last = self.classes() - 1;
         let weight = |target: usize, prediction: usize| {

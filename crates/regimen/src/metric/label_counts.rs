@@ -9,8 +9,8 @@ use crate::saved::{Array, StateDict, Stateful};
 
 /// Counts for each label how often it was predicted right and wrong, for samples with any number of labels.
 ///
-/// Its scores are those of one label or [averaged](Average), as in scikit-learn, except that they return `None` if there
-/// is nothing to divide by. [`Score`](super::Score) logs one of them.
+/// Its scores are those of one label or [averaged](Average), as in scikit-learn, except that they return `None` if
+/// there is nothing to divide by. [`Score`](super::Score) logs one of them.
 ///
 /// ```
 /// use regimen::metric::{Average, LabelCounts, Measure};

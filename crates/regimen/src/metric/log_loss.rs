@@ -9,8 +9,8 @@ use crate::saved::{StateDict, Stateful};
 
 /// The mean of -ln p, with the probability p that was predicted for the target: the cross-entropy in nats; 0 is best.
 ///
-/// A p below 2⁻⁵² counts as 2⁻⁵², as in `log_loss` of scikit-learn for 64-bit floats, so that one sample costs at most
-/// 36.04. The sum of any number of samples is exact but for its last bit.
+/// A p below 2^-52 counts as 2^-52, as in `log_loss` of scikit-learn for 64-bit floats, so that one sample costs at
+/// most 36.04. The sum of any number of samples is exact but for its last bit.
 ///
 /// ```
 /// use regimen::metric::{LogLoss, Measure};
@@ -40,8 +40,8 @@ impl LogLoss {
         Ok(LogLoss { columns: Columns::classes(classes)?, ..LogLoss::binary() })
     }
 
-    /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and a
-    /// target out of range are errors; then nothing of this call is counted.
+    /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and
+    /// a target out of range are errors; then nothing of this call is counted.
     pub fn update_probabilities<T: Copy + Into<f64>>(
         &mut self,
         probabilities: &[T],

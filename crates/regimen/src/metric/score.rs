@@ -48,8 +48,10 @@ use crate::saved::{StateDict, Stateful};
 #[derive(Clone)]
 pub struct Score<M> {
     counts: M,
-    of: Arc<dyn Fn(&M) -> Option<f64> + Send + Sync>,
+    of: Arc<Formula<M>>,
 }
+
+type Formula<M> = dyn Fn(&M) -> Option<f64> + Send + Sync;
 
 impl<M> Score<M> {
     /// The value that `of` computes of `counts`.

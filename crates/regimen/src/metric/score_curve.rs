@@ -80,10 +80,10 @@ impl ScoreCurve {
     /// The curves have a point at the lower edge of each bin, which is exact. The areas differ from those of all scores
     /// only by the order within the bins:
     ///
-    /// - the area under the ROC curve by at most Σ p n / (2 P N), over bins of p positives and n negatives, of P and N
-    ///   in all: half the share of pairs of a positive and a negative that are in the same bin;
-    /// - the average precision by at most Σ (p / P) (p + n) / m, over the same bins with m samples in the bin and
-    ///   above: the mean over positives of the share that their bin has in all samples from it upwards.
+    /// - the area under the ROC curve by at most the sum of p n / (2 P N) over bins of p positives and n negatives, of
+    ///   P and N in all: half the share of pairs of a positive and a negative that are in the same bin;
+    /// - the average precision by at most the sum of (p / P) (p + n) / m over the same bins, with m samples in the bin
+    ///   and above: the mean over positives of the share that their bin has in all samples from it upwards.
     pub fn binned(bins: usize) -> Result<Self, BoxError> {
         if bins == 0 || bins > MOST {
             return Err(format!("a curve of {bins} bins; give 1 to {MOST}").into());

@@ -114,7 +114,7 @@ fn scores_by_hand() -> Result<(), BoxError> {
     assert_eq!(matrix.precision(Average::Micro), Some(0.8));
     assert_eq!(matrix.recall(Average::Weighted), Some(2.0 / 3.0));
     assert_eq!((matrix.f_beta(-1.0, 0), matrix.f_beta(f64::NAN, Average::Macro)), (None, None));
-    // Two of 6 samples are wrong; by chance 3 of class 0 meet 2 predictions that are not of it, and 3 of class 1 meet 5.
+    // Two of 6 are wrong; by chance 3 of class 0 meet 2 predictions that are not of it, and 3 of class 1 meet 5.
     for weights in [KappaWeights::Equal, KappaWeights::Linear, KappaWeights::Quadratic] {
         assert_eq!(matrix.kappa(weights), Some(1.0 - 2.0 * 6.0 / (3.0 * 2.0 + 3.0 * 5.0)), "{weights:?}");
     }
