@@ -137,7 +137,7 @@ pub fn drawing(image: &[f32], side: usize) -> String {
 pub fn show(test: &[Image], predicted: &[usize], side: usize) -> Result<(), BoxError> {
     let targets: Vec<usize> = test.iter().map(|(_, digit)| *digit as usize).collect();
     let mut confusion = ConfusionMatrix::new(10)?;
-    confusion.add(predicted, &targets)?;
+    confusion.update((predicted, &targets))?;
     println!("\n{confusion}");
     let read = test.iter().zip(predicted);
     for ((image, digit), found) in read.filter(|((_, digit), found)| *digit as usize != **found).take(3) {

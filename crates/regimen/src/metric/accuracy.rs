@@ -2,7 +2,7 @@
 
 use super::logits::{check_lengths, check_target, rank, rows};
 use super::measure::counted_by_each_rank;
-use super::{Measure, ratio};
+use super::{Measure, ratio, sum_of_counts};
 use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
 use crate::text::Count;
@@ -61,8 +61,8 @@ impl Accuracy {
         if correct > total {
             return Err(format!("{correct} of {} cannot be correct", Count(total, "sample")).into());
         }
+        self.total = sum_of_counts(self.total, total)?;
         self.correct += correct;
-        self.total += total;
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::ratio;
 
-/// How the values of the classes become one, or which class it is of. A plain number is a class.
+/// How the values of the classes become one, or the class to return. A plain number is a class.
 ///
 /// A class without a value is left out, as by `zero_division=nan` in scikit-learn, whose default counts it as 0. The
 /// average is `None` if no class has a value, or if those that have one weigh nothing.
@@ -53,7 +53,7 @@ impl Outcomes {
 
     /// `None` too if beta is negative or not finite.
     pub(super) fn f_beta(self, beta: f64) -> Option<f64> {
-        if !(beta.is_finite() && beta >= 0.0) {
+        if !((beta * beta).is_finite() && beta >= 0.0) {
             return None;
         }
         // In this order nothing overflows: TP / (TP + (beta^2 FN + FP) / (1 + beta^2)).

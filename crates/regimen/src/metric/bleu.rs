@@ -163,10 +163,14 @@ impl Stateful for Bleu {
             Ok(counts) if counts.iter().all(|&count| count <= MAX_COUNT) => Ok(counts),
             _ => Err(BoxError::from(format!("`{name}` is not {ORDER} counts; it is damaged"))),
         };
+        let (correct, total) = (counts("correct")?, counts("total")?);
+        if correct.iter().zip(&total).any(|(correct, total)| correct > total) {
+            return Err("more n-grams are correct than there are; they are damaged".into());
+        }
         *self = Bleu {
             smoothed: self.smoothed,
-            correct: counts("correct")?,
-            total: counts("total")?,
+            correct,
+            total,
             words: dict.count("words")?,
             reference_words: dict.count("reference_words")?,
         };

@@ -12,8 +12,8 @@ use crate::saved::{StateDict, Stateful};
 ///
 /// That of a [binary](BrierScore::binary) class is the mean of (p - y)^2, from 0 to 1. That of
 /// [several](BrierScore::new) is the mean of the sum over classes, from 0 to 2: twice as much for two classes, and
-/// `brier_score_loss` of scikit-learn without `scale_by_half`. The sum of any number of samples is exact but for its
-/// last bit.
+/// `brier_score_loss` of scikit-learn without `scale_by_half`. The relative error
+/// of the mean is less than 2^-50 for up to 10^7 samples, in whatever parts they are counted.
 ///
 /// ```
 /// use regimen::metric::{BrierScore, Measure};
@@ -61,6 +61,8 @@ impl BrierScore {
 /// Of probabilities and targets.
 impl Measure for BrierScore {
     type Batch<'b> = (&'b [f64], &'b [usize]);
+
+    /// Returns `None` before a sample is counted.
     type Value = Option<f64>;
 
     fn update(&mut self, (probabilities, targets): Self::Batch<'_>) -> Result<(), BoxError> {

@@ -1,11 +1,11 @@
 //! The calibration error: how far predicted probabilities are from the shares that came true.
 
-use super::Measure;
 use super::measure::counted_by_each_rank;
 use super::probabilities::{Columns, bin};
 use super::sum::Sum;
+use super::{Measure, sum_of_counts};
 use crate::BoxError;
-use crate::saved::{Array, MAX_COUNT, StateDict, Stateful};
+use crate::saved::{Array, StateDict, Stateful};
 
 /// The expected calibration error (Guo et al., "On calibration of modern neural networks", 2017): samples are put into
 /// bins by the probability of their predicted class, and the value is the mean of |accuracy - mean probability| over
@@ -145,11 +145,12 @@ impl Stateful for CalibrationError {
         let correct = dict.array("correct")?.to_vec::<u64>()?;
         let sums = dict.array("probabilities")?.to_vec::<f64>()?;
         let bin = |((&samples, &correct), sum): ((&u64, &u64), &[f64])| {
-            if correct > samples || samples > MAX_COUNT {
+            if correct > samples {
                 return Err(BoxError::from("a bin has more correct samples than samples; it is damaged"));
             }
             Ok(Bin { samples, correct, probabilities: Sum::try_from(&Array::from_slice(sum))? })
         };
+        samples.iter().try_fold(0, |sum, &samples| sum_of_counts(sum, samples))?;
         let bins = samples.iter().zip(&correct).zip(sums.chunks_exact(2)).map(bin);
         self.bins = bins.collect::<Result<_, _>>()?;
         Ok(())

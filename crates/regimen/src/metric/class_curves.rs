@@ -20,14 +20,22 @@ use crate::saved::{StateDict, Stateful};
 /// assert_eq!(curves.auroc(Average::Macro), Some((1.0 + 0.5 + 1.0) / 3.0));
 /// # Ok::<(), regimen::BoxError>(())
 /// ```
+///
+/// Exact curves keep 8 bytes per sample and class. [Binned](ScoreCurve::binned) ones take 16 bytes per bin and class,
+/// for any number of samples.
 #[derive(Clone, Debug)]
 pub struct ClassCurves(Vec<ScoreCurve>);
 
+const MOST: usize = 1 << 16;
+
 impl ClassCurves {
-    /// Curves like `empty`, for `classes` classes, numbered from 0. Fewer than two are an error.
+    /// Curves like `empty`, for `classes` classes, numbered from 0. Fewer than two are an error, and so are more than 65,536.
     pub fn new(classes: usize, mut empty: ScoreCurve) -> Result<Self, BoxError> {
         if classes < 2 {
             return Err(format!("curves of {classes} classes; give 2 or more").into());
+        }
+        if classes > MOST {
+            return Err(format!("curves of {classes} classes are too many; at most {MOST} are held").into());
         }
         empty.reset();
         Ok(ClassCurves(vec![empty; classes]))
@@ -87,6 +95,8 @@ impl ClassCurves {
 /// Of scores, a row for each target, and targets.
 impl Measure for ClassCurves {
     type Batch<'b> = (&'b [f64], &'b [usize]);
+
+    /// The macro-averaged area under the ROC curves. Returns `None` if no class has one.
     type Value = Option<f64>;
 
     fn update(&mut self, (scores, targets): Self::Batch<'_>) -> Result<(), BoxError> {

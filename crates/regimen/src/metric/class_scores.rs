@@ -32,7 +32,8 @@ impl ConfusionMatrix {
 
     /// The weighted harmonic mean of precision and recall (van Rijsbergen, "Information Retrieval", 1979): (1 + beta^2)
     /// TP / ((1 + beta^2) TP + beta^2 FN + FP). The F1 score has a beta of 1; a larger one weighs recall more. Returns
-    /// `None` if the class has neither samples nor predictions, or if beta is negative or not finite.
+    /// `None` if the class has neither samples nor predictions, for a beta of 0 without predictions, and if beta is negative or
+    /// not finite.
     ///
     /// ```
     /// use regimen::metric::{Average, ConfusionMatrix, Measure};

@@ -92,7 +92,11 @@ impl Stateful for Distinct {
             return Err(format!("the saved measure is distinct-{n}, this one distinct-{}", self.n).into());
         }
         let ngrams = dict.array("ngrams")?.to_text()?.lines().map(str::to_owned).collect();
-        *self = Distinct { n: self.n, ngrams, total: dict.count("total")? };
+        let loaded = Distinct { n: self.n, ngrams, total: dict.count("total")? };
+        if loaded.ngrams.len() as u64 > loaded.total {
+            return Err("more n-grams are different than there are; they are damaged".into());
+        }
+        *self = loaded;
         Ok(())
     }
 

@@ -11,11 +11,12 @@ use crate::saved::{Array, StateDict, Stateful};
 /// How much of the variation of the targets is in the predictions, in one of three senses.
 ///
 /// All are 1 for predictions that equal the targets. Targets that are all equal, or a single sample, have no
-/// variation, and give no value, unlike in scikit-learn, which gives 0 or 1.
+/// variation, and give no value; scikit-learn gives 0 or 1 for equal targets.
 ///
 /// Means and centred products are kept, and merged by the formula of Chan, Golub and LeVeque (1983). The error of a
 /// value v from k batches is about k c 2^-53 (1 + |v|). The condition c is the root of 1 + mean^2 / variance, of the
-/// targets or of the predictions, the larger of both. Numbers beyond 1e150 overflow, and give NaN.
+/// targets or of the predictions, the larger of both. Deviations beyond 1e150 overflow, and give NaN. Those below
+/// 1e-160 count as none.
 ///
 /// ```
 /// use regimen::metric::{GoodnessOfFit, Measure};
@@ -96,7 +97,10 @@ impl Measure for GoodnessOfFit {
 
     fn compute(&self) -> Option<f64> {
         let Moments { count, means: [_, mean], products: [[targets, both], [_, others]] } = self.moments;
-        let ratio = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
+        let ratio = |part: f64, whole: f64| match whole.is_finite() {
+            true => (whole > 0.0).then(|| part / whole),
+            false => Some(f64::NAN),
+        };
         match self.kind {
             Kind::R2 => ratio(others + count as f64 * mean * mean, targets).map(|share| 1.0 - share),
             Kind::ExplainedVariance => ratio(others, targets).map(|share| 1.0 - share),

@@ -31,11 +31,16 @@ pub struct LabelCounts {
     exact: u64,
 }
 
+const MOST: usize = 1 << 24;
+
 impl LabelCounts {
-    /// Empty counts of `labels` labels, numbered from 0. None at all is an error.
+    /// Empty counts of `labels` labels, numbered from 0. None at all is an error, and so are more than 2^24.
     pub fn new(labels: usize) -> Result<Self, BoxError> {
         if labels == 0 {
             return Err("counts of 0 labels hold nothing; give 1 or more".into());
+        }
+        if labels > MOST {
+            return Err(format!("counts of {labels} labels are too many; at most {MOST} are held").into());
         }
         Ok(LabelCounts { labels: vec![Outcomes::default(); labels], samples: 0, exact: 0 })
     }
@@ -104,18 +109,19 @@ impl LabelCounts {
 
     /// The weighted harmonic mean of precision and recall, as
     /// [`ConfusionMatrix::f_beta`](super::ConfusionMatrix::f_beta). Returns `None` if no sample has the label or has it
-    /// predicted, or if beta is negative or not finite.
+    /// predicted, for a beta of 0 if none has it predicted, and if beta is negative or not finite.
     pub fn f_beta(&self, beta: f64, average: impl Into<Average>) -> Option<f64> {
         self.average(average.into(), |label| label.f_beta(beta))
     }
 
-    /// The share of all labels of all samples that is predicted wrong.
+    /// The share of all labels of all samples that is predicted wrong. Returns `None` without samples.
     pub fn hamming_loss(&self) -> Option<f64> {
-        let wrong = self.labels.iter().map(|label| label.fp + label.fn_).sum();
-        ratio(wrong, self.samples * self.labels.len() as u64)
+        let wrong: f64 = self.labels.iter().map(|label| (label.fp + label.fn_) as f64).sum();
+        (self.samples > 0).then(|| wrong / (self.samples as f64 * self.labels.len() as f64))
     }
 
-    /// The share of samples with all labels predicted right, scikit-learn's accuracy of such samples.
+    /// The share of samples with all labels predicted right, scikit-learn's accuracy of such samples. Returns `None`
+    /// without samples.
     pub fn exact_match(&self) -> Option<f64> {
         ratio(self.exact, self.samples)
     }
@@ -186,6 +192,7 @@ impl Stateful for LabelCounts {
             tn.map(|tn| Outcomes { tp, fp, tn, fn_ })
         };
         let labels: Option<Vec<Outcomes>> = tp.into_iter().zip(fp).zip(fn_).map(of_label).collect();
+        let labels = labels.filter(|_| exact <= samples);
         self.labels = labels.ok_or("a label was counted more often than there are samples; it is damaged")?;
         (self.samples, self.exact) = (samples, exact);
         Ok(())

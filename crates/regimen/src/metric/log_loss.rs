@@ -10,7 +10,8 @@ use crate::saved::{StateDict, Stateful};
 /// The mean of -ln p, with the probability p that was predicted for the target: the cross-entropy in nats; 0 is best.
 ///
 /// A p below 2^-52 counts as 2^-52, as in `log_loss` of scikit-learn for 64-bit floats, so that one sample costs at
-/// most 36.04. The sum of any number of samples is exact but for its last bit.
+/// most 36.05. The relative error
+/// of the mean is less than 2^-50 for up to 10^7 samples, in whatever parts they are counted.
 ///
 /// ```
 /// use regimen::metric::{LogLoss, Measure};
@@ -58,6 +59,8 @@ impl LogLoss {
 /// Of probabilities and targets.
 impl Measure for LogLoss {
     type Batch<'b> = (&'b [f64], &'b [usize]);
+
+    /// Returns `None` before a sample is counted.
     type Value = Option<f64>;
 
     fn update(&mut self, (probabilities, targets): Self::Batch<'_>) -> Result<(), BoxError> {

@@ -11,7 +11,8 @@ use crate::saved::{Array, StateDict, Stateful};
 /// The mean error of predicted numbers, in one of four senses.
 ///
 /// Values are those of `sklearn.metrics`. Their relative error is less than 2^-50 for up to 10^7 samples, however they
-/// are split into batches and ranks. A mean beyond the range of `f64` is infinite.
+/// are split into batches and ranks. A sum of errors or a square beyond the range of `f64` makes the value infinite; squares
+/// below 1e-300 lose digits.
 ///
 /// ```
 /// use regimen::metric::{MeanError, Measure};

@@ -31,11 +31,64 @@ use crate::{BoxError, State};
 /// # }
 /// # }
 /// ```
+///
+/// A measure of your own says in its [`Stateful`] that each rank has counts of its own:
+///
+/// ```
+/// use regimen::BoxError;
+/// use regimen::data::Rank;
+/// use regimen::metric::{Measure, share_counts};
+/// use regimen::saved::{StateDict, Stateful};
+///
+/// #[derive(Clone, Default)]
+/// struct Samples(u64);
+///
+/// impl Measure for Samples {
+///     type Batch<'b> = &'b [f64];
+///     type Value = Option<f64>;
+///
+///     fn update(&mut self, batch: &[f64]) -> Result<(), BoxError> {
+///         self.0 += batch.len() as u64;
+///         Ok(())
+///     }
+///
+///     fn compute(&self) -> Option<f64> {
+///         Some(self.0 as f64)
+///     }
+///
+///     fn merge(&mut self, other: &Samples) -> Result<(), BoxError> {
+///         self.0 += other.0;
+///         Ok(())
+///     }
+///
+///     fn reset(&mut self) {
+///         self.0 = 0;
+///     }
+/// }
+///
+/// impl Stateful for Samples {
+///     fn state_dict(&self) -> Result<StateDict, BoxError> {
+///         self.0.state_dict()
+///     }
+///
+///     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+///         self.0.load_state_dict(dict)
+///     }
+///
+///     fn is_of_rank(&self, _name: &str) -> bool {
+///         true
+///     }
+///
+///     fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+///         share_counts(self, saved, rank)
+///     }
+/// }
+/// ```
 pub trait Measure: Stateful + Clone {
     /// What is counted at once: predictions and targets, as slices for most.
     type Batch<'b>;
 
-    /// The value: an `Option<f64>`, which is `None` if nothing was counted that it could be computed of, for most.
+    /// The value: an `Option<f64>`, which is `None` if it cannot be computed from what was counted, for most.
     type Value;
 
     /// Counts a batch. After an error nothing of it is counted.
@@ -51,7 +104,8 @@ pub trait Measure: Stateful + Clone {
     fn reset(&mut self);
 
     /// Merges what all [ranks](crate::Run::peers) have counted, in their order. Every rank calls it, once per epoch,
-    /// because a second call counts everything again. Without peers it does nothing.
+    /// because a second call counts everything again. Afterwards each rank has what all have counted, until it is
+    /// [reset](Measure::reset). Without peers it does nothing.
     fn merge_ranks(&mut self, state: &State) -> Result<(), BoxError> {
         let Some(peers) = state.peers() else { return Ok(()) };
         *self = merged(self, &peers.gather_states(&self.state_dict()?)?)?;
@@ -66,7 +120,7 @@ pub trait Measure: Stateful + Clone {
     {
         self.merge_ranks(state)?;
         if let Some(value) = self.compute() {
-            // The value of all, so that of one counts: a mean of equal values may round.
+            // All ranks have the value, so only the first gives it a weight. A mean of equal values may round.
             let weight = if state.rank().is_first() { 1.0 } else { 0.0 };
             state.log(key, value, weight);
         }
@@ -77,18 +131,20 @@ pub trait Measure: Stateful + Clone {
 
 /// What all of these have counted; `measure` has the settings.
 fn merged<M: Measure>(measure: &M, saved: &[StateDict]) -> Result<M, BoxError> {
-    let mut all = measure.clone();
-    all.reset();
+    let mut empty = measure.clone();
+    empty.reset();
+    let mut all = empty.clone();
     for dict in saved {
-        let mut one = measure.clone();
+        let mut one = empty.clone();
         one.load_state_dict(dict)?;
         all.merge(&one)?;
     }
     Ok(all)
 }
 
-/// What `rank` continues with if another number of ranks has saved: the first one with everything.
-pub(super) fn share<M: Measure>(measure: &M, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+/// The state with which `rank` continues a measure that another number of ranks has saved: the first one with
+/// everything, and the others with nothing. It is [`Stateful::share`] of a measure.
+pub fn share_counts<M: Measure>(measure: &M, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
     merged(measure, if rank.is_first() { saved } else { &[] })?.state_dict()
 }
 
@@ -104,7 +160,7 @@ macro_rules! counted_by_each_rank {
             saved: &[$crate::saved::StateDict],
             rank: $crate::data::Rank,
         ) -> Result<$crate::saved::StateDict, $crate::BoxError> {
-            $crate::metric::measure::share(self, saved, rank)
+            $crate::metric::share_counts(self, saved, rank)
         }
     };
 }

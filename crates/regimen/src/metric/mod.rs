@@ -97,7 +97,7 @@ pub use self::label_counts::LabelCounts;
 pub use self::log_loss::LogLoss;
 pub use self::logits::argmax;
 pub use self::mean_error::MeanError;
-pub use self::measure::Measure;
+pub use self::measure::{Measure, share_counts};
 pub use self::perplexity::Perplexity;
 pub use self::quantile::Quantile;
 pub use self::rouge::Rouge;
@@ -108,6 +108,15 @@ pub use self::score_curve::RocPoint;
 pub use self::score_curve::ScoreCurve;
 pub use self::spearman::Spearman;
 pub use self::token_accuracy::TokenAccuracy;
+
+use crate::BoxError;
+use crate::saved::MAX_COUNT;
+
+/// An error beyond the counts that a checkpoint holds.
+fn sum_of_counts(count: u64, more: u64) -> Result<u64, BoxError> {
+    let sum = count.checked_add(more).filter(|&sum| sum <= MAX_COUNT);
+    sum.ok_or_else(|| format!("{count} and {more} more are too many: a measure counts up to 2^53").into())
+}
 
 fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)

@@ -59,8 +59,9 @@ impl<const D: usize> Moments<D> {
     pub(super) fn from_state(dict: &StateDict) -> Result<Self, BoxError> {
         let (means, products) = (dict.array("means")?.to_vec()?, dict.array("products")?.to_vec::<f64>()?);
         let means: [f64; D] = means.try_into().map_err(|_| format!("`means` are not of length {D}"))?;
-        let products = products.as_chunks::<D>().0.try_into();
-        let products = products.map_err(|_| format!("`products` are not {D} times {D}"))?;
+        let (rows, rest) = products.as_chunks::<D>();
+        let products = rows.try_into().ok().filter(|_| rest.is_empty());
+        let products = products.ok_or_else(|| format!("`products` are not {D} times {D}"))?;
         Ok(Moments { count: dict.count("count")?, means, products })
     }
 }

@@ -1,8 +1,8 @@
 //! Perplexity of a language model.
 
-use super::Measure;
 use super::measure::counted_by_each_rank;
 use super::sum::Sum;
+use super::{Measure, sum_of_counts};
 use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
 use crate::text::Count;
@@ -46,7 +46,7 @@ impl Perplexity {
 }
 
 /// Of the negative log likelihood of a batch, summed over its tokens, and their number. For a mean loss that is the
-/// loss times the number of tokens in it. NaN is an error, and so is a loss of no token.
+/// loss times the number of tokens in it. A negative loss and NaN are errors, and so is a loss of no token.
 impl Measure for Perplexity {
     type Batch<'b> = (f64, u64);
 
@@ -54,15 +54,15 @@ impl Measure for Perplexity {
     type Value = Option<f64>;
 
     fn update(&mut self, (loss, tokens): Self::Batch<'_>) -> Result<(), BoxError> {
-        if loss.is_nan() || loss == f64::NEG_INFINITY || (tokens == 0 && loss != 0.0) {
+        if loss.is_nan() || loss < 0.0 || (tokens == 0 && loss != 0.0) {
             return Err(format!(
                 "{loss} is not the summed negative log likelihood of {}",
                 Count(tokens, "token")
             )
             .into());
         }
+        self.tokens = sum_of_counts(self.tokens, tokens)?;
         self.loss.add(loss);
-        self.tokens += tokens;
         Ok(())
     }
 
@@ -71,8 +71,8 @@ impl Measure for Perplexity {
     }
 
     fn merge(&mut self, other: &Perplexity) -> Result<(), BoxError> {
+        self.tokens = sum_of_counts(self.tokens, other.tokens)?;
         self.loss.merge(other.loss);
-        self.tokens += other.tokens;
         Ok(())
     }
 

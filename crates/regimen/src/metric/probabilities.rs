@@ -3,6 +3,7 @@
 use super::logits::check_target;
 use crate::BoxError;
 use crate::saved::StateDict;
+use crate::text::Count;
 
 /// The columns of a matrix of probabilities: that of class 1 alone, or one for each class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +72,8 @@ impl Columns {
         match dict.get::<u64>("columns")? {
             columns if columns == self.count() as u64 => Ok(()),
             columns => {
-                Err(format!("the saved one has rows of {columns}, this one of {}", self.count()).into())
+                let columns = Count(columns, "column");
+                Err(format!("the saved measure has {columns}, this one {}", self.count()).into())
             }
         }
     }

@@ -131,7 +131,9 @@ impl Measure for Quantile {
             }
         };
         let (below, above) = (at(below)?, at(above)?);
-        Some(below + (above - below) * place.fract())
+        // Equal values stay as they are, and the difference of two may overflow.
+        let share = place.fract();
+        Some(if below == above { below } else { below * (1.0 - share) + above * share })
     }
 
     fn merge(&mut self, other: &Quantile) -> Result<(), BoxError> {

@@ -121,7 +121,12 @@ impl Stateful for Running {
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        *self = Running { moments: Moments::from_state(dict)?, min: dict.get("min")?, max: dict.get("max")? };
+        let loaded =
+            Running { moments: Moments::from_state(dict)?, min: dict.get("min")?, max: dict.get("max")? };
+        if loaded.min.is_nan() || loaded.max.is_nan() {
+            return Err("the minimum or maximum is NaN; it is damaged".into());
+        }
+        *self = loaded;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! A measure whose value is computed of the counts of another.
+//! A measure whose value is computed from the counts of another.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::saved::{StateDict, Stateful};
 /// One value of a measure that has several: the F1 score of a [`ConfusionMatrix`](super::ConfusionMatrix), for
 /// example.
 ///
-/// It counts with the measure, and its value is that of the function. Two scores of the same measure are equal counts
-/// with different functions, so a state of one fits the other.
+/// It counts with the measure, and its value is that of the function. The function is not part of the state, so a state of
+/// one score loads into another of the same measure.
 ///
 /// ```
 /// use regimen::metric::{Average, ConfusionMatrix, Key, Measure, Score};

@@ -5,7 +5,7 @@ use std::mem;
 use crate::BoxError;
 use crate::auto_unit::StepResults;
 use crate::data::Rank;
-use crate::metric::{ConfusionMatrix, Key, Measure, Reduction};
+use crate::metric::{ConfusionMatrix, Key, Measure, Reduction, share_counts};
 use crate::saved::{Array, StateDict, Stateful};
 use crate::state::{EntryPoint, Phase, Progress, State};
 
@@ -29,6 +29,7 @@ trait EpochMeasure<O, Y>: Send {
     fn name(&self) -> &str;
     fn kept(&mut self, slot: usize) -> &mut dyn Stateful;
     fn saved(&self, slot: usize) -> &dyn Stateful;
+    fn share(&self, slot: usize, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError>;
     fn reset(&mut self, slot: usize);
     /// Counts a batch, which belongs to no epoch until it is kept.
     fn count(&mut self, output: &O, target: &Y) -> Result<(), BoxError>;
@@ -61,6 +62,10 @@ impl<M: Measure + Send, O, Y> EpochMeasure<O, Y> for Measured<M, O, Y> {
 
     fn saved(&self, slot: usize) -> &dyn Stateful {
         &self.kept[slot]
+    }
+
+    fn share(&self, slot: usize, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
+        share_counts(&self.kept[slot], saved, rank)
     }
 
     fn reset(&mut self, slot: usize) {
@@ -197,7 +202,12 @@ impl<O, Y> EpochMetrics<O, Y> {
             let counted = measure.count(output, target);
             counted.map_err(|cause| format!("metric `{}`: {cause}", measure.name()))?;
         }
-        self.measures.iter_mut().try_for_each(|measure| measure.keep(slot))?;
+        if let Err(error) = self.measures.iter_mut().try_for_each(|measure| measure.keep(slot)) {
+            // Some have this step and others do not, so the epoch is without any.
+            self.steps[slot] = 0;
+            self.clear(slot);
+            return Err(error);
+        }
         for (metric, new) in self.list.iter_mut().zip(new) {
             metric.kept[slot].extend(new);
         }
@@ -365,7 +375,7 @@ impl<O, Y> Stateful for EpochMetrics<O, Y> {
             for measure in &self.measures {
                 let prefix = format!("{of}.kept.{}", measure.name());
                 let of_ranks: Vec<StateDict> = saved.iter().map(|state| state.under(&prefix)).collect();
-                share.insert_all(&prefix, measure.saved(slot).share(&of_ranks, rank)?)?;
+                share.insert_all(&prefix, measure.share(slot, &of_ranks, rank)?)?;
             }
         }
         Ok(share)

@@ -199,7 +199,8 @@ where
 
     /// Counts every epoch in a [`Measure`], and logs its value as `train/<name>` or `eval/<name>` at its end, if there is
     /// one. `count` adds a batch. The counts of an epoch under way are saved in checkpoints. Among several
-    /// [ranks](Run::peers) the value is that of all.
+    /// [ranks](Run::peers) the value is that of all. The measure is held four times, and a step costs as much as a
+    /// merge.
     ///
     /// ```
     /// # use regimen::BoxError;

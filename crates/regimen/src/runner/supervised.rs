@@ -170,7 +170,8 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
         self.epoch_metrics.add(name, Box::new(keep), Box::new(finish));
     }
 
-    /// Refuses a name that another metric or `AutoUnit` has.
+    /// Refuses a name that another metric or `AutoUnit` has. States of epochs are saved under names, so `a` and `a.b`
+    /// do not go together.
     fn check_name(&mut self, name: &str) {
         if self.is_taken(name) {
             self.mistake.get_or_insert(format!("the name `{name}` of a metric is taken; give it another"));
@@ -181,7 +182,10 @@ impl<E: Engine, X, Y, O> Supervised<E, X, Y, O> {
     fn is_taken(&self, name: &str) -> bool {
         [TRAIN_LOSS, EVAL_LOSS, TRAIN_SKIPPED].iter().any(|key| is_of(key, name))
             || self.metrics.iter().any(|metric| metric.keys.are_of(name))
-            || self.epoch_metrics.names().any(|known| known == name)
+            || self.epoch_metrics.names().any(|known| {
+                let longer = known.strip_prefix(name).or_else(|| name.strip_prefix(known));
+                longer.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
     }
 
     pub(crate) fn add_metric<K, V: IntoValue<E::Scalar, K>>(
