@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use regimen::BoxError;
 use regimen::data::Idx;
-use regimen::metric::ConfusionMatrix;
+use regimen::metric::{ConfusionMatrix, Measure};
 use regimen::text::Count;
 
 /// Grey images with their digits.

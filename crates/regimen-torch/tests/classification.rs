@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use regimen::BoxError;
-use regimen::metric::Accuracy;
+use regimen::metric::{Accuracy, Measure};
 use regimen::random::Random;
 use regimen_torch::tch::{Kind, Tensor};
 use regimen_torch::{accuracy, correct, cross_entropy};
@@ -37,7 +37,7 @@ fn it_is_the_accuracy_of_the_host_with_ties_and_nan() -> Result<(), BoxError> {
             let (count, share) = (correct(k, logits, &classes)?, accuracy(k)(logits, &classes)?);
             assert!(!count.requires_grad());
             assert_eq!(count.double_value(&[]), expected.correct() as f64, "top-{k}");
-            let expected = expected.value().map(|share| f64::from(share as f32));
+            let expected = expected.compute().map(|share| f64::from(share as f32));
             assert_eq!(Some(share.double_value(&[])), expected);
         }
     }

@@ -1,7 +1,7 @@
 //! Accuracy on the device against the one of `regimen::metric`, and the cross-entropy by hand.
 
 use crate::support::{Outcome, device, message};
-use regimen::metric::Accuracy;
+use regimen::metric::{Accuracy, Measure};
 use regimen::random::Random;
 use regimen_burn::burn::tensor::{FloatDType, Int, Tensor, TensorData};
 use regimen_burn::{accuracy, correct, cross_entropy, place};
@@ -39,7 +39,7 @@ fn it_is_the_accuracy_of_the_host_with_ties_and_nan() -> Outcome {
             assert_eq!(count.into_scalar::<f64>(), expected.correct() as f64, "top-{k}");
             let share = accuracy(k)(&logits, &classes)?;
             assert_eq!(share.dims(), [1]);
-            assert_eq!(Some(share.into_scalar::<f32>()), expected.value().map(|share| share as f32));
+            assert_eq!(Some(share.into_scalar::<f32>()), expected.compute().map(|share| share as f32));
         }
     }
     Ok(())

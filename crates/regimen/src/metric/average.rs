@@ -53,7 +53,7 @@ impl Outcomes {
 
     /// `None` too if beta is negative or not finite.
     pub(super) fn f_beta(self, beta: f64) -> Option<f64> {
-        if !((beta * beta).is_finite() && beta >= 0.0) {
+        if !(beta.is_finite() && beta >= 0.0) {
             return None;
         }
         // In this order nothing overflows: TP / (TP + (beta^2 FN + FP) / (1 + beta^2)).

@@ -142,7 +142,7 @@ fn bad_input_is_an_error_and_counts_nothing() -> Result<(), BoxError> {
     check(error.merge(&CalibrationError::new(2, 5)?), "calibration errors of 10 and 5 bins cannot be merged");
     check(
         brier.load_state_dict(&BrierScore::new(2)?.state_dict()?),
-        "the saved one has rows of 2, this one of 1",
+        "the saved measure has 2 columns, this one 1",
     );
     assert_eq!((brier.compute(), loss.compute(), error.compute()), (None, None, None));
     Ok(())
