@@ -406,6 +406,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if self.saver.is_none() {
             return Err(Error::config("`restore`: the run has no saver; give it one with `Run::saver`"));
         }
+        self.state.update_rank();
         let restored = self
             .with_saver_of_any_rank(|saver, moment| saver.restore(which, moment))
             .and_then(|restored| self.confirm(restored))
@@ -481,6 +482,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
         if let Some(mistake) = &self.mistake {
             return Err(Error::config(mistake.clone())).inspect_err(|error| self.abort(error));
         }
+        self.state.update_rank();
         self.agree_on_call(entry).inspect_err(|error| self.abort(error))?;
         let phase = entry.phase();
         // A final stop ends training; evaluation and prediction are still possible.

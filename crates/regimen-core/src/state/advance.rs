@@ -178,6 +178,13 @@ impl State {
         }
     }
 
+    /// Takes the rank anew from the peers, which may have lost some since the last call.
+    pub(crate) fn update_rank(&mut self) {
+        if let Some(peers) = &self.peers {
+            self.rank = peers.rank();
+        }
+    }
+
     pub(crate) fn watch(&mut self, every: Every) {
         self.watched.push(every);
     }

@@ -51,7 +51,7 @@ pub struct State {
     seed: u64,
     /// Whether the seed was set, and is not the default.
     seed_is_chosen: bool,
-    /// That of the peers, if there are any.
+    /// That of the peers as a call begins, if there are any.
     rank: Rank,
     /// `None` if this process trains alone.
     peers: Option<Arc<dyn Peers>>,
