@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use regimen::checkpoint::{Checkpoints, Snapshot, Which, Writer};
+use regimen::random::Random;
 use regimen::saved::{Array, Dtype, StateDict};
 
 fn data() -> &'static Path {
@@ -53,4 +54,15 @@ fn format_1_is_still_written_byte_for_byte() {
         assert_eq!(read(written.path()), read(&data().join("step-000000003")), "{file}");
     }
     assert_eq!(std::fs::read_dir(written.path()).unwrap().count(), files.len());
+}
+
+#[test]
+fn values_in_a_manifest_are_read_to_the_last_bit() {
+    let mut random = Random::new(1);
+    let metrics: BTreeMap<String, f64> = (0..1_000).map(|n| (n.to_string(), 1e3 * random.normal())).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = Snapshot { metrics: metrics.clone(), ..Snapshot::default() };
+    Writer::open(dir.path(), "run").unwrap().save(&snapshot).unwrap();
+    let found = Checkpoints::in_dir(dir.path()).load(Which::Latest).unwrap().unwrap();
+    assert_eq!(found.checkpoint.manifest().metrics, metrics);
 }
