@@ -24,7 +24,7 @@ fn main() -> Result<(), BoxError> {
     keep_memory();
     tch::set_num_threads(1);
     let ranks = Ranks::connect()?;
-    let (vars, network) = initialize(SEED, Device::Cpu, |root| Cnn::new(root));
+    let (vars, network) = initialize(SEED, Device::Cpu, Cnn::new);
     let engine = Torch::new(vars, network, Cnn::algorithm())?;
     let batch = Cnn::batch(BATCH);
     let mut unit = AutoUnit::new(engine, Learn).learning_rate(LEARNING_RATE);
