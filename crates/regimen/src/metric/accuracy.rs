@@ -88,7 +88,7 @@ impl Default for Accuracy {
 impl Measure for Accuracy {
     type Batch<'b> = (&'b [usize], &'b [usize]);
 
-    /// The share that is correct, from 0 to 1.
+    /// The share that is correct, from 0 to 1. Returns `None` before a sample is counted.
     type Value = Option<f64>;
 
     fn update(&mut self, (predicted, targets): Self::Batch<'_>) -> Result<(), BoxError> {

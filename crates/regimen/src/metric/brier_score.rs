@@ -2,8 +2,7 @@
 
 use super::Measure;
 use super::measure::counted_by_each_rank;
-use super::probabilities::Columns;
-use super::sum::Sum;
+use super::probabilities::{Columns, Sample, SampleMean};
 use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
 
@@ -25,22 +24,18 @@ use crate::saved::{StateDict, Stateful};
 /// # Ok::<(), regimen::BoxError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BrierScore {
-    columns: Columns,
-    errors: Sum,
-    samples: u64,
-}
+pub struct BrierScore(SampleMean);
 
 impl BrierScore {
     /// Of class 1 or 0: a batch has one probability for each target, that of class 1.
     pub fn binary() -> Self {
-        BrierScore { columns: Columns::One, errors: Sum::default(), samples: 0 }
+        BrierScore(SampleMean::new(Columns::One))
     }
 
     /// Of `classes` classes, numbered from 0: a batch has a row of probabilities for each target. Fewer than two are an
     /// error.
     pub fn new(classes: usize) -> Result<Self, BoxError> {
-        Ok(BrierScore { columns: Columns::classes(classes)?, ..BrierScore::binary() })
+        Ok(BrierScore(SampleMean::new(Columns::classes(classes)?)))
     }
 
     /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and
@@ -50,11 +45,7 @@ impl BrierScore {
         probabilities: &[T],
         targets: &[usize],
     ) -> Result<(), BoxError> {
-        for sample in self.columns.samples(probabilities, targets)? {
-            self.errors.add(sample.squared_error());
-        }
-        self.samples += targets.len() as u64;
-        Ok(())
+        self.0.update(probabilities, targets, Sample::squared_error)
     }
 }
 
@@ -70,40 +61,31 @@ impl Measure for BrierScore {
     }
 
     fn compute(&self) -> Option<f64> {
-        (self.samples > 0).then(|| self.errors.value() / self.samples as f64)
+        self.0.value()
     }
 
     fn merge(&mut self, other: &BrierScore) -> Result<(), BoxError> {
-        self.columns.check_same(other.columns)?;
-        self.errors.merge(other.errors);
-        self.samples += other.samples;
-        Ok(())
+        self.0.merge(other.0)
     }
 
     fn reset(&mut self) {
-        *self = BrierScore { columns: self.columns, ..BrierScore::binary() };
+        self.0.reset();
     }
 }
 
 /// The sum and the samples; the classes are a setting, and a state of other classes is refused.
 impl Stateful for BrierScore {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
-        let mut dict = StateDict::new();
-        dict.insert("columns", self.columns.count() as u64)?;
-        dict.insert("errors", self.errors)?;
-        dict.insert("samples", self.samples)?;
-        Ok(dict)
+        self.0.state_dict("errors")
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.check_state_dict(dict)?;
-        (self.errors, self.samples) = (dict.get("errors")?, dict.count("samples")?);
+        self.0 = self.0.loaded(dict, "errors")?;
         Ok(())
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        self.columns.check_state(dict)?;
-        dict.get::<Sum>("errors").and(dict.count("samples")).map(drop)
+        self.0.loaded(dict, "errors").map(drop)
     }
 
     counted_by_each_rank!();

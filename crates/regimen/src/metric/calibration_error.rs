@@ -74,7 +74,7 @@ impl CalibrationError {
         Ok(())
     }
 
-    /// The largest difference of a bin that has samples.
+    /// The largest difference of a bin that has samples. Returns `None` if no bin has.
     pub fn maximum(&self) -> Option<f64> {
         let gaps = self.bins.iter().filter(|bin| bin.samples > 0);
         gaps.map(|bin| bin.gap() / bin.samples as f64).reduce(f64::max)
@@ -92,7 +92,7 @@ impl Bin {
 impl Measure for CalibrationError {
     type Batch<'b> = (&'b [f64], &'b [usize]);
 
-    /// The expected calibration error, from 0 to 1.
+    /// The expected calibration error, from 0 to 1. Returns `None` before a sample is counted.
     type Value = Option<f64>;
 
     fn update(&mut self, (probabilities, targets): Self::Batch<'_>) -> Result<(), BoxError> {

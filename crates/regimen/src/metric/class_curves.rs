@@ -68,12 +68,13 @@ impl ClassCurves {
         self.0.get(class)
     }
 
-    /// The area under the ROC curve, of a class or averaged over those that have one.
+    /// The area under the ROC curve, of a class or averaged over those that have one. Returns `None` if none has.
     pub fn auroc(&self, average: impl Into<Average>) -> Option<f64> {
         self.average(average.into(), ScoreCurve::auroc)
     }
 
-    /// The average precision, of a class or averaged over those that have one.
+    /// The average precision, of a class or averaged over those that have one. Returns `None` if
+    /// none has.
     pub fn average_precision(&self, average: impl Into<Average>) -> Option<f64> {
         self.average(average.into(), ScoreCurve::average_precision)
     }

@@ -101,7 +101,7 @@ impl ConfusionMatrix {
         self.total
     }
 
-    /// The share of all samples that was predicted right; none before anything is counted.
+    /// The share of all samples that was predicted right; returns `None` before a sample is counted.
     pub fn accuracy(&self) -> Option<f64> {
         ratio(self.right(), self.total)
     }

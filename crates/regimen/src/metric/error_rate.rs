@@ -12,7 +12,8 @@ use crate::saved::{Array, StateDict, Stateful};
 ///
 /// Edits are the fewest insertions, deletions and substitutions that make the text its reference, summed over all
 /// texts. The rate is above 1 if more is inserted than the references hold. Upper case, punctuation and Unicode
-/// normalisation count as they stand. As in `jiwer`, but for single tabs and newlines, which separate words here, and for references that are all empty, which give no value.
+/// normalisation count as they stand. As in `jiwer`, but for single tabs and newlines, which separate words here, and for
+/// references that are all empty, which give no value.
 ///
 /// ```
 /// use regimen::metric::{ErrorRate, Measure};

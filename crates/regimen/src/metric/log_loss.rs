@@ -2,8 +2,7 @@
 
 use super::Measure;
 use super::measure::counted_by_each_rank;
-use super::probabilities::Columns;
-use super::sum::Sum;
+use super::probabilities::{Columns, SampleMean};
 use crate::BoxError;
 use crate::saved::{StateDict, Stateful};
 
@@ -23,22 +22,18 @@ use crate::saved::{StateDict, Stateful};
 /// # Ok::<(), regimen::BoxError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LogLoss {
-    columns: Columns,
-    losses: Sum,
-    samples: u64,
-}
+pub struct LogLoss(SampleMean);
 
 impl LogLoss {
     /// Of class 1 or 0: a batch has one probability for each target, that of class 1.
     pub fn binary() -> Self {
-        LogLoss { columns: Columns::One, losses: Sum::default(), samples: 0 }
+        LogLoss(SampleMean::new(Columns::One))
     }
 
     /// Of `classes` classes, numbered from 0: a batch has a row of probabilities for each target. Fewer than two are an
     /// error.
     pub fn new(classes: usize) -> Result<Self, BoxError> {
-        Ok(LogLoss { columns: Columns::classes(classes)?, ..LogLoss::binary() })
+        Ok(LogLoss(SampleMean::new(Columns::classes(classes)?)))
     }
 
     /// Counts probabilities of either float type. One that is not from 0 to 1, a row whose sum is not 1 up to 0.01, and
@@ -48,11 +43,7 @@ impl LogLoss {
         probabilities: &[T],
         targets: &[usize],
     ) -> Result<(), BoxError> {
-        for sample in self.columns.samples(probabilities, targets)? {
-            self.losses.add(-sample.of_target().max(f64::EPSILON).ln());
-        }
-        self.samples += targets.len() as u64;
-        Ok(())
+        self.0.update(probabilities, targets, |sample| -sample.of_target().max(f64::EPSILON).ln())
     }
 }
 
@@ -68,40 +59,31 @@ impl Measure for LogLoss {
     }
 
     fn compute(&self) -> Option<f64> {
-        (self.samples > 0).then(|| self.losses.value() / self.samples as f64)
+        self.0.value()
     }
 
     fn merge(&mut self, other: &LogLoss) -> Result<(), BoxError> {
-        self.columns.check_same(other.columns)?;
-        self.losses.merge(other.losses);
-        self.samples += other.samples;
-        Ok(())
+        self.0.merge(other.0)
     }
 
     fn reset(&mut self) {
-        *self = LogLoss { columns: self.columns, ..LogLoss::binary() };
+        self.0.reset();
     }
 }
 
 /// The sum and the samples; the classes are a setting, and a state of other classes is refused.
 impl Stateful for LogLoss {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
-        let mut dict = StateDict::new();
-        dict.insert("columns", self.columns.count() as u64)?;
-        dict.insert("losses", self.losses)?;
-        dict.insert("samples", self.samples)?;
-        Ok(dict)
+        self.0.state_dict("losses")
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        self.check_state_dict(dict)?;
-        (self.losses, self.samples) = (dict.get("losses")?, dict.count("samples")?);
+        self.0 = self.0.loaded(dict, "losses")?;
         Ok(())
     }
 
     fn check_state_dict(&self, dict: &StateDict) -> Result<(), BoxError> {
-        self.columns.check_state(dict)?;
-        dict.get::<Sum>("losses").and(dict.count("samples")).map(drop)
+        self.0.loaded(dict, "losses").map(drop)
     }
 
     counted_by_each_rank!();

@@ -2,9 +2,9 @@
 
 use super::Measure;
 use super::kind::{check_kind, check_same_kind};
+use super::mean::Mean;
 use super::measure::counted_by_each_rank;
 use super::numbers::pairs;
-use super::sum::Sum;
 use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
 
@@ -25,9 +25,11 @@ use crate::saved::{Array, StateDict, Stateful};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MeanError {
     kind: Kind,
-    count: u64,
-    sum: Sum,
+    errors: Mean,
 }
+
+/// The names of the sum and of the count in a state.
+const ARRAYS: [&str; 2] = ["sum", "count"];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -63,7 +65,7 @@ impl MeanError {
     }
 
     fn of(kind: Kind) -> Self {
-        MeanError { kind, count: 0, sum: Sum::default() }
+        MeanError { kind, errors: Mean::default() }
     }
 
     /// Counts numbers of type `f32` or `f64`, as [`update`](Measure::update) does.
@@ -78,8 +80,7 @@ impl MeanError {
             Kind::Mae => (prediction - target).abs(),
             Kind::Mape => (prediction - target).abs() / target.abs().max(f64::EPSILON),
         };
-        pairs(predictions, targets)?.map(error).for_each(|error| self.sum.add(error));
-        self.count += targets.len() as u64;
+        pairs(predictions, targets)?.map(error).for_each(|error| self.errors.add(error));
         Ok(())
     }
 
@@ -105,14 +106,13 @@ impl Measure for MeanError {
     }
 
     fn compute(&self) -> Option<f64> {
-        let mean = (self.count > 0).then(|| self.sum.value() / self.count as f64)?;
+        let mean = self.errors.value()?;
         Some(if self.kind == Kind::Rmse { mean.sqrt() } else { mean })
     }
 
     fn merge(&mut self, other: &MeanError) -> Result<(), BoxError> {
         check_same_kind(self.name(), other.name())?;
-        self.count += other.count;
-        self.sum.merge(other.sum);
+        self.errors.merge(other.errors);
         Ok(())
     }
 
@@ -126,14 +126,13 @@ impl Stateful for MeanError {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         dict.insert("kind", Array::from_text(self.name()))?;
-        dict.insert("count", self.count)?;
-        dict.insert("sum", self.sum)?;
+        self.errors.insert_into(&mut dict, ARRAYS)?;
         Ok(dict)
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         check_kind(dict, self.name())?;
-        *self = MeanError { kind: self.kind, count: dict.count("count")?, sum: dict.get("sum")? };
+        self.errors = Mean::from_state(dict, ARRAYS)?;
         Ok(())
     }
 

@@ -63,6 +63,7 @@ mod kind;
 mod label_counts;
 mod log_loss;
 mod logits;
+mod mean;
 mod mean_error;
 mod measure;
 mod moments;

@@ -1,6 +1,7 @@
 //! Predicted probabilities of classes, checked.
 
 use super::logits::check_target;
+use super::mean::Mean;
 use crate::BoxError;
 use crate::saved::StateDict;
 use crate::text::Count;
@@ -10,6 +11,13 @@ use crate::text::Count;
 pub(super) enum Columns {
     One,
     Classes(usize),
+}
+
+/// The mean of a function of the probabilities of each sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct SampleMean {
+    columns: Columns,
+    mean: Mean,
 }
 
 /// The probabilities of a sample, and its class.
@@ -88,6 +96,52 @@ impl Columns {
             Columns::Classes(classes) => format!("{classes} classes"),
         };
         Err(format!("probabilities of {} and of {} cannot be merged", told(self), told(other)).into())
+    }
+}
+
+impl SampleMean {
+    pub(super) fn new(columns: Columns) -> Self {
+        SampleMean { columns, mean: Mean::default() }
+    }
+
+    /// Counts samples, of which `of` is the function. After an error nothing of them is counted.
+    pub(super) fn update<'a, T: Copy + Into<f64>>(
+        &mut self,
+        probabilities: &'a [T],
+        targets: &'a [usize],
+        of: impl Fn(Sample<'a, T>) -> f64,
+    ) -> Result<(), BoxError> {
+        self.columns.samples(probabilities, targets)?.for_each(|sample| self.mean.add(of(sample)));
+        Ok(())
+    }
+
+    /// Returns `None` without samples.
+    pub(super) fn value(self) -> Option<f64> {
+        self.mean.value()
+    }
+
+    pub(super) fn merge(&mut self, other: SampleMean) -> Result<(), BoxError> {
+        self.columns.check_same(other.columns)?;
+        self.mean.merge(other.mean);
+        Ok(())
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.mean = Mean::default();
+    }
+
+    /// The state, in which the sum has this name.
+    pub(super) fn state_dict(self, sum: &str) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("columns", self.columns.count() as u64)?;
+        self.mean.insert_into(&mut dict, [sum, "samples"])?;
+        Ok(dict)
+    }
+
+    /// The same with what a state holds. One of other columns is refused.
+    pub(super) fn loaded(self, dict: &StateDict, sum: &str) -> Result<Self, BoxError> {
+        self.columns.check_state(dict)?;
+        Ok(SampleMean { mean: Mean::from_state(dict, [sum, "samples"])?, ..self })
     }
 }
 

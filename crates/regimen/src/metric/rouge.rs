@@ -3,8 +3,8 @@
 use super::Measure;
 use super::kind::{check_kind, check_same_kind};
 use super::logits::check_lengths;
+use super::mean::Mean;
 use super::measure::counted_by_each_rank;
-use super::sum::Sum;
 use super::words::{ngrams, words};
 use crate::BoxError;
 use crate::saved::{Array, StateDict, Stateful};
@@ -27,9 +27,11 @@ use crate::saved::{Array, StateDict, Stateful};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rouge {
     kind: Kind,
-    scores: Sum,
-    texts: u64,
+    scores: Mean,
 }
+
+/// The names of the sum and of the count in a state.
+const ARRAYS: [&str; 2] = ["scores", "texts"];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -40,7 +42,7 @@ enum Kind {
 impl Rouge {
     /// ROUGE-1: words that both have.
     pub fn rouge_1() -> Self {
-        Rouge { kind: Kind::NGrams(1), scores: Sum::default(), texts: 0 }
+        Rouge { kind: Kind::NGrams(1), scores: Mean::default() }
     }
 
     /// ROUGE-2: pairs of adjacent words that both have.
@@ -108,18 +110,16 @@ impl Measure for Rouge {
             let score = self.score(&words(text), &words(reference));
             self.scores.add(score);
         }
-        self.texts += texts.len() as u64;
         Ok(())
     }
 
     fn compute(&self) -> Option<f64> {
-        (self.texts > 0).then(|| self.scores.value() / self.texts as f64)
+        self.scores.value()
     }
 
     fn merge(&mut self, other: &Rouge) -> Result<(), BoxError> {
         check_same_kind(self.name(), other.name())?;
         self.scores.merge(other.scores);
-        self.texts += other.texts;
         Ok(())
     }
 
@@ -133,14 +133,13 @@ impl Stateful for Rouge {
     fn state_dict(&self) -> Result<StateDict, BoxError> {
         let mut dict = StateDict::new();
         dict.insert("kind", Array::from_text(self.name()))?;
-        dict.insert("scores", self.scores)?;
-        dict.insert("texts", self.texts)?;
+        self.scores.insert_into(&mut dict, ARRAYS)?;
         Ok(dict)
     }
 
     fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
         check_kind(dict, self.name())?;
-        *self = Rouge { kind: self.kind, scores: dict.get("scores")?, texts: dict.count("texts")? };
+        self.scores = Mean::from_state(dict, ARRAYS)?;
         Ok(())
     }
 
