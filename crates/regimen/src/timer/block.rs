@@ -7,6 +7,7 @@ use std::time::Duration;
 const KEPT: usize = 4096;
 
 /// A block with its times.
+#[derive(Clone)]
 pub(super) struct Block {
     name: Cow<'static, str>,
     /// The blocks in it, in the order in which they were first started.

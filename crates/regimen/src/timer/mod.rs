@@ -130,6 +130,39 @@ impl Timer {
         all.into_iter()
     }
 
+    /// A timer without a clock, for times that are [added](Timer::add).
+    pub(crate) fn paused() -> Self {
+        Timer {
+            clock: Box::new(|| Duration::ZERO),
+            passed: Duration::ZERO,
+            resumed: None,
+            blocks: vec![Block::new("".into())],
+            open: Vec::new(),
+        }
+    }
+
+    /// The times of this one in one without a clock.
+    pub(crate) fn paused_copy(&self) -> Self {
+        Timer { blocks: self.blocks.clone(), ..Timer::paused() }
+    }
+
+    /// The number of the block `name` in the block `outer`; 0 is that around all blocks.
+    pub(crate) fn block(&mut self, outer: usize, name: &str) -> usize {
+        self.find(outer, name).unwrap_or_else(|| self.child(outer, name.to_owned().into()))
+    }
+
+    /// Adds a time to the block of this number.
+    pub(crate) fn add(&mut self, block: usize, time: Duration) {
+        if let Some(block) = self.blocks.get_mut(block) {
+            block.add(time);
+        }
+    }
+
+    /// The names of all blocks, by their numbers.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.blocks.iter().map(Block::name).collect()
+    }
+
     fn collect<'t>(&'t self, outer: usize, depth: usize, all: &mut Vec<Timing<'t>>) {
         for &at in &self.blocks[outer].inner {
             all.push(self.timing(at, outer, depth));
