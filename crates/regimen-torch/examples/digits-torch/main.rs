@@ -74,6 +74,11 @@ fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
     }
 
     let bar = ProgressBar::new();
+    let profile = args.profile.then(Profile::new);
+    let mut summary = ModuleSummary::to(bar.printer()).measure();
+    if let Some(profile) = &profile {
+        summary = summary.profile(profile);
+    }
     let mut run = Run::new(&mut unit)
         .seed(args.seed)
         .peers(peers)
@@ -83,9 +88,8 @@ fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
         )
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
-        .callback(ModuleSummary::to(bar.printer()).measure())
+        .callback(summary)
         .callback(bar);
-    let profile = args.profile.then(Profile::new);
     if let Some(profile) = &profile {
         run = run.probe(profile.probe());
     }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use self::recorder::{Recorder, Shared};
 use crate::BoxError;
+use crate::engine::Work;
 use crate::replace_file::replace_with;
 use crate::summary::Summary;
 use crate::timer::{Timer, Timing};
@@ -105,15 +106,17 @@ impl Profile {
         self
     }
 
-    /// The same from a summary with the costs of a step of `samples` samples. Its multiply-accumulates count as two
-    /// operations each. Nothing changes if the engine does not know them.
-    pub fn measured(self, summary: &Summary, samples: u64) -> Self {
-        let flops = |work: Option<crate::engine::Work>| work.and_then(|work| work.flops);
-        match (flops(summary.forward), flops(summary.backward)) {
-            (Some(forward), Some(backward)) if samples > 0 => {
-                self.flops_per_sample(2.0 * (forward as f64 + backward as f64) / samples as f64)
-            }
-            _ => self,
+    /// Takes the operations per sample from a summary with the costs of a step of `samples` samples. A multiply-accumulate
+    /// counts as two operations. Nothing changes if the engine does not know them.
+    ///
+    /// [`ModuleSummary::profile`](crate::callback::ModuleSummary::profile) does so in a run.
+    pub fn measured(&self, summary: &Summary, samples: u64) {
+        let flops = |work: Option<Work>| work.and_then(|work| work.flops);
+        if let (Some(forward), Some(backward)) = (flops(summary.forward), flops(summary.backward))
+            && samples > 0
+        {
+            let flops = 2.0 * (forward as f64 + backward as f64) / samples as f64;
+            self.recorder.lock().flops_per_sample = Some(flops);
         }
     }
 

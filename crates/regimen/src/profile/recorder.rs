@@ -10,7 +10,7 @@ use super::spans::Spans;
 use crate::State;
 use crate::callback::Event;
 use crate::state::{EntryPoint, Phase};
-use crate::timer::Timer;
+use crate::timer::{Timer, nanoseconds};
 
 /// The times of the calls of a run.
 ///
@@ -18,16 +18,19 @@ use crate::timer::Timer;
 /// two events, whose name the second event tells.
 pub(super) struct Recorder {
     clock: Box<dyn FnMut() -> Duration + Send>,
+    /// Its times are in nanoseconds, like all here.
     tree: Timer,
     /// Blocks under way, the outermost first.
     open: Vec<Open>,
     /// The beginning of the interval, or of the callback at hand.
-    since: Duration,
+    since: u64,
     /// The time of other blocks within the interval.
-    inside: Duration,
+    inside: u64,
     last: Option<Event>,
+    /// Whether the last event is being sent.
+    sends: bool,
     /// The sum of the calls that have ended.
-    wall: Duration,
+    wall: u64,
     pub(super) spans: Spans,
     pub(super) flops_per_sample: Option<f64>,
     pub(super) peak_flops: Option<f64>,
@@ -39,9 +42,9 @@ pub(super) struct Recorder {
 struct Open {
     kind: Kind,
     block: usize,
-    began: Duration,
+    began: u64,
     /// The time of blocks within it that are not its own.
-    inside: Duration,
+    inside: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,10 +62,11 @@ impl Recorder {
             clock,
             tree: Timer::paused(),
             open: Vec::new(),
-            since: Duration::ZERO,
-            inside: Duration::ZERO,
+            since: 0,
+            inside: 0,
             last: None,
-            wall: Duration::ZERO,
+            sends: false,
+            wall: 0,
             spans: Spans::new(),
             flops_per_sample: None,
             peak_flops: None,
@@ -71,9 +75,9 @@ impl Recorder {
     }
 
     pub(super) fn timer(&mut self) -> Timer {
-        let now = (self.clock)();
+        let now = self.now();
         let mut tree = self.tree.paused_copy();
-        let mut within = Duration::ZERO;
+        let mut within = 0;
         for open in self.open.iter().rev() {
             let mut own = now.saturating_sub(open.began).saturating_sub(open.inside);
             if open.kind == Kind::Phase {
@@ -87,8 +91,9 @@ impl Recorder {
     }
 
     pub(super) fn wall(&mut self) -> Duration {
-        let now = (self.clock)();
-        self.wall + self.open.first().map_or(Duration::ZERO, |call| now.saturating_sub(call.began))
+        let now = self.now();
+        let call = self.open.first().map_or(0, |call| now.saturating_sub(call.began));
+        Duration::from_nanos(self.wall + call)
     }
 
     pub(super) fn samples(&self) -> u64 {
@@ -101,14 +106,18 @@ impl Recorder {
         self.tree.names()
     }
 
-    fn push(&mut self, kind: Kind, name: &str, began: Duration) {
+    fn now(&mut self) -> u64 {
+        nanoseconds((self.clock)())
+    }
+
+    fn push(&mut self, kind: Kind, name: &str, began: u64) {
         let outer = self.open.last().map_or(0, |open| open.block);
         let block = self.tree.block(outer, name);
-        self.open.push(Open { kind, block, began, inside: Duration::ZERO });
+        self.open.push(Open { kind, block, began, inside: 0 });
     }
 
     /// Closes the block that was opened last.
-    fn pop(&mut self, now: Duration) {
+    fn pop(&mut self, now: u64) {
         let Some(Open { kind, block, began, inside }) = self.open.pop() else { return };
         let time = now.saturating_sub(began);
         let own = time.saturating_sub(inside);
@@ -131,7 +140,7 @@ impl Recorder {
     }
 
     /// Closes what is open in the innermost call or phase. Returns whether there was anything.
-    fn pop_work(&mut self, now: Duration) -> bool {
+    fn pop_work(&mut self, now: u64) -> bool {
         let had_work = !self.between();
         while !self.between() && !self.open.is_empty() {
             self.pop(now);
@@ -140,7 +149,7 @@ impl Recorder {
     }
 
     /// Gives the interval that ends to the block `name`, and begins another.
-    fn settle(&mut self, name: &str, now: Duration) {
+    fn settle(&mut self, name: &str, now: u64) {
         let time = now.saturating_sub(self.since).saturating_sub(self.inside);
         if let Some(open) = self.open.last() {
             let block = self.tree.block(open.block, name);
@@ -150,34 +159,34 @@ impl Recorder {
         self.begin_interval(now);
     }
 
-    fn begin_interval(&mut self, now: Duration) {
-        (self.since, self.inside) = (now, Duration::ZERO);
+    fn begin_interval(&mut self, now: u64) {
+        (self.since, self.inside) = (now, 0);
     }
 
     fn call_began(&mut self, entry: EntryPoint) {
-        let now = (self.clock)();
+        let now = self.now();
         self.open.clear();
         self.push(Kind::Call, &format!("{entry:?}").to_lowercase(), now);
         self.begin_interval(now);
-        self.last = None;
+        (self.last, self.sends) = (None, false);
         self.samples = [self.samples(), 0, 0];
     }
 
     fn call_ended(&mut self) {
-        let now = (self.clock)();
+        let now = self.now();
         while !self.open.is_empty() {
             if !self.pop_work(now) {
                 self.settle("end", now);
             }
-            let time = self.open.last().map_or(Duration::ZERO, |call| now.saturating_sub(call.began));
-            self.wall += if self.open.len() == 1 { time } else { Duration::ZERO };
+            let time = self.open.last().map_or(0, |call| now.saturating_sub(call.began));
+            self.wall += if self.open.len() == 1 { time } else { 0 };
             self.pop(now);
             self.begin_interval(now);
         }
     }
 
     fn event_began(&mut self, event: Event, state: &State) {
-        let now = (self.clock)();
+        let now = self.now();
         if self.pop_work(now) {
             self.begin_interval(now);
         } else {
@@ -192,9 +201,8 @@ impl Recorder {
             Event::TrainStepEnd => self.samples[2] = state.train_progress().samples,
             _ => {}
         }
-        self.push(Kind::Callbacks, "callbacks", now);
-        self.since = now;
-        self.last = Some(event);
+        self.begin_interval(now);
+        (self.last, self.sends) = (Some(event), true);
     }
 
     /// Opens the block of a phase in that of the call, from the beginning of the interval.
@@ -227,12 +235,20 @@ impl Recorder {
         }
     }
 
+    /// Opens the block of the callbacks, if an event is being sent to them.
+    fn open_callbacks(&mut self) {
+        if self.sends && self.between() {
+            self.push(Kind::Callbacks, "callbacks", self.since);
+        }
+    }
+
     fn callback_ended(&mut self, callback: &str) {
-        let now = (self.clock)();
+        let now = self.now();
         while self.open.last().is_some_and(|open| open.kind == Kind::Work) {
             self.pop(now);
         }
-        let Some(open) = self.open.last().filter(|open| open.kind == Kind::Callbacks) else { return };
+        self.open_callbacks();
+        let Some(open) = self.open.last() else { return };
         let block = self.tree.block(open.block, callback);
         let time = now.saturating_sub(self.since);
         self.tree.add(block, time);
@@ -242,9 +258,12 @@ impl Recorder {
 
     fn event_ended(&mut self, event: Event) {
         use Event::*;
-        let now = (self.clock)();
-        self.pop_work(now);
-        self.begin_interval(now);
+        // That of the last callback, or of the beginning of the event.
+        let now = self.since;
+        self.sends = false;
+        if self.pop_work(now) {
+            self.begin_interval(now);
+        }
         match event {
             TrainFetchStart | EvalFetchStart | PredictFetchStart => self.push(Kind::Work, "fetch", now),
             TrainStepStart | EvalStepStart | PredictStepStart => self.push(Kind::Work, "step", now),
@@ -257,12 +276,13 @@ impl Recorder {
     }
 
     fn part_began(&mut self, name: &str) {
-        let now = (self.clock)();
+        let now = self.now();
+        self.open_callbacks();
         self.push(Kind::Work, name, now);
     }
 
     fn part_ended(&mut self) {
-        let now = (self.clock)();
+        let now = self.now();
         if self.open.last().is_some_and(|open| open.kind == Kind::Work) {
             self.pop(now);
         }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::time::Duration;
 
 /// Times that are kept by default.
 const LIMIT: usize = 100_000;
@@ -17,8 +16,9 @@ pub(super) struct Spans {
 
 struct Span {
     block: usize,
-    began: Duration,
-    time: Duration,
+    /// In nanoseconds.
+    began: u64,
+    time: u64,
 }
 
 impl Spans {
@@ -32,7 +32,7 @@ impl Spans {
         self.newest.drain(..over);
     }
 
-    pub(super) fn add(&mut self, block: usize, began: Duration, time: Duration) {
+    pub(super) fn add(&mut self, block: usize, began: u64, time: u64) {
         if self.limit == 0 {
             return;
         }
@@ -49,7 +49,7 @@ impl Spans {
         for (i, Span { block, began, time }) in self.newest.iter().enumerate() {
             out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
             let name = serde_json::to_string(names.get(*block).copied().unwrap_or(""))?;
-            let [began, time] = [began, time].map(|time| time.as_nanos() as f64 / 1e3);
+            let [began, time] = [*began, *time].map(|time| time as f64 / 1e3);
             write!(
                 out,
                 "{{\"name\":{name},\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":{began:.3},\"dur\":{time:.3}}}"

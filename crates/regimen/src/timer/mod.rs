@@ -90,7 +90,7 @@ impl Timer {
         let now = self.now();
         let (block, began) = self.open.pop()?;
         let took = now.saturating_sub(began);
-        self.blocks.get_mut(block)?.add(took);
+        self.blocks.get_mut(block)?.add(nanoseconds(took));
         Some(took)
     }
 
@@ -148,11 +148,20 @@ impl Timer {
 
     /// The number of the block `name` in the block `outer`; 0 is that around all blocks.
     pub(crate) fn block(&mut self, outer: usize, name: &str) -> usize {
-        self.find(outer, name).unwrap_or_else(|| self.child(outer, name.to_owned().into()))
+        let Block { inner, next, .. } = &self.blocks[outer];
+        let is_it = |block: usize| self.blocks[block].name() == name;
+        let at = match inner.get(*next) {
+            Some(&block) if is_it(block) => Some(*next),
+            _ => inner.iter().position(|&block| is_it(block)),
+        };
+        let Some(at) = at else { return self.child(outer, name.to_owned().into()) };
+        let (block, count) = (inner[at], inner.len());
+        self.blocks[outer].next = if at + 1 < count { at + 1 } else { 0 };
+        block
     }
 
-    /// Adds a time to the block of this number.
-    pub(crate) fn add(&mut self, block: usize, time: Duration) {
+    /// Adds nanoseconds to the block of this number.
+    pub(crate) fn add(&mut self, block: usize, time: u64) {
         if let Some(block) = self.blocks.get_mut(block) {
             block.add(time);
         }
@@ -195,6 +204,11 @@ impl Timer {
         let running = self.resumed.map_or(Duration::ZERO, |resumed| (self.clock)().saturating_sub(resumed));
         self.passed + running
     }
+}
+
+/// The nanoseconds of `time`, which are enough for 584 years.
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Forgets the blocks that a panic leaves open.
