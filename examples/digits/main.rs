@@ -13,6 +13,7 @@ use clap::Parser;
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ModuleSummary, ProgressBar};
 use regimen::folder::RunFolder;
+use regimen::profile::Profile;
 use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
@@ -79,8 +80,15 @@ fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
         .callback(ModuleSummary::to(bar.printer()).max_depth(1))
         .callback(bar);
+    let profile = args.profile.then(Profile::new);
+    if let Some(profile) = &profile {
+        run = run.probe(profile.probe());
+    }
     if let Some(out) = &args.out {
-        let folder = RunFolder::new(out);
+        let mut folder = RunFolder::new(out);
+        if let Some(profile) = &profile {
+            folder = folder.profile(profile.clone());
+        }
         run = folder.checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS)).open(run)?;
         if let Some(restored) = run.restored().filter(|_| is_first) {
             println!("resuming from step {} ({})", restored.step, restored.from);
@@ -92,6 +100,9 @@ fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
         &eval_loader(validation, side, args),
         Fit::epochs(args.epochs),
     )?;
+    if let Some(profile) = profile.filter(|_| is_first) {
+        println!("{profile}");
+    }
     if matches!(report.ended, Ended::Paused(_)) {
         return Ok(ExitCode::from(INTERRUPTED));
     }

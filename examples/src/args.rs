@@ -65,6 +65,10 @@ pub struct Args {
     #[arg(long)]
     pub out: Option<PathBuf>,
 
+    /// Shows at the end where the time went. With --out, `profile.json` and `trace.json` have the same.
+    #[arg(long)]
+    pub profile: bool,
+
     /// Folder with MNIST files in IDX format, optionally gzipped, instead of the bundled digits.
     #[arg(long)]
     pub data: Option<PathBuf>,

@@ -11,6 +11,7 @@
 //! | [Groups and averages][averages] | parameter groups, learning rates, EMA and SWA |
 //! | [Several optimizers][optimizers] | GANs and other plain units |
 //! | [Errors and debugging][errors] | steps that fail, NaN, notices |
+//! | [Where the time goes][profile] | the times of a run, and a trace |
 //! | [Writing an engine][engine] | the contract, and the suite that checks it |
 //! | [Recipes][recipes] | a program per task |
 //! | [Compiled steps][compiled-steps] | fusion, autotune, freezing |
@@ -61,6 +62,10 @@ pub mod optimizers {}
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/profile.md")]
+pub mod profile {}
 
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/engine.md")]

@@ -15,6 +15,7 @@ use clap::Parser;
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ModuleSummary, ProgressBar};
 use regimen::folder::RunFolder;
+use regimen::profile::Profile;
 use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
@@ -73,6 +74,11 @@ fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
     }
 
     let bar = ProgressBar::new();
+    let profile = args.profile.then(Profile::new);
+    let mut summary = ModuleSummary::to(bar.printer()).measure();
+    if let Some(profile) = &profile {
+        summary = summary.profile(profile);
+    }
     let mut run = Run::new(&mut unit)
         .seed(args.seed)
         .peers(peers)
@@ -82,10 +88,16 @@ fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
         )
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
-        .callback(ModuleSummary::to(bar.printer()).measure())
+        .callback(summary)
         .callback(bar);
+    if let Some(profile) = &profile {
+        run = run.probe(profile.probe());
+    }
     if let Some(out) = &args.out {
-        let folder = RunFolder::new(out);
+        let mut folder = RunFolder::new(out);
+        if let Some(profile) = &profile {
+            folder = folder.profile(profile.clone());
+        }
         run = folder.checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS)).open(run)?;
         if let Some(restored) = run.restored().filter(|_| is_first) {
             println!("resuming from step {} ({})", restored.step, restored.from);
@@ -97,6 +109,9 @@ fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
         &eval_loader(validation, side, args),
         Fit::epochs(args.epochs),
     )?;
+    if let Some(profile) = profile.filter(|_| is_first) {
+        println!("{profile}");
+    }
     if matches!(report.ended, Ended::Paused(_)) {
         return Ok(ExitCode::from(INTERRUPTED));
     }

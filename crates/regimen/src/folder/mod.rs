@@ -1,15 +1,18 @@
 //! The folder of a run: checkpoints, metrics, notices and the environment of each start.
 
 mod environment;
+mod profile_files;
 mod records;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use self::profile_files::ProfileFiles;
 use self::records::Records;
 use crate::callback::Every;
 use crate::checkpoint::Checkpointer;
 use crate::log::MetricLog;
+use crate::profile::Profile;
 use crate::saved::AppState;
 use crate::{Error, Run};
 
@@ -26,6 +29,7 @@ use crate::{Error, Run};
 /// | `hyper_parameters.json` | the [hyper-parameters](Run::hyper_parameters), if there are any |
 /// | `environment.jsonl` | a line per start: time, versions, machine, command line, git commit |
 /// | `log.txt` | notices, errors and reports, with the time and the step |
+/// | `profile.json`, `trace.json` | the times of its parts, with a [`profile`](RunFolder::profile) |
 /// | `rank-1/` | the state of another rank than the first when that failed, for the post-mortem |
 /// | `LOCK` | the [lock](crate::checkpoint::LockFile) of the process that writes |
 ///
@@ -56,6 +60,7 @@ pub struct RunFolder {
     saver: Checkpointer,
     metrics_every: Option<Every>,
     records: Records,
+    profile: Option<Profile>,
     starts_over: bool,
 }
 
@@ -68,6 +73,7 @@ impl RunFolder {
             saver: Checkpointer::new(&dir).every(Every::steps(1000).or(Every::epochs(1))).keep_last(2),
             metrics_every: Some(Every::steps(10).or(Every::epochs(1))),
             records: Records::new(dir.clone()),
+            profile: None,
             starts_over: false,
             dir,
         }
@@ -108,6 +114,13 @@ impl RunFolder {
         self
     }
 
+    /// Gives the run the probe of `profile`, and writes its [JSON](Profile::write_json) and its
+    /// [trace](Profile::write_trace) at the end of each call that trains.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = Some(profile);
+        self
+    }
+
     /// Does not restore the newest checkpoint. A folder with checkpoints of another run is refused when
     /// training starts.
     pub fn without_restore(mut self) -> Self {
@@ -123,6 +136,9 @@ impl RunFolder {
         if let Some(every) = self.metrics_every {
             run = run.callback(MetricLog::jsonl(self.dir.join("metrics.jsonl")).every(every));
             run = run.callback(MetricLog::tensorboard(self.dir.join("tensorboard")).every(every));
+        }
+        if let Some(profile) = self.profile {
+            run = run.probe(profile.probe()).callback(ProfileFiles { dir: self.dir, profile });
         }
         if !self.starts_over {
             run.restore_latest()?;
