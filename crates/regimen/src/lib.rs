@@ -21,6 +21,7 @@ pub mod launcher;
 pub mod log;
 pub mod memory;
 pub mod metric;
+pub mod replay;
 pub mod run;
 pub mod runner;
 pub mod saved;
