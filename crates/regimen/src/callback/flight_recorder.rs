@@ -66,8 +66,9 @@ impl FlightRecorder {
         self
     }
 
-    /// Asks for the metrics of single steps at this cadence; never by default. With `Every::steps(1)` each step has
-    /// its learning rates and the norm of its gradient, if monitors log them, and on a device each step waits for them.
+    /// Asks for the metrics of single steps at this cadence; never by default. With `Every::steps(1)` each step has its
+    /// learning rates and the norm of its gradient, if monitors log them. A step waits for a device as those
+    /// monitors do.
     pub fn every(mut self, every: Every) -> Self {
         self.every = every;
         self
@@ -148,6 +149,3 @@ impl fmt::Debug for FlightRecorder {
         f.debug_struct("FlightRecorder").field("path", &self.recorded.path()).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

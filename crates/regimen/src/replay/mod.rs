@@ -164,6 +164,3 @@ impl<U: ?Sized> fmt::Debug for Replay<U> {
         f.debug_struct("Replay").field("dir", &self.dir).field("step", &self.step).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;
