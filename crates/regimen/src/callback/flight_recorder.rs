@@ -84,7 +84,7 @@ impl FlightRecorder {
 
     /// The same recorder for one step that is made again, on all ranks. It writes nothing.
     pub(crate) fn of_replay(every: Every) -> Self {
-        FlightRecorder { every, ranks: Ranks::All, ..FlightRecorder::new("") }
+        FlightRecorder { every, ranks: Ranks::All, ..FlightRecorder::new("").last(1) }
     }
 
     /// The steps, which a thread may write while the run hangs.
