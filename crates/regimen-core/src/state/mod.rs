@@ -23,7 +23,7 @@ use std::sync::Arc;
 use self::phase_state::ByHand;
 pub(crate) use self::phase_state::PhaseState;
 use crate::callback::Every;
-use crate::data::Rank;
+use crate::data::{Position, Rank};
 use crate::error::Place;
 use crate::metric::reading::Reading;
 use crate::metric::{Key, Media, Metric, Metrics};
@@ -207,6 +207,10 @@ impl State {
 
     pub(crate) fn samples_at_hand(&self) -> u64 {
         self.phase_state(self.phase).samples_at_hand
+    }
+
+    pub(crate) fn active_position(&self) -> Option<Position> {
+        self.phase_state(self.phase).position.clone()
     }
 
     /// Sets the number of steps with gradients that wait for an update, for

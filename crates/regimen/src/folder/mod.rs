@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use self::profile_files::ProfileFiles;
 use self::records::Records;
-use crate::callback::Every;
+use crate::callback::{Every, FlightRecorder};
 use crate::checkpoint::Checkpointer;
 use crate::log::MetricLog;
 use crate::profile::Profile;
@@ -29,6 +29,7 @@ use crate::{Error, Run};
 /// | `hyper_parameters.json` | the [hyper-parameters](Run::hyper_parameters), if there are any |
 /// | `environment.jsonl` | a line per start: time, versions, machine, command line, git commit |
 /// | `log.txt` | notices, errors and reports, with the time and the step |
+/// | `flight.json` | the last 256 steps before an error or a pause: see [`FlightRecorder`] |
 /// | `profile.json`, `trace.json` | the times of its parts, with a [`profile`](RunFolder::profile) |
 /// | `rank-1/` | the state of another rank than the first when that failed, for the post-mortem |
 /// | `LOCK` | the [lock](crate::checkpoint::LockFile) of the process that writes |
@@ -36,7 +37,7 @@ use crate::{Error, Run};
 /// Among several [ranks](Run::peers) each opens it, and the first writes it. Another rank writes there only after it has failed.
 ///
 /// Metrics go on exactly where the checkpoint left them. `environment.jsonl` and `log.txt` are the history
-/// of all starts, and are never cut.
+/// of all starts, and are never cut. [`Replay`](crate::replay::Replay) makes a step of the run again.
 ///
 /// ```no_run
 /// use regimen::auto_unit::EVAL_LOSS;
@@ -59,10 +60,16 @@ pub struct RunFolder {
     dir: PathBuf,
     saver: Checkpointer,
     metrics_every: Option<Every>,
+    flight: FlightRecorder,
+    has_flight: bool,
     records: Records,
     profile: Option<Profile>,
     starts_over: bool,
 }
+
+/// The names of the files from which a step is compared with the one of a replay.
+pub(crate) const METRICS: &str = "metrics.jsonl";
+pub(crate) const FLIGHT: &str = "flight.json";
 
 impl RunFolder {
     /// The folder `dir`, which is created when the run starts. Checkpoints are saved every 1,000 steps
@@ -72,6 +79,8 @@ impl RunFolder {
         RunFolder {
             saver: Checkpointer::new(&dir).every(Every::steps(1000).or(Every::epochs(1))).keep_last(2),
             metrics_every: Some(Every::steps(10).or(Every::epochs(1))),
+            flight: FlightRecorder::new(dir.join(FLIGHT)),
+            has_flight: true,
             records: Records::new(dir.clone()),
             profile: None,
             starts_over: false,
@@ -100,6 +109,32 @@ impl RunFolder {
     pub fn without_metrics(mut self) -> Self {
         self.metrics_every = None;
         self
+    }
+
+    /// Changes the recorder of the last steps: gives it the loader that tells the indices of their samples.
+    ///
+    /// ```
+    /// # use regimen::data::Loader;
+    /// # use regimen::folder::RunFolder;
+    /// # fn example(loader: &Loader<Vec<f32>>) {
+    /// let folder = RunFolder::new("runs/mine").flight(|recorder| recorder.samples_of(loader));
+    /// # drop(folder);
+    /// # }
+    /// ```
+    pub fn flight(mut self, change: impl FnOnce(FlightRecorder) -> FlightRecorder) -> Self {
+        self.flight = change(self.flight);
+        self
+    }
+
+    /// Leaves out `flight.json`.
+    pub fn without_flight(mut self) -> Self {
+        self.has_flight = false;
+        self
+    }
+
+    /// The recorder of the last steps, for a [watchdog](crate::callback::Watchdog::flight).
+    pub fn flight_recorder(&self) -> &FlightRecorder {
+        &self.flight
     }
 
     /// Leaves out `environment.jsonl`, which has the command line and the name of the machine.
@@ -134,11 +169,14 @@ impl RunFolder {
     pub fn open<'a, U: AppState + ?Sized>(self, run: Run<'a, U>) -> Result<Run<'a, U>, Error> {
         let mut run = run.saver(self.saver).callback(self.records);
         if let Some(every) = self.metrics_every {
-            run = run.callback(MetricLog::jsonl(self.dir.join("metrics.jsonl")).every(every));
+            run = run.callback(MetricLog::jsonl(self.dir.join(METRICS)).every(every));
             run = run.callback(MetricLog::tensorboard(self.dir.join("tensorboard")).every(every));
         }
         if let Some(profile) = self.profile {
             run = run.probe(profile.probe()).callback(ProfileFiles { dir: self.dir, profile });
+        }
+        if self.has_flight {
+            run = run.callback(self.flight);
         }
         if !self.starts_over {
             run.restore_latest()?;
