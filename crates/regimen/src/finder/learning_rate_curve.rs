@@ -73,9 +73,15 @@ impl LearningRateCurve {
     }
 
     /// A chart of the average loss over the rate, with the [suggestion](LearningRateCurve::suggestion) marked. The axis
-    /// of rates is logarithmic, unless the sweep was [linear](super::LearningRateFinder::linear).
+    /// of rates is logarithmic, unless the sweep was [linear](super::LearningRateFinder::linear). If the loss of the last
+    /// 5 updates is so large that the others would look like one, it is left out.
     pub fn figure(&self) -> Figure {
-        let smoothed: Vec<f64> = self.points.iter().map(|point| point.smoothed).collect();
+        let smoothed = self.points.iter().map(|point| point.smoothed);
+        let others = smoothed.clone().take(self.points.len().saturating_sub(5));
+        let (low, high) = others
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), loss| (low.min(loss), high.max(loss)));
+        let is_shown = |loss: f64| self.points.len() <= 5 || loss - high <= high - low;
+        let smoothed: Vec<f64> = smoothed.map(|loss| if is_shown(loss) { loss } else { f64::NAN }).collect();
         let figure = Figure::new("loss, smoothed").x_label("learning rate").line("smoothed", &smoothed);
         let rates = self.points.first().zip(self.points.last());
         let figure = match rates {
@@ -127,6 +133,59 @@ impl fmt::Display for LearningRateCurve {
         match told.collect::<Vec<_>>() {
             told if told.is_empty() => f.write_str("no suggestion: the loss falls at no rate of the sweep"),
             told => write!(f, "suggestion: {}", told.join(", ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sweep of 100 updates from 1e-7 to 10, with the loss `loss(i)` at update `i` of `made`.
+    fn curve(made: u32, loss: impl Fn(f64) -> f64) -> LearningRateCurve {
+        let point = |i: u32| {
+            let (rate, loss) = (1e-7 * 1e8_f64.powf(f64::from(i) / 99.0), loss(f64::from(i)));
+            LearningRatePoint { rate, loss, smoothed: loss }
+        };
+        LearningRateCurve::new((0..made).map(point).collect(), 100, false)
+    }
+
+    fn sigmoid(i: f64) -> f64 {
+        2.3 - 1.5 / (1.0 + (-(i - 55.0) / 6.0).exp())
+            + 0.05 * (i * 1.7).sin()
+            + (i - 80.0).max(0.0).powi(2) * 0.01
+    }
+
+    #[test]
+    fn the_suggestions_are_those_of_fastai() {
+        // Printed by `valley`, `steep` and `minimum` of fastai 2.8.2, of the same losses.
+        let check = |curve: LearningRateCurve, expected: [f64; 3]| {
+            let found =
+                [curve.suggestion(), curve.steepest(), curve.minimum()].map(|rate| rate.unwrap_or(0.0));
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found / expected - 1.0).abs() < 1e-12, "{found} is not {expected}");
+            }
+        };
+        check(curve(100, sigmoid), [0.010235310218990268, 0.001917910261672489, 0.029150530628251757]);
+        check(curve(71, sigmoid), [0.0013219411484660286, 0.001917910261672489, 0.0017886495290574348]);
+        let noise = |i: f64| 1.0 + (i * 7919.0 % 101.0) / 101.0;
+        check(curve(100, noise), [0.017886495290574348, 0.35111917342151344, 0.0037649358067924714]);
+        let falling = |i: f64| 200.0 - i * i.sqrt() / 10.0;
+        check(curve(100, falling), [0.0013219411484660286, 3.2745491628777317, 0.39442060594376555]);
+    }
+
+    #[test]
+    fn a_loss_that_falls_nowhere_suggests_nothing() {
+        for curve in
+            [curve(100, |i| i), curve(100, |_| 1.0), curve(16, |i| -i), curve(3, |i| -i), curve(0, |i| i)]
+        {
+            assert_eq!((curve.suggestion(), curve.steepest(), curve.minimum()), (None, None, None));
+            let text = curve.to_string();
+            assert_eq!(
+                text.lines().last(),
+                Some("no suggestion: the loss falls at no rate of the sweep"),
+                "{text}"
+            );
         }
     }
 }

@@ -81,9 +81,9 @@ impl LearningRateFinder {
         self
     }
 
-    /// Ends the sweep where the average loss is above `factor` times its best. Default: 4. With an infinite factor
-    /// only a number that is not finite ends it. A best below 0 counts with its size: at a factor of 4 the bound is
-    /// the best plus 3 times its size.
+    /// Ends the sweep where the average loss is above `factor` times its best since the first tenth of the updates.
+    /// Default: 4. With an infinite factor only a number that is not finite ends it. A best below 0 counts with its size:
+    /// at a factor of 4 the bound is the best plus 3 times its size.
     pub const fn stop_above(mut self, factor: f64) -> Self {
         self.stop_above = factor;
         self
@@ -180,7 +180,9 @@ impl Sweep {
         self.average = SMOOTHING * self.average + (1.0 - SMOOTHING) * loss;
         let smoothed = self.average / (1.0 - SMOOTHING.powf(self.points.len() as f64 + 1.0));
         self.points.push(LearningRatePoint { rate: self.finder.rate(self.updates - 1), loss, smoothed });
-        let best = self.points.iter().map(|point| point.smoothed).fold(f64::INFINITY, f64::min);
+        // The average of the first tenth is that of few batches.
+        let judged = self.points.iter().skip(self.finder.updates as usize / 10);
+        let best = judged.map(|point| point.smoothed).fold(f64::INFINITY, f64::min);
         if best + (self.finder.stop_above - 1.0) * best.abs() < smoothed {
             state.pause("the loss diverges");
         } else if self.finder.updates <= self.updates {
