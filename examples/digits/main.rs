@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ModuleSummary, ProgressBar};
+use regimen::finder::LearningRateFinder;
 use regimen::folder::RunFolder;
 use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
@@ -36,6 +37,11 @@ struct Flags {
     /// Probability of dropout in training. Without it any number of ranks trains as one process does.
     #[arg(long, default_value_t = 0.25, value_parser = probability)]
     dropout: f64,
+
+    /// Before the training, prints a learning rate for --lr, and writes the losses over the rates to `rates.svg`. The
+    /// training is the same with or without.
+    #[arg(long)]
+    find_rate: bool,
 }
 
 fn main() -> ExitCode {
@@ -48,7 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
+fn run(Flags { digits: args, dropout, find_rate }: &Flags) -> Result<ExitCode, BoxError> {
     // The only process, or one of those that `mpirun` or `srun` has started.
     let peers = regimen_dist::init()?;
     let is_first = peers.rank().is_first();
@@ -87,11 +93,14 @@ fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
         }
     }
     let _signals = Signals::pause(&run.pause_handle())?;
-    let report = run.fit(
-        &train_loader(train, side, args),
-        &eval_loader(validation, side, args),
-        Fit::epochs(args.epochs),
-    )?;
+    let train = train_loader(train, side, args);
+    if *find_rate {
+        let curve = LearningRateFinder::new().find(&mut run, &train)?;
+        curve.figure().save_svg("rates.svg")?;
+        let rate = curve.suggestion().ok_or("the loss falls at no learning rate")?;
+        println!("suggestion: --lr {rate:.5}; the losses are in rates.svg");
+    }
+    let report = run.fit(&train, &eval_loader(validation, side, args), Fit::epochs(args.epochs))?;
     if matches!(report.ended, Ended::Paused(_)) {
         return Ok(ExitCode::from(INTERRUPTED));
     }

@@ -105,8 +105,14 @@ impl LearningRateFinder {
     {
         self.check()?;
         refuse_ranks("LearningRateFinder", run)?;
-        let mut sweep =
-            Sweep { finder: self, points: Vec::new(), losses: Vec::new(), average: 0.0, updates: 0 };
+        let mut sweep = Sweep {
+            finder: self,
+            points: Vec::new(),
+            losses: Vec::new(),
+            average: 0.0,
+            updates: 0,
+            has_loss: false,
+        };
         let ran = run.dry_run(|mut dry| {
             dry.unit_mut().override_learning_rate(Some(Box::new(move |updates| self.rate(updates))));
             let mut dry = dry.callback(Watch(&mut sweep));
@@ -116,9 +122,10 @@ impl LearningRateFinder {
         })?;
         match ran {
             Err(error) if !error.is_not_finite() || sweep.points.is_empty() => Err(error),
-            _ if sweep.points.is_empty() => {
-                Err(Error::config("`LearningRateFinder`: the loss is not finite before the first update"))
-            }
+            Ok(report) if sweep.points.is_empty() => Err(Error::config(format!(
+                "`LearningRateFinder`: no update was made before the call was {}",
+                report.ended
+            ))),
             _ => Ok(LearningRateCurve::new(sweep.points, self.updates, self.is_linear)),
         }
     }
@@ -166,6 +173,8 @@ struct Sweep {
     average: f64,
     /// Updates seen.
     updates: u64,
+    /// Whether a loss was logged in the epoch under way.
+    has_loss: bool,
 }
 
 impl Sweep {
@@ -207,7 +216,9 @@ impl<U> Callback<U> for Watch<'_> {
         let Watch(sweep) = self;
         let (step, metrics) = (state.train_progress().steps, state.metrics(Phase::Train));
         let logged = |key| metrics.get(key)?.in_step(step);
-        match (logged(TRAIN_LOSS), logged(TRAIN_SKIPPED)) {
+        let (loss, skipped) = (logged(TRAIN_LOSS), logged(TRAIN_SKIPPED));
+        sweep.has_loss |= loss.is_some();
+        match (loss, skipped) {
             // In half precision the scale of losses was too large. The next batch has the same rate.
             (Some(loss), Some(_)) if loss.is_finite() => sweep.losses.clear(),
             (_, Some(_)) => state.pause("the loss is not finite"),
@@ -229,6 +240,10 @@ impl<U> Callback<U> for Watch<'_> {
             sweep.updates = state.train_progress().updates;
             sweep.add(state);
         }
-        Ok(())
+        // It would never end.
+        match std::mem::take(&mut sweep.has_loss) {
+            true => Ok(()),
+            false => Err("an epoch without a loss: the weight of each is 0".into()),
+        }
     }
 }

@@ -19,8 +19,10 @@ impl Task<ToyEngine<ToyArray>> for Slope {
     type Output = ();
 
     fn compute_loss(&mut self, _: &Step, w: &ToyArray, x: &f64) -> Result<(Loss<ToyArray>, ()), BoxError> {
+        // A batch of 0 counts for nothing.
+        let weight = if *x == 0.0 { 0.0 } else { 1.0 };
         let [x, y] = [*x, 3.0 * x].map(|value| ToyArray::new(&[1, 1], &[value]));
-        Ok((Loss::mean(x.matmul(w).mean_squared_error(&y), 1.0), ()))
+        Ok((Loss::mean(x.matmul(w).mean_squared_error(&y), weight), ()))
     }
 }
 
@@ -147,7 +149,9 @@ fn a_number_that_is_not_finite_ends_a_sweep_under_every_policy() {
             NonFinite::Error => {
                 "unit failed in train_step in train at epoch 0 step 0: the loss is not finite: NaN"
             }
-            _ => "`LearningRateFinder`: the loss is not finite before the first update",
+            _ => {
+                "`LearningRateFinder`: no update was made before the call was paused: the loss is not finite"
+            }
         };
         assert_eq!(format!("{error:#}"), expected);
     }
@@ -198,6 +202,13 @@ fn settings_that_cannot_be_used_are_refused() {
     assert_eq!(
         error,
         "`LearningRateFinder`: not among several ranks; find it in a run of one, and give all ranks the result"
+    );
+    // Data that count for nothing would be passed over for ever.
+    let error = new().find(&mut Run::new(&mut self::unit()), &[0.0]).unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        "callback Watch failed at train epoch end in train at epoch 1 step 1: an epoch without a loss: the weight of \
+         each is 0"
     );
     // Whatever else fails is the error.
     let error = new().find(&mut Run::new(&mut self::unit()), &[0.0; 0]).unwrap_err();
