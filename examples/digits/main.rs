@@ -15,6 +15,7 @@ use regimen::auto_unit::{Averaging, EVAL_LOSS};
 use regimen::callback::{
     EarlyStopping, Every, GradientMonitor, LearningRateMonitor, ModuleSummary, ProgressBar,
 };
+use regimen::finder::LearningRateFinder;
 use regimen::folder::RunFolder;
 use regimen::profile::Profile;
 use regimen::replay::Replay;
@@ -44,6 +45,11 @@ struct Flags {
     /// Probability of dropout in training. Without it any number of ranks trains as one process does.
     #[arg(long, default_value_t = 0.25, value_parser = probability)]
     dropout: f64,
+
+    /// Before the training, prints a learning rate for --lr, and writes the losses over the rates to `rates.svg`. The
+    /// training is the same with or without.
+    #[arg(long)]
+    find_rate: bool,
 }
 
 fn main() -> ExitCode {
@@ -56,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(Flags { digits: args, folder, dropout }: &Flags) -> Result<ExitCode, BoxError> {
+fn run(Flags { digits: args, folder, dropout, find_rate }: &Flags) -> Result<ExitCode, BoxError> {
     // The only process, or one of those that `mpirun` or `srun` has started.
     let peers = regimen_dist::init()?;
     let is_first = peers.rank().is_first();
@@ -118,6 +124,12 @@ fn run(Flags { digits: args, folder, dropout }: &Flags) -> Result<ExitCode, BoxE
         }
     }
     let _signals = Signals::pause(&run.pause_handle())?;
+    if *find_rate {
+        let curve = LearningRateFinder::new().find(&mut run, &train)?;
+        curve.figure().save_svg("rates.svg")?;
+        let rate = curve.suggestion().ok_or("the loss falls at no learning rate")?;
+        println!("suggestion: --lr {rate:.5}; the losses are in rates.svg");
+    }
     let report = run.fit(&train, &validation, Fit::epochs(args.epochs))?;
     if let Some(profile) = profile.filter(|_| is_first) {
         println!("{profile}");

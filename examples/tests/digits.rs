@@ -132,3 +132,28 @@ fn innermost_seconds(block: &serde_json::Value) -> f64 {
         None => block["seconds"].as_f64().unwrap(),
     }
 }
+
+#[test]
+fn a_rate_is_found_and_the_training_has_the_bytes_of_one_without() {
+    let folder = folder("rates");
+    let run = |out: &str, args: &[&str]| {
+        let args = [&["--epochs", "1", "--out", out], args].concat();
+        let Output { status, stdout, stderr } = digits().current_dir(&folder).args(args).output().unwrap();
+        assert!(status.success(), "{}", text(&stderr));
+        text(&stdout)
+    };
+    let (plain, found) = (run("plain", &[]), run("found", &["--find-rate"]));
+    let (suggestion, rest) = found.split_once('\n').unwrap();
+    assert_eq!(rest, plain);
+    let rate = suggestion.strip_prefix("suggestion: --lr ").and_then(|rest| rest.split(';').next()).unwrap();
+    assert!((1e-4..1e-1).contains(&rate.parse().unwrap()), "{suggestion}");
+    let svg = std::fs::read_to_string(folder.join("rates.svg")).unwrap();
+    assert!(svg.contains("suggestion: 0.0"), "{svg}");
+    let files = |out: &str| {
+        let newest = std::fs::read_dir(folder.join(out)).unwrap().map(|entry| entry.unwrap().path());
+        let newest = newest.filter(|path| path.join("module.safetensors").exists()).max().unwrap();
+        let weights = std::fs::read(newest.join("module.safetensors")).unwrap();
+        (weights, std::fs::read(folder.join(out).join("metrics.jsonl")).unwrap())
+    };
+    assert!(files("plain") == files("found"), "the weights or the metrics differ");
+}

@@ -59,6 +59,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("cross-validation", &[]),
     ("digits", &["--epochs", "1"]),
     ("every-log", &[]),
+    ("finders", &[]),
     ("fine-tune", &[]),
     ("first", &[]),
     ("fitloop-basic", &[]),

@@ -9,6 +9,7 @@
 //! | [Checkpoints and resume][resume] | exact resume, and its limits |
 //! | [Precision][precision] | half precision, activation checkpointing |
 //! | [Groups and averages][averages] | parameter groups, learning rates, EMA and SWA |
+//! | [Finders and safe starts][finders] | short runs before a long one: learning rates, batch sizes, seeds |
 //! | [Several optimizers][optimizers] | GANs and other plain units |
 //! | [Errors and debugging][errors] | steps that fail, NaN, notices |
 //! | [Where the time goes][profile] | the times of a run, and a trace |
@@ -54,6 +55,11 @@ pub mod precision {}
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/averages.md")]
 pub mod averages {}
+
+// Its program needs Burn. It is the example `finders`, which is compiled and run there; a test compares them.
+#[doc = include_str!("../guide/links.txt")]
+#[cfg_attr(not(doctest), doc = include_str!("../guide/finders.md"))]
+pub mod finders {}
 
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/optimizers.md")]

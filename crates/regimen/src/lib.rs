@@ -14,6 +14,7 @@ pub mod callback;
 pub mod checkpoint;
 pub mod data;
 pub mod engine;
+pub mod finder;
 pub mod fitloop;
 pub mod folder;
 pub mod guide;
@@ -31,8 +32,10 @@ pub mod signal;
 pub mod summary;
 pub mod timer;
 
+mod fast_dev_run;
 mod nan_guard;
 mod replace_file;
 mod same_file;
+mod sanity_evaluation;
 mod system;
 mod time;

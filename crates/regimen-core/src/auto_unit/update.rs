@@ -190,7 +190,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         used.rates.clear();
         used.rates.extend(engine.groups().iter().map(|name| settings.rate_of(name, *count)));
         rates.clear();
-        rates.extend(used.rates.iter().map(|&rate| reduced(plateau, rate)));
+        rates.extend(used.rates.iter().map(|&rate| reduced(settings, plateau, rate)));
         match rates.iter().position(|rate| !(rate.is_finite() && *rate >= 0.0)) {
             Some(i) => Err(format!(
                 "the learning rate of group `{}` is {} after {}; give a schedule that returns finite numbers from 0",
@@ -222,9 +222,12 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
 /// The learning rate of a group for the update behind `count`.
 pub(super) fn rate<E>(settings: &Settings<E>, plateau: &Option<Plateau>, group: &str, count: Count) -> f64 {
-    reduced(plateau, settings.rate_of(group, count))
+    reduced(settings, plateau, settings.rate_of(group, count))
 }
 
-fn reduced(plateau: &Option<Plateau>, rate: f64) -> f64 {
-    plateau.as_ref().map_or(rate, |plateau| plateau.apply(rate))
+fn reduced<E>(settings: &Settings<E>, plateau: &Option<Plateau>, rate: f64) -> f64 {
+    match plateau {
+        Some(plateau) if settings.overriding.is_none() => plateau.apply(rate),
+        _ => rate,
+    }
 }
