@@ -64,7 +64,7 @@ enum Command {
     },
     /// Show a run as it trains: curves, progress, load, notices and checkpoints.
     ///
-    /// Prints one frame if stdout is not a terminal. In the terminal, `?` lists the keys.
+    /// Prints one frame if stdin and stdout are not a terminal. In the terminal, `?` lists the keys.
     Watch {
         /// The folder of the run; it is waited for if it is not there yet.
         run: PathBuf,

@@ -14,8 +14,8 @@ use crate::model::Model;
 use crate::series::Point;
 use crate::view::View;
 
-/// Lines of fewer points than this have each of them marked.
-const MARKED: usize = 40;
+/// Lines of fewer points than this have each of them marked, behind the first line. They are told apart without colours.
+const MARKED: usize = 60;
 
 /// Draws the curve that `view` chose, a line per phase, over training steps.
 pub(crate) fn draw(model: &Model, view: &View, look: Look, frame: &mut Frame<'_>, area: Rect) {
@@ -39,7 +39,7 @@ pub(crate) fn draw(model: &Model, view: &View, look: Look, frame: &mut Frame<'_>
         .iter()
         .map(|(_, series)| series.line(from, view.smoothing(), view.is_log, columns))
         .collect();
-    let Some(bounds) = bounds(points.iter().flatten().map(|&(_, value)| value)) else {
+    let Some(bounds) = bounds(points.iter().flatten().map(|&(_, value)| value), view.is_log) else {
         let why = if view.is_log { "no value above 0" } else { "no finite value" };
         frame.render_widget(Line::styled(why, DIM).centered(), middle(inner));
         return;
@@ -48,7 +48,7 @@ pub(crate) fn draw(model: &Model, view: &View, look: Look, frame: &mut Frame<'_>
     for (n, line) in points.iter().enumerate() {
         let set = Dataset::default().style(Style::new().fg(colour(n))).data(line);
         datasets.push(set.clone().marker(look.marker(n)).graph_type(GraphType::Line));
-        if look.is_unicode && line.len() < MARKED {
+        if look.is_unicode && 0 < n && line.len() < MARKED {
             datasets.push(set.marker(Marker::Dot).graph_type(GraphType::Scatter));
         }
     }
@@ -82,7 +82,7 @@ fn axes(view: &View) -> String {
 }
 
 /// The range of the axis of values. `None` without a value.
-fn bounds(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
+fn bounds(values: impl Iterator<Item = f64>, is_log: bool) -> Option<[f64; 2]> {
     let ends = values.fold(None, |ends, value| {
         let (least, most): (f64, f64) = ends.unwrap_or((value, value));
         Some((least.min(value), most.max(value)))
@@ -92,7 +92,11 @@ fn bounds(values: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
         // A line of equal values is in the middle.
         0.0 => Some([least - 0.1 * least.abs().max(1e-6), least + 0.1 * least.abs().max(1e-6)]),
         wide if !wide.is_finite() => Some([least, most]),
-        wide => Some([least - 0.05 * wide, most + 0.05 * wide]),
+        wide => {
+            // A linear axis of values above 0 does not go below it.
+            let lowest = if is_log || least < 0.0 { f64::NEG_INFINITY } else { 0.0 };
+            Some([(least - 0.05 * wide).max(lowest), most + 0.05 * wide])
+        }
     }
 }
 

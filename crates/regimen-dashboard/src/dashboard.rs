@@ -1,6 +1,6 @@
 //! The dashboard of a run of this process.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,7 +26,7 @@ use crate::window::Window;
 /// after an error, and before the message of a panic. A process that is killed leaves the terminal as it is: give the run
 /// [`Signals`](regimen::signal::Signals), so that SIGTERM pauses it instead.
 ///
-/// If standard output is not a terminal, it is a [`ProgressBar`]. Among several ranks only the first shows anything. A
+/// If standard output or standard input is not a terminal, it is a [`ProgressBar`]. Among several ranks only the first shows anything. A
 /// program that prints while it is shown writes over it; Ctrl-L draws it anew.
 ///
 /// Curves are of the metrics that were logged in this process. `regimen watch` shows those of all starts.
@@ -105,10 +105,7 @@ impl Dashboard {
     fn begin(&mut self, state: &State) {
         if let Shown::Nothing = self.shown {
             let model = Model { title: self.title.clone(), ..Model::default() };
-            let window = match io::stdout().is_terminal() {
-                true => Window::open(model, state.pause_handle(), self.checkpoints.as_deref()).ok(),
-                false => None,
-            };
+            let window = Window::open(model, state.pause_handle(), self.checkpoints.as_deref()).ok();
             self.began = Instant::now();
             self.shown = window.map_or_else(|| Shown::Bar(Box::default()), Shown::Window);
         }

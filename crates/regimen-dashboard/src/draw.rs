@@ -238,7 +238,10 @@ fn rates(metrics: &Metrics, steps_per_second: Option<f64>) -> Vec<(String, Strin
     }
     let amount = |name: &str| {
         let (used, part) = (values.get(&*format!("{name}_megabytes")), values.get(&*format!("{name}_percentage")));
-        let used = used.map(|used| format!("{} GB", Short(used / 1000.0)));
+        let used = used.map(|&used| match used < 1000.0 {
+            true => format!("{used:.0} MB"),
+            false => format!("{} GB", Short(used / 1000.0)),
+        });
         let part = part.map(|part| format!("{part:.0} %"));
         let text: Vec<String> = used.into_iter().chain(part).collect();
         (!text.is_empty()).then(|| text.join("  "))
@@ -287,16 +290,18 @@ fn draw_checkpoints(checkpoints: &[SavedStep], frame: &mut Frame<'_>, area: Rect
     let inner = panel(frame, area, vec![Span::styled("checkpoints", BOLD)], Line::default());
     let mut rows: Vec<Line<'_>> = Vec::new();
     for SavedStep { step, epoch, is_post_mortem, metrics } in checkpoints.iter().take(usize::from(inner.height)) {
-        // Those of the evaluation say which checkpoint is the best.
-        let order = |name: &str| !name.starts_with("eval/");
+        // The values of the evaluation say which checkpoint is the best.
         let mut metrics: Vec<_> = metrics.iter().collect();
-        metrics.sort_by_key(|(name, _)| order(name));
+        metrics.sort_by_key(|(name, _)| (*name != "eval/loss", !name.starts_with("eval/")));
         let values = metrics.iter().map(|(name, value)| format!("{name} {}", Short(**value)));
         let values = match is_post_mortem {
             true => "post-mortem".to_owned(),
             false => values.collect::<Vec<_>>().join("  "),
         };
-        let place = format!(" step {step}  epoch {epoch}");
+        let place = match inner.width < RIGHT {
+            true => format!(" step {step}"),
+            false => format!(" step {step}  epoch {epoch}"),
+        };
         let room = usize::from(inner.width).saturating_sub(place.len() + 3);
         rows.push(Line::from(vec![place.into(), Span::styled(format!("  {}", fit(&values, room)), DIM)]));
     }

@@ -251,8 +251,7 @@ impl Reader {
 
     /// The steps of the open epoch.
     fn epoch(&self) -> Option<Amount> {
-        let start = self.start.as_ref()?;
-        let Expected { steps_in_epoch, epochs, .. } = start.expected;
+        let Expected { steps_in_epoch, epochs, .. } = self.expected()?;
         // At the end of the last epoch there is no next one.
         let (number, done) = match epochs {
             Some(all) if all <= self.epochs => (all, steps_in_epoch.unwrap_or(0)),
@@ -267,10 +266,16 @@ impl Reader {
 
     /// The steps of the whole training, as far as its limit is known.
     fn training(&self) -> Option<Amount> {
-        let Expected { steps_in_epoch, epochs, steps } = self.start.as_ref()?.expected;
+        let Expected { steps_in_epoch, epochs, steps } = self.expected()?;
         let of_epochs = epochs.zip(steps_in_epoch).map(|(epochs, steps)| epochs.saturating_mul(steps));
         let total = [steps, of_epochs].into_iter().flatten().min();
         Some(Amount { label: "training".to_owned(), done: self.step, total, left: self.left(total, self.step) })
+    }
+
+    /// `None` if nothing is known of the run. A folder without `environment.jsonl` has no limits.
+    fn expected(&self) -> Option<Expected> {
+        let expected = self.start.as_ref().map(|start| start.expected);
+        expected.or_else(|| (0 < self.step).then(Expected::default))
     }
 
     fn left(&self, total: Option<u64>, done: u64) -> Option<f64> {
@@ -497,5 +502,49 @@ mod tests {
         assert!(folder.look(1).ends_with(" 4:1"));
         let notices: Vec<_> = folder.1.model().notices.newest().collect();
         assert_eq!(notices, [("", "lines of metrics.jsonl are no records: 4")]);
+    }
+
+    #[test]
+    fn a_run_without_its_environment_is_shown() {
+        let mut folder = Folder::new();
+        folder.add(0, "metrics.jsonl", &(epoch_loss(4, 1) + &loss(6, "0.5")));
+        assert_eq!(folder.look(1), "Running, epoch 2 2/?, training 6/?, 4:0.5");
+    }
+
+    /// Damages are drawn from the number of the attempt.
+    #[test]
+    fn files_of_any_bytes_are_drawn() {
+        use regimen::random::Random;
+
+        use crate::look::Look;
+        use crate::watch::picture;
+
+        let folder = Folder::new();
+        let word = format!("{} step 7: training paused: SIGINT after 1 epoch, 6 steps\n", time(9));
+        folder.start(0, 0).add(9, "log.txt", &word);
+        folder.add(9, "metrics.jsonl", &(loss(2, "4") + &epoch_loss(4, 1) + &loss(6, "\"inf\"")));
+        let files = ["environment.jsonl", "metrics.jsonl", "log.txt"].map(|name| folder.0.path().join(name));
+        let whole = files.clone().map(|file| fs::read(file).unwrap());
+        let look = Look { is_unicode: true, has_colour: true };
+        for attempt in 0..500 {
+            let mut random = Random::new(attempt);
+            for (file, whole) in files.iter().zip(&whole) {
+                let mut bytes = whole.clone();
+                for _ in 0..random.below(4) {
+                    let at = random.below(bytes.len() as u64) as usize;
+                    let new = [0, 0xff, b'9', b'"', b'\n', 0x1b, random.bits() as u8][random.below(7) as usize];
+                    match random.below(3) {
+                        0 => bytes[at] = new,
+                        1 => bytes.truncate(at + 1),
+                        _ => bytes.insert(at, new),
+                    }
+                }
+                fs::write(file, bytes).unwrap();
+            }
+            let mut reader = Reader::of(folder.0.path());
+            reader.look(UNIX_EPOCH + Duration::from_secs(START + random.below(1000)));
+            let view = View { is_log: attempt % 2 == 0, ..View::default() };
+            assert!(picture(reader.model(), &view, look, 80, 24).is_some(), "attempt {attempt}");
+        }
     }
 }

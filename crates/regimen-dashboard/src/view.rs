@@ -8,10 +8,10 @@ use crate::model::Metrics;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct View {
     /// `None` is the first curve.
-    curve: Option<String>,
+    pub(crate) curve: Option<String>,
     pub(crate) is_log: bool,
-    smoothing: usize,
-    range: usize,
+    pub(crate) smoothing: usize,
+    pub(crate) range: usize,
     pub(crate) above: Option<Above>,
 }
 

@@ -1,14 +1,14 @@
 //! The dashboard of a run of another process.
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
-use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::event::Event;
 use regimen::BoxError;
 
 use crate::draw::draw;
@@ -43,14 +43,17 @@ impl Watch {
         Watch { dir: dir.into() }
     }
 
-    /// Shows it in the terminal until `q` or Ctrl-C is pressed, or the process is told to end by SIGTERM or SIGHUP. The
+    /// Whether standard output and standard input are a terminal, which [`run`](Watch::run) needs.
+    #[must_use]
+    pub fn has_terminal() -> bool {
+        Screen::is_there()
+    }
+
+    /// Shows it in the terminal until `q` or Ctrl-C is pressed, or the process is told to end by SIGTERM. The
     /// training goes on then. The terminal is restored at every end, also after an error or a panic.
     ///
-    /// An error if standard output is not a terminal, or if the terminal fails: see [`frame`](Watch::frame).
+    /// An error if there is no terminal, or if it fails: see [`frame`](Watch::frame).
     pub fn run(&self) -> Result<(), BoxError> {
-        if !io::stdout().is_terminal() {
-            return Err("standard output is not a terminal; print one frame instead".into());
-        }
         let told = told_to_end()?;
         let (mut reader, mut view, look) = (Reader::of(&self.dir), View::default(), Look::of_environment());
         let mut screen = Screen::open()?;
@@ -64,10 +67,7 @@ impl Watch {
                 break;
             }
             let rest = INTERVAL.saturating_sub(looked.map_or(Duration::ZERO, |looked| looked.elapsed()));
-            if !event::poll(rest)? {
-                continue;
-            }
-            let Event::Key(key) = event::read()? else { continue };
+            let Some(Event::Key(key)) = screen.event(rest)? else { continue };
             match view.press(key, &reader.model().metrics, reader.model().can_pause()) {
                 None => {}
                 Some(Action::Quit | Action::Interrupt) => break,
@@ -122,10 +122,11 @@ fn told_to_end() -> io::Result<impl Fn() -> bool> {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGINT, SIGTERM};
 
     let told = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
+    // SIGHUP ends it at once: its terminal is gone.
+    for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, told.clone())?;
     }
     Ok(move || told.load(Ordering::Relaxed))

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::event::Event;
 use regimen::state::PauseHandle;
 
 use crate::draw::draw;
@@ -137,11 +137,8 @@ impl Showing {
                 }
                 (drawn, has_changed) = (Some(Instant::now()), false);
             }
-            if !event::poll(LOOK)? {
-                continue;
-            }
-            match event::read()? {
-                Event::Key(key) => {
+            match screen.event(LOOK)? {
+                Some(Event::Key(key)) => {
                     match self.view.press(key, &self.model.metrics, self.model.can_pause()) {
                         None => {}
                         Some(Action::Quit) => return Ok(()),
@@ -152,7 +149,7 @@ impl Showing {
                     // A key is answered at once.
                     (drawn, has_changed) = (None, true);
                 }
-                Event::Resize(..) => (drawn, has_changed) = (None, true),
+                Some(Event::Resize(..)) => (drawn, has_changed) = (None, true),
                 _ => {}
             }
         }

@@ -57,6 +57,9 @@ fn child() {
         }
         exit(0);
     }
+    if let Some(file) = role.strip_prefix("closed ") {
+        return without_terminal(Path::new(file));
+    }
     let steps = if role == "slow" { 100_000 } else { 60 };
     let mut unit = Slow(role);
     let data: Vec<u64> = (0..steps).collect();
@@ -66,6 +69,18 @@ fn child() {
         Err(error) => println!("error: {error:#}"),
     }
     exit(0);
+}
+
+/// A run that ignores SIGHUP, as one of `nohup`. It makes `file` when it has ended.
+fn without_terminal(file: &Path) {
+    let _ignored = signal_hook::flag::register(signal_hook::consts::SIGHUP, Default::default()).unwrap();
+    let mut unit = Slow(String::new());
+    let data: Vec<u64> = (0..400).collect();
+    let mut run = Run::new(&mut unit).callback(Dashboard::new().every(Every::steps(1)));
+    run.train(&data, Train::epochs(1)).unwrap();
+    drop(run);
+    std::fs::write(file, "").unwrap();
+    sleep(Duration::from_secs(600));
 }
 
 fn start(role: &str) -> Pty {
@@ -158,6 +173,19 @@ fn a_terminal_may_change_its_size() {
     assert!(wide.lines().next().unwrap().trim_end().chars().count() > 190, "{wide}");
     pty.press("\u{3}");
     check_end(pty, 0, &["training paused: Ctrl-C"]);
+}
+
+#[test]
+fn a_run_goes_on_after_its_terminal_was_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ended");
+    let mut pty = start(&format!("closed {}", file.display()));
+    see(&pty, "train/loss");
+    pty.close();
+    while !file.exists() {
+        assert!(pty.is_running(), "the program has ended before its run");
+        sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -6,18 +6,23 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{sleep, spawn};
+use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 use vt100::{Parser, Screen};
 
 /// A program in a terminal of its own, whose screen is read.
 pub(crate) struct Pty {
-    keyboard: File,
+    /// `None` after the terminal was closed.
+    keyboard: Option<File>,
     terminal: File,
+    reader: Option<JoinHandle<()>>,
+    is_closed: Arc<AtomicBool>,
     parser: Arc<Mutex<Parser>>,
     child: Child,
 }
@@ -43,17 +48,23 @@ impl Pty {
         let parser = Arc::new(Mutex::new(Parser::new(rows, columns, 0)));
         let keyboard = File::from(master);
         let (mut output, shared) = (keyboard.try_clone().unwrap(), parser.clone());
-        spawn(move || {
+        let is_closed = Arc::new(AtomicBool::new(false));
+        let closed = is_closed.clone();
+        let reader = spawn(move || {
             let mut bytes = [0; 4096];
-            while let Ok(read @ 1..) = output.read(&mut bytes) {
-                shared.lock().unwrap().process(&bytes[..read]);
+            let moment = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            while !closed.load(Ordering::Relaxed) {
+                if poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&moment)).is_ok_and(|ready| 0 < ready) {
+                    let read = output.read(&mut bytes).unwrap();
+                    shared.lock().unwrap().process(&bytes[..read]);
+                }
             }
         });
-        Pty { keyboard, terminal, parser, child }
+        Pty { keyboard: Some(keyboard), terminal, reader: Some(reader), is_closed, parser, child }
     }
 
     pub(crate) fn press(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).unwrap();
+        self.keyboard.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
     /// Changes the size of the terminal.
@@ -77,6 +88,19 @@ impl Pty {
         }
     }
 
+    /// Closes the terminal, as a connection that breaks off does.
+    #[allow(dead_code, reason = "for the tests alone")]
+    pub(crate) fn close(&mut self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.reader.take().map(JoinHandle::join).unwrap().unwrap();
+        self.keyboard = None;
+    }
+
+    #[allow(dead_code, reason = "for the tests alone")]
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Waits for the end of the program. Returns its status and the screen that it leaves.
     #[track_caller]
     pub(crate) fn end(mut self) -> (ExitStatus, Screen) {
@@ -95,6 +119,7 @@ impl Drop for Pty {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.is_closed.store(true, Ordering::Relaxed);
     }
 }
 
