@@ -78,7 +78,8 @@ mod linux {
             let cells: Vec<&Cell> = (0..columns).filter_map(|column| screen.cell(row, column)).collect();
             let mut column = 0;
             for span in cells.chunk_by(|a, b| style(a) == style(b)) {
-                let text: String = span.iter().map(|cell| if cell.has_contents() { cell.contents() } else { " " }).collect();
+                let text: String =
+                    span.iter().map(|cell| if cell.has_contents() { cell.contents() } else { " " }).collect();
                 let (x, y) = (16.0 + column as f64 * WIDE, 48.0 + f64::from(row) * HIGH);
                 column += span.len();
                 let Some((colour, is_bold)) = style(span[0]) else { continue };

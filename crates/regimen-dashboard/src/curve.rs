@@ -35,10 +35,8 @@ pub(crate) fn draw(model: &Model, view: &View, look: Look, frame: &mut Frame<'_>
     let last = lines.iter().filter_map(|(_, series)| series.last_step()).fold(0.0, f64::max);
     let from = if view.range() == 0 { 0.0 } else { (last - view.range() as f64).max(0.0) };
     let columns = usize::from(inner.width);
-    let points: Vec<Vec<Point>> = lines
-        .iter()
-        .map(|(_, series)| series.line(from, view.smoothing(), view.is_log, columns))
-        .collect();
+    let points: Vec<Vec<Point>> =
+        lines.iter().map(|(_, series)| series.line(from, view.smoothing(), view.is_log, columns)).collect();
     let Some(bounds) = bounds(points.iter().flatten().map(|&(_, value)| value), view.is_log) else {
         let why = if view.is_log { "no value above 0" } else { "no finite value" };
         frame.render_widget(Line::styled(why, DIM).centered(), middle(inner));

@@ -136,10 +136,12 @@ impl Dashboard {
             self.first = (phase, progress.steps_in_epoch, now);
         }
         let (_, first, since) = self.first;
-        let speed = progress.steps_in_epoch.saturating_sub(first) as f64 / now.duration_since(since).as_secs_f64().max(1e-9);
+        let speed = progress.steps_in_epoch.saturating_sub(first) as f64
+            / now.duration_since(since).as_secs_f64().max(1e-9);
         let elapsed = now.duration_since(self.began).as_secs_f64();
         let epoch = epoch(phase, progress, state.expected(phase), speed);
-        let train = (state.entry_point().phase() == Phase::Train).then(|| (state.train_progress(), state.expected(Phase::Train)));
+        let train = (state.entry_point().phase() == Phase::Train)
+            .then(|| (state.train_progress(), state.expected(Phase::Train)));
         let stops = state.stopping().is_some();
         window.update(move |model| {
             model.elapsed = Some(elapsed);
@@ -159,7 +161,8 @@ impl Dashboard {
         let Shown::Window(window) = &self.shown else { return };
         let (train, progress) = (state.train_progress(), state.progress_of(phase));
         let values = state.metrics(phase).iter().filter_map(|metric| {
-            let value = if is_over_epoch { metric.in_epoch(progress.epochs) } else { metric.in_step(progress.steps) };
+            let value =
+                if is_over_epoch { metric.in_epoch(progress.epochs) } else { metric.in_step(progress.steps) };
             Some((metric.key().name().to_owned(), value?))
         });
         let values: Vec<(String, f64)> = values.collect();
@@ -297,7 +300,8 @@ fn epoch(phase: Phase, progress: Progress, expected: Expected, speed: f64) -> Am
 
 /// The whole training, as far as its limit is known.
 fn training(progress: Progress, expected: Expected, speed: Option<f64>) -> Amount {
-    let of_epochs = expected.epochs.zip(expected.steps_in_epoch).map(|(epochs, steps)| epochs.saturating_mul(steps));
+    let of_epochs =
+        expected.epochs.zip(expected.steps_in_epoch).map(|(epochs, steps)| epochs.saturating_mul(steps));
     let total = [expected.steps, of_epochs].into_iter().flatten().min();
     let left = left(total, progress.steps, speed.unwrap_or(0.0));
     Amount { label: "training".to_owned(), done: progress.steps, total, left }

@@ -67,7 +67,8 @@ fn whole(model: &Model, view: &View, look: Look, frame: &mut Frame<'_>, area: Re
     let (curves, metrics, rates) = match area.width < WIDE {
         true => {
             let middle = (body.height * 3 / 8).clamp(4, 14);
-            let [top, middle] = Layout::vertical([Constraint::Fill(1), Constraint::Length(middle)]).areas(body);
+            let [top, middle] =
+                Layout::vertical([Constraint::Fill(1), Constraint::Length(middle)]).areas(body);
             let (metrics, rates) = in_two(middle, 32);
             (top, metrics, rates)
         }
@@ -131,7 +132,8 @@ fn draw_header(model: &Model, frame: &mut Frame<'_>, area: Rect) {
         Condition::Gone(who) => (format!("{who} ended without a word"), Color::Red),
         Condition::Silent(seconds) => (format!("silent for {}", clock(*seconds)), Color::Yellow),
     };
-    let time = model.elapsed.map(|seconds| format!("  {} ", clock(seconds))).unwrap_or_else(|| " ".to_owned());
+    let time =
+        model.elapsed.map(|seconds| format!("  {} ", clock(seconds))).unwrap_or_else(|| " ".to_owned());
     let room = usize::from(area.width).saturating_sub(time.len() + 4);
     let title = fit(&model.title, room / 2);
     let text = fit(&text, room.saturating_sub(title.chars().count() + 2));
@@ -183,7 +185,8 @@ fn draw_metrics(model: &Model, view: &View, frame: &mut Frame<'_>, area: Rect) {
         for (n, (line, series)) in lines.iter().enumerate() {
             let extremes = series.extremes();
             let number = |value: Option<f64>| value.map(|value| Short(value).to_string()).unwrap_or_default();
-            let (least, most) = (number(extremes.map(|(least, _)| least)), number(extremes.map(|(_, most)| most)));
+            let (least, most) =
+                (number(extremes.map(|(least, _)| least)), number(extremes.map(|(_, most)| most)));
             let newest = series.newest();
             let is_bad = newest.is_some_and(|value| !value.is_finite());
             let (style, newest) = (if is_bad { BOLD.fg(Color::Red) } else { BOLD }, number(newest));
@@ -202,7 +205,9 @@ fn draw_metrics(model: &Model, view: &View, frame: &mut Frame<'_>, area: Rect) {
     // The chosen ones stay in sight.
     let first = chosen.saturating_sub(usize::from(inner.height));
     let hidden = rows.len().saturating_sub(usize::from(inner.height));
-    if 0 < hidden && let Some(last) = rows.get_mut(first + usize::from(inner.height).saturating_sub(1)) {
+    if 0 < hidden
+        && let Some(last) = rows.get_mut(first + usize::from(inner.height).saturating_sub(1))
+    {
         if first == 0 {
             *last = Line::styled(format!(" \u{2026} {} more", hidden + 1), DIM);
         }
@@ -237,7 +242,8 @@ fn rates(metrics: &Metrics, steps_per_second: Option<f64>) -> Vec<(String, Strin
         }
     }
     let amount = |name: &str| {
-        let (used, part) = (values.get(&*format!("{name}_megabytes")), values.get(&*format!("{name}_percentage")));
+        let (used, part) =
+            (values.get(&*format!("{name}_megabytes")), values.get(&*format!("{name}_percentage")));
         let used = used.map(|&used| match used < 1000.0 {
             true => format!("{used:.0} MB"),
             false => format!("{} GB", Short(used / 1000.0)),
@@ -289,7 +295,9 @@ fn wrapped<'a>(text: &str, area: Rect, most: usize) -> Vec<Line<'a>> {
 fn draw_checkpoints(checkpoints: &[SavedStep], frame: &mut Frame<'_>, area: Rect) {
     let inner = panel(frame, area, vec![Span::styled("checkpoints", BOLD)], Line::default());
     let mut rows: Vec<Line<'_>> = Vec::new();
-    for SavedStep { step, epoch, is_post_mortem, metrics } in checkpoints.iter().take(usize::from(inner.height)) {
+    for SavedStep { step, epoch, is_post_mortem, metrics } in
+        checkpoints.iter().take(usize::from(inner.height))
+    {
         // The values of the evaluation say which checkpoint is the best.
         let mut metrics: Vec<_> = metrics.iter().collect();
         metrics.sort_by_key(|(name, _)| (*name != "eval/loss", !name.starts_with("eval/")));
@@ -350,7 +358,10 @@ fn draw_above(frame: &mut Frame<'_>, area: Rect, title: &str, text: &[&str]) {
     let place = area.centered(Constraint::Length(width), Constraint::Length(height));
     frame.render_widget(Clear, place);
     let block = Block::bordered().title(format!(" {title} ")).padding(Padding::horizontal(2));
-    frame.render_widget(Paragraph::new(text.iter().map(|line| Line::from(*line)).collect::<Vec<_>>()).block(block), place);
+    frame.render_widget(
+        Paragraph::new(text.iter().map(|line| Line::from(*line)).collect::<Vec<_>>()).block(block),
+        place,
+    );
 }
 
 /// A text in at most so many characters; an ellipsis is at the end of one that is cut.
@@ -382,7 +393,8 @@ mod tests {
             let loss = 2.0 * (-x / 150.0).exp() + 0.1 + 0.1 * (x / 7.0).sin();
             model.metrics.push(("train", "train/loss"), step.into(), loss, false).unwrap();
         }
-        let mut push = |phase, name, step, value| model.metrics.push((phase, name), step, value, true).unwrap();
+        let mut push =
+            |phase, name, step, value| model.metrics.push((phase, name), step, value, true).unwrap();
         for (epoch, loss, accuracy) in [(1, 0.75, 0.8125), (2, 0.375, 0.875)] {
             push("eval", "eval/loss", epoch * 214, loss);
             push("eval", "eval/accuracy", epoch * 214, accuracy);

@@ -154,7 +154,6 @@ impl Metrics {
         let others = self.0.iter().filter(|((class, _), _)| Class::Measure < *class);
         others.filter_map(|((_, curve), lines)| Some((&**curve, lines.values().next()?.newest()?)))
     }
-
 }
 
 impl Class {
@@ -236,7 +235,10 @@ mod tests {
         let labels = |curve| metrics.lines(curve).map(|(line, _)| line.label()).collect::<Vec<_>>();
         assert_eq!(labels("loss"), ["train/loss", "eval/loss"]);
         assert_eq!(labels("steps"), ["steps", "steps (eval)"]);
-        assert_eq!(metrics.measured().map(|(curve, _)| curve).collect::<Vec<_>>(), ["loss", "accuracy", "steps"]);
+        assert_eq!(
+            metrics.measured().map(|(curve, _)| curve).collect::<Vec<_>>(),
+            ["loss", "accuracy", "steps"]
+        );
         assert!(metrics.push(("test", "loss"), 1, 0.5, false).is_err());
     }
 

@@ -157,7 +157,8 @@ impl Reader {
         let (notices, last_word) = (&mut self.model.notices, &mut self.last_word);
         let mut restarted = false;
         let mut lines = Vec::new();
-        self.history.look(|| restarted = true, |line| lines.push(String::from_utf8_lossy(line).into_owned()))?;
+        self.history
+            .look(|| restarted = true, |line| lines.push(String::from_utf8_lossy(line).into_owned()))?;
         if restarted {
             notices.clear();
             *last_word = None;
@@ -200,7 +201,9 @@ impl Reader {
                     strange += 1;
                 }
                 step = Some(logged.step);
-                if logged.phase == "train" && let Some(epoch) = logged.epoch {
+                if logged.phase == "train"
+                    && let Some(epoch) = logged.epoch
+                {
                     epochs.push(epoch);
                     epoch_began = Some(logged.step);
                 }
@@ -269,7 +272,12 @@ impl Reader {
         let Expected { steps_in_epoch, epochs, steps } = self.expected()?;
         let of_epochs = epochs.zip(steps_in_epoch).map(|(epochs, steps)| epochs.saturating_mul(steps));
         let total = [steps, of_epochs].into_iter().flatten().min();
-        Some(Amount { label: "training".to_owned(), done: self.step, total, left: self.left(total, self.step) })
+        Some(Amount {
+            label: "training".to_owned(),
+            done: self.step,
+            total,
+            left: self.left(total, self.step),
+        })
     }
 
     /// `None` if nothing is known of the run. A folder without `environment.jsonl` has no limits.
@@ -392,7 +400,9 @@ mod tests {
     }
 
     fn loss(step: u64, value: &str) -> String {
-        format!("{{\"step\":{step},\"phase\":\"train\",\"name\":\"train/loss\",\"value\":{value},\"epoch\":null}}\n")
+        format!(
+            "{{\"step\":{step},\"phase\":\"train\",\"name\":\"train/loss\",\"value\":{value},\"epoch\":null}}\n"
+        )
     }
 
     fn epoch_loss(step: u64, epoch: u64) -> String {
@@ -410,7 +420,11 @@ mod tests {
         // Two steps in four seconds; the torn record is none yet.
         assert_eq!(folder.look(5), "Running, epoch 1/3 2/4 4 s, training 2/12 20 s, 2:1.5");
         folder.add(8, "metrics.jsonl", &(rest.to_owned() + &epoch_loss(4, 1) + &loss(6, "\"NaN\"")));
-        assert_eq!(folder.look(9), "Running, epoch 2/3 2/4 2.67 s, training 6/12 8 s, 2:1.5 4:0.25".replace("2.67", "2.6666666666666665"));
+        assert_eq!(
+            folder.look(9),
+            "Running, epoch 2/3 2/4 2.67 s, training 6/12 8 s, 2:1.5 4:0.25"
+                .replace("2.67", "2.6666666666666665")
+        );
     }
 
     #[test]
@@ -418,7 +432,10 @@ mod tests {
         let mut folder = Folder::new();
         folder.start(0, 0).add(9, "metrics.jsonl", &(loss(2, "4") + &loss(4, "3") + &loss(6, "9")));
         assert!(folder.look(9).ends_with("2:4 4:3 6:9"));
-        let line = format!("{} step 6: training paused: SIGINT after 1 epoch, 6 steps\nsaved in somewhere\n", time(10));
+        let line = format!(
+            "{} step 6: training paused: SIGINT after 1 epoch, 6 steps\nsaved in somewhere\n",
+            time(10)
+        );
         folder.add(10, "log.txt", &line);
         assert!(folder.look(11).starts_with("Paused(\"SIGINT\")"), "{}", folder.look(11));
         let notices: Vec<_> = folder.1.model().notices.newest().collect();
@@ -444,7 +461,12 @@ mod tests {
             assert!(shown.starts_with(expected), "{text}: {shown}");
         };
         check("training complete after 1 epoch, 6 steps", 40, 900, "Finished(\"complete\")");
-        check("training finished: no better after 3 epochs after 9 epochs, 9 steps", 40, 900, "Finished(\"finished: no better after 3 epochs\")");
+        check(
+            "training finished: no better after 3 epochs after 9 epochs, 9 steps",
+            40,
+            900,
+            "Finished(\"finished: no better after 3 epochs\")",
+        );
         check("training paused: a: b after 1 epoch, 6 steps", 40, 900, "Paused(\"a: b\")");
         check("error: unit failed: a negative batch", 40, 900, "Failed(\"unit failed: a negative batch\")");
         // A notice, however it begins.
@@ -532,7 +554,8 @@ mod tests {
                 let mut bytes = whole.clone();
                 for _ in 0..random.below(4) {
                     let at = random.below(bytes.len() as u64) as usize;
-                    let new = [0, 0xff, b'9', b'"', b'\n', 0x1b, random.bits() as u8][random.below(7) as usize];
+                    let new =
+                        [0, 0xff, b'9', b'"', b'\n', 0x1b, random.bits() as u8][random.below(7) as usize];
                     match random.below(3) {
                         0 => bytes[at] = new,
                         1 => bytes.truncate(at + 1),

@@ -6,12 +6,14 @@ use std::panic;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
+use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use ratatui::{Frame, Terminal};
-use ratatui::backend::CrosstermBackend;
 
 /// The terminal of the process, from [`open`](Screen::open) to the drop: the alternate screen, without echo.
 ///
@@ -52,7 +54,8 @@ impl Screen {
         });
         enable_raw_mode()?;
         *open = true;
-        let entered = execute!(stdout(), EnterAlternateScreen).and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
+        let entered = execute!(stdout(), EnterAlternateScreen)
+            .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
         drop(open);
         // A terminal that was half taken is given back.
         Ok(Screen { terminal: entered.inspect_err(|_| close())? })

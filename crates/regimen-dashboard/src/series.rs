@@ -157,7 +157,10 @@ mod tests {
         let of = series(&values);
         let line = of.line(0.0, 0.0, false, usize::MAX / 4);
         assert!(line.len() <= MOST_POINTS);
-        assert_eq!(line[line.len() - 3..], [(99_998.0, 99_997.0), (99_999.0, 99_998.0), (100_000.0, 99_999.0)]);
+        assert_eq!(
+            line[line.len() - 3..],
+            [(99_998.0, 99_997.0), (99_999.0, 99_998.0), (100_000.0, 99_999.0)]
+        );
         assert_eq!(of.extremes(), Some((0.0, 99_999.0)));
     }
 }

@@ -42,11 +42,7 @@ impl Tail {
     }
 
     /// Passes each new line to `line`, without its end. Calls `restart` first if all are read again.
-    pub(crate) fn look(
-        &mut self,
-        restart: impl FnOnce(),
-        mut line: impl FnMut(&[u8]),
-    ) -> io::Result<()> {
+    pub(crate) fn look(&mut self, restart: impl FnOnce(), mut line: impl FnMut(&[u8])) -> io::Result<()> {
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 if self.seen.is_some() || self.position != 0 {
@@ -120,7 +116,8 @@ mod tests {
             File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
             let mut lines = Vec::new();
             let mut restarted = false;
-            tail.look(|| restarted = true, |line| lines.push(String::from_utf8(line.to_vec()).unwrap())).unwrap();
+            tail.look(|| restarted = true, |line| lines.push(String::from_utf8(line.to_vec()).unwrap()))
+                .unwrap();
             let mark = if restarted { "!" } else { "" };
             assert_eq!(format!("{mark}{}", lines.join("|")), *expected, "{written:?} at {n}");
         }

@@ -126,7 +126,9 @@ mod tests {
     #[test]
     fn left_and_right_go_round_the_curves() {
         let metrics = metrics(&["train/loss", "train/accuracy", "momentum"]);
-        for (keys, curve) in [("", "loss"), (">", "accuracy"), (">>>", "loss"), ("<", "momentum"), ("<>", "loss")] {
+        for (keys, curve) in
+            [("", "loss"), (">", "accuracy"), (">>>", "loss"), ("<", "momentum"), ("<>", "loss")]
+        {
             let mut view = View::default();
             press(&mut view, keys);
             assert_eq!(view.curve(&metrics), Some(curve), "{keys}");

@@ -97,7 +97,9 @@ impl Watch {
         let mut reader = Reader::of(&self.dir);
         reader.look(SystemTime::now());
         let look = Look { has_colour: false, ..Look::of_environment() };
-        picture(reader.model(), &View::default(), look, columns, rows).map(|picture| text(&picture)).unwrap_or_default()
+        picture(reader.model(), &View::default(), look, columns, rows)
+            .map(|picture| text(&picture))
+            .unwrap_or_default()
     }
 }
 
@@ -112,7 +114,8 @@ pub(crate) fn picture(model: &Model, view: &View, look: Look, columns: u16, rows
 /// The rows of a picture, each with a line feed.
 pub(crate) fn text(picture: &Buffer) -> String {
     let columns = usize::from(picture.area.width).max(1);
-    let rows = picture.content.chunks(columns).map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>());
+    let rows =
+        picture.content.chunks(columns).map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>());
     rows.map(|row| row.trim_end().to_owned() + "\n").collect()
 }
 

@@ -122,7 +122,11 @@ fn the_report_of_a_run_is_in_the_terminal_and_the_dashboard_is_not() {
 fn the_terminal_is_restored_after_an_error_and_after_a_panic() {
     let pty = start("error");
     see(&pty, "train/loss");
-    check_end(pty, 0, &["it begins\n", "error: unit failed in train_step in train at epoch 0 step 40: told to fail"]);
+    check_end(
+        pty,
+        0,
+        &["it begins\n", "error: unit failed in train_step in train at epoch 0 step 40: told to fail"],
+    );
     let pty = start("panic");
     see(&pty, "train/loss");
     check_end(pty, 0, &["it begins\n", "panicked at", "told to panic", "error: unit panicked in train_step"]);
@@ -132,7 +136,13 @@ fn the_terminal_is_restored_after_an_error_and_after_a_panic() {
 fn a_run_goes_on_with_a_bar_after_the_panic_of_another_thread() {
     let pty = start("thread");
     see(&pty, "train/loss");
-    let told = ["it begins\n", "a thread is told to panic", "train epoch 1/1: 60 steps", "training complete", "it ends"];
+    let told = [
+        "it begins\n",
+        "a thread is told to panic",
+        "train epoch 1/1: 60 steps",
+        "training complete",
+        "it ends",
+    ];
     check_end(pty, 0, &told);
 }
 

@@ -54,7 +54,9 @@ impl Pty {
             let mut bytes = [0; 4096];
             let moment = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
             while !closed.load(Ordering::Relaxed) {
-                if poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&moment)).is_ok_and(|ready| 0 < ready) {
+                if poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&moment))
+                    .is_ok_and(|ready| 0 < ready)
+                {
                     let read = output.read(&mut bytes).unwrap();
                     shared.lock().unwrap().process(&bytes[..read]);
                 }
