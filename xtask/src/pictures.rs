@@ -1,4 +1,4 @@
-//! `cargo xtask pictures`: draws the pictures of the README, from a run of the example `digits`.
+//! `cargo xtask pictures`: draws the pictures of the README and of the guide, from runs of examples.
 
 use crate::BoxError;
 use crate::workspace::{Workspace, run};
@@ -10,5 +10,8 @@ pub(crate) fn pictures() -> Result<(), BoxError> {
     let built = workspace.target.join("debug");
     let mut draw = workspace.program(built.join("pictures"));
     draw.arg(built.join("examples/digits")).arg(workspace.root.join("docs/pictures"));
-    run(draw.current_dir(workspace.scratch("pictures")?))
+    run(draw.current_dir(workspace.scratch("pictures")?))?;
+    let mut draw = workspace.program(built.join("examples/dashboard-pictures"));
+    draw.arg(workspace.root.join("docs/pictures"));
+    run(draw.current_dir(workspace.scratch("dashboard-pictures")?))
 }

@@ -57,6 +57,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("callback", &[]),
     ("chars", &["--steps", "5", "--batch-size", "4", "--context", "16", "--width", "16", "--layers", "1"]),
     ("cross-validation", &[]),
+    ("dashboard", &[]),
+    ("dashboard-pictures", &[]),
     ("digits", &["--epochs", "1"]),
     ("every-log", &[]),
     ("finders", &[]),

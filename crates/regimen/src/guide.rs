@@ -7,6 +7,7 @@
 //! | [Data][data] | datasets, loaders, streams, order and randomness |
 //! | [Callbacks and logs][callbacks] | bars, logs, metrics, the report, callbacks of your own |
 //! | [Checkpoints and resume][resume] | exact resume, and its limits |
+//! | [The dashboard][dashboard] | a run in the terminal, in its process or beside it |
 //! | [Precision][precision] | half precision, activation checkpointing |
 //! | [Groups and averages][averages] | parameter groups, learning rates, EMA and SWA |
 //! | [Finders and safe starts][finders] | short runs before a long one: learning rates, batch sizes, seeds |
@@ -47,6 +48,11 @@ pub mod callbacks {}
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/resume.md")]
 pub mod resume {}
+
+// Its program needs the crate of the dashboard, and is a test of it.
+#[doc = include_str!("../guide/links.txt")]
+#[cfg_attr(not(doctest), doc = include_str!("../guide/dashboard.md"))]
+pub mod dashboard {}
 
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/precision.md")]

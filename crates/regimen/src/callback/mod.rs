@@ -4,7 +4,7 @@
 mod batch_time;
 mod best_file;
 mod best_weights;
-mod clock;
+pub(crate) mod clock;
 mod data_time;
 mod early_stopping;
 mod empty_data_detector;

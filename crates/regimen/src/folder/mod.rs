@@ -1,12 +1,14 @@
 //! The folder of a run: checkpoints, metrics, notices and the environment of each start.
 
 mod environment;
+mod pause_file;
 mod profile_files;
 mod records;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use self::pause_file::PauseFile;
 use self::profile_files::ProfileFiles;
 use self::records::Records;
 use crate::callback::{Every, FlightRecorder};
@@ -27,12 +29,18 @@ use crate::{Error, Run};
 /// | `metrics.jsonl` | the metrics: see [`Record`](crate::log::Record) |
 /// | `tensorboard/` | the same for TensorBoard, with texts, images, histograms and sounds: see [`TensorBoard`](crate::log::TensorBoard) |
 /// | `hyper_parameters.json` | the [hyper-parameters](Run::hyper_parameters), if there are any |
-/// | `environment.jsonl` | a line per start: time, versions, machine, command line, git commit |
+/// | `environment.jsonl` | a line per start: time, versions, machine, command line, git commit, expected steps and epochs |
 /// | `log.txt` | notices, errors and reports, with the time and the step |
 /// | `flight.json` | the last 256 steps before an error or a pause: see [`FlightRecorder`] |
 /// | `profile.json`, `trace.json` | the times of its parts, with a [`profile`](RunFolder::profile) |
 /// | `rank-1/` | the state of another rank than the first when that failed, for the post-mortem |
 /// | `LOCK` | the [lock](crate::checkpoint::LockFile) of the process that writes |
+/// | `PAUSE` | a request to pause, made by another process: see below |
+///
+/// **Pause.** `touch runs/digits/PAUSE` pauses the run, and so does the key `p` in `regimen watch`. The file is looked for
+/// once a second, at the end of a step. The run then pauses as after [`State::pause`](crate::State::pause): it is saved, the
+/// reason is in the report, and the file is removed. A file that is there when the first call begins is an old request. It is
+/// removed with a notice, and pauses nothing.
 ///
 /// Among several [ranks](Run::peers) each opens it, and the first writes it. Another rank writes there only after it has failed.
 ///
@@ -167,7 +175,8 @@ impl RunFolder {
     /// [`Run::restored`] says which. Add other callbacks with saved state before, so that they are
     /// restored too.
     pub fn open<'a, U: AppState + ?Sized>(self, run: Run<'a, U>) -> Result<Run<'a, U>, Error> {
-        let mut run = run.saver(self.saver).callback(self.records);
+        let pause = PauseFile::in_dir(&self.dir);
+        let mut run = run.saver(self.saver).callback(pause).callback(self.records);
         if let Some(every) = self.metrics_every {
             run = run.callback(MetricLog::jsonl(self.dir.join(METRICS)).every(every));
             run = run.callback(MetricLog::tensorboard(self.dir.join("tensorboard")).every(every));
