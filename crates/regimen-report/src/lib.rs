@@ -38,3 +38,8 @@ pub use picture::Picture;
 pub use plot::Plot;
 pub use run_state::RunState;
 pub use stored_run::{Axes, SavedPoint, StoredRun, find_runs, is_run};
+
+/// The program of the README is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

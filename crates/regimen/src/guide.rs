@@ -12,6 +12,7 @@
 //! | [Several optimizers][optimizers] | GANs and other plain units |
 //! | [Errors and debugging][errors] | steps that fail, NaN, notices |
 //! | [Writing an engine][engine] | the contract, and the suite that checks it |
+//! | [Reports of runs][report] | one page of many runs, plots, a list |
 //! | [Recipes][recipes] | a program per task |
 //! | [Compiled steps][compiled-steps] | fusion, autotune, freezing |
 //! | [The checkpoint format][checkpoint-format] | files, manifest, order of writes |
@@ -61,6 +62,10 @@ pub mod optimizers {}
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/report.md")]
+pub mod report {}
 
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/engine.md")]

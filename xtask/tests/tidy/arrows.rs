@@ -16,7 +16,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("regimen-burn", &["regimen-core"]),
     ("regimen-torch", &["regimen-core", "regimen-cuda"]),
     ("regimen-dist", &["regimen-core", "regimen-cuda"]),
-    ("regimen-cli", &["regimen", "regimen-core"]),
+    ("regimen-report", &["regimen", "regimen-core"]),
+    ("regimen-cli", &["regimen", "regimen-core", "regimen-report"]),
     ("xtask", &[]),
 ];
 
