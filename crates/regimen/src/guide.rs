@@ -15,6 +15,7 @@
 //! | [Errors and debugging][errors] | steps that fail, NaN, notices |
 //! | [Where the time goes][profile] | the times of a run, and a trace |
 //! | [Writing an engine][engine] | the contract, and the suite that checks it |
+//! | [Reports of runs][report] | one page of many runs, plots, a list |
 //! | [Recipes][recipes] | a program per task |
 //! | [Compiled steps][compiled-steps] | fusion, autotune, freezing |
 //! | [The checkpoint format][checkpoint-format] | files, manifest, order of writes |
@@ -78,6 +79,10 @@ pub mod errors {}
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/profile.md")]
 pub mod profile {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/report.md")]
+pub mod report {}
 
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/engine.md")]
