@@ -1,9 +1,9 @@
 //! `cargo xtask pictures`: draws the pictures of the README, from a run of the example `digits`, and those of the report
 //! page, from runs that a script makes up.
 
+use crate::BoxError;
 use crate::ci::End;
 use crate::steps::open_report_page;
-use crate::BoxError;
 use crate::workspace::{Workspace, run};
 
 pub(crate) fn pictures() -> Result<(), BoxError> {
