@@ -42,7 +42,7 @@ bench    runs a benchmark: batteries, checkpoint, distributed, engines, learner,
 libtorch finds libtorch 2.11 in LIBTORCH or the active Python, or downloads it (545 MB), and
          prints the environment to build on it: eval \"$(cargo xtask libtorch)\"
 new      makes a project outside of the clone that trains a small network: in DIR, or beside the clone
-pictures runs the example digits and draws the pictures of the README: docs/pictures/*.svg; and
+pictures runs the examples digits and dashboard and draws the pictures of the README and the guide: docs/pictures/*.svg; and
          those of the report page: docs/pictures/report-*.png
 torture  runs the torture tests: kills at random and at every system call, power cuts, damaged files,
          signals; exits 1 if a promise is broken, 2 if something could not be run. With --fuzz first,

@@ -13,6 +13,7 @@ mod runs;
 mod select;
 mod table;
 mod verify;
+mod watch;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -63,6 +64,22 @@ enum Command {
         /// The part to export. If given several times, arrays are named `part.array`.
         #[arg(long = "part", default_value = "module")]
         parts: Vec<String>,
+    },
+    /// Show a run as it trains: curves, progress, load, notices and checkpoints.
+    ///
+    /// Prints one frame if stdin and stdout are not a terminal. In the terminal, `?` lists the keys.
+    Watch {
+        /// The folder of the run; it is waited for if it is not there yet.
+        run: PathBuf,
+        /// Print one frame as text.
+        #[arg(long)]
+        once: bool,
+        /// Columns of that frame.
+        #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        width: u16,
+        /// Rows of that frame.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        height: u16,
     },
     /// Write one HTML page that shows and compares runs.
     Report {
@@ -132,6 +149,7 @@ fn run(Arguments { json, command }: Arguments) -> Result<ExitCode, BoxError> {
         Command::Verify { dir } => verify::verify(&dir, json),
         Command::Diff { a, b, exit_code } => diff::diff(&a, &b, exit_code, json),
         Command::Export { dir, file, parts } => export::export(&dir, &file, &parts, json),
+        Command::Watch { run, once, width, height } => watch::watch(run, once, (width, height)),
         Command::Report { runs, output, force } => report::report(runs, &output, force, json),
         Command::Plot { runs, metric, output, log } => plot::plot(runs, metric, &output, log, json),
         Command::Runs { dir, metrics, sort, max } => runs::runs(&dir, metrics, sort, max, json),
