@@ -23,7 +23,7 @@ pub struct Replayed {
     pub step: FlightStep,
     /// The checkpoint from which training went on to it, with settings that differ; `None` from the beginning.
     pub from: Option<Restored>,
-    /// Damaged checkpoints that were passed over, with the reason.
+    /// Damaged checkpoints of the folder, with the reason: none of them is the one.
     pub skipped: Vec<String>,
     /// The error of the step, if it failed, or of the end of training after it.
     pub error: Option<Error>,
