@@ -64,10 +64,14 @@ impl Replayed {
 
 impl fmt::Display for Replayed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Replayed { step: FlightStep { step, epoch, batch, samples, metrics, .. }, from, .. } = self;
-        let samples = Count(*samples, "sample");
-        let from_text = from.as_ref().map_or("the beginning", |restored| &restored.from);
-        write!(f, "step {step}: batch {batch} of epoch {epoch}, {samples}, from {from_text}")?;
+        let Replayed {
+            step: FlightStep { step, epoch, batch, samples, complete, metrics, .. }, from, ..
+        } = self;
+        write!(f, "step {step}: batch {batch} of epoch {epoch}, ")?;
+        if *complete {
+            write!(f, "{}, ", Count(*samples, "sample"))?;
+        }
+        write!(f, "from {}", from.as_ref().map_or("the beginning", |restored| &restored.from))?;
         for skipped in &self.skipped {
             write!(f, "\npassed over {skipped}")?;
         }
