@@ -110,6 +110,30 @@ fn ctrl_c_ends_at_a_step_and_the_same_command_goes_on_from_there() {
 }
 
 #[test]
+fn a_profile_accounts_for_the_whole_run() {
+    let folder = folder("profile");
+    let run =
+        digits().args(["--epochs", "2", "--profile", "--out", "."]).current_dir(&folder).output().unwrap();
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let profile = std::fs::read(folder.join("profile.json")).unwrap();
+    let profile: serde_json::Value = serde_json::from_slice(&profile).unwrap();
+    let blocks = profile["blocks"].as_array().unwrap();
+    let fit = blocks.iter().find(|block| block["name"] == "fit").unwrap();
+    let (inside, whole) = (innermost_seconds(fit), profile["wall_seconds"].as_f64().unwrap());
+    assert!(inside >= 0.98 * whole && inside <= whole, "{inside} s of {whole} s are in blocks");
+    let sentence = profile["sentence"].as_str().unwrap();
+    assert!(text(&run.stdout).contains(&format!("{sentence}\n\nblock ")), "{}", text(&run.stdout));
+}
+
+/// The sum over the blocks in `block` that have none in them.
+fn innermost_seconds(block: &serde_json::Value) -> f64 {
+    match block["blocks"].as_array() {
+        Some(blocks) => blocks.iter().map(innermost_seconds).sum(),
+        None => block["seconds"].as_f64().unwrap(),
+    }
+}
+
+#[test]
 fn a_rate_is_found_and_the_training_has_the_bytes_of_one_without() {
     let folder = folder("rates");
     let run = |out: &str, args: &[&str]| {

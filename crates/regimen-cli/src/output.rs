@@ -12,6 +12,11 @@ pub(crate) fn write(result: &(impl Display + Serialize), json: bool) -> Result<(
         true => serde_json::to_string_pretty(result)? + "\n",
         false => escape(&result.to_string(), &['\n']),
     };
+    write_text(&text)
+}
+
+/// Writes a text. A closed pipe is no error.
+pub(crate) fn write_text(text: &str) -> Result<(), BoxError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -7,12 +7,15 @@
 //! | [Data][data] | datasets, loaders, streams, order and randomness |
 //! | [Callbacks and logs][callbacks] | bars, logs, metrics, the report, callbacks of your own |
 //! | [Checkpoints and resume][resume] | exact resume, and its limits |
+//! | [The dashboard][dashboard] | a run in the terminal, in its process or beside it |
 //! | [Precision][precision] | half precision, activation checkpointing |
 //! | [Groups and averages][averages] | parameter groups, learning rates, EMA and SWA |
 //! | [Finders and safe starts][finders] | short runs before a long one: learning rates, batch sizes, seeds |
 //! | [Several optimizers][optimizers] | GANs and other plain units |
 //! | [Errors and debugging][errors] | steps that fail, NaN, notices |
+//! | [Where the time goes][profile] | the times of a run, and a trace |
 //! | [Writing an engine][engine] | the contract, and the suite that checks it |
+//! | [Reports of runs][report] | one page of many runs, plots, a list |
 //! | [Recipes][recipes] | a program per task |
 //! | [Compiled steps][compiled-steps] | fusion, autotune, freezing |
 //! | [The checkpoint format][checkpoint-format] | files, manifest, order of writes |
@@ -47,6 +50,11 @@ pub mod callbacks {}
 #[doc = include_str!("../guide/resume.md")]
 pub mod resume {}
 
+// Its program needs the crate of the dashboard, and is a test of it.
+#[doc = include_str!("../guide/links.txt")]
+#[cfg_attr(not(doctest), doc = include_str!("../guide/dashboard.md"))]
+pub mod dashboard {}
+
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/precision.md")]
 pub mod precision {}
@@ -67,6 +75,14 @@ pub mod optimizers {}
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/profile.md")]
+pub mod profile {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/report.md")]
+pub mod report {}
 
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/engine.md")]

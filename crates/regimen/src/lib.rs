@@ -22,6 +22,8 @@ pub mod launcher;
 pub mod log;
 pub mod memory;
 pub mod metric;
+pub mod profile;
+pub mod replay;
 pub mod run;
 pub mod runner;
 pub mod saved;

@@ -16,7 +16,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("regimen-burn", &["regimen-core"]),
     ("regimen-torch", &["regimen-core", "regimen-cuda"]),
     ("regimen-dist", &["regimen-core", "regimen-cuda"]),
-    ("regimen-cli", &["regimen", "regimen-core"]),
+    ("regimen-dashboard", &["regimen"]),
+    ("regimen-report", &["regimen", "regimen-core"]),
+    ("regimen-cli", &["regimen", "regimen-core", "regimen-dashboard", "regimen-report"]),
     ("xtask", &[]),
 ];
 

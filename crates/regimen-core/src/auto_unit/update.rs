@@ -45,16 +45,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             if let Some(peers) = &peers {
                 window.reach(Stage::Torn);
                 let (bytes, sum) = (settings.bucket_bytes, &mut |bucket: Bucket<'_>| peers.sum(bucket));
-                match peers.takes_device() {
-                    true => engine.exchange_gradients_on_device(bytes, sum)?,
-                    false => engine.exchange_gradients(bytes, sum)?,
-                }
+                state.time("exchange", |_| match peers.takes_device() {
+                    true => engine.exchange_gradients_on_device(bytes, sum),
+                    false => engine.exchange_gradients(bytes, sum),
+                })?;
             }
             window.reach(Stage::Averaged);
         }
         if window.stage() <= Some(Stage::Averaged) {
             if let Some(hook) = &mut settings.before_update {
-                hook(engine, state)?;
+                state.time("before update", |state| hook(engine, state))?;
             }
             let may_skip = scale.is_some() || settings.non_finite == NonFinite::Skip;
             let is_finite = match settings.clip_norm {
@@ -94,7 +94,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         if let Some(peers) = &peers {
             peers.commit()?;
         }
-        self.engine.step(&self.rates)?;
+        state.time("optimizer", |_| self.engine.step(&self.rates))?;
         self.window = Window::default();
         results.log(TRAIN_LOSS, true, state);
         let before = self.count.updates;
@@ -107,7 +107,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         if self.settings.detect_anomaly {
             anomaly::check_parameters(&self.engine)?;
         }
-        self.add_to_average(Counted::Update(before))
+        match self.average {
+            Some(_) => state.time("average", |_| self.add_to_average(Counted::Update(before))),
+            None => Ok(()),
+        }
     }
 
     /// Finds once, while the first window's gradients are held, the parameters without one.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 /// Reads the time: [`Instant::now`], or the clock of a test.
-pub(super) type Clock = fn() -> Instant;
+pub(crate) type Clock = fn() -> Instant;
 
 #[cfg(test)]
-pub(super) mod by_hand;
+pub(crate) mod by_hand;

@@ -7,6 +7,8 @@ use std::thread::available_parallelism;
 
 use serde::Serialize;
 
+use crate::State;
+use crate::state::{Expected, Phase, Progress};
 use crate::system::host_name;
 use crate::time::{since_1970, utc};
 
@@ -26,11 +28,22 @@ pub(super) struct Environment {
     git: Option<String>,
     /// Steps that were made before this start.
     step: u64,
+    expected: Training,
+}
+
+/// The training that is expected, as far as it is known: see [`Expected`](crate::state::Expected).
+#[derive(Debug, Serialize)]
+struct Training {
+    steps_in_epoch: Option<u64>,
+    epochs: Option<u64>,
+    steps: Option<u64>,
 }
 
 impl Environment {
-    /// The environment now, of a run that has made `step` steps.
-    pub(super) fn now(step: u64) -> Self {
+    /// The environment now, as a training begins.
+    pub(super) fn now(state: &State) -> Self {
+        let Progress { steps: step, .. } = state.train_progress();
+        let Expected { steps_in_epoch, epochs, steps } = state.expected(Phase::Train);
         let folder = env::current_dir().ok();
         Environment {
             time: utc(since_1970()),
@@ -44,6 +57,7 @@ impl Environment {
             folder: folder.map(|folder| folder.display().to_string()),
             command: env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect(),
             step,
+            expected: Training { steps_in_epoch, epochs, steps },
         }
     }
 }

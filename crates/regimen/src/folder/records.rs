@@ -37,7 +37,7 @@ impl Records {
         fs::create_dir_all(&self.dir)
             .map_err(|cause| format!("cannot create {}: {cause}", self.dir.display()))?;
         if self.environment {
-            let mut line = serde_json::to_vec(&Environment::now(state.train_progress().steps))?;
+            let mut line = serde_json::to_vec(&Environment::now(state))?;
             line.push(b'\n');
             self.append("environment.jsonl", &line)?;
         }
@@ -129,7 +129,7 @@ impl<U: ?Sized> Callback<U> for Records {
             return;
         }
         // The error of the run is the one that matters.
-        let _ = self.note(&format!("{error:#}"));
+        let _ = self.note(&format!("error: {error:#}"));
     }
 
     fn sum_up(&mut self, report: &mut Report) {

@@ -116,6 +116,7 @@ fn a_folder_has_everything_and_a_run_goes_on_from_it() {
         files["environment.jsonl"].lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let steps: Vec<u64> = starts.iter().map(|start| start["step"].as_u64().unwrap()).collect();
     assert_eq!(steps, [0, 2]);
+    assert_eq!(starts[1]["expected"], serde_json::json!({"steps_in_epoch": 3, "epochs": null, "steps": 4}));
     for start in &starts {
         assert_eq!(start["process"], std::process::id());
         assert_eq!(start["command"][0], std::env::args().next().unwrap());
@@ -136,7 +137,7 @@ fn an_error_is_in_the_history() {
     let log = files(dir.path())["log.txt"].clone();
     assert_eq!(
         &log["2026-11-29T08:10:00Z ".len()..],
-        "step 0: unit failed in train_step in train at epoch 0 step 0: a negative batch\n"
+        "step 0: error: unit failed in train_step in train at epoch 0 step 0: a negative batch\n"
     );
 }
 

@@ -17,11 +17,11 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 // Each test has a thread.
 thread_local!(static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) });
 
-pub(in super::super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     *START + PASSED.get()
 }
 
-pub(in super::super) fn pass(seconds: u64) {
+pub(crate) fn pass(seconds: u64) {
     PASSED.set(PASSED.get() + Duration::from_secs(seconds));
 }
 
@@ -29,7 +29,7 @@ pub(in super::super) fn pass(seconds: u64) {
 pub(in super::super) const BROKEN: u64 = 999;
 
 /// A unit whose steps take as many seconds as their batch says.
-pub(in super::super) struct Takes;
+pub(crate) struct Takes;
 
 impl TrainUnit for Takes {
     type Batch = u64;

@@ -1,0 +1,166 @@
+//! The values of one metric over the training.
+
+use std::collections::VecDeque;
+
+/// The values of one metric in one phase: those of single steps, and those over epochs.
+///
+/// A long history is thinned out: beyond 20,000 points every second one of the older half is dropped. The extremes are
+/// those of all values.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Series {
+    steps: VecDeque<Point>,
+    epochs: VecDeque<Point>,
+    of_steps: Extremes,
+    of_epochs: Extremes,
+    newest: Option<f64>,
+}
+
+/// Completed training steps, and the value.
+pub(crate) type Point = (f64, f64);
+
+/// The smallest and the largest of the values that are finite numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extremes(Option<(f64, f64)>);
+
+const MOST_POINTS: usize = 20_000;
+
+impl Series {
+    /// Adds the value of a step, or over an epoch.
+    pub(crate) fn push(&mut self, step: u64, value: f64, is_over_epoch: bool) {
+        let (points, extremes) = match is_over_epoch {
+            false => (&mut self.steps, &mut self.of_steps),
+            true => (&mut self.epochs, &mut self.of_epochs),
+        };
+        extremes.add(value);
+        points.push_back((step as f64, value));
+        self.newest = Some(value);
+        if MOST_POINTS < points.len() {
+            let mut n = 0;
+            points.retain(|_| {
+                n += 1;
+                n % 2 == 0 || MOST_POINTS / 2 < n
+            });
+        }
+    }
+
+    /// The value logged last.
+    pub(crate) fn newest(&self) -> Option<f64> {
+        self.newest
+    }
+
+    /// The smallest and the largest value over an epoch, or of a step if there is none over an epoch.
+    pub(crate) fn extremes(&self) -> Option<(f64, f64)> {
+        self.of_epochs.0.or(self.of_steps.0)
+    }
+
+    /// The last training step with a value.
+    pub(crate) fn last_step(&self) -> Option<f64> {
+        let ends = [&self.steps, &self.epochs].map(VecDeque::back).into_iter().flatten();
+        ends.map(|&(step, _)| step).max_by(f64::total_cmp)
+    }
+
+    /// The points of its line: the values of steps, or those over epochs if there are fewer than two of steps.
+    ///
+    /// Values before the step `from` and those that are not finite are left out, and so are those up to 0 on a
+    /// logarithmic axis. `smoothing` is the weight of the smoothed value before, from 0 to less than 1. Per `columns`
+    /// at most two points stay: the smallest and the largest of those that fall into one column.
+    pub(crate) fn line(&self, from: f64, smoothing: f64, is_log: bool, columns: usize) -> Vec<Point> {
+        let points = if 1 < self.steps.len() { &self.steps } else { &self.epochs };
+        let shown = |&&(_, value): &&Point| value.is_finite() && (!is_log || 0.0 < value);
+        let (mut sum, mut weight) = (0.0, 0.0);
+        // The mean of all values so far, each with its weight, as in TensorBoard: no start at 0 is seen.
+        let smooth = points.iter().filter(shown).map(|&(step, value)| {
+            sum = smoothing * sum + (1.0 - smoothing) * value;
+            weight = smoothing * weight + (1.0 - smoothing);
+            (step, sum / weight)
+        });
+        let scaled = smooth.filter(|&(step, _)| from <= step);
+        let line: Vec<Point> =
+            scaled.map(|(step, value)| (step, if is_log { value.log10() } else { value })).collect();
+        if line.len() <= 2 * columns { line } else { thinned(&line, columns) }
+    }
+}
+
+impl Extremes {
+    fn add(&mut self, value: f64) {
+        if value.is_finite() {
+            let (least, most) = self.0.unwrap_or((value, value));
+            self.0 = Some((least.min(value), most.max(value)));
+        }
+    }
+}
+
+/// The smallest and the largest value per column, in the order of their steps.
+fn thinned(line: &[Point], columns: usize) -> Vec<Point> {
+    let (Some(&(first, _)), Some(&(last, _))) = (line.first(), line.last()) else { return Vec::new() };
+    let wide = ((last - first) / columns.max(1) as f64).max(f64::MIN_POSITIVE);
+    let column = |point: &Point| ((point.0 - first) / wide) as usize;
+    let mut thin = Vec::new();
+    for points in line.chunk_by(|a, b| column(a) == column(b)) {
+        let by_value = |a: &&Point, b: &&Point| a.1.total_cmp(&b.1);
+        let (least, most) = (points.iter().min_by(by_value), points.iter().max_by(by_value));
+        let mut kept: Vec<Point> = least.into_iter().chain(most).copied().collect();
+        kept.sort_by(|a, b| a.0.total_cmp(&b.0));
+        kept.dedup();
+        thin.append(&mut kept);
+    }
+    thin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(values: &[f64]) -> Series {
+        let mut series = Series::default();
+        (1..).zip(values).for_each(|(step, &value)| series.push(step, value, false));
+        series
+    }
+
+    #[test]
+    fn a_line_leaves_out_what_has_no_place_on_it() {
+        let of = series(&[1.0, f64::NAN, 100.0, -1.0, f64::INFINITY, 10.0]);
+        assert_eq!(of.line(0.0, 0.0, false, 9), [(1.0, 1.0), (3.0, 100.0), (4.0, -1.0), (6.0, 10.0)]);
+        assert_eq!(of.line(0.0, 0.0, true, 9), [(1.0, 0.0), (3.0, 2.0), (6.0, 1.0)]);
+        assert_eq!(of.line(4.0, 0.0, false, 9), [(4.0, -1.0), (6.0, 10.0)]);
+        assert_eq!((of.newest(), of.extremes()), (Some(10.0), Some((-1.0, 100.0))));
+        assert_eq!(series(&[f64::NAN]).extremes(), None);
+    }
+
+    #[test]
+    fn values_over_epochs_are_a_line_where_there_are_none_of_steps() {
+        let mut of = Series::default();
+        of.push(10, 0.5, true);
+        of.push(20, 0.25, true);
+        assert_eq!(of.line(0.0, 0.0, false, 9), [(10.0, 0.5), (20.0, 0.25)]);
+        assert_eq!((of.extremes(), of.last_step()), (Some((0.25, 0.5)), Some(20.0)));
+    }
+
+    /// The second value is (0.75 * 0.25 * 4 + 0.25 * 8) / (1 - 0.75^2), by the formula of TensorBoard.
+    #[test]
+    fn a_smoothed_value_is_the_weighted_mean_of_those_before() {
+        let line = series(&[4.0, 8.0]).line(0.0, 0.75, false, 9);
+        assert_eq!(line, [(1.0, 4.0), (2.0, 2.75 / 0.4375)]);
+    }
+
+    #[test]
+    fn a_peak_is_seen_in_a_line_of_few_columns() {
+        let mut values = vec![1.0; 1000];
+        values[500] = 7.0;
+        let line = series(&values).line(0.0, 0.0, false, 10);
+        assert!(line.len() <= 22 && line.contains(&(501.0, 7.0)), "{line:?}");
+    }
+
+    #[test]
+    fn a_long_history_is_thinned_out_and_its_end_is_whole() {
+        let values: Vec<f64> = (0..100_000).map(f64::from).collect();
+        let of = series(&values);
+        let line = of.line(0.0, 0.0, false, usize::MAX / 4);
+        assert!(line.len() <= MOST_POINTS);
+        assert_eq!(
+            line[line.len() - 3..],
+            [(99_998.0, 99_997.0), (99_999.0, 99_998.0), (100_000.0, 99_999.0)]
+        );
+        assert_eq!(of.extremes(), Some((0.0, 99_999.0)));
+    }
+}
