@@ -1,9 +1,9 @@
 //! `cargo xtask pictures`: draws the pictures of the README and of the guide, from runs of examples, and those of the
 //! report page, from runs that a script makes up.
 
+use crate::BoxError;
 use crate::ci::End;
 use crate::steps::open_report_page;
-use crate::BoxError;
 use crate::workspace::{Workspace, run};
 
 pub(crate) fn pictures() -> Result<(), BoxError> {

@@ -69,11 +69,16 @@ pub(crate) fn runs(
         return Err(format!("no run has a metric `{unknown}`; there are {known}").into());
     }
     if let Some(metric) = &sort {
-        let best = |row: &Row| row.metrics.get(metric).map(|values| if max { -values.best.0 } else { values.best.0 });
+        let best = |row: &Row| {
+            row.metrics.get(metric).map(|values| if max { -values.best.0 } else { values.best.0 })
+        };
         // Runs without a value are behind the others.
-        rows.sort_by(|a, b| best(a).is_none().cmp(&best(b).is_none()).then_with(|| {
-            best(a).unwrap_or(0.0).total_cmp(&best(b).unwrap_or(0.0))
-        }));
+        rows.sort_by(|a, b| {
+            best(a)
+                .is_none()
+                .cmp(&best(b).is_none())
+                .then_with(|| best(a).unwrap_or(0.0).total_cmp(&best(b).unwrap_or(0.0)))
+        });
     }
     let mut metrics = metrics;
     if metrics.is_empty() {
@@ -136,7 +141,9 @@ impl fmt::Display for Runs {
         let mut heads = vec!["run".to_owned(), "state".to_owned()];
         heads.extend(self.differing.iter().cloned());
         heads.extend(["step", "epoch", "time"].map(str::to_owned));
-        heads.extend(self.metrics.iter().flat_map(|metric| [metric.clone(), "best".to_owned(), "at".to_owned()]));
+        heads.extend(
+            self.metrics.iter().flat_map(|metric| [metric.clone(), "best".to_owned(), "at".to_owned()]),
+        );
         let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
         let mut table = Table::new(&heads, 3 + 3 * self.metrics.len());
         for row in &self.runs {

@@ -251,11 +251,14 @@ fn runs() -> (TempDir, [PathBuf; 2]) {
         let path = dir.path().join("runs").join(name);
         std::fs::create_dir_all(&path).unwrap();
         let line = |(step, loss): (u64, &f64)| {
-            format!("{{\"step\":{step},\"phase\":\"eval\",\"name\":\"eval/loss\",\"value\":{loss},\"epoch\":{step}}}\n")
+            format!(
+                "{{\"step\":{step},\"phase\":\"eval\",\"name\":\"eval/loss\",\"value\":{loss},\"epoch\":{step}}}\n"
+            )
         };
         let log: String = (1..).zip(losses).map(line).collect();
         std::fs::write(path.join("metrics.jsonl"), log).unwrap();
-        std::fs::write(path.join("hyper_parameters.json"), format!("{{\"rate\": {rate}, \"layers\": 2}}")).unwrap();
+        std::fs::write(path.join("hyper_parameters.json"), format!("{{\"rate\": {rate}, \"layers\": 2}}"))
+            .unwrap();
         path
     };
     let found = [run("a", 0.1, &[0.5, 0.25, 0.75]), run("b", 0.2, &[0.5, 0.125])];
@@ -276,7 +279,10 @@ a    unknown  0.1      3                  0.7500  0.2500   2
     assert_eq!(text, expected);
     let value = json(0, &[&"runs", &folder, &"--sort", &"eval/loss", &"--max"]);
     assert_eq!((&value["runs"][0]["name"], &value["differing"]), (&"a".into(), &serde_json::json!(["rate"])));
-    assert_eq!(value["runs"][0]["metrics"]["eval/loss"], serde_json::json!({"last": 0.75, "best": 0.75, "best_step": 3}));
+    assert_eq!(
+        value["runs"][0]["metrics"]["eval/loss"],
+        serde_json::json!({"last": 0.75, "best": 0.75, "best_step": 3})
+    );
     assert_eq!(json(0, &[&"runs", &b])["runs"][0]["hyper_parameters"]["layers"], 2);
     check_error(1, &[&"runs", &folder, &"--sort", &"los"], "no run has a metric `los`; there are eval/loss");
     check_error(1, &[&"runs", &folder.join("notes")], "has no run: no directory with metrics.jsonl");

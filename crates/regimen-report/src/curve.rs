@@ -254,7 +254,9 @@ mod tests {
         let [first, second, ..] = curve.buckets() else { panic!("two buckets") };
         assert_eq!((first.nan, first.infinite, first.first, first.min, first.mean()), (1, 0, 2.0, 2.0, 2.0));
         assert_eq!((second.nan, second.infinite, second.has_finite()), (0, 2, false));
-        assert!([second.first, second.min, second.max, second.last, second.mean()].iter().all(|n| n.is_nan()));
+        assert!(
+            [second.first, second.min, second.max, second.last, second.mean()].iter().all(|n| n.is_nan())
+        );
         assert_eq!((curve.min(), curve.max()), (Some((1, 2.0)), Some((1, 2.0))));
     }
 

@@ -16,9 +16,7 @@ pub(crate) fn run(name: &str, run: &StoredRun, pictures: &[&Picture]) -> Value {
             "bytes": saved.bytes, "metrics": metrics,
         })
     };
-    let picture = |picture: &&Picture| {
-        json!({"name": picture.name, "step": picture.step, "png": STANDARD.encode(&picture.png)})
-    };
+    let picture = |picture: &&Picture| json!({"name": picture.name, "step": picture.step, "png": STANDARD.encode(&picture.png)});
     json!({
         "name": name,
         "folder": run.folder.display().to_string(),
@@ -73,7 +71,9 @@ fn curve(curve: &Curve) -> Value {
     };
     let values: Vec<f64> = rows.iter().flat_map(|row| buckets.iter().map(row)).collect();
     let fits = |value: &f64| {
-        !value.is_finite() || *value == 0.0 || (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&value.abs())
+        !value.is_finite()
+            || *value == 0.0
+            || (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&value.abs())
     };
     let single = values.iter().all(fits);
     let gaps: Vec<[u64; 3]> = (0..)

@@ -10,8 +10,8 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::elapsed::Elapsed;
 use crate::Marks;
+use crate::elapsed::Elapsed;
 
 /// The newest notices that are kept.
 const MOST_NOTICES: usize = 500;

@@ -23,7 +23,8 @@ pub fn names(folders: &[PathBuf]) -> Vec<String> {
 fn parts(folder: &Path) -> Vec<String> {
     // `.` and `a/..` have a name only as whole paths.
     let plain = folder.components().all(|part| !matches!(part, Component::CurDir | Component::ParentDir));
-    let whole = if plain { folder.to_owned() } else { folder.canonicalize().unwrap_or_else(|_| folder.to_owned()) };
+    let whole =
+        if plain { folder.to_owned() } else { folder.canonicalize().unwrap_or_else(|_| folder.to_owned()) };
     let parts = whole.components().filter(|part| !matches!(part, Component::RootDir));
     parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
 }

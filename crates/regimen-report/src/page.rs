@@ -95,7 +95,8 @@ impl Page {
             Err(cause) => Err(format!("cannot replace {}: {cause}", path.display()).into()),
             Ok(_) if self.replaces_any || start == MARK.as_bytes() => Ok(()),
             Ok(_) => {
-                Err(format!("{} exists and is no report: remove it, or replace it by force", path.display()).into())
+                Err(format!("{} exists and is no report: remove it, or replace it by force", path.display())
+                    .into())
             }
         }
     }

@@ -251,12 +251,14 @@ impl Plot {
 /// The range of a coordinate of all points, with some room if they are all the same.
 fn range(lines: &[Line], of: impl Fn(&(f64, f64)) -> f64) -> Range<f64> {
     let points = lines.iter().flat_map(|line| line.pieces.iter().flatten()).map(of);
-    let (low, high) =
-        points.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    let (low, high) = points
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     let room = (high - low) * 0.04;
     match room {
         _ if room > 0.0 && room.is_finite() => (if low == 0.0 { 0.0 } else { low - room })..high + room,
-        _ if low.is_finite() && low.abs() < 1e300 => low - 1.0_f64.max(low.abs() / 10.0)..low + 1.0_f64.max(low.abs() / 10.0),
+        _ if low.is_finite() && low.abs() < 1e300 => {
+            low - 1.0_f64.max(low.abs() / 10.0)..low + 1.0_f64.max(low.abs() / 10.0)
+        }
         _ => -1e300..1e300,
     }
 }
@@ -268,7 +270,11 @@ fn digits(range: &Range<f64>) -> usize {
 }
 
 fn short(value: f64) -> String {
-    if (0.001..1e5).contains(&value) { format!("{}", (value * 1e6).round() / 1e6) } else { format!("{value:.0e}") }
+    if (0.001..1e5).contains(&value) {
+        format!("{}", (value * 1e6).round() / 1e6)
+    } else {
+        format!("{value:.0e}")
+    }
 }
 
 /// The colour of the `n`-th of `count` runs: one of eight, or a place between blue and yellow.
@@ -276,8 +282,13 @@ fn colour(n: usize, count: usize) -> RGBColor {
     if count <= COLOURS.len() {
         return COLOURS.get(n).copied().unwrap_or(TEXT);
     }
-    const RAMP: [[f64; 3]; 5] =
-        [[20.0, 48.0, 110.0], [75.0, 84.0, 117.0], [124.0, 118.0, 112.0], [178.0, 155.0, 88.0], [225.0, 190.0, 40.0]];
+    const RAMP: [[f64; 3]; 5] = [
+        [20.0, 48.0, 110.0],
+        [75.0, 84.0, 117.0],
+        [124.0, 118.0, 112.0],
+        [178.0, 155.0, 88.0],
+        [225.0, 190.0, 40.0],
+    ];
     let place = n as f64 / (count - 1) as f64 * (RAMP.len() - 1) as f64;
     let (low, part) = (place.floor(), place.fract());
     let [from, to] = [low, low + 1.0].map(|n| RAMP.get(n as usize).copied().unwrap_or(RAMP[RAMP.len() - 1]));
@@ -285,4 +296,3 @@ fn colour(n: usize, count: usize) -> RGBColor {
         [0, 1, 2].map(|channel: usize| (from[channel] * (1.0 - part) + to[channel] * part).round() as u8);
     RGBColor(red, green, blue)
 }
-

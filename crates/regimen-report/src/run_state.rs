@@ -40,7 +40,9 @@ impl RunState {
             RunState::Finished
         } else if begins("training paused") {
             RunState::Paused
-        } else if ["unit ", "callback ", "data ", "sink ", "state ", "agreement of the ranks "].iter().any(|who| begins(who))
+        } else if ["unit ", "callback ", "data ", "sink ", "state ", "agreement of the ranks "]
+            .iter()
+            .any(|who| begins(who))
             && (place.contains(" failed") || place.contains(" panicked"))
         {
             RunState::Failed
@@ -79,7 +81,8 @@ mod tests {
     fn the_state_is_that_of_the_last_entry_or_of_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let check = |text: &str, expected| {
-            fs::write(folder.path().join("log.txt"), format!("2026-11-29T08:01:00Z step 4: {text}\n")).unwrap();
+            fs::write(folder.path().join("log.txt"), format!("2026-11-29T08:01:00Z step 4: {text}\n"))
+                .unwrap();
             let history = History::read(folder.path()).unwrap();
             assert_eq!(RunState::of(folder.path(), &history), expected, "{text}");
         };

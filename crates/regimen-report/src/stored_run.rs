@@ -136,7 +136,8 @@ impl StoredRun {
         }
         for curve in run.curves.iter().filter(|curve| curve.dropped() > 0) {
             let (count, name) = (Count(curve.dropped(), "value"), &curve.key().name);
-            run.damage.push(format!("metrics.jsonl: {count} of {name} replaced by later ones of the same steps"));
+            run.damage
+                .push(format!("metrics.jsonl: {count} of {name} replaced by later ones of the same steps"));
         }
         run.read_checkpoints();
         run.read_samples();
@@ -195,9 +196,9 @@ impl StoredRun {
         // Two are enough for a rate, and a state may be large.
         let mut found: Vec<(u64, u64)> = Vec::new();
         for saved in self.checkpoints.iter().take(2) {
-            let samples = Checkpoint::open(self.folder.join(&saved.name)).ok().and_then(|checkpoint| {
-                checkpoint.read("run").ok()?.count("run.train.progress.samples").ok()
-            });
+            let samples = Checkpoint::open(self.folder.join(&saved.name))
+                .ok()
+                .and_then(|checkpoint| checkpoint.read("run").ok()?.count("run.train.progress.samples").ok());
             found.extend(samples.map(|samples| (saved.step, samples)));
         }
         found.sort_unstable();
@@ -207,7 +208,8 @@ impl StoredRun {
     /// The text of a file, unless it is missing or too large.
     fn text(&mut self, name: &str) -> Option<String> {
         let mut text = Vec::new();
-        let read = File::open(self.folder.join(name)).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text));
+        let read =
+            File::open(self.folder.join(name)).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text));
         match read {
             Err(cause) if cause.kind() == ErrorKind::NotFound => None,
             Err(cause) => {

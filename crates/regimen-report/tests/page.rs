@@ -66,7 +66,10 @@ fn the_page_has_the_numbers_of_the_log() {
     let long = run(&dir, "long", &(lines(&records) + &lines(&evaluations)));
     let (_, data) = page(&[&long]);
     let loss = curve(&data[0], "train/loss");
-    assert_eq!((&loss["stride"], &loss["points"], &loss["end"]), (&json!(16), &json!(10_000), &json!(10_000)));
+    assert_eq!(
+        (&loss["stride"], &loss["points"], &loss["end"]),
+        (&json!(16), &json!(10_000), &json!(10_000))
+    );
     assert_eq!((&loss["last"], &loss["max"]), (&json!([10_000, value(10_000)]), &json!([4321, value(4321)])));
 
     let (steps, rows) = (f64s(&loss["steps"]), f32s(&loss["values"]));
@@ -82,7 +85,10 @@ fn the_page_has_the_numbers_of_the_log() {
         }
     }
     let evaluation = curve(&data[0], "eval/loss");
-    assert_eq!((f64s(&evaluation["steps"]), f32s(&evaluation["values"])), (vec![5000.0, 10_000.0], vec![0.25, 0.125]));
+    assert_eq!(
+        (f64s(&evaluation["steps"]), f32s(&evaluation["values"])),
+        (vec![5000.0, 10_000.0], vec![0.25, 0.125])
+    );
     assert_eq!((&evaluation["per_epoch"], &evaluation["phase"]), (&json!(true), &json!("eval")));
 }
 
@@ -104,9 +110,16 @@ fn no_text_of_a_run_ends_the_script() {
     // Three scripts: uPlot, the data of the run, and those of the page.
     assert_eq!((page.matches("<script").count(), page.matches("</script>").count()), (3, 3));
     assert_eq!(data[0]["name"], "<img src=x onerror=alert(1)>");
-    let texts = [&data[0]["hyper_parameters"][evil], &data[0]["notices"][0]["text"], &data[0]["environment"][0]["host"]];
+    let texts = [
+        &data[0]["hyper_parameters"][evil],
+        &data[0]["notices"][0]["text"],
+        &data[0]["environment"][0]["host"],
+    ];
     assert_eq!(texts, [evil; 3]);
-    assert_eq!([&data[0]["summary"], &data[0]["flight"]["reason"], &data[0]["profile"]["sentence"]], [evil; 3]);
+    assert_eq!(
+        [&data[0]["summary"], &data[0]["flight"]["reason"], &data[0]["profile"]["sentence"]],
+        [evil; 3]
+    );
 }
 
 #[test]
@@ -114,7 +127,16 @@ fn the_scripts_of_the_page_read_no_text_as_html() {
     let dir = tempfile::tempdir().unwrap();
     let (page, _) = page(&[&run(&dir, "a", "")]);
     let own = page.rsplit("<script>").next().unwrap();
-    for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "http://", "https://", "fetch("] {
+    for word in [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "http://",
+        "https://",
+        "fetch(",
+    ] {
         // The name of a namespace is no address that is asked.
         assert_eq!(own.replace("http://www.w3.org/2000/svg", "").matches(word).count(), 0, "{word}");
     }
@@ -128,8 +150,10 @@ fn values_that_are_not_finite_are_gaps_with_a_mark() {
     let (_, data) = page(&[&run(&dir, "a", &lines(&records))]);
     let loss = curve(&data[0], "train/loss");
     assert_eq!(loss["gaps"], json!([[1, 1, 0], [3, 0, 1], [4, 0, 1]]));
-    let drawn: Vec<Option<f32>> =
-        f32s(&loss["values"]).into_iter().map(|value| Some(value).filter(|value| value.is_finite())).collect();
+    let drawn: Vec<Option<f32>> = f32s(&loss["values"])
+        .into_iter()
+        .map(|value| Some(value).filter(|value| value.is_finite()))
+        .collect();
     assert_eq!(drawn, [Some(1.0), None, Some(3.0), None, None, Some(6.0)]);
     assert_eq!((&loss["min"], &loss["max"]), (&json!([1, 1.0]), &json!([6, 6.0])));
 }
@@ -182,7 +206,10 @@ fn a_resumed_run_is_one_curve() {
 fn runs_without_values_and_with_other_metrics_share_a_page() {
     let dir = tempfile::tempdir().unwrap();
     let empty = run(&dir, "empty", "");
-    let (a, b) = (run(&dir, "a", &lines(&[(1, "train/loss", 1.0, None)])), run(&dir, "b", &lines(&[(2, "bleu", 9.0, None)])));
+    let (a, b) = (
+        run(&dir, "a", &lines(&[(1, "train/loss", 1.0, None)])),
+        run(&dir, "b", &lines(&[(2, "bleu", 9.0, None)])),
+    );
     let (_, data) = page(&[&empty, &a, &b]);
     let names: Vec<_> = data.iter().map(|run| &run["name"]).collect();
     assert_eq!(names, ["empty", "a", "b"]);
@@ -215,7 +242,8 @@ fn a_folder_has_its_checkpoints_samples_and_settings() {
     assert_eq!((stored.state, stored.step, stored.epochs()), (RunState::Unknown, 100, Some(2)));
     assert_eq!(stored.axes.epochs.all(), [(50, 1.0), (100, 2.0)]);
     assert_eq!(stored.axes.samples.all(), [(50, 1600.0), (100, 3200.0)]);
-    let saved: Vec<_> = stored.checkpoints.iter().map(|saved| (&*saved.name, saved.metrics["eval/loss"])).collect();
+    let saved: Vec<_> =
+        stored.checkpoints.iter().map(|saved| (&*saved.name, saved.metrics["eval/loss"])).collect();
     assert_eq!(saved, [("step-000000100", 0.01), ("step-000000050", 0.02)]);
     assert_eq!(stored.hyper_parameters["rate"], json!(0.1));
     assert_eq!(stored.damage, Vec::<String>::new());
@@ -226,7 +254,10 @@ fn a_page_replaces_a_page_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (a, file) = (run(&dir, "a", ""), dir.path().join("report.html"));
     let write = |runs: &[&Path], replaces_any| {
-        Page::new(runs.iter().copied()).replaces_any(replaces_any).write(&file).map_err(|cause| cause.to_string())
+        Page::new(runs.iter().copied())
+            .replaces_any(replaces_any)
+            .write(&file)
+            .map_err(|cause| cause.to_string())
     };
     fs::write(&file, "a letter").unwrap();
     let refused = format!("{} exists and is no report: remove it, or replace it by force", file.display());
@@ -266,7 +297,8 @@ fn plots_have_the_lines_of_the_runs() {
     assert!(text.contains("first") && text.contains("&lt;b&gt;") && !text.contains("<b>"), "{text}");
 
     Plot::new("train/loss").write([&a, &b], &picture).unwrap();
-    let mut reader = png::Decoder::new(std::io::BufReader::new(fs::File::open(&picture).unwrap())).read_info().unwrap();
+    let mut reader =
+        png::Decoder::new(std::io::BufReader::new(fs::File::open(&picture).unwrap())).read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut pixels).unwrap();
     assert_eq!((info.width, info.height), (1440, 840));
@@ -278,7 +310,10 @@ fn plots_have_the_lines_of_the_runs() {
     let error = |plot: Plot, file: &Path| plot.write([&a], file).unwrap_err().to_string();
     assert_eq!(error(Plot::new("los"), &svg), "no run has a metric `los`; there are train/loss");
     let other = dir.path().join("loss.pdf");
-    assert_eq!(error(Plot::new("train/loss"), &other), format!("{}: a plot ends in .svg or .png", other.display()));
+    assert_eq!(
+        error(Plot::new("train/loss"), &other),
+        format!("{}: a plot ends in .svg or .png", other.display())
+    );
     let negative = run(&dir, "negative", &lines(&[(1, "train/loss", -1.0, None)]));
     let refused = Plot::new("train/loss").log_scale(true).write([&negative], &svg).unwrap_err().to_string();
     assert_eq!(refused, "`train/loss` has no finite value above 0");

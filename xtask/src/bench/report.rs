@@ -26,7 +26,8 @@ pub(crate) fn report(workspace: &Workspace, _: &Options, figures: &mut Figures) 
     for (n, run) in folders.iter().enumerate() {
         fs::create_dir(run)?;
         fs::write(run.join("metrics.jsonl"), metrics(n as u64))?;
-        let settings = format!("{{\"learning_rate\": {}, \"width\": {}}}\n", 1e-3 * (n + 1) as f64, 64 << (n % 4));
+        let settings =
+            format!("{{\"learning_rate\": {}, \"width\": {}}}\n", 1e-3 * (n + 1) as f64, 64 << (n % 4));
         fs::write(run.join("hyper_parameters.json"), settings)?;
     }
     for count in RUNS {
@@ -39,9 +40,16 @@ pub(crate) fn report(workspace: &Workspace, _: &Options, figures: &mut Figures) 
         let seconds = begun.elapsed().as_secs_f64();
         let mib = fs::metadata(&page)?.len() as f64 / f64::from(1 << 20);
         let case = format!("report/{count} runs");
-        for (metric, value, unit) in [("wall", Some(seconds), "s"), ("peak memory", peak, "MiB"), ("page", Some(mib), "MiB")] {
+        for (metric, value, unit) in
+            [("wall", Some(seconds), "s"), ("peak memory", peak, "MiB"), ("page", Some(mib), "MiB")]
+        {
             match value {
-                Some(value) => figures.push(Figure { case: case.clone(), metric: metric.into(), value, unit: unit.into() }),
+                Some(value) => figures.push(Figure {
+                    case: case.clone(),
+                    metric: metric.into(),
+                    value,
+                    unit: unit.into(),
+                }),
                 None => figures.miss(&format!("{case} {metric}"), "the system does not report it"),
             }
         }
@@ -56,7 +64,11 @@ fn peak_of(child: &mut Child) -> Result<Option<f64>, BoxError> {
     loop {
         peak = peak_in(&status).or(peak);
         if let Some(ended) = child.try_wait()? {
-            return if ended.success() { Ok(peak) } else { Err(format!("`regimen report` ended with {ended}").into()) };
+            return if ended.success() {
+                Ok(peak)
+            } else {
+                Err(format!("`regimen report` ended with {ended}").into())
+            };
         }
         thread::sleep(Duration::from_millis(2));
     }
@@ -81,7 +93,8 @@ fn metrics(run: u64) -> String {
     for step in 1..=VALUES / 2 {
         let part = step as f64 / VALUES as f64;
         // Sixteen bits of a linear congruence as noise.
-        let noise = (step.wrapping_add(run << 32).wrapping_mul(6_364_136_223_846_793_005) >> 48) as f64 / 65_536.0;
+        let noise =
+            (step.wrapping_add(run << 32).wrapping_mul(6_364_136_223_846_793_005) >> 48) as f64 / 65_536.0;
         line(step, "train", "train/loss", 2.0 / (1.0 + 20.0 * part) + 0.2 * noise, None);
         if step % 1000 == 0 {
             line(step, "eval", "eval/loss", 2.1 / (1.0 + 20.0 * part), Some(step / 1000));
