@@ -73,7 +73,8 @@ fn child() {
 
 /// A run that ignores SIGHUP, as one of `nohup`. It makes `file` when it has ended.
 fn without_terminal(file: &Path) {
-    let _ignored = signal_hook::flag::register(signal_hook::consts::SIGHUP, Default::default()).unwrap();
+    let hung_up = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, hung_up).unwrap();
     let mut unit = Slow(String::new());
     let data: Vec<u64> = (0..400).collect();
     let mut run = Run::new(&mut unit).callback(Dashboard::new().every(Every::steps(1)));

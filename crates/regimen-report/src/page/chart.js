@@ -4,6 +4,7 @@
 const view = { axis: "steps", smoothing: 0, logX: false, logY: false, range: null, hovered: null, chosen: null };
 
 const MOST_RAW = 12; // With more runs, the points below a smoothed line are left out.
+const FEW = 60; // Curves of at most as many points, such as those over epochs, have them marked and are not smoothed.
 const dashes = { train: [], eval: [6, 4], predict: [2, 3] };
 
 class Chart {
@@ -82,9 +83,10 @@ class Chart {
     const x = this.rangeX(), y = this.rangeY(x);
     const log = (u, splits) => splits.map(value => /^[125]/.test(value.toExponential()) ? value : null);
     this.now = { x, y };
+    this.idle();
     this.made = new uPlot({
       width: Math.floor(box.width), height: Math.floor(box.height),
-      padding: [8, 10, 0, 0],
+      padding: [8, 22, 0, 0],
       legend: { show: false },
       scales: { x: { time: false, auto: false, distr: view.logX ? 3 : 1, range: () => this.now.x }, y: { auto: false, distr: view.logY ? 3 : 1, range: () => this.now.y } },
       axes: [
@@ -127,8 +129,8 @@ class Chart {
     };
     const fx = scale(x0, x1, bbox.left, bbox.width, view.logX);
     const up = scale(y0, y1, 0, bbox.height, view.logY), fy = value => bbox.top + bbox.height - up(value);
-    const lines = this.lines(), front = view.hovered ?? (lines.length > 1 ? view.chosen : null);
-    const shown = new Set(lines.map(line => line.run)).size;
+    const lines = this.lines(), shown = new Set(lines.map(line => line.run)).size;
+    const front = view.hovered ?? (shown > MOST_RAW ? null : view.chosen);
     const dims = view.hovered != null && shown > 1;
     ctx.save();
     ctx.beginPath();
@@ -174,9 +176,9 @@ class Chart {
   paths(run, curve, fx, fy, [left, right], ratio) {
     const rows = decoded(curve), xs = places(run, curve, view.axis);
     const raw = new Path2D(), dots = new Path2D(), gaps = [];
-    const weight = Math.min(view.smoothing, 0.99), smoothed = weight > 0 && rows.n > 2 ? smooth(rows.mean.length ? rows.mean : rows.first, weight) : null;
+    const weight = Math.min(view.smoothing, 0.99), smoothed = weight > 0 && rows.n > FEW ? smooth(rows.mean.length ? rows.mean : rows.first, weight) : null;
     const line = smoothed ? new Path2D() : null;
-    const from = Math.max(upper(xs, left) - 2, 0), few = rows.n <= 60;
+    const from = Math.max(upper(xs, left) - 2, 0), few = rows.n <= FEW;
     let open = false, openSmooth = false;
     for (let i = from; i < rows.n && (i === from || xs[i - 1] <= right); i++) {
       const x = fx(xs[i]);
@@ -208,7 +210,7 @@ class Chart {
   point(u) {
     const { left, top } = u.cursor, isHere = this.element.matches(":hover, :focus");
     if (left == null || left < 0) {
-      this.read.replaceChildren();
+      this.idle();
       if (isHere) hover(null);
       return;
     }
@@ -224,9 +226,15 @@ class Chart {
       const rank = isHere ? distance : (line.run === (view.hovered ?? view.chosen) ? 0 : 1e9);
       if (!best || rank < best.rank) best = { ...line, i, value, rank };
     }
-    if (!best) { this.read.replaceChildren(); return; }
+    if (!best) { this.idle(); return; }
     if (isHere && top >= 0) hover(runs.length > 1 ? best.run : null);
     this.read.replaceChildren(...this.reading(best));
+  }
+
+  /** Without a cursor: how many values a point stands for. */
+  idle() {
+    const most = Math.max(1, ...this.lines().map(({ curve }) => curve.stride));
+    this.read.textContent = most > 1 ? `each point stands for ${most} values` : "";
   }
 
   reading({ run, curve, part, i, value }) {
@@ -299,11 +307,14 @@ function chartGroups() {
   return groups;
 }
 
+/** The metrics of a unit and of the usual monitors are one group. Others have that of their first part, such as `system`. */
 function groupOf(name) {
-  if (/per_second|seconds$|ratio$/.test(name)) return "speed";
-  if (/^(learning_rate|momentum)/.test(name)) return "learning rate";
-  return name.includes("/") ? name.split("/")[0] : "metrics";
+  return !name.includes("/") || /^(learning_rate|momentum)/.test(name) ? "metrics" : name.split("/")[0];
 }
 
-/** Losses first, then what measures quality, then the rest. */
-const rank = name => /loss/.test(name) ? 0 : groupOf(name) === "metrics" ? 1 : groupOf(name) === "learning rate" ? 2 : groupOf(name) === "speed" ? 3 : 4;
+/** Losses first, then what measures quality, rates and speeds, and then the rest. */
+function rank(name) {
+  if (/loss/.test(name)) return 0;
+  if (groupOf(name) !== "metrics") return 4;
+  return /per_second|seconds$|ratio$/.test(name) ? 3 : /^(learning_rate|momentum)|norm$/.test(name) ? 2 : 1;
+}
