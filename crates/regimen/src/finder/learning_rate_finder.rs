@@ -173,7 +173,7 @@ struct Sweep {
     average: f64,
     /// Updates seen.
     updates: u64,
-    /// Whether a loss was logged in the epoch under way.
+    /// Whether a loss or a skipped update was logged in the epoch under way.
     has_loss: bool,
 }
 
@@ -217,7 +217,7 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for Watch<'_> {
         let (step, metrics) = (state.train_progress().steps, state.metrics(Phase::Train));
         let logged = |key| metrics.get(key)?.in_step(step);
         let (loss, skipped) = (logged(TRAIN_LOSS), logged(TRAIN_SKIPPED));
-        sweep.has_loss |= loss.is_some();
+        sweep.has_loss |= loss.or(skipped).is_some();
         match (loss, skipped) {
             // In half precision the scale of losses was too large. The next batch has the same rate.
             (Some(loss), Some(_)) if loss.is_finite() && unit.gradient_scale().is_some() => {
