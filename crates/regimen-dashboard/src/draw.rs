@@ -489,8 +489,8 @@ mod tests {
         );
         for above in [None, Some(Above::Help), Some(Above::AskPause)] {
             for model in [model(), Model::default()] {
-                for columns in (0..130).chain([500]) {
-                    for rows in (0..60).step_by(3).chain([1, 2, 18, 19]) {
+                for columns in (0..130).step_by(11).chain([59, 60, 75, 76, 119, 120, 500]) {
+                    for rows in [0, 1, 2, 17, 18, 19, 24, 60] {
                         let view = View { above, ..View::default() };
                         assert!(picture(&model, &view, PLAIN, columns, rows).is_some());
                     }
