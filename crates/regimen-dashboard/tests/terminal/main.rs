@@ -75,7 +75,8 @@ fn child() {
 
 /// A run that ignores SIGHUP, as one of `nohup`. It makes `file` when it has ended.
 fn without_terminal(file: &Path) {
-    let _ignored = signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::new(AtomicBool::new(false))).unwrap();
+    let _ignored =
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::new(AtomicBool::new(false))).unwrap();
     let mut unit = Slow(String::new());
     let data: Vec<u64> = (0..400).collect();
     let mut run = Run::new(&mut unit).callback(Dashboard::new().every(Every::steps(1)));
