@@ -1,5 +1,6 @@
 //! The empty step: a run whose cost is the loop itself.
 
+use regimen::profile::Profile;
 use regimen::run::Train;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Callback, Error, Run, State};
@@ -10,8 +11,15 @@ pub const CALLBACKS: [usize; 4] = [0, 1, 10, 30];
 /// Trains a unit that does nothing for `steps` steps of one epoch, with `callbacks` callbacks. Each
 /// has a distinct type, overrides the step's end, and writes to its own field.
 pub fn empty_run(callbacks: usize, steps: usize) -> Result<(), Error> {
-    let mut unit = Empty;
-    let mut run = Run::new(&mut unit);
+    train(Run::new(&mut Empty), callbacks, steps)
+}
+
+/// The same with a profile.
+pub fn profiled_run(callbacks: usize, steps: usize) -> Result<(), Error> {
+    train(Run::new(&mut Empty).probe(Profile::new().probe()), callbacks, steps)
+}
+
+fn train(mut run: Run<'_, Empty>, callbacks: usize, steps: usize) -> Result<(), Error> {
     macro_rules! watch {
         ($($i:literal)*) => {
             $(if $i < callbacks {

@@ -13,7 +13,7 @@ mod serve;
 pub use allocations::{Counting, allocations};
 pub use batteries::batteries_run;
 pub use cell::Cell;
-pub use empty::{CALLBACKS, empty_run};
+pub use empty::{CALLBACKS, empty_run, profiled_run};
 pub use interfaces::{Interface, small_run};
 pub use ranks::{BATCH, Ranks};
 pub use rounds::{median, rounds};

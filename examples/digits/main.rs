@@ -2,7 +2,8 @@
 //! held-out digits.
 //!
 //! With `--out DIR` it can be stopped at any moment and started again. It resumes from the newest
-//! checkpoint in the folder. `mpirun -n 2 digits` trains on two processes.
+//! checkpoint in the folder, and `--replay STEP` makes a step of it again. `mpirun -n 2 digits` trains on two
+//! processes.
 
 mod loaders;
 mod task;
@@ -11,14 +12,19 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use regimen::auto_unit::{Averaging, EVAL_LOSS};
-use regimen::callback::{EarlyStopping, Every, LearningRateMonitor, ModuleSummary, ProgressBar};
+use regimen::callback::{
+    EarlyStopping, Every, GradientMonitor, LearningRateMonitor, ModuleSummary, ProgressBar,
+};
+use regimen::finder::LearningRateFinder;
 use regimen::folder::RunFolder;
+use regimen::profile::Profile;
+use regimen::replay::Replay;
 use regimen::run::{Ended, Predict};
 use regimen::signal::Signals;
 use regimen::{AutoUnit, BoxError, Fit, Run};
 use regimen_burn::burn::optim::AdamConfig;
 use regimen_burn::{Burn, initialize};
-use regimen_examples::args::{Args, probability};
+use regimen_examples::args::{Args, FolderArgs, probability};
 use regimen_examples::digits::{Split, show};
 use regimen_examples::network::ConvNet;
 
@@ -33,9 +39,17 @@ struct Flags {
     #[command(flatten)]
     digits: Args,
 
+    #[command(flatten)]
+    folder: FolderArgs,
+
     /// Probability of dropout in training. Without it any number of ranks trains as one process does.
     #[arg(long, default_value_t = 0.25, value_parser = probability)]
     dropout: f64,
+
+    /// Before the training, prints a learning rate for --lr, and writes the losses over the rates to `rates.svg`. The
+    /// training is the same with or without.
+    #[arg(long)]
+    find_rate: bool,
 }
 
 fn main() -> ExitCode {
@@ -48,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
+fn run(Flags { digits: args, folder, dropout, find_rate }: &Flags) -> Result<ExitCode, BoxError> {
     // The only process, or one of those that `mpirun` or `srun` has started.
     let peers = regimen_dist::init()?;
     let is_first = peers.rank().is_first();
@@ -70,28 +84,56 @@ fn run(Flags { digits: args, dropout }: &Flags) -> Result<ExitCode, BoxError> {
         unit = unit.average(Averaging::ema(decay).ramp());
     }
 
+    let train = train_loader(train, side, args);
+    let validation = eval_loader(validation, side, args);
+    let settings = args.hyper_parameters().with("dropout", *dropout);
+    if let (Some(out), Some(step)) = (&args.out, folder.replay) {
+        unit = unit.detect_anomaly(true).before_update(GradientMonitor::new().into_hook());
+        let mut run = Run::new(&mut unit).seed(args.seed).hyper_parameters(settings);
+        let replay = Replay::of(out, step).samples_of(&train).callback(LearningRateMonitor::new());
+        let replayed = replay.fit(&mut run, &train, &validation, Fit::epochs(args.epochs))?;
+        println!("{replayed}");
+        let is_equal = replayed.is_equal() == Some(true);
+        return Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+
     let bar = ProgressBar::new();
     let mut run = Run::new(&mut unit)
         .seed(args.seed)
         .peers(peers)
-        .hyper_parameters(args.hyper_parameters().with("dropout", *dropout))
+        .hyper_parameters(settings)
         .callback(LearningRateMonitor::new())
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
         .callback(ModuleSummary::to(bar.printer()).max_depth(1))
         .callback(bar);
+    let profile = args.profile.then(Profile::new);
+    if let Some(profile) = &profile {
+        run = run.probe(profile.probe());
+    }
     if let Some(out) = &args.out {
-        let folder = RunFolder::new(out);
-        run = folder.checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS)).open(run)?;
+        let mut run_folder = RunFolder::new(out)
+            .checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS))
+            .metrics_every(Every::steps(folder.log_every).or(Every::epochs(1)))
+            .flight(|recorder| recorder.samples_of(&train));
+        if let Some(profile) = &profile {
+            run_folder = run_folder.profile(profile.clone());
+        }
+        run = run_folder.open(run)?;
         if let Some(restored) = run.restored().filter(|_| is_first) {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }
     }
     let _signals = Signals::pause(&run.pause_handle())?;
-    let report = run.fit(
-        &train_loader(train, side, args),
-        &eval_loader(validation, side, args),
-        Fit::epochs(args.epochs),
-    )?;
+    if *find_rate {
+        let curve = LearningRateFinder::new().find(&mut run, &train)?;
+        curve.figure().save_svg("rates.svg")?;
+        let rate = curve.suggestion().ok_or("the loss falls at no learning rate")?;
+        println!("suggestion: --lr {rate:.5}; the losses are in rates.svg");
+    }
+    let report = run.fit(&train, &validation, Fit::epochs(args.epochs))?;
+    if let Some(profile) = profile.filter(|_| is_first) {
+        println!("{profile}");
+    }
     if matches!(report.ended, Ended::Paused(_)) {
         return Ok(ExitCode::from(INTERRUPTED));
     }

@@ -65,9 +65,26 @@ pub struct Args {
     #[arg(long)]
     pub out: Option<PathBuf>,
 
+    /// Shows at the end where the time went. With --out, `profile.json` and `trace.json` have the same.
+    #[arg(long)]
+    pub profile: bool,
+
     /// Folder with MNIST files in IDX format, optionally gzipped, instead of the bundled digits.
     #[arg(long)]
     pub data: Option<PathBuf>,
+}
+
+/// Flags of the programs whose folder is a `RunFolder`.
+#[derive(Debug, clap::Args)]
+pub struct FolderArgs {
+    /// Steps from one record of metrics to the next in the folder's logs.
+    #[arg(long, default_value_t = 10, value_parser = at_least_one::<u64>)]
+    pub log_every: u64,
+
+    /// Makes this step of the run in the folder again, and compares it with its record: the first is 1. Needs the flags
+    /// of that run.
+    #[arg(long, requires = "out", value_parser = at_least_one::<u64>)]
+    pub replay: Option<u64>,
 }
 
 /// The flags of this process, with other defaults for some of them: pairs of a flag and its default.

@@ -108,3 +108,52 @@ fn ctrl_c_ends_at_a_step_and_the_same_command_goes_on_from_there() {
     let read = |folder: &Path| std::fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
     assert_eq!(read(&folder), read(&whole));
 }
+
+#[test]
+fn a_profile_accounts_for_the_whole_run() {
+    let folder = folder("profile");
+    let run =
+        digits().args(["--epochs", "2", "--profile", "--out", "."]).current_dir(&folder).output().unwrap();
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let profile = std::fs::read(folder.join("profile.json")).unwrap();
+    let profile: serde_json::Value = serde_json::from_slice(&profile).unwrap();
+    let blocks = profile["blocks"].as_array().unwrap();
+    let fit = blocks.iter().find(|block| block["name"] == "fit").unwrap();
+    let (inside, whole) = (innermost_seconds(fit), profile["wall_seconds"].as_f64().unwrap());
+    assert!(inside >= 0.98 * whole && inside <= whole, "{inside} s of {whole} s are in blocks");
+    let sentence = profile["sentence"].as_str().unwrap();
+    assert!(text(&run.stdout).contains(&format!("{sentence}\n\nblock ")), "{}", text(&run.stdout));
+}
+
+/// The sum over the blocks in `block` that have none in them.
+fn innermost_seconds(block: &serde_json::Value) -> f64 {
+    match block["blocks"].as_array() {
+        Some(blocks) => blocks.iter().map(innermost_seconds).sum(),
+        None => block["seconds"].as_f64().unwrap(),
+    }
+}
+
+#[test]
+fn a_rate_is_found_and_the_training_has_the_bytes_of_one_without() {
+    let folder = folder("rates");
+    let run = |out: &str, args: &[&str]| {
+        let args = [&["--epochs", "1", "--out", out], args].concat();
+        let Output { status, stdout, stderr } = digits().current_dir(&folder).args(args).output().unwrap();
+        assert!(status.success(), "{}", text(&stderr));
+        text(&stdout)
+    };
+    let (plain, found) = (run("plain", &[]), run("found", &["--find-rate"]));
+    let (suggestion, rest) = found.split_once('\n').unwrap();
+    assert_eq!(rest, plain);
+    let rate = suggestion.strip_prefix("suggestion: --lr ").and_then(|rest| rest.split(';').next()).unwrap();
+    assert!((1e-4..1e-1).contains(&rate.parse().unwrap()), "{suggestion}");
+    let svg = std::fs::read_to_string(folder.join("rates.svg")).unwrap();
+    assert!(svg.contains("suggestion: 0.0"), "{svg}");
+    let files = |out: &str| {
+        let newest = std::fs::read_dir(folder.join(out)).unwrap().map(|entry| entry.unwrap().path());
+        let newest = newest.filter(|path| path.join("module.safetensors").exists()).max().unwrap();
+        let weights = std::fs::read(newest.join("module.safetensors")).unwrap();
+        (weights, std::fs::read(folder.join(out).join("metrics.jsonl")).unwrap())
+    };
+    assert!(files("plain") == files("found"), "the weights or the metrics differ");
+}

@@ -1,10 +1,13 @@
-//! The output of the programs of `Runner` and `FitLoop`, with their numbers masked.
+//! The output of the programs of `Runner` and `FitLoop`, with their numbers masked, and the replays of `digits`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "programs/check.rs"]
 mod check;
+#[path = "programs/replay.rs"]
+mod replay;
 
 use check::{check, folder, program};
+use replay::check_replays;
 
 #[test]
 fn runner_minimal() {
@@ -41,4 +44,9 @@ fn runner_real_goes_on_from_its_folder() {
     }
     let told = run("2");
     assert!(told.starts_with("resuming from step 17 (out/step-000000017)\n"), "{told}");
+}
+
+#[test]
+fn digits_makes_steps_again_to_the_bit() {
+    check_replays("digits");
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
 
 mod bench;
+mod chromium;
 mod ci;
 mod features;
 mod libtorch;
@@ -37,11 +38,12 @@ usage: cargo xtask ci [STEP ...]
 
 ci       runs every check, or the named steps, and prints a table of results
 bench    runs a benchmark: batteries, checkpoint, distributed, engines, learner, loader, overhead,
-         precision
+         precision, report
 libtorch finds libtorch 2.11 in LIBTORCH or the active Python, or downloads it (545 MB), and
          prints the environment to build on it: eval \"$(cargo xtask libtorch)\"
 new      makes a project outside of the clone that trains a small network: in DIR, or beside the clone
-pictures runs the examples digits and dashboard and draws the pictures of the README and the guide: docs/pictures/*.svg
+pictures runs the examples digits and dashboard and draws the pictures of the README and the guide: docs/pictures/*.svg; and
+         those of the report page: docs/pictures/report-*.png
 torture  runs the torture tests: kills at random and at every system call, power cuts, damaged files,
          signals; exits 1 if a promise is broken, 2 if something could not be run. With --fuzz first,
          only fuzzes the readers of files, for a number of seconds, or one case by its seed. With

@@ -39,6 +39,12 @@ pub(crate) fn measures(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     environment(workspace, &workspace.target.join("python-measures"), requirements)
 }
 
+/// The Python that drives Chromium.
+pub(crate) fn selenium(workspace: &Workspace) -> Result<PathBuf, BoxError> {
+    let requirements = "crates/regimen-report/tests/browser/requirements.txt";
+    environment(workspace, &workspace.target.join("python-selenium"), requirements)
+}
+
 /// An installed MPI, and its parts.
 #[derive(Debug)]
 pub(crate) struct Mpi {

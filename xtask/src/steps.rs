@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::bench::learner;
 use crate::ci::{End, Step};
 use crate::workspace::{Workspace, run, run_lines};
-use crate::{BoxError, features, outside, peers, torture};
+use crate::{BoxError, chromium, features, outside, peers, torture};
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "format", run: format, is_gate: false },
@@ -31,6 +31,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "python", run: python, is_gate: false },
     Step { name: "log readers", run: log_readers, is_gate: false },
     Step { name: "measures", run: measures, is_gate: false },
+    Step { name: "report page", run: report_page, is_gate: false },
     Step { name: "mpi", run: mpi, is_gate: false },
     Step { name: "nccl", run: nccl, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
@@ -61,6 +62,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("dashboard-pictures", &[]),
     ("digits", &["--epochs", "1"]),
     ("every-log", &[]),
+    ("finders", &[]),
     ("fine-tune", &[]),
     ("first", &[]),
     ("fitloop-basic", &[]),
@@ -226,6 +228,34 @@ fn measures(workspace: &Workspace) -> Result<End, BoxError> {
         }
         Err(why) => Ok(End::NotRun(why.to_string())),
     }
+}
+
+/// The report page in Chromium: runs, zoom, axes, themes, the table and the print, without an error on its console.
+fn report_page(workspace: &Workspace) -> Result<End, BoxError> {
+    open_report_page(workspace, None)
+}
+
+/// The same, with the pictures of the guide written to a folder.
+pub(crate) fn open_report_page(workspace: &Workspace, pictures: Option<&Path>) -> Result<End, BoxError> {
+    let got = || -> Result<_, BoxError> { Ok((peers::selenium(workspace)?, chromium::chromium(workspace)?)) };
+    let (python, chromium) = match got() {
+        Ok(got) => got,
+        Err(why) => return Ok(End::NotRun(why.to_string())),
+    };
+    run(&mut workspace.cargo(&["build", "--workspace", "--bins"]))?;
+    let mut check = workspace.program(python);
+    check.arg(workspace.root.join("crates/regimen-report/tests/browser/check.py"));
+    check.args([&chromium.program, &chromium.driver, &workspace.target.join("debug/regimen")]);
+    check.arg(workspace.scratch("report-page")?).args(pictures).stdout(Stdio::piped());
+    if !chromium.libraries.is_empty() {
+        check.env("LD_LIBRARY_PATH", chromium.libraries);
+    }
+    let mut last = String::new();
+    run_lines(check.env("PYTHONDONTWRITEBYTECODE", "1"), |line| {
+        println!("{line}");
+        last = line.to_owned();
+    })?;
+    Ok(End::Ran(last))
 }
 
 /// The tests and the examples with several ranks, under each MPI.

@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use regimen::Error;
-use regimen_bench::{CALLBACKS, Counting, allocations, empty_run, figure, median, rounds};
+use regimen_bench::{CALLBACKS, Counting, allocations, empty_run, figure, median, profiled_run, rounds};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -28,7 +28,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let allocated = per_step(callbacks, allocated)?;
         figure(&format!("empty/{callbacks}"), "allocs_per_step", allocated, "allocations")?;
     }
+    let mut contestants = CALLBACKS.map(|callbacks| move || per_step(callbacks, profiled));
+    let mut contestants: Vec<_> = contestants.iter_mut().map(|run| run as &mut dyn FnMut() -> _).collect();
+    let times = rounds::<Error>(ROUNDS, &mut contestants)?;
+    for (callbacks, times) in CALLBACKS.into_iter().zip(times) {
+        figure(&format!("empty/{callbacks}/profile"), "ns_per_step", median(times), "ns")?;
+    }
     Ok(())
+}
+
+fn profiled(callbacks: usize, steps: usize) -> Result<f64, Error> {
+    let begun = Instant::now();
+    profiled_run(callbacks, steps)?;
+    Ok(begun.elapsed().as_secs_f64() * 1e9)
 }
 
 fn per_step(callbacks: usize, cost: fn(usize, usize) -> Result<f64, Error>) -> Result<f64, Error> {

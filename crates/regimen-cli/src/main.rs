@@ -1,4 +1,4 @@
-//! The `regimen` program: inspects, verifies, compares and exports checkpoints.
+//! The `regimen` program: inspects, verifies, compares and exports checkpoints; reports, plots and lists runs.
 //!
 //! Exits with 0 on success, with 1 and a line on stderr on failure, and with 2 on a usage error.
 #![forbid(unsafe_code)]
@@ -7,6 +7,9 @@ mod diff;
 mod export;
 mod inspect;
 mod output;
+mod plot;
+mod report;
+mod runs;
 mod select;
 mod table;
 mod verify;
@@ -19,7 +22,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use regimen::BoxError;
 
-/// Inspects, verifies, compares and exports checkpoints of regimen.
+/// Inspects, verifies, compares and exports checkpoints of regimen; reports, plots and lists runs.
 #[derive(Debug, Parser)]
 #[command(name = "regimen", version)]
 struct Arguments {
@@ -78,6 +81,47 @@ enum Command {
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1000))]
         height: u16,
     },
+    /// Write one HTML page that shows and compares runs.
+    Report {
+        /// Run directories.
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+        /// The page to write; it may be a page of an earlier call.
+        #[arg(short, long, default_value = "report.html")]
+        output: PathBuf,
+        /// Replace a file that is no page.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Draw one metric of runs over training steps, as SVG or PNG.
+    Plot {
+        /// Run directories.
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+        /// The name of the metric, such as `train/loss`.
+        #[arg(short, long)]
+        metric: String,
+        /// The picture to write, which ends in `.svg` or `.png`. It is replaced if it exists.
+        #[arg(short, long, default_value = "plot.svg")]
+        output: PathBuf,
+        /// Draw a logarithmic vertical axis.
+        #[arg(long)]
+        log: bool,
+    },
+    /// List the runs below a directory, with their state, their metrics and the hyper-parameters that differ.
+    Runs {
+        /// A directory with run directories, or one of them.
+        dir: PathBuf,
+        /// Metrics to show, with their last and best value. Default: those whose name has `loss` in it.
+        #[arg(short, long = "metric")]
+        metrics: Vec<String>,
+        /// Sort by the best value of a metric: the smallest first, or the largest first with `--max`.
+        #[arg(long)]
+        sort: Option<String>,
+        /// A larger value is better. Applies to all metrics that are shown.
+        #[arg(long)]
+        max: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -106,5 +150,8 @@ fn run(Arguments { json, command }: Arguments) -> Result<ExitCode, BoxError> {
         Command::Diff { a, b, exit_code } => diff::diff(&a, &b, exit_code, json),
         Command::Export { dir, file, parts } => export::export(&dir, &file, &parts, json),
         Command::Watch { run, once, width, height } => watch::watch(run, once, (width, height)),
+        Command::Report { runs, output, force } => report::report(runs, &output, force, json),
+        Command::Plot { runs, metric, output, log } => plot::plot(runs, metric, &output, log, json),
+        Command::Runs { dir, metrics, sort, max } => runs::runs(&dir, metrics, sort, max, json),
     }
 }

@@ -243,3 +243,67 @@ fn names_with_control_characters_are_shown_as_escapes_and_given_as_they_are_in_j
     let error = String::from_utf8(gone.stderr).unwrap();
     assert!(plain(&error) && error.contains(r"c\r\u{1b}[2J"), "{error:?}");
 }
+
+/// Two runs with a learning rate and a loss, and a folder that is none.
+fn runs() -> (TempDir, [PathBuf; 2]) {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |name: &str, rate: f64, losses: &[f64]| {
+        let path = dir.path().join("runs").join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        let line = |(step, loss): (u64, &f64)| {
+            format!(
+                "{{\"step\":{step},\"phase\":\"eval\",\"name\":\"eval/loss\",\"value\":{loss},\"epoch\":{step}}}\n"
+            )
+        };
+        let log: String = (1..).zip(losses).map(line).collect();
+        std::fs::write(path.join("metrics.jsonl"), log).unwrap();
+        std::fs::write(path.join("hyper_parameters.json"), format!("{{\"rate\": {rate}, \"layers\": 2}}"))
+            .unwrap();
+        path
+    };
+    let found = [run("a", 0.1, &[0.5, 0.25, 0.75]), run("b", 0.2, &[0.5, 0.125])];
+    std::fs::create_dir_all(dir.path().join("runs/notes")).unwrap();
+    (dir, found)
+}
+
+#[test]
+fn runs_are_listed_with_their_metrics_and_the_settings_that_differ() {
+    let (dir, [_, b]) = runs();
+    let folder = dir.path().join("runs");
+    let text = stdout(0, &[&"runs", &folder, &"--sort", &"eval/loss"]);
+    let expected = "\
+run  state    rate  step  epoch  time  eval/loss    best  at
+b    unknown  0.2      2                  0.1250  0.1250   2
+a    unknown  0.1      3                  0.7500  0.2500   2
+";
+    assert_eq!(text, expected);
+    let value = json(0, &[&"runs", &folder, &"--sort", &"eval/loss", &"--max"]);
+    assert_eq!((&value["runs"][0]["name"], &value["differing"]), (&"a".into(), &serde_json::json!(["rate"])));
+    assert_eq!(
+        value["runs"][0]["metrics"]["eval/loss"],
+        serde_json::json!({"last": 0.75, "best": 0.75, "best_step": 3})
+    );
+    assert_eq!(json(0, &[&"runs", &b])["runs"][0]["hyper_parameters"]["layers"], 2);
+    check_error(1, &[&"runs", &folder, &"--sort", &"los"], "no run has a metric `los`; there are eval/loss");
+    check_error(1, &[&"runs", &folder.join("notes")], "has no run: no directory with metrics.jsonl");
+}
+
+#[test]
+fn report_writes_a_page_and_plot_a_picture() {
+    let (dir, [a, b]) = runs();
+    let (page, plot) = (dir.path().join("report.html"), dir.path().join("loss.svg"));
+    let text = stdout(0, &[&"report", &a, &b, &"-o", &page]);
+    let bytes = std::fs::metadata(&page).unwrap().len();
+    assert_eq!(text, format!("`{}` has 2 runs with 5 values, in {bytes} bytes\n", page.display()));
+    assert_eq!(json(0, &[&"report", &a, &"-o", &page])["runs"], 1);
+    std::fs::write(&page, "a letter").unwrap();
+    check_error(1, &[&"report", &a, &"-o", &page], "report.html exists and is no report");
+    stdout(0, &[&"report", &a, &"-o", &page, &"--force"]);
+    check_error(1, &[&"report", &a, &dir.path(), &"-o", &page], "is no run");
+
+    let text = stdout(0, &[&"plot", &a, &b, &"--metric", &"eval/loss", &"-o", &plot]);
+    assert_eq!(text, format!("`{}` shows `eval/loss`\n", plot.display()));
+    assert!(std::fs::read_to_string(&plot).unwrap().starts_with("<svg "));
+    check_error(1, &[&"plot", &a, &"-m", &"loss", &"-o", &plot], "there are eval/loss");
+    check_error(2, &[&"plot", &a], "--metric <METRIC>");
+}

@@ -1,10 +1,14 @@
 //! The output of the programs of `Runner` and `FitLoop`: that of the ones on Burn, with numbers masked.
+//! And the replays of `digits-torch`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../../examples/tests/programs/check.rs"]
 mod check;
+#[path = "../../../examples/tests/programs/replay.rs"]
+mod replay;
 
 use check::check;
+use replay::check_replays;
 
 #[test]
 fn runner_minimal() {
@@ -28,4 +32,9 @@ fn fitloop_basic() {
 fn fitloop_full() {
     let expected = include_str!("../../../examples/tests/programs/fitloop-full.txt");
     check("fitloop-full-torch", &["--ask", "2"], expected);
+}
+
+#[test]
+fn digits_makes_steps_again_to_the_bit() {
+    check_replays("digits-torch");
 }

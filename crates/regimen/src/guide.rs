@@ -10,9 +10,12 @@
 //! | [The dashboard][dashboard] | a run in the terminal, in its process or beside it |
 //! | [Precision][precision] | half precision, activation checkpointing |
 //! | [Groups and averages][averages] | parameter groups, learning rates, EMA and SWA |
+//! | [Finders and safe starts][finders] | short runs before a long one: learning rates, batch sizes, seeds |
 //! | [Several optimizers][optimizers] | GANs and other plain units |
 //! | [Errors and debugging][errors] | steps that fail, NaN, notices |
+//! | [Where the time goes][profile] | the times of a run, and a trace |
 //! | [Writing an engine][engine] | the contract, and the suite that checks it |
+//! | [Reports of runs][report] | one page of many runs, plots, a list |
 //! | [Recipes][recipes] | a program per task |
 //! | [Compiled steps][compiled-steps] | fusion, autotune, freezing |
 //! | [The checkpoint format][checkpoint-format] | files, manifest, order of writes |
@@ -60,6 +63,11 @@ pub mod precision {}
 #[doc = include_str!("../guide/averages.md")]
 pub mod averages {}
 
+// Its program needs Burn. It is the example `finders`, which is compiled and run there; a test compares them.
+#[doc = include_str!("../guide/links.txt")]
+#[cfg_attr(not(doctest), doc = include_str!("../guide/finders.md"))]
+pub mod finders {}
+
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/optimizers.md")]
 pub mod optimizers {}
@@ -67,6 +75,14 @@ pub mod optimizers {}
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/profile.md")]
+pub mod profile {}
+
+#[doc = include_str!("../guide/links.txt")]
+#[doc = include_str!("../guide/report.md")]
+pub mod report {}
 
 #[doc = include_str!("../guide/links.txt")]
 #[doc = include_str!("../guide/engine.md")]

@@ -13,6 +13,7 @@ mod machine;
 mod overhead;
 mod precision;
 mod programs;
+mod report;
 mod server;
 
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
         "loader" => loader::loader,
         "overhead" => overhead::overhead,
         "precision" => precision::precision,
+        "report" => report::report,
         _ => return Err(format!("unknown benchmark `{name}`\n{USAGE}").into()),
     };
     let options = Options::parse(args)?;

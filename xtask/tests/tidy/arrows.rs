@@ -17,7 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("regimen-torch", &["regimen-core", "regimen-cuda"]),
     ("regimen-dist", &["regimen-core", "regimen-cuda"]),
     ("regimen-dashboard", &["regimen"]),
-    ("regimen-cli", &["regimen", "regimen-core", "regimen-dashboard"]),
+    ("regimen-report", &["regimen", "regimen-core"]),
+    ("regimen-cli", &["regimen", "regimen-core", "regimen-dashboard", "regimen-report"]),
     ("xtask", &[]),
 ];
 

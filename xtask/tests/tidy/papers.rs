@@ -35,13 +35,14 @@ fn the_map_names_no_folder_that_is_gone() {
 }
 
 #[test]
-fn the_programs_of_the_readmes_are_the_examples_of_that_name() {
+fn the_programs_of_the_readmes_and_of_the_page_on_finders_are_the_examples_of_that_name() {
     let burn = read("examples/first.rs");
     let torch = read("crates/regimen-torch/examples/first-torch.rs");
     assert_eq!(programs("README.md"), [&*burn, &*torch]);
     assert_eq!(programs("crates/regimen/README.md"), [&*burn]);
     assert_eq!(programs("crates/regimen-burn/README.md"), [&*burn]);
     assert_eq!(programs("crates/regimen-torch/README.md"), [&*torch]);
+    assert_eq!(programs("crates/regimen/guide/finders.md"), [read("examples/finders.rs")]);
     assert!(burn.lines().count() <= 35, "the first program has more than 35 lines");
 }
 

@@ -316,17 +316,18 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
         let step = Step::new(state, Mode::Eval);
         self.read_if_full()?;
         let (batch, loss, values, weight, output) = self.view(|task, engine| {
-            let batch = batch.move_to(&engine.device(Mode::Eval))?;
+            let batch = state.time("transfer", |_| batch.move_to(&engine.device(Mode::Eval)))?;
             engine.seed(step.seed);
-            let (Loss { mean, weight, values }, output) =
-                engine.with_module(Mode::Eval, |module| task.compute_loss(&step, module, &batch))?;
+            let compute = |module: &_| task.compute_loss(&step, module, &batch);
+            let computed = state.time("forward", |_| engine.with_module(Mode::Eval, compute));
+            let (Loss { mean, weight, values }, output) = computed?;
             let values = detached_values(engine, values)?;
             Ok((batch, engine.detach(&mean)?, values, checked(weight)?, output))
         })?;
         let (loss, values) = (self.pending.add(loss), self.pending.add_all(values));
         let mut results = StepResults::new(loss, values, weight, output);
         results.log(EVAL_LOSS, true, state);
-        self.task.on_eval_step_end(state, &batch, results)
+        state.time("on_eval_step_end", |state| self.task.on_eval_step_end(state, &batch, results))
     }
 
     fn on_eval_start(&mut self, state: &mut State) -> Result<(), BoxError> {

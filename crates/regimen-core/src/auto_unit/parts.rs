@@ -92,6 +92,9 @@ struct Read {
 const SETTINGS: &str = "settings";
 /// The changes that are not reported yet, a line each.
 const UNTOLD: &str = "untold_changes";
+/// Whether the check for parameters without a gradient is done. Only a dry run puts it back: a restored run has other
+/// settings perhaps, and asks again.
+const HAS_ASKED: &str = "has_asked_unreached";
 
 impl<E: Engine> OwnPart<'_, E> {
     fn read(&self, dict: &StateDict) -> Result<Read, BoxError> {
@@ -119,8 +122,12 @@ impl<E: Engine> OwnPart<'_, E> {
                 Some(Scheduled { at: Count { updates, epochs }, rates, momentum })
             }
         };
-        let mut changes = self.changed_settings(&dict.under(SETTINGS))?;
-        changes.extend(used.iter().flat_map(|used| self.changed_rates(used)));
+        let mut changes = Vec::new();
+        // A setting that was changed between two calls is no news after a dry run.
+        if !dict.contains(HAS_ASKED) {
+            changes = self.changed_settings(&dict.under(SETTINGS))?;
+            changes.extend(used.iter().flat_map(|used| self.changed_rates(used)));
+        }
         let untold = if dict.contains(UNTOLD) { dict.array(UNTOLD)?.to_text()? } else { String::new() };
         // A rate that is still another is in both.
         let untold: Vec<&str> =
@@ -241,8 +248,7 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         (*self.window, *self.plateau, *self.used) = (read.window, read.plateau, read.used);
         (*self.skipped, *self.skipped_in_a_row) = (read.skipped, read.skipped_in_a_row);
         (*self.count, *self.changes) = (read.count, read.changes);
-        // The weights may be frozen otherwise, and after a dry run nothing was told.
-        *self.has_asked_unreached = false;
+        *self.has_asked_unreached = dict.contains(HAS_ASKED) && dict.get::<u8>(HAS_ASKED)? != 0;
         self.pending.forget_unchecked();
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {
             **scaler = read;
@@ -252,6 +258,12 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
             (average.taken, average.is_loaded) = (read.taken, false);
         }
         Ok(())
+    }
+
+    fn kept_state(&self) -> Result<StateDict, BoxError> {
+        let mut dict = self.state_dict()?;
+        dict.insert(HAS_ASKED, u8::from(*self.has_asked_unreached))?;
+        Ok(dict)
     }
 
     fn is_of_rank(&self, name: &str) -> bool {

@@ -119,13 +119,13 @@ impl<E, T> fmt::Debug for AutoPredictUnit<E, T> {
 
 /// The prediction for `input` in the present step of `state`.
 pub(super) fn predicted<E: Engine, T: PredictTask<E>>(
-    state: &State,
+    state: &mut State,
     task: &mut T,
     engine: &mut E,
     input: T::Input,
 ) -> Result<T::Prediction, BoxError> {
     let step = Step::new(state, Mode::Predict);
-    let input = input.move_to(&engine.device(Mode::Predict))?;
+    let input = state.time("transfer", |_| input.move_to(&engine.device(Mode::Predict)))?;
     engine.seed(step.seed);
-    engine.with_module(Mode::Predict, |module| task.predict(&step, module, input))
+    state.time("forward", |_| engine.with_module(Mode::Predict, |module| task.predict(&step, module, input)))
 }

@@ -276,6 +276,18 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
 /// Changes between two calls.
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
+    /// Sets the learning rate as a function of completed updates: see [`learning_rate`](AutoUnit::learning_rate).
+    pub fn set_learning_rate(&mut self, schedule: impl Schedule + 'static) {
+        self.settings.rate = Rate::ByUpdate(Box::new(schedule));
+    }
+
+    /// Trains every group at the rate of `schedule`, by completed updates and times the
+    /// [factors](AutoUnit::scale_learning_rate) of the group, instead of all other rates and of a plateau's. With `None`
+    /// these are used again. For sweeps over rates.
+    pub fn override_learning_rate(&mut self, schedule: Option<Box<dyn Schedule>>) {
+        self.settings.overriding = schedule;
+    }
+
     /// Sets the learning rate of one of the engine's parameter groups, by completed updates, instead of all that was set
     /// for it before. It is an error, and changes nothing, if the engine does not have the group.
     pub fn set_group_learning_rate(
@@ -342,6 +354,8 @@ pub(super) struct Settings<E> {
     pub(super) rate: Rate,
     pub(super) group_rates: Vec<(String, Rate)>,
     pub(super) group_factors: Vec<(String, f64)>,
+    /// The rate of all groups instead of their own.
+    pub(super) overriding: Option<Box<dyn Schedule>>,
     pub(super) momentum: Option<Box<dyn Schedule>>,
     pub(super) frozen: Vec<(String, Thaw)>,
     pub(super) accumulate: u64,
@@ -382,6 +396,7 @@ impl<E> Default for Settings<E> {
             rate: Rate::ByUpdate(Box::new(1e-3)),
             group_rates: Vec::new(),
             group_factors: Vec::new(),
+            overriding: None,
             momentum: None,
             frozen: Vec::new(),
             accumulate: 1,
@@ -407,7 +422,10 @@ impl<E> Settings<E> {
     /// The learning rate of a group, by its schedule.
     pub(super) fn rate_of(&self, group: &str, count: Count) -> f64 {
         let own = self.group_rates.iter().rev().find(|(name, _)| name == group);
-        let rate = own.map_or(&self.rate, |(_, rate)| rate).at(count);
+        let rate = match &self.overriding {
+            Some(schedule) => schedule.rate(count.updates),
+            None => own.map_or(&self.rate, |(_, rate)| rate).at(count),
+        };
         let factors = self.group_factors.iter().filter(|(name, _)| name == group);
         factors.fold(rate, |rate, (_, factor)| rate * factor)
     }

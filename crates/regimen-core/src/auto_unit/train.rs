@@ -112,13 +112,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.compare_if_due(state)?;
         self.freeze_due()?;
         let AutoUnit { engine, task, settings, frozen, step_is_open, .. } = self;
-        let batch = batch.move_to(&engine.device(Mode::Train))?;
+        let batch = state.time("transfer", |_| batch.move_to(&engine.device(Mode::Train)))?;
         engine.keep_buffers()?;
         *step_is_open = true;
         engine.seed(step.seed);
         let mut compute =
             || engine.with_module(Mode::Train, |module| task.compute_loss(&step, module, &batch));
-        let (computed, first) = if settings.detect_anomaly { watched(compute) } else { (compute(), None) };
+        let (computed, first) = state.time("forward", |_| match settings.detect_anomaly {
+            true => watched(compute),
+            false => (compute(), None),
+        });
         let (mut loss, output) = computed?;
         let (weight, detached) = (checked(loss.weight)?, engine.detach(&loss.mean)?);
         let values = detached_values(engine, mem::take(&mut loss.values))?;
@@ -128,7 +131,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let is_awaited = is_checked && state.peers().is_some();
         let must_know = is_awaited || weight > 0.0 && settings.must_know(engine, &detached)?;
         let checked = is_checked.then_some((step.index, What::Loss));
-        let (value, known) = self.pending.add_of_step(detached, must_know, checked)?;
+        let (value, known) =
+            state.time("read loss", |_| self.pending.add_of_step(detached, must_know, checked))?;
         let is_finite = weight == 0.0 || known.is_none_or(f64::is_finite);
         if let (false, Some(value)) = (is_finite, known)
             && (settings.detect_anomaly || settings.non_finite == NonFinite::Error)
@@ -149,12 +153,13 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             }
         }
         if self.window.stage().is_none() {
-            self.hold(step.index, &loss.mean, value.clone(), weight, is_finite)?;
+            state
+                .time("backward", |_| self.hold(step.index, &loss.mean, value.clone(), weight, is_finite))?;
         }
         if let (Some(Stage::Added), Some(hook)) = (self.window.stage(), &mut self.settings.after_backward)
             && weight > 0.0
         {
-            hook(&mut self.engine, state)?;
+            state.time("after backward", |state| hook(&mut self.engine, state))?;
         }
         if let Some(peers) = state.peers() {
             average_buffers(&mut self.engine, &**peers, weight)?;
@@ -162,7 +167,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let values = self.pending.add_all(values);
         let mut results = StepResults::new(value.clone(), values, weight, output);
         if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
-            self.update(state, step.index, &mut results)?;
+            state.time("update", |state| self.update(state, step.index, &mut results))?;
         } else {
             self.window.end_step(step.index);
             let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;
@@ -171,7 +176,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.step_is_open = false;
         state.set_pending_steps(self.window.steps());
         state.commit_step();
-        self.task.on_train_step_end(state, &batch, results)
+        state.time("on_train_step_end", |state| self.task.on_train_step_end(state, &batch, results))
     }
 
     /// Adds the gradients of a loss to those held, unless its weight is 0.

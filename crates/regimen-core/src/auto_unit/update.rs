@@ -45,16 +45,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             if let Some(peers) = &peers {
                 window.reach(Stage::Torn);
                 let (bytes, sum) = (settings.bucket_bytes, &mut |bucket: Bucket<'_>| peers.sum(bucket));
-                match peers.takes_device() {
-                    true => engine.exchange_gradients_on_device(bytes, sum)?,
-                    false => engine.exchange_gradients(bytes, sum)?,
-                }
+                state.time("exchange", |_| match peers.takes_device() {
+                    true => engine.exchange_gradients_on_device(bytes, sum),
+                    false => engine.exchange_gradients(bytes, sum),
+                })?;
             }
             window.reach(Stage::Averaged);
         }
         if window.stage() <= Some(Stage::Averaged) {
             if let Some(hook) = &mut settings.before_update {
-                hook(engine, state)?;
+                state.time("before update", |state| hook(engine, state))?;
             }
             let may_skip = scale.is_some() || settings.non_finite == NonFinite::Skip;
             let is_finite = match settings.clip_norm {
@@ -94,7 +94,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         if let Some(peers) = &peers {
             peers.commit()?;
         }
-        self.engine.step(&self.rates)?;
+        state.time("optimizer", |_| self.engine.step(&self.rates))?;
         self.window = Window::default();
         results.log(TRAIN_LOSS, true, state);
         let before = self.count.updates;
@@ -107,7 +107,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         if self.settings.detect_anomaly {
             anomaly::check_parameters(&self.engine)?;
         }
-        self.add_to_average(Counted::Update(before))
+        match self.average {
+            Some(_) => state.time("average", |_| self.add_to_average(Counted::Update(before))),
+            None => Ok(()),
+        }
     }
 
     /// Finds once, while the first window's gradients are held, the parameters without one.
@@ -187,7 +190,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         used.rates.clear();
         used.rates.extend(engine.groups().iter().map(|name| settings.rate_of(name, *count)));
         rates.clear();
-        rates.extend(used.rates.iter().map(|&rate| reduced(plateau, rate)));
+        rates.extend(used.rates.iter().map(|&rate| reduced(settings, plateau, rate)));
         match rates.iter().position(|rate| !(rate.is_finite() && *rate >= 0.0)) {
             Some(i) => Err(format!(
                 "the learning rate of group `{}` is {} after {}; give a schedule that returns finite numbers from 0",
@@ -219,9 +222,12 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
 /// The learning rate of a group for the update behind `count`.
 pub(super) fn rate<E>(settings: &Settings<E>, plateau: &Option<Plateau>, group: &str, count: Count) -> f64 {
-    reduced(plateau, settings.rate_of(group, count))
+    reduced(settings, plateau, settings.rate_of(group, count))
 }
 
-fn reduced(plateau: &Option<Plateau>, rate: f64) -> f64 {
-    plateau.as_ref().map_or(rate, |plateau| plateau.apply(rate))
+fn reduced<E>(settings: &Settings<E>, plateau: &Option<Plateau>, rate: f64) -> f64 {
+    match plateau {
+        Some(plateau) if settings.overriding.is_none() => plateau.apply(rate),
+        _ => rate,
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+pub(crate) use super::timed::Sending;
+use super::timed::Timed;
 use super::{BeforeCommit, Event, Events, Ranks};
 use crate::error::ErrorKind;
 use crate::error::guard::guard;
@@ -15,6 +17,8 @@ pub(crate) struct Callbacks<'a, U: ?Sized> {
     listeners: Vec<Listener<'a, U>>,
     /// The union of all masks, so that an event without listeners costs one test.
     any: Events,
+    /// Whether they are told to a probe: the first and the last in the list tell the events.
+    timed: bool,
 }
 
 /// The saved states of callbacks, independent of the unit's type.
@@ -44,9 +48,17 @@ struct Listener<'a, U: ?Sized> {
     name: String,
 }
 
-impl<'a, U: ?Sized> Callbacks<'a, U> {
+impl<'a, U: ?Sized + 'a> Listener<'a, U> {
+    /// The same, telling the probe of each event.
+    fn timed(self) -> Self {
+        let timed = Timed { callback: self.callback, name: self.name.clone() };
+        Listener { callback: Box::new(timed), ..self }
+    }
+}
+
+impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
     pub(crate) fn new() -> Self {
-        Callbacks { listeners: Vec::new(), any: Events::NONE }
+        Callbacks { listeners: Vec::new(), any: Events::NONE, timed: false }
     }
 
     pub(crate) fn add(&mut self, callback: Box<dyn Callback<U> + 'a>) {
@@ -59,8 +71,23 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
         };
         self.any = self.any | events;
         let before = |listener: &Listener<'_, U>| callback.writes_down() || !listener.callback.writes_down();
-        let at = self.listeners.partition_point(before);
-        self.listeners.insert(at, Listener { callback, events, ranks, name });
+        let at = self.listeners.partition_point(before).min(self.listeners.len() - usize::from(self.timed));
+        let listener = Listener { callback, events, ranks, name };
+        self.listeners.insert(at, if self.timed { listener.timed() } else { listener });
+    }
+
+    /// Tells the probe of every event and of every callback, those that are added later included.
+    pub(crate) fn time(&mut self) {
+        let tell = |sending| Listener {
+            callback: Box::new(sending),
+            events: Events::ALL,
+            ranks: Ranks::All,
+            name: "Probe".to_owned(),
+        };
+        let (first, last) = (tell(Sending::Began), tell(Sending::Ended));
+        let others = std::mem::take(&mut self.listeners).into_iter().map(Listener::timed);
+        self.listeners = [first].into_iter().chain(others).chain([last]).collect();
+        (self.any, self.timed) = (Events::ALL, true);
     }
 
     /// Sends `event` to its listeners, in order, up to the first that fails. The end of a step or an
@@ -157,7 +184,7 @@ impl<'a, U: ?Sized> Callbacks<'a, U> {
     }
 }
 
-impl<U: ?Sized> CallbackStates for Callbacks<'_, U> {
+impl<'a, U: ?Sized + 'a> CallbackStates for Callbacks<'a, U> {
     fn state_dict(&mut self) -> Result<StateDict, BoxError> {
         let mut all = StateDict::new();
         for Listener { callback, name, .. } in &mut self.listeners {

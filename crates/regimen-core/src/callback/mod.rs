@@ -5,6 +5,7 @@ pub(crate) mod dispatch;
 mod event;
 mod every;
 mod ranks;
+mod timed;
 
 pub use closure::Outcome;
 pub use event::{Event, Events, Trigger};

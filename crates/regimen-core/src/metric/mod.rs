@@ -102,6 +102,12 @@ impl Metric {
         (self.logged_at() == n && self.weight() > 0.0).then(|| self.last_value())
     }
 
+    /// The same as [`in_step`](Metric::in_step) without a wait for the device: a value that may not be read yet.
+    pub fn reading_in_step(&self, n: u64) -> Option<Reading> {
+        let newest = || self.waiting.last().map_or(self.tally.last.into(), |logged| logged.value.clone());
+        (self.logged_at() == n && self.weight() > 0.0).then(newest)
+    }
+
     /// Refuses a key of the same name that means another metric.
     pub(crate) fn check(&self, key: &Key) -> Result<(), String> {
         if self.key.reduction() == key.reduction() {

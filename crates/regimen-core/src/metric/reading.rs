@@ -28,8 +28,8 @@ impl Reading {
         }
     }
 
-    /// The number if it is known without a wait for the device.
-    pub(crate) fn known(&self) -> Option<f64> {
+    /// The number if it is known without a wait for the device. Returns `None` otherwise.
+    pub fn known(&self) -> Option<f64> {
         match &self.0 {
             Source::Host(number) => Some(*number),
             Source::Device(batch, n) => batch.known(*n),

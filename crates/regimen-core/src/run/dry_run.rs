@@ -3,7 +3,7 @@
 use super::Held;
 use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
-use crate::saved::{AppState, load_parts, save_parts};
+use crate::saved::{AppState, keep_parts, load_parts};
 use crate::{Error, Run};
 
 impl<U: AppState> Run<'_, U> {
@@ -12,7 +12,7 @@ impl<U: AppState> Run<'_, U> {
     ///
     /// The other run has not begun. It has the seed, the rank and the peers of this one, no callbacks and no saver, so it logs
     /// and writes nothing unless `f` gives it some. The parts of the unit are copied to the host meanwhile; what a unit
-    /// does not list there is not put back.
+    /// does not list there is not put back. Nor is the generator of a tensor library, which each step seeds anew.
     ///
     /// ```
     /// # use regimen_core::data::Data;
@@ -34,7 +34,7 @@ impl<U: AppState> Run<'_, U> {
         let Run { unit, state, .. } = self;
         let unit: &mut U = unit;
         let at = |caught: Caught| caught.at(state, ErrorKind::State);
-        let before = guard(|| save_parts(unit)).map_err(at)?;
+        let before = guard(|| keep_parts(unit)).map_err(at)?;
         let called = guard(|| {
             let mut dry = Run::of(Held::Borrowed(&mut *unit));
             dry.state.set_seed(state.seed());

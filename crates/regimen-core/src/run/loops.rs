@@ -16,7 +16,7 @@ use super::limits::Limits;
 use super::look_ahead::{self, LookAhead};
 use super::passes::{Hook, Pass, PassEvents, TrainPass};
 use crate::callback::{Event, Every};
-use crate::data::{At, Data, Epoch, Fetched};
+use crate::data::{Data, Epoch, Fetched};
 use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
 use crate::state::{Cycle, EntryPoint, Expected, Phase, PhaseState, Progress, Sharing, State};
@@ -232,15 +232,7 @@ where
         fire(run, P::EVENTS.epoch_start)?;
         run.state.open_epoch();
     }
-    let progress = run.state.progress();
-    let passed_over = run.state.passed_over();
-    let at = At {
-        epoch: progress.epochs,
-        skip: look_ahead::consumed(progress.steps_in_epoch, &passed_over),
-        position: run.state.active_phase_mut().position.clone(),
-        seed: run.state.seed(),
-        rank: run.state.rank(),
-    };
+    let (at, passed_over) = (run.state.at(), run.state.passed_over());
     let reader = look_ahead::open(data, at, limits.steps_per_epoch, passed_over);
     let mut reader = reader.map_err(|caught| caught.at(&run.state, ErrorKind::Data))?;
     run.state.expected[P::PHASE as usize].steps_in_epoch = reader.steps();

@@ -8,12 +8,14 @@ pub(crate) mod look_ahead;
 mod loops;
 mod passes;
 mod prediction_sink;
+pub(crate) mod probe;
 mod report;
 mod saver;
 
 pub use entry::{evaluate, fit, predict, train};
 pub use limits::{Evaluate, Fit, Predict, Train};
 pub use prediction_sink::PredictionSink;
+pub use probe::Probe;
 pub use report::{Ended, EpochMetrics, Report};
 pub use saver::{Moment, Restored, Saver, Which};
 
@@ -236,7 +238,8 @@ impl<'a, U: ?Sized> Run<'a, U> {
     where
         U: AppState,
     {
-        self.saver = Some(Registered::new(saver));
+        let saver = Registered::new(saver);
+        self.saver = Some(if self.state.probe().is_some() { saver.timed() } else { saver });
         self
     }
 
@@ -473,8 +476,21 @@ impl<'a, U: ?Sized> Run<'a, U> {
         saver::load_run_state(&mut self.state, &mut self.callbacks, dict, Rank::default())
     }
 
-    /// One call of an entry point: the common start, `body`, the common end.
+    /// One call of an entry point, of which the probe is told.
     fn call(
+        &mut self,
+        entry: EntryPoint,
+        body: impl FnOnce(&mut Self) -> Result<(), Error>,
+    ) -> Result<Report, Error> {
+        let probe = self.state.probe().cloned();
+        probe.iter().for_each(|probe| probe.call_began(entry));
+        let result = self.call_untold(entry, body);
+        probe.iter().for_each(|probe| probe.call_ended());
+        result
+    }
+
+    /// The common start, `body`, the common end.
+    fn call_untold(
         &mut self,
         entry: EntryPoint,
         body: impl FnOnce(&mut Self) -> Result<(), Error>,

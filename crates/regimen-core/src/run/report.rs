@@ -77,6 +77,19 @@ impl Report {
         self.epochs.iter().rev().find_map(|epoch| epoch.metric(key))
     }
 
+    /// The value of each metric in the newest epoch of this call that has it, in the order in which they were first
+    /// logged.
+    pub fn metrics(&self) -> Vec<(Key, f64)> {
+        let mut metrics: Vec<(Key, f64)> = Vec::new();
+        for (key, value) in self.epochs.iter().flat_map(|epoch| &epoch.values) {
+            match metrics.iter_mut().find(|(known, _)| known.name() == key.name()) {
+                Some((_, known)) => *known = *value,
+                None => metrics.push((key.clone(), *value)),
+            }
+        }
+        metrics
+    }
+
     /// The best value of `key` over the run and its restarts, with its epoch, step and checkpoint.
     ///
     /// A key does not say which of its values are better: a rule of the run does, such as

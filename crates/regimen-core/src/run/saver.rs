@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::Report;
+use super::probe::TimedSaver;
 use crate::callback::dispatch::CallbackStates;
 use crate::callback::{BeforeCommit, Event, Events, Ranks};
 use crate::data::Rank;
@@ -228,6 +229,11 @@ impl<'a, U: ?Sized> Registered<'a, U> {
     {
         let (events, ranks) = (saver.events(), saver.ranks());
         Registered { saver: Box::new(saver), events, ranks, visit: U::visit }
+    }
+
+    /// The same, telling the probe of its calls.
+    pub(crate) fn timed(self) -> Self {
+        Registered { saver: Box::new(TimedSaver(self.saver)), ..self }
     }
 
     /// Calls `call` with the saver and the moment that `state`, `unit` and `callbacks` are.

@@ -60,6 +60,13 @@ pub trait Stateful {
     fn is_weights(&self) -> bool {
         false
     }
+
+    /// The state that a [dry run](crate::Run::dry_run) puts back by
+    /// [`load_state_dict`](Stateful::load_state_dict): that of a checkpoint, and what this process alone remembers.
+    /// Default: [`state_dict`](Stateful::state_dict).
+    fn kept_state(&self) -> Result<StateDict, BoxError> {
+        self.state_dict()
+    }
 }
 
 impl<S: Stateful + ?Sized> Stateful for &mut S {
@@ -85,6 +92,10 @@ impl<S: Stateful + ?Sized> Stateful for &mut S {
 
     fn is_weights(&self) -> bool {
         (**self).is_weights()
+    }
+
+    fn kept_state(&self) -> Result<StateDict, BoxError> {
+        (**self).kept_state()
     }
 }
 
@@ -199,7 +210,14 @@ impl Parts for Nested<'_, '_> {
 
 /// The state of every part of `app`, by the part's name.
 pub fn save_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeMap<String, StateDict>, BoxError> {
-    save(app, None)
+    save(app, None, |part| part.state_dict())
+}
+
+/// The same with all that a [dry run](crate::Run::dry_run) puts back.
+pub(crate) fn keep_parts(
+    app: &mut (impl AppState + ?Sized),
+) -> Result<BTreeMap<String, StateDict>, BoxError> {
+    save(app, None, |part| part.kept_state())
 }
 
 /// The same with the arrays [of every rank](Stateful::is_of_rank). Every rank calls it; the result of rank 0 is the
@@ -208,20 +226,25 @@ pub fn save_parts_of_ranks(
     app: &mut (impl AppState + ?Sized),
     peers: &dyn Peers,
 ) -> Result<BTreeMap<String, StateDict>, BoxError> {
-    save(app, Some(peers))
+    save(app, Some(peers), |part| part.state_dict())
 }
+
+/// The state of a part.
+type StateOf = fn(&dyn Stateful) -> Result<StateDict, BoxError>;
 
 fn save(
     app: &mut (impl AppState + ?Sized),
     peers: Option<&dyn Peers>,
+    state_of: StateOf,
 ) -> Result<BTreeMap<String, StateDict>, BoxError> {
     struct Save<'p> {
         parts: BTreeMap<String, StateDict>,
         peers: Option<&'p dyn Peers>,
+        state_of: StateOf,
     }
     impl Parts for Save<'_> {
         fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
-            let mut dict = part.state_dict().map_err(|cause| placed(format!("part `{name}`"), cause))?;
+            let mut dict = (self.state_of)(part).map_err(|cause| placed(format!("part `{name}`"), cause))?;
             if let Some(peers) = self.peers {
                 ranks::gather(peers, name, &mut dict, |name| part.is_of_rank(name))?;
             }
@@ -231,7 +254,7 @@ fn save(
             }
         }
     }
-    let mut save = Save { parts: BTreeMap::new(), peers };
+    let mut save = Save { parts: BTreeMap::new(), peers, state_of };
     app.visit(&mut save)?;
     Ok(save.parts)
 }

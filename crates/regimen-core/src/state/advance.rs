@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{EntryPoint, Expected, HyperParameters, Phase, PhaseState, Progress, State, Stop};
 use crate::BoxError;
 use crate::callback::Every;
-use crate::data::Rank;
+use crate::data::{At, Rank};
 use crate::peers::Peers;
 use crate::run::look_ahead;
 use crate::text::Count;
@@ -205,6 +205,24 @@ impl State {
     /// Clears a pause; with `even_final`, a final stop too.
     pub(crate) fn clear_stop(&mut self, even_final: bool) {
         self.stop.take_if(|stop| even_final || !stop.is_final());
+    }
+
+    /// The place in the data of the active phase at which its epoch goes on: that after its last completed step.
+    pub fn at(&self) -> At {
+        let progress = self.progress();
+        At {
+            epoch: progress.epochs,
+            skip: look_ahead::consumed(progress.steps_in_epoch, &self.passed_over()),
+            position: self.active_position(),
+            seed: self.seed(),
+            rank: self.rank(),
+        }
+    }
+
+    /// The batch of the step at hand in the data of its epoch, from 0. It is the number of completed steps of the epoch,
+    /// and of the batches before it that a roll-back [passes over](crate::Run::roll_back).
+    pub fn batch_at_hand(&self) -> u64 {
+        look_ahead::batch_of(self.progress().steps_in_epoch, &self.passed_over())
     }
 
     /// The batches of its epoch that the active phase passes over, in order.

@@ -23,12 +23,13 @@ use std::sync::Arc;
 use self::phase_state::ByHand;
 pub(crate) use self::phase_state::PhaseState;
 use crate::callback::Every;
-use crate::data::Rank;
+use crate::data::{Position, Rank};
 use crate::error::Place;
 use crate::metric::reading::Reading;
 use crate::metric::{Key, Media, Metric, Metrics};
 use crate::peers::Peers;
 use crate::random::keyed;
+use crate::run::Probe;
 
 /// The state of a run: its phase, progress, metrics, and a request to stop.
 ///
@@ -55,6 +56,7 @@ pub struct State {
     rank: Rank,
     /// `None` if this process trains alone.
     peers: Option<Arc<dyn Peers>>,
+    probe: Option<Arc<dyn Probe>>,
     stop: Option<Stop>,
     /// The final stop of a run during a pass by hand, which it does not end.
     pub(crate) aside: Option<Stop>,
@@ -94,6 +96,7 @@ impl State {
             seed_is_chosen: false,
             rank: Rank::default(),
             peers: None,
+            probe: None,
             stop: None,
             aside: None,
             handle: PauseHandle::default(),
@@ -204,6 +207,10 @@ impl State {
 
     pub(crate) fn samples_at_hand(&self) -> u64 {
         self.phase_state(self.phase).samples_at_hand
+    }
+
+    pub(crate) fn active_position(&self) -> Option<Position> {
+        self.phase_state(self.phase).position.clone()
     }
 
     /// Sets the number of steps with gradients that wait for an update, for
@@ -363,6 +370,36 @@ impl State {
     /// A handle that pauses this run from another thread.
     pub fn pause_handle(&self) -> PauseHandle {
         self.handle.clone()
+    }
+
+    /// Calls `f` as the part `name` of the run's profile, within the part under way. Without a
+    /// [probe](crate::Run::probe) it only calls `f`.
+    ///
+    /// ```
+    /// # use regimen_core::{BoxError, State};
+    /// # fn render(_: &[u8]) -> f64 { 0.0 }
+    /// # fn example(state: &mut State, image: &[u8]) {
+    /// let score = state.time("render", |_| render(image));
+    /// # }
+    /// ```
+    pub fn time<R>(&mut self, name: &'static str, f: impl FnOnce(&mut State) -> R) -> R {
+        if let Some(probe) = &self.probe {
+            probe.part_began(name);
+        }
+        let result = f(self);
+        if let Some(probe) = &self.probe {
+            probe.part_ended();
+        }
+        result
+    }
+
+    pub(crate) fn probe(&self) -> Option<&Arc<dyn Probe>> {
+        self.probe.as_ref()
+    }
+
+    /// Returns the probe before.
+    pub(crate) fn set_probe(&mut self, probe: Arc<dyn Probe>) -> Option<Arc<dyn Probe>> {
+        self.probe.replace(probe)
     }
 
     /// Sends a notice, a message that is no error, to the callbacks at the next boundary of a step.

@@ -1,5 +1,5 @@
-//! Callbacks for most runs: early stopping, a progress bar, a time limit, a watchdog, a summary of the module, and
-//! monitors that log learning rates, times, parameters and the load of the machine as metrics.
+//! Callbacks for most runs: early stopping, a progress bar, a time limit, a watchdog, a flight recorder, a summary of the module,
+//! and monitors that log learning rates, times, parameters and the load of the machine as metrics.
 
 mod batch_time;
 mod best_file;
@@ -9,6 +9,7 @@ mod data_time;
 mod early_stopping;
 mod empty_data_detector;
 mod first_rank;
+mod flight_recorder;
 mod gradient_monitor;
 mod iteration_time;
 mod learning_rate_monitor;
@@ -42,6 +43,7 @@ pub use self::data_time::DataTime;
 pub use self::early_stopping::EarlyStopping;
 pub use self::empty_data_detector::EmptyDataDetector;
 pub use self::first_rank::FirstRank;
+pub use self::flight_recorder::{Flight, FlightRecorder, FlightStep};
 pub use self::gradient_monitor::GradientMonitor;
 pub use self::iteration_time::IterationTime;
 pub use self::learning_rate_monitor::LearningRateMonitor;

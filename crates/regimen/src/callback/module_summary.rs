@@ -7,6 +7,7 @@ use console::Term;
 
 use super::{Event, Events, Ranks};
 use crate::engine::Engine;
+use crate::profile::Profile;
 use crate::summary::Summary;
 use crate::{AutoUnit, BoxError, Callback, State, Task};
 
@@ -32,6 +33,9 @@ pub struct ModuleSummary {
     measures: bool,
     /// The number of steps measured so far.
     measured: u64,
+    /// Samples before the step under way, or those of the last one.
+    samples: u64,
+    profile: Option<Profile>,
     is_printed: bool,
 }
 
@@ -51,6 +55,8 @@ impl ModuleSummary {
             max_depth: usize::MAX,
             measures: false,
             measured: 0,
+            samples: 0,
+            profile: None,
             is_printed: false,
         }
     }
@@ -79,8 +85,17 @@ impl ModuleSummary {
         self
     }
 
+    /// [Measures](ModuleSummary::measure), and gives the operations per sample to `profile`, if the engine knows them.
+    pub fn profile(mut self, profile: &Profile) -> Self {
+        self.profile = Some(profile.clone());
+        self.measure()
+    }
+
     fn print<E: Engine>(&mut self, engine: &E) -> Result<(), BoxError> {
         let summary = Summary::of(engine)?.max_depth(self.max_depth);
+        if let Some(profile) = &self.profile {
+            profile.measured(&summary, self.samples);
+        }
         let columns = Term::stderr().size_checked().map_or(0, |(_, columns)| usize::from(columns));
         // Nobody needs to know whether that worked.
         let _ = self.out.write_all(format!("{summary:0$}\n", columns.max(80)).as_bytes());
@@ -112,14 +127,18 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for ModuleSummary {
         if self.is_printed { Ok(()) } else { self.print(unit.engine()) }
     }
 
-    fn on_train_step_start(&mut self, _state: &mut State, unit: &mut AutoUnit<E, T>) -> Result<(), BoxError> {
+    fn on_train_step_start(&mut self, state: &mut State, unit: &mut AutoUnit<E, T>) -> Result<(), BoxError> {
         if !self.is_printed {
+            self.samples = state.train_progress().samples;
             unit.engine_mut().measure(true);
         }
         Ok(())
     }
 
     fn on_train_step_end(&mut self, state: &mut State, unit: &mut AutoUnit<E, T>) -> Result<(), BoxError> {
+        if !self.is_printed {
+            self.samples = state.train_progress().samples.saturating_sub(self.samples);
+        }
         self.measured += 1;
         if self.measured < STEP { Ok(()) } else { self.on_train_end(state, unit) }
     }

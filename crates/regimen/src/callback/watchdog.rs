@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use regimen_core::error::panic_text;
 
 use self::heartbeat::{Beating, Heart, Heartbeat};
+use super::flight_recorder::{FlightRecorder, Recorded};
 use super::{Event, Events};
 use crate::run::Report;
 use crate::{BoxError, Callback, Error, State};
@@ -54,6 +55,8 @@ pub struct Watchdog {
     hangs: Option<Sender<Reporting>>,
     /// `None` once its thread has it.
     heartbeat: Option<Heartbeat>,
+    /// The steps to write after a report.
+    flight: Option<Arc<Recorded>>,
     /// The thread that writes the heartbeat.
     heart: Option<Heart>,
     seen: Arc<Seen>,
@@ -81,6 +84,7 @@ impl Watchdog {
             report: Some(line_to(io::stderr())),
             hangs: None,
             heartbeat: None,
+            flight: None,
             heart: None,
             seen: Arc::default(),
             call: None,
@@ -113,6 +117,29 @@ impl Watchdog {
         self
     }
 
+    /// Writes the last steps of `recorder` to its file after the report of a hang, which is the reason in it. The step
+    /// that hangs is the last of them. Nothing is read from a device that may hang: a loss that is still there is left
+    /// out. A write that fails is a notice.
+    ///
+    /// ```
+    /// # use regimen::saved::AppState;
+    /// # use regimen::{Error, Run};
+    /// use std::time::Duration;
+    ///
+    /// use regimen::callback::Watchdog;
+    /// use regimen::folder::RunFolder;
+    ///
+    /// # fn example<'a, U: AppState>(run: Run<'a, U>) -> Result<Run<'a, U>, Error> {
+    /// let folder = RunFolder::new("runs/mine");
+    /// let watchdog = Watchdog::new(Duration::from_secs(300)).flight(folder.flight_recorder()).aborts();
+    /// folder.open(run.callback(watchdog))
+    /// # }
+    /// ```
+    pub fn flight(mut self, recorder: &FlightRecorder) -> Self {
+        self.flight = Some(recorder.recorded());
+        self
+    }
+
     /// Aborts the process after the report of a hang, or five seconds later if the report hangs as well, so
     /// that whatever started it can start it again. Nothing is saved and nothing is dropped: the run continues
     /// from its newest checkpoint.
@@ -137,9 +164,10 @@ impl Watchdog {
         }
         if let Some(report) = self.report.take() {
             let ((hangs, received), seen) = (channel(), self.seen.clone());
+            let flight = self.flight.clone();
             Builder::new()
                 .name("watchdog-report".into())
-                .spawn(move || report_all(report, &received, &seen))?;
+                .spawn(move || report_all(report, flight.as_deref(), &received, &seen))?;
             self.hangs = Some(hangs);
         }
         if let Some(heartbeat) = self.heartbeat.take() {
@@ -263,10 +291,13 @@ struct Reporting {
 }
 
 /// Reports hangs until the watchdog is dropped. A report may take for ever, so nobody joins this thread.
-fn report_all(mut report: ReportHang, hangs: &Receiver<Reporting>, seen: &Seen) {
+fn report_all(mut report: ReportHang, flight: Option<&Recorded>, hangs: &Receiver<Reporting>, seen: &Seen) {
     for Reporting { hang, words } in hangs {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| report(&hang))) {
             seen.fail(format!("the watchdog's report of a hang panicked: {}", panic_text(&*payload)));
+        }
+        if let Some(Err(cause)) = flight.map(|flight| flight.write(&hang.to_string(), None, false)) {
+            seen.fail(cause.to_string());
         }
         let _ = words.send(Word::Reported);
     }

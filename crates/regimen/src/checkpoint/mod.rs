@@ -50,6 +50,7 @@ mod format;
 mod load;
 mod store;
 
+pub(crate) use checkpointer::RUN;
 pub use checkpointer::{Checkpointer, SaveStats};
 pub use directory::{
     Checkpoint, Checkpoints, Keep, Listing, LoadedCheckpoint, LockFile, PruneReport, SkippedCheckpoint,

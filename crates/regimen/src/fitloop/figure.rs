@@ -23,12 +23,31 @@ pub struct Figure {
     pub(super) y_label: String,
     pub(super) x_label: String,
     pub(super) lines: Vec<(String, Vec<f64>)>,
+    across: Across,
+    mark: Option<(f64, String)>,
+}
+
+/// The numbers along the horizontal axis, from that of the first value to that of the last.
+#[derive(Clone, Copy, Debug)]
+enum Across {
+    /// 1, 2, 3, ..
+    Count,
+    /// Of equal differences.
+    Range(f64, f64),
+    /// Of equal quotients: positive.
+    Powers(f64, f64),
 }
 
 impl Figure {
     /// A chart of `y_label`, without lines.
     pub fn new(y_label: impl Into<String>) -> Self {
-        Figure { y_label: y_label.into(), x_label: String::new(), lines: Vec::new() }
+        Figure {
+            y_label: y_label.into(),
+            x_label: String::new(),
+            lines: Vec::new(),
+            across: Across::Count,
+            mark: None,
+        }
     }
 
     /// The unit of the horizontal axis: `epoch` or `step`. Default: nothing.
@@ -40,6 +59,50 @@ impl Figure {
     pub fn line(mut self, label: impl Into<String>, values: &[f64]) -> Self {
         self.lines.push((label.into(), values.to_vec()));
         self
+    }
+
+    /// The values are over numbers from `low` to `high` of equal differences, instead of 1, 2, 3, ..
+    pub(crate) fn x_range(self, low: f64, high: f64) -> Self {
+        Figure { across: Across::Range(low, high), ..self }
+    }
+
+    /// The values are over positive numbers from `low` to `high` of equal quotients.
+    pub(crate) fn x_powers(self, low: f64, high: f64) -> Self {
+        Figure { across: Across::Powers(low, high), ..self }
+    }
+
+    /// Marks a number of the horizontal axis by an upright line.
+    pub(crate) fn mark(self, number: f64, label: String) -> Self {
+        Figure { mark: Some((number, label)), ..self }
+    }
+
+    /// The marked place of the horizontal axis, from 0 to 1, with its label.
+    pub(super) fn marked(&self) -> Option<(f64, &str)> {
+        let (number, label) = self.mark.as_ref()?;
+        Some((self.place_across(*number), label))
+    }
+
+    /// About `count` numbers of the horizontal axis, as places from 0 to 1, each with its text.
+    pub(super) fn ticks_across(&self, count: f64) -> Vec<(f64, String)> {
+        let ticks = match self.across {
+            Across::Count => Scale { low: 1.0, high: self.longest().max(1) as f64 }.ticks(count, 1.0),
+            Across::Range(low, high) => Scale { low, high }.ticks(count, 0.0),
+            Across::Powers(low, high) => {
+                let [first, last] = [low.log10().ceil() as i32, high.log10().floor() as i32];
+                let every = ((f64::from(last) - f64::from(first)) / count).ceil().max(1.0) as usize;
+                let powers = (first..=last).step_by(every);
+                powers.map(|power| (10_f64.powi(power), format!("1e{power}"))).collect()
+            }
+        };
+        ticks.into_iter().map(|(number, text)| (self.place_across(number), text)).collect()
+    }
+
+    fn place_across(&self, number: f64) -> f64 {
+        match self.across {
+            Across::Count => Scale { low: 1.0, high: self.longest().max(1) as f64 }.place(number),
+            Across::Range(low, high) => Scale { low, high }.place(number),
+            Across::Powers(low, high) => Scale { low: low.ln(), high: high.ln() }.place(number.ln()),
+        }
     }
 
     /// The length of the longest line.
@@ -179,7 +242,8 @@ impl fmt::Display for Figure {
         let mut dots = Dots::new(columns);
         let (right, bottom) = ((2 * columns - 1) as f64, (4 * ROWS - 1) as f64);
         let across = Scale { low: 1.0, high: longest as f64 };
-        let x = |number: f64| if longest < 2 { 0.0 } else { across.place(number) * right };
+        let at = |place: f64| if longest < 2 { 0.0 } else { place * right };
+        let x = |number: f64| at(across.place(number));
         let y = |value: f64| (1.0 - scale.place(value)) * bottom;
         for (n, (_, values)) in self.lines.iter().enumerate() {
             for piece in pieces(values, 2 * columns) {
@@ -187,12 +251,19 @@ impl fmt::Display for Figure {
                 dots.draw(&points.collect::<Vec<_>>(), if n == 0 { 1 } else { 2 });
             }
         }
+        let marked = self.marked();
+        if let Some((place, _)) = marked {
+            dots.draw(&[(at(place), 0.0), (at(place), bottom)], 3);
+        }
 
         write!(f, "{:margin$}{}", "", self.y_label)?;
         if self.lines.len() > 1 {
             for (n, (label, _)) in self.lines.iter().enumerate() {
                 write!(f, "   {} {label}", SAMPLES[n.min(1)])?;
             }
+        }
+        if let Some((_, label)) = marked {
+            write!(f, "   | {label}")?;
         }
         writeln!(f)?;
         for row in 0..ROWS {
@@ -203,8 +274,8 @@ impl fmt::Display for Figure {
         }
 
         let (mut axis, mut labels) = (vec!['\u{2500}'; columns], String::new());
-        for (number, text) in across.ticks(columns as f64 / 10.0, 1.0) {
-            let column = x(number) as usize / 2;
+        for (place, text) in self.ticks_across(columns as f64 / 10.0) {
+            let column = at(place) as usize / 2;
             let start =
                 (column + 1).saturating_sub(text.len().div_ceil(2)).min(columns - text.len().min(columns));
             if labels.is_empty() || labels.len() < start {

@@ -23,6 +23,7 @@ type Colour = [u8; 3];
 const TEXT: Colour = [0x33; 3];
 const AXIS: Colour = [0x88; 3];
 const GRID: Colour = [0xe4; 3];
+const MARK: Colour = [0xe6, 0x6c, 0x00];
 /// Blue, orange, green, purple: told apart by all kinds of eyes.
 const LINES: [Colour; 4] = [[0x1f, 0x77, 0xb4], [0xe6, 0x6c, 0x00], [0x00, 0x9e, 0x73], [0x94, 0x67, 0xbd]];
 
@@ -97,7 +98,8 @@ impl Figure {
         let ticks = scale.ticks(6.0, 0.0);
         let left = 20.0 + 7.0 * ticks.iter().map(|(_, text)| text.len()).max().unwrap_or(0) as f64;
         let across = Scale { low: 1.0, high: longest.max(1) as f64 };
-        let x = |number: f64| left + across.place(number) * (RIGHT - left);
+        let at = |place: f64| left + place * (RIGHT - left);
+        let x = |number: f64| at(across.place(number));
         let y = |value: f64| BOTTOM - scale.place(value) * (BOTTOM - TOP);
         let mut line = |from, to, colour| mark(Mark::Line { points: vec![from, to], width: 1.0, colour });
 
@@ -106,17 +108,24 @@ impl Figure {
         }
         line((left, TOP), (left, BOTTOM), AXIS);
         line((left, BOTTOM), (RIGHT, BOTTOM), AXIS);
-        let numbers = across.ticks(8.0, 1.0);
-        for (number, _) in &numbers {
-            line((x(*number), BOTTOM), (x(*number), BOTTOM + 4.0), AXIS);
+        let numbers = self.ticks_across(8.0);
+        for (place, _) in &numbers {
+            line((at(*place), BOTTOM), (at(*place), BOTTOM + 4.0), AXIS);
+        }
+        let marked = self.marked();
+        if let Some((place, _)) = marked {
+            line((at(place), TOP), (at(place), BOTTOM), MARK);
         }
 
         let mut text = |at, anchor, text: &str| mark(Mark::Text { at, anchor, text });
         for (value, label) in &ticks {
             text((left - 8.0, y(*value) + 4.0), Anchor::End, label);
         }
-        for (number, label) in &numbers {
-            text((x(*number), BOTTOM + 18.0), Anchor::Middle, label);
+        for (place, label) in &numbers {
+            text((at(*place), BOTTOM + 18.0), Anchor::Middle, label);
+        }
+        if let Some((place, label)) = marked {
+            text((at(place), TOP - 4.0), if place < 0.5 { Anchor::Start } else { Anchor::End }, label);
         }
         text((f64::midpoint(left, RIGHT), BOTTOM + 38.0), Anchor::Middle, &self.x_label);
         text((left, TOP - 16.0), Anchor::Start, &self.y_label);

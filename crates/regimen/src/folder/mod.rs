@@ -2,16 +2,19 @@
 
 mod environment;
 mod pause_file;
+mod profile_files;
 mod records;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use self::pause_file::PauseFile;
+use self::profile_files::ProfileFiles;
 use self::records::Records;
-use crate::callback::Every;
+use crate::callback::{Every, FlightRecorder};
 use crate::checkpoint::Checkpointer;
 use crate::log::MetricLog;
+use crate::profile::Profile;
 use crate::saved::AppState;
 use crate::{Error, Run};
 
@@ -28,6 +31,8 @@ use crate::{Error, Run};
 /// | `hyper_parameters.json` | the [hyper-parameters](Run::hyper_parameters), if there are any |
 /// | `environment.jsonl` | a line per start: time, versions, machine, command line, git commit, expected steps and epochs |
 /// | `log.txt` | notices, errors and reports, with the time and the step |
+/// | `flight.json` | the last 256 steps before an error or a pause: see [`FlightRecorder`] |
+/// | `profile.json`, `trace.json` | the times of its parts, with a [`profile`](RunFolder::profile) |
 /// | `rank-1/` | the state of another rank than the first when that failed, for the post-mortem |
 /// | `LOCK` | the [lock](crate::checkpoint::LockFile) of the process that writes |
 /// | `PAUSE` | a request to pause, made by another process: see below |
@@ -40,7 +45,7 @@ use crate::{Error, Run};
 /// Among several [ranks](Run::peers) each opens it, and the first writes it. Another rank writes there only after it has failed.
 ///
 /// Metrics go on exactly where the checkpoint left them. `environment.jsonl` and `log.txt` are the history
-/// of all starts, and are never cut.
+/// of all starts, and are never cut. [`Replay`](crate::replay::Replay) makes a step of the run again.
 ///
 /// ```no_run
 /// use regimen::auto_unit::EVAL_LOSS;
@@ -63,9 +68,16 @@ pub struct RunFolder {
     dir: PathBuf,
     saver: Checkpointer,
     metrics_every: Option<Every>,
+    flight: FlightRecorder,
+    has_flight: bool,
     records: Records,
+    profile: Option<Profile>,
     starts_over: bool,
 }
+
+/// The names of the files from which a step is compared with the one of a replay.
+pub(crate) const METRICS: &str = "metrics.jsonl";
+pub(crate) const FLIGHT: &str = "flight.json";
 
 impl RunFolder {
     /// The folder `dir`, which is created when the run starts. Checkpoints are saved every 1,000 steps
@@ -75,7 +87,10 @@ impl RunFolder {
         RunFolder {
             saver: Checkpointer::new(&dir).every(Every::steps(1000).or(Every::epochs(1))).keep_last(2),
             metrics_every: Some(Every::steps(10).or(Every::epochs(1))),
+            flight: FlightRecorder::new(dir.join(FLIGHT)),
+            has_flight: true,
             records: Records::new(dir.clone()),
+            profile: None,
             starts_over: false,
             dir,
         }
@@ -104,6 +119,32 @@ impl RunFolder {
         self
     }
 
+    /// Changes the recorder of the last steps: gives it the loader that tells the indices of their samples.
+    ///
+    /// ```
+    /// # use regimen::data::Loader;
+    /// # use regimen::folder::RunFolder;
+    /// # fn example(loader: &Loader<Vec<f32>>) {
+    /// let folder = RunFolder::new("runs/mine").flight(|recorder| recorder.samples_of(loader));
+    /// # drop(folder);
+    /// # }
+    /// ```
+    pub fn flight(mut self, change: impl FnOnce(FlightRecorder) -> FlightRecorder) -> Self {
+        self.flight = change(self.flight);
+        self
+    }
+
+    /// Leaves out `flight.json`.
+    pub fn without_flight(mut self) -> Self {
+        self.has_flight = false;
+        self
+    }
+
+    /// The recorder of the last steps, for a [watchdog](crate::callback::Watchdog::flight).
+    pub fn flight_recorder(&self) -> &FlightRecorder {
+        &self.flight
+    }
+
     /// Leaves out `environment.jsonl`, which has the command line and the name of the machine.
     pub fn without_environment(mut self) -> Self {
         self.records.environment = false;
@@ -113,6 +154,13 @@ impl RunFolder {
     /// Leaves out `log.txt`.
     pub fn without_notices(mut self) -> Self {
         self.records.notices = false;
+        self
+    }
+
+    /// Gives the run the probe of `profile`, and writes its [JSON](Profile::write_json) and its
+    /// [trace](Profile::write_trace) at the end of each call that trains.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = Some(profile);
         self
     }
 
@@ -130,8 +178,14 @@ impl RunFolder {
         let pause = PauseFile::in_dir(&self.dir);
         let mut run = run.saver(self.saver).callback(pause).callback(self.records);
         if let Some(every) = self.metrics_every {
-            run = run.callback(MetricLog::jsonl(self.dir.join("metrics.jsonl")).every(every));
+            run = run.callback(MetricLog::jsonl(self.dir.join(METRICS)).every(every));
             run = run.callback(MetricLog::tensorboard(self.dir.join("tensorboard")).every(every));
+        }
+        if let Some(profile) = self.profile {
+            run = run.probe(profile.probe()).callback(ProfileFiles { dir: self.dir, profile });
+        }
+        if self.has_flight {
+            run = run.callback(self.flight);
         }
         if !self.starts_over {
             run.restore_latest()?;

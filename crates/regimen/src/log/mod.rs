@@ -39,6 +39,7 @@ mod metric_log;
 mod metric_sink;
 #[cfg(feature = "mlflow")]
 mod mlflow;
+mod number;
 mod open_file;
 mod output_file;
 pub(crate) mod png;
@@ -62,6 +63,7 @@ pub use self::metric_log::{MetricLog, OnFailure};
 pub use self::metric_sink::{Flush, MetricSink};
 #[cfg(feature = "mlflow")]
 pub use self::mlflow::Mlflow;
+pub(crate) use self::number::Number;
 pub use self::output_file::OutputFile;
 pub use self::prometheus::Prometheus;
 pub use self::record::{MediaRecord, Record};

@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
+use super::Number;
 use crate::metric::Media;
 use crate::state::Phase;
 
@@ -52,8 +53,5 @@ fn phase<S: Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 fn number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    match value.is_finite() {
-        true => serializer.serialize_f64(*value),
-        false => serializer.collect_str(value),
-    }
+    Number(*value).serialize(serializer)
 }

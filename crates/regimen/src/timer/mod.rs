@@ -90,7 +90,7 @@ impl Timer {
         let now = self.now();
         let (block, began) = self.open.pop()?;
         let took = now.saturating_sub(began);
-        self.blocks.get_mut(block)?.add(took);
+        self.blocks.get_mut(block)?.add(nanoseconds(took));
         Some(took)
     }
 
@@ -130,6 +130,48 @@ impl Timer {
         all.into_iter()
     }
 
+    /// A timer without a clock, for times that are [added](Timer::add).
+    pub(crate) fn paused() -> Self {
+        Timer {
+            clock: Box::new(|| Duration::ZERO),
+            passed: Duration::ZERO,
+            resumed: None,
+            blocks: vec![Block::new("".into())],
+            open: Vec::new(),
+        }
+    }
+
+    /// The times of this one in one without a clock.
+    pub(crate) fn paused_copy(&self) -> Self {
+        Timer { blocks: self.blocks.clone(), ..Timer::paused() }
+    }
+
+    /// The number of the block `name` in the block `outer`; 0 is that around all blocks.
+    pub(crate) fn block(&mut self, outer: usize, name: &str) -> usize {
+        let Block { inner, next, .. } = &self.blocks[outer];
+        let is_it = |block: usize| self.blocks[block].name() == name;
+        let at = match inner.get(*next) {
+            Some(&block) if is_it(block) => Some(*next),
+            _ => inner.iter().position(|&block| is_it(block)),
+        };
+        let Some(at) = at else { return self.child(outer, name.to_owned().into()) };
+        let (block, count) = (inner[at], inner.len());
+        self.blocks[outer].next = if at + 1 < count { at + 1 } else { 0 };
+        block
+    }
+
+    /// Adds nanoseconds to the block of this number.
+    pub(crate) fn add(&mut self, block: usize, time: u64) {
+        if let Some(block) = self.blocks.get_mut(block) {
+            block.add(time);
+        }
+    }
+
+    /// The names of all blocks, by their numbers.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.blocks.iter().map(Block::name).collect()
+    }
+
     fn collect<'t>(&'t self, outer: usize, depth: usize, all: &mut Vec<Timing<'t>>) {
         for &at in &self.blocks[outer].inner {
             all.push(self.timing(at, outer, depth));
@@ -162,6 +204,11 @@ impl Timer {
         let running = self.resumed.map_or(Duration::ZERO, |resumed| (self.clock)().saturating_sub(resumed));
         self.passed + running
     }
+}
+
+/// The nanoseconds of `time`, which are enough for 584 years.
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Forgets the blocks that a panic leaves open.

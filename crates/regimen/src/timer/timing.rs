@@ -53,7 +53,7 @@ impl<'t> Timing<'t> {
         let mut times = self.block.newest().to_vec();
         let last = times.len().checked_sub(1).filter(|_| (0.0..=100.0).contains(&percent))?;
         let at = (percent / 100.0 * last as f64).floor() as usize;
-        Some(*times.select_nth_unstable(at.min(last)).1)
+        Some(Duration::from_nanos(*times.select_nth_unstable(at.min(last)).1))
     }
 
     /// Its part in the total of the block around it, from 0 to 1; of an outermost block, in the sum of all

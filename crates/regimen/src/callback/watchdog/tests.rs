@@ -161,7 +161,7 @@ fn a_heartbeat_that_cannot_be_written_and_a_report_that_panics_are_notices() {
     let hang = Hang { event: Event::TrainStepEnd, step: 1, lasted: seconds(10) };
     hangs.send(Reporting { hang, words }).unwrap();
     drop(hangs);
-    report_all(Box::new(|_| panic!("no room")), &received, &seen);
+    report_all(Box::new(|_| panic!("no room")), None, &received, &seen);
     assert_eq!(word.try_recv(), Ok(Word::Reported));
     let expected = "the watchdog's report of a hang panicked: no room";
     assert_eq!(seen.take_failure().as_deref(), Some(expected));

@@ -11,7 +11,7 @@ use regimen_core::state::Progress;
 use crate::checkpoint::Snapshot;
 
 /// The part that holds what is not the unit's: progress, metrics in flight, callbacks.
-pub(super) const RUN: &str = "run";
+pub(crate) const RUN: &str = "run";
 
 /// The ranks whose own arrays are in a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod save_stats;
 mod session;
 mod settings;
 
+pub(crate) use capture::RUN;
 pub use save_stats::SaveStats;
 
 use std::fmt;

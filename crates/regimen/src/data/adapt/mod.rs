@@ -3,6 +3,7 @@
 mod count;
 mod cutmix;
 mod first;
+mod first_epoch;
 mod map;
 mod mixing;
 mod mixup;
@@ -23,6 +24,7 @@ use regimen_core::random::Random;
 
 use self::count::CountSamples;
 use self::first::FirstBatch;
+use self::first_epoch::FirstEpoch;
 use self::map::MapBatches;
 use self::prefetch::Prefetch;
 use self::take::TakeBatches;
@@ -44,6 +46,12 @@ pub trait DataExt: Data + Sized {
     /// right can overfit it. Once per epoch if the number of batches is not known. Each is made anew.
     fn only_first_batch(self) -> impl Data<Batch = Self::Batch> {
         FirstBatch::new(self)
+    }
+
+    /// Gives the first `batches` batches of the first epoch in every epoch, in the same order and with the same random
+    /// changes: a model that is right can overfit them.
+    fn overfit_batches(self, batches: u64) -> impl Data<Batch = Self::Batch> {
+        TakeBatches::new(FirstEpoch::new(self), batches)
     }
 
     /// Changes each batch by `f`, on the thread that asks for it.

@@ -55,7 +55,6 @@ use super::consumed::Consumed;
 /// ```
 ///
 /// A setting that cannot be used is kept, and is the error of the first epoch.
-#[derive(Clone)]
 pub struct Loader<B> {
     assemble: Arc<dyn Assemble<B>>,
     settings: Settings,
@@ -254,11 +253,36 @@ impl<B> Loader<B> {
     }
 }
 
-impl<B: Send + 'static> Data for Loader<B> {
-    type Batch = B;
+impl<B: Send + 'static> Loader<B> {
+    /// The indices in the dataset of the samples of a batch, in their order. `at` is a place in the epoch, and `batch` a
+    /// number in that epoch, from [`At::skip`] on. A batch of several ranks is that of `at.rank`: with the default, the
+    /// only one, it is the whole batch.
+    ///
+    /// Nothing is read. Samples that were passed over because they are bad are among them; padding is not. It is
+    /// an error if the epoch has no such batch.
+    ///
+    /// ```
+    /// use regimen::data::{At, Loader, indices};
+    /// let loader = Loader::collate(indices(10), Ok).batch_size(4);
+    /// assert_eq!(loader.batch_indices(&At::epoch(0, 42), 2)?, [8, 9]);
+    /// # Ok::<(), regimen::BoxError>(())
+    /// ```
+    pub fn batch_indices(&self, at: &At, batch: u64) -> Result<Vec<usize>, BoxError> {
+        let (plan, _) = self.plan(at)?;
+        let numbers = plan.shard.numbers();
+        if !numbers.contains(&batch) {
+            let Plan { dataset, epoch, .. } = plan;
+            return Err(format!(
+                "dataset `{dataset}`: batch {batch} is not in the rest of epoch {epoch}, batches {numbers:?}"
+            )
+            .into());
+        }
+        plan.shard.share(batch).positions.map(|position| plan.index(position)).collect()
+    }
 
-    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = B>, BoxError> {
-        let Settings { batch_size, last, workers, .. } = self.settings;
+    /// The plan of the epoch of `at`, and what of it was consumed.
+    fn plan(&self, at: &At) -> Result<(Plan, Consumed), BoxError> {
+        let Settings { batch_size, last, .. } = self.settings;
         let name = self.assemble.name().into_owned();
         let fail = |what: String| -> BoxError { format!("dataset `{name}`: {what}").into() };
         if let Some(refused) = &self.settings.refused {
@@ -284,7 +308,7 @@ impl<B: Send + 'static> Data for Loader<B> {
             let has = Count(batches, "batch");
             return Err(fail(format!("{skip} batches were consumed of an epoch that has {has}")));
         }
-        let consumed = Consumed::at(&at, draws, batch_size).map_err(|error| fail(error.to_string()))?;
+        let consumed = Consumed::at(at, draws, batch_size).map_err(|error| fail(error.to_string()))?;
         let start = Start { batches: at.skip, samples: consumed.samples };
         let seed = keyed(self.settings.seed.unwrap_or(at.seed), &self.settings.stream, 0, 0);
         let order =
@@ -292,7 +316,7 @@ impl<B: Send + 'static> Data for Loader<B> {
         let shard =
             Shard::new(draws, batch_size, last, at.rank, start).map_err(|error| fail(error.to_string()))?;
         let plan = Plan {
-            dataset: name.clone(),
+            dataset: name,
             len,
             order,
             shard,
@@ -301,8 +325,18 @@ impl<B: Send + 'static> Data for Loader<B> {
             epoch: at.epoch,
             skip_bad_samples: self.settings.skip_bad_samples,
         };
-        let prefetch = self.settings.prefetch.unwrap_or(workers.saturating_mul(2));
-        let slow = self.settings.slow;
+        Ok((plan, consumed))
+    }
+}
+
+impl<B: Send + 'static> Data for Loader<B> {
+    type Batch = B;
+
+    fn epoch(&self, at: At) -> Result<impl Epoch<Batch = B>, BoxError> {
+        let Settings { batch_size, workers, prefetch, slow, .. } = self.settings;
+        let (plan, consumed) = self.plan(&at)?;
+        let (name, draws) = (plan.dataset.clone(), self.settings.sampler.draws(plan.len));
+        let prefetch = prefetch.unwrap_or(workers.saturating_mul(2));
         let mut epoch = LoaderEpoch::new(self.assemble.clone(), plan, workers, prefetch, slow)?;
         for notice in consumed.notices(draws, batch_size) {
             epoch.notify(format!("dataset `{name}`: {notice}"));
@@ -323,6 +357,13 @@ impl<B: Send + 'static> Data for Loader<B> {
 
     fn samples(&self) -> Option<u64> {
         Some(self.settings.sampler.draws(self.assemble.len()))
+    }
+}
+
+// A derive would ask for batches that are `Clone`.
+impl<B> Clone for Loader<B> {
+    fn clone(&self) -> Self {
+        Loader { assemble: Arc::clone(&self.assemble), settings: self.settings.clone() }
     }
 }
 

@@ -1,0 +1,169 @@
+//! The reader of event files of TensorBoard: the times of steps, and the newest picture per name.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, ErrorKind, Read};
+use std::path::Path;
+
+use crate::elapsed::Elapsed;
+use crate::{Marks, Picture};
+
+/// A larger record is passed over: no picture of a report is so large.
+const LARGEST: u64 = 4 << 20;
+/// The first bytes of every PNG file.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// What a report needs of the event files in a folder.
+#[derive(Debug, Default)]
+pub(crate) struct EventFiles {
+    /// Seconds of training until a step.
+    pub(crate) elapsed: Marks,
+    pub(crate) pictures: Vec<Picture>,
+}
+
+impl EventFiles {
+    /// Reads the event files in `folder`, in the order of their names. Returns nothing if there is no folder. A file ends
+    /// where a record is damaged or torn.
+    pub(crate) fn read(folder: &Path) -> io::Result<Self> {
+        let entries = match fs::read_dir(folder) {
+            Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(EventFiles::default());
+            }
+            entries => entries?,
+        };
+        let mut paths = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().contains("tfevents") {
+                paths.push(entry.path());
+            }
+        }
+        paths.sort();
+        let (mut elapsed, mut pictures) = (Elapsed::default(), BTreeMap::new());
+        for path in paths {
+            let mut file = BufReader::with_capacity(1 << 16, File::open(path)?);
+            let mut record = Vec::new();
+            let mut is_first = true;
+            while next(&mut file, &mut record)? {
+                let Some(event) = Event::parse(&record) else { break };
+                if is_first || event.is_start {
+                    elapsed.begin(event.step, event.time);
+                } else {
+                    elapsed.mark(event.step, event.time);
+                }
+                is_first = false;
+                for value in fields(event.summary).filter(|(field, _)| *field == 1) {
+                    if let Some(picture) = picture(value.1, event.step) {
+                        pictures.insert(picture.name.clone(), picture);
+                    }
+                }
+            }
+        }
+        Ok(EventFiles { elapsed: elapsed.into_marks(), pictures: pictures.into_values().collect() })
+    }
+}
+
+/// Reads the next record. Returns `false` at the end of the file, and if the record is torn. The checksums are not
+/// compared: a wrong time moves a point, and a wrong picture is seen.
+fn next(file: &mut BufReader<File>, record: &mut Vec<u8>) -> io::Result<bool> {
+    let mut head = [0; 12];
+    if file.read_exact(&mut head).is_err() {
+        return Ok(false);
+    }
+    let [a, b, c, d, e, f, g, h, ..] = head;
+    let length = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    record.clear();
+    let kept = length.min(LARGEST);
+    if file.by_ref().take(kept).read_to_end(record)? as u64 != kept {
+        return Ok(false);
+    }
+    let rest = i64::try_from(length - kept).ok().and_then(|rest| rest.checked_add(4));
+    Ok(rest.is_some_and(|rest| file.seek_relative(rest).is_ok()))
+}
+
+#[derive(Debug, Default)]
+struct Event<'a> {
+    time: f64,
+    step: u64,
+    /// Points of this step and later ones of earlier files are void.
+    is_start: bool,
+    summary: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    /// Returns `None` if the time is missing.
+    fn parse(record: &'a [u8]) -> Option<Self> {
+        let (mut event, mut has_time) = (Event::default(), false);
+        for (field, value) in fields(record) {
+            match (field, value) {
+                (1, Value::Fixed(bits)) => (event.time, has_time) = (f64::from_bits(bits), true),
+                (2, Value::Integer(step)) => event.step = step,
+                (5, Value::Bytes(summary)) => event.summary = summary,
+                (7, _) => event.is_start = true,
+                _ => {}
+            }
+        }
+        (has_time && event.time.is_finite()).then_some(event)
+    }
+}
+
+/// The picture in a value of a summary, as the PNG file among the texts of its tensor.
+fn picture(value: Value<'_>, step: u64) -> Option<Picture> {
+    let (mut name, mut png) = (None, None);
+    for (field, part) in fields(value.bytes()) {
+        match field {
+            1 => name = std::str::from_utf8(part.bytes()).ok(),
+            8 => {
+                let mut texts = fields(part.bytes()).map(|(_, text)| text.bytes());
+                png = texts.find(|text| text.starts_with(PNG));
+            }
+            _ => {}
+        }
+    }
+    Some(Picture { name: name?.to_owned(), step, png: png?.to_vec() })
+}
+
+/// The value of a field of a message of protocol buffers.
+#[derive(Clone, Copy, Debug)]
+enum Value<'a> {
+    Integer(u64),
+    Fixed(u64),
+    Bytes(&'a [u8]),
+}
+
+impl<'a> Value<'a> {
+    /// Empty for a number.
+    fn bytes(self) -> &'a [u8] {
+        if let Value::Bytes(bytes) = self { bytes } else { &[] }
+    }
+}
+
+/// The fields of a message, up to the first that is damaged.
+fn fields(mut message: &[u8]) -> impl Iterator<Item = (u64, Value<'_>)> {
+    std::iter::from_fn(move || {
+        let key = varint(&mut message)?;
+        let value = match key & 7 {
+            0 => Value::Integer(varint(&mut message)?),
+            1 => Value::Fixed(u64::from_le_bytes(*message.split_off(..8)?.first_chunk()?)),
+            2 => {
+                let length = usize::try_from(varint(&mut message)?).ok()?;
+                Value::Bytes(message.split_off(..length)?)
+            }
+            5 => Value::Fixed(u64::from(u32::from_le_bytes(*message.split_off(..4)?.first_chunk()?))),
+            _ => return None,
+        };
+        Some((key >> 3, value))
+    })
+}
+
+fn varint(message: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let byte = *message.split_off_first()?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}

@@ -1,0 +1,60 @@
+// The table of runs: hyper-parameters that differ first, and a row per run.
+
+const sorting = { column: 0, down: false };
+
+function columns() {
+  const all = [
+    { name: "run", value: run => run.name },
+    { name: "state", value: run => run.state },
+  ];
+  for (const name of differing()) {
+    all.push({ name, differs: true, value: run => run.hyper_parameters[name], text: value => typeof value === "string" ? value : value === undefined ? "" : typeof value === "number" ? String(value) : JSON.stringify(value) });
+  }
+  for (const { name, curve } of tableMetrics()) {
+    const best = run => number(curve(run)?.[/acc|f1|auc|bleu|rouge|precision|recall|score/i.test(name) ? "max" : "min"]?.[1]);
+    all.push({ name, number: true, value: run => number(curve(run)?.last?.[1]), text: short });
+    all.push({ name: "best", title: `best ${name}`, number: true, isBest: /acc|f1|auc|bleu|rouge|precision|recall|score/i.test(name) ? Math.max : Math.min, value: best, text: short });
+  }
+  all.push({ name: "step", number: true, value: run => run.step, text: value => value.toLocaleString("en") });
+  if (runs.some(run => run.epoch != null)) all.push({ name: "epoch", number: true, value: run => run.epoch ?? undefined, text: String });
+  if (runs.some(run => run.seconds != null)) all.push({ name: "time", number: true, value: run => run.seconds ?? undefined, text: duration });
+  return all;
+}
+
+const number = value => value == null ? undefined : Number(value === "inf" ? Infinity : value === "-inf" ? -Infinity : value);
+
+/** The metrics of the table: at most four, losses and measures of an evaluation first. The values over epochs if there are some. */
+function tableMetrics() {
+  const names = new Set(runs.flatMap(run => run.curves.map(curve => curve.name)));
+  const order = name => (name.startsWith("eval/") ? 0 : 1) + (/loss/.test(name) ? 0 : 2);
+  const chosen = [...names].filter(name => { const base = name.replace(/^(train|eval|predict)\//, ""); return rank(base) <= 1; });
+  return chosen.sort((a, b) => order(a) - order(b) || (a < b ? -1 : 1)).slice(0, 4)
+    .map(name => ({ name, curve: run => run.curves.findLast(curve => curve.name === name) }));
+}
+
+function showTable() {
+  const all = columns(), column = all[Math.min(sorting.column, all.length - 1)];
+  const compare = (a, b) => typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+  const missing = value => value === undefined || Number.isNaN(value);
+  const order = runs.map(run => [run, column.value(run)]).sort(([a, x], [b, y]) => missing(x) - missing(y) || (missing(x) ? 0 : compare(x, y) * (sorting.down ? -1 : 1)) || a.index - b.index);
+  const bests = all.map(column => column.isBest ? column.isBest(...runs.map(column.value).filter(Number.isFinite)) : undefined);
+  const heads = all.map((column, n) => el("th", { scope: "col", class: [column.number && "number", column.differs && "differs"].filter(Boolean).join(" ") || null, "aria-sort": n === sorting.column ? (sorting.down ? "descending" : "ascending") : null },
+    el("button", { type: "button", title: column.title ?? null, "data-column": n, onclick: () => {
+      sorting.down = n === sorting.column && !sorting.down;
+      sorting.column = n;
+      showTable();
+      document.querySelector(`#compare [data-column="${n}"]`).focus();
+    } }, column.name)));
+  const rows = order.map(([run]) => el("tr", { class: run === view.chosen ? "chosen" : null, "data-run": run.index, onmouseenter: () => hover(run), onmouseleave: () => hover(null) },
+    ...all.map((column, n) => {
+      const value = column.value(run), isNumber = column.number || typeof value === "number";
+      const best = column.isBest && runs.length > 1 && value === bests[n];
+      if (n === 0) return el("td", {}, el("span", { class: "line", colour: run.colour }), el("button", { type: "button", class: "link", onclick: () => choose(run, true) }, run.name));
+      return el("td", { class: [isNumber && "number", best && "best"].filter(Boolean).join(" ") || null }, value === undefined ? "" : column.text ? column.text(value) : String(value));
+    })));
+  const table = el("table", {}, el("caption", { class: "skip" }, "Runs and their hyper-parameters"), el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
+  document.querySelector("#compare .scroll").replaceChildren(table);
+  const differ = new Set(differing()), same = Object.keys(runs[0]?.hyper_parameters ?? {}).filter(name => !differ.has(name)).sort();
+  const text = value => typeof value === "string" ? value : JSON.stringify(value);
+  document.getElementById("same").textContent = same.length ? `${runs.length > 1 ? "The same in all: " : ""}${same.map(name => `${name} ${text(runs[0].hyper_parameters[name])}`).join(", ")}` : "";
+}

@@ -1,0 +1,106 @@
+//! Chromium and its driver, for the check of the report page.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::BoxError;
+use crate::tools::have;
+use crate::workspace::{Workspace, run};
+
+/// An installed Chromium.
+#[derive(Debug)]
+pub(crate) struct Chromium {
+    pub(crate) program: PathBuf,
+    pub(crate) driver: PathBuf,
+    /// The folders of its libraries, for `LD_LIBRARY_PATH`. Empty if it is installed in the system.
+    pub(crate) libraries: OsString,
+}
+
+/// Packages of Debian and its derivatives. The font is for a system without one.
+const PACKAGES: [&str; 3] = ["chromium", "chromium-driver", "fonts-dejavu-core"];
+
+/// Written last, so that an incomplete folder does not have it.
+const STAMP: &str = "packages.txt";
+
+/// Chromium of the system. If there is none, that of Debian's packages, which are downloaded and unpacked into the build
+/// folder: no right to install is needed.
+pub(crate) fn chromium(workspace: &Workspace) -> Result<Chromium, BoxError> {
+    if have("chromium", "--version", "chromium").is_ok() && have("chromedriver", "--version", "").is_ok() {
+        let which = |name: &str| -> Result<PathBuf, BoxError> {
+            let output = workspace.program("sh").args(["-c", &format!("command -v {name}")]).output()?;
+            Ok(String::from_utf8(output.stdout)?.trim_end().into())
+        };
+        let (program, driver) = (which("chromium")?, which("chromedriver")?);
+        return Ok(Chromium { program, driver, libraries: OsString::new() });
+    }
+    let folder = workspace.target.join("chromium");
+    if !folder.join(STAMP).exists() {
+        unpack(workspace, &folder)?;
+    }
+    let mut folders = BTreeSet::new();
+    libraries(&folder.join("root/usr/lib"), &mut folders)?;
+    Ok(Chromium {
+        program: folder.join("root/usr/lib/chromium/chromium"),
+        driver: folder.join("root/usr/bin/chromedriver"),
+        libraries: std::env::join_paths(folders)?,
+    })
+}
+
+/// Downloads the packages, and those that they need and the system has not, and unpacks them.
+fn unpack(workspace: &Workspace, folder: &Path) -> Result<(), BoxError> {
+    have("apt-get", "--version", "chromium and chromium-driver")?;
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
+    println!("downloading Chromium to {}", folder.display());
+    let mut apt = workspace.program("apt-get");
+    apt.args(["install", "--simulate", "--no-install-recommends"]).args(PACKAGES);
+    let simulated = apt.output()?;
+    if !simulated.status.success() {
+        return Err(format!("apt-get: {}", String::from_utf8_lossy(&simulated.stderr).trim_end()).into());
+    }
+    let simulated = String::from_utf8_lossy(&simulated.stdout).into_owned();
+    let needed: Vec<&str> = needed(&simulated).collect();
+    run(workspace.program("apt-get").args(["download", "--quiet"]).args(&needed).current_dir(folder))?;
+    for entry in fs::read_dir(folder)? {
+        let package = entry?.path();
+        if package.extension().is_some_and(|ending| ending == "deb") {
+            run(workspace.program("dpkg").arg("--extract").arg(&package).arg(folder.join("root")))?;
+            fs::remove_file(package)?;
+        }
+    }
+    Ok(fs::write(folder.join(STAMP), needed.join("\n"))?)
+}
+
+/// The packages that a simulation would install.
+fn needed(simulated: &str) -> impl Iterator<Item = &str> {
+    simulated.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
+}
+
+/// The folders with shared libraries in `folder`.
+fn libraries(folder: &Path, found: &mut BTreeSet<PathBuf>) -> Result<(), BoxError> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            libraries(&entry.path(), found)?;
+        } else if entry.file_name().to_string_lossy().contains(".so") {
+            found.insert(folder.to_owned());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needed;
+
+    #[test]
+    fn packages_that_would_be_installed_are_named() {
+        let simulated = "Reading package lists...\nInst libogg0 (1.3.5-3 Debian:12/stable [amd64])\n\
+                         Inst chromium (148.0 Debian)\nConf libogg0 (1.3.5-3 Debian)\n";
+        assert_eq!(needed(simulated).collect::<Vec<_>>(), ["libogg0", "chromium"]);
+    }
+}
