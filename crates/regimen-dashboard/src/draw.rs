@@ -150,9 +150,12 @@ fn draw_header(model: &Model, frame: &mut Frame<'_>, area: Rect) {
 fn draw_bar(amount: Option<&Amount>, model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let Some(Amount { label, done, total, left }) = amount else { return };
     let part = total.map(|total| (*done as f64 / total.max(1) as f64).min(1.0));
-    let counted = match (total, part) {
-        (Some(total), Some(part)) => format!("{done}/{total} {:>3.0} %", (part * 100.0).floor()),
-        _ => format!("{done} steps"),
+    let counted = match total {
+        Some(total) => {
+            let percent = u128::from(*done) * 100 / u128::from(*total).max(1);
+            format!("{done}/{total} {:>3} %", percent.min(100))
+        }
+        None => format!("{done} steps"),
     };
     let left = left.filter(|_| !model.condition.is_over()).map(|left| format!("{} left", clock(left)));
     let text = format!("{counted:>18}{:>14} ", left.unwrap_or_default());
