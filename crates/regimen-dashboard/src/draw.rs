@@ -149,26 +149,26 @@ fn draw_header(model: &Model, frame: &mut Frame<'_>, area: Rect) {
 /// `epoch 3/12   ======-----  120/214   0:12 left`.
 fn draw_bar(amount: Option<&Amount>, model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let Some(Amount { label, done, total, left }) = amount else { return };
-    let columns = [Constraint::Length(16), Constraint::Fill(1), Constraint::Length(38)];
-    let [label_area, bar, numbers] = Layout::horizontal(columns).areas(area);
-    frame.render_widget(Line::from(format!(" {}", fit(label, 14))), label_area);
-    let counted = match total {
-        None => format!("{done} steps"),
-        Some(total) => {
-            let part = (*done as f64 / (*total).max(1) as f64).min(1.0);
-            let full = (f64::from(bar.width) * part) as usize;
-            let colour = if model.condition.is_over() { Color::Blue } else { Color::Green };
-            let line = vec![
-                Span::styled("\u{2501}".repeat(full), Style::new().fg(colour)),
-                Span::styled("\u{2500}".repeat(usize::from(bar.width) - full), DIM),
-            ];
-            frame.render_widget(Line::from(line), bar);
-            format!("{done}/{total} {:>3.0} %", (part * 100.0).floor())
-        }
+    let part = total.map(|total| (*done as f64 / total.max(1) as f64).min(1.0));
+    let counted = match (total, part) {
+        (Some(total), Some(part)) => format!("{done}/{total} {:>3.0} %", (part * 100.0).floor()),
+        _ => format!("{done} steps"),
     };
     let left = left.filter(|_| !model.condition.is_over()).map(|left| format!("{} left", clock(left)));
-    let text = format!("{counted:>21}{:>16} ", left.unwrap_or_default());
+    let text = format!("{counted:>18}{:>14} ", left.unwrap_or_default());
+    let columns = [Constraint::Length(16), Constraint::Fill(1), Constraint::Length(text.len() as u16)];
+    let [label_area, bar, numbers] = Layout::horizontal(columns).areas(area);
+    frame.render_widget(Line::from(format!(" {}", fit(label, 14))), label_area);
     frame.render_widget(Line::from(text), numbers);
+    if let Some(part) = part {
+        let full = (f64::from(bar.width) * part) as usize;
+        let colour = if model.condition.is_over() { Color::Blue } else { Color::Green };
+        let line = vec![
+            Span::styled("\u{2501}".repeat(full), Style::new().fg(colour)),
+            Span::styled("\u{2500}".repeat(usize::from(bar.width).saturating_sub(full)), DIM),
+        ];
+        frame.render_widget(Line::from(line), bar);
+    }
 }
 
 fn draw_metrics(model: &Model, view: &View, frame: &mut Frame<'_>, area: Rect) {
@@ -205,12 +205,11 @@ fn draw_metrics(model: &Model, view: &View, frame: &mut Frame<'_>, area: Rect) {
     // The chosen ones stay in sight.
     let first = chosen.saturating_sub(usize::from(inner.height));
     let hidden = rows.len().saturating_sub(usize::from(inner.height));
-    if 0 < hidden
-        && let Some(last) = rows.get_mut(first + usize::from(inner.height).saturating_sub(1))
+    if first == 0
+        && 0 < hidden
+        && let Some(last) = rows.get_mut(usize::from(inner.height).saturating_sub(1))
     {
-        if first == 0 {
-            *last = Line::styled(format!(" \u{2026} {} more", hidden + 1), DIM);
-        }
+        *last = Line::styled(format!(" \u{2026} {} more", hidden + 1), DIM);
     }
     frame.render_widget(Paragraph::new(rows.split_off(first.min(rows.len()))), inner);
 }
@@ -286,10 +285,18 @@ fn draw_notices(model: &Model, frame: &mut Frame<'_>, area: Rect) {
 
 /// An error in as many rows as it needs, and at most `most`.
 fn wrapped<'a>(text: &str, area: Rect, most: usize) -> Vec<Line<'a>> {
-    let width = usize::from(area.width).saturating_sub(2).max(1);
-    let letters: Vec<char> = text.chars().collect();
-    let rows = letters.chunks(width).take(most).map(|row| row.iter().collect::<String>());
-    rows.map(|row| Line::styled(format!(" {row}"), Style::new().fg(Color::Red))).collect()
+    let width = usize::from(area.width).saturating_sub(2);
+    let mut rows: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match rows.last_mut() {
+            Some(row) if row.chars().count() + 1 + word.chars().count() <= width => {
+                *row += &format!(" {word}")
+            }
+            _ => rows.push(word.to_owned()),
+        }
+    }
+    let red = |row: String| Line::styled(format!(" {}", fit(&row, width)), Style::new().fg(Color::Red));
+    rows.into_iter().take(most).map(red).collect()
 }
 
 fn draw_checkpoints(checkpoints: &[SavedStep], frame: &mut Frame<'_>, area: Rect) {
@@ -454,7 +461,9 @@ mod tests {
         let error = "unit failed in train_step in train at epoch 2 step 548: a negative batch of the folder of images";
         let failed = Model { condition: Condition::Failed(error.to_owned()), ..model() };
         let shown = text(&picture(&failed, &View::default(), PLAIN, 80, 24).unwrap());
-        assert!(shown.contains(" unit failed in train_step in train at epoch 2 \n".trim_end()), "{shown}");
+        let rows =
+            [" unit failed in train_step in train at epoch", " 2 step 548: a negative batch of the folder"];
+        assert!(rows.iter().all(|row| shown.contains(row)), "{shown}");
         assert!(shown.lines().next().unwrap().ends_with("\u{25cf} failed  12:34"), "{shown}");
         let condition = Condition::Waiting("the folder".to_owned());
         let waiting = Model { title: "runs/none".to_owned(), condition, ..Model::default() };

@@ -530,7 +530,7 @@ mod tests {
     fn a_run_without_its_environment_is_shown() {
         let mut folder = Folder::new();
         folder.add(0, "metrics.jsonl", &(epoch_loss(4, 1) + &loss(6, "0.5")));
-        assert_eq!(folder.look(1), "Running, epoch 2 2/?, training 6/?, 4:0.5");
+        assert_eq!(folder.look(1), "Running, epoch 2 2/?, training 6/?, 6:0.5");
     }
 
     /// Damages are drawn from the number of the attempt.

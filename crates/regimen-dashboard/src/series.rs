@@ -10,8 +10,7 @@ use std::collections::VecDeque;
 pub(crate) struct Series {
     steps: VecDeque<Point>,
     epochs: VecDeque<Point>,
-    of_steps: Extremes,
-    of_epochs: Extremes,
+    extremes: Extremes,
     newest: Option<f64>,
 }
 
@@ -27,11 +26,8 @@ const MOST_POINTS: usize = 20_000;
 impl Series {
     /// Adds the value of a step, or over an epoch.
     pub(crate) fn push(&mut self, step: u64, value: f64, is_over_epoch: bool) {
-        let (points, extremes) = match is_over_epoch {
-            false => (&mut self.steps, &mut self.of_steps),
-            true => (&mut self.epochs, &mut self.of_epochs),
-        };
-        extremes.add(value);
+        let points = if is_over_epoch { &mut self.epochs } else { &mut self.steps };
+        self.extremes.add(value);
         points.push_back((step as f64, value));
         self.newest = Some(value);
         if MOST_POINTS < points.len() {
@@ -48,9 +44,9 @@ impl Series {
         self.newest
     }
 
-    /// The smallest and the largest value over an epoch, or of a step if there is none over an epoch.
+    /// The smallest and the largest value, of steps and over epochs.
     pub(crate) fn extremes(&self) -> Option<(f64, f64)> {
-        self.of_epochs.0.or(self.of_steps.0)
+        self.extremes.0
     }
 
     /// The last training step with a value.
@@ -59,13 +55,13 @@ impl Series {
         ends.map(|&(step, _)| step).max_by(f64::total_cmp)
     }
 
-    /// The points of its line: the values of steps, or those over epochs if there are fewer than two of steps.
+    /// The points of its line: the values of steps, or those over epochs if these are more.
     ///
     /// Values before the step `from` and those that are not finite are left out, and so are those up to 0 on a
     /// logarithmic axis. `smoothing` is the weight of the smoothed value before, from 0 to less than 1. Per `columns`
     /// at most two points stay: the smallest and the largest of those that fall into one column.
     pub(crate) fn line(&self, from: f64, smoothing: f64, is_log: bool, columns: usize) -> Vec<Point> {
-        let points = if 1 < self.steps.len() { &self.steps } else { &self.epochs };
+        let points = if self.epochs.len() <= self.steps.len() { &self.steps } else { &self.epochs };
         let shown = |&&(_, value): &&Point| value.is_finite() && (!is_log || 0.0 < value);
         let (mut sum, mut weight) = (0.0, 0.0);
         // The mean of all values so far, each with its weight, as in TensorBoard: no start at 0 is seen.
