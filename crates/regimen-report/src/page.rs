@@ -15,7 +15,7 @@ use crate::{Picture, StoredRun, encode, names};
 ///
 /// The page has a chart per metric, with smoothing, zoom, logarithmic axes, and steps, epochs, samples or time along the
 /// horizontal one; a table of the runs with their hyper-parameters; and, per run, checkpoints, notices, pictures, the
-/// environment, the times of its parts and the last steps before an error. A curve of more than [`Curve::MOST`](crate::Curve::MOST)
+/// environment, the times of its parts and the last steps before an error or a pause. A curve of more than [`Curve::MOST`](crate::Curve::MOST)
 /// values is drawn from buckets, and the page says how many values each stands for.
 ///
 /// Runs are read one after another, so the memory is that of the largest one.

@@ -47,7 +47,7 @@ pub struct StoredRun {
     pub summary: Option<String>,
     /// The content of `profile.json`: the times of parts of the run.
     pub profile: Option<Value>,
-    /// The content of `flight.json`: the last steps before an error.
+    /// The content of `flight.json`: the last steps before an error or a pause.
     pub flight: Option<Value>,
     /// A sentence per part of the folder that is damaged.
     pub damage: Vec<String>,

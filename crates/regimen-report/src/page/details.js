@@ -86,7 +86,7 @@ function profile(run) {
   return titled("Times", facts ? el("p", { class: "note" }, facts) : null, el("div", { class: "tree" }, ...blocks.map(block => node(block, 0))));
 }
 
-/** The last steps before an error. */
+/** The last steps before an error or a pause. */
 function flight(run) {
   if (!run.flight) return null;
   const steps = Array.isArray(run.flight.steps) ? run.flight.steps : [];
@@ -94,7 +94,7 @@ function flight(run) {
   const others = [...new Set(steps.flatMap(step => Object.keys(step)))].filter(name => name !== "step" && name !== "metrics").sort();
   const text = value => value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value);
   const rows = steps.map(step => [text(step.step), ...metrics.map(name => short(step.metrics?.[name])), ...others.map(name => text(step[name]))]);
-  return titled("The last steps before an error", el("p", { class: "damage" }, text(run.flight.reason)), rows.length ? simpleTable(["step", ...metrics, ...others], rows, metrics.map((_, n) => n + 1).concat(0), "Last steps") : null);
+  return titled("The last steps before an error or a pause", el("p", { class: "damage" }, text(run.flight.reason)), rows.length ? simpleTable(["step", ...metrics, ...others], rows, metrics.map((_, n) => n + 1).concat(0), "Last steps") : null);
 }
 
 function pictures(run) {

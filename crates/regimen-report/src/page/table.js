@@ -8,7 +8,7 @@ function columns() {
     { name: "state", value: run => run.state },
   ];
   for (const name of differing()) {
-    all.push({ name, differs: true, value: run => run.hyper_parameters[name], text: value => typeof value === "string" ? value : value === undefined ? "" : typeof value === "number" ? String(value) : JSON.stringify(value) });
+    all.push({ name, differs: true, value: run => run.hyper_parameters[name], text: value => typeof value === "string" ? value : value === undefined ? "" : typeof value === "number" ? String(Number(value.toPrecision(6))) : JSON.stringify(value) });
   }
   for (const { name, curve } of tableMetrics()) {
     const best = run => number(curve(run)?.[/acc|f1|auc|bleu|rouge|precision|recall|score/i.test(name) ? "max" : "min"]?.[1]);
