@@ -246,7 +246,6 @@ fn wait_for(file: &Path, pty: &mut Pty) {
     }
 }
 
-/// The dashboard is drawn anew at each Ctrl-L, so that it soon waits for the terminal.
 #[test]
 fn a_run_ends_in_a_terminal_that_does_not_read() {
     for role in ["run", "late thread"] {
@@ -254,8 +253,7 @@ fn a_run_ends_in_a_terminal_that_does_not_read() {
         let file = dir.path().join("ended");
         let mut pty = start(&format!("frozen {role} {}", file.display()));
         see(&pty, "train/loss");
-        pty.freeze();
-        pty.press(&"\u{c}".repeat(100));
+        pty.stop();
         wait_for(&file, &mut pty);
     }
 }

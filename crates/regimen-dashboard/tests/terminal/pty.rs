@@ -93,15 +93,15 @@ impl Pty {
     /// Closes the terminal, as a connection that breaks off does.
     #[allow(dead_code, reason = "for the tests alone")]
     pub(crate) fn close(&mut self) {
-        self.freeze();
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.reader.take().map(JoinHandle::join).unwrap().unwrap();
         self.keyboard = None;
     }
 
-    /// Reads no more, as a connection that hangs.
+    /// Stops the terminal, so that each write to it waits, as behind a connection that hangs.
     #[allow(dead_code, reason = "for the tests alone")]
-    pub(crate) fn freeze(&mut self) {
-        self.is_closed.store(true, Ordering::Relaxed);
-        self.reader.take().map(JoinHandle::join).unwrap().unwrap();
+    pub(crate) fn stop(&self) {
+        rustix::termios::tcflow(&self.terminal, rustix::termios::Action::OOff).unwrap();
     }
 
     #[allow(dead_code, reason = "for the tests alone")]
