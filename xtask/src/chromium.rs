@@ -27,7 +27,8 @@ const STAMP: &str = "packages.txt";
 /// Chromium of the system. What it lacks is that of Debian's packages, which are downloaded and unpacked into the build
 /// folder: no right to install is needed.
 pub(crate) fn chromium(workspace: &Workspace) -> Result<Chromium, BoxError> {
-    let system = System { program: of_system(workspace, "chromium")?, driver: of_system(workspace, "chromedriver")? };
+    let system =
+        System { program: of_system(workspace, "chromium")?, driver: of_system(workspace, "chromedriver")? };
     if let System { program: Some(program), driver: Some(driver) } = system {
         return Ok(Chromium { program, driver, libraries: OsString::new() });
     }
@@ -60,7 +61,10 @@ impl System {
                 false => Err(format!("the packages of Chromium have no {}", path.display()).into()),
             }
         };
-        Ok((or_unpacked(&self.program, "lib/chromium/chromium")?, or_unpacked(&self.driver, "bin/chromedriver")?))
+        Ok((
+            or_unpacked(&self.program, "lib/chromium/chromium")?,
+            or_unpacked(&self.driver, "bin/chromedriver")?,
+        ))
     }
 }
 

@@ -78,9 +78,8 @@ pub(crate) fn runs(
         return Err(format!("no run has a metric `{unknown}`; there are {known}").into());
     }
     if let Some(metric) = &sort {
-        let best = |row: &Row| {
-            row.metrics.get(metric).map(|values| if max { -values.max.0 } else { values.min.0 })
-        };
+        let best =
+            |row: &Row| row.metrics.get(metric).map(|values| if max { -values.max.0 } else { values.min.0 });
         // Runs without a value are behind the others.
         rows.sort_by(|a, b| {
             best(a)

@@ -299,7 +299,9 @@ b    unknown  0.2      2                  0.1250  0.5000   1
 fn the_values_of_training_are_listed_and_of_them_those_over_epochs() {
     let dir = tempfile::tempdir().unwrap();
     let line = |step: u64, phase: &str, value: f64, epoch: &str| {
-        format!("{{\"step\":{step},\"phase\":\"{phase}\",\"name\":\"loss\",\"value\":{value},\"epoch\":{epoch}}}\n")
+        format!(
+            "{{\"step\":{step},\"phase\":\"{phase}\",\"name\":\"loss\",\"value\":{value},\"epoch\":{epoch}}}\n"
+        )
     };
     let log = [
         line(1, "train", 4.0, "null"),

@@ -197,3 +197,33 @@ fn varint(message: &mut &[u8]) -> Option<u64> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_have_a_bound_and_no_older_one_stands_for_the_newest() {
+        let field = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
+        let value = |name: &str, size: usize| {
+            let png = [PNG, &vec![0; size - PNG.len()]].concat();
+            [field(1, name.as_bytes()), field(8, &[field(8, b"1"), field(8, &png)].concat())].concat()
+        };
+        let mut pictures = Pictures { room: 100, ..Pictures::default() };
+        let mut add = |name: &str, size, step| {
+            pictures.add(Value::Bytes(&value(name, size)), step);
+            let held: Vec<_> = pictures
+                .by_name
+                .values()
+                .map(|held| (held.name.clone(), held.step, held.png.len()))
+                .collect();
+            (held, pictures.lacks)
+        };
+        let held = |name: &str, step, size: usize| (name.to_owned(), step, size);
+        assert_eq!(add("a", 50, 1), (vec![held("a", 1, 50)], false));
+        assert_eq!(add("a", 60, 2), (vec![held("a", 2, 60)], false));
+        assert_eq!(add("b", 38, 2), (vec![held("a", 2, 60), held("b", 2, 38)], false));
+        assert_eq!(add("a", 61, 3), (vec![held("b", 2, 38)], true));
+        assert_eq!(add("a", 60, 4), (vec![held("a", 4, 60), held("b", 2, 38)], true));
+    }
+}

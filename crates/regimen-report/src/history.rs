@@ -155,7 +155,12 @@ mod tests {
              2026-11-30T08:00:30Z step 60: a notice: with a colon\n2026-11-30T08:00:3",
         );
         let history = History::read(folder.path()).unwrap();
-        let notice = |time: &str, step, text: &str| Notice { time: time.into(), step, text: text.into(), is_error: false };
+        let notice = |time: &str, step, text: &str| Notice {
+            time: time.into(),
+            step,
+            text: text.into(),
+            is_error: false,
+        };
         assert_eq!(
             history.notices,
             [
@@ -172,7 +177,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let line = "\u{e9}".repeat(100);
         let text = format!("{line}\n").repeat(1000);
-        fs::write(folder.path().join("log.txt"), format!("2026-11-29T08:01:00Z step 4: error: !{text}")).unwrap();
+        fs::write(folder.path().join("log.txt"), format!("2026-11-29T08:01:00Z step 4: error: !{text}"))
+            .unwrap();
         let history = History::read(folder.path()).unwrap();
         let error = &history.notices[0];
         assert!(error.is_error);

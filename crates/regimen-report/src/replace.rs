@@ -53,7 +53,9 @@ fn check(path: &Path, target: &Path, mark: &Mark<'_>) -> Result<(), BoxError> {
     file.take(HEAD).read_to_end(&mut head).map_err(failed)?;
     match mark.replaces_any || head.windows(mark.bytes.len()).any(|bytes| bytes == mark.bytes) {
         true => Ok(()),
-        false => Err(format!("{shown} exists and is no {}: remove it, or replace it by force", mark.kind).into()),
+        false => {
+            Err(format!("{shown} exists and is no {}: remove it, or replace it by force", mark.kind).into())
+        }
     }
 }
 
@@ -82,7 +84,8 @@ mod tests {
     }
 
     fn names(folder: &Path) -> Vec<OsString> {
-        let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         names
     }
