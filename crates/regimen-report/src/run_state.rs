@@ -1,11 +1,12 @@
 //! The state of a run, as its folder shows it.
 
-use std::fs::{File, TryLockError};
+use std::fs::TryLockError;
 use std::path::Path;
 
 use serde::Serialize;
 
 use crate::history::History;
+use crate::lines;
 
 /// The state of a run, as its folder shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -29,25 +30,13 @@ impl RunState {
         if is_locked(&folder.join("LOCK")) {
             return RunState::Running;
         }
-        let Some(last) = history.notices.back() else { return RunState::Unknown };
-        // Times of one form are in the order of their texts.
-        if history.newest_start().is_some_and(|start| last.time.as_str() < start) {
-            return RunState::Unknown;
-        }
-        let begins = |start: &str| last.text.starts_with(start);
-        let place = last.text.split(" in ").next().unwrap_or_default();
-        if begins("training complete") || begins("training finished") {
-            RunState::Finished
-        } else if begins("training paused") {
-            RunState::Paused
-        } else if ["unit ", "callback ", "data ", "sink ", "state ", "agreement of the ranks "]
-            .iter()
-            .any(|who| begins(who))
-            && (place.contains(" failed") || place.contains(" panicked"))
-        {
-            RunState::Failed
-        } else {
-            RunState::Unknown
+        // Notices of what is torn down follow the last words of a run.
+        let last = history.notices.iter().rev().find_map(|notice| Some((notice, last_words(&notice.text)?)));
+        match (last, history.newest_start()) {
+            // Times of one form are in the order of their texts.
+            (Some((notice, _)), Some(start)) if notice.time.as_str() < start => RunState::Unknown,
+            (Some((_, state)), _) => state,
+            (None, _) => RunState::Unknown,
         }
     }
 
@@ -63,10 +52,23 @@ impl RunState {
     }
 }
 
+/// The state after a report or an error. `None` after another notice.
+pub(crate) fn last_words(text: &str) -> Option<RunState> {
+    if text.starts_with("error: ") {
+        return Some(RunState::Failed);
+    }
+    let (ended, _) = text.strip_prefix("training ")?.split_once([' ', ':'])?;
+    match ended {
+        "complete" | "finished" => Some(RunState::Finished),
+        "paused" => Some(RunState::Paused),
+        _ => None,
+    }
+}
+
 /// Whether a process holds the lock. It is tried for a moment as a reader, which leaves the file as it is.
 fn is_locked(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    let Ok(Some(file)) = lines::open(path) else { return false };
+    matches!(file.into_inner().try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 #[cfg(test)]
@@ -78,19 +80,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_state_is_that_of_the_last_entry_or_of_the_lock() {
+    fn the_state_is_that_of_the_last_words_or_of_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let check = |text: &str, expected| {
-            fs::write(folder.path().join("log.txt"), format!("2026-11-29T08:01:00Z step 4: {text}\n"))
-                .unwrap();
-            let history = History::read(folder.path()).unwrap();
-            assert_eq!(RunState::of(folder.path(), &history), expected, "{text}");
+            let entry = |text| format!("2026-11-29T08:01:00Z step 4: {text}\n");
+            // A notice of what ends after the loop changes nothing.
+            for log in [entry(text), entry(text) + &entry("the saver: a slow disk")] {
+                fs::write(folder.path().join("log.txt"), log).unwrap();
+                let history = History::read(folder.path()).unwrap();
+                assert_eq!(RunState::of(folder.path(), &history), expected, "{text}");
+            }
         };
         check("training complete after 1 epoch, 4 steps", RunState::Finished);
         check("training finished: no improvement after 4 steps", RunState::Finished);
         check("training paused: the limit after 4 steps", RunState::Paused);
-        check("unit failed in train_step in train at epoch 0 step 4: no", RunState::Failed);
-        check("callback Bar panicked at train step end in train at epoch 0 step 4: no", RunState::Failed);
+        check("error: unit failed in train_step in train at epoch 0 step 4: no", RunState::Failed);
+        check("error: callback Bar panicked at train step end in train at epoch 0 step 4", RunState::Failed);
         check("a slow worker in train", RunState::Unknown);
         let lock = LockFile::acquire(folder.path()).unwrap();
         check("training complete after 1 epoch, 4 steps", RunState::Running);
