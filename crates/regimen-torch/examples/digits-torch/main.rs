@@ -95,7 +95,7 @@ fn run(Flags { digits: args, folder, dropout }: &Flags) -> Result<ExitCode, BoxE
     }
 
     let bar = ProgressBar::new();
-    let profile = folder.profile.then(Profile::new);
+    let profile = args.profile.then(Profile::new);
     let mut summary = ModuleSummary::to(bar.printer()).measure();
     if let Some(profile) = &profile {
         summary = summary.profile(profile);

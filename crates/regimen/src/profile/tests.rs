@@ -1,5 +1,3 @@
-#![cfg(test)]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
