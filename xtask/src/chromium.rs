@@ -24,32 +24,61 @@ const PACKAGES: [&str; 3] = ["chromium", "chromium-driver", "fonts-dejavu-core"]
 /// Written last, so that an incomplete folder does not have it.
 const STAMP: &str = "packages.txt";
 
-/// Chromium of the system. If there is none, that of Debian's packages, which are downloaded and unpacked into the build
+/// Chromium of the system. What it lacks is that of Debian's packages, which are downloaded and unpacked into the build
 /// folder: no right to install is needed.
 pub(crate) fn chromium(workspace: &Workspace) -> Result<Chromium, BoxError> {
-    if have("chromium", "--version", "chromium").is_ok() && have("chromedriver", "--version", "").is_ok() {
-        let which = |name: &str| -> Result<PathBuf, BoxError> {
-            let output = workspace.program("sh").args(["-c", &format!("command -v {name}")]).output()?;
-            Ok(String::from_utf8(output.stdout)?.trim_end().into())
-        };
-        let (program, driver) = (which("chromium")?, which("chromedriver")?);
+    let system =
+        System { program: of_system(workspace, "chromium")?, driver: of_system(workspace, "chromedriver")? };
+    if let System { program: Some(program), driver: Some(driver) } = system {
         return Ok(Chromium { program, driver, libraries: OsString::new() });
     }
     let folder = workspace.target.join("chromium");
     if !folder.join(STAMP).exists() {
-        unpack(workspace, &folder)?;
+        let needed = unpack(workspace, &folder)?;
+        system.with_unpacked(&folder)?;
+        fs::write(folder.join(STAMP), needed)?;
     }
+    let (program, driver) = system.with_unpacked(&folder)?;
     let mut folders = BTreeSet::new();
     libraries(&folder.join("root/usr/lib"), &mut folders)?;
-    Ok(Chromium {
-        program: folder.join("root/usr/lib/chromium/chromium"),
-        driver: folder.join("root/usr/bin/chromedriver"),
-        libraries: std::env::join_paths(folders)?,
-    })
+    Ok(Chromium { program, driver, libraries: std::env::join_paths(folders)? })
 }
 
-/// Downloads the packages, and those that they need and the system has not, and unpacks them.
-fn unpack(workspace: &Workspace, folder: &Path) -> Result<(), BoxError> {
+/// The programs that are installed in the system.
+#[derive(Debug, Default)]
+struct System {
+    program: Option<PathBuf>,
+    driver: Option<PathBuf>,
+}
+
+impl System {
+    /// The program and the driver: those of the system, else those in `folder`. It is an error if one of them is in neither.
+    fn with_unpacked(&self, folder: &Path) -> Result<(PathBuf, PathBuf), BoxError> {
+        let or_unpacked = |system: &Option<PathBuf>, name: &str| -> Result<PathBuf, BoxError> {
+            let path = system.clone().unwrap_or_else(|| folder.join("root/usr").join(name));
+            match path.is_file() {
+                true => Ok(path),
+                false => Err(format!("the packages of Chromium have no {}", path.display()).into()),
+            }
+        };
+        Ok((
+            or_unpacked(&self.program, "lib/chromium/chromium")?,
+            or_unpacked(&self.driver, "bin/chromedriver")?,
+        ))
+    }
+}
+
+/// The path of a program of the system, if it works.
+fn of_system(workspace: &Workspace, name: &str) -> Result<Option<PathBuf>, BoxError> {
+    if have(name, "--version", "").is_err() {
+        return Ok(None);
+    }
+    let output = workspace.program("sh").args(["-c", &format!("command -v {name}")]).output()?;
+    Ok(Some(String::from_utf8(output.stdout)?.trim_end().into()))
+}
+
+/// Downloads the packages, and those that they need and the system has not, and unpacks them. Returns their names.
+fn unpack(workspace: &Workspace, folder: &Path) -> Result<String, BoxError> {
     have("apt-get", "--version", "chromium and chromium-driver")?;
     if folder.exists() {
         fs::remove_dir_all(folder)?;
@@ -72,7 +101,7 @@ fn unpack(workspace: &Workspace, folder: &Path) -> Result<(), BoxError> {
             fs::remove_file(package)?;
         }
     }
-    Ok(fs::write(folder.join(STAMP), needed.join("\n"))?)
+    Ok(needed.join("\n"))
 }
 
 /// The packages that a simulation would install.
@@ -95,7 +124,25 @@ fn libraries(folder: &Path, found: &mut BTreeSet<PathBuf>) -> Result<(), BoxErro
 
 #[cfg(test)]
 mod tests {
-    use super::needed;
+    use std::fs;
+
+    use super::{System, needed};
+
+    #[test]
+    fn what_the_system_lacks_must_be_in_the_packages() {
+        let dir = std::env::temp_dir().join(format!("regimen-chromium-{}", std::process::id()));
+        let (program, bin) = (dir.join("chromium"), dir.join("root/usr/bin"));
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(&program, "").unwrap();
+        let system = System { program: Some(program.clone()), driver: None };
+        let error = system.with_unpacked(&dir).unwrap_err().to_string();
+        let driver = bin.join("chromedriver");
+        assert_eq!(error, format!("the packages of Chromium have no {}", driver.display()));
+        fs::write(&driver, "").unwrap();
+        assert_eq!(system.with_unpacked(&dir).unwrap(), (program, driver));
+        assert!(System::default().with_unpacked(&dir).is_err());
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn packages_that_would_be_installed_are_named() {

@@ -101,24 +101,27 @@ enum Command {
         /// The name of the metric, such as `train/loss`.
         #[arg(short, long)]
         metric: String,
-        /// The picture to write, which ends in `.svg` or `.png`. It is replaced if it exists.
+        /// The picture to write, which ends in `.svg` or `.png`; it may be a plot of an earlier call.
         #[arg(short, long, default_value = "plot.svg")]
         output: PathBuf,
         /// Draw a logarithmic vertical axis.
         #[arg(long)]
         log: bool,
+        /// Replace a file that is no plot.
+        #[arg(long)]
+        force: bool,
     },
     /// List the runs below a directory, with their state, their metrics and the hyper-parameters that differ.
     Runs {
         /// A directory with run directories, or one of them.
         dir: PathBuf,
-        /// Metrics to show, with their last and best value. Default: those whose name has `loss` in it.
+        /// Metrics to show, with their last and smallest value. Default: those whose name has `loss` in it.
         #[arg(short, long = "metric")]
         metrics: Vec<String>,
-        /// Sort by the best value of a metric: the smallest first, or the largest first with `--max`.
+        /// Sort by the smallest value of a metric, or with `--max` by the largest, which is then first.
         #[arg(long)]
         sort: Option<String>,
-        /// A larger value is better. Applies to all metrics that are shown.
+        /// Show the largest values in place of the smallest.
         #[arg(long)]
         max: bool,
     },
@@ -151,7 +154,10 @@ fn run(Arguments { json, command }: Arguments) -> Result<ExitCode, BoxError> {
         Command::Export { dir, file, parts } => export::export(&dir, &file, &parts, json),
         Command::Watch { run, once, width, height } => watch::watch(run, once, (width, height)),
         Command::Report { runs, output, force } => report::report(runs, &output, force, json),
-        Command::Plot { runs, metric, output, log } => plot::plot(runs, metric, &output, log, json),
+        Command::Plot { runs, metric, output, log, force } => {
+            let draw = |plot: regimen_report::Plot| plot.log_scale(log).replaces_any(force);
+            plot::plot(runs, metric, &output, draw, json)
+        }
         Command::Runs { dir, metrics, sort, max } => runs::runs(&dir, metrics, sort, max, json),
     }
 }

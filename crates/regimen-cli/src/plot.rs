@@ -17,16 +17,16 @@ struct Drawn {
     runs: usize,
 }
 
-/// Draws `metric` of `runs` to `file`.
+/// Draws `metric` of `runs` by `draw` to `file`.
 pub(crate) fn plot(
     runs: Vec<PathBuf>,
     metric: String,
     file: &Path,
-    log: bool,
+    draw: impl FnOnce(Plot) -> Plot,
     json: bool,
 ) -> Result<ExitCode, BoxError> {
     let count = runs.len();
-    Plot::new(&*metric).log_scale(log).write(runs, file)?;
+    draw(Plot::new(&*metric)).write(runs, file)?;
     output::write(&Drawn { file: file.display().to_string(), metric, runs: count }, json)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use regimen::BoxError;
 use regimen::text::Short;
-use regimen_report::{Curve, RunState, StoredRun, find_runs, names};
+use regimen_report::{Curve, FoundRuns, RunState, StoredRun, find_runs, names};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,8 +20,13 @@ struct Runs {
     runs: Vec<Row>,
     /// Names of hyper-parameters that differ between the runs.
     differing: BTreeSet<String>,
+    /// A sentence per directory that cannot be read.
+    damage: Vec<String>,
     #[serde(skip)]
     metrics: Vec<String>,
+    /// Whether the table shows the largest values and not the smallest.
+    #[serde(skip)]
+    max: bool,
 }
 
 #[derive(Serialize)]
@@ -41,8 +46,10 @@ struct Row {
 #[derive(Clone, Copy, Serialize)]
 struct Values {
     last: Number,
-    best: Number,
-    best_step: u64,
+    min: Number,
+    min_step: u64,
+    max: Number,
+    max_step: u64,
 }
 
 /// Lists the runs below `dir`.
@@ -53,15 +60,17 @@ pub(crate) fn runs(
     max: bool,
     json: bool,
 ) -> Result<ExitCode, BoxError> {
-    let found = find_runs(dir)?;
-    if found.is_empty() {
-        return Err(format!("`{}` has no run: no directory with metrics.jsonl", dir.display()).into());
-    }
+    let FoundRuns { folders, mut damage, .. } = find_runs(dir)?;
     let (mut rows, mut known) = (Vec::new(), BTreeSet::new());
-    for (folder, name) in found.iter().zip(names(&found)) {
-        let run = StoredRun::read(folder)?;
-        known.extend(run.curves.iter().map(|curve| curve.key().name.clone()));
-        rows.push(Row::of(name, run, max));
+    for (folder, name) in folders.iter().zip(names(&folders)) {
+        match StoredRun::without_pictures(folder) {
+            Ok(run) => {
+                known.extend(run.curves.iter().map(|curve| curve.key().name.clone()));
+                rows.push(Row::of(name, run));
+            }
+            // Others can still be read.
+            Err(cause) => damage.push(cause.to_string()),
+        }
     }
     let asked = metrics.iter().chain(&sort);
     if let Some(unknown) = asked.into_iter().find(|metric| !known.contains(*metric)) {
@@ -69,9 +78,8 @@ pub(crate) fn runs(
         return Err(format!("no run has a metric `{unknown}`; there are {known}").into());
     }
     if let Some(metric) = &sort {
-        let best = |row: &Row| {
-            row.metrics.get(metric).map(|values| if max { -values.best.0 } else { values.best.0 })
-        };
+        let best =
+            |row: &Row| row.metrics.get(metric).map(|values| if max { -values.max.0 } else { values.min.0 });
         // Runs without a value are behind the others.
         rows.sort_by(|a, b| {
             best(a)
@@ -86,17 +94,16 @@ pub(crate) fn runs(
     }
     metrics.extend(sort.filter(|metric| !metrics.contains(metric)));
     let differing = differing(&rows);
-    output::write(&Runs { runs: rows, differing, metrics }, json)?;
+    output::write(&Runs { runs: rows, differing, damage, metrics, max }, json)?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Row {
-    fn of(name: String, run: StoredRun, max: bool) -> Self {
-        let mut metrics: BTreeMap<String, Values> = BTreeMap::new();
-        for curve in &run.curves {
-            // The curve over epochs is behind that of steps, and is the better measure.
-            metrics.extend(Values::of(curve, max).map(|values| (curve.key().name.clone(), values)));
-        }
+    fn of(name: String, run: StoredRun) -> Self {
+        let known: BTreeSet<&String> = run.curves.iter().map(|curve| &curve.key().name).collect();
+        // Of one phase, the curve over epochs is the better measure.
+        let values = |name: &String| Some((name.clone(), Values::of(run.curve(name, true)?)?));
+        let metrics = known.into_iter().filter_map(values).collect();
         Row {
             name,
             path: run.folder.display().to_string(),
@@ -112,10 +119,9 @@ impl Row {
 }
 
 impl Values {
-    fn of(curve: &Curve, max: bool) -> Option<Self> {
-        let (_, last) = curve.last()?;
-        let (best_step, best) = if max { curve.max() } else { curve.min() }?;
-        Some(Values { last: Number(last), best: Number(best), best_step })
+    fn of(curve: &Curve) -> Option<Self> {
+        let ((_, last), (min_step, min), (max_step, max)) = (curve.last()?, curve.min()?, curve.max()?);
+        Some(Values { last: Number(last), min: Number(min), min_step, max: Number(max), max_step })
     }
 }
 
@@ -141,8 +147,9 @@ impl fmt::Display for Runs {
         let mut heads = vec!["run".to_owned(), "state".to_owned()];
         heads.extend(self.differing.iter().cloned());
         heads.extend(["step", "epoch", "time"].map(str::to_owned));
+        let edge = if self.max { "max" } else { "min" };
         heads.extend(
-            self.metrics.iter().flat_map(|metric| [metric.clone(), "best".to_owned(), "at".to_owned()]),
+            self.metrics.iter().flat_map(|metric| [metric.clone(), edge.to_owned(), "at".to_owned()]),
         );
         let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
         let mut table = Table::new(&heads, 3 + 3 * self.metrics.len());
@@ -156,8 +163,12 @@ impl fmt::Display for Runs {
             cells.push(row.seconds.map(clock).unwrap_or_default());
             for metric in &self.metrics {
                 cells.extend(match row.metrics.get(metric) {
-                    Some(Values { last, best, best_step }) => {
-                        [Short(last.0).to_string(), Short(best.0).to_string(), best_step.to_string()]
+                    Some(values) => {
+                        let (edge, step) = match self.max {
+                            true => (values.max, values.max_step),
+                            false => (values.min, values.min_step),
+                        };
+                        [Short(values.last.0).to_string(), Short(edge.0).to_string(), step.to_string()]
                     }
                     None => [String::new(), String::new(), String::new()],
                 });
@@ -168,6 +179,6 @@ impl fmt::Display for Runs {
         for row in &self.runs {
             row.damage.iter().try_for_each(|damage| writeln!(f, "{}: {damage}", row.name))?;
         }
-        Ok(())
+        self.damage.iter().try_for_each(|damage| writeln!(f, "{damage}"))
     }
 }

@@ -272,7 +272,7 @@ fn runs_are_listed_with_their_metrics_and_the_settings_that_differ() {
     let folder = dir.path().join("runs");
     let text = stdout(0, &[&"runs", &folder, &"--sort", &"eval/loss"]);
     let expected = "\
-run  state    rate  step  epoch  time  eval/loss    best  at
+run  state    rate  step  epoch  time  eval/loss     min  at
 b    unknown  0.2      2                  0.1250  0.1250   2
 a    unknown  0.1      3                  0.7500  0.2500   2
 ";
@@ -281,11 +281,37 @@ a    unknown  0.1      3                  0.7500  0.2500   2
     assert_eq!((&value["runs"][0]["name"], &value["differing"]), (&"a".into(), &serde_json::json!(["rate"])));
     assert_eq!(
         value["runs"][0]["metrics"]["eval/loss"],
-        serde_json::json!({"last": 0.75, "best": 0.75, "best_step": 3})
+        serde_json::json!({"last": 0.75, "min": 0.25, "min_step": 2, "max": 0.75, "max_step": 3})
     );
+    let text = stdout(0, &[&"runs", &folder, &"--metric", &"eval/loss", &"--max"]);
+    let expected = "\
+run  state    rate  step  epoch  time  eval/loss     max  at
+a    unknown  0.1      3                  0.7500  0.7500   3
+b    unknown  0.2      2                  0.1250  0.5000   1
+";
+    assert_eq!(text, expected);
     assert_eq!(json(0, &[&"runs", &b])["runs"][0]["hyper_parameters"]["layers"], 2);
     check_error(1, &[&"runs", &folder, &"--sort", &"los"], "no run has a metric `los`; there are eval/loss");
-    check_error(1, &[&"runs", &folder.join("notes")], "has no run: no directory with metrics.jsonl");
+    check_error(1, &[&"runs", &folder.join("notes")], "has no run: no folder with metrics.jsonl or");
+}
+
+#[test]
+fn the_values_of_training_are_listed_and_of_them_those_over_epochs() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |step: u64, phase: &str, value: f64, epoch: &str| {
+        format!(
+            "{{\"step\":{step},\"phase\":\"{phase}\",\"name\":\"loss\",\"value\":{value},\"epoch\":{epoch}}}\n"
+        )
+    };
+    let log = [
+        line(1, "train", 4.0, "null"),
+        line(2, "train", 3.0, "1"),
+        line(2, "eval", 2.0, "null"),
+        line(2, "eval", 1.0, "1"),
+    ];
+    std::fs::write(dir.path().join("metrics.jsonl"), log.concat()).unwrap();
+    let runs = json(0, &[&"runs", &dir.path()]);
+    assert_eq!(runs["runs"][0]["metrics"]["loss"]["last"], 3.0);
 }
 
 #[test]
@@ -303,7 +329,11 @@ fn report_writes_a_page_and_plot_a_picture() {
 
     let text = stdout(0, &[&"plot", &a, &b, &"--metric", &"eval/loss", &"-o", &plot]);
     assert_eq!(text, format!("`{}` shows `eval/loss`\n", plot.display()));
-    assert!(std::fs::read_to_string(&plot).unwrap().starts_with("<svg "));
+    assert!(std::fs::read_to_string(&plot).unwrap().contains("<svg "));
+    stdout(0, &[&"plot", &a, &"-m", &"eval/loss", &"-o", &plot]);
+    std::fs::write(&plot, "a drawing").unwrap();
+    check_error(1, &[&"plot", &a, &"-m", &"eval/loss", &"-o", &plot], "loss.svg exists and is no plot");
+    stdout(0, &[&"plot", &a, &"-m", &"eval/loss", &"-o", &plot, &"--force"]);
     check_error(1, &[&"plot", &a, &"-m", &"loss", &"-o", &plot], "there are eval/loss");
     check_error(2, &[&"plot", &a], "--metric <METRIC>");
 }

@@ -6,7 +6,8 @@
 /// stride doubles. The smallest and the largest value of a bucket stay, so no spike is lost.
 ///
 /// A value whose step is before the last one starts a new part: values from that step on are dropped, as a run that was
-/// restored makes those steps again.
+/// restored makes those steps again. Of the bucket around that step, the first, smallest and largest value stay if they are
+/// of earlier steps.
 ///
 /// ```
 /// use regimen_report::{Curve, CurveKey};
@@ -25,6 +26,7 @@ pub struct Curve {
     min: Option<(u64, f64)>,
     max: Option<(u64, f64)>,
     dropped: u64,
+    lost: u64,
 }
 
 /// The identity of a curve. Curves are in the order of their keys.
@@ -53,8 +55,12 @@ pub struct Bucket {
     pub first: f64,
     /// The smallest finite value.
     pub min: f64,
+    /// The first step with `min`.
+    pub min_step: u64,
     /// The largest finite value.
     pub max: f64,
+    /// The first step with `max`.
+    pub max_step: u64,
     /// The last finite value.
     pub last: f64,
     /// The sum of the finite values.
@@ -71,7 +77,7 @@ impl Curve {
 
     /// An empty curve.
     pub fn new(key: CurveKey) -> Self {
-        Curve { key, stride: 1, buckets: Vec::new(), last: None, min: None, max: None, dropped: 0 }
+        Curve { key, stride: 1, buckets: Vec::new(), last: None, min: None, max: None, dropped: 0, lost: 0 }
     }
 
     /// Its identity.
@@ -109,9 +115,14 @@ impl Curve {
         self.max
     }
 
-    /// Number of values that were dropped because their steps were made again.
+    /// Number of values that were dropped because their steps, or those of their bucket, were made again.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// The largest possible number of dropped values whose steps were not made again: those at the beginning of a bucket.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Adds the value of `step`.
@@ -151,15 +162,30 @@ impl Curve {
         self.stride = self.stride.saturating_mul(2);
     }
 
-    /// Drops the buckets with values of `step` or later. Earlier values of the bucket around it are dropped too.
+    /// Drops the values of `step` and later. Of the bucket around it, only the values stay whose steps are known.
     fn drop_from(&mut self, step: u64) {
         while let Some(bucket) = self.buckets.pop_if(|bucket| step <= bucket.end) {
             self.dropped += bucket.count;
+            if bucket.step < step {
+                let kept = bucket.before(step);
+                let count = kept.map_or(0, |kept| kept.count);
+                self.dropped -= count;
+                // Its last value is of a later step.
+                self.lost += bucket.count - 1 - count;
+                self.buckets.extend(kept);
+                break;
+            }
         }
-        let finite = self.buckets.iter().filter(|bucket| bucket.has_finite());
-        let by = |a: &(u64, f64), b: &(u64, f64)| a.1.total_cmp(&b.1);
-        self.min = finite.clone().map(|bucket| (bucket.step, bucket.min)).min_by(by);
-        self.max = finite.map(|bucket| (bucket.step, bucket.max)).max_by(by);
+        let is_later = |point: Option<(u64, f64)>| point.is_some_and(|(at, _)| step <= at);
+        let finite = || self.buckets.iter().filter(|bucket| bucket.has_finite());
+        let by = |a: &(u64, f64), b: &(u64, f64)| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0));
+        if is_later(self.min) {
+            self.min = finite().map(|bucket| (bucket.min_step, bucket.min)).min_by(by);
+        }
+        if is_later(self.max) {
+            let by = |a: &(u64, f64), b: &(u64, f64)| by(&(a.0, -a.1), &(b.0, -b.1));
+            self.max = finite().map(|bucket| (bucket.max_step, bucket.max)).min_by(by);
+        }
     }
 }
 
@@ -173,7 +199,9 @@ impl Bucket {
             count: 1,
             first: number,
             min: number,
+            min_step: step,
             max: number,
+            max_step: step,
             last: number,
             sum: if finite { value } else { 0.0 },
             nan: u64::from(nan),
@@ -193,6 +221,21 @@ impl Bucket {
         if mean.is_infinite() { f64::midpoint(self.min, self.max) } else { mean }
     }
 
+    /// The values before `step` of which the step is known: the first, the smallest and the largest.
+    fn before(&self, step: u64) -> Option<Bucket> {
+        // With others among them, the first finite one may be of a later step.
+        let first = (self.nan + self.infinite == 0).then_some((self.step, self.first));
+        let edges = self.has_finite().then_some([(self.min_step, self.min), (self.max_step, self.max)]);
+        let mut known: Vec<(u64, f64)> = first.into_iter().chain(edges.into_iter().flatten()).collect();
+        known.retain(|(at, _)| *at < step);
+        known.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        known.dedup();
+        let mut kept = known.into_iter().map(|(at, value)| Bucket::of(at, value));
+        let mut bucket = kept.next()?;
+        kept.for_each(|later| bucket.add(&later));
+        Some(bucket)
+    }
+
     fn add(&mut self, later: &Bucket) {
         let had_finite = self.has_finite();
         self.end = later.end;
@@ -203,9 +246,12 @@ impl Bucket {
             if !had_finite {
                 self.first = later.first;
             }
-            // The smaller of a number and NaN is the number.
-            self.min = self.min.min(later.min);
-            self.max = self.max.max(later.max);
+            if !had_finite || later.min < self.min {
+                (self.min, self.min_step) = (later.min, later.min_step);
+            }
+            if !had_finite || self.max < later.max {
+                (self.max, self.max_step) = (later.max, later.max_step);
+            }
             self.last = later.last;
             self.sum += later.sum;
         }
@@ -230,13 +276,17 @@ mod tests {
         assert_eq!((curve.stride(), curve.points(), curve.buckets().len()), (128, 100_000, 782));
         for (n, bucket) in (0_u64..).zip(curve.buckets()) {
             let values: Vec<f64> = (n * 128..(n * 128 + 128).min(100_000)).map(value).collect();
+            let edge = |of: fn(f64, f64) -> f64| values.iter().copied().reduce(of).unwrap();
+            let at = |edge| (n * 128 + values.iter().position(|value| *value == edge).unwrap() as u64) * 10;
             let expected = Bucket {
                 step: n * 1280,
                 end: (n * 128 + values.len() as u64 - 1) * 10,
                 count: values.len() as u64,
                 first: values[0],
-                min: values.iter().copied().fold(f64::INFINITY, f64::min),
-                max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                min: edge(f64::min),
+                min_step: at(edge(f64::min)),
+                max: edge(f64::max),
+                max_step: at(edge(f64::max)),
                 last: values[values.len() - 1],
                 sum: values.iter().sum(),
                 nan: 0,
@@ -268,6 +318,27 @@ mod tests {
         assert_eq!((curve.min(), curve.max()), (Some((0, 1.0)), Some((60, 3.0))));
         let steps: Vec<u64> = curve.buckets().iter().map(|bucket| bucket.step).collect();
         assert_eq!(steps, (0..90).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_cut_through_a_bucket_keeps_its_known_values_and_the_best_one() {
+        // Four values a bucket.
+        let value = |n| match n {
+            1230 => -7.0,
+            2050 => 9.0,
+            2500 => -50.0,
+            _ => (n % 4) as f64,
+        };
+        let mut curve = curve((0..4000).map(|n| (n, value(n))));
+        assert_eq!((curve.stride(), curve.min(), curve.max()), (4, Some((2500, -50.0)), Some((2050, 9.0))));
+        // The bucket from 2048 on has the values 0, 1, 9 and 3.
+        curve.push(2051, 1.0);
+        assert_eq!((curve.min(), curve.max()), (Some((1230, -7.0)), Some((2050, 9.0))));
+        let [.., cut] = curve.buckets() else { panic!("buckets") };
+        let (steps, values) = ((cut.step, cut.end, cut.count), (cut.first, cut.min, cut.max, cut.last));
+        assert_eq!((steps, values), ((2048, 2051, 3), (0.0, 0.0, 9.0, 1.0)));
+        // Of 2049, only the count of its bucket is known.
+        assert_eq!((curve.points(), curve.dropped(), curve.lost()), (2051, 1950, 1));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! The history of a run: its starts, notices, reports and errors.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind};
+use std::io::{self, BufReader};
 use std::path::Path;
 
 use serde::Serialize;
@@ -10,13 +9,16 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::Marks;
 use crate::elapsed::Elapsed;
+use crate::run_state::last_words;
+use crate::{Marks, RunState, lines};
 
 /// The newest notices that are kept.
 const MOST_NOTICES: usize = 500;
 /// The newest starts that are kept.
 const MOST_STARTS: usize = 50;
+/// The bytes of a notice that are kept.
+const MOST_TEXT: usize = 16 << 10;
 
 /// An entry of `log.txt`: a notice, a report or an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,8 +27,33 @@ pub struct Notice {
     pub time: String,
     /// Training steps made by then.
     pub step: u64,
-    /// What it says; may have several lines.
+    /// What it says; may have several lines. A text of more than 16 KiB is cut there.
     pub text: String,
+    /// Whether it is the error that ended a call.
+    pub is_error: bool,
+}
+
+impl Notice {
+    /// `TIME step N: TEXT`.
+    fn parse(line: &str) -> Option<Self> {
+        let (time, rest) = line.split_once(" step ")?;
+        let (step, text) = rest.split_once(": ")?;
+        seconds(time)?;
+        let is_error = last_words(text) == Some(RunState::Failed);
+        let mut notice =
+            Notice { time: time.to_owned(), step: step.parse().ok()?, text: String::new(), is_error };
+        notice.add(text);
+        Some(notice)
+    }
+
+    /// Adds to the text as much as there is room for.
+    fn add(&mut self, text: &str) {
+        let room = MOST_TEXT.saturating_sub(self.text.len());
+        // A text that was cut at a character has less room left than the largest character.
+        if room >= char::MAX_LEN_UTF8 {
+            self.text.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -44,16 +71,16 @@ impl History {
     /// Reads `environment.jsonl` and `log.txt` in `folder`. A file that is missing has no lines.
     pub(crate) fn read(folder: &Path) -> io::Result<Self> {
         let mut history = History::default();
-        each_line(&folder.join("environment.jsonl"), |line| match serde_json::from_str(line) {
-            Ok(start @ Value::Object(_)) => {
+        each_line(&folder.join("environment.jsonl"), |line| match line.map(serde_json::from_str) {
+            Some(Ok(start @ Value::Object(_))) => {
                 history.starts.push_back(start);
                 if MOST_STARTS < history.starts.len() {
                     history.starts.pop_front();
                 }
             }
-            _ => history.damaged += u64::from(!line.trim().is_empty()),
+            _ => history.damaged += u64::from(line.is_none_or(|line| !line.trim().is_empty())),
         })?;
-        each_line(&folder.join("log.txt"), |line| match (entry(line), history.notices.back_mut()) {
+        each_line(&folder.join("log.txt"), |line| match (line.and_then(Notice::parse), line) {
             (Some(notice), _) => {
                 history.notices.push_back(notice);
                 if MOST_NOTICES < history.notices.len() {
@@ -61,9 +88,11 @@ impl History {
                     history.older += 1;
                 }
             }
-            // A text of several lines.
-            (None, Some(last)) => last.text = format!("{}\n{line}", last.text),
-            (None, None) => history.damaged += 1,
+            (None, line) => match (history.notices.back_mut(), line) {
+                // A text of several lines.
+                (Some(last), Some(line)) => ["\n", line].iter().for_each(|part| last.add(part)),
+                _ => history.damaged += 1,
+            },
         })?;
         Ok(history)
     }
@@ -98,25 +127,11 @@ fn seconds(time: &str) -> Option<i64> {
     Some(OffsetDateTime::parse(time, &Rfc3339).ok()?.unix_timestamp())
 }
 
-/// `TIME step N: TEXT`.
-fn entry(line: &str) -> Option<Notice> {
-    let (time, rest) = line.split_once(" step ")?;
-    let (step, text) = rest.split_once(": ")?;
-    seconds(time)?;
-    Some(Notice { time: time.to_owned(), step: step.parse().ok()?, text: text.to_owned() })
-}
-
-/// Calls `each` for every line, of which bytes that are no UTF-8 are replaced. A torn last line is passed over.
-fn each_line(path: &Path, mut each: impl FnMut(&str)) -> io::Result<()> {
-    let mut file = match File::open(path) {
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
-        file => BufReader::new(file?),
-    };
-    let mut line = Vec::new();
-    while file.read_until(b'\n', &mut line)? != 0 && line.pop_if(|last| *last == b'\n').is_some() {
-        each(&String::from_utf8_lossy(&line));
-        line.clear();
-    }
+/// Calls `each` for every line of a file, of which bytes that are no UTF-8 are replaced; `None` is one that is too long. A
+/// torn last line is passed over.
+fn each_line(path: &Path, mut each: impl FnMut(Option<&str>)) -> io::Result<()> {
+    let Some(file) = lines::open(path)? else { return Ok(()) };
+    lines::each_line(BufReader::new(file), |line| each(line.map(String::from_utf8_lossy).as_deref()))?;
     Ok(())
 }
 
@@ -140,7 +155,12 @@ mod tests {
              2026-11-30T08:00:30Z step 60: a notice: with a colon\n2026-11-30T08:00:3",
         );
         let history = History::read(folder.path()).unwrap();
-        let notice = |time: &str, step, text: &str| Notice { time: time.into(), step, text: text.into() };
+        let notice = |time: &str, step, text: &str| Notice {
+            time: time.into(),
+            step,
+            text: text.into(),
+            is_error: false,
+        };
         assert_eq!(
             history.notices,
             [
@@ -150,5 +170,18 @@ mod tests {
         );
         assert_eq!((history.starts.len(), history.damaged), (2, 2));
         assert_eq!(history.elapsed().all(), [(40, 60.0), (60, 90.0)]);
+    }
+
+    #[test]
+    fn errors_are_known_and_long_texts_are_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let line = "\u{e9}".repeat(100);
+        let text = format!("{line}\n").repeat(1000);
+        fs::write(folder.path().join("log.txt"), format!("2026-11-29T08:01:00Z step 4: error: !{text}"))
+            .unwrap();
+        let history = History::read(folder.path()).unwrap();
+        let error = &history.notices[0];
+        assert!(error.is_error);
+        assert_eq!(error.text, format!("error: !{text}")[..16383]);
     }
 }

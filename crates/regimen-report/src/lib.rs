@@ -18,7 +18,9 @@ mod curve;
 mod elapsed;
 mod encode;
 mod event_files;
+mod find_runs;
 mod history;
+mod lines;
 mod marks;
 mod metrics_file;
 mod names;
@@ -30,6 +32,7 @@ mod run_state;
 mod stored_run;
 
 pub use curve::{Bucket, Curve, CurveKey};
+pub use find_runs::{FoundRuns, find_runs, is_run};
 pub use history::Notice;
 pub use marks::Marks;
 pub use names::names;
@@ -37,7 +40,7 @@ pub use page::{Page, PageReport};
 pub use picture::Picture;
 pub use plot::Plot;
 pub use run_state::RunState;
-pub use stored_run::{Axes, SavedPoint, StoredRun, find_runs, is_run};
+pub use stored_run::{Axes, SavedPoint, StoredRun};
 
 /// The program of the README is a test.
 #[cfg(doctest)]

@@ -2,15 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::{Curve, CurveKey};
-
-/// The longest line that is read. A longer one is damaged.
-const LONGEST: u64 = 1 << 20;
+use crate::{Curve, CurveKey, lines};
 
 /// The curves of a log, and its lines that are no records.
 #[derive(Debug, Default)]
@@ -40,32 +37,14 @@ struct Line<'a> {
 
 impl MetricsFile {
     /// Reads line by line. Only a file that cannot be read is an error.
-    pub(crate) fn read(mut file: impl BufRead) -> io::Result<Self> {
-        let (mut read, mut line) = (MetricsFile::default(), Vec::new());
+    pub(crate) fn read(file: impl BufRead) -> io::Result<Self> {
+        let mut read = MetricsFile::default();
         // Metrics of a moment follow each other in one order, so the next one is most often behind the last.
         let mut next = 0;
-        let mut in_long_line = false;
-        loop {
-            line.clear();
-            if file.by_ref().take(LONGEST).read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            let has_end = line.ends_with(b"\n");
-            read.is_torn = !has_end;
-            if in_long_line || (!has_end && line.len() as u64 == LONGEST) {
-                read.damaged += u64::from(!in_long_line);
-                in_long_line = !has_end;
-                continue;
-            }
-            if !has_end {
-                break;
-            }
-            match serde_json::from_slice::<Line<'_>>(&line) {
-                Ok(line) => next = read.add(&line, next),
-                Err(_) if line.trim_ascii().is_empty() => {}
-                Err(_) => read.damaged += 1,
-            }
-        }
+        read.is_torn = lines::each_line(file, |line| match line.map(serde_json::from_slice::<Line<'_>>) {
+            Some(Ok(line)) => next = read.add(&line, next),
+            _ => read.damaged += u64::from(line.is_none_or(|line| !line.trim_ascii().is_empty())),
+        })?;
         read.curves.sort_by(|a, b| a.key().cmp(b.key()));
         Ok(read)
     }

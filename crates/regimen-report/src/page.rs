@@ -1,14 +1,13 @@
 //! The report page.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use regimen::BoxError;
 use regimen::text::Count;
 use serde::Serialize;
 
-use crate::replace::replace;
+use crate::replace::{Mark, replace};
 use crate::{Picture, StoredRun, encode, names};
 
 /// One HTML page that shows and compares runs. It needs no network and no other file.
@@ -83,22 +82,8 @@ impl Page {
         if self.folders.is_empty() {
             return Err("a report needs a run: give a folder with metrics.jsonl".into());
         }
-        self.check_replaced(file)?;
-        replace(file, |out| self.write_to(file, out))
-    }
-
-    fn check_replaced(&self, path: &Path) -> Result<(), BoxError> {
-        let mut start = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(MARK.len() as u64).read_to_end(&mut start));
-        match read {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
-            Err(cause) => Err(format!("cannot replace {}: {cause}", path.display()).into()),
-            Ok(_) if self.replaces_any || start == MARK.as_bytes() => Ok(()),
-            Ok(_) => {
-                Err(format!("{} exists and is no report: remove it, or replace it by force", path.display())
-                    .into())
-            }
-        }
+        let mark = Mark { kind: "report", bytes: MARK.as_bytes(), replaces_any: self.replaces_any };
+        replace(file, &mark, |out| self.write_to(file, out))
     }
 
     fn write_to(&self, file: &Path, out: &mut impl Write) -> Result<PageReport, BoxError> {

@@ -9,13 +9,13 @@ use plotters::prelude::*;
 use plotters::style::register_font;
 use regimen::BoxError;
 
-use crate::replace::replace;
+use crate::replace::{Mark, replace};
 use crate::{Bucket, Curve, StoredRun, names};
 
 /// A line chart of one metric of several runs over training steps, as an SVG or a PNG file.
 ///
 /// A line shows the smallest and the largest value of each [bucket](crate::Bucket), so no spike is lost. Values that are not
-/// finite are gaps.
+/// finite are gaps with a cross at the top.
 ///
 /// ```no_run
 /// use regimen_report::Plot;
@@ -30,7 +30,12 @@ use crate::{Bucket, Curve, StoredRun, names};
 pub struct Plot {
     metric: String,
     log_scale: bool,
+    replaces_any: bool,
 }
+
+/// The beginnings of plots, by which one of an earlier call is known.
+const SVG_MARK: &str = "<!-- regimen plot -->\n";
+const PNG_MARK: (&str, &str) = ("Software", "regimen plot");
 
 /// The size of an SVG in units. A PNG has twice as many pixels.
 const SIZE: (u32, u32) = (720, 420);
@@ -57,12 +62,15 @@ struct Line {
     label: String,
     /// Unbroken pieces of step and value.
     pieces: Vec<Vec<(f64, f64)>>,
+    /// Steps of values that are not finite.
+    gaps: Vec<f64>,
 }
 
 impl Plot {
-    /// A plot of the metric `metric`: its values of steps, else those over epochs.
+    /// A plot of the metric `metric`: in training, else in evaluation, else in prediction. Of one phase, it shows the values
+    /// of steps, else those over epochs.
     pub fn new(metric: impl Into<String>) -> Self {
-        Plot { metric: metric.into(), log_scale: false }
+        Plot { metric: metric.into(), log_scale: false, replaces_any: false }
     }
 
     /// A logarithmic vertical axis. Values that are not above 0 are gaps. Default: false.
@@ -70,8 +78,13 @@ impl Plot {
         Plot { log_scale, ..self }
     }
 
-    /// Writes the plot of the runs in `folders` to `file`, whose name ends in `.svg` or `.png`. A file of that name is
-    /// replaced.
+    /// Replaces a file that is no plot of an earlier call. Default: false.
+    pub fn replaces_any(self, replaces_any: bool) -> Self {
+        Plot { replaces_any, ..self }
+    }
+
+    /// Writes the plot of the runs in `folders` to `file`, whose name ends in `.svg` or `.png`. The file is replaced as a
+    /// whole if it is such a plot already; another file of that name is an error.
     ///
     /// It is an error if a folder is no run, and if no run has a value of the metric: the error names the metrics that
     /// there are. A run without the metric has no line.
@@ -95,10 +108,9 @@ impl Plot {
     fn lines(&self, folders: &[PathBuf]) -> Result<Vec<Line>, BoxError> {
         let (mut lines, mut known) = (Vec::new(), Vec::new());
         for (folder, label) in folders.iter().zip(names(folders)) {
-            let run = StoredRun::read(folder)?;
-            // The curve of steps is before that of epochs.
-            let found = run.curves.iter().find(|curve| curve.key().name == self.metric);
-            lines.extend(found.map(|curve| Line { label, pieces: self.pieces(curve) }));
+            let run = StoredRun::without_pictures(folder)?;
+            let found = run.curve(&self.metric, false);
+            lines.extend(found.map(|curve| self.line(label, curve)));
             known.extend(run.curves.iter().map(|curve| curve.key().name.clone()));
         }
         known.sort();
@@ -121,8 +133,8 @@ impl Plot {
         if self.log_scale { value.log10() } else { value }
     }
 
-    fn pieces(&self, curve: &Curve) -> Vec<Vec<(f64, f64)>> {
-        let mut pieces = vec![Vec::new()];
+    fn line(&self, label: String, curve: &Curve) -> Line {
+        let (mut pieces, mut gaps) = (vec![Vec::new()], Vec::new());
         for bucket in curve.buckets() {
             let Bucket { step, end, first, min, max, last, .. } = *bucket;
             let middle = f64::midpoint(step as f64, end as f64);
@@ -134,15 +146,23 @@ impl Plot {
                     _ => pieces.push(Vec::new()),
                 }
             }
+            if bucket.nan + bucket.infinite > 0 {
+                gaps.push(middle);
+                pieces.push(Vec::new());
+            }
         }
         pieces.retain(|piece| !piece.is_empty());
-        pieces
+        Line { label, pieces, gaps }
     }
 
     fn write_svg(&self, lines: &[Line], file: &Path) -> Result<(), BoxError> {
         let mut svg = String::new();
         self.draw(lines, 1, &SVGBackend::with_string(&mut svg, SIZE).into_drawing_area())?;
-        replace(file, |out| Ok(out.write_all(svg.as_bytes())?))
+        let mark = Mark { kind: "plot", bytes: SVG_MARK.as_bytes(), replaces_any: self.replaces_any };
+        replace(file, &mark, |out| {
+            out.write_all(SVG_MARK.as_bytes())?;
+            Ok(out.write_all(svg.as_bytes())?)
+        })
     }
 
     fn write_png(&self, lines: &[Line], file: &Path) -> Result<(), BoxError> {
@@ -151,10 +171,13 @@ impl Plot {
         let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
         self.draw(lines, PIXELS_PER_UNIT, &area)?;
         drop(area);
-        replace(file, |out| {
+        let text = format!("tEXt{}\0{}", PNG_MARK.0, PNG_MARK.1);
+        let mark = Mark { kind: "plot", bytes: text.as_bytes(), replaces_any: self.replaces_any };
+        replace(file, &mark, |out| {
             let mut encoder = png::Encoder::new(out, width, height);
             encoder.set_color(png::ColorType::Rgb);
             encoder.set_depth(png::BitDepth::Eight);
+            encoder.add_text_chunk(PNG_MARK.0.to_owned(), PNG_MARK.1.to_owned())?;
             let mut writer = encoder.write_header()?;
             writer.write_image_data(&pixels)?;
             Ok(writer.finish()?)
@@ -173,7 +196,10 @@ impl Plot {
     {
         let font = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
         font.map_err(|_| "the font of plots cannot be read")?;
-        let (across, up) = (range(lines, |point| point.0), range(lines, |point| point.1));
+        let points = || lines.iter().flat_map(|line| line.pieces.iter().flatten());
+        let gaps = lines.iter().flat_map(|line| line.gaps.iter().copied());
+        let across = range(points().map(|point| point.0).chain(gaps));
+        let up = range(points().map(|point| point.1));
         let digits = if self.log_scale { 0 } else { digits(&up) };
         let number = |value: &f64| match self.log_scale {
             true => short(10_f64.powf(*value)),
@@ -230,6 +256,11 @@ impl Plot {
                     }
                 }
             }
+            for (n, line) in lines.iter().enumerate() {
+                let style = colour(n, lines.len()).stroke_width(size(1));
+                let crosses = line.gaps.iter().map(|x| Cross::new((*x, up.end), size(3), style));
+                chart.draw_series(crosses).map_err(failed)?;
+            }
             if (2..=MOST_LABELS).contains(&lines.len()) {
                 chart
                     .configure_series_labels()
@@ -248,14 +279,15 @@ impl Plot {
     }
 }
 
-/// The range of a coordinate of all points, with some room if they are all the same.
-fn range(lines: &[Line], of: impl Fn(&(f64, f64)) -> f64) -> Range<f64> {
-    let points = lines.iter().flat_map(|line| line.pieces.iter().flatten()).map(of);
-    let (low, high) = points
+/// The range of the values, with some room if they are all the same.
+fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
+    let (low, high) = values
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     let room = (high - low) * 0.04;
+    // The steps of an axis over a few of the smallest differences would be 0.
+    let is_one = high - low <= 1e-12 * low.abs().max(high.abs());
     match room {
-        _ if room > 0.0 && room.is_finite() => (if low == 0.0 { 0.0 } else { low - room })..high + room,
+        _ if !is_one && room.is_finite() => (if low == 0.0 { 0.0 } else { low - room })..high + room,
         _ if low.is_finite() && low.abs() < 1e300 => {
             low - 1.0_f64.max(low.abs() / 10.0)..low + 1.0_f64.max(low.abs() / 10.0)
         }

@@ -1,8 +1,9 @@
 //! The content of a run folder.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::fmt::Display;
+use std::fs;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use regimen::BoxError;
@@ -11,9 +12,10 @@ use regimen::text::Count;
 use serde_json::Value;
 
 use crate::event_files::EventFiles;
+use crate::find_runs::{FILES_OF_RUN, is_run};
 use crate::history::History;
 use crate::metrics_file::MetricsFile;
-use crate::{Curve, Marks, Notice, Picture, RunState};
+use crate::{Curve, Marks, Notice, Picture, RunState, lines};
 
 /// The content of a [run folder](regimen::folder::RunFolder). A file that is missing leaves its part empty.
 ///
@@ -41,7 +43,7 @@ pub struct StoredRun {
     pub older_notices: u64,
     /// Its checkpoints, newest first. At most 200.
     pub checkpoints: Vec<SavedPoint>,
-    /// The newest picture per name.
+    /// The newest picture per name. At most 8 MiB.
     pub pictures: Vec<Picture>,
     /// The text of `summary.txt`: that of a [`Summary`](regimen::summary::Summary), if the program writes it there.
     pub summary: Option<String>,
@@ -85,26 +87,34 @@ pub struct SavedPoint {
 const MOST_CHECKPOINTS: usize = 200;
 /// The largest `summary.txt`, `hyper_parameters.json`, `profile.json` and `flight.json` that is read.
 const LARGEST: u64 = 1 << 20;
+/// The bytes of pictures that are kept.
+const MOST_PICTURES: usize = 8 << 20;
 
 impl StoredRun {
-    /// Reads `folder`. A folder that is missing or [is no run](is_run) is an error, and so is a failing disk.
+    /// Reads `folder`. A folder that is missing or [is no run](is_run) is an error.
     pub fn read(folder: impl Into<PathBuf>) -> Result<Self, BoxError> {
-        let folder = folder.into();
+        Self::read_with(folder.into(), MOST_PICTURES)
+    }
+
+    /// [Reads](StoredRun::read) `folder` without its pictures.
+    pub fn without_pictures(folder: impl Into<PathBuf>) -> Result<Self, BoxError> {
+        Self::read_with(folder.into(), 0)
+    }
+
+    /// At most `room` bytes of pictures.
+    fn read_with(folder: PathBuf, room: usize) -> Result<Self, BoxError> {
         check_run(&folder)?;
-        let failed = |name: &str| {
-            let path = folder.join(name);
-            move |cause: io::Error| format!("cannot read {}: {cause}", path.display())
-        };
-        let history = History::read(&folder).map_err(failed("log.txt"))?;
-        let events = EventFiles::read(&folder.join("tensorboard")).map_err(failed("tensorboard"))?;
-        let metrics = match File::open(folder.join("metrics.jsonl")) {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(MetricsFile::default()),
-            file => file.and_then(|file| MetricsFile::read(BufReader::with_capacity(1 << 16, file))),
-        }
-        .map_err(failed("metrics.jsonl"))?;
+        let mut damage = Vec::new();
+        let history = part("log.txt or environment.jsonl", History::read(&folder), &mut damage);
+        let events = part("tensorboard", EventFiles::read(&folder.join("tensorboard"), room), &mut damage);
+        let metrics = lines::open(&folder.join("metrics.jsonl")).and_then(|file| match file {
+            Some(file) => MetricsFile::read(BufReader::with_capacity(1 << 16, file)),
+            None => Ok(MetricsFile::default()),
+        });
+        let metrics = part("metrics.jsonl", metrics, &mut damage);
 
         let mut run = StoredRun {
-            state: RunState::of(&folder, &history),
+            state: RunState::of(&history),
             step: metrics.step,
             axes: Axes {
                 seconds: if events.elapsed.last().is_some() { events.elapsed } else { history.elapsed() },
@@ -119,7 +129,7 @@ impl StoredRun {
             summary: None,
             profile: None,
             flight: None,
-            damage: Vec::new(),
+            damage,
             curves: metrics.curves,
             folder,
         };
@@ -130,14 +140,22 @@ impl StoredRun {
         if metrics.is_torn && run.state != RunState::Running {
             run.damage.push("metrics.jsonl: the last line is torn".to_owned());
         }
+        if events.lacks_pictures && room > 0 {
+            run.damage.push("tensorboard: pictures left out, as they are larger than 8 MiB".to_owned());
+        }
         if history.damaged > 0 {
             let count = Count(history.damaged, "line");
             run.damage.push(format!("log.txt and environment.jsonl: {count} cannot be read"));
         }
         for curve in run.curves.iter().filter(|curve| curve.dropped() > 0) {
             let (count, name) = (Count(curve.dropped(), "value"), &curve.key().name);
-            run.damage
-                .push(format!("metrics.jsonl: {count} of {name} replaced by later ones of the same steps"));
+            let lost = match curve.lost() {
+                0 => String::new(),
+                lost => format!(", with at most {lost} of the steps before"),
+            };
+            run.damage.push(format!(
+                "metrics.jsonl: {count} of {name} replaced by later ones of the same steps{lost}"
+            ));
         }
         run.read_checkpoints();
         run.read_samples();
@@ -155,6 +173,17 @@ impl StoredRun {
     pub fn epochs(&self) -> Option<u64> {
         let logged = self.axes.epochs.last().map(|epoch| epoch as u64);
         logged.max(self.checkpoints.iter().map(|saved| saved.epoch).max())
+    }
+
+    /// The curve of the metric `name`: in the phase `train`, else in `eval`, else in `predict`. Of one phase, it is that of
+    /// steps, else that over epochs; the other way around if `over_epochs`.
+    pub fn curve(&self, name: &str, over_epochs: bool) -> Option<&Curve> {
+        let named = self.curves.iter().filter(|curve| curve.key().name == name);
+        named.min_by_key(|curve| {
+            let key = curve.key();
+            let phase = ["train", "eval", "predict"].iter().position(|phase| key.phase == *phase);
+            (phase.unwrap_or(usize::MAX), key.per_epoch != over_epochs)
+        })
     }
 
     fn read_checkpoints(&mut self) {
@@ -185,9 +214,9 @@ impl StoredRun {
     }
 
     fn read_samples(&mut self) {
-        let is_samples = |curve: &&Curve| curve.key().name == "progress/samples" && !curve.key().per_epoch;
-        if let Some(curve) = self.curves.iter().find(is_samples) {
-            for bucket in curve.buckets().iter().filter(|bucket| bucket.has_finite()) {
+        let logged = self.curve("progress/samples", false).filter(|curve| !curve.key().per_epoch);
+        if let Some(buckets) = logged.map(|curve| curve.buckets().to_vec()) {
+            for bucket in buckets.iter().filter(|bucket| bucket.has_finite()) {
                 self.axes.samples.push(bucket.step, bucket.first);
                 self.axes.samples.push(bucket.end, bucket.last);
             }
@@ -208,19 +237,21 @@ impl StoredRun {
     /// The text of a file, unless it is missing or too large.
     fn text(&mut self, name: &str) -> Option<String> {
         let mut text = Vec::new();
-        let read =
-            File::open(self.folder.join(name)).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut text));
+        let read = lines::open(&self.folder.join(name)).and_then(|file| match file {
+            Some(file) => file.take(LARGEST + 1).read_to_end(&mut text).map(Some),
+            None => Ok(None),
+        });
         match read {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => None,
+            Ok(None) => None,
             Err(cause) => {
                 self.damage.push(format!("{name}: {cause}"));
                 None
             }
-            Ok(size) if LARGEST < size as u64 => {
+            Ok(Some(size)) if LARGEST < size as u64 => {
                 self.damage.push(format!("{name}: left out, as it is larger than 1 MiB"));
                 None
             }
-            Ok(_) => Some(String::from_utf8_lossy(&text).into_owned()),
+            Ok(Some(_)) => Some(String::from_utf8_lossy(&text).into_owned()),
         }
     }
 
@@ -230,32 +261,12 @@ impl StoredRun {
     }
 }
 
-/// Whether `folder` has one of the files of a run.
-pub fn is_run(folder: &Path) -> bool {
-    let files = ["metrics.jsonl", "environment.jsonl", "log.txt", "hyper_parameters.json", "LOCK"];
-    files.iter().any(|file| folder.join(file).is_file())
-}
-
-/// The runs in `folder` and its subfolders, in the order of their paths. Links are not followed, and a run is not searched
-/// for others.
-pub fn find_runs(folder: &Path) -> Result<Vec<PathBuf>, BoxError> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        if is_run(&folder) {
-            found.push(folder);
-            continue;
-        }
-        let failed = |cause: io::Error| format!("cannot read `{}`: {cause}", folder.display());
-        for entry in fs::read_dir(&folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(entry.path());
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
+/// A part of a folder, or none of it and a sentence in `damage`.
+fn part<T: Default>(name: &str, read: Result<T, impl Display>, damage: &mut Vec<String>) -> T {
+    read.unwrap_or_else(|cause| {
+        damage.push(format!("{name}: {cause}"));
+        T::default()
+    })
 }
 
 fn check_run(folder: &Path) -> Result<(), BoxError> {
@@ -263,9 +274,6 @@ fn check_run(folder: &Path) -> Result<(), BoxError> {
     fs::read_dir(folder).map_err(|cause| format!("cannot read `{shown}`: {cause}"))?;
     match is_run(folder) {
         true => Ok(()),
-        false => Err(format!(
-            "`{shown}` is no run: it has no metrics.jsonl, environment.jsonl, log.txt, hyper_parameters.json or LOCK"
-        )
-        .into()),
+        false => Err(format!("`{shown}` is no run: it has none of {}", FILES_OF_RUN.join(", ")).into()),
     }
 }

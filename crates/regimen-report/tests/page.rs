@@ -273,12 +273,13 @@ fn a_page_replaces_a_page_and_nothing_else() {
     assert_eq!(error, format!("cannot read `{}`: No such file or directory (os error 2)", missing.display()));
     let no_run = write(&[&a, dir.path()], false).unwrap_err();
     let expected = format!(
-        "`{}` is no run: it has no metrics.jsonl, environment.jsonl, log.txt, hyper_parameters.json or LOCK",
+        "`{}` is no run: it has none of metrics.jsonl, environment.jsonl, LOCK",
         dir.path().display()
     );
     assert_eq!(no_run, expected);
     assert_eq!(fs::read(&file).unwrap(), before);
-    assert!(!dir.path().join("report.html.new").exists());
+    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "two runs and the page: {names:?}");
 }
 
 #[test]
@@ -317,4 +318,81 @@ fn plots_have_the_lines_of_the_runs() {
     let negative = run(&dir, "negative", &lines(&[(1, "train/loss", -1.0, None)]));
     let refused = Plot::new("train/loss").log_scale(true).write([&negative], &svg).unwrap_err().to_string();
     assert_eq!(refused, "`train/loss` has no finite value above 0");
+
+    for file in [&svg, &picture] {
+        Plot::new("train/loss").write([&b], file).unwrap();
+        fs::write(file, "a drawing").unwrap();
+        let refused = format!("{} exists and is no plot: remove it, or replace it by force", file.display());
+        assert_eq!(error(Plot::new("train/loss"), file), refused);
+        Plot::new("train/loss").replaces_any(true).write([&b], file).unwrap();
+    }
+}
+
+/// The SVG of `train/loss` in a log.
+fn svg(records: &[(u64, &str, f64, Option<u64>)]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("loss.svg");
+    Plot::new("train/loss").write([&run(&dir, "a", &lines(records))], &file).unwrap();
+    fs::read_to_string(file).unwrap()
+}
+
+#[test]
+fn a_plot_marks_each_bucket_with_values_that_are_not_finite() {
+    for count in [1000, 10_000] {
+        let mut records: Vec<_> = (0..count).map(|step| (step, "train/loss", 1.0, None)).collect();
+        let whole = svg(&records);
+        records[600].2 = f64::NAN;
+        let broken = svg(&records);
+        let lines = |svg: &str| svg.matches("stroke=\"#0072B2\"").count();
+        // Another piece of the line, and the two strokes of a cross.
+        assert_eq!(lines(&broken) - lines(&whole), 3, "{count} values");
+    }
+}
+
+#[test]
+fn a_metric_that_is_nearly_constant_is_drawn() {
+    let (low, high) = (-30740.520_419_354_13, -30740.520_419_354_125);
+    let drawn = svg(&[(1, "train/loss", low, None), (2, "train/loss", high, None)]);
+    assert!(drawn.contains("\n-30000\n"), "{drawn}");
+}
+
+#[test]
+fn a_plot_shows_the_values_of_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = |phase, value, epoch| {
+        let record = Record { step: 1, phase, name: "loss", value, epoch };
+        serde_json::to_string(&record).unwrap() + "\n"
+    };
+    let log = [
+        line(Phase::Eval, 1.0, None),
+        line(Phase::Predict, 2.0, Some(1)),
+        line(Phase::Train, 3.0, Some(1)),
+        line(Phase::Train, 4.0, None),
+    ];
+    let folder = run(&dir, "a", &log.concat());
+    let stored = StoredRun::read(&folder).unwrap();
+    let last = |over_epochs| stored.curve("loss", over_epochs).unwrap().last();
+    assert_eq!((last(false), last(true)), (Some((1, 4.0)), Some((1, 3.0))));
+    let file = dir.path().join("loss.svg");
+    Plot::new("loss").write([&folder], &file).unwrap();
+    // The range of one value has 1 below and above it.
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.contains("\n4.0\n") && text.contains("\n3.2\n"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_log_that_is_a_device_is_told_and_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("a");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("LOCK"), "").unwrap();
+    let names = ["metrics.jsonl", "log.txt", "summary.txt", "tensorboard"];
+    names.iter().for_each(|name| std::os::unix::fs::symlink("/dev/zero", folder.join(name)).unwrap());
+    let expected = [
+        "log.txt or environment.jsonl: it is no regular file",
+        "metrics.jsonl: it is no regular file",
+        "summary.txt: it is no regular file",
+    ];
+    assert_eq!(StoredRun::read(&folder).unwrap().damage, expected);
 }

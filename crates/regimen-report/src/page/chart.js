@@ -179,30 +179,32 @@ class Chart {
     const weight = Math.min(view.smoothing, 0.99), smoothed = weight > 0 && rows.n > FEW ? smooth(rows.mean.length ? rows.mean : rows.first, weight) : null;
     const line = smoothed ? new Path2D() : null;
     const from = Math.max(upper(xs, left) - 2, 0), few = rows.n <= FEW;
-    let open = false, openSmooth = false;
+    const dot = ([x, y]) => { dots.moveTo(x, y); dots.arc(x, y, (few ? 2.2 : 1.5) * ratio, 0, 7); };
+    let piece = [], openSmooth = false;
+    const end = () => { if (piece.length === 1 && !few) dot(piece[0]); piece = []; };
+    const add = (x, y) => {
+      // A value that has no place, such as one below 0 on a logarithmic axis, hides no other.
+      if (!Number.isFinite(x) || !Number.isFinite(y)) { end(); return; }
+      if (piece.length) raw.lineTo(x, y); else raw.moveTo(x, y);
+      piece.push([x, y]);
+    };
     for (let i = from; i < rows.n && (i === from || xs[i - 1] <= right); i++) {
-      const x = fx(xs[i]);
+      const x = fx(xs[i]), first = fy(rows.first[i]);
       if (rows.gaps.has(i) && Number.isFinite(x)) gaps.push(x);
-      const y = fy(rows.first[i]);
-      if (!Number.isFinite(x) || !Number.isFinite(y)) { open = openSmooth = false; continue; }
-      if (open) raw.lineTo(x, y); else { raw.moveTo(x, y); }
-      const alone = !open && !(i + 1 < rows.n && Number.isFinite(fy(rows.first[i + 1])));
-      if (few || alone) { dots.moveTo(x, y); dots.arc(x, y, (few ? 2.2 : 1.5) * ratio, 0, 7); }
-      open = true;
+      add(x, first);
+      if (few && Number.isFinite(x) && Number.isFinite(first)) dot([x, first]);
       if (!rows.single) {
-        const next = fx(i + 1 < rows.n ? xs[i + 1] : place(run, view.axis, curve.end)), middle = (x + next) / 2;
-        for (const value of [rows.min[i], rows.max[i], rows.last[i]]) {
-          const y = fy(value);
-          if (Number.isFinite(y)) raw.lineTo(middle, y);
-        }
+        const next = fx(i + 1 < rows.n ? xs[i + 1] : place(run, view.axis, curve.end)), middle = Number.isFinite(x) ? (x + next) / 2 : next;
+        for (const value of [rows.min[i], rows.max[i], rows.last[i]]) add(middle, fy(value));
       }
       if (line) {
         const y = fy(smoothed[i]);
-        if (!Number.isFinite(y)) openSmooth = false;
+        if (!Number.isFinite(x) || !Number.isFinite(y)) openSmooth = false;
         else if (openSmooth) line.lineTo(x, y);
         else { line.moveTo(x, y); openSmooth = true; }
       }
     }
+    end();
     return { raw, smooth: line, dots, gaps };
   }
 

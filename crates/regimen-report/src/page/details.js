@@ -15,15 +15,13 @@ function showDetails() {
 
 const titled = (title, ...content) => el("div", {}, el("h3", {}, title), ...content);
 
-const isError = text => /^(unit|callback|data|sink|state|agreement of the ranks) .*(failed|panicked)/.test(text);
-
 /** Starts, checkpoints, notices and errors along the steps of the run. */
 function timeLine(run) {
   const last = Math.max(run.step, 1), at = step => `left:${(100 * Math.min(step / last, 1)).toFixed(3)}%`;
   const events = [
     ...run.environment.map(start => ({ step: start.step ?? 0, kind: "start", text: `start, ${start.time ?? ""}` })),
     ...run.checkpoints.map(saved => ({ step: saved.step, kind: "saved", text: `checkpoint ${saved.name}` })),
-    ...run.notices.map(notice => ({ step: notice.step, kind: isError(notice.text) ? "error" : "told", text: `${notice.time} ${notice.text}` })),
+    ...run.notices.map(notice => ({ step: notice.step, kind: notice.is_error ? "error" : "told", text: `${notice.time} ${notice.text}` })),
   ];
   if (!events.length) return null;
   const line = el("div", { class: "line-of-time", role: "img", "aria-label": `${events.length} events from step 0 to ${run.step}; the tables below list them` });

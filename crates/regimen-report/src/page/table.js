@@ -11,9 +11,11 @@ function columns() {
     all.push({ name, differs: true, value: run => run.hyper_parameters[name], text: value => typeof value === "string" ? value : value === undefined ? "" : typeof value === "number" ? String(Number(value.toPrecision(6))) : JSON.stringify(value) });
   }
   for (const { name, curve } of tableMetrics()) {
-    const best = run => number(curve(run)?.[/acc|f1|auc|bleu|rouge|precision|recall|score/i.test(name) ? "max" : "min"]?.[1]);
-    all.push({ name, number: true, value: run => number(curve(run)?.last?.[1]), text: short });
-    all.push({ name: "best", title: `best ${name}`, number: true, isBest: /acc|f1|auc|bleu|rouge|precision|recall|score/i.test(name) ? Math.max : Math.min, value: best, text: short });
+    const of = edge => run => number(curve(run)?.[edge]?.[1]);
+    all.push({ name, number: true, value: of("last"), text: short });
+    // Only of a loss is it known which value is the best.
+    all.push({ name: "min", title: `smallest ${name}`, number: true, isBest: /loss/.test(name) && Math.min, value: of("min"), text: short });
+    all.push({ name: "max", title: `largest ${name}`, number: true, value: of("max"), text: short });
   }
   all.push({ name: "step", number: true, value: run => run.step, text: value => value.toLocaleString("en") });
   if (runs.some(run => run.epoch != null)) all.push({ name: "epoch", number: true, value: run => run.epoch ?? undefined, text: String });
@@ -23,13 +25,19 @@ function columns() {
 
 const number = value => value == null ? undefined : Number(value === "inf" ? Infinity : value === "-inf" ? -Infinity : value);
 
-/** The metrics of the table: at most four, losses and measures of an evaluation first. The values over epochs if there are some. */
+/** The curve of a metric in training, else in evaluation, else in prediction. Of one phase, that over epochs is before that of steps. */
+function curveOf(run, name) {
+  const phases = ["train", "eval", "predict"], phase = curve => (phases.indexOf(curve.phase) + phases.length + 1) % (phases.length + 1);
+  return run.curves.filter(curve => curve.name === name).sort((a, b) => phase(a) - phase(b) || b.per_epoch - a.per_epoch)[0];
+}
+
+/** The metrics of the table: at most four, losses and measures of an evaluation first. */
 function tableMetrics() {
   const names = new Set(runs.flatMap(run => run.curves.map(curve => curve.name)));
   const order = name => (name.startsWith("eval/") ? 0 : 1) + (/loss/.test(name) ? 0 : 2);
   const chosen = [...names].filter(name => { const base = name.replace(/^(train|eval|predict)\//, ""); return rank(base) <= 1; });
   return chosen.sort((a, b) => order(a) - order(b) || (a < b ? -1 : 1)).slice(0, 4)
-    .map(name => ({ name, curve: run => run.curves.findLast(curve => curve.name === name) }));
+    .map(name => ({ name, curve: run => curveOf(run, name) }));
 }
 
 function showTable() {

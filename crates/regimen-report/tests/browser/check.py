@@ -7,7 +7,9 @@ REGIMEN is the program, FOLDER an empty folder. With PICTURES, a folder, it writ
 
 import base64
 import contextlib
+import datetime
 import io
+import json
 import pathlib
 import subprocess
 import sys
@@ -84,6 +86,16 @@ class Page:
         self.is_("the console", [entry["message"] for entry in log if entry["level"] == "SEVERE"], [])
 
 
+def last_places(folder):
+    """The step of the last epoch in a log, its number, and the seconds from the start to the last step."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    step, epoch = max((record["step"], record["epoch"]) for record in records if record["epoch"])
+    times = [json.loads((folder / "environment.jsonl").read_text())["time"]]
+    times += [line.split()[0] for line in (folder / "log.txt").read_text().splitlines() if line.startswith("20")]
+    start, end = (datetime.datetime.fromisoformat(time) for time in [times[0], times[-1]])
+    return {"steps": (step, step), "epochs": (step, epoch), "seconds": (records[-1]["step"], (end - start).total_seconds())}
+
+
 def check(page, folders, pdf):
     names = [folder.name for folder in folders]
     listed = "return Array.from(document.querySelectorAll('#runs .name'), name => name.textContent)"
@@ -114,10 +126,15 @@ def check(page, folders, pdf):
     page.is_("what is read at the cursor", page.script("return document.querySelector('.chart .read').textContent !== ''"), True)
     page.press("r")
 
-    # The x axes, by keyboard. No samples are known.
+    # The x axes, by keyboard, each with the place of the last step of the first run. No samples are known.
+    last = last_places(folders[0])
     for axis in ["epochs", "seconds", "steps"]:
         page.changes(f"the axis {axis}", lambda: page.press("x"))
         page.is_("the axis", page.script("return view.axis"), axis)
+        at, expected = last[axis]
+        found = page.script("return place(runs[0], view.axis, arguments[0])", at)
+        # The times of `log.txt` are whole seconds.
+        page.is_(f"the last place along {axis}", abs(found - expected) <= (1 if axis == "seconds" else 0), True)
     page.changes("a logarithmic axis", lambda: page.press("l"))
     page.press("l")
     page.changes("smoothing", lambda: page.press("s"))
@@ -133,6 +150,10 @@ def check(page, folders, pdf):
     page.press(Keys.ENTER, head)
     page.is_("the table the other way", page.script(order), sorted(rates, reverse=True))
     page.is_("the focus", page.script("return document.activeElement.dataset.column"), str(step))
+
+    # Which accuracy is the best is not known.
+    bests = "return Array.from(document.querySelectorAll('#compare td.best'), cell => document.querySelectorAll('#compare th button')[cell.cellIndex].title)"
+    page.is_("the best values", set(page.script(bests)), {"smallest eval/loss", "smallest train/loss"})
 
     # Themes, and the details of a run that failed.
     theme = page.script("return document.documentElement.dataset.theme")

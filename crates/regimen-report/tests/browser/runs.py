@@ -74,7 +74,7 @@ def write(folder, seed, points=3000, rate=1e-3, batch_size=64, width=256, optimi
         value = value if math.isfinite(value) else {"nan": "NaN", "inf": "inf", "-inf": "-inf"}[str(value)]
         lines.append(json.dumps({"step": step, "phase": phase, "name": name, "value": value, "epoch": epoch}))
 
-    events = [record(DAY, 0)]
+    events = [record(DAY, 0, field(3, b"brain.Event:2")), record(DAY, 0, field(7, b"\x08\x01"))]
     speed = chance.uniform(30, 50)
     epoch, sum_of_epoch, count_of_epoch = 0, 0.0, 0
     end = steps * 2 // 3 if fails else steps
@@ -112,7 +112,7 @@ def write(folder, seed, points=3000, rate=1e-3, batch_size=64, width=256, optimi
     log_lines = [f"{utc(DAY + took * 0.31)} step {end * 31 // 100}: the loader waits for data: 18 % of the last 100 steps",
                  f"{utc(DAY + took * 0.58)} step {end * 58 // 100}: worker 3 was restarted after 4 s without a batch"]
     if fails:
-        log_lines.append(f"{utc(DAY + took)} step {end}: unit failed in train_step in train at epoch {epoch} step {end}: the loss is NaN")
+        log_lines.append(f"{utc(DAY + took)} step {end}: error: unit failed in train_step in train at epoch {epoch} step {end}: the loss is NaN")
         (folder / "flight.json").write_text(json.dumps({
             "reason": "the loss is NaN", "time": DAY + took,
             "steps": [{"step": end - 40 + 10 * n, "metrics": {"train/loss": value, "train/gradient_norm": norm}, "samples": [n * 64, n * 64 + 1, n * 64 + 2]}
