@@ -1,6 +1,7 @@
 //! The dashboard of a run of this process.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::mem;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,8 +27,12 @@ use crate::window::Window;
 /// after an error, and before the message of a panic. A process that is killed leaves the terminal as it is: give the run
 /// [`Signals`](regimen::signal::Signals), so that SIGTERM pauses it instead.
 ///
-/// If standard output or standard input is not a terminal, it is a [`ProgressBar`]. Among several ranks only the first shows anything. A
-/// program that prints while it is shown writes over it; Ctrl-L draws it anew.
+/// If standard output or standard input is not a terminal, or the process is in its background (`train &`), it is a
+/// [`ProgressBar`]. Among several ranks only the first shows anything. A program that prints while it is shown writes over
+/// it; Ctrl-L draws it anew.
+///
+/// A terminal may not read, as one behind a connection that hangs. The run goes on meanwhile. If it still does not read
+/// for two seconds at the end of the call, the dashboard is left on it, and nothing more is printed there.
 ///
 /// Curves are of the metrics that were logged in this process. `regimen watch` shows those of all starts.
 ///
@@ -59,6 +64,8 @@ enum Shown {
     Nothing,
     Window(Window),
     Bar(Box<ProgressBar>),
+    /// Nothing any more: the terminal does not read, and a writer waits for it.
+    Silence,
 }
 
 /// The least time between two updates of the counts.
@@ -114,12 +121,18 @@ impl Dashboard {
     /// Gives the terminal back and prints the notices.
     fn end(&mut self) {
         let Shown::Window(window) = &mut self.shown else { return };
-        window.close();
-        self.shown = Shown::Nothing;
-        let mut error = io::stderr().lock();
-        for notice in self.notices.drain(..) {
+        self.shown = if window.close() { Shown::Nothing } else { Shown::Silence };
+        for notice in mem::take(&mut self.notices) {
+            self.print(&format!("notice: {notice}"));
+        }
+    }
+
+    /// Prints a line, unless it would wait for a terminal that does not read.
+    fn print(&self, line: &str) {
+        let mut error = io::stderr();
+        if !matches!(self.shown, Shown::Silence) || !error.is_terminal() {
             // An output that is closed is no error of the run.
-            let _ = writeln!(error, "notice: {notice}");
+            let _ = writeln!(error, "{line}");
         }
     }
 
@@ -143,7 +156,7 @@ impl Dashboard {
         let train = (state.entry_point().phase() == Phase::Train)
             .then(|| (state.train_progress(), state.expected(Phase::Train)));
         let stops = state.stopping().is_some();
-        window.update(move |model| {
+        window.update(|model| {
             model.elapsed = Some(elapsed);
             model.epoch = Some(epoch);
             if stops {
@@ -166,7 +179,7 @@ impl Dashboard {
             Some((metric.key().name().to_owned(), value?))
         });
         let values: Vec<(String, f64)> = values.collect();
-        window.update(move |model| {
+        window.update(|model| {
             for (name, value) in values {
                 // The phases of the loop are all known.
                 let _ = model.metrics.push((phase.name(), &name), train.steps, value, is_over_epoch);
@@ -178,11 +191,13 @@ impl Dashboard {
         use Event::*;
         let Some(phase) = event.phase() else {
             for notice in state.notices() {
+                let Shown::Window(window) = &self.shown else {
+                    self.print(&format!("notice: {notice}"));
+                    continue;
+                };
                 self.notices.push(notice.clone());
-                let (time, text) = (utc::time_of_day(utc::of(SystemTime::now())), notice.clone());
-                if let Shown::Window(window) = &self.shown {
-                    window.update(move |model| model.notices.push(time, text));
-                }
+                let time = utc::time_of_day(utc::of(SystemTime::now()));
+                window.update(|model| model.notices.push(time, notice));
             }
             return;
         };
@@ -251,7 +266,9 @@ impl<U: ?Sized> Callback<U> for Dashboard {
             && window.was_left()
         {
             self.end();
-            self.shown = Shown::Bar(Box::default());
+            if matches!(self.shown, Shown::Nothing) {
+                self.shown = Shown::Bar(Box::default());
+            }
         }
         match &mut self.shown {
             Shown::Bar(bar) => Callback::<U>::on_event(&mut **bar, event, state, unit),
@@ -275,8 +292,7 @@ impl<U: ?Sized> Callback<U> for Dashboard {
         }
         self.end();
         if report.phase == Phase::Train {
-            // As above: an output that is closed is no error of the run.
-            let _ = writeln!(io::stderr(), "{report}");
+            self.print(&report.to_string());
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Both show the same, for the same keys. [The page of the guide](regimen::guide::dashboard) has pictures.
 #![forbid(unsafe_code)]
 
+mod buckets;
 mod curve;
 mod dashboard;
 mod draw;

@@ -101,6 +101,8 @@ pub(crate) struct Line {
 const PHASES: [&str; 3] = ["train", "eval", "predict"];
 
 const MOST_NOTICES: usize = 100;
+/// Bytes of a notice: more than any terminal shows.
+const LONGEST_NOTICE: usize = 4096;
 
 impl Model {
     /// Whether there is a run that can be asked to pause.
@@ -182,18 +184,24 @@ impl Line {
 }
 
 impl Notices {
-    pub(crate) fn push(&mut self, time: impl Into<String>, text: impl Into<String>) {
+    /// Adds a notice. Its end is left out if it is too long.
+    pub(crate) fn push(&mut self, time: impl Into<String>, text: &str) {
         if self.0.len() == MOST_NOTICES {
             self.0.pop_front();
         }
-        self.0.push_back((time.into(), text.into()));
+        let mut notice = String::new();
+        push_bounded(&mut notice, text);
+        self.0.push_back((time.into(), notice));
     }
 
-    /// Adds a line to the newest.
+    /// Adds a line to the newest, as far as there is room in it.
     pub(crate) fn go_on(&mut self, text: &str) {
         match self.0.back_mut() {
             None => self.push("", text),
-            Some((_, notice)) => *notice += &format!("; {text}"),
+            Some((_, notice)) => {
+                push_bounded(notice, "; ");
+                push_bounded(notice, text);
+            }
         }
     }
 
@@ -205,6 +213,12 @@ impl Notices {
     pub(crate) fn newest(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().rev().map(|(time, text)| (&**time, &**text))
     }
+}
+
+/// Adds as much of a text as there is room for in a notice.
+fn push_bounded(notice: &mut String, text: &str) {
+    let room = text.floor_char_boundary(LONGEST_NOTICE.saturating_sub(notice.len()));
+    notice.push_str(text.get(..room).unwrap_or_default());
 }
 
 /// The name of a metric without its phase.
@@ -245,9 +259,21 @@ mod tests {
     #[test]
     fn the_newest_notices_stay() {
         let mut notices = Notices::default();
-        (0..150).for_each(|n| notices.push("", n.to_string()));
+        (0..150).for_each(|n| notices.push("", &n.to_string()));
         notices.go_on("and more");
         let texts: Vec<_> = notices.newest().map(|(_, text)| text).collect();
         assert_eq!((texts.len(), texts[0], texts[99]), (100, "149; and more", "50"));
+    }
+
+    #[test]
+    fn a_long_notice_is_cut() {
+        let mut notices = Notices::default();
+        notices.push("", &"x".repeat(5000));
+        assert_eq!(notices.newest().next(), Some(("", &*"x".repeat(4096))));
+        notices.push("", "a");
+        // 4,093 bytes are left after the separator, and a character has two.
+        (0..3).for_each(|_| notices.go_on(&"\u{e9}".repeat(3000)));
+        let expected = format!("a; {}; ", "\u{e9}".repeat(2046));
+        assert_eq!(notices.newest().next(), Some(("", &expected[..4096])));
     }
 }

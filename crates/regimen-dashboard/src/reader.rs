@@ -1,5 +1,6 @@
 //! A run folder that is read as it grows.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -106,15 +107,21 @@ impl Reader {
 
     /// Reads what is new. A file that cannot be read is a notice.
     pub(crate) fn look(&mut self, now: SystemTime) {
-        let read = [self.read_starts(), self.read_history(), self.read_metrics()];
-        for error in read.into_iter().filter_map(Result::err) {
-            self.tell_once(format!("cannot read {}: {error}", self.dir.display()));
+        let read = [
+            ("environment.jsonl", self.read_starts()),
+            ("log.txt", self.read_history()),
+            ("metrics.jsonl", self.read_metrics()),
+        ];
+        for (name, read) in read {
+            if let Err(error) = read {
+                self.tell_once(&format!("cannot read {}: {error}", self.dir.join(name).display()));
+            }
         }
         if 0 < self.strange {
-            self.tell_once(format!("lines of metrics.jsonl are no records: {}", self.strange));
+            self.tell_once(&format!("lines of metrics.jsonl are no records: {}", self.strange));
         }
         if let Err(error) = self.saved.look(&mut self.model.checkpoints) {
-            self.tell_once(error);
+            self.tell_once(&error);
         }
         let written = [&self.metrics, &self.history, &self.starts].map(Tail::written);
         let written = written.into_iter().flatten().max().map(utc::of);
@@ -154,26 +161,24 @@ impl Reader {
     }
 
     fn read_history(&mut self) -> std::io::Result<()> {
-        let (notices, last_word) = (&mut self.model.notices, &mut self.last_word);
-        let mut restarted = false;
-        let mut lines = Vec::new();
-        self.history
-            .look(|| restarted = true, |line| lines.push(String::from_utf8_lossy(line).into_owned()))?;
-        if restarted {
-            notices.clear();
-            *last_word = None;
-        }
-        for line in lines {
-            let Some((time, text)) = entry(&line) else {
-                notices.go_on(&line);
-                continue;
-            };
-            if let (Some(seconds), Some(word)) = (utc::seconds(time), last_words(text)) {
-                *last_word = Some((seconds, word));
-            }
-            notices.push(time.get(11..19).unwrap_or_default(), text);
-        }
-        Ok(())
+        // Both closures are called in turn.
+        let told = RefCell::new((&mut self.model.notices, &mut self.last_word));
+        self.history.look(
+            || {
+                let (notices, last_word) = &mut *told.borrow_mut();
+                notices.clear();
+                **last_word = None;
+            },
+            |line| {
+                let (notices, last_word) = &mut *told.borrow_mut();
+                let line = String::from_utf8_lossy(line);
+                let Some((time, text)) = entry(&line) else { return notices.go_on(&line) };
+                if let (Some(seconds), Some(word)) = (utc::seconds(time), last_words(text)) {
+                    **last_word = Some((seconds, word));
+                }
+                notices.push(time.get(11..19).unwrap_or_default(), text);
+            },
+        )
     }
 
     fn read_metrics(&mut self) -> std::io::Result<()> {
@@ -181,7 +186,7 @@ impl Reader {
         let mut metrics = std::mem::take(&mut self.model.metrics);
         let (mut epochs, mut epoch_began, mut step, mut strange) = (Vec::new(), None, None, 0);
         // Both closures are called in turn.
-        let fresh = std::cell::RefCell::new(&mut metrics);
+        let fresh = RefCell::new(&mut metrics);
         let result = self.metrics.look(
             || {
                 restarted = true;
@@ -252,13 +257,18 @@ impl Reader {
         }
     }
 
-    /// The steps of the open epoch.
+    /// The steps of the open epoch. Epochs without a record are counted by their steps, if their length is known.
     fn epoch(&self) -> Option<Amount> {
         let Expected { steps_in_epoch, epochs, .. } = self.expected()?;
+        let since = self.step.saturating_sub(self.epoch_began);
+        let (ended, done) = match steps_in_epoch.filter(|steps| 0 < *steps) {
+            Some(steps) => (self.epochs.saturating_add(since / steps), since % steps),
+            None => (self.epochs, since),
+        };
         // At the end of the last epoch there is no next one.
         let (number, done) = match epochs {
-            Some(all) if all <= self.epochs => (all, steps_in_epoch.unwrap_or(0)),
-            _ => (self.epochs + 1, self.step.saturating_sub(self.epoch_began)),
+            Some(all) if all <= ended => (all, steps_in_epoch.unwrap_or(0)),
+            _ => (ended.saturating_add(1), done),
         };
         let label = match epochs {
             Some(all) => format!("epoch {number}/{all}"),
@@ -291,9 +301,9 @@ impl Reader {
         Some(total?.saturating_sub(done) as f64 / speed)
     }
 
-    /// Adds a notice, unless it is the newest.
-    pub(crate) fn tell_once(&mut self, text: String) {
-        if self.model.notices.newest().next().is_none_or(|(_, newest)| newest != text) {
+    /// Adds a notice, unless it is there.
+    pub(crate) fn tell_once(&mut self, text: &str) {
+        if !self.model.notices.newest().any(|(_, told)| told == text) {
             self.model.notices.push("", text);
         }
     }
@@ -446,7 +456,7 @@ mod tests {
         // It goes on from step 4, with other values, up to a longer file.
         let again = loss(2, "4") + &loss(4, "3") + &loss(6, "2") + &loss(8, "1");
         folder.start(20, 4).write(24, "metrics.jsonl", &again);
-        assert_eq!(folder.look(25), "Running, epoch 1/3 8/4 0 s, training 8/12 4 s, 2:4 4:3 6:2 8:1");
+        assert_eq!(folder.look(25), "Running, epoch 3/3 0/4 4 s, training 8/12 4 s, 2:4 4:3 6:2 8:1");
         // A file that is cut without a new start is read again too.
         folder.write(26, "metrics.jsonl", &loss(2, "7"));
         assert!(folder.look(27).ends_with(" 2:7"), "{}", folder.look(27));
@@ -524,6 +534,42 @@ mod tests {
         assert!(folder.look(1).ends_with(" 4:1"));
         let notices: Vec<_> = folder.1.model().notices.newest().collect();
         assert_eq!(notices, [("", "lines of metrics.jsonl are no records: 4")]);
+    }
+
+    /// Each of them would be read for ever.
+    #[test]
+    #[cfg(unix)]
+    fn devices_in_the_place_of_files_are_told_once() {
+        let mut folder = Folder::new();
+        for name in ["environment.jsonl", "log.txt", "metrics.jsonl"] {
+            std::os::unix::fs::symlink("/dev/zero", folder.0.path().join(name)).unwrap();
+        }
+        folder.look(0);
+        assert_eq!(folder.look(1), "Waiting(\"a run in this folder\"),  0/?,  0/?, ");
+        let told =
+            |name| format!("cannot read {}: it is no regular file", folder.0.path().join(name).display());
+        let notices: Vec<_> = folder.1.model().notices.newest().map(|(_, text)| text.to_owned()).collect();
+        assert_eq!(notices, ["metrics.jsonl", "log.txt", "environment.jsonl"].map(told));
+    }
+
+    /// 5,480 = 25 x 214 + 130, and 107 = 0.5 x 214.
+    #[test]
+    fn epochs_without_records_are_counted_by_their_steps() {
+        let check = |records: &str, expected: &str| {
+            let mut folder = Folder::new();
+            folder.start(0, 0);
+            let text = fs::read_to_string(folder.0.path().join("environment.jsonl")).unwrap();
+            let text =
+                text.replace("\"steps_in_epoch\":4,\"epochs\":3", "\"steps_in_epoch\":214,\"epochs\":30");
+            folder.write(0, "environment.jsonl", &text).add(0, "metrics.jsonl", records);
+            let shown = folder.look(0);
+            assert!(shown.starts_with(expected), "{shown}");
+        };
+        check(&loss(107, "1"), "Running, epoch 1/30 107/214, training 107/6420");
+        check(&loss(5480, "1"), "Running, epoch 26/30 130/214, training 5480/6420");
+        check(&loss(6420, "1"), "Running, epoch 30/30 214/214, training 6420/6420");
+        // The first three epochs were longer, and have records.
+        check(&(epoch_loss(1000, 3) + &loss(1250, "1")), "Running, epoch 5/30 36/214, training 1250/6420");
     }
 
     #[test]

@@ -1,17 +1,26 @@
 //! The values of one metric over the training.
 
-use std::collections::VecDeque;
+use crate::buckets::{Bucket, Buckets};
 
 /// The values of one metric in one phase: those of single steps, and those over epochs.
 ///
-/// A long history is thinned out: beyond 20,000 points every second one of the older half is dropped. The extremes are
-/// those of all values.
+/// A long history is in [`Buckets`]. The extremes are those of all values.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Series {
-    steps: VecDeque<Point>,
-    epochs: VecDeque<Point>,
+    steps: History,
+    epochs: History,
     extremes: Extremes,
     newest: Option<f64>,
+}
+
+/// Values of one kind.
+#[derive(Clone, Debug, Default)]
+struct History {
+    finite: Buckets,
+    /// Number of values, finite or not.
+    count: u64,
+    /// The step of the last.
+    last: Option<f64>,
 }
 
 /// Completed training steps, and the value.
@@ -21,22 +30,17 @@ pub(crate) type Point = (f64, f64);
 #[derive(Clone, Copy, Debug, Default)]
 struct Extremes(Option<(f64, f64)>);
 
-const MOST_POINTS: usize = 20_000;
-
 impl Series {
     /// Adds the value of a step, or over an epoch.
     pub(crate) fn push(&mut self, step: u64, value: f64, is_over_epoch: bool) {
-        let points = if is_over_epoch { &mut self.epochs } else { &mut self.steps };
-        self.extremes.add(value);
-        points.push_back((step as f64, value));
-        self.newest = Some(value);
-        if MOST_POINTS < points.len() {
-            let mut n = 0;
-            points.retain(|_| {
-                n += 1;
-                n % 2 == 0 || MOST_POINTS / 2 < n
-            });
+        let history = if is_over_epoch { &mut self.epochs } else { &mut self.steps };
+        let step = step as f64;
+        (history.count, history.last) = (history.count + 1, Some(step));
+        if value.is_finite() {
+            history.finite.push((step, value));
         }
+        self.extremes.add(value);
+        self.newest = Some(value);
     }
 
     /// The value logged last.
@@ -51,30 +55,45 @@ impl Series {
 
     /// The last training step with a value.
     pub(crate) fn last_step(&self) -> Option<f64> {
-        let ends = [&self.steps, &self.epochs].map(VecDeque::back).into_iter().flatten();
-        ends.map(|&(step, _)| step).max_by(f64::total_cmp)
+        [self.steps.last, self.epochs.last].into_iter().flatten().max_by(f64::total_cmp)
     }
 
     /// The points of its line: the values of steps, or those over epochs if these are more.
     ///
     /// Values before the step `from` and those that are not finite are left out, and so are those up to 0 on a
-    /// logarithmic axis. `smoothing` is the weight of the smoothed value before, from 0 to less than 1. Per `columns`
-    /// at most two points stay: the smallest and the largest of those that fall into one column.
+    /// logarithmic axis. `smoothing` is the weight of the smoothed value before, from 0 to less than 1; a bucket of
+    /// `n` values counts as `n` times their mean. Per `columns` at most two points stay: the smallest and the largest
+    /// of those that fall into one column.
     pub(crate) fn line(&self, from: f64, smoothing: f64, is_log: bool, columns: usize) -> Vec<Point> {
-        let points = if self.epochs.len() <= self.steps.len() { &self.steps } else { &self.epochs };
-        let shown = |&&(_, value): &&Point| value.is_finite() && (!is_log || 0.0 < value);
-        let (mut sum, mut weight) = (0.0, 0.0);
-        // The mean of all values so far, each with its weight, as in TensorBoard: no start at 0 is seen.
-        let smooth = points.iter().filter(shown).map(|&(step, value)| {
-            sum = smoothing * sum + (1.0 - smoothing) * value;
-            weight = smoothing * weight + (1.0 - smoothing);
-            (step, sum / weight)
-        });
-        let scaled = smooth.filter(|&(step, _)| from <= step);
+        let history = if self.epochs.count <= self.steps.count { &self.steps } else { &self.epochs };
+        let shown = |&(_, value): &Point| !is_log || 0.0 < value;
+        let points: Vec<Point> = match smoothing {
+            0.0 => history.finite.iter().flat_map(ends).filter(shown).collect(),
+            _ => smoothed(history.finite.iter().filter(|bucket| shown(&bucket.mean)), smoothing).collect(),
+        };
+        let points = points.into_iter().filter(|&(step, _)| from <= step);
         let line: Vec<Point> =
-            scaled.map(|(step, value)| (step, if is_log { value.log10() } else { value })).collect();
+            points.map(|(step, value)| (step, if is_log { value.log10() } else { value })).collect();
         if line.len() <= 2 * columns { line } else { thinned(&line, columns) }
     }
+}
+
+/// The smallest and the largest value of a bucket in the order of their steps, or its only one.
+fn ends(bucket: Bucket) -> impl Iterator<Item = Point> {
+    let Bucket { least, most, .. } = bucket;
+    let (first, second) = if most.0 < least.0 { (most, least) } else { (least, most) };
+    std::iter::once(first).chain((first != second).then_some(second))
+}
+
+/// The mean of all values so far, each with its weight, as in TensorBoard: no start at 0 is seen.
+fn smoothed(buckets: impl Iterator<Item = Bucket>, smoothing: f64) -> impl Iterator<Item = Point> {
+    let (mut sum, mut weight) = (0.0, 0.0);
+    buckets.map(move |bucket| {
+        let before = smoothing.powf(bucket.count as f64);
+        sum = before * sum + (1.0 - before) * bucket.mean.1;
+        weight = before * weight + (1.0 - before);
+        (bucket.mean.0, sum / weight)
+    })
 }
 
 impl Extremes {
@@ -148,15 +167,43 @@ mod tests {
     }
 
     #[test]
-    fn a_long_history_is_thinned_out_and_its_end_is_whole() {
-        let values: Vec<f64> = (0..100_000).map(f64::from).collect();
+    fn the_beginning_a_spike_and_the_end_of_a_long_history_stay() {
+        let value = |step: u64| if step == 777 { 1e7 } else { step as f64 };
+        let values: Vec<f64> = (1..=1_000_000).map(value).collect();
         let of = series(&values);
         let line = of.line(0.0, 0.0, false, usize::MAX / 4);
-        assert!(line.len() <= MOST_POINTS);
-        assert_eq!(
-            line[line.len() - 3..],
-            [(99_998.0, 99_997.0), (99_999.0, 99_998.0), (100_000.0, 99_999.0)]
-        );
-        assert_eq!(of.extremes(), Some((0.0, 99_999.0)));
+        assert!(line.len() <= 15_000, "{}", line.len());
+        assert_eq!(line[0], (1.0, 1.0));
+        assert!(line.contains(&(777.0, 1e7)));
+        assert!(line.is_sorted_by(|a, b| a.0 < b.0));
+        let newest: Vec<Point> =
+            (990_001..=1_000_000).map(|step| (f64::from(step), f64::from(step))).collect();
+        assert_eq!(of.line(990_001.0, 0.0, false, usize::MAX / 4), newest);
+        assert_eq!(of.extremes(), Some((1.0, 1e7)));
+        let narrow = of.line(0.0, 0.0, false, 80);
+        assert!(narrow.len() <= 2 * 81 && narrow[0] == (1.0, 1.0) && narrow.contains(&(777.0, 1e7)));
+    }
+
+    /// Values of one sign and size, so that a bucket of them is smoothed as its values are.
+    #[test]
+    fn a_long_history_is_smoothed_as_its_values() {
+        let values: Vec<f64> = (0..200_000).map(|step| if step < 100_000 { 4.0 } else { 2.0 }).collect();
+        let line = series(&values).line(0.0, 0.98, false, usize::MAX / 4);
+        assert!((line[0].1 - 4.0).abs() < 1e-9, "{:?}", line[0]);
+        assert!((line[line.len() - 1].1 - 2.0).abs() < 1e-9);
+        // By the formula of TensorBoard, 400 values after the change, in double precision.
+        let (mut sum, mut weight) = (0.0, 0.0);
+        let mut expected = Vec::new();
+        for value in &values {
+            sum = 0.98 * sum + 0.02 * value;
+            weight = 0.98 * weight + 0.02;
+            expected.push(sum / weight);
+        }
+        for (step, value) in line {
+            // The bucket around the change has values of both.
+            if !(99_900.0..101_500.0).contains(&step) {
+                assert!((value - expected[step as usize - 1]).abs() < 1e-6, "{value} at {step}");
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A file that grows.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -9,6 +9,8 @@ use std::time::SystemTime;
 ///
 /// A last line without its end waits. A file that became shorter, or whose bytes before the position are no longer those
 /// that were read, was cut or replaced, and is read again from its beginning.
+///
+/// Only a regular file is opened: a device may have no end, and the opening of a pipe waits for its writer.
 #[derive(Debug)]
 pub(crate) struct Tail {
     path: PathBuf,
@@ -43,7 +45,7 @@ impl Tail {
 
     /// Passes each new line to `line`, without its end. Calls `restart` first if all are read again.
     pub(crate) fn look(&mut self, restart: impl FnOnce(), mut line: impl FnMut(&[u8])) -> io::Result<()> {
-        let file = match File::open(&self.path) {
+        let found = match fs::metadata(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 if self.seen.is_some() || self.position != 0 {
                     self.rewind();
@@ -51,23 +53,27 @@ impl Tail {
                 }
                 return Ok(());
             }
-            file => file?,
+            found => found?,
         };
-        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
         let now = (found.len(), found.modified()?);
         if self.seen == Some(now) {
             return Ok(());
         }
-        let mut file = BufReader::new(file);
+        let mut file = BufReader::new(File::open(&self.path)?);
         if !self.is_same(&mut file, found.len())? {
             self.rewind();
             restart();
         }
         file.seek(SeekFrom::Start(self.position))?;
+        // A writer that is faster than this reader is read on at the next look.
+        let mut rest = file.take(found.len().saturating_sub(self.position));
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
-            let read = (&mut file).take(LONGEST).read_until(b'\n', &mut bytes)? as u64;
+            let read = (&mut rest).take(LONGEST).read_until(b'\n', &mut bytes)? as u64;
             if read < LONGEST && !bytes.ends_with(b"\n") {
                 break;
             }
@@ -95,8 +101,6 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     /// Writes each text after the one before, or over it if it begins with `!`, and compares what is read then. A `!` in
@@ -162,5 +166,18 @@ mod tests {
         let mut pieces = Vec::new();
         Tail::new(path).look(|| (), |line| pieces.push(line.len())).unwrap();
         assert_eq!(pieces, [LONGEST as usize]);
+    }
+
+    /// A device has no end: this test would fill the memory.
+    #[test]
+    #[cfg(unix)]
+    fn a_file_that_is_no_regular_one_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = dir.path().join("device");
+        std::os::unix::fs::symlink("/dev/zero", &device).unwrap();
+        for path in [device, dir.path().to_owned()] {
+            let error = Tail::new(path).look(|| (), |_| panic!("it is read")).unwrap_err();
+            assert_eq!(error.to_string(), "it is no regular file");
+        }
     }
 }

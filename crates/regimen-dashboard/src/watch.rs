@@ -10,6 +10,8 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::event::Event;
 use regimen::BoxError;
+use regimen::signal::Signals;
+use regimen::state::PauseHandle;
 
 use crate::draw::draw;
 use crate::look::Look;
@@ -43,22 +45,26 @@ impl Watch {
         Watch { dir: dir.into() }
     }
 
-    /// Whether standard output and standard input are a terminal, which [`run`](Watch::run) needs.
+    /// Whether standard output and standard input are a terminal with this process in the foreground, which
+    /// [`run`](Watch::run) needs.
     #[must_use]
     pub fn has_terminal() -> bool {
         Screen::is_there()
     }
 
     /// Shows it in the terminal until `q` or Ctrl-C is pressed, or the process is told to end by SIGTERM. The
-    /// training goes on then. The terminal is restored at every end, also after an error or a panic.
+    /// training goes on then. The terminal is restored at every end, also after an error or a panic, and signals do then
+    /// what they did before.
     ///
-    /// An error if there is no terminal, or if it fails: see [`frame`](Watch::frame).
+    /// An error if there is no terminal, if this process is in its background, or if it fails: see [`frame`](Watch::frame).
     pub fn run(&self) -> Result<(), BoxError> {
-        let told = told_to_end()?;
+        let told = PauseHandle::default();
+        // SIGHUP ends it at once: its terminal is gone.
+        let _signals = Signals::pause(&told)?;
         let (mut reader, mut view, look) = (Reader::of(&self.dir), View::default(), Look::of_environment());
         let mut screen = Screen::open()?;
         let mut looked: Option<Instant> = None;
-        while !told() {
+        while !told.is_asked() {
             if looked.is_none_or(|looked| INTERVAL <= looked.elapsed()) {
                 reader.look(SystemTime::now());
                 looked = Some(Instant::now());
@@ -74,8 +80,11 @@ impl Watch {
                 Some(Action::Redraw) => screen.clear()?,
                 Some(Action::Pause) => {
                     let file = reader.pause_file();
-                    if let Err(cause) = File::create(&file) {
-                        reader.tell_once(format!("cannot write {}: {cause}", file.display()));
+                    // A request that is there stays as it is.
+                    if let Err(cause) = File::create_new(&file)
+                        && cause.kind() != io::ErrorKind::AlreadyExists
+                    {
+                        reader.tell_once(&format!("cannot write {}: {cause}", file.display()));
                     }
                     looked = None;
                 }
@@ -117,25 +126,4 @@ pub(crate) fn text(picture: &Buffer) -> String {
     let rows =
         picture.content.chunks(columns).map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>());
     rows.map(|row| row.trim_end().to_owned() + "\n").collect()
-}
-
-/// Whether a signal has told this process to end.
-#[cfg(unix)]
-fn told_to_end() -> io::Result<impl Fn() -> bool> {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use signal_hook::consts::{SIGINT, SIGTERM};
-
-    let told = Arc::new(AtomicBool::new(false));
-    // SIGHUP ends it at once: its terminal is gone.
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, told.clone())?;
-    }
-    Ok(move || told.load(Ordering::Relaxed))
-}
-
-#[cfg(not(unix))]
-fn told_to_end() -> io::Result<impl Fn() -> bool> {
-    Ok(|| false)
 }

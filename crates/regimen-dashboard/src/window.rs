@@ -2,36 +2,39 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ratatui::crossterm::event::Event;
+use ratatui::crossterm::event::{Event, KeyEvent};
 use regimen::state::PauseHandle;
 
 use crate::draw::draw;
 use crate::look::Look;
-use crate::model::{Condition, Model};
+use crate::model::{Condition, Model, SavedStep};
 use crate::saved::SavedSteps;
-use crate::screen::{self, Screen};
+use crate::screen::{self, MOMENT, Screen};
 use crate::view::{Action, View};
 
 /// The thread that has the terminal, and draws a model which the run updates.
 ///
-/// Updates wait in a queue, so the run waits neither for the terminal nor for its user.
+/// The lock of the model is held for a change or a picture in memory, never for a file or the terminal. So the run waits
+/// neither for a terminal that does not read nor for its user.
 pub(crate) struct Window {
-    updates: Option<Sender<Update>>,
+    shared: Arc<Mutex<Shared>>,
     thread: Option<JoinHandle<()>>,
-    /// It no longer has the terminal: the user has left it, or it failed.
-    was_left: Arc<AtomicBool>,
 }
 
-type Update = Box<dyn FnOnce(&mut Model) + Send>;
+struct Shared {
+    model: Model,
+    /// Since the newest picture.
+    has_changed: bool,
+    is_closed: bool,
+}
 
-/// The time between two looks at the queue. A key wakes the thread too.
+/// The time between two looks at the model. A key wakes the thread too.
 const LOOK: Duration = Duration::from_millis(50);
 /// The least time between two pictures.
 const REFRESH: Duration = Duration::from_millis(100);
@@ -44,37 +47,50 @@ impl Window {
     /// Takes the terminal.
     pub(crate) fn open(model: Model, run: PauseHandle, checkpoints: Option<&Path>) -> io::Result<Self> {
         let screen = Screen::open()?;
-        let (updates, received) = channel();
-        let was_left = Arc::new(AtomicBool::new(false));
-        let saved = checkpoints.map(SavedSteps::in_dir);
-        let mut shown = Showing { model, view: View::default(), run, saved, interrupted: None };
-        let left = Left(was_left.clone());
+        let shared = Arc::new(Mutex::new(Shared { model, has_changed: true, is_closed: false }));
+        let mut shown = Showing {
+            shared: shared.clone(),
+            view: View::default(),
+            run,
+            saved: checkpoints.map(SavedSteps::in_dir),
+            checkpoints: Vec::new(),
+            interrupted: None,
+        };
         let show = move || {
-            let _left = left;
             // A terminal that fails is as one that was left.
-            let _ = shown.show(screen, &received);
+            let _ = shown.show(screen);
         };
         let thread = thread::Builder::new().name("regimen-dashboard".to_owned()).spawn(show)?;
-        Ok(Window { updates: Some(updates), thread: Some(thread), was_left })
+        Ok(Window { shared, thread: Some(thread) })
     }
 
-    /// Changes the model some time later.
-    pub(crate) fn update(&self, update: impl FnOnce(&mut Model) + Send + 'static) {
-        if let Some(updates) = &self.updates {
-            // A window that was left takes no updates.
-            let _ = updates.send(Box::new(update));
-        }
+    /// Changes the model.
+    pub(crate) fn update(&self, update: impl FnOnce(&mut Model)) {
+        let mut shared = lock(&self.shared);
+        update(&mut shared.model);
+        shared.has_changed = true;
     }
 
+    /// Whether it no longer has the terminal: the user has left it, or it failed.
     pub(crate) fn was_left(&self) -> bool {
-        self.was_left.load(Ordering::Relaxed)
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Gives the terminal back.
-    pub(crate) fn close(&mut self) {
-        self.updates = None;
+    /// Gives the terminal back. Returns false if the terminal does not read, and so would make a writer wait: the thread is
+    /// left alone then, and gives back the rest when the terminal reads again.
+    pub(crate) fn close(&mut self) -> bool {
+        lock(&self.shared).is_closed = true;
+        let Some(thread) = self.thread.take() else { return true };
+        let began = Instant::now();
+        while !thread.is_finished() {
+            if screen::PATIENCE <= began.elapsed() {
+                return screen::close();
+            }
+            thread::sleep(MOMENT);
+        }
         // A panic of the thread was printed by its hook.
-        let _ = self.thread.take().map(JoinHandle::join);
+        let _ = thread.join();
+        true
     }
 }
 
@@ -86,78 +102,73 @@ impl Drop for Window {
 
 impl fmt::Debug for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Window").field("was_left", &self.was_left).finish_non_exhaustive()
-    }
-}
-
-/// Tells that the thread has ended, however it did.
-struct Left(Arc<AtomicBool>);
-
-impl Drop for Left {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        f.debug_struct("Window").field("was_left", &self.was_left()).finish_non_exhaustive()
     }
 }
 
 /// The content of the thread.
 struct Showing {
-    model: Model,
+    shared: Arc<Mutex<Shared>>,
     view: View,
     run: PauseHandle,
     saved: Option<SavedSteps>,
+    checkpoints: Vec<SavedStep>,
     /// The time of the newest Ctrl-C.
     interrupted: Option<Instant>,
 }
 
 impl Showing {
-    /// Draws until the queue is closed or the user leaves.
-    fn show(&mut self, mut screen: Screen, updates: &Receiver<Update>) -> io::Result<()> {
+    /// Draws until the window is closed or the user leaves.
+    fn show(&mut self, mut screen: Screen) -> io::Result<()> {
         let look = Look::of_environment();
-        let (mut drawn, mut has_changed): (Option<Instant>, _) = (None, true);
-        loop {
-            loop {
-                match updates.try_recv() {
-                    Ok(update) => {
-                        update(&mut self.model);
-                        has_changed = true;
-                    }
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return Ok(()),
-                }
-            }
-            if has_changed && drawn.is_none_or(|drawn| REFRESH <= drawn.elapsed()) {
-                if let Some(saved) = &mut self.saved
-                    && let Err(error) = saved.look(&mut self.model.checkpoints)
-                {
-                    self.model.notices.push("", error);
-                    self.saved = None;
-                }
-                if !screen.draw(|frame| draw(&self.model, &self.view, look, frame))? {
+        let mut drawn: Option<Instant> = None;
+        while !lock(&self.shared).is_closed {
+            let is_due = drawn.is_none_or(|drawn| REFRESH <= drawn.elapsed());
+            if is_due && mem::take(&mut lock(&self.shared).has_changed) {
+                self.look_at_checkpoints();
+                let (shared, view) = (&self.shared, &self.view);
+                if !screen.draw(|frame| draw(&lock(shared).model, view, look, frame))? {
                     return Ok(());
                 }
-                (drawn, has_changed) = (Some(Instant::now()), false);
+                drawn = Some(Instant::now());
             }
             match screen.event(LOOK)? {
-                Some(Event::Key(key)) => {
-                    match self.view.press(key, &self.model.metrics, self.model.can_pause()) {
-                        None => {}
-                        Some(Action::Quit) => return Ok(()),
-                        Some(Action::Redraw) => screen.clear()?,
-                        Some(Action::Pause) => self.pause("the key p in the dashboard"),
-                        Some(Action::Interrupt) => self.interrupt(),
-                    }
-                    // A key is answered at once.
-                    (drawn, has_changed) = (None, true);
-                }
-                Some(Event::Resize(..)) => (drawn, has_changed) = (None, true),
-                _ => {}
+                Some(Event::Key(key)) => match self.press(key) {
+                    None => {}
+                    Some(Action::Quit) => return Ok(()),
+                    Some(Action::Redraw) => screen.clear()?,
+                    Some(Action::Pause) => self.pause("the key p in the dashboard"),
+                    Some(Action::Interrupt) => self.interrupt(),
+                },
+                Some(Event::Resize(..)) => {}
+                _ => continue,
             }
+            // It is answered at once.
+            drawn = None;
+            lock(&self.shared).has_changed = true;
         }
+        Ok(())
+    }
+
+    fn look_at_checkpoints(&mut self) {
+        let Some(saved) = &mut self.saved else { return };
+        let looked = saved.look(&mut self.checkpoints);
+        let mut shared = lock(&self.shared);
+        shared.model.checkpoints.clone_from(&self.checkpoints);
+        if let Err(error) = looked {
+            shared.model.notices.push("", &error);
+            self.saved = None;
+        }
+    }
+
+    fn press(&mut self, key: KeyEvent) -> Option<Action> {
+        let shared = lock(&self.shared);
+        self.view.press(key, &shared.model.metrics, shared.model.can_pause())
     }
 
     fn pause(&mut self, reason: &'static str) {
         self.run.pause(reason);
-        self.model.condition = Condition::Pausing;
+        lock(&self.shared).model.condition = Condition::Pausing;
     }
 
     /// Ctrl-C: the terminal makes no signal of it while it is read key by key.
@@ -172,4 +183,9 @@ impl Showing {
             }
         }
     }
+}
+
+/// The model is whole after a panic too: of a change, only the last part may be missing.
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -114,7 +114,7 @@ impl StoredRun {
         let metrics = part("metrics.jsonl", metrics, &mut damage);
 
         let mut run = StoredRun {
-            state: RunState::of(&folder, &history),
+            state: RunState::of(&history),
             step: metrics.step,
             axes: Axes {
                 seconds: if events.elapsed.last().is_some() { events.elapsed } else { history.elapsed() },

@@ -5,12 +5,13 @@
 mod pty;
 
 use std::env;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, exit};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::{sleep, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use regimen::callback::Every;
 use regimen::metric::Key;
@@ -18,8 +19,9 @@ use regimen::run::Train;
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Run, State};
 use regimen_dashboard::{Dashboard, Watch};
+use rustix::process::Signal;
 
-use self::pty::{Pty, take_terminal};
+use self::pty::{PATIENCE, Pty, take_terminal};
 
 /// A unit whose steps take 5 ms, and whose 40th may fail.
 struct Slow(String);
@@ -34,6 +36,10 @@ impl TrainUnit for Slow {
             "error" if step == 40 => Err("told to fail".into()),
             "panic" if step == 40 => panic!("told to panic"),
             "thread" if step == 40 => {
+                spawn(|| panic!("a thread is told to panic")).join().unwrap_err();
+                Ok(())
+            }
+            "late thread" if step == 300 => {
                 spawn(|| panic!("a thread is told to panic")).join().unwrap_err();
                 Ok(())
             }
@@ -53,14 +59,26 @@ fn child() {
     take_terminal();
     println!("it begins");
     if let Some(run) = role.strip_prefix("watch ") {
-        match Watch::new(run).run() {
-            Ok(()) => println!("it ends"),
-            Err(error) => println!("error: {error}"),
-        }
+        watch(run);
         exit(0);
     }
+    if let Some(run) = role.strip_prefix("watched ") {
+        watch(run);
+        sleep(Duration::from_secs(600));
+    }
     if let Some(file) = role.strip_prefix("closed ") {
-        return without_terminal(Path::new(file));
+        return without_terminal("", Path::new(file));
+    }
+    if let Some((role, file)) = role.strip_prefix("frozen ").and_then(|role| role.rsplit_once(' ')) {
+        // The message of a panic would wait for the terminal.
+        std::panic::set_hook(Box::new(|_| ()));
+        return without_terminal(role, Path::new(file));
+    }
+    if role == "background" {
+        let mut job = Command::new(env::current_exe().unwrap());
+        job.args(["--exact", "job", "--nocapture"]).process_group(0);
+        assert!(job.status().unwrap().success());
+        exit(0);
     }
     let steps = if role == "slow" { 100_000 } else { 300 };
     let mut unit = Slow(role);
@@ -73,11 +91,30 @@ fn child() {
     exit(0);
 }
 
+/// The program that `background` starts in the terminal.
+#[test]
+fn job() {
+    if env::var("DASHBOARD_ROLE").is_ok_and(|role| role == "background") {
+        let mut unit = Slow(String::new());
+        let data: Vec<u64> = (0..300).collect();
+        Run::new(&mut unit).callback(Dashboard::new()).train(&data, Train::epochs(1)).unwrap();
+        let watched = Watch::new("none").run().unwrap_err();
+        println!("error: {watched}");
+    }
+}
+
+fn watch(run: &str) {
+    match Watch::new(run).run() {
+        Ok(()) => println!("it ends"),
+        Err(error) => println!("error: {error}"),
+    }
+}
+
 /// A run that ignores SIGHUP, as one of `nohup`. It makes `file` when it has ended.
-fn without_terminal(file: &Path) {
+fn without_terminal(role: &str, file: &Path) {
     let _ignored =
         signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::new(AtomicBool::new(false))).unwrap();
-    let mut unit = Slow(String::new());
+    let mut unit = Slow(role.to_owned());
     let data: Vec<u64> = (0..400).collect();
     let mut run = Run::new(&mut unit).callback(Dashboard::new().every(Every::steps(1)));
     run.train(&data, Train::epochs(1)).unwrap();
@@ -195,9 +232,52 @@ fn a_run_goes_on_after_its_terminal_was_closed() {
     let mut pty = start(&format!("closed {}", file.display()));
     see(&pty, "train/loss");
     pty.close();
+    wait_for(&file, &mut pty);
+}
+
+/// Waits until the program has made a file.
+#[track_caller]
+fn wait_for(file: &Path, pty: &mut Pty) {
+    let began = Instant::now();
     while !file.exists() {
         assert!(pty.is_running(), "the program has ended before its run");
+        assert!(began.elapsed() < PATIENCE, "the run does not end");
         sleep(Duration::from_millis(10));
+    }
+}
+
+/// The dashboard is drawn anew at each Ctrl-L, so that it soon waits for the terminal.
+#[test]
+fn a_run_ends_in_a_terminal_that_does_not_read() {
+    for role in ["run", "late thread"] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ended");
+        let mut pty = start(&format!("frozen {role} {}", file.display()));
+        see(&pty, "train/loss");
+        pty.freeze();
+        pty.press(&"\u{c}".repeat(100));
+        wait_for(&file, &mut pty);
+    }
+}
+
+/// A shell stops a job of the background that changes the terminal.
+#[test]
+fn a_run_in_the_background_has_a_bar() {
+    let pty = start("background");
+    let report = "training complete after 1 epoch, 300 steps";
+    let error = "error: standard input and output are not a terminal with this process in the foreground";
+    check_end(pty, 0, &["it begins\n", report, error]);
+}
+
+#[test]
+fn signals_do_after_a_watch_what_they_did_before() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut pty = start("watched none");
+        see(&pty, "waiting for the folder");
+        pty.press("q");
+        pty.wait_until(|screen| screen.contents().contains("it ends"));
+        pty.send(signal);
+        assert_eq!(pty.end().0.signal(), Some(signal.as_raw()));
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Pty {
 }
 
 /// The longest wait for a screen.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Pty {
     /// Starts a program, which calls [`take_terminal`] first.
@@ -93,9 +93,20 @@ impl Pty {
     /// Closes the terminal, as a connection that breaks off does.
     #[allow(dead_code, reason = "for the tests alone")]
     pub(crate) fn close(&mut self) {
+        self.freeze();
+        self.keyboard = None;
+    }
+
+    /// Reads no more, as a connection that hangs.
+    #[allow(dead_code, reason = "for the tests alone")]
+    pub(crate) fn freeze(&mut self) {
         self.is_closed.store(true, Ordering::Relaxed);
         self.reader.take().map(JoinHandle::join).unwrap().unwrap();
-        self.keyboard = None;
+    }
+
+    #[allow(dead_code, reason = "for the tests alone")]
+    pub(crate) fn send(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
     #[allow(dead_code, reason = "for the tests alone")]
@@ -106,7 +117,14 @@ impl Pty {
     /// Waits for the end of the program. Returns its status and the screen that it leaves.
     #[track_caller]
     pub(crate) fn end(mut self) -> (ExitStatus, Screen) {
-        let status = self.child.wait().unwrap();
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(began.elapsed() < PATIENCE, "the program does not end");
+            sleep(Duration::from_millis(10));
+        };
         let modes = tcgetattr(&self.terminal).unwrap().local_modes;
         assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "{modes:?}");
         // Behind all that the program has written.
