@@ -106,7 +106,7 @@ fn run(Flags { digits: args, folder, dropout, find_rate }: &Flags) -> Result<Exi
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
         .callback(ModuleSummary::to(bar.printer()).max_depth(1))
         .callback(bar);
-    let profile = args.profile.then(Profile::new);
+    let profile = folder.profile.then(Profile::new);
     if let Some(profile) = &profile {
         run = run.probe(profile.probe());
     }

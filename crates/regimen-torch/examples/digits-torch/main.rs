@@ -82,8 +82,7 @@ fn run(Flags { digits: args, folder, dropout }: &Flags) -> Result<ExitCode, BoxE
     let train = train_loader(train, side, args);
     let validation = eval_loader(validation, side, args);
     // Another number of threads sums in another order: a resume reports it.
-    let settings =
-        args.hyper_parameters().with("dropout", *dropout).with("threads", tch::get_num_threads());
+    let settings = args.hyper_parameters().with("dropout", *dropout).with("threads", tch::get_num_threads());
     if let (Some(out), Some(step)) = (&args.out, folder.replay) {
         unit = unit.detect_anomaly(true).before_update(GradientMonitor::new().into_hook());
         let mut run = Run::new(&mut unit).seed(args.seed).hyper_parameters(settings);
@@ -95,7 +94,7 @@ fn run(Flags { digits: args, folder, dropout }: &Flags) -> Result<ExitCode, BoxE
     }
 
     let bar = ProgressBar::new();
-    let profile = args.profile.then(Profile::new);
+    let profile = folder.profile.then(Profile::new);
     let mut summary = ModuleSummary::to(bar.printer()).measure();
     if let Some(profile) = &profile {
         summary = summary.profile(profile);
