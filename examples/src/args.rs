@@ -65,10 +65,6 @@ pub struct Args {
     #[arg(long)]
     pub out: Option<PathBuf>,
 
-    /// Shows at the end where the time went. With --out, `profile.json` and `trace.json` have the same.
-    #[arg(long)]
-    pub profile: bool,
-
     /// Folder with MNIST files in IDX format, optionally gzipped, instead of the bundled digits.
     #[arg(long)]
     pub data: Option<PathBuf>,
@@ -80,6 +76,10 @@ pub struct FolderArgs {
     /// Steps from one record of metrics to the next in the folder's logs.
     #[arg(long, default_value_t = 10, value_parser = at_least_one::<u64>)]
     pub log_every: u64,
+
+    /// Shows at the end where the time went. With --out, `profile.json` and `trace.json` have the same.
+    #[arg(long)]
+    pub profile: bool,
 
     /// Makes this step of the run in the folder again, and compares it with its record: the first is 1. Needs the flags
     /// of that run.

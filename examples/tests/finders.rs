@@ -59,6 +59,7 @@ fn trained(mut between: impl FnMut(&mut Run<'_, Unit>)) -> (BTreeMap<String, Sta
     between(&mut run);
     let report = run.fit(&train, &validation, Fit::epochs(2)).unwrap();
     let metrics = format!("{:?} {:?}", report.epochs, report.notices);
+    drop(run);
     (save_parts(&mut unit).unwrap(), metrics)
 }
 
@@ -87,6 +88,7 @@ fn a_sanity_evaluation_of_burn_changes_no_bit() {
         let mut unit = unit(7).unwrap();
         let mut run = Run::new(&mut unit);
         SanityEvaluation::steps(steps).fit(&mut run, &train, &validation, Fit::epochs(1)).unwrap();
+        drop(run);
         save_parts(&mut unit).unwrap()
     };
     assert_eq!(trained(2), trained(0));

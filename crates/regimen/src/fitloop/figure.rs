@@ -274,7 +274,8 @@ impl fmt::Display for Figure {
         }
 
         let (mut axis, mut labels) = (vec!['\u{2500}'; columns], String::new());
-        for (place, text) in self.ticks_across(columns as f64 / 10.0) {
+        let ticks = if longest == 0 { Vec::new() } else { self.ticks_across(columns as f64 / 10.0) };
+        for (place, text) in ticks {
             let column = at(place) as usize / 2;
             let start =
                 (column + 1).saturating_sub(text.len().div_ceil(2)).min(columns - text.len().min(columns));

@@ -1,3 +1,5 @@
+#![cfg(test)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -124,7 +124,7 @@ fn a_figure_has_the_lines_of_training_and_validation_of_the_runs_that_are_asked_
     trainer.test().unwrap();
     let history = trainer.history();
     let check = |figure: Figure, expected: &str| {
-        assert_eq!(format!("{figure:?}"), format!("Figure {{ {expected} }}"))
+        assert_eq!(format!("{figure:?}"), format!("Figure {{ {expected}, across: Count, mark: None }}"))
     };
     let figure = |name, runs| history.figure(name, runs).unwrap();
     check(
@@ -172,7 +172,10 @@ fn of_a_validation_with_other_steps_the_training_alone_is_drawn() {
     let mut trainer = counting().valid_data(loader(0, 4));
     trainer.fit(1).unwrap();
     let found = format!("{:?}", trainer.history().figure("n", Runs::Last).unwrap());
-    assert_eq!(found, r#"Figure { y_label: "n", x_label: "step", lines: [("train", [0.0, 1.0])] }"#);
+    assert_eq!(
+        found,
+        r#"Figure { y_label: "n", x_label: "step", lines: [("train", [0.0, 1.0])], across: Count, mark: None }"#
+    );
 }
 
 #[test]
