@@ -99,7 +99,7 @@ mod tests {
             fs::create_dir(folder).unwrap();
         }
         fs::write(run.join("metrics.jsonl"), "").unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         if fs::read_dir(&closed).is_ok() {
             // The administrator may read everything.
             return;

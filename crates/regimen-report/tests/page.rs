@@ -350,7 +350,7 @@ fn a_plot_marks_each_bucket_with_values_that_are_not_finite() {
 
 #[test]
 fn a_metric_that_is_nearly_constant_is_drawn() {
-    let (low, high) = (-30740.520_419_354_13, -30740.520_419_354_125);
+    let (low, high) = (-30_740.520_419_354_13, -30_740.520_419_354_125);
     let drawn = svg(&[(1, "train/loss", low, None), (2, "train/loss", high, None)]);
     assert!(drawn.contains("\n-30000\n"), "{drawn}");
 }
