@@ -33,7 +33,9 @@ fn a_step_on_two_ranks_allocates_nothing() {
         assert_eq!(trained, vec![Ok(Ok(steps as u64)); 2]);
         allocations() - before
     };
-    let short = allocated(10);
-    assert_ne!(short, 0, "a run allocates, so a count of 0 means a broken counter");
-    assert_eq!(allocated(1_000), short);
+    // The least of several: the program that runs the test allocates too.
+    let least = |steps| (0..5).map(|_| allocated(steps)).min();
+    let short = least(10);
+    assert_ne!(short, Some(0), "a run allocates, so a count of 0 means a broken counter");
+    assert_eq!(least(1_000), short);
 }

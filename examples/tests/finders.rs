@@ -101,7 +101,7 @@ fn the_suggested_rate_is_in_the_range_that_trains() {
     let rate = rate.suggestion().unwrap();
     let loss = |rate: f64| {
         let mut unit = unit(7).unwrap().learning_rate(rate);
-        Run::new(&mut unit).train(&train, Train::epochs(2)).unwrap().metric(TRAIN_LOSS).unwrap()
+        Run::new(&mut unit).train(&train, Train::epochs(10)).unwrap().metric(TRAIN_LOSS).unwrap()
     };
     // That of a guess is 2.3.
     assert!(loss(rate) < 1.0, "{} at {rate}", loss(rate));

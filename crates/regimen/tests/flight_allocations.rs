@@ -56,7 +56,9 @@ fn allocated(steps: u64) -> u64 {
 
 #[test]
 fn steps_after_the_first_that_fill_the_ring_allocate_nothing() {
-    let short = allocated(40);
+    // The least of several: the program that runs the test allocates too.
+    let least = |steps| (0..5).map(|_| allocated(steps)).min().unwrap();
+    let short = least(40);
     assert!(short > 16, "{short} allocations, and each step of a ring of 16 has its own numbers");
-    assert_eq!(allocated(4_000), short);
+    assert_eq!(least(4_000), short);
 }
