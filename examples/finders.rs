@@ -35,7 +35,7 @@ fn main() -> Result<(), BoxError> {
     let results = Seeds::new([1, 2, 3]).run(|seed| {
         let mut unit = regimen_examples::reading::unit(seed)?.learning_rate(rate);
         let mut run = Run::new(&mut unit).seed(seed);
-        let report = SanityEvaluation::steps(2).fit(&mut run, &train, &validation, Fit::epochs(3))?;
+        let report = SanityEvaluation::steps(2).fit(&mut run, &train, &validation, Fit::epochs(8))?;
         Ok(report.metrics())
     });
     println!("{results}");
