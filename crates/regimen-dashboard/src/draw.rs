@@ -150,9 +150,12 @@ fn draw_header(model: &Model, frame: &mut Frame<'_>, area: Rect) {
 fn draw_bar(amount: Option<&Amount>, model: &Model, frame: &mut Frame<'_>, area: Rect) {
     let Some(Amount { label, done, total, left }) = amount else { return };
     let part = total.map(|total| (*done as f64 / total.max(1) as f64).min(1.0));
-    let counted = match (total, part) {
-        (Some(total), Some(part)) => format!("{done}/{total} {:>3.0} %", (part * 100.0).floor()),
-        _ => format!("{done} steps"),
+    let counted = match total {
+        Some(total) => {
+            let percent = u128::from(*done) * 100 / u128::from(*total).max(1);
+            format!("{done}/{total} {:>3} %", percent.min(100))
+        }
+        None => format!("{done} steps"),
     };
     let left = left.filter(|_| !model.condition.is_over()).map(|left| format!("{} left", clock(left)));
     let text = format!("{counted:>18}{:>14} ", left.unwrap_or_default());
@@ -489,8 +492,8 @@ mod tests {
         );
         for above in [None, Some(Above::Help), Some(Above::AskPause)] {
             for model in [model(), Model::default()] {
-                for columns in (0..130).chain([500]) {
-                    for rows in (0..60).step_by(3).chain([1, 2, 18, 19]) {
+                for columns in (0..130).step_by(11).chain([59, 60, 75, 76, 119, 120, 500]) {
+                    for rows in [0, 1, 2, 17, 18, 19, 24, 60] {
                         let view = View { above, ..View::default() };
                         assert!(picture(&model, &view, PLAIN, columns, rows).is_some());
                     }

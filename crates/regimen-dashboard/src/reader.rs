@@ -548,7 +548,7 @@ mod tests {
         let files = ["environment.jsonl", "metrics.jsonl", "log.txt"].map(|name| folder.0.path().join(name));
         let whole = files.clone().map(|file| fs::read(file).unwrap());
         let look = Look { is_unicode: true, has_colour: true };
-        for attempt in 0..500 {
+        for attempt in 0..200 {
             let mut random = Random::new(attempt);
             for (file, whole) in files.iter().zip(&whole) {
                 let mut bytes = whole.clone();

@@ -40,16 +40,20 @@ impl SanityEvaluation {
         SanityEvaluation { steps: n }
     }
 
-    /// Evaluates on the first batches of `eval`, and then calls [`Run::fit`]. The report is that of the fit.
+    /// Evaluates on the first batches of `eval`, and then calls [`Run::fit`]. The report is that of the fit, with the notices
+    /// of both.
     pub fn fit<U, T, E>(self, run: &mut Run<'_, U>, train: &T, eval: &E, config: Fit) -> Result<Report, Error>
     where
         U: TrainUnit + EvalUnit + AppState,
         T: Data<Batch = <U as TrainUnit>::Batch> + ?Sized,
         E: Data<Batch = <U as EvalUnit>::Batch> + ?Sized,
     {
-        if self.steps > 0 {
-            FastDevRun::batches(self.steps).evaluate(run, eval)?;
+        if self.steps == 0 {
+            return run.fit(train, eval, config);
         }
-        run.fit(train, eval, config)
+        let notices = FastDevRun::batches(self.steps).evaluate(run, eval)?.notices;
+        let mut report = run.fit(train, eval, config)?;
+        report.notices.splice(0..0, notices);
+        Ok(report)
     }
 }

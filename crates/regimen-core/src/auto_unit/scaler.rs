@@ -1,6 +1,7 @@
 //! The scale of losses in half precision.
 
 use crate::BoxError;
+use crate::error::NotFinite;
 use crate::saved::{StateDict, Stateful};
 
 /// Scales losses so that their gradients fit into half precision, by PyTorch's rules. A scale that makes a
@@ -94,10 +95,10 @@ impl GradientScaler {
         self.streak = 0;
         let smaller = (self.scale() * self.back_off) as f32;
         if smaller < SMALLEST {
-            return Err(format!(
+            return Err(NotFinite::new(format!(
                 "the gradient is not finite even at a scale of {}; the scale is not the cause",
                 self.scale
-            )
+            ))
             .into());
         }
         self.scale = smaller;

@@ -36,6 +36,10 @@ impl<U: ?Sized> Callback<U> for Timed<'_, U> {
         let result = self.callback.on_event(event, state, unit);
         if let Some(probe) = state.probe() {
             probe.callback_ended(&self.name);
+            if result.is_err() && !event.ends_step_or_epoch() {
+                // It is sent to no other.
+                probe.event_ended(event, state);
+            }
         }
         result
     }

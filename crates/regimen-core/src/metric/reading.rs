@@ -1,6 +1,6 @@
 //! Numbers of a step that stay on the device until somebody asks for them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::{fmt, mem};
 
 use crate::BoxError;
@@ -28,11 +28,19 @@ impl Reading {
         }
     }
 
-    /// The number if it is known without a wait for the device. Returns `None` otherwise.
-    pub fn known(&self) -> Option<f64> {
+    /// The number if it is known without a wait for the device.
+    pub(crate) fn known(&self) -> Option<f64> {
         match &self.0 {
             Source::Host(number) => Some(*number),
             Source::Device(batch, n) => batch.known(*n),
+        }
+    }
+
+    /// The number without any wait, not even for a thread that reads it now. Returns `None` if that is not possible.
+    pub fn try_get(&self) -> Option<f64> {
+        match &self.0 {
+            Source::Host(number) => Some(*number),
+            Source::Device(batch, n) => batch.try_get(*n),
         }
     }
 }
@@ -94,6 +102,7 @@ impl<S: Send + 'static> Readings<S> {
 /// Numbers that are read together.
 trait Batch: Send + Sync {
     fn known(&self, n: usize) -> Option<f64>;
+    fn try_get(&self, n: usize) -> Option<f64>;
     fn get(&self, n: usize) -> Result<f64, BoxError>;
 }
 
@@ -143,6 +152,14 @@ impl<S> Numbers<S> {
 impl<S: Send> Batch for Waiting<S> {
     fn known(&self, n: usize) -> Option<f64> {
         self.numbers().known.get(n).copied()
+    }
+
+    fn try_get(&self, n: usize) -> Option<f64> {
+        match self.numbers.try_lock() {
+            Ok(numbers) => numbers.known.get(n).copied(),
+            Err(TryLockError::Poisoned(numbers)) => numbers.into_inner().known.get(n).copied(),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn get(&self, n: usize) -> Result<f64, BoxError> {
@@ -206,5 +223,22 @@ mod tests {
         assert_eq!(number.get().unwrap(), 1.0);
         let number = Readings::new(|_: &[f64]| Ok(vec![])).add(Value::Device(1.0));
         assert_eq!(number.get().unwrap_err().to_string(), "the engine read 0 numbers of 1");
+    }
+
+    #[test]
+    fn a_number_that_is_being_read_is_not_waited_for() {
+        thread_local! {
+            static NUMBER: std::cell::RefCell<Option<Reading>> = const { std::cell::RefCell::new(None) };
+            static MEANWHILE: Cell<Option<f64>> = const { Cell::new(Some(0.0)) };
+        }
+        let mut readings = Readings::new(|waiting: &[f64]| {
+            MEANWHILE.set(NUMBER.with_borrow(|number| number.as_ref().unwrap().try_get()));
+            Ok(waiting.to_vec())
+        });
+        let number = readings.add(Value::Device(3.0));
+        NUMBER.set(Some(number.clone()));
+        assert_eq!(number.try_get(), None);
+        assert_eq!((number.get().unwrap(), MEANWHILE.get()), (3.0, None));
+        assert_eq!(number.try_get(), Some(3.0));
     }
 }

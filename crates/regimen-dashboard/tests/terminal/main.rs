@@ -7,6 +7,8 @@ mod pty;
 use std::env;
 use std::path::Path;
 use std::process::{Command, exit};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{sleep, spawn};
 use std::time::Duration;
 
@@ -60,7 +62,7 @@ fn child() {
     if let Some(file) = role.strip_prefix("closed ") {
         return without_terminal(Path::new(file));
     }
-    let steps = if role == "slow" { 100_000 } else { 60 };
+    let steps = if role == "slow" { 100_000 } else { 300 };
     let mut unit = Slow(role);
     let data: Vec<u64> = (0..steps).collect();
     let mut run = Run::new(&mut unit).callback(Dashboard::new().title("slow").every(Every::steps(1)));
@@ -73,7 +75,8 @@ fn child() {
 
 /// A run that ignores SIGHUP, as one of `nohup`. It makes `file` when it has ended.
 fn without_terminal(file: &Path) {
-    let _ignored = signal_hook::flag::register(signal_hook::consts::SIGHUP, Default::default()).unwrap();
+    let _ignored =
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::new(AtomicBool::new(false))).unwrap();
     let mut unit = Slow(String::new());
     let data: Vec<u64> = (0..400).collect();
     let mut run = Run::new(&mut unit).callback(Dashboard::new().every(Every::steps(1)));
@@ -114,7 +117,7 @@ fn check_end(pty: Pty, code: i32, lines: &[&str]) {
 fn the_report_of_a_run_is_in_the_terminal_and_the_dashboard_is_not() {
     let pty = start("notice");
     see(&pty, "a word");
-    let report = "training complete after 1 epoch, 60 steps";
+    let report = "training complete after 1 epoch, 300 steps";
     check_end(pty, 0, &["it begins", "notice: a word", report, "it ends", "that was all"]);
 }
 
@@ -139,7 +142,7 @@ fn a_run_goes_on_with_a_bar_after_the_panic_of_another_thread() {
     let told = [
         "it begins\n",
         "a thread is told to panic",
-        "train epoch 1/1: 60 steps",
+        "train epoch 1/1: 300 steps",
         "training complete",
         "it ends",
     ];
@@ -151,7 +154,7 @@ fn a_run_goes_on_with_a_bar_after_its_user_has_left() {
     let mut pty = start("notice");
     see(&pty, "train/loss");
     pty.press("q");
-    check_end(pty, 0, &["it begins\n", "train epoch 1/1: 60 steps", "training complete", "it ends"]);
+    check_end(pty, 0, &["it begins\n", "train epoch 1/1: 300 steps", "training complete", "it ends"]);
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Pty {
                 if poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&moment))
                     .is_ok_and(|ready| 0 < ready)
                 {
-                    let read = output.read(&mut bytes).unwrap();
+                    let Ok(read) = output.read(&mut bytes) else { return };
                     shared.lock().unwrap().process(&bytes[..read]);
                 }
             }

@@ -27,8 +27,8 @@ use crate::{BoxError, Callback, Error, State};
 ///
 /// Each step has its place, the metrics logged in it, its times, and the indices of its samples if
 /// [`samples_of`](FlightRecorder::samples_of) gives the loader. The indices are computed when the file is written. A step
-/// costs four looks at the clock and no allocation, once the memory for `n` steps is there. Nothing is read from
-/// a device: the losses of all steps are kept where they are, and read when the file is written.
+/// costs five looks at the clock and, once the memory for `n` steps is there, no allocation but for the position of data
+/// that has one. Nothing is read from a device: the losses of all steps are kept where they are, and read when the file is written.
 ///
 /// Metrics that units and callbacks log only if somebody reads them, such as learning rates, have values in the steps
 /// at which a log is due. [`every`](FlightRecorder::every) adds others. Among several [ranks](crate::Run::peers) the first
@@ -56,7 +56,7 @@ pub struct FlightRecorder {
 impl FlightRecorder {
     /// Keeps 256 steps, to be written to the file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        let recorded = Arc::new(Recorded::new(path.into()));
+        let recorded = Arc::new(Recorded::new(Some(path.into())));
         FlightRecorder { every: Every::NEVER, ranks: Ranks::First, recorded, since: Instant::now() }
     }
 
@@ -75,7 +75,8 @@ impl FlightRecorder {
     }
 
     /// Writes the indices of the samples of each step, which are those of `loader`: the training data, or the loader
-    /// under its adaptors.
+    /// under its adaptors. They are wrong under an adaptor that gives an epoch other batches, such as
+    /// [`overfit_batches`](crate::data::DataExt::overfit_batches).
     pub fn samples_of<B: Send + 'static>(self, loader: &Loader<B>) -> Self {
         let loader = loader.clone();
         self.recorded.tell_samples(move |at, batch| loader.batch_indices(at, batch));
@@ -84,7 +85,9 @@ impl FlightRecorder {
 
     /// The same recorder for one step that is made again, on all ranks. It writes nothing.
     pub(crate) fn of_replay(every: Every) -> Self {
-        FlightRecorder { every, ranks: Ranks::All, ..FlightRecorder::new("").last(1) }
+        let recorded = Arc::new(Recorded::new(None));
+        recorded.keep(1);
+        FlightRecorder { every, ranks: Ranks::All, recorded, since: Instant::now() }
     }
 
     /// The steps, which a thread may write while the run hangs.

@@ -33,8 +33,8 @@ pub struct ModuleSummary {
     measures: bool,
     /// The number of steps measured so far.
     measured: u64,
-    /// Samples before the step under way, or those of the last one.
-    samples: u64,
+    /// Samples before the step under way, and those of the step before it.
+    samples: [u64; 2],
     profile: Option<Profile>,
     is_printed: bool,
 }
@@ -55,7 +55,7 @@ impl ModuleSummary {
             max_depth: usize::MAX,
             measures: false,
             measured: 0,
-            samples: 0,
+            samples: [0; 2],
             profile: None,
             is_printed: false,
         }
@@ -94,7 +94,7 @@ impl ModuleSummary {
     fn print<E: Engine>(&mut self, engine: &E) -> Result<(), BoxError> {
         let summary = Summary::of(engine)?.max_depth(self.max_depth);
         if let Some(profile) = &self.profile {
-            profile.measured(&summary, self.samples);
+            profile.measured(&summary, self.samples[1]);
         }
         let columns = Term::stderr().size_checked().map_or(0, |(_, columns)| usize::from(columns));
         // Nobody needs to know whether that worked.
@@ -129,7 +129,7 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for ModuleSummary {
 
     fn on_train_step_start(&mut self, state: &mut State, unit: &mut AutoUnit<E, T>) -> Result<(), BoxError> {
         if !self.is_printed {
-            self.samples = state.train_progress().samples;
+            self.samples[0] = state.train_progress().samples;
             unit.engine_mut().measure(true);
         }
         Ok(())
@@ -137,7 +137,9 @@ impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for ModuleSummary {
 
     fn on_train_step_end(&mut self, state: &mut State, unit: &mut AutoUnit<E, T>) -> Result<(), BoxError> {
         if !self.is_printed {
-            self.samples = state.train_progress().samples.saturating_sub(self.samples);
+            // Ranks have equal shares.
+            let samples = state.train_progress().samples.saturating_sub(self.samples[0]);
+            self.samples[1] = samples / state.rank().count.max(1);
         }
         self.measured += 1;
         if self.measured < STEP { Ok(()) } else { self.on_train_end(state, unit) }

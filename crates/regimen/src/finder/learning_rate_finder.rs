@@ -173,7 +173,7 @@ struct Sweep {
     average: f64,
     /// Updates seen.
     updates: u64,
-    /// Whether a loss was logged in the epoch under way.
+    /// Whether a loss or a skipped update was logged in the epoch under way.
     has_loss: bool,
 }
 
@@ -203,7 +203,7 @@ impl Sweep {
 /// Watches a sweep.
 struct Watch<'s>(&'s mut Sweep);
 
-impl<U> Callback<U> for Watch<'_> {
+impl<E: Engine, T: Task<E>> Callback<AutoUnit<E, T>> for Watch<'_> {
     fn events(&self) -> Events {
         Event::TrainStepEnd | Event::TrainEpochEnd
     }
@@ -212,15 +212,17 @@ impl<U> Callback<U> for Watch<'_> {
         Every::steps(1)
     }
 
-    fn on_train_step_end(&mut self, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+    fn on_train_step_end(&mut self, state: &mut State, unit: &mut AutoUnit<E, T>) -> Result<(), BoxError> {
         let Watch(sweep) = self;
         let (step, metrics) = (state.train_progress().steps, state.metrics(Phase::Train));
         let logged = |key| metrics.get(key)?.in_step(step);
         let (loss, skipped) = (logged(TRAIN_LOSS), logged(TRAIN_SKIPPED));
-        sweep.has_loss |= loss.is_some();
+        sweep.has_loss |= loss.or(skipped).is_some();
         match (loss, skipped) {
             // In half precision the scale of losses was too large. The next batch has the same rate.
-            (Some(loss), Some(_)) if loss.is_finite() => sweep.losses.clear(),
+            (Some(loss), Some(_)) if loss.is_finite() && unit.gradient_scale().is_some() => {
+                sweep.losses.clear()
+            }
             (_, Some(_)) => state.pause("the loss is not finite"),
             (loss, None) => sweep.losses.extend(loss),
         }
@@ -233,7 +235,7 @@ impl<U> Callback<U> for Watch<'_> {
         Ok(())
     }
 
-    fn on_train_epoch_end(&mut self, state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+    fn on_train_epoch_end(&mut self, state: &mut State, _unit: &mut AutoUnit<E, T>) -> Result<(), BoxError> {
         let Watch(sweep) = self;
         // The end of an epoch makes the update of a window that is not full.
         if sweep.updates < state.train_progress().updates {

@@ -18,9 +18,12 @@ use crate::text::Short;
 /// ```
 #[derive(Debug)]
 pub struct SeedResults {
-    results: Vec<(u64, Result<Vec<(Key, f64)>, BoxError>)>,
+    results: Vec<Trained>,
     metrics: Vec<SeedMetric>,
 }
+
+/// A seed, with its metrics or its error.
+type Trained = (u64, Result<Vec<(Key, f64)>, BoxError>);
 
 /// The values of one metric. Those that are infinite or NaN are counted apart, and are in none of its numbers.
 #[derive(Clone, Debug)]
@@ -32,7 +35,7 @@ pub struct SeedMetric {
 }
 
 impl SeedResults {
-    pub(super) fn new(results: Vec<(u64, Result<Vec<(Key, f64)>, BoxError>)>) -> Self {
+    pub(super) fn new(results: Vec<Trained>) -> Self {
         let mut metrics: Vec<SeedMetric> = Vec::new();
         let trained = results.iter().filter_map(|(seed, trained)| Some((seed, trained.as_ref().ok()?)));
         for (seed, (key, value)) in
@@ -52,7 +55,7 @@ impl SeedResults {
     }
 
     /// The metrics or the error of each seed, in the order of the seeds.
-    pub fn results(&self) -> &[(u64, Result<Vec<(Key, f64)>, BoxError>)] {
+    pub fn results(&self) -> &[Trained] {
         &self.results
     }
 

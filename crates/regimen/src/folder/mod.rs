@@ -182,7 +182,7 @@ impl RunFolder {
             run = run.callback(MetricLog::tensorboard(self.dir.join("tensorboard")).every(every));
         }
         if let Some(profile) = self.profile {
-            run = run.probe(profile.probe()).callback(ProfileFiles { dir: self.dir, profile });
+            run = run.probe(profile.probe()).callback(ProfileFiles::new(self.dir, profile));
         }
         if self.has_flight {
             run = run.callback(self.flight);

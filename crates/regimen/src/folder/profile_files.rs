@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::callback::{Events, Ranks};
+use crate::callback::{Event, Events, Ranks};
 use crate::profile::Profile;
 use crate::run::Report;
 use crate::{BoxError, Callback, Error, State};
@@ -10,11 +10,17 @@ use crate::{BoxError, Callback, Error, State};
 /// Writes `profile.json` and `trace.json` at the end of each call that trains, and after an error.
 #[derive(Debug)]
 pub(super) struct ProfileFiles {
-    pub(super) dir: PathBuf,
-    pub(super) profile: Profile,
+    dir: PathBuf,
+    profile: Profile,
+    /// Whether training has started, so that the folder is known to be that of the run.
+    has_begun: bool,
 }
 
 impl ProfileFiles {
+    pub(super) fn new(dir: PathBuf, profile: Profile) -> Self {
+        ProfileFiles { dir, profile, has_begun: false }
+    }
+
     fn write(&self) -> Result<(), BoxError> {
         self.profile.write_json(self.dir.join("profile.json"))?;
         self.profile.write_trace(self.dir.join("trace.json"))
@@ -23,11 +29,16 @@ impl ProfileFiles {
 
 impl<U: ?Sized> Callback<U> for ProfileFiles {
     fn events(&self) -> Events {
-        Events::NONE
+        Events::of(&[Event::TrainStart])
     }
 
     fn ranks(&self) -> Ranks {
         Ranks::First
+    }
+
+    fn on_event(&mut self, _event: Event, _state: &mut State, _unit: &mut U) -> Result<(), BoxError> {
+        self.has_begun = true;
+        Ok(())
     }
 
     fn sum_up(&mut self, report: &mut Report) {
@@ -37,7 +48,9 @@ impl<U: ?Sized> Callback<U> for ProfileFiles {
     }
 
     fn on_error(&mut self, _state: &State, _unit: &mut U, _error: &Error) {
-        // The error of the run is the one that matters.
-        let _ = self.write();
+        if self.has_begun {
+            // The error of the run is the one that matters.
+            let _ = self.write();
+        }
     }
 }

@@ -18,15 +18,15 @@ use serde::Serialize;
 use self::recorder::{Recorder, Shared};
 use crate::BoxError;
 use crate::engine::Work;
-use crate::replace_file::replace_with;
+use crate::replace_file::{replace_file, replace_with};
 use crate::summary::Summary;
 use crate::timer::{Timer, Timing};
 
 /// The profile of a run: the times of everything in its calls, as a tree.
 ///
 /// It displays as a [sentence](Profile::sentence) and a table. [`write_json`](Profile::write_json) and
-/// [`write_trace`](Profile::write_trace) write files; [`RunFolder::profile`](crate::folder::RunFolder::profile) does so for
-/// each call. A clone is the same profile. The times are of this process, and are not saved.
+/// [`write_trace`](Profile::write_trace) write files; [`RunFolder::profile`](crate::folder::RunFolder::profile) does so after
+/// each call that trains. A clone is the same profile. The times are of this process, and are not saved.
 ///
 /// ```
 /// # use regimen::run::Train;
@@ -64,7 +64,7 @@ use crate::timer::{Timer, Timing};
 /// | `fetch` | waiting for the next batch |
 /// | `step` | the step of the unit; its parts are those of [`AutoUnit`](crate::AutoUnit) and of [`State::time`](crate::State::time) |
 /// | `callbacks` | the callbacks and logs, one by one |
-/// | `saver` | what a save costs this thread |
+/// | `saver` | the saver, on this thread: what a save costs it |
 /// | `open data` | beginning an epoch of the data, or going on in one |
 /// | `start`, `epoch start`, `epoch end`, `end` | the unit's hooks |
 /// | `loop` | the loop itself, and agreements with other ranks |
@@ -93,7 +93,7 @@ impl Profile {
         Profile { recorder: Arc::new(Shared::new(Recorder::new(Box::new(clock)))) }
     }
 
-    /// Keeps the newest `times` times for the [trace](Profile::write_trace), of 40 bytes each.
+    /// Keeps the newest `times` times for the [trace](Profile::write_trace), of 24 bytes each.
     pub fn trace(self, times: usize) -> Self {
         self.recorder.lock().spans.set_limit(times);
         self
@@ -134,12 +134,12 @@ impl Profile {
 
     /// The times so far, as a timer that is paused. A block under way has the time until now.
     pub fn timer(&self) -> Timer {
-        self.recorder.lock().timer()
+        self.recorder.lock().until_now().0
     }
 
     /// The sum of all calls, from their beginning to their end or until now.
     pub fn wall(&self) -> Duration {
-        self.recorder.lock().wall()
+        self.recorder.lock().until_now().1
     }
 
     /// Where the time of training goes, and what would help. Empty before the first step.
@@ -151,43 +151,34 @@ impl Profile {
         account::sentence(&self.timer())
     }
 
-    /// The floating-point operations per second that training steps achieve, over the time of all training. Returns
-    /// `None` if those [per sample](Profile::flops_per_sample) are not known.
+    /// The floating-point operations per second that training steps achieve, over the time of all training. Among several
+    /// ranks, those of this one. Returns `None` if those [per sample](Profile::flops_per_sample) are not known.
     pub fn flops_per_second(&self) -> Option<f64> {
-        let mut recorder = self.recorder.lock();
-        let seconds = account::training(&recorder.timer()).as_secs_f64();
-        let flops = recorder.flops_per_sample? * recorder.samples() as f64;
-        (seconds > 0.0).then_some(flops / seconds)
+        self.account().flops_per_second
     }
 
     /// The [operations per second](Profile::flops_per_second) as a share of the
     /// [peak](Profile::peak_flops). Returns `None` if one of them is not known.
     pub fn utilisation(&self) -> Option<f64> {
-        let peak = self.recorder.lock().peak_flops.filter(|peak| *peak > 0.0)?;
-        Some(self.flops_per_second()? / peak)
+        self.account().utilisation
     }
 
     /// Replaces the file at `path` with the tree as JSON: an object with `sentence`, `wall_seconds`,
     /// `flops_per_second` and `utilisation` (`null` if unknown), and `blocks`. A block has `name`, `count`, `seconds` (the
     /// sum), `p50_seconds` and `p90_seconds` (of the newest 4,096), and `blocks`.
     pub fn write_json(&self, path: impl AsRef<Path>) -> Result<(), BoxError> {
-        let timer = self.timer();
-        let mut timings = timer.timings().peekable();
+        let Account { timer, wall, flops_per_second, utilisation } = self.account();
         let file = File {
             sentence: account::sentence(&timer),
-            wall_seconds: self.wall().as_secs_f64(),
-            flops_per_second: self.flops_per_second(),
-            utilisation: self.utilisation(),
-            blocks: Block::in_order(&mut timings, 0),
+            wall_seconds: wall.as_secs_f64(),
+            flops_per_second,
+            utilisation,
+            blocks: Block::in_order(&mut timer.timings().peekable(), 0),
         };
         let path = path.as_ref();
-        let write = |path: &Path| -> io::Result<()> {
-            let mut out = io::BufWriter::new(std::fs::File::create(path)?);
-            serde_json::to_writer_pretty(&mut out, &file)?;
-            io::Write::write_all(&mut out, b"\n")?;
-            io::Write::flush(&mut out)
-        };
-        replace_with(path, write).map_err(|cause| cannot_write(path, &cause))
+        let mut json = serde_json::to_vec_pretty(&file)?;
+        json.push(b'\n');
+        replace_file(path, &json).map_err(|cause| cannot_write(path, &cause))
     }
 
     /// Replaces the file at `path` with the newest times as a trace of Chrome's format, which
@@ -198,6 +189,25 @@ impl Profile {
         replace_with(path, |path| recorder.spans.write(&recorder.names(), path))
             .map_err(|cause| cannot_write(path, &cause))
     }
+
+    fn account(&self) -> Account {
+        let mut recorder = self.recorder.lock();
+        let (timer, wall) = recorder.until_now();
+        let seconds = account::training(&timer).as_secs_f64();
+        let flops = recorder.flops_per_sample.map(|flops| flops * recorder.samples() as f64);
+        let flops_per_second = flops.filter(|_| seconds > 0.0).map(|flops| flops / seconds);
+        let peak = recorder.peak_flops.filter(|peak| *peak > 0.0);
+        let utilisation = flops_per_second.and_then(|flops| Some(flops / peak?));
+        Account { timer, wall, flops_per_second, utilisation }
+    }
+}
+
+/// Everything of a profile at one moment.
+struct Account {
+    timer: Timer,
+    wall: Duration,
+    flops_per_second: Option<f64>,
+    utilisation: Option<f64>,
 }
 
 fn cannot_write(path: &Path, cause: &io::Error) -> BoxError {
@@ -212,11 +222,11 @@ impl Default for Profile {
 
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let timer = self.timer();
+        let Account { timer, flops_per_second, utilisation, .. } = self.account();
         writeln!(f, "{}", account::sentence(&timer))?;
-        if let Some(flops) = self.flops_per_second() {
-            write!(f, "{:.3e} FLOP/s", flops)?;
-            match self.utilisation() {
+        if let Some(flops) = flops_per_second {
+            write!(f, "{flops:.3e} FLOP/s")?;
+            match utilisation {
                 Some(share) => writeln!(f, ", {:.1} % of the peak", 100.0 * share)?,
                 None => writeln!(f)?,
             }

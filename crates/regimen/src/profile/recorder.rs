@@ -24,7 +24,7 @@ pub(super) struct Recorder {
     open: Vec<Open>,
     /// The beginning of the interval, or of the callback at hand.
     since: u64,
-    /// The time of other blocks within the interval.
+    /// The time of other blocks within it.
     inside: u64,
     last: Option<Event>,
     /// Whether the last event is being sent.
@@ -34,7 +34,7 @@ pub(super) struct Recorder {
     pub(super) spans: Spans,
     pub(super) flops_per_sample: Option<f64>,
     pub(super) peak_flops: Option<f64>,
-    /// Samples of training: those before this call, at its start and now.
+    /// Samples of this rank in training: those before this call, at its start and now.
     samples: [u64; 3],
 }
 
@@ -74,9 +74,14 @@ impl Recorder {
         }
     }
 
-    pub(super) fn timer(&mut self) -> Timer {
+    /// The times until now, and the sum of all calls.
+    pub(super) fn until_now(&mut self) -> (Timer, Duration) {
         let now = self.now();
         let mut tree = self.tree.paused_copy();
+        if let Some(open) = self.open.last().filter(|_| self.between()) {
+            let block = tree.block(open.block, if open.kind == Kind::Call { "end" } else { "loop" });
+            tree.add(block, now.saturating_sub(self.since).saturating_sub(self.inside));
+        }
         let mut within = 0;
         for open in self.open.iter().rev() {
             let mut own = now.saturating_sub(open.began).saturating_sub(open.inside);
@@ -87,13 +92,8 @@ impl Recorder {
             }
             tree.add(open.block, own);
         }
-        tree
-    }
-
-    pub(super) fn wall(&mut self) -> Duration {
-        let now = self.now();
         let call = self.open.first().map_or(0, |call| now.saturating_sub(call.began));
-        Duration::from_nanos(self.wall + call)
+        (tree, Duration::from_nanos(self.wall + call))
     }
 
     pub(super) fn samples(&self) -> u64 {
@@ -123,7 +123,7 @@ impl Recorder {
         let own = time.saturating_sub(inside);
         self.tree.add(block, own);
         self.spans.add(block, began, time);
-        if self.between() {
+        if self.between() || self.open.last().is_some_and(|open| open.kind == Kind::Callbacks) {
             self.inside += time;
         }
         // An evaluation in the training is not a part of it.
@@ -196,13 +196,18 @@ impl Recorder {
             }
             self.settle(self.interval_before(event), now);
         }
+        // Ranks have equal shares, up to a batch.
+        let samples = || state.train_progress().samples / state.rank().count.max(1);
         match event {
-            Event::TrainStart => self.samples[1..].fill(state.train_progress().samples),
-            Event::TrainStepEnd => self.samples[2] = state.train_progress().samples,
+            Event::TrainStart => self.samples[1..].fill(samples()),
+            Event::TrainStepEnd => self.samples[2] = samples(),
             _ => {}
         }
         self.begin_interval(now);
-        (self.last, self.sends) = (Some(event), true);
+        self.sends = true;
+        if event != Event::Notice {
+            self.last = Some(event);
+        }
     }
 
     /// Opens the block of a phase in that of the call, from the beginning of the interval.
@@ -251,9 +256,9 @@ impl Recorder {
         let Some(open) = self.open.last() else { return };
         let block = self.tree.block(open.block, callback);
         let time = now.saturating_sub(self.since);
-        self.tree.add(block, time);
+        self.tree.add(block, time.saturating_sub(self.inside));
         self.spans.add(block, self.since, time);
-        self.since = now;
+        self.begin_interval(now);
     }
 
     fn event_ended(&mut self, event: Event) {
@@ -276,6 +281,10 @@ impl Recorder {
     }
 
     fn part_began(&mut self, name: &str) {
+        if self.open.is_empty() {
+            // A restore between two calls.
+            return;
+        }
         let now = self.now();
         self.open_callbacks();
         self.push(Kind::Work, name, now);

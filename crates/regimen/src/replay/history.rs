@@ -23,7 +23,7 @@ pub(super) struct History {
     seed: Option<u64>,
     /// The newest whole checkpoint before the step.
     pub(super) checkpoint: Option<Checkpoint>,
-    /// Damaged ones between it and the step.
+    /// Damaged ones.
     skipped: Vec<String>,
     flight: Option<Flight>,
     logged: BTreeMap<String, f64>,

@@ -36,7 +36,8 @@ use crate::data::{Data, Loader};
 /// checkpoint before it, a replay trains on that batch, as the run did at first.
 ///
 /// It is an error if the folder has no run, or one of another seed, if training ends before the step, if a step before it
-/// fails, and among several ranks. Without a checkpoint before the step the run must not have begun.
+/// fails, and among several ranks. The records of a run of several ranks are of the share of the first, so its steps are not
+/// equal to those made again on one process. Without a checkpoint before the step the run must not have begun.
 ///
 /// ```no_run
 /// # use regimen::unit::TrainUnit;
@@ -69,8 +70,8 @@ impl<U: AppState> Replay<U> {
         Replay { dir: dir.into(), step, recorder, callbacks: Vec::new() }
     }
 
-    /// Tells the indices of the samples of the step, which are those of `loader`: the training data, or the loader under
-    /// its adaptors.
+    /// Tells the indices of the samples of the step, as
+    /// [`FlightRecorder::samples_of`](crate::callback::FlightRecorder::samples_of) does.
     pub fn samples_of<B: Send + 'static>(mut self, loader: &Loader<B>) -> Self {
         self.recorder = self.recorder.samples_of(loader);
         self

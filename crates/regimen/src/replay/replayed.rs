@@ -23,7 +23,7 @@ pub struct Replayed {
     pub step: FlightStep,
     /// The checkpoint from which training went on to it, with settings that differ; `None` from the beginning.
     pub from: Option<Restored>,
-    /// Damaged checkpoints that were passed over, with the reason.
+    /// Damaged checkpoints of the folder, with the reason: none of them is the one.
     pub skipped: Vec<String>,
     /// The error of the step, if it failed, or of the end of training after it.
     pub error: Option<Error>,
@@ -64,10 +64,14 @@ impl Replayed {
 
 impl fmt::Display for Replayed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Replayed { step: FlightStep { step, epoch, batch, samples, metrics, .. }, from, .. } = self;
-        let samples = Count(*samples, "sample");
-        let from_text = from.as_ref().map_or("the beginning", |restored| &restored.from);
-        write!(f, "step {step}: batch {batch} of epoch {epoch}, {samples}, from {from_text}")?;
+        let Replayed {
+            step: FlightStep { step, epoch, batch, samples, complete, metrics, .. }, from, ..
+        } = self;
+        write!(f, "step {step}: batch {batch} of epoch {epoch}, ")?;
+        if *complete {
+            write!(f, "{}, ", Count(*samples, "sample"))?;
+        }
+        write!(f, "from {}", from.as_ref().map_or("the beginning", |restored| &restored.from))?;
         for skipped in &self.skipped {
             write!(f, "\npassed over {skipped}")?;
         }

@@ -238,5 +238,5 @@ fn a_curve_is_a_table_and_a_chart() {
     let shown: usize = shown.map(|points| points.matches(',').count()).sum();
     assert_eq!(shown, curve.points().len() - 1);
     let chart = curve.figure().to_string();
-    assert_eq!(chart.lines().next(), Some("      loss, smoothed   | suggestion: 0.06769"), "{chart}");
+    assert_eq!(chart.lines().next(), Some("     loss, smoothed   | suggestion: 0.06769"), "{chart}");
 }

@@ -193,7 +193,9 @@ fn a_guarded_run_goes_on_and_its_poisoned_batch_is_named_and_made_again() {
     // From before the roll-back it fails again, with the same samples.
     let replayed = replay(dir.path(), step, 7, Some(3)).unwrap();
     assert_eq!(replayed.step.indices, Some(indices));
-    assert!(!replayed.step.complete && replayed.recorded.is_some_and(|recorded| !recorded.complete));
+    assert!(!replayed.step.complete && replayed.recorded.as_ref().is_some_and(|recorded| !recorded.complete));
+    let text = replayed.to_string();
+    assert!(text.starts_with(&format!("step {step}: batch {} of epoch 0, from ", failed.batch)), "{text}");
     let error = replayed.error.unwrap();
     assert_eq!((error.is_not_finite(), error.not_finite_step()), (true, Some(step - 1)));
 }

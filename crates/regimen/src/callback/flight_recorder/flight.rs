@@ -57,7 +57,8 @@ pub struct FlightStep {
     pub metrics: BTreeMap<String, f64>,
     /// The wait for its batch, in seconds; `None` if there is no batch.
     pub data_seconds: Option<f64>,
-    /// The time of the unit's step, in seconds; `None` if it is not complete.
+    /// The time of the unit's step and of the callbacks called before the recorder, in seconds; `None` if it is not
+    /// complete.
     pub step_seconds: Option<f64>,
     /// When it began, in UTC.
     pub time: String,

@@ -15,7 +15,8 @@ use crate::{BoxError, State};
 
 /// The last steps of a run, which its thread adds and any thread writes.
 pub(crate) struct Recorded {
-    path: PathBuf,
+    /// `None` if nothing is written.
+    path: Option<PathBuf>,
     ring: Mutex<Ring>,
     samples: Mutex<Option<Arc<Indices>>>,
     /// Held during a write: two threads would write the same new file.
@@ -31,13 +32,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Recorded {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: Option<PathBuf>) -> Self {
         let ring = Mutex::new(Ring { most: 256, seed: 0, names: Vec::new(), steps: VecDeque::new() });
         Recorded { path, ring, samples: Mutex::default(), writing: Mutex::default() }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     pub(super) fn keep(&self, most: usize) {
@@ -78,12 +79,13 @@ impl Recorded {
     /// Writes the file, if a step was made. Numbers on the device are read if the caller `waits` for them. `step` is
     /// the step of a number that is not finite.
     pub(crate) fn write(&self, reason: &str, step: Option<u64>, waits: bool) -> Result<(), BoxError> {
+        let Some(path) = &self.path else { return Ok(()) };
         let _one = locked(&self.writing);
         let (seed, steps) = self.steps(waits);
         if steps.is_empty() {
             return Ok(());
         }
-        Flight { reason: reason.to_owned(), time: utc(since_1970()), seed, step, steps }.write(&self.path)
+        Flight { reason: reason.to_owned(), time: utc(since_1970()), seed, step, steps }.write(path)
     }
 
     /// The newest step.
@@ -94,8 +96,8 @@ impl Recorded {
     /// The seed of the run and the steps. The ring is free meanwhile, because a device may never answer.
     fn steps(&self, waits: bool) -> (u64, Vec<FlightStep>) {
         let Ring { seed, names, steps, .. } = locked(&self.ring).clone();
-        let indices = locked(&self.samples).clone();
-        (seed, steps.into_iter().map(|step| step.told(&names, indices.as_deref(), waits)).collect())
+        let mut asked = Asked { waits, indices: locked(&self.samples).clone() };
+        (seed, steps.into_iter().map(|step| step.told(&names, &mut asked)).collect())
     }
 }
 
@@ -169,12 +171,41 @@ fn place(names: &mut Vec<String>, n: usize, name: &str) -> usize {
     })
 }
 
-impl Kept {
-    fn told(self, names: &[String], indices: Option<&Indices>, waits: bool) -> FlightStep {
-        let Kept { at, batch, step, samples, time, waited, lasted, values, .. } = self;
-        let value = |(n, reading): (usize, Reading)| Some((names.get(n)?.clone(), value(&reading, waits)?));
+/// What the steps are asked for. After a panic it is not asked for again.
+struct Asked {
+    /// Whether numbers on the device are waited for.
+    waits: bool,
+    indices: Option<Arc<Indices>>,
+}
+
+impl Asked {
+    fn value(&mut self, reading: &Reading) -> Option<f64> {
+        if !self.waits {
+            return reading.try_get();
+        }
+        // A device that has failed may panic.
+        let read = catch_unwind(AssertUnwindSafe(|| reading.get()));
+        self.waits = read.is_ok();
+        read.ok()?.ok()
+    }
+
+    fn indices(&mut self, at: &At, batch: u64) -> Option<Vec<usize>> {
+        let indices = self.indices.clone()?;
         // The dataset is code of the user.
-        let indices = indices.map(|indices| catch_unwind(AssertUnwindSafe(|| indices(&at, batch))));
+        match catch_unwind(AssertUnwindSafe(|| indices(at, batch))) {
+            Ok(told) => told.ok(),
+            Err(_) => {
+                self.indices = None;
+                None
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn told(self, names: &[String], asked: &mut Asked) -> FlightStep {
+        let Kept { at, batch, step, samples, time, waited, lasted, values, .. } = self;
+        let value = |(n, reading): (usize, Reading)| Some((names.get(n)?.clone(), asked.value(&reading)?));
         FlightStep {
             step,
             epoch: at.epoch,
@@ -185,13 +216,7 @@ impl Kept {
             data_seconds: waited.map(|time| time.as_secs_f64()),
             step_seconds: lasted.map(|time| time.as_secs_f64()),
             time: utc(time),
-            indices: indices.and_then(|told| told.ok()?.ok()),
+            indices: asked.indices(&at, batch),
         }
     }
-}
-
-/// A value, if it can be had. A device that has failed may panic.
-fn value(reading: &Reading, waits: bool) -> Option<f64> {
-    let read = || catch_unwind(AssertUnwindSafe(|| reading.get())).ok()?.ok();
-    reading.known().or_else(|| if waits { read() } else { None })
 }
