@@ -241,13 +241,14 @@ impl Plot {
                 let style = colour.stroke_width(if lines.len() <= MOST_LABELS { size(3) / 2 } else { 1 });
                 for (m, piece) in line.pieces.iter().enumerate() {
                     let drawn = match piece.as_slice() {
-                        [point] => chart
-                            .draw_series([Circle::new(*point, size(2), colour.filled())])
-                            .map_err(failed)?,
-                        points => chart
-                            .draw_series(LineSeries::new(points.iter().copied(), style))
-                            .map_err(failed)?,
-                    };
+                        [point] => chart.draw_series([Circle::new(*point, size(2), colour.filled())]),
+                        // As pixels, the joint of two steep pieces would reach far beyond the point.
+                        points if scale > 1 => {
+                            chart.draw_series(points.windows(2).map(|ends| PathElement::new(ends, style)))
+                        }
+                        points => chart.draw_series(LineSeries::new(points.iter().copied(), style)),
+                    }
+                    .map_err(failed)?;
                     if m == 0 && lines.len() <= MOST_LABELS {
                         let sample = move |(x, y): (i32, i32)| {
                             PathElement::new([(x, y), (x + size(16) as i32, y)], style)
@@ -301,12 +302,13 @@ fn digits(range: &Range<f64>) -> usize {
     if exponent < 0.0 { (-exponent).min(9.0) as usize } else { 0 }
 }
 
+/// Three significant digits.
 fn short(value: f64) -> String {
-    if (0.001..1e5).contains(&value) {
-        format!("{}", (value * 1e6).round() / 1e6)
-    } else {
-        format!("{value:.0e}")
+    if !(0.001..1e5).contains(&value) {
+        return format!("{value:.0e}");
     }
+    let unit = 10_f64.powf(value.log10().floor() - 2.0);
+    format!("{}", ((value / unit).round() * unit * 1e9).round() / 1e9)
 }
 
 /// The colour of the `n`-th of `count` runs: one of eight, or a place between blue and yellow.

@@ -90,7 +90,7 @@ function flight(run) {
   const steps = Array.isArray(run.flight.steps) ? run.flight.steps : [];
   const metrics = [...new Set(steps.flatMap(step => Object.keys(step.metrics ?? {})))].sort();
   const others = [...new Set(steps.flatMap(step => Object.keys(step)))].filter(name => name !== "step" && name !== "metrics").sort();
-  const text = value => value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value);
+  const text = value => value == null ? "" : typeof value === "string" ? value : Array.isArray(value) && value.length > 8 ? `${value.slice(0, 8).join(", ")}, ... (${value.length})` : JSON.stringify(value);
   const rows = steps.map(step => [text(step.step), ...metrics.map(name => short(step.metrics?.[name])), ...others.map(name => text(step[name]))]);
   return titled("The last steps before an error or a pause", el("p", { class: "damage" }, text(run.flight.reason)), rows.length ? simpleTable(["step", ...metrics, ...others], rows, metrics.map((_, n) => n + 1).concat(0), "Last steps") : null);
 }
