@@ -107,9 +107,6 @@ fn run(Flags { digits: args, folder, dropout, find_rate }: &Flags) -> Result<Exi
         .callback(ModuleSummary::to(bar.printer()).max_depth(1))
         .callback(bar);
     let profile = folder.profile.then(Profile::new);
-    if let Some(profile) = &profile {
-        run = run.probe(profile.probe());
-    }
     if let Some(out) = &args.out {
         let mut run_folder = RunFolder::new(out)
             .checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS))
@@ -122,6 +119,8 @@ fn run(Flags { digits: args, folder, dropout, find_rate }: &Flags) -> Result<Exi
         if let Some(restored) = run.restored().filter(|_| is_first) {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }
+    } else if let Some(profile) = &profile {
+        run = run.probe(profile.probe());
     }
     let _signals = Signals::pause(&run.pause_handle())?;
     if *find_rate {

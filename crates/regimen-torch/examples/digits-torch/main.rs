@@ -107,9 +107,6 @@ fn run(Flags { digits: args, folder, dropout }: &Flags) -> Result<ExitCode, BoxE
         .callback(EarlyStopping::min(EVAL_LOSS, args.patience))
         .callback(summary)
         .callback(bar);
-    if let Some(profile) = &profile {
-        run = run.probe(profile.probe());
-    }
     if let Some(out) = &args.out {
         let mut run_folder = RunFolder::new(out)
             .checkpoints(|saver| saver.every(Every::steps(100)).keep_min(1, EVAL_LOSS))
@@ -122,6 +119,8 @@ fn run(Flags { digits: args, folder, dropout }: &Flags) -> Result<ExitCode, BoxE
         if let Some(restored) = run.restored().filter(|_| is_first) {
             println!("resuming from step {} ({})", restored.step, restored.from);
         }
+    } else if let Some(profile) = &profile {
+        run = run.probe(profile.probe());
     }
     let _signals = Signals::pause(&run.pause_handle())?;
     let report = run.fit(&train, &validation, Fit::epochs(args.epochs))?;
