@@ -6,46 +6,63 @@ use crate::ci::End;
 use crate::steps::count_tests;
 use crate::workspace::{Workspace, run};
 
-/// Checks of `regimen` with all features, and of `regimen-dist` with NCCL, which is only loaded to run.
+/// Checks that the steps about the workspace check `regimen` with all features, and checks `regimen-dist` with NCCL, which
+/// is only loaded to run.
 pub(crate) fn all(workspace: &Workspace) -> Result<End, BoxError> {
-    let nccl = check(workspace, "regimen-dist", &["--all-features"], &["--lib", "--tests"])?;
-    match (check(workspace, "regimen", &["--all-features"], &[])?, nccl) {
-        (End::Ran(own), End::Ran(nccl)) => Ok(End::Ran(format!("{own}; regimen-dist {nccl}"))),
-        (End::Ran(_), other) | (other, _) => Ok(other),
+    let on = resolved(workspace, "regimen")?;
+    let off: Vec<_> =
+        of_package(workspace, "regimen")?.into_iter().filter(|name| !on.contains(name)).collect();
+    if !off.is_empty() {
+        return Err(format!(
+            "the workspace leaves out {} of `regimen`: see bench/Cargo.toml",
+            off.join(", ")
+        )
+        .into());
+    }
+    let nccl = ["--package", "regimen-dist", "--all-features"];
+    lint_and_document(workspace, &nccl)?;
+    match count_tests(
+        &mut workspace.cargo(&[&["test", "--no-fail-fast", "--lib", "--tests"], &nccl[..]].concat()),
+    )? {
+        End::Ran(tests) => Ok(End::Ran(format!("regimen: those of the workspace; regimen-dist {tests}"))),
+        other => Ok(other),
     }
 }
 
-/// Checks of `regimen` without any feature.
+/// Checks `regimen` without any feature. Of its tests those in the library are run: the others take minutes to link.
 pub(crate) fn none(workspace: &Workspace) -> Result<End, BoxError> {
-    check(workspace, "regimen", &["--no-default-features"], &[])
+    let select = ["--package", "regimen", "--no-default-features"];
+    lint_and_document(workspace, &select)?;
+    count_tests(&mut workspace.cargo(&[&["test", "--lib"], &select[..]].concat()))
 }
 
-/// Checks of `regimen` with each feature alone. Of its tests those in the library: the others are run with all features
-/// and with none, and take minutes to link for each.
+/// Compiles and lints `regimen` with each feature alone.
 pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
-    let mut ran = Vec::new();
-    for feature in of_package(workspace, "regimen")? {
-        let select = ["--no-default-features", "--features", &feature];
-        match check(workspace, "regimen", &select, &["--lib"])? {
-            End::Ran(text) => ran.push(format!("{feature} {text}")),
-            other => return Ok(other),
-        }
+    let features = of_package(workspace, "regimen")?;
+    for feature in &features {
+        let select = ["--package", "regimen", "--lib", "--no-default-features", "--features", feature];
+        run(&mut workspace.cargo(&[&["clippy"], &select[..], &["--", "--deny", "warnings"]].concat()))?;
     }
-    Ok(End::Ran(ran.join(", ")))
+    Ok(End::Ran(format!("clippy with {}", features.join(", "))))
 }
 
-/// Lints, documents and tests a package with the selected features.
-fn check(workspace: &Workspace, package: &str, features: &[&str], tests: &[&str]) -> Result<End, BoxError> {
-    let cargo = |args: &[&str], rest: &[&str]| {
-        workspace.cargo(&[args, &["--package", package], features, rest].concat())
-    };
-    run(&mut cargo(&["clippy", "--all-targets"], &["--", "--deny", "warnings"]))?;
-    run(cargo(&["doc", "--no-deps", "--lib"], &[]).env("RUSTDOCFLAGS", "--deny warnings"))?;
-    // The resume matrix is half of the time, has no part that a feature adds, and runs among the tests.
-    count_tests(&mut cargo(
-        &["test", "--no-fail-fast"],
-        &[tests, &["--", "--skip", "resume_matrix"]].concat(),
-    ))
+fn lint_and_document(workspace: &Workspace, select: &[&str]) -> Result<(), BoxError> {
+    let lint = [&["clippy", "--all-targets"], select, &["--", "--deny", "warnings"]].concat();
+    run(&mut workspace.cargo(&lint))?;
+    let document = [&["doc", "--no-deps", "--lib"], select].concat();
+    run(workspace.cargo(&document).env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+/// The features that a package is compiled with where the whole workspace is.
+fn resolved(workspace: &Workspace, package: &str) -> Result<Vec<String>, BoxError> {
+    let output = workspace.cargo(&["metadata", "--format-version", "1"]).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let mut packages = metadata["packages"].as_array().into_iter().flatten();
+    let id = &packages.find(|found| found["name"] == package).ok_or("unknown package")?["id"];
+    let mut nodes = metadata["resolve"]["nodes"].as_array().into_iter().flatten();
+    let node = nodes.find(|node| node["id"] == *id).ok_or("cargo resolved no features")?;
+    let features = node["features"].as_array().into_iter().flatten();
+    Ok(features.filter_map(|name| Some(name.as_str()?.to_owned())).collect())
 }
 
 /// The features of a package, except the default one.

@@ -117,7 +117,7 @@ fn create(folder: &Path) -> Result<(), BoxError> {
 }
 
 /// The path of the clone as a file of a project has it: in a manifest with what TOML wants escaped.
-fn text_of(file: &str, clone: &Path) -> String {
+pub(crate) fn text_of(file: &str, clone: &Path) -> String {
     let path = clone.display().to_string();
     match file {
         // TOML escapes as JSON does.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::ci::End;
-use crate::new::{BURN, Engine, TORCH, make};
+use crate::new::{BURN, Engine, TORCH, make, text_of};
 use crate::workspace::{Workspace, run, run_lines};
 use crate::{BoxError, readme};
 
@@ -31,28 +31,37 @@ pub(crate) fn readme_torch(torch: &Workspace) -> Result<End, BoxError> {
 }
 
 /// Dependencies that are added to a manifest but never called. Cargo unifies the features of a crate, so
-/// the project has those that the tests of the workspace enable. Without them everything would still run,
-/// but the tensor library would be compiled again.
-const ALIKE: [(&Engine, &[&str], &str); 2] = [
+/// the project has those that the workspace enables. Without them everything would still run, but the
+/// tensor library would be compiled again.
+const ALIKE: [(&Engine, &str, &str); 2] = [
     (
         &BURN,
-        &["--features", "regimen/images"],
+        "regimen/default,regimen/images,regimen/mlflow,regimen/nvidia,regimen/plots,regimen-burn/default",
         "
 [dependencies.half]
 version = \"2\"
 [dependencies.proptest]
 version = \"1\"
+[dependencies.regimen-dashboard]
+path = \"{{regimen}}/crates/regimen-dashboard\"
+[dependencies.regimen-report]
+path = \"{{regimen}}/crates/regimen-report\"
+[dependencies.rustix]
+version = \"1\"
+features = [\"pty\"]
 [dependencies.tempfile]
 version = \"3\"
 ",
     ),
     (
         &TORCH,
-        &[],
+        "regimen/default,regimen/system",
         "
 [dependencies.clap]
 version = \"4\"
 features = [\"derive\"]
+[dependencies.memchr]
+version = \"2\"
 ",
     ),
 ];
@@ -67,7 +76,7 @@ fn new_project(workspace: &Workspace, engine: &Engine, name: &str) -> Result<End
     fs::remove_dir(&folder)?;
     make(&workspace.root, name, engine, &folder)?;
     run(workspace.cargo(&["fmt", "--check"]).current_dir(&folder))?;
-    let compiled = build(workspace, engine, &folder)?;
+    build(workspace, engine, &folder)?;
     let last = train(workspace, name, &folder)?;
     let loss = loss(&last).ok_or_else(|| format!("its last line is `{last}`"))?;
     if loss.is_nan() || loss > BOUND {
@@ -83,7 +92,7 @@ fn new_project(workspace: &Workspace, engine: &Engine, name: &str) -> Result<End
             "without its newest checkpoint it ended with `{again}`, not `{last}`"
         )));
     }
-    Ok(End::Ran(format!("{last}; {compiled} dependencies compiled")))
+    Ok(End::Ran(last))
 }
 
 /// Copies a program of README.md, with the dependencies it names, to a crate, and runs it.
@@ -97,7 +106,7 @@ fn readme_program(workspace: &Workspace, engine: &Engine, which: usize, name: &s
     let profile = profile.find("[profile.dev]").and_then(|at| profile.get(at..)).unwrap_or_default();
     fs::write(folder.join("Cargo.toml"), format!("{}\n{profile}", program.manifest))?;
     fs::write(folder.join("Cargo.lock"), engine.lock(&workspace.root)?)?;
-    let compiled = build(workspace, engine, &folder)?;
+    build(workspace, engine, &folder)?;
     let output = workspace.program(program_file(workspace, name)).current_dir(&folder).output()?;
     let told = String::from_utf8_lossy(&output.stderr);
     println!("{}{told}", String::from_utf8_lossy(&output.stdout));
@@ -108,7 +117,7 @@ fn readme_program(workspace: &Workspace, engine: &Engine, which: usize, name: &s
     if loss.is_nan() || loss > BOUND {
         return Ok(End::Failed(format!("it reached a loss of {loss}, and {BOUND} is asked for")));
     }
-    Ok(End::Ran(format!("eval/loss {loss}; {compiled} dependencies compiled")))
+    Ok(End::Ran(format!("eval/loss {loss}")))
 }
 
 /// The last loss of an evaluation that a progress bar has told.
@@ -127,31 +136,33 @@ fn outside(workspace: &Workspace, name: &str) -> Result<PathBuf, BoxError> {
     Ok(folder)
 }
 
-/// Builds the package in `folder`, and says how many dependencies were compiled for it that are not in
-/// the clone. None should be.
-fn build(workspace: &Workspace, engine: &Engine, folder: &Path) -> Result<usize, BoxError> {
+/// Builds the package in `folder` after the workspace. A dependency of a registry that is compiled for it
+/// is an error, as it costs minutes.
+fn build(workspace: &Workspace, engine: &Engine, folder: &Path) -> Result<(), BoxError> {
+    run(&mut workspace.cargo(&["test", "--workspace", "--no-run"]))?;
     let manifest = folder.join("Cargo.toml");
     let mut text = fs::read_to_string(&manifest)?;
     let mut cargo = workspace.cargo(&["build", "--message-format", "json-render-diagnostics"]);
     for (_, features, dependencies) in ALIKE.iter().filter(|(of, ..)| of.name == engine.name) {
-        cargo.args(*features);
-        text += dependencies;
+        cargo.args(["--features", features]);
+        text += &dependencies.replace("{{regimen}}", &text_of("Cargo.toml", &workspace.root));
     }
     fs::write(&manifest, text)?;
-    let mut compiled = 0;
-    run_lines(cargo.current_dir(folder).stdout(Stdio::piped()), |line| {
-        compiled += usize::from(is_compiled(line));
-    })?;
-    Ok(compiled)
+    let mut compiled = Vec::new();
+    run_lines(cargo.current_dir(folder).stdout(Stdio::piped()), |line| compiled.extend(compiled_by(line)))?;
+    if compiled.is_empty() {
+        return Ok(());
+    }
+    Err(format!("its features of {} are not those of the workspace: see {}", compiled.join(", "), file!())
+        .into())
 }
 
-/// Whether a message of cargo says that it has compiled a package of a registry.
-fn is_compiled(message: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(message).is_ok_and(|message| {
-        message["reason"] == "compiler-artifact"
-            && message["fresh"] == false
-            && message["package_id"].as_str().is_some_and(|id| id.starts_with("registry"))
-    })
+/// The package of a registry that was compiled, if this message of cargo says so.
+fn compiled_by(message: &str) -> Option<String> {
+    let message: serde_json::Value = serde_json::from_str(message).ok()?;
+    let is_compiled = message["reason"] == "compiler-artifact" && message["fresh"] == false;
+    let (_, package) = message["package_id"].as_str()?.strip_prefix("registry")?.split_once('#')?;
+    is_compiled.then(|| package.to_owned())
 }
 
 /// Runs a program that was built, in its folder. The last line that it prints.
@@ -178,7 +189,7 @@ fn loss(line: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{eval_loss, is_compiled, loss};
+    use super::{compiled_by, eval_loss, loss};
 
     #[test]
     fn the_last_loss_of_an_evaluation_is_read_from_what_the_bar_tells() {
@@ -196,13 +207,13 @@ mod tests {
     }
 
     #[test]
-    fn packages_of_a_registry_are_counted_where_they_were_compiled() {
+    fn packages_of_a_registry_are_told_where_they_were_compiled() {
         let message = |fresh, package: &str| {
             format!(r#"{{"reason":"compiler-artifact","package_id":"{package}","fresh":{fresh}}}"#)
         };
-        assert!(is_compiled(&message(false, "registry+index#half@2.7.1")));
-        assert!(!is_compiled(&message(true, "registry+index#half@2.7.1")));
-        assert!(!is_compiled(&message(false, "path+file:///clone/crates/regimen#0.1.0")));
-        assert!(!is_compiled("warning"));
+        assert_eq!(compiled_by(&message(false, "registry+index#half@2.7.1")).as_deref(), Some("half@2.7.1"));
+        assert_eq!(compiled_by(&message(true, "registry+index#half@2.7.1")), None);
+        assert_eq!(compiled_by(&message(false, "path+file:///clone/crates/regimen#0.1.0")), None);
+        assert_eq!(compiled_by("warning"), None);
     }
 }

@@ -214,8 +214,8 @@ fn log_readers(workspace: &Workspace) -> Result<End, BoxError> {
     run(workspace.example("every-log").current_dir(&folder))?;
     let agree = workspace.root.join("crates/regimen/tests/log/agree.py");
     run(workspace.program(&python).arg(agree).arg("runs").current_dir(&folder))?;
-    let mut cargo = workspace.cargo(&["test", "--package", "regimen", "--all-features"]);
-    count_tests(cargo.args(["--test", "it", "--", "::real_"]).env("REGIMEN_LOGS_PYTHON", python))
+    let mut cargo = workspace.cargo(&["test", "--workspace", "--test", "it", "--", "::real_"]);
+    count_tests(cargo.env("REGIMEN_LOGS_PYTHON", python))
 }
 
 /// The tests that compare measures with the packages of Python that define them.
