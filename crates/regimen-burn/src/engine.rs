@@ -19,7 +19,9 @@ use crate::parameters::{Entry, Parameters};
 use crate::reads::note_host_read;
 use crate::unreached::Unreached;
 use crate::values::Values;
-use crate::{BurnDevice, BurnWeights, Momentum, buffers, freeze, module_state, optimizer_state, precision};
+use crate::{
+    BurnDevice, BurnWeights, Momentum, buffers, exchange, freeze, module_state, optimizer_state, precision,
+};
 
 /// A Burn module with its optimizer on a device.
 ///
@@ -323,6 +325,21 @@ impl<M: Module> Engine for Burn<M> {
     ) -> Result<(), BoxError> {
         self.held = self.held.exchanged(&self.module, &self.parameters, bytes, exchange)?;
         Ok(())
+    }
+
+    fn retain_gradients(&mut self, keep: &dyn Fn(&str) -> bool) -> Result<(), BoxError> {
+        let Burn { held, module, parameters, .. } = self;
+        held.retain(module, |id| parameters.path(id).is_some_and(keep));
+        Ok(())
+    }
+
+    fn exchange_parameters(
+        &mut self,
+        bytes: usize,
+        is_own: &dyn Fn(&str) -> bool,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        exchange::exchange(&mut self.module, bytes, is_own, exchange)
     }
 
     /// Parameters frozen before the engine was made are exchanged too: Burn does not tell them from buffers.

@@ -7,9 +7,10 @@ use burn::optim::GradientsParams;
 use burn::tensor::{DType, Tensor, TensorData};
 use regimen_core::BoxError;
 use regimen_core::engine::Bucket;
-use regimen_core::saved::{Dtype, StateDict};
+use regimen_core::saved::StateDict;
 
 use crate::array::{array, data};
+use crate::exchange::exchange_each;
 use crate::parameters::{Entry, Parameters};
 
 /// Gradients by parameter id.
@@ -57,6 +58,11 @@ impl Gradients {
     /// Drops those of frozen parameters.
     pub(crate) fn drop_frozen<M: Module>(&mut self, module: &M) {
         module.visit(&mut Unfrozen(&mut self.0));
+    }
+
+    /// Drops those of the parameters for which `keep` returns `false`.
+    pub(crate) fn retain<M: Module>(&mut self, module: &M, keep: impl Fn(ParamId) -> bool) {
+        module.visit(&mut Retained(&mut self.0, keep));
     }
 
     /// The Euclidean norm over all of them. Squares are summed on the device per parameter, and the sums on
@@ -118,13 +124,8 @@ impl Gradients {
         for (entry, _) in flagged().filter(|(_, is_held)| !is_held) {
             read.remove(&entry.id);
         }
-        for bucket in buckets(flagged().filter(|(_, is_held)| *is_held).map(|(entry, _)| entry), bytes) {
-            if bucket.iter().any(|entry| entry.dtype == Dtype::F64) {
-                exchange_as::<f64>(&bucket, &mut read, |flat| exchange(Bucket::F64(flat)))?;
-            } else {
-                exchange_as::<f32>(&bucket, &mut read, |flat| exchange(Bucket::F32(flat)))?;
-            }
-        }
+        let held = flagged().filter(|(_, is_held)| *is_held).map(|(entry, _)| entry);
+        exchange_each(held, bytes, &mut read, 0.0, exchange)?;
         let mut exchanged = Gradients::write(read, module);
         exchanged.drop_frozen(module);
         Ok(exchanged)
@@ -159,55 +160,6 @@ pub(crate) fn check(dict: &StateDict, parameters: &Parameters) -> Result<(), Box
     if wrong.is_empty() { Ok(()) } else { Err(format!("gradients: {}", wrong.join("; ")).into()) }
 }
 
-/// The trained parameters in the order of their paths, cut into runs of one width whose elements fill at most
-/// `bytes` bytes. A larger parameter is a separate run.
-fn buckets<'p>(parameters: impl Iterator<Item = &'p Entry>, bytes: usize) -> Vec<Vec<&'p Entry>> {
-    let mut buckets: Vec<Vec<&Entry>> = Vec::new();
-    let (mut filled, mut width) = (0, 0);
-    for entry in parameters {
-        let wide = if entry.dtype == Dtype::F64 { 8 } else { 4 };
-        let size = wide * entry.elements();
-        match buckets.last_mut() {
-            Some(last) if wide == width && filled + size <= bytes => {
-                last.push(entry);
-                filled += size;
-            }
-            _ => {
-                buckets.push(vec![entry]);
-                (filled, width) = (size, wide);
-            }
-        }
-    }
-    buckets
-}
-
-/// Exchanges one bucket as a flat buffer of `T`; half precision is widened for it.
-fn exchange_as<T: burn::tensor::Element + Default>(
-    bucket: &[&Entry],
-    read: &mut BTreeMap<ParamId, TensorData>,
-    exchange: impl FnOnce(&mut [T]) -> Result<(), BoxError>,
-) -> Result<(), BoxError> {
-    let [first, others @ ..] = bucket else { return Ok(()) };
-    let mut own = |entry: &Entry| match read.remove(&entry.id) {
-        Some(data) => data.try_into_vec_as::<T>(),
-        None => Ok(vec![T::default(); entry.elements()]),
-    };
-    // In the memory of the first, which is often alone.
-    let mut flat = own(first)?;
-    flat.reserve_exact(others.iter().map(|entry| entry.elements()).sum());
-    for entry in others {
-        flat.extend(own(entry)?);
-    }
-    exchange(&mut flat)?;
-    for entry in others.iter().rev() {
-        let own = flat.split_off(flat.len() - entry.elements());
-        read.insert(entry.id, TensorData::new(own, entry.shape.clone()));
-    }
-    flat.shrink_to_fit();
-    read.insert(first.id, TensorData::new(flat, first.shape.clone()));
-    Ok(())
-}
-
 struct Add<'a> {
     held: &'a mut GradientsParams,
     new: GradientsParams,
@@ -230,6 +182,17 @@ struct Unfrozen<'a>(&'a mut GradientsParams);
 impl ModuleVisitor for Unfrozen<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if !param.is_require_grad() {
+            self.0.remove::<D>(param.id);
+        }
+    }
+}
+
+/// Drops those of the parameters that are not wanted.
+struct Retained<'a, F>(&'a mut GradientsParams, F);
+
+impl<F: Fn(ParamId) -> bool> ModuleVisitor for Retained<'_, F> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !(self.1)(param.id) {
             self.0.remove::<D>(param.id);
         }
     }

@@ -20,6 +20,7 @@ mod buffers;
 mod classification;
 mod device;
 mod engine;
+mod exchange;
 mod freeze;
 mod gradients;
 mod module_state;

@@ -322,6 +322,29 @@ impl<M> Engine for Torch<M> {
         gradients::exchange(self.optim.parameters(), bytes, true, exchange)
     }
 
+    fn retain_gradients(&mut self, keep: &dyn Fn(&str) -> bool) -> Result<(), BoxError> {
+        gradients::retain(self.optim.parameters(), keep)
+    }
+
+    fn exchange_parameters(
+        &mut self,
+        bytes: usize,
+        is_own: &dyn Fn(&str) -> bool,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.optim.parameters().exchange(bytes, false, is_own, exchange)
+    }
+
+    /// A bucket on a GPU is that of [`exchange_gradients_on_device`](Engine::exchange_gradients_on_device).
+    fn exchange_parameters_on_device(
+        &mut self,
+        bytes: usize,
+        is_own: &dyn Fn(&str) -> bool,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.optim.parameters().exchange(bytes, true, is_own, exchange)
+    }
+
     fn exchange_buffers(
         &mut self,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,

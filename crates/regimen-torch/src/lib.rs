@@ -35,6 +35,7 @@ mod samples;
 mod script;
 mod seed;
 mod shim;
+mod stretch;
 mod unreached;
 mod watch;
 mod weights;

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use regimen_core::BoxError;
+use regimen_core::engine::Bucket;
 use regimen_core::saved::{Array, Dtype, StateDict};
 use tch::Tensor;
 use tch::nn::VarStore;
 
 use crate::array::{dtype, shape};
+use crate::failure::failure;
+use crate::stretch::stretches;
 
 /// Everything in a [`VarStore`]. The tensors are the model's own, not copies.
 #[derive(Debug)]
@@ -98,6 +101,29 @@ impl Parameters {
     /// The trained ones with their names, in the order of these.
     pub(crate) fn by_name(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.sorted.iter().map(|&i| (&*self.names[i], &self.trained[i]))
+    }
+
+    /// Passes on those that are not frozen, in the order of their names, with negative zeros for those that are not its
+    /// own. Takes up the values left there, buffer by buffer.
+    pub(crate) fn exchange(
+        &self,
+        bytes: usize,
+        on_device: bool,
+        is_own: &dyn Fn(&str) -> bool,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        let values = |name: &str, parameter: &Tensor| match is_own(name) {
+            true => parameter.f_detach(),
+            false => parameter.f_detach()?.f_full_like(-0.0),
+        };
+        let learning = self.by_name().filter(|(_, parameter)| parameter.requires_grad());
+        for stretch in stretches(learning, bytes) {
+            let mut exchanged = stretch.exchanged(on_device, values, exchange)?.into_iter();
+            tch::no_grad(|| {
+                exchanged.try_for_each(|(own, new)| own.shallow_clone().f_copy_(&new).map_err(failure))
+            })?;
+        }
+        Ok(())
     }
 
     /// Checks that every array of `dict` is for a trained parameter, with its type and shape.

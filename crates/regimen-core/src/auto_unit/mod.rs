@@ -11,6 +11,7 @@ mod predict;
 mod replicas;
 mod scaler;
 mod settings;
+mod share;
 mod task;
 mod train;
 mod update;
@@ -22,6 +23,7 @@ use averaging::{Average, with_weights};
 use pending::Pending;
 use predict::predicted;
 use settings::{Count, Scheduled, Settings};
+use share::Held;
 use task::Values;
 use update::rate;
 use window::Window;
@@ -68,6 +70,7 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 ///   clip by global norm, then by value, or each unit by the norm of its weights
 ///   step the optimizer with the scheduled rates, and momentum
 ///                                                    counted in Progress::updates
+///   with a sharded optimizer, get the other parameters from their owners
 ///   add the weights to their average
 /// log the loss
 /// hook                                               Task::on_train_step_end
@@ -89,7 +92,8 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// With [peers](crate::Run::peers) the gradient of an update is that of the mean over the window on all ranks, also if
 /// their shares of a batch differ in size. Running statistics are the mean over the ranks, weighted in the same way.
 /// A fresh run begins with the weights of rank 0. A window with a loss that is not finite on one rank is skipped on
-/// all. Dropout and everything else that a step draws differ between ranks.
+/// all. Dropout and everything else that a step draws differ between ranks. The optimizer can be
+/// [sharded](AutoUnit::shard_optimizer).
 ///
 /// A step is atomic. If it fails or panics before its update, weights, running statistics and window stay as
 /// they were, and the next call repeats it. If it fails after its update, or in `on_train_step_end`, it is
@@ -101,6 +105,8 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     task: T,
     settings: Settings<E>,
     window: Window,
+    /// The optimizer state in the engine.
+    held: Held,
     /// Losses and norms that may still be on the device.
     pending: Pending<E::Scalar>,
     /// Updates skipped because a loss or gradient was not finite: in all, and in a row.
@@ -135,6 +141,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             task,
             settings: Settings::default(),
             window: Window::default(),
+            held: Held::Whole,
             pending: Pending::new(E::read),
             skipped: 0,
             skipped_in_a_row: 0,

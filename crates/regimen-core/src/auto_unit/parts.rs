@@ -16,7 +16,7 @@ use crate::{BoxError, Task};
 /// also `averaged_module`, which has the layout of `module` and is empty during the warm-up. `auto_unit`
 /// holds the accumulation window with its gradients, the numbers of completed updates and epochs and of skipped
 /// updates, and the state of scale, plateau and average. `task` is the state of the task, if it has
-/// [one](Task::stateful).
+/// [one](Task::stateful). A [sharded](AutoUnit::shard_optimizer) `optimizer` has the shares of all ranks.
 ///
 /// A scale of losses, a plateau or an average that the checkpoint lacks starts from the beginning. A saved
 /// one that is not used is ignored. So precision and average can be changed at a restart, also within a
@@ -25,7 +25,7 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
     fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
         self.close_step()?;
         parts.part("module", &mut self.engine.part(Part::Module))?;
-        parts.part("optimizer", &mut self.engine.part(Part::Optimizer))?;
+        self.visit_optimizer(parts)?;
         let AutoUnit { engine, settings, window, pending, .. } = self;
         let AutoUnit { skipped, skipped_in_a_row, frozen, count, has_asked_unreached, .. } = self;
         match &mut self.average {

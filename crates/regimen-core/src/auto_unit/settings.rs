@@ -134,7 +134,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
-    /// Bytes of gradients that are exchanged at a time with the other ranks. No result depends on it. Default: 4 MiB.
+    /// Bytes of gradients, or of parameters, that are exchanged at a time with the other ranks. No result depends on it. Default: 4 MiB.
     /// 0 is an error when training starts.
     pub fn bucket_bytes(mut self, bytes: usize) -> Self {
         self.settings.bucket_bytes = bytes;
@@ -143,9 +143,26 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
 
     /// Compares weights and optimizer of all ranks every `updates` updates; a difference is an error that names the
     /// rank and the array. Both are copied to the host for it. Default: only when training starts. 0 is an
-    /// error then.
+    /// error then. A [sharded](AutoUnit::shard_optimizer) optimizer is not compared.
     pub fn compare_replicas(mut self, updates: u64) -> Self {
         self.settings.compare_replicas = Some(updates);
+        self
+    }
+
+    /// Shards the optimizer over the [peers](crate::Run::peers): each rank has its state for a share of the parameters,
+    /// makes their step, and gets the others from their owners. Default: off.
+    ///
+    /// A parameter has one owner. The largest is given first, each to the rank with the fewest bytes so far. So the
+    /// memory of the optimizer is divided by the number of ranks, as long as no parameter is larger than a share. The
+    /// results are those without sharding. All ranks need the same setting. Alone, or without peers, a rank owns all.
+    ///
+    /// A checkpoint has the state of all shares under the names without sharding: any number of ranks continues, with
+    /// or without sharding. A rank that is lost takes its share along: the others must restore a checkpoint.
+    ///
+    /// This is the first stage of S. Rajbhandari and others, "ZeRO: Memory Optimizations Toward Training Trillion
+    /// Parameter Models", 2020.
+    pub fn shard_optimizer(mut self, on: bool) -> Self {
+        self.settings.shards_optimizer = on;
         self
     }
 
@@ -361,6 +378,7 @@ pub(super) struct Settings<E> {
     pub(super) accumulate: u64,
     pub(super) bucket_bytes: usize,
     pub(super) compare_replicas: Option<u64>,
+    pub(super) shards_optimizer: bool,
     pub(super) precision: Option<Precision>,
     pub(super) eval_precision: Option<Precision>,
     pub(super) detect_anomaly: bool,
@@ -402,6 +420,7 @@ impl<E> Default for Settings<E> {
             accumulate: 1,
             bucket_bytes: 4 << 20,
             compare_replicas: None,
+            shards_optimizer: false,
             precision: None,
             eval_precision: None,
             detect_anomaly: false,

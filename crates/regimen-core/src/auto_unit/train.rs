@@ -42,6 +42,7 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         self.read_all()?;
         self.count = Done { updates: state.train_progress().updates, epochs: state.train_progress().epochs };
         self.unite(state)?;
+        self.share_out(state.peers().map(|peers| &**peers))?;
         // An engine that cannot change its momentum is refused before the first step.
         self.set_momentum()?;
         // Callbacks see at the start which parameters are trained.

@@ -91,10 +91,11 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.ask_unreached(state)?;
         self.set_rates()?;
         self.set_momentum()?;
+        self.share_out(peers.as_deref())?;
         if let Some(peers) = &peers {
             peers.commit()?;
         }
-        state.time("optimizer", |_| self.engine.step(&self.rates))?;
+        self.step(state, peers.as_deref())?;
         self.window = Window::default();
         results.log(TRAIN_LOSS, true, state);
         let before = self.count.updates;

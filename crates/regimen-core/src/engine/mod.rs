@@ -1,6 +1,7 @@
 //! The trait for engines: all that [`AutoUnit`](crate::AutoUnit) requires of a tensor library.
 
 mod cost;
+mod exchange;
 mod names;
 mod precision;
 mod to_device;
@@ -196,6 +197,49 @@ pub trait Engine {
         self.exchange_gradients(bytes, exchange)
     }
 
+    /// Discards the held gradients of the parameters for which `keep` returns `false`. Scalars given to
+    /// [`skip_unless_finite`](Engine::skip_unless_finite) stay. The default copies the others through the host.
+    fn retain_gradients(&mut self, keep: &dyn Fn(&str) -> bool) -> Result<(), BoxError> {
+        let mut kept = StateDict::new();
+        for (name, gradient) in self.state(Part::Gradients)? {
+            if keep(&name) {
+                kept.insert(name, gradient)?;
+            }
+        }
+        self.load_state(Part::Gradients, &kept)
+    }
+
+    /// Passes the trained parameters to `exchange` as flat buffers, and takes up the values that it leaves in them.
+    /// Frozen parameters take no part, nor do gradients and optimizer.
+    ///
+    /// Parameters are in the order of their names, in buffers of at most `bytes` bytes each; a larger parameter makes
+    /// one larger buffer. One for which `is_own` returns `false` is a run of zeros, negative ones: added to a number
+    /// they leave its bits as they are. So if `exchange` adds up over ranks of which one owns each parameter, all ranks
+    /// have the parameters of the owners. After an error of `exchange` some parameters may have taken up values.
+    ///
+    /// The default copies the whole module through the host. It is an error for parameters that are neither in single
+    /// nor in double precision.
+    fn exchange_parameters(
+        &mut self,
+        bytes: usize,
+        is_own: &dyn Fn(&str) -> bool,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        exchange::parameters(self, bytes, is_own, exchange)
+    }
+
+    /// The same for an `exchange` that also takes buckets on a [device](Bucket::Device), as
+    /// [`exchange_gradients_on_device`](Engine::exchange_gradients_on_device). The default passes buckets in host
+    /// memory.
+    fn exchange_parameters_on_device(
+        &mut self,
+        bytes: usize,
+        is_own: &dyn Fn(&str) -> bool,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.exchange_parameters(bytes, is_own, exchange)
+    }
+
     /// Passes the buffers of the module (running statistics) to `exchange`, and takes up the values that it leaves.
     ///
     /// All buffers together are one flat buffer in double precision, in the order of their names; a module without
@@ -301,8 +345,9 @@ pub enum Value<S> {
 pub enum Part {
     /// The parameters of the module, and its buffers (running statistics).
     Module,
-    /// All state of the optimizer's next step except parameters and gradients. An empty state, of an
-    /// optimizer that has made no step, is always accepted.
+    /// All state of the optimizer's next step except parameters and gradients. An array that belongs to a parameter
+    /// is named by it, a dot and a name of its own. A state may lack parameters: those that never had a gradient. So
+    /// an empty state, of an optimizer that has made no step, is always accepted.
     Optimizer,
     /// The held gradients. Empty if no gradients are held; a parameter missing in a state holds none.
     Gradients,
@@ -344,7 +389,7 @@ pub enum Mode {
     Predict,
 }
 
-/// A flat buffer of numbers that ranks exchange: gradients in their type, or running statistics.
+/// A flat buffer of numbers that ranks exchange: gradients or parameters in their type, or running statistics.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Bucket<'a> {

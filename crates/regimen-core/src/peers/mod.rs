@@ -98,6 +98,16 @@ impl dyn Peers + '_ {
         self.gather(&wire::encode(own))?.iter().map(|bytes| wire::decode(bytes)).collect()
     }
 
+    /// Returns, on rank 0, the state that each rank gives, in the order of the ranks. The other ranks do not read them,
+    /// and have an empty list.
+    pub fn states_at_first(&self, own: &StateDict) -> Result<Vec<StateDict>, BoxError> {
+        let all = self.gather(&wire::encode(own))?;
+        match self.rank().is_first() {
+            true => all.iter().map(|bytes| wire::decode(bytes)).collect(),
+            false => Ok(Vec::new()),
+        }
+    }
+
     /// Returns the state of rank 0. Those of the other ranks are not read.
     pub fn state_of_first(&self, own: &StateDict) -> Result<StateDict, BoxError> {
         let mut bytes = if self.rank().is_first() { wire::encode(own) } else { Vec::new() };

@@ -4,7 +4,10 @@
 //! NAME              an array that is the same on all ranks, or the one of rank 0
 //! ranks.R.NAME      that of rank R, from 1, if it differs between ranks
 //! ranks.count       the number of ranks, if there is any such array
+//! ranks.share       index and number of ranks, in the state of one of them that has its share alone
 //! ```
+//!
+//! Shares have no name in common. Once gathered they are the whole state, under the names that it has on one rank.
 
 use std::borrow::Cow;
 
@@ -18,16 +21,41 @@ const COUNT: &str = "ranks.count";
 /// The name of a part while its arrays are gathered.
 const PART: &str = "ranks.part";
 
+const SHARE: &str = "ranks.share";
+
+/// Marks `dict` as the share of `rank`.
+pub(crate) fn mark_share(dict: &mut StateDict, rank: Rank) -> Result<(), BoxError> {
+    dict.insert(SHARE, Array::from_slice(&[rank.index, rank.count]))
+}
+
+/// Whether `dict` is the share of a rank.
+pub(crate) fn is_share(dict: &StateDict) -> bool {
+    dict.contains(SHARE)
+}
+
+/// Removes the mark of a share from `dict`. Returns `None` if there is none: the state is whole.
+pub(crate) fn take_share(dict: &mut StateDict) -> Result<Option<Rank>, BoxError> {
+    let Ok(mark) = dict.remove(SHARE) else { return Ok(None) };
+    match mark.to_vec()?[..] {
+        [index, count] if index < count => Ok(Some(Rank { index, count })),
+        _ => Err(format!("`{SHARE}` is no rank").into()),
+    }
+}
+
 /// Adds to `dict`, the state of `part` on this rank, the arrays of the other ranks for which `is_of_rank` returns
 /// `true`. Every rank calls it for the same parts in the same order.
 pub(crate) fn gather(
     peers: &dyn Peers,
     part: &str,
     dict: &mut StateDict,
-    is_of_rank: impl FnMut(&str) -> bool,
+    mut is_of_rank: impl FnMut(&str) -> bool,
 ) -> Result<(), BoxError> {
-    let mut own = filter(dict, is_of_rank)?;
+    let share = take_share(dict)?;
+    let mut own = if share.is_some() { StateDict::new() } else { filter(dict, &mut is_of_rank)? };
     own.insert(PART, Array::from_text(part))?;
+    if let Some(rank) = share {
+        mark_share(&mut own, rank)?;
+    }
     let mut all = peers.gather_states(&own)?;
     let names = all.iter_mut().map(|own| own.remove(PART)?.to_text());
     let names = names.collect::<Result<Vec<_>, BoxError>>()?;
@@ -38,12 +66,55 @@ pub(crate) fn gather(
         ))
         .into());
     }
+    let shares = all.iter_mut().map(take_share).collect::<Result<Vec<_>, BoxError>>()?;
+    if shares.iter().any(Option::is_some) {
+        let count = peers.rank().count;
+        let is_right = |(index, share): (u64, &Option<Rank>)| *share == Some(Rank { index, count });
+        return match (0..).zip(&shares).find(|&share| !is_right(share)) {
+            None => gather_shares(peers, dict, is_of_rank),
+            Some((rank, share)) => {
+                let held = share.map_or("all of it".to_owned(), |Rank { index, count }| {
+                    format!("the share of rank {index} of {count}")
+                });
+                Err(AgreedError::new(format!(
+                    "the part `{part}` is in shares, and rank {rank} of {count} has {held}; restore a checkpoint on all ranks"
+                ))
+                .into())
+            }
+        };
+    }
     if all.iter().all(StateDict::is_empty) {
         return Ok(());
     }
     dict.insert(COUNT, all.len() as u64)?;
     for (rank, own) in all.into_iter().enumerate().skip(1) {
         dict.insert_all(&format!("ranks.{rank}"), own)?;
+    }
+    Ok(())
+}
+
+/// Adds the shares of the other ranks to that of rank 0, `dict` there. They are gathered one array of each rank at a
+/// time: only rank 0 must have the memory for all.
+fn gather_shares(
+    peers: &dyn Peers,
+    dict: &mut StateDict,
+    mut is_of_rank: impl FnMut(&str) -> bool,
+) -> Result<(), BoxError> {
+    let own: Vec<String> =
+        dict.iter().map(|(name, _)| name).filter(|name| is_of_rank(name)).map(str::to_owned).collect();
+    let mut most = 0;
+    for length in peers.gather(&(own.len() as u64).to_le_bytes())? {
+        let length = length.try_into().map_err(|_| "another rank has no number of arrays")?;
+        most = most.max(u64::from_le_bytes(length));
+    }
+    for turn in 0..usize::try_from(most)? {
+        let mut one = StateDict::new();
+        if let Some(name) = own.get(turn) {
+            one.insert(name, dict.array(name)?.clone())?;
+        }
+        for (name, array) in peers.states_at_first(&one)?.into_iter().skip(1).flatten() {
+            dict.insert(name, array)?;
+        }
     }
     Ok(())
 }

@@ -85,6 +85,7 @@ mod randomness;
 mod ranks;
 mod reads;
 mod resume;
+mod shares;
 mod task;
 mod text;
 mod unreached;
@@ -122,6 +123,10 @@ pub use reads::{
     a_step_reads_only_what_its_policy_needs, buffers_are_restored, what_is_read_later_is_the_same_and_is_told,
 };
 pub use resume::a_new_process_continues_with_the_same_bits;
+pub use shares::{
+    a_step_with_a_share_of_the_gradients_leaves_the_rest, exchange_takes_up_parameters,
+    ranks_with_shares_train_as_one,
+};
 pub use unreached::what_no_backward_pass_reaches_is_named;
 pub use update::{a_skipped_update_changes_nothing, a_step_uses_up_the_gradients, rates_go_to_their_groups};
 pub use variables::variables_are_those_of_the_module;
@@ -230,6 +235,9 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         exchange_holds_what_some_rank_holds,
         exchange_takes_up_buffers,
         two_ranks_train_as_one,
+        a_step_with_a_share_of_the_gradients_leaves_the_rest,
+        exchange_takes_up_parameters,
+        ranks_with_shares_train_as_one,
         a_step_uses_up_the_gradients,
         rates_go_to_their_groups,
         a_step_uses_the_momentum_that_is_set,

@@ -112,6 +112,7 @@ pub(super) fn settings<'f, F: ResumeFixture, T: Task<F::Engine>>(
             .clip_norm(1.0)
             .learning_rate(schedule)
             .precision(fixture.precision())
+            .shard_optimizer(fixture.shards_optimizer())
             .gradient_scaler(GradientScaler::new().growth_interval(5))
             .average(Averaging::ema(0.9).ramp().warm_up(2).every_nth(2).take_buffers())
             .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(1).factor(0.5).threshold_absolute(0.05));

@@ -79,7 +79,7 @@ pub enum Interface {
     ByFitLoop,
 }
 
-/// The trait of engine fixtures whose runs are resumed. All methods have defaults: the first two are for other runs,
+/// The trait of engine fixtures whose runs are resumed. All methods have defaults: the first three are for other runs,
 /// and the tests of the matrix itself override the others to break a run.
 pub trait ResumeFixture: EngineFixture + Clone + Send + 'static {
     /// Interface of the run. Default: [`ByUnit`](Interface::ByUnit).
@@ -90,6 +90,11 @@ pub trait ResumeFixture: EngineFixture + Clone + Send + 'static {
     /// Precision of the run. Default: single precision.
     fn precision(&self) -> Precision {
         Precision::F32
+    }
+
+    /// Whether the ranks of the run [shard](regimen_core::AutoUnit::shard_optimizer) the optimizer. Default: no.
+    fn shards_optimizer(&self) -> bool {
+        false
     }
 
     /// Replaces the data of the run. Default: `data` itself.

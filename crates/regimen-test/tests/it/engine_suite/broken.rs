@@ -49,6 +49,12 @@ pub(crate) enum Defect {
     ChangesBuffersInFailedExchange,
     TruncatesIntegers,
     MovesWeightsWithBuffers,
+    RetainsAllGradients,
+    MovesUnreachedParameters,
+    ReversesParameters,
+    ExchangesFrozenParameters,
+    TakesUpNoParameters,
+    IgnoresOwners,
     StepKeepsGradients,
     UsesOneRate,
     TakesAnyRates,
@@ -501,6 +507,41 @@ impl Engine for BrokenEngine {
         }
     }
 
+    fn retain_gradients(&mut self, keep: &dyn Fn(&str) -> bool) -> Result<(), BoxError> {
+        let all = |_: &str| true;
+        self.engine.retain_gradients(if self.has(Defect::RetainsAllGradients) { &all } else { keep })
+    }
+
+    fn exchange_parameters(
+        &mut self,
+        bytes: usize,
+        is_own: &dyn Fn(&str) -> bool,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        match self.defect {
+            Defect::ReversesParameters => {
+                self.engine.exchange_parameters(bytes, is_own, &mut |bucket| reversed(bucket, exchange))
+            }
+            Defect::ExchangesFrozenParameters => {
+                let groups = self.engine.groups().len();
+                let tracked = self.engine.variables()?;
+                self.engine.freeze(&vec![false; groups])?;
+                self.engine.exchange_parameters(bytes, is_own, exchange)?;
+                let is_frozen = |name: &str| {
+                    tracked.iter().any(|own| own.name.ends_with(name) && own.role == Role::Frozen)
+                };
+                self.engine.freeze(&(0..groups).map(|n| n == 1 && is_frozen("bias")).collect::<Vec<_>>())
+            }
+            Defect::TakesUpNoParameters => {
+                let before = self.engine.state(Part::Module)?;
+                self.engine.exchange_parameters(bytes, is_own, exchange)?;
+                self.engine.load_state(Part::Module, &before)
+            }
+            Defect::IgnoresOwners => self.engine.exchange_parameters(bytes, &|_| true, exchange),
+            _ => self.engine.exchange_parameters(bytes, is_own, exchange),
+        }
+    }
+
     fn exchange_buffers(
         &mut self,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
@@ -626,6 +667,18 @@ impl Engine for BrokenEngine {
                 let held = self.engine.state(Part::Gradients)?;
                 self.engine.step(rates)?;
                 self.engine.load_state(Part::Gradients, &held)
+            }
+            Defect::MovesUnreachedParameters => {
+                // Those without a gradient have one of zeros, and so they decay.
+                let mut held = self.engine.state(Part::Gradients)?;
+                for (name, parameter) in self.engine.vars().parameters() {
+                    if !held.contains(name) {
+                        let zeros = vec![0; 8 * parameter.values().len()];
+                        held.insert(name, Array::new(Dtype::F64, parameter.shape().to_vec(), zeros)?)?;
+                    }
+                }
+                self.engine.load_state(Part::Gradients, &held)?;
+                self.engine.step(rates)
             }
             Defect::UsesOneRate if rates.len() == groups => self.engine.step(&vec![rates[0]; groups]),
             Defect::TakesAnyRates => {

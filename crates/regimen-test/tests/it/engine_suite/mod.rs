@@ -82,6 +82,14 @@ caught! {
     buffers_of_an_exchange_that_failed: ChangesBuffersInFailedExchange => [exchange_takes_up_buffers];
     integers_that_are_truncated: TruncatesIntegers => [exchange_takes_up_buffers];
     weights_that_move_with_buffers: MovesWeightsWithBuffers => [exchange_takes_up_buffers];
+    gradients_that_are_all_retained: RetainsAllGradients =>
+        [a_step_with_a_share_of_the_gradients_leaves_the_rest, ranks_with_shares_train_as_one];
+    a_step_that_moves_the_rest: MovesUnreachedParameters => [a_step_with_a_share_of_the_gradients_leaves_the_rest];
+    parameters_back_to_front: ReversesParameters => [exchange_takes_up_parameters];
+    frozen_parameters_that_are_exchanged: ExchangesFrozenParameters => [exchange_takes_up_parameters];
+    parameters_that_are_not_taken_up: TakesUpNoParameters =>
+        [exchange_takes_up_parameters, ranks_with_shares_train_as_one];
+    parameters_of_every_rank: IgnoresOwners => [exchange_takes_up_parameters, ranks_with_shares_train_as_one];
     a_step_that_keeps_the_gradients: StepKeepsGradients => [a_step_uses_up_the_gradients];
     one_rate_for_all_groups: UsesOneRate => [rates_go_to_their_groups];
     any_number_of_rates: TakesAnyRates => [rates_go_to_their_groups];

@@ -16,6 +16,8 @@ pub(crate) struct Toy {
     /// Losses and norms stay on the device until somebody looks.
     pub(crate) reads_later: bool,
     pub(crate) interface: Interface,
+    /// Each rank has a share of the optimizer.
+    pub(crate) shards_optimizer: bool,
 }
 
 /// In single precision.
@@ -23,7 +25,8 @@ pub(crate) const TOY: Toy = toy("resume_matrix::the_toy_engine_resumes_to_the_bi
 
 /// The same in the test of that name.
 pub(crate) const fn toy(test: &'static str) -> Toy {
-    Toy { test, precision: Precision::F32, reads_later: false, interface: Interface::ByUnit }
+    let (precision, interface) = (Precision::F32, Interface::ByUnit);
+    Toy { test, precision, reads_later: false, interface, shards_optimizer: false }
 }
 
 impl Toy {
@@ -79,5 +82,9 @@ impl ResumeFixture for Toy {
 
     fn precision(&self) -> Precision {
         self.precision
+    }
+
+    fn shards_optimizer(&self) -> bool {
+        self.shards_optimizer
     }
 }
