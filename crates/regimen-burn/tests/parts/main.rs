@@ -12,4 +12,5 @@ mod module_state;
 mod optimizer_state;
 mod precision;
 mod samples;
+mod shares;
 mod support;

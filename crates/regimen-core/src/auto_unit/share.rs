@@ -205,8 +205,11 @@ impl<E: Engine> Stateful for OptimizerPart<'_, E> {
 
     fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
         let mut own = StateDict::new();
-        for (name, array) in saved.iter().cloned().flatten() {
-            own.insert(name, array)?;
+        for (name, array) in saved.iter().flat_map(StateDict::iter) {
+            // Each rank has all of it in a state that was saved before it was shared out.
+            if !own.contains(name) {
+                own.insert(name, array.clone())?;
+            }
         }
         if self.is_on {
             own = Share::of(self.engine, rank)?.own_of(own)?;
