@@ -7,16 +7,11 @@ use regimen::engine::{Engine, Part};
 use regimen::run::Train;
 use regimen::saved::{load_parts, load_parts_except, save_parts};
 
-use super::{Leg, ROWS, STEPS, check_near, loader, on, rank_of, run_in_parts, run_of, unit};
-
-const PARTS: [&str; 4] = ["module", "averaged_module", "optimizer", "auto_unit"];
+use super::{Leg, ROWS, STEPS, check_parts, loader, on, rank_of, run_in_parts, run_of, unit};
 
 #[track_caller]
 fn check(legs: &[Leg], alone: &LoadedCheckpoint) {
-    let found = run_in_parts(legs);
-    for part in PARTS {
-        check_near(&found.content[part], &alone.content[part], &format!("`{part}` after {legs:?}"));
-    }
+    check_parts(&run_in_parts(legs), alone, &format!("after {legs:?}"));
 }
 
 #[test]

@@ -9,19 +9,14 @@ use regimen::saved::StateDict;
 use regimen::{AutoUnit, BoxError, Run};
 use regimen_test::toy::{ToyEngine, ToyOptimizer};
 
-use super::{Net, ROWS, Unit, check_near, loader, on, rank_of, run_in_parts, unit};
+use super::{Net, ROWS, Unit, check_near, check_parts, loader, on, rank_of, run_in_parts, unit};
 
 #[test]
 fn the_curve_is_that_without_sharding_on_any_number_of_ranks() {
     let alone = run_in_parts(&[(0, false, None)]);
     for ranks in 0..=4 {
         let found = run_in_parts(&[(ranks, true, None)]);
-        for (part, expected) in &alone.content {
-            // The run has its ranks' metrics, and callbacks their own state.
-            if ["module", "averaged_module", "optimizer", "auto_unit"].contains(&&**part) {
-                check_near(&found.content[part], expected, &format!("`{part}` of {ranks} ranks"));
-            }
-        }
+        check_parts(&found, &alone, &format!("on {ranks} ranks"));
         let metrics = &alone.checkpoint.manifest().metrics;
         assert!(metrics.contains_key("eval/loss"), "{metrics:?}");
         for (name, expected) in metrics {
@@ -61,8 +56,12 @@ fn bytes(dict: &StateDict) -> usize {
 
 #[test]
 fn four_ranks_have_a_quarter_of_the_optimizer_each() {
-    let alone = bytes(&trained(None, |unit| unit).unwrap().1);
-    let ranks = on(4, |peers| trained(peers, |unit| unit));
+    let thawed = |mut unit: Unit| {
+        ["late", "never"].map(|group| unit.set_frozen(group, None).unwrap());
+        unit
+    };
+    let alone = bytes(&trained(None, thawed).unwrap().1);
+    let ranks = on(4, |peers| trained(peers, thawed));
     let ranks: Vec<usize> = ranks.into_iter().map(|trained| bytes(&trained.unwrap().1)).collect();
     assert_eq!(ranks.iter().sum::<usize>(), alone);
     assert!(ranks.iter().all(|of_rank| *of_rank as f64 <= 0.3 * alone as f64), "{ranks:?} of {alone}");
@@ -161,5 +160,6 @@ fn a_rank_without_the_setting_is_found_before_the_first_step() {
         let shards = rank_of(&peers) != 1;
         trained(peers, |unit| unit.shard_optimizer(shards)).map(drop)
     });
-    ended.into_iter().for_each(|ended| drop(ended.unwrap_err()));
+    let errors: Vec<String> = ended.into_iter().map(Result::unwrap_err).collect();
+    assert!(errors.iter().all(|error| error.contains("the ranks make different calls: ")), "{errors:#?}");
 }

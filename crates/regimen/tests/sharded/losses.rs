@@ -10,7 +10,7 @@ use regimen::data::Rank;
 use regimen::engine::{Bucket, Engine, Part};
 use regimen::peers::Peers;
 use regimen::run::Train;
-use regimen::saved::save_parts_of_ranks;
+use regimen::saved::{save_parts, save_parts_of_ranks};
 
 use super::{ROWS, check_near, fit, loader, on, rank_of, run_in_parts, run_of, saved, unit};
 
@@ -128,12 +128,11 @@ fn an_update_without_the_parameters_of_others_must_be_restored() {
         let fails = if rank == 0 { 3 } else { u64::MAX };
         let broken: Arc<dyn Peers> = Arc::new(FailsAfterCommit(peers.clone(), AtomicU64::new(0), fails));
         let mut unit = unit(rank, true);
-        let failed =
-            run_of(Some(broken.clone()), &mut unit, &SimDisk::new()).train(&loader(ROWS), Train::steps(4));
+        let failed = run_of(Some(broken), &mut unit, &SimDisk::new()).train(&loader(ROWS), Train::steps(4));
         let failed = format!("{:#}", failed.unwrap_err());
         let alone = Run::new(&mut unit).train(&loader(ROWS), Train::steps(4));
         let alone = format!("{:#}", alone.unwrap_err());
-        let save = save_parts_of_ranks(&mut unit, &*broken).map(drop);
+        let save = save_parts(&mut unit).map(drop);
         Ok((failed, alone, save.unwrap_err().to_string()))
     });
     for (rank, ended) in ended.into_iter().enumerate() {

@@ -206,3 +206,15 @@ fn check_near(found: &StateDict, expected: &StateDict, what: &str) {
         }
     }
 }
+
+/// Fails unless the parts of the unit are near each other.
+#[track_caller]
+fn check_parts(found: &LoadedCheckpoint, expected: &LoadedCheckpoint, what: &str) {
+    for part in ["module", "averaged_module", "optimizer"] {
+        check_near(&found.content[part], &expected.content[part], &format!("`{part}` {what}"));
+    }
+    let counts = ["updates", "epochs", "averaged", "skipped"];
+    let counts =
+        |saved: &LoadedCheckpoint| counts.map(|name| saved.content["auto_unit"].count(name).unwrap());
+    assert_eq!(counts(found), counts(expected), "{what}");
+}
