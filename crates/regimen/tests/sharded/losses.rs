@@ -10,7 +10,7 @@ use regimen::data::Rank;
 use regimen::engine::{Bucket, Engine, Part};
 use regimen::peers::Peers;
 use regimen::run::Train;
-use regimen::saved::{save_parts, save_parts_of_ranks};
+use regimen::saved::{load_parts, save_parts, save_parts_of_ranks};
 
 use super::{ROWS, check_near, fit, loader, on, rank_of, run_in_parts, run_of, saved, unit};
 
@@ -70,6 +70,11 @@ fn a_rank_that_is_left_must_restore_and_then_goes_on() {
         left.gather(&[])?;
         left.1.store(true, Ordering::Relaxed);
         let refused = format!("{:#}", run.train(&loader(ROWS), Train::steps(6)).unwrap_err());
+        // As a restore that fails does it.
+        let kept = save_parts(run.unit_mut())?;
+        load_parts(run.unit_mut(), &kept)?;
+        let undone = format!("{:#}", run.train(&loader(ROWS), Train::steps(6)).unwrap_err());
+        assert_eq!(undone, refused);
         let not_saved = save_parts_of_ranks(run.unit_mut(), &*left).unwrap_err().to_string();
         run.restore_latest()?;
         fit(&mut run)?;
