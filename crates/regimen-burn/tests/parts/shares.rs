@@ -18,7 +18,9 @@ const SIZE: usize = 6;
 
 /// Layers of one size.
 #[derive(Module, Debug)]
-struct Layers(Vec<Linear>);
+struct Layers {
+    all: Vec<Linear>,
+}
 
 struct Square;
 
@@ -29,10 +31,10 @@ impl Task<Burn<Layers>> for Square {
     fn compute_loss(
         &mut self,
         _: &Step,
-        Layers(layers): &Layers,
+        layers: &Layers,
         batch: &Tensor<2>,
     ) -> Result<(Loss<Tensor<1>>, ()), BoxError> {
-        let output = layers.iter().fold(batch.clone(), |x, layer| layer.forward(x));
+        let output = layers.all.iter().fold(batch.clone(), |x, layer| layer.forward(x));
         Ok((Loss::mean(output.square().mean(), 1.0), ()))
     }
 }
@@ -40,7 +42,7 @@ impl Task<Burn<Layers>> for Square {
 fn unit() -> AutoUnit<Burn<Layers>, Square> {
     let device = device();
     let layer = |_| LinearConfig::new(SIZE, SIZE).init(&device);
-    let layers = Layers((0..16).map(layer).collect());
+    let layers = Layers { all: (0..16).map(layer).collect() };
     let engine = Burn::new(layers, AdamWConfig::new().init(), &device).unwrap();
     AutoUnit::new(engine, Square).shard_optimizer(true)
 }
