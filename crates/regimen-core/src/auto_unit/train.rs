@@ -41,6 +41,10 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         // Left by a call that failed before they were read.
         self.read_all()?;
         self.count = Done { updates: state.train_progress().updates, epochs: state.train_progress().epochs };
+        if self.rewinds.replace(state.rewinds()).is_some_and(|rewinds| rewinds != state.rewinds()) {
+            // Its steps are made again, on the ranks that are left.
+            self.discard();
+        }
         self.unite(state)?;
         // An engine that cannot change its momentum is refused before the first step.
         self.set_momentum()?;
@@ -80,11 +84,16 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         state.set_pending_steps(0);
         let before = self.count.epochs;
         self.count.epochs = state.train_progress().epochs;
+        let averaged = self.averaged();
         self.add_to_average(Counted::Epoch(before))?;
+        if self.averaged() != averaged {
+            // Should the ranks not agree on this end of the epoch, it would be in the average twice.
+            state.bar_rewind();
+        }
         // A plateau does not judge a loss that is an error.
         self.read_all()?;
         let hook = self.task.on_train_epoch_end(state);
-        hook.and_then(|()| state.share_metrics()).and(self.look_at_plateau(Phase::Train, state))
+        self.end_epoch(Phase::Train, hook, state)
     }
 
     fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -153,6 +162,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             }
         }
         if self.window.stage().is_none() {
+            if self.window.steps() == 0 && self.settings.accumulate > 1 {
+                state.mark_window(true);
+            }
             state
                 .time("backward", |_| self.hold(step.index, &loss.mean, value.clone(), weight, is_finite))?;
         }
@@ -161,15 +173,20 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         {
             state.time("after backward", |state| hook(&mut self.engine, state))?;
         }
-        if let Some(peers) = state.peers() {
-            average_buffers(&mut self.engine, &**peers, weight)?;
-        }
+        let has_buffers = match state.peers() {
+            Some(peers) => average_buffers(&mut self.engine, &**peers, weight)?,
+            None => false,
+        };
         let values = self.pending.add_all(values);
         let mut results = StepResults::new(value.clone(), values, weight, output);
         if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
             state.time("update", |state| self.update(state, step.index, &mut results))?;
         } else {
             self.window.end_step(step.index);
+            if has_buffers {
+                // Those of this step would count twice if the window were made again.
+                state.bar_rewind();
+            }
             let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;
             results.log(TRAIN_LOSS, counts, state);
         }

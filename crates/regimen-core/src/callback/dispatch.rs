@@ -90,6 +90,16 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
         (self.any, self.timed) = (Events::ALL, true);
     }
 
+    /// Sends nothing but notices, until [`unmute`](Callbacks::unmute).
+    pub(crate) fn mute(&mut self) {
+        self.any = if self.any.contains(Event::Notice) { Event::Notice.into() } else { Events::NONE };
+    }
+
+    pub(crate) fn unmute(&mut self) {
+        let heard = self.listeners.iter().map(|listener| listener.events);
+        self.any = if self.timed { Events::ALL } else { heard.fold(Events::NONE, |any, events| any | events) };
+    }
+
     /// Sends `event` to its listeners, in order, up to the first that fails. The end of a step or an
     /// epoch is counted, so all receive it.
     pub(crate) fn send(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), Error> {

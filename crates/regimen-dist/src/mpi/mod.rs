@@ -38,9 +38,16 @@ use crate::launch::{self, Launch};
 /// launchers end all ranks with the first. If all ranks have begun a call and one hangs before its end, the call
 /// cannot return, and the watchdog ends the process without a post-mortem.
 ///
-/// The last owner disconnects, which waits for all ranks too. It does not if a call has failed or during a panic.
+/// The last owner disconnects, which waits for all ranks too. It does not if a call has failed, if ranks were lost, or
+/// during a panic.
+///
+/// **Elastic ranks.** With `REGIMEN_ELASTIC=1`, under a launcher that lets ranks go on without others
+/// (`mpirun --with-ft ulfm` of Open MPI 5), a call that fails on one rank fails on all. The ranks that are left then
+/// [close up](Collective::shrink). Each [`commit`](Peers::commit) is an agreement that holds on all of them or on none. A
+/// rank that fails by itself is lost to the others like one that dies.
 pub struct Mpi {
-    rank: Rank,
+    rank: Mutex<Rank>,
+    is_elastic: bool,
     local_rank: u64,
     // Before the watchdog: it is dropped first, and its end is watched.
     state: Mutex<State>,
@@ -51,6 +58,9 @@ struct State {
     world: Box<dyn World>,
     /// The error of all further calls.
     lost: Option<String>,
+    is_elastic: bool,
+    /// The last agreement of the ranks, which has failed, is made. Until a loss, each is a commit.
+    has_agreed: bool,
     /// Elements of one message at most.
     longest: usize,
 }
@@ -68,7 +78,7 @@ impl Mpi {
 
     pub(crate) fn start(launch: &Launch) -> Result<Self, BoxError> {
         let Launch { launcher, rank, local_rank } = *launch;
-        let patience = patience()?;
+        let (patience, is_elastic) = (patience()?, is_elastic()?);
         let library = library::load(&names(launch)?, library::open).map_err(|tried| match launcher {
             Some(launcher) => format!(
                 "{} has started {} processes, and the library of MPI that connects them is not found: {tried}; \
@@ -81,7 +91,7 @@ impl Mpi {
             ),
         })?;
         let watch = Watch::start(rank.index, patience)?;
-        let world = {
+        let mut world = {
             let waiting = watch.begin(Call::START);
             waiting.blocks();
             library::start(library)?
@@ -104,8 +114,18 @@ impl Mpi {
             }
             .into());
         }
-        let state = State { world, lost: None, longest: LONGEST };
-        Ok(Mpi { rank: found, local_rank, state: Mutex::new(state), watch })
+        if is_elastic {
+            let waiting = watch.begin(Call::START);
+            waiting.blocks();
+            let agreed = if world.can_shrink() { world.agree(true) } else { Ok(false) };
+            if agreed != Ok(true) {
+                return Err("`REGIMEN_ELASTIC` is set, and the ranks cannot go on without one: use Open MPI 5, and \
+                            start them with `mpirun --with-ft ulfm`"
+                    .into());
+            }
+        }
+        let state = State { world, lost: None, is_elastic, has_agreed: false, longest: LONGEST };
+        Ok(Mpi { rank: Mutex::new(found), is_elastic, local_rank, state: Mutex::new(state), watch })
     }
 
     /// Makes `call`, which is `exchange` on all ranks or an error on all.
@@ -142,7 +162,11 @@ impl State {
         match self.compare(call, failure, waiting) {
             Ok(Met::Alike) => Ok(()),
             Ok(Met::Different(text)) => Err(text.into()),
-            Ok(Met::Lost(text)) => Err(self.lose(text)),
+            // All ranks know.
+            Ok(Met::Lost(text)) => {
+                self.lost = Some(text.clone());
+                Err(PeerLost::new(text).into())
+            }
             Err(text) => Err(self.lose(format!("{call}: {text}"))),
         }
     }
@@ -208,13 +232,17 @@ impl State {
 
     fn lose(&mut self, text: String) -> BoxError {
         self.lost = Some(text.clone());
+        if self.is_elastic {
+            // The others may wait for ranks that live, and are not told by MPI.
+            self.world.revoke();
+        }
         PeerLost::new(text).into()
     }
 }
 
 impl Peers for Mpi {
     fn rank(&self) -> Rank {
-        self.rank
+        *self.rank.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sum(&self, values: Bucket<'_>) -> Result<(), BoxError> {
@@ -243,6 +271,24 @@ impl Peers for Mpi {
         })
     }
 
+    fn commit(&self) -> Result<(), BoxError> {
+        if !self.is_elastic {
+            return Ok(());
+        }
+        self.call(Call::COMMIT, |state| {
+            state.has_agreed = true;
+            if !state.world.agree(true)? {
+                return Err("another rank has noticed a loss".into());
+            }
+            state.has_agreed = false;
+            Ok(())
+        })
+    }
+
+    fn is_elastic(&self) -> bool {
+        self.is_elastic
+    }
+
     fn note_place(&self, place: Place) {
         self.watch.set_place(place);
     }
@@ -252,7 +298,7 @@ impl Peers for Mpi {
         if state.lost.is_none() {
             let waiting = self.watch.begin(Call::ABORT);
             // An error, as this rank has failed: that of all further calls.
-            let _ = state.meet(Call::ABORT, &format!("rank {} failed: {why}", self.rank.index), &waiting);
+            let _ = state.meet(Call::ABORT, &format!("rank {} failed: {why}", self.rank().index), &waiting);
         }
         // There is no other way to tell the ranks that wait. The run has saved what it could.
         let lost = state.lost.as_deref().unwrap_or_default();
@@ -263,6 +309,33 @@ impl Peers for Mpi {
 impl Collective for Mpi {
     fn local_rank(&self) -> u64 {
         self.local_rank
+    }
+
+    /// Its order of calls is what keeps it from waiting forever. A rank may be in the agreement of a commit, which is
+    /// not revoked, while another has failed before it. So each takes part in one more agreement before it shrinks.
+    fn shrink(&self) -> Option<Result<Rank, BoxError>> {
+        if !self.is_elastic {
+            return None;
+        }
+        let mut state = self.state();
+        let waiting = self.watch.begin(Call::SHRINK);
+        waiting.blocks();
+        state.world.revoke();
+        if !state.has_agreed {
+            // It cannot hold.
+            let _ = state.world.agree(false);
+        }
+        state.has_agreed = true;
+        let shrunk = state.world.shrink();
+        Some(match shrunk {
+            Ok(rank) => {
+                (state.lost, state.has_agreed) = (None, false);
+                *self.rank.lock().unwrap_or_else(PoisonError::into_inner) = rank;
+                self.watch.set_rank(rank.index);
+                Ok(rank)
+            }
+            Err(text) => Err(format!("the ranks that are left cannot close up: {text}").into()),
+        })
     }
 
     fn set_patience(&self, patience: Duration) {
@@ -277,7 +350,8 @@ impl Collective for Mpi {
 impl fmt::Debug for Mpi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mpi")
-            .field("rank", &self.rank)
+            .field("rank", &self.rank())
+            .field("is_elastic", &self.is_elastic)
             .field("local_rank", &self.local_rank)
             .finish_non_exhaustive()
     }
@@ -325,6 +399,16 @@ fn file_name((stem, version): &(&str, &str)) -> String {
     if cfg!(target_os = "macos") { format!("{stem}.{version}.dylib") } else { format!("{stem}.so.{version}") }
 }
 
+/// Whether the ranks that are left go on after a loss.
+fn is_elastic() -> Result<bool, BoxError> {
+    match env::var_os("REGIMEN_ELASTIC") {
+        None => Ok(false),
+        Some(value) if value == "1" => Ok(true),
+        Some(value) if value.is_empty() || value == "0" => Ok(false),
+        Some(value) => Err(format!("`REGIMEN_ELASTIC` is {value:?}, and must be 1 or 0").into()),
+    }
+}
+
 pub(crate) fn patience() -> Result<Duration, BoxError> {
     let Some(value) = env::var_os("REGIMEN_PATIENCE") else { return Ok(Duration::from_secs(600)) };
     let value = value.to_string_lossy();
@@ -347,7 +431,7 @@ mod ranks {
     fn a_message_that_is_too_long_is_sent_in_pieces() {
         let ended = on_ranks(3, &[], || {
             let mpi = Mpi::load().unwrap();
-            let index = mpi.rank.index as usize;
+            let index = mpi.rank().index as usize;
             // Pieces of one byte per rank in a gather, and of two.
             for longest in [4, 7] {
                 mpi.state().longest = longest;
