@@ -114,7 +114,7 @@ impl Training {
 /// Whether a checkpoint is being written.
 fn is_writing(training: &Training) -> bool {
     let Ok(entries) = std::fs::read_dir(training.checkpoints()) else { return false };
-    entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains(".tmp"))
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(".tmp-"))
 }
 
 /// The output so far.

@@ -168,6 +168,8 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
         Ok(())
     }
 
+    /// One that hears nothing on this rank has nothing to go on with. If it did, and became the first rank later, its
+    /// state would be that of long ago: a log would be cut back to where it was then.
     fn each_saved(
         &mut self,
         all: &OfRanks<'_>,
@@ -175,9 +177,12 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
     ) -> Result<Vec<String>, BoxError> {
         let mut notices = Vec::new();
         let mut known = Vec::new();
-        for Listener { callback, name, .. } in &mut self.listeners {
+        for Listener { callback, name, ranks, .. } in &mut self.listeners {
             let Some(part) = callback.stateful() else { continue };
             known.push(name.clone());
+            if !ranks.contain(all.rank()) {
+                continue;
+            }
             if all.first().contains(&format!("{name}.saved")) {
                 let saved = all.under(&format!("{name}.state"));
                 let loaded = saved.of(part).and_then(|own| f(part, &own));

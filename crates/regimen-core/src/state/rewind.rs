@@ -49,7 +49,12 @@ impl State {
     /// the loss of a rank the run goes [back](crate::Run::rewind) to that step. Without elastic peers it does nothing.
     pub fn mark_window(&mut self, begins: bool) {
         if self.back.is_elastic {
-            let copy = || Opened::At(Box::new((self.train.clone(), self.eval_due)));
+            let copy = || {
+                // As before the step, of which the batch is fetched.
+                let last_in_epoch = self.train.before_step.2;
+                let train = PhaseState { last_in_epoch, ..self.train.clone() };
+                Opened::At(Box::new((train, self.eval_due)))
+            };
             self.back.window = if begins { copy() } else { Opened::No };
         }
     }

@@ -1,6 +1,7 @@
 //! MPI, loaded when the program starts.
 
 mod call;
+mod fence;
 pub(crate) mod library;
 mod watch;
 
@@ -18,6 +19,7 @@ use regimen_core::error::Place;
 use regimen_core::peers::{PeerLost, Peers};
 
 use self::call::{Call, Code, Kind};
+use self::fence::Process;
 use self::library::World;
 use self::watch::{Waiting, Watch};
 use crate::Collective;
@@ -61,6 +63,8 @@ struct State {
     is_elastic: bool,
     /// The last agreement of the ranks, which has failed, is made. Until a loss, each is a commit.
     has_agreed: bool,
+    /// Those of all ranks that were not lost when they closed up last. Empty unless they are elastic.
+    processes: Vec<Option<Process>>,
     /// Elements of one message at most.
     longest: usize,
 }
@@ -115,6 +119,7 @@ impl Mpi {
             .into());
         }
         if is_elastic {
+            // The process ends here if a rank hangs, as in the start itself.
             let waiting = watch.begin(Call::START);
             waiting.blocks();
             let agreed = if world.can_shrink() { world.agree(true) } else { Ok(false) };
@@ -124,8 +129,14 @@ impl Mpi {
                     .into());
             }
         }
-        let state = State { world, lost: None, is_elastic, has_agreed: false, longest: LONGEST };
-        Ok(Mpi { rank: Mutex::new(found), is_elastic, local_rank, state: Mutex::new(state), watch })
+        let (lost, processes) = (None, Vec::new());
+        let state = State { world, lost, is_elastic, has_agreed: false, processes, longest: LONGEST };
+        let mpi = Mpi { rank: Mutex::new(found), is_elastic, local_rank, state: Mutex::new(state), watch };
+        if is_elastic {
+            // If this fails, so does the next call.
+            let _ = mpi.fence();
+        }
+        Ok(mpi)
     }
 
     /// Makes `call`, which is `exchange` on all ranks or an error on all.
@@ -141,6 +152,20 @@ impl Mpi {
         let waiting = self.watch.begin(call);
         state.meet(call, "", &waiting)?;
         exchange(&mut state).map_err(|text| state.lose(format!("{call}: {text}")))
+    }
+
+    /// Ends the processes on this machine that are no longer among the ranks.
+    fn fence(&self) -> Result<(), BoxError> {
+        let here = Process::this();
+        let all = self.gather(&here.as_ref().map(Process::to_bytes).unwrap_or_default())?;
+        let all: Vec<_> = all.iter().map(|bytes| Process::from_bytes(bytes)).collect();
+        let mut state = self.state();
+        let lost = state.processes.iter().filter(|before| !all.contains(before));
+        if let Some(here) = here {
+            lost.flatten().for_each(|lost| lost.end(&here));
+        }
+        state.processes = all;
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -326,16 +351,17 @@ impl Collective for Mpi {
             let _ = state.world.agree(false);
         }
         state.has_agreed = true;
-        let shrunk = state.world.shrink();
-        Some(match shrunk {
-            Ok(rank) => {
-                (state.lost, state.has_agreed) = (None, false);
-                *self.rank.lock().unwrap_or_else(PoisonError::into_inner) = rank;
-                self.watch.set_rank(rank.index);
-                Ok(rank)
-            }
-            Err(text) => Err(format!("the ranks that are left cannot close up: {text}").into()),
-        })
+        let rank = match state.world.shrink() {
+            Ok(rank) => rank,
+            Err(text) => return Some(Err(format!("the ranks that are left cannot close up: {text}").into())),
+        };
+        (state.lost, state.has_agreed) = (None, false);
+        drop((waiting, state));
+        *self.rank.lock().unwrap_or_else(PoisonError::into_inner) = rank;
+        self.watch.set_rank(rank.index);
+        // If another is lost meanwhile, the next call says so, and all close up again.
+        let _ = self.fence();
+        Some(Ok(rank))
     }
 
     fn set_patience(&self, patience: Duration) {
