@@ -38,6 +38,8 @@ pub(super) struct Ended {
     pub(super) took: Duration,
     /// The time from its first steps to its end.
     pub(super) trained: Duration,
+    /// The longest time from a blow to the notice that the others go on.
+    pub(super) lost: Duration,
     pub(super) lines: Vec<String>,
     pub(super) errors: String,
 }
@@ -72,10 +74,10 @@ impl Training {
                 let _ = sender.send(line);
             }
         });
-        let mut job = Heard { receiver, lines: Vec::new(), is_over: false };
+        let mut job = Heard { receiver, lines: Vec::new(), times: Vec::new(), is_over: false };
         job.until(begun + LONGEST, |lines| told(lines, "begun").count() as u64 == ranks);
         let first = Instant::now();
-        let mut struck = 0;
+        let mut struck = Vec::new();
         let mut next = first;
         for blow in blows {
             next = next.max(Instant::now().min(next)) + blow.after;
@@ -92,7 +94,7 @@ impl Training {
             if has_ended || !Command::new("kill").args(["-s", blow.signal, pid]).status()?.success() {
                 break;
             }
-            struck += 1;
+            struck.push(Instant::now());
         }
         job.until(begun + LONGEST, |_| false);
         let status = if job.is_over { Some(child.wait()?) } else { None };
@@ -107,7 +109,13 @@ impl Training {
         }
         let errors = errors.join().unwrap_or_default();
         let (took, trained) = (begun.elapsed(), first.elapsed());
-        Ok(Ended { status, struck, took, trained, lines: job.lines, errors })
+        let lost = struck.iter().filter_map(|blow| {
+            let notices = job.lines.iter().zip(&job.times).filter(|(line, _)| line.starts_with("notice "));
+            let mut later = notices.filter_map(|(_, time)| time.checked_duration_since(*blow));
+            later.next()
+        });
+        let lost = lost.max().unwrap_or_default();
+        Ok(Ended { status, struck: struck.len(), took, trained, lost, lines: job.lines, errors })
     }
 }
 
@@ -121,6 +129,8 @@ fn is_writing(training: &Training) -> bool {
 struct Heard {
     receiver: Receiver<String>,
     lines: Vec<String>,
+    /// When each came.
+    times: Vec<Instant>,
     is_over: bool,
 }
 
@@ -130,7 +140,10 @@ impl Heard {
         while !self.is_over && !is_enough(&self.lines) {
             let left = limit.saturating_duration_since(Instant::now());
             match self.receiver.recv_timeout(left) {
-                Ok(line) => self.lines.push(line),
+                Ok(line) => {
+                    self.lines.push(line);
+                    self.times.push(Instant::now());
+                }
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => self.is_over = true,
             }

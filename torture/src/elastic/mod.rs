@@ -103,7 +103,7 @@ pub(crate) fn elastic(ranks: u64, n: u64, is_elastic: bool, seed: u64) -> Result
         let row = rows.entry(kind).or_default();
         row.cases += 1;
         let what = format!("{}, accumulate {accumulate}, {blows:?}", kind.name());
-        let outcome = check(&training, &ended, reference, row);
+        let outcome = check(&training, &ended, reference, is_elastic, row);
         let restored = told(&ended.lines, "notice").any(|(_, text)| text.contains(" go on from the checkpoint "));
         if outcome.is_ok() && is_elastic && !restored {
             row.in_place += 1;
@@ -199,7 +199,13 @@ fn moments(training: &Training) -> Result<BTreeMap<String, usize>, BoxError> {
 }
 
 /// Compares the run with the undisturbed one.
-fn check(training: &Training, ended: &Ended, reference: &Reference, row: &mut Row) -> Result<(), String> {
+fn check(
+    training: &Training,
+    ended: &Ended,
+    reference: &Reference,
+    is_elastic: bool,
+    row: &mut Row,
+) -> Result<(), String> {
     match ended.status {
         None => return Err("the job hangs".into()),
         Some(status) if !status.success() => return Err(format!("the job ended with {status}")),
@@ -235,7 +241,9 @@ fn check(training: &Training, ended: &Ended, reference: &Reference, row: &mut Ro
     if missing.len() > ended.struck {
         return Err(format!("the log lacks the moments {missing:?}"));
     }
-    let cost = ended.took.saturating_sub(reference.took);
+    // Of a loss in place, until the others go on; of a restart, all that the job takes longer.
+    let restart = ended.took.saturating_sub(reference.took);
+    let cost = if is_elastic { ended.lost } else { restart };
     row.costs.push(cost);
     if cost > LONGEST {
         return Err(format!("the loss costs {:.1} s", cost.as_secs_f64()));

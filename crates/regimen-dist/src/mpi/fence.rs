@@ -3,7 +3,8 @@
 //! A process that was stopped is lost to the others like one that is dead. If it were continued later, it would go on
 //! with its part of the run: train alone, hold the lock of the checkpoints, write to the logs.
 
-use std::fs;
+use std::time::Duration;
+use std::{fs, thread};
 
 /// A process, by names that no other has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ impl Process {
         let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
         let number = i32::try_from(std::process::id()).ok()?;
         let machine = format!("{} {}", boot.trim(), namespace.display());
-        Some(Process { machine, number, began: began(number)? })
+        Some(Process { machine, number, began: running(number)? })
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -36,9 +37,11 @@ impl Process {
         Some(Process { machine, number, began })
     }
 
-    /// Ends it, if it is on the machine of this process, which is `here`, and still there.
+    /// Ends it, if it is on the machine of this process, which is `here`, and still there. Returns when it has ended and
+    /// its locks are free, or after 5 s.
     pub(super) fn end(&self, here: &Process) {
-        if self.machine != here.machine || began(self.number).as_ref() != Some(&self.began) {
+        let lives = || running(self.number).as_ref() == Some(&self.began);
+        if self.machine != here.machine || !lives() {
             return;
         }
         #[cfg(target_os = "linux")]
@@ -46,22 +49,28 @@ impl Process {
             // It may have ended by now.
             let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
         }
+        for _ in 0..1000 {
+            if !lives() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
-/// The start of the process `number`, in ticks since the boot: the 22nd field of its status.
-fn began(number: i32) -> Option<String> {
+/// The start of the process `number` if it has not ended, in ticks since the boot: the 22nd field of its status.
+fn running(number: i32) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
     // The second field is the name of the program, which may hold anything.
     let (_, fields) = status.rsplit_once(')')?;
-    fields.split_whitespace().nth(19).map(str::to_owned)
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let has_ended = ["Z", "X"].contains(fields.first()?);
+    fields.get(19).filter(|_| !has_ended).map(|&began| began.to_owned())
 }
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::process::Command;
-    use std::thread;
-    use std::time::Duration;
 
     use super::*;
 
@@ -71,7 +80,7 @@ mod tests {
         assert_eq!(Process::from_bytes(&here.to_bytes()), Some(here.clone()));
         let mut child = Command::new("sleep").arg("600").spawn().unwrap();
         let number = child.id() as i32;
-        let there = Process { number, began: began(number).unwrap(), ..here.clone() };
+        let there = Process { number, began: running(number).unwrap(), ..here.clone() };
         let others = [
             Process { machine: "another".into(), ..there.clone() },
             Process { began: "1".into(), ..there.clone() },

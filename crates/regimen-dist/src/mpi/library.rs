@@ -41,6 +41,10 @@ pub(super) trait World: Send {
     /// Whether the library has the functions with which ranks go on after the loss of others (ULFM).
     fn can_shrink(&self) -> bool;
 
+    /// Whether this rank knows that another is gone or that the world is revoked. Open MPI 5 may end a call without an
+    /// error, and with wrong values, though a rank has died in it. It has noticed that death.
+    fn has_lost(&mut self) -> bool;
+
     /// All further calls of all ranks but those to [agree](World::agree) and [shrink](World::shrink) fail, those under
     /// way included.
     fn revoke(&mut self);
@@ -48,6 +52,9 @@ pub(super) trait World: Send {
     /// Whether every rank gives `true` and none has failed, with the same answer on all that live, also if one fails
     /// meanwhile or the world is revoked. Every rank that lives makes as many of these calls.
     fn agree(&mut self, vote: bool) -> Result<bool, String>;
+
+    /// This rank leaves: it does not wait for the others at its end.
+    fn leave(&mut self);
 
     /// Goes on with the ranks that live, numbered in the same order. Every one calls it.
     fn shrink(&mut self) -> Result<Rank, String>;
@@ -204,6 +211,9 @@ type ErrorString = unsafe extern "C" fn(c_int, *mut c_char, *mut c_int) -> c_int
 type Revoke<H> = unsafe extern "C" fn(H) -> c_int;
 type Agree<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
 type Shrink<H> = unsafe extern "C" fn(H, *mut MaybeUninit<H>) -> c_int;
+type GetFailed<H> = unsafe extern "C" fn(H, *mut MaybeUninit<H>) -> c_int;
+type GroupSize<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
+type GroupFree<H> = unsafe extern "C" fn(*mut MaybeUninit<H>) -> c_int;
 type Finalize = unsafe extern "C" fn() -> c_int;
 
 /// Tests of a call before the thread offers its core to others, in about 0.1 ms.
@@ -243,6 +253,11 @@ struct Ulfm<H> {
     revoke: Revoke<H>,
     agree: Agree<H>,
     shrink: Shrink<H>,
+    /// `MPIX_Comm_is_revoked`.
+    is_revoked: CommNumber<H>,
+    get_failed: GetFailed<H>,
+    group_size: GroupSize<H>,
+    group_free: GroupFree<H>,
 }
 
 // SAFETY: handles are constants and addresses of MPI's statics, which any thread may use: MPI was asked for
@@ -260,6 +275,10 @@ impl<H: Copy> Loaded<H> {
                     revoke: symbol(library, "MPIX_Comm_revoke")?,
                     agree: symbol(library, "MPIX_Comm_agree")?,
                     shrink: symbol(library, "MPIX_Comm_shrink")?,
+                    is_revoked: symbol(library, "MPIX_Comm_is_revoked")?,
+                    get_failed: symbol(library, "MPIX_Comm_get_failed")?,
+                    group_size: symbol(library, "MPI_Group_size")?,
+                    group_free: symbol(library, "MPI_Group_free")?,
                 })
             };
             let world = Loaded {
@@ -421,6 +440,20 @@ impl<H: Copy> World for Loaded<H> {
         self.ulfm.is_some()
     }
 
+    fn has_lost(&mut self) -> bool {
+        let Some(ulfm) = self.ulfm else { return false };
+        let (world, mut is_revoked, mut failed) = (self.handles.world, 0, 0);
+        let mut group = MaybeUninit::uninit();
+        // SAFETY: a handle of this library, and places for a number and for a handle.
+        let codes = unsafe { [(ulfm.is_revoked)(world, &mut is_revoked), (ulfm.get_failed)(world, &mut group)] };
+        if codes != [0, 0] {
+            return true;
+        }
+        // SAFETY: the call before has written the handle of a group, which is freed here and used no more.
+        let codes = unsafe { [(ulfm.group_size)(group.assume_init(), &mut failed), (ulfm.group_free)(&mut group)] };
+        codes != [0, 0] || is_revoked != 0 || failed != 0
+    }
+
     fn revoke(&mut self) {
         if let Some(ulfm) = self.ulfm {
             // SAFETY: a handle of this library. A world that is revoked already stays so.
@@ -435,6 +468,10 @@ impl<H: Copy> World for Loaded<H> {
         let code = unsafe { (ulfm.agree)(self.handles.world, &mut flag) };
         self.checked("MPIX_Comm_agree", code)?;
         Ok(flag == 1)
+    }
+
+    fn leave(&mut self) {
+        self.is_broken = true;
     }
 
     fn shrink(&mut self) -> Result<Rank, String> {

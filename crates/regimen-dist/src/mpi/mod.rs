@@ -151,7 +151,12 @@ impl Mpi {
         }
         let waiting = self.watch.begin(call);
         state.meet(call, "", &waiting)?;
-        exchange(&mut state).map_err(|text| state.lose(format!("{call}: {text}")))
+        let exchanged = exchange(&mut state).and_then(|value| match call.kind {
+            // An agreement holds on all ranks or on none, whatever this one hears afterwards.
+            Kind::Commit => Ok(value),
+            _ => state.unless_lost(value),
+        });
+        exchanged.map_err(|text| state.lose(format!("{call}: {text}")))
     }
 
     /// Ends the processes on this machine that are no longer among the ranks.
@@ -203,9 +208,11 @@ impl State {
         let Some(all) = self.world.max(own, &|| waiting.is_too_long())? else {
             return Ok(Met::Lost(waiting.to_string()));
         };
+        let all = self.unless_lost(all)?;
         waiting.blocks();
         if all[0] == Kind::Abort as i64 {
             let failures = self.gather(failure.as_bytes())?;
+            let failures = self.unless_lost(failures)?;
             let failures = failures.iter().filter(|text| !text.is_empty());
             let failures = failures.map(|text| String::from_utf8_lossy(text)).collect::<Vec<_>>();
             return Ok(Met::Lost(failures.join("; ")));
@@ -214,14 +221,24 @@ impl State {
             return Ok(Met::Alike);
         }
         let codes: Vec<Code> = self.gather_numbers(call.code())?;
+        let codes = self.unless_lost(codes)?;
         let text = call::differ(&codes);
         // A rank at its end is gone afterwards; without one, all can go on.
         let is_end = |code: &Code| code[0] == Kind::End as i64;
         Ok(if codes.iter().any(is_end) { Met::Lost(text) } else { Met::Different(text) })
     }
 
+    /// The `value` of a call, unless a rank was lost that may have had a part in it.
+    fn unless_lost<R>(&mut self, value: R) -> Result<R, String> {
+        match self.is_elastic && self.world.has_lost() {
+            true => Err("a rank is gone".into()),
+            false => Ok(value),
+        }
+    }
+
     fn gather(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, String> {
         let lengths = self.gather_numbers([own.len() as i64])?;
+        let lengths = self.unless_lost(lengths)?;
         let lengths: Vec<usize> = lengths.iter().map(|[length]| *length as usize).collect();
         let mut all: Vec<_> = lengths.iter().map(|&length| Vec::with_capacity(length)).collect();
         // In rounds, in which all ranks together send one message at most.
@@ -396,6 +413,10 @@ impl Drop for Mpi {
             // There is nobody to tell: the others have the error.
             let _ = state.meet(Call::END, "", &waiting);
             self.watch.end_if_gone(state.lost.as_deref().unwrap_or_default());
+        }
+        if state.is_elastic && state.lost.is_some() {
+            // The others go on.
+            state.world.leave();
         }
         // Under way until the world is dropped after this, and the watchdog after it.
         waiting.blocks();
