@@ -104,7 +104,8 @@ pub(crate) fn elastic(ranks: u64, n: u64, is_elastic: bool, seed: u64) -> Result
         row.cases += 1;
         let what = format!("{}, accumulate {accumulate}, {blows:?}", kind.name());
         let outcome = check(&training, &ended, reference, is_elastic, row);
-        let restored = told(&ended.lines, "notice").any(|(_, text)| text.contains(" go on from the checkpoint "));
+        let restored =
+            told(&ended.lines, "notice").any(|(_, text)| text.contains(" go on from the checkpoint "));
         if outcome.is_ok() && is_elastic && !restored {
             row.in_place += 1;
             in_place += 1;
@@ -185,6 +186,17 @@ fn losses(ended: &Ended) -> BTreeMap<u64, f64> {
     losses.collect()
 }
 
+/// The losses of evaluations in the log, which a restart goes on with.
+fn logged_losses(training: &Training) -> Result<BTreeMap<u64, f64>, BoxError> {
+    let mut losses = BTreeMap::new();
+    for line in fs::read_to_string(training.log())?.lines() {
+        if let [_, "eval", "eval/loss", loss, epoch] = line.split(',').collect::<Vec<_>>()[..] {
+            losses.insert(epoch.parse()?, loss.parse()?);
+        }
+    }
+    Ok(losses)
+}
+
 /// The records of the log without their values, and how often each is there.
 fn moments(training: &Training) -> Result<BTreeMap<String, usize>, BoxError> {
     let mut moments = BTreeMap::new();
@@ -215,7 +227,9 @@ fn check(
     if ends.is_empty() || ends.iter().any(|(_, end)| *end != reference.end) {
         return Err(format!("the ranks end with {ends:?}, and undisturbed ones with {}", reference.end));
     }
-    let all = losses(ended);
+    let mut all = logged_losses(training).map_err(|error| error.to_string())?;
+    // The line of an evaluation may be lost with the first rank; the others know its loss.
+    all.extend(losses(ended));
     if !all.keys().eq(reference.losses.keys()) {
         return Err(format!("there are the evaluations {:?}", all.keys()));
     }
@@ -234,9 +248,12 @@ fn check(
         return Err(format!("`{unknown}` is in the log"));
     }
     // A first rank that is killed between a step and its line takes that line with it.
-    let missing: BTreeSet<(&str, bool)> = reference.log.iter().filter(|moment| !moments.contains_key(*moment)).map(
-        |moment| (moment.split(',').next().unwrap_or_default(), moment.ends_with(',')),
-    ).collect();
+    let missing: BTreeSet<(&str, bool)> = reference
+        .log
+        .iter()
+        .filter(|moment| !moments.contains_key(*moment))
+        .map(|moment| (moment.split(',').next().unwrap_or_default(), moment.ends_with(',')))
+        .collect();
     row.missing += missing.len();
     if missing.len() > ended.struck {
         return Err(format!("the log lacks the moments {missing:?}"));
@@ -253,7 +270,9 @@ fn check(
 
 fn show(rows: &BTreeMap<Kind, Row>, is_elastic: bool) {
     let in_place = if is_elastic { " in place |" } else { "" };
-    println!("| ranks lost | runs |{in_place} cost, median and most | lines lost with rank 0 | loss, relative |");
+    println!(
+        "| ranks lost | runs |{in_place} cost, median and most | lines lost with rank 0 | loss, relative |"
+    );
     println!("|---|---|{}---|---|---|", if is_elastic { "---|" } else { "" });
     for kind in Kind::ALL {
         let Some(Row { cases, in_place, costs, missing, largest }) = rows.get(&kind) else { continue };
@@ -262,6 +281,9 @@ fn show(rows: &BTreeMap<Kind, Row>, is_elastic: bool) {
         let median = costs.get(costs.len() / 2).copied().unwrap_or_default();
         let most = costs.last().copied().unwrap_or_default();
         let in_place = if is_elastic { format!(" {in_place} |") } else { String::new() };
-        println!("| {} | {cases} |{in_place} {median:.1} s, {most:.1} s | {missing} | {largest:.0e} |", kind.name());
+        println!(
+            "| {} | {cases} |{in_place} {median:.1} s, {most:.1} s | {missing} | {largest:.0e} |",
+            kind.name()
+        );
     }
 }

@@ -132,12 +132,7 @@ impl Task<ToyEngine<ToyMlp>> for Regression {
         Ok((Loss::mean(loss, x.shape()[0] as f64), ()))
     }
 
-    fn on_train_step_end(
-        &mut self,
-        _: &mut State,
-        _: &Batch,
-        _: StepResults<()>,
-    ) -> Result<(), BoxError> {
+    fn on_train_step_end(&mut self, _: &mut State, _: &Batch, _: StepResults<()>) -> Result<(), BoxError> {
         Ok(())
     }
 }

@@ -97,7 +97,8 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
 
     pub(crate) fn unmute(&mut self) {
         let heard = self.listeners.iter().map(|listener| listener.events);
-        self.any = if self.timed { Events::ALL } else { heard.fold(Events::NONE, |any, events| any | events) };
+        self.any =
+            if self.timed { Events::ALL } else { heard.fold(Events::NONE, |any, events| any | events) };
     }
 
     /// Sends `event` to its listeners, in order, up to the first that fails. The end of a step or an

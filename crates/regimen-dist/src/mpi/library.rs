@@ -445,12 +445,14 @@ impl<H: Copy> World for Loaded<H> {
         let (world, mut is_revoked, mut failed) = (self.handles.world, 0, 0);
         let mut group = MaybeUninit::uninit();
         // SAFETY: a handle of this library, and places for a number and for a handle.
-        let codes = unsafe { [(ulfm.is_revoked)(world, &mut is_revoked), (ulfm.get_failed)(world, &mut group)] };
+        let codes =
+            unsafe { [(ulfm.is_revoked)(world, &mut is_revoked), (ulfm.get_failed)(world, &mut group)] };
         if codes != [0, 0] {
             return true;
         }
         // SAFETY: the call before has written the handle of a group, which is freed here and used no more.
-        let codes = unsafe { [(ulfm.group_size)(group.assume_init(), &mut failed), (ulfm.group_free)(&mut group)] };
+        let codes =
+            unsafe { [(ulfm.group_size)(group.assume_init(), &mut failed), (ulfm.group_free)(&mut group)] };
         codes != [0, 0] || is_revoked != 0 || failed != 0
     }
 
@@ -501,7 +503,11 @@ impl<H> Drop for Loaded<H> {
     /// After a failure or a loss it leaves without `MPI_Finalize`, which would wait for ranks that are gone. So it does on another
     /// thread than the one that has started MPI.
     fn drop(&mut self) {
-        if !self.is_broken && !self.has_shrunk && !thread::panicking() && self.thread == thread::current().id() {
+        if !self.is_broken
+            && !self.has_shrunk
+            && !thread::panicking()
+            && self.thread == thread::current().id()
+        {
             // SAFETY: MPI is started, and nothing calls it afterwards.
             unsafe { (self.finalize)() };
         }

@@ -124,9 +124,11 @@ impl Mpi {
             waiting.blocks();
             let agreed = if world.can_shrink() { world.agree(true) } else { Ok(false) };
             if agreed != Ok(true) {
-                return Err("`REGIMEN_ELASTIC` is set, and the ranks cannot go on without one: use Open MPI 5, and \
+                return Err(
+                    "`REGIMEN_ELASTIC` is set, and the ranks cannot go on without one: use Open MPI 5, and \
                             start them with `mpirun --with-ft ulfm`"
-                    .into());
+                        .into(),
+                );
             }
         }
         let (lost, processes) = (None, Vec::new());
