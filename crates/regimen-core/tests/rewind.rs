@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use regimen_core::auto_unit::{Averaging, EVAL_LOSS, Plateau};
-use regimen_core::callback::{Event, Every};
+use regimen_core::callback::{Event, Every, Ranks};
 use regimen_core::data::Rank;
 use regimen_core::engine::Bucket;
 use regimen_core::peers::{PeerLost, Peers};
-use regimen_core::run::Fit;
-use regimen_core::saved::{StateDict, save_parts};
+use regimen_core::run::{Fit, Moment, Restored, Saver, Which};
+use regimen_core::saved::{AppState, Parts, StateDict, Stateful, save_parts};
 use regimen_core::state::{EpochSamples, Phase};
-use regimen_core::{AutoUnit, BoxError, Loss, Run, State, Step, Task};
+use regimen_core::{AutoUnit, BoxError, Callback, Loss, Run, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
 
 /// The first rank of two, of which one call fails.
@@ -235,4 +235,63 @@ fn samples_of_an_epoch_are_those_of_all_ranks_and_of_this_one() {
     assert_eq!(run.state().epoch_samples(), None);
     run.fit(&batches(5), &batches(1), Fit::epochs(3)).unwrap();
     assert_eq!(run.state().epoch_samples(), Some(EpochSamples::default()));
+}
+
+/// A callback with a state, on the first rank.
+struct Log(Arc<AtomicU64>);
+
+impl<U> Callback<U> for Log {
+    fn ranks(&self) -> Ranks {
+        Ranks::First
+    }
+
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        Some(self)
+    }
+}
+
+impl Stateful for Log {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("length", 7_u64)?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.0.store(dict.count("length")?, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A saver with one state.
+struct Kept(StateDict);
+
+impl Saver for Kept {
+    fn on_event(&mut self, _: Event, _: &mut Moment<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn restore(&mut self, _: Which<'_>, moment: &mut Moment<'_>) -> Result<Option<Restored>, BoxError> {
+        moment.load_run_state_of_ranks(&self.0)?;
+        Ok(Some(Restored { step: 0, from: String::new(), skipped: Vec::new(), differences: Vec::new() }))
+    }
+}
+
+#[test]
+fn a_rank_that_becomes_the_first_has_no_old_state_of_its_callbacks() {
+    struct Nothing;
+    impl AppState for Nothing {
+        fn visit(&mut self, _: &mut dyn Parts) -> Result<(), BoxError> {
+            Ok(())
+        }
+    }
+    for (index, expected) in [(0, 7), (1, 0)] {
+        let loaded = Arc::new(AtomicU64::new(0));
+        let (mut unit, mut other) = (Nothing, Nothing);
+        let saved = Run::new(&mut other).callback(Log(loaded.clone())).run_state().unwrap();
+        let mut run = Run::new(&mut unit).rank(Rank { index, count: 2 });
+        run = run.callback(Log(loaded.clone())).saver(Kept(saved));
+        run.restore_latest().unwrap();
+        assert_eq!(loaded.load(Ordering::Relaxed), expected, "rank {index}");
+    }
 }

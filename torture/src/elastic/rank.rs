@@ -81,11 +81,13 @@ pub(crate) fn rank(args: &[&str]) -> Result<(), BoxError> {
     let losses = Arc::new(Mutex::new(BTreeMap::new()));
     let heard = Arc::clone(&losses);
     let log = MetricLog::csv(training.log()).every(Every::steps(1).or(Every::epochs(1)));
+    // The next first rank goes on with the file. A run that starts again before its first checkpoint begins another.
+    let existing = if peers.is_elastic() { ExistingFile::Append } else { ExistingFile::Rename };
     let mut has_begun = false;
     let mut run = Run::new(&mut unit)
         .seed(42)
         .peers(peers.clone())
-        .callback(log.existing(ExistingFile::Append))
+        .callback(log.existing(existing))
         .saver(Checkpointer::new(training.checkpoints()).every(Every::steps(training.every)))
         .on(Event::TrainStepEnd, move |_: &mut State, _: &mut _| {
             if !std::mem::replace(&mut has_begun, true) {
