@@ -258,7 +258,7 @@ pub(crate) fn open_report_page(workspace: &Workspace, pictures: Option<&Path>) -
     Ok(End::Ran(last))
 }
 
-/// The tests and the examples with several ranks, under each MPI.
+/// The tests and the examples with several ranks, under each MPI, and ranks that are killed under Open MPI.
 fn mpi(workspace: &Workspace) -> Result<End, BoxError> {
     let mpis = match peers::mpis(workspace) {
         Ok(mpis) => mpis,
@@ -276,6 +276,8 @@ fn mpi(workspace: &Workspace) -> Result<End, BoxError> {
             ran.push(format!("{}: {tests}, {programs} programs, {same}", mpi.name));
         }
     }
+    let [open_mpi, _] = &mpis;
+    ran.push(torture::ranks(workspace, open_mpi)?);
     Ok(End::Ran(ran.join("; ")))
 }
 

@@ -297,6 +297,10 @@ impl Saver for Checkpointer {
         let Checkpointer { settings, session } = self;
         session.settle();
         let is_of_another = PeerLost::is_in(error);
+        // The run goes on.
+        if is_of_another && moment.state().peers().is_some_and(|peers| peers.is_elastic()) {
+            return;
+        }
         // What failed to save or restore would only fail again. The first rank saves for another that is lost.
         if *error.kind() == ErrorKind::State && !is_of_another
             || is_of_another && !writes(moment)
