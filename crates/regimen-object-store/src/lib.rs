@@ -68,13 +68,17 @@ mod draft;
 mod index;
 mod key;
 mod lease;
+mod logs;
 mod remote;
+mod remote_file;
 mod store;
 mod sweep;
 mod upload;
 mod url;
 
+pub use logs::LogUpload;
 pub use object_store;
+pub use remote_file::{RemoteFile, RemoteWindows};
 pub use store::ObjectStore;
 
 #[doc = include_str!("../README.md")]

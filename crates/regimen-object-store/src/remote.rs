@@ -12,8 +12,8 @@ use futures_util::TryStreamExt;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
-    Error, ListResult, MultipartId, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, Result,
-    UpdateVersion,
+    Error, GetOptions, ListResult, MultipartId, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
+    Result, UpdateVersion,
 };
 use tokio::runtime::Runtime;
 
@@ -135,6 +135,20 @@ impl Calls {
     pub(crate) async fn get_range(&self, key: &Path, range: Range<u64>) -> Result<Vec<u8>> {
         let bytes = self.retried(|| self.objects.get_range(key, range.clone())).await?;
         Ok(bytes.to_vec())
+    }
+
+    /// A range of the version `e_tag` of an object. It is an error if it has another by now.
+    pub(crate) async fn get_part(
+        &self,
+        key: &Path,
+        range: Range<u64>,
+        e_tag: Option<String>,
+    ) -> Result<Vec<u8>> {
+        let get = || async {
+            let options = GetOptions::new().with_range(Some(range.clone())).with_if_match(e_tag.clone());
+            self.objects.get_opts(key, options).await?.bytes().await
+        };
+        Ok(self.retried(get).await?.to_vec())
     }
 
     /// Puts an object under a key that nobody else uses.

@@ -130,6 +130,37 @@ impl ObjectStore {
         self
     }
 
+    /// Reads a whole object, such as a log, as it is.
+    pub fn read(&self, path: impl AsRef<FilePath>) -> io::Result<Vec<u8>> {
+        let key = key(&self.prefix, path.as_ref())?;
+        self.remote.call(|calls| async move { Ok(calls.get(&key).await?.0) })
+    }
+
+    pub(crate) fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// Distinguishes it from other stores.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// A file that is to be uploaded under `key`.
+    pub(crate) fn upload(
+        &self,
+        key: Path,
+        uploaded: impl FnOnce(File) + Send + 'static,
+    ) -> io::Result<Upload> {
+        if !self.remote.is_writable() {
+            return Err(io::Error::new(ErrorKind::Unsupported, "this store can only be read"));
+        }
+        Ok(Upload::new(self.remote.clone(), key, self.part_bytes, uploaded))
+    }
+
     fn local(&self) -> MutexGuard<'_, Local> {
         self.local.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -248,9 +279,6 @@ impl Store for ObjectStore {
 
     fn create(&self, file: &FilePath) -> io::Result<Box<dyn NewFile>> {
         let (dir, name) = self.file(file)?;
-        if !self.remote.is_writable() {
-            return Err(io::Error::new(ErrorKind::Unsupported, "this store can only be read"));
-        }
         let mut local = self.local();
         let draft = local.draft(&dir)?;
         if draft.files.contains_key(&name) {
@@ -264,7 +292,7 @@ impl Store for ObjectStore {
                 draft.files.insert(name, Some(file));
             }
         };
-        Ok(Box::new(Upload::new(self.remote.clone(), key, self.part_bytes, uploaded)))
+        Ok(Box::new(self.upload(key, uploaded)?))
     }
 
     fn open(&self, file: &FilePath) -> io::Result<OpenFile> {
