@@ -99,7 +99,7 @@ impl ObjectStore for Flaky {
             async move {
                 let key = key?;
                 flaky.call(flaky.inner.delete(&key)).await?;
-                Ok(key)
+                Ok::<_, Error>(key)
             }
         };
         keys.then(delete).boxed()
@@ -109,7 +109,7 @@ impl ObjectStore for Flaky {
         let (flaky, prefix) = (self.clone(), prefix.cloned());
         let list = async move {
             let all = flaky.call(flaky.inner.list(prefix.as_ref()).try_collect::<Vec<_>>()).await?;
-            Ok(futures_util::stream::iter(all.into_iter().map(Ok)))
+            Ok::<_, Error>(futures_util::stream::iter(all.into_iter().map(Ok)))
         };
         futures_util::stream::once(list).try_flatten().boxed()
     }
