@@ -27,9 +27,10 @@ use crate::key::{child, key};
 /// let logs = LogUpload::new(&store, "runs/digits", "digits/logs");
 /// let saver = Checkpointer::new("digits").store(Arc::new(store)).on_saved(move |_| {
 ///     if let Err(error) = logs.upload() {
-///         eprintln!("{error}");
+///         report(error);
 ///     }
 /// });
+/// # fn report(_: std::io::Error) {}
 /// # drop(saver);
 /// # Ok::<(), std::io::Error>(())
 /// ```
