@@ -1,5 +1,6 @@
 //! One writer per run directory.
 
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,4 +58,24 @@ fn the_lock_of_a_dead_writer_is_free_after_its_lease() {
     let lock = String::from_utf8(get(&inner, &keys(&inner)[0])).unwrap();
     assert!(lock.contains("\nlease 20\n"), "{lock}");
     Writer::open_on(Arc::new(store(&inner, 3_600_000)), DIR, RUN).unwrap().save(&snapshot(1, 1)).unwrap();
+}
+
+#[test]
+fn of_two_commits_under_one_name_the_first_counts() {
+    let inner = Arc::default();
+    let path = |name: &str| std::path::Path::new(DIR).join(name);
+    let stores = [store(&inner, 3000), store(&inner, 3000)];
+    for (store, text) in stores.iter().zip(["one", "other"]) {
+        store.create_dir(&path(".tmp-a")).unwrap();
+        let mut file = store.create(&path(".tmp-a/file")).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.sync().unwrap();
+    }
+    let [one, other] = stores;
+    one.rename(&path(".tmp-a"), &path("a")).unwrap();
+    let error = other.rename(&path(".tmp-a"), &path("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DirectoryNotEmpty);
+    let mut text = String::new();
+    other.open(&path("a/file")).unwrap().bytes.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "one");
 }
