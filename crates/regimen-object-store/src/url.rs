@@ -34,7 +34,7 @@ pub(crate) fn open(text: &str) -> io::Result<(Remote, Path)> {
         "http" | "https" => {
             Remote::new(Arc::new(client::of(&url[..url::Position::BeforePath], client::http)?), None)
         }
-        "s3" | "gs" | "az" | "http" | "https" => {
+        other if ["s3", "gs", "az", "http", "https"].contains(&other) => {
             Err(refused(format!("`{text}` needs a feature that this program was built without")))
         }
         other => Err(refused(format!(
