@@ -15,6 +15,7 @@ mod outside;
 mod peers;
 mod pictures;
 mod readme;
+mod s3;
 mod steps;
 mod table;
 mod tools;

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::bench::learner;
 use crate::ci::{End, Step};
+use crate::s3::S3;
 use crate::workspace::{Workspace, run, run_lines};
 use crate::{BoxError, chromium, features, outside, peers, torture};
 
@@ -31,6 +32,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "python", run: python, is_gate: false },
     Step { name: "log readers", run: log_readers, is_gate: false },
     Step { name: "measures", run: measures, is_gate: false },
+    Step { name: "object store", run: object_store, is_gate: false },
     Step { name: "report page", run: report_page, is_gate: false },
     Step { name: "mpi", run: mpi, is_gate: false },
     Step { name: "nccl", run: nccl, is_gate: false },
@@ -225,6 +227,18 @@ fn measures(workspace: &Workspace) -> Result<End, BoxError> {
             let mut cargo =
                 workspace.cargo(&["test", "--workspace", "--test", "measures", "--", "::reference_"]);
             count_tests(cargo.env("REGIMEN_METRICS_PYTHON", python))
+        }
+        Err(why) => Ok(End::NotRun(why.to_string())),
+    }
+}
+
+/// The tests of checkpoints in an object store, on a server of S3.
+fn object_store(workspace: &Workspace) -> Result<End, BoxError> {
+    match S3::start(workspace) {
+        Ok(server) => {
+            let mut cargo =
+                workspace.cargo(&["test", "--workspace", "--test", "it", "--", "server::server_"]);
+            count_tests(cargo.env("REGIMEN_S3", server.url()))
         }
         Err(why) => Ok(End::NotRun(why.to_string())),
     }

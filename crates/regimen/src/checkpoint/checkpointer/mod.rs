@@ -93,7 +93,8 @@ impl Checkpointer {
         Checkpointer { settings: Settings::new(dir.into()), session: Session::default() }
     }
 
-    /// Uses another store than this machine's disk. There is no lock on it.
+    /// Uses another store than this machine's disk, under its [`lock`](Store::lock) if it has one. It is acquired when
+    /// a training begins.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.settings.store = Some(store);
         self
