@@ -9,6 +9,7 @@ mod bench;
 mod chromium;
 mod ci;
 mod features;
+mod launchers;
 mod libtorch;
 mod new;
 mod outside;

@@ -14,7 +14,7 @@ use crate::bench::learner;
 use crate::ci::{End, Step};
 use crate::s3::S3;
 use crate::workspace::{Workspace, run, run_lines};
-use crate::{BoxError, chromium, features, outside, peers, torture};
+use crate::{BoxError, chromium, features, launchers, outside, peers, torture};
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "format", run: format, is_gate: false },
@@ -35,6 +35,10 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "object store", run: object_store, is_gate: false },
     Step { name: "report page", run: report_page, is_gate: false },
     Step { name: "mpi", run: mpi, is_gate: false },
+    Step { name: "restarts", run: launchers::shell, is_gate: false },
+    Step { name: "torchrun", run: launchers::torchrun, is_gate: false },
+    Step { name: "slurm", run: launchers::slurm, is_gate: false },
+    Step { name: "two hosts", run: launchers::namespaces, is_gate: false },
     Step { name: "nccl", run: nccl, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
     Step { name: "fuzz", run: torture::fuzz, is_gate: false },
@@ -75,6 +79,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("logger", &[]),
     ("normalise", &[]),
     ("reinforce", &[]),
+    ("restarted", &[]),
     ("resume-best", &[]),
     ("runner-minimal", &[]),
     ("runner-real", &[]),
