@@ -68,7 +68,8 @@ fn running(number: i32) -> Option<String> {
     fields.get(19).filter(|_| !has_ended).map(|&began| began.to_owned())
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::process::Command;
 
