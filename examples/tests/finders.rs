@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use regimen::auto_unit::{StepResults, TRAIN_LOSS};
 use regimen::finder::{BatchSizeFinder, LearningRateFinder};
@@ -47,6 +48,12 @@ impl Task<Burn<Mlp>> for Noisy {
 
 type Unit = AutoUnit<Burn<Mlp>, Noisy>;
 
+/// The generator of Burn, for one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Trains for two epochs, with `between` before them and in the midst. Returns the parts of the unit and the metrics.
 fn trained(mut between: impl FnMut(&mut Run<'_, Unit>)) -> (BTreeMap<String, StateDict>, String) {
     let Split { train, validation, .. } = Digits::bundled().unwrap().split();
@@ -65,6 +72,7 @@ fn trained(mut between: impl FnMut(&mut Run<'_, Unit>)) -> (BTreeMap<String, Sta
 
 #[test]
 fn the_finders_of_burn_change_no_bit_of_the_run_afterwards() {
+    let _alone = alone();
     let Split { train, validation, .. } = Digits::bundled().unwrap().split();
     let (train, validation) = (loader(train), loader(validation));
     let found = trained(|run| {
@@ -82,6 +90,7 @@ fn the_finders_of_burn_change_no_bit_of_the_run_afterwards() {
 
 #[test]
 fn a_sanity_evaluation_of_burn_changes_no_bit() {
+    let _alone = alone();
     let Split { train, validation, .. } = Digits::bundled().unwrap().split();
     let (train, validation) = (loader(train), loader(validation));
     let trained = |steps| {
@@ -96,6 +105,7 @@ fn a_sanity_evaluation_of_burn_changes_no_bit() {
 
 #[test]
 fn the_suggested_rate_is_in_the_range_that_trains() {
+    let _alone = alone();
     let train = loader(Digits::bundled().unwrap().split().train);
     let rate = LearningRateFinder::new().find(&mut Run::new(&mut unit(7).unwrap()), &train).unwrap();
     let rate = rate.suggestion().unwrap();
