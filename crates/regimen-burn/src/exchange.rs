@@ -11,8 +11,8 @@ use regimen_core::saved::Dtype;
 use crate::module_state;
 use crate::parameters::{Entry, Parameters};
 
-/// Passes on the parameters of `module` that are not frozen, with negative zeros for those that are not its own. Takes up
-/// the values left there. After an error `module` is as it was.
+/// Passes on the parameters of `module` that are not frozen, with negative zeros for those that are not its own. Takes
+/// up the values left there. After an error `module` is as it was.
 pub(crate) fn exchange<M: Module>(
     module: &mut M,
     bytes: usize,

@@ -80,7 +80,8 @@ pub(crate) fn gather(
                     format!("the share of rank {index} of {count}")
                 });
                 Err(AgreedError::new(format!(
-                    "the part `{part}` is in shares, and rank {rank} of {count} has {held}; restore a checkpoint on all ranks"
+                    "the part `{part}` is in shares, and rank {rank} of {count} has {held}; restore a checkpoint on all \
+                     ranks"
                 ))
                 .into())
             }

@@ -57,8 +57,8 @@ pub fn a_step_with_a_share_of_the_gradients_leaves_the_rest<F: EngineFixture>(
     ensure(engine.state(Part::Gradients)?.is_empty(), "no gradient is retained, and one is held")
 }
 
-/// Buckets hold whole parameters in the order of their names, up to the given size: those of its own, and negative zeros
-/// for the others. Frozen parameters and buffers are left out. The values left there are taken up, and nothing else
+/// Buckets hold whole parameters in the order of their names, up to the given size: those of its own, and negative
+/// zeros for the others. Frozen parameters and buffers are left out. The values left there are taken up, and nothing else
 /// changes.
 pub fn exchange_takes_up_parameters<F: EngineFixture>(fixture: &F) -> Result<(), BoxError> {
     let groups = fixture.regularized().groups().len();

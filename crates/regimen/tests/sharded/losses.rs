@@ -14,8 +14,8 @@ use regimen::saved::{load_parts, save_parts, save_parts_of_ranks};
 
 use super::{ROWS, check_near, fit, loader, on, rank_of, run_in_parts, run_of, saved, unit};
 
-const LEFT: &str = "unit failed in on_train_start in train at epoch 0 step 4: the optimizer has the share of rank 1 of 2, \
-                    and needs all of it; restore a checkpoint on all ranks";
+const LEFT: &str = "unit failed in on_train_start in train at epoch 0 step 4: the optimizer has the share of rank 1 \
+                    of 2, and needs all of it; restore a checkpoint on all ranks";
 
 /// Peers that can be left: this rank is then alone.
 #[derive(Debug)]
@@ -82,8 +82,8 @@ fn a_rank_that_is_left_must_restore_and_then_goes_on() {
     });
     let (refused, not_saved) = ended[1].clone().unwrap().unwrap();
     assert_eq!(refused, LEFT);
-    let expected = "the part `optimizer` is in shares, and rank 0 of 1 has the share of rank 1 of 2; restore a checkpoint \
-                    on all ranks";
+    let expected = "the part `optimizer` is in shares, and rank 0 of 1 has the share of rank 1 of 2; restore a \
+                    checkpoint on all ranks";
     assert_eq!(not_saved, expected);
     for part in ["module", "optimizer"] {
         check_near(&saved(&disk).content[part], &alone.content[part], part);
