@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]
 
 mod cuts;
+mod elastic;
 mod faults;
 mod flips;
 mod fuzz;
@@ -49,12 +50,14 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match args.as_slice() {
         ["train", rest @ ..] => train::train(rest).map(|()| 0),
+        ["rank", rest @ ..] => elastic::rank(rest).map(|()| 0),
         ["fuzz", rest @ ..] => fuzz::run_cases(rest).map(|()| 0),
         ["--control"] => fuzz::control().map(|tally| show_alone(&tally)),
         ["--fuzz", _, "--seed", seed] => fuzz::repeat(seed),
         ["--random", _, "--seed", seed] => {
             number("--seed", seed).map(|seed| show_alone(&random::again(seed)))
         }
+        ["--ranks", ranks, rest @ ..] => elastic_by(ranks, rest).map(|tally| show_alone(&tally)),
         // Separate from the disk tortures, which take a quarter of an hour.
         ["--fuzz", _] => {
             Options::parse(&args).and_then(|options| fuzz::fuzz(options.fuzz)).map(|tally| show_alone(&tally))
@@ -101,6 +104,23 @@ fn torture(options: &Options) -> Result<u8, BoxError> {
         show(fuzz::fuzz(options.fuzz)?);
     }
     Ok(status)
+}
+
+/// Kills ranks as `args` say: `--kills N [--seed N] [--ulfm]`.
+fn elastic_by(ranks: &str, mut args: &[&str]) -> Result<Tally, BoxError> {
+    let (ranks, mut kills, mut seed, mut is_elastic) = (number("--ranks", ranks)?, 100, 1, false);
+    if ranks < 2 {
+        return Err("`--ranks`: give 2 or more".into());
+    }
+    loop {
+        match args {
+            [] => return elastic::elastic(ranks, kills, is_elastic, seed),
+            ["--ulfm", rest @ ..] => (is_elastic, args) = (true, rest),
+            ["--kills", n, rest @ ..] => (kills, args) = (number("--kills", n)?, rest),
+            ["--seed", n, rest @ ..] => (seed, args) = (number("--seed", n)?, rest),
+            [other, ..] => return Err(format!("`{other}`: unknown option of `--ranks`").into()),
+        }
+    }
 }
 
 fn show_alone(tally: &Tally) -> u8 {

@@ -9,12 +9,14 @@ mod bench;
 mod chromium;
 mod ci;
 mod features;
+mod launchers;
 mod libtorch;
 mod new;
 mod outside;
 mod peers;
 mod pictures;
 mod readme;
+mod s3;
 mod steps;
 mod table;
 mod tools;
@@ -35,6 +37,7 @@ usage: cargo xtask ci [STEP ...]
        cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]
        cargo xtask torture --fuzz SECONDS [--seed N]
        cargo xtask torture --random CASES [--seed N]
+       cargo xtask torture --ranks N [--kills N] [--seed N] [--ulfm]
 
 ci       runs every check, or the named steps, and prints a table of results
 bench    runs a benchmark: batteries, checkpoint, distributed, engines, learner, loader, overhead,
@@ -47,7 +50,9 @@ pictures runs the examples digits and dashboard and draws the pictures of the RE
 torture  runs the torture tests: kills at random and at every system call, power cuts, damaged files,
          signals; exits 1 if a promise is broken, 2 if something could not be run. With --fuzz first,
          only fuzzes the readers of files, for a number of seconds, or one case by its seed. With
-         --random first, only compares runs under random failures with undisturbed runs
+         --random first, only compares runs under random failures with undisturbed runs. With
+         --ranks first, only kills ranks of jobs: with --ulfm the others go on in place, and
+         otherwise a loop starts the job again
 
 REGIMEN_TARGET=DIR      build folder; default: in the user's cache folder
 REGIMEN_LIBTORCH=DIR    installation of libtorch; default: in the user's cache folder

@@ -44,6 +44,8 @@ version = \"2\"
 version = \"1\"
 [dependencies.regimen-dashboard]
 path = \"{{regimen}}/crates/regimen-dashboard\"
+[dependencies.regimen-object-store]
+path = \"{{regimen}}/crates/regimen-object-store\"
 [dependencies.regimen-report]
 path = \"{{regimen}}/crates/regimen-report\"
 [dependencies.rustix]

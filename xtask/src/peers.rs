@@ -1,5 +1,5 @@
-//! Python virtual environments: frameworks and packages that regimen is compared with, readers of its files, MPI and
-//! NCCL.
+//! Python virtual environments: frameworks and packages that regimen is compared with, readers of its files, a server of
+//! S3, MPI and NCCL.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -37,6 +37,11 @@ pub(crate) fn logs(workspace: &Workspace) -> Result<PathBuf, BoxError> {
 pub(crate) fn measures(workspace: &Workspace) -> Result<PathBuf, BoxError> {
     let requirements = "crates/regimen/tests/measures/requirements.txt";
     environment(workspace, &workspace.target.join("python-measures"), requirements)
+}
+
+/// The Python with a server of S3.
+pub(crate) fn s3(workspace: &Workspace) -> Result<PathBuf, BoxError> {
+    environment(workspace, &workspace.target.join("python-s3"), "crates/regimen-object-store/tests/moto.txt")
 }
 
 /// The Python that drives Chromium.

@@ -12,8 +12,9 @@ use std::time::Instant;
 
 use crate::bench::learner;
 use crate::ci::{End, Step};
+use crate::s3::S3;
 use crate::workspace::{Workspace, run, run_lines};
-use crate::{BoxError, chromium, features, outside, peers, torture};
+use crate::{BoxError, chromium, features, launchers, outside, peers, torture};
 
 pub(crate) const STEPS: &[Step] = &[
     Step { name: "format", run: format, is_gate: false },
@@ -31,8 +32,13 @@ pub(crate) const STEPS: &[Step] = &[
     Step { name: "python", run: python, is_gate: false },
     Step { name: "log readers", run: log_readers, is_gate: false },
     Step { name: "measures", run: measures, is_gate: false },
+    Step { name: "object store", run: object_store, is_gate: false },
     Step { name: "report page", run: report_page, is_gate: false },
     Step { name: "mpi", run: mpi, is_gate: false },
+    Step { name: "restarts", run: launchers::shell, is_gate: false },
+    Step { name: "torchrun", run: launchers::torchrun, is_gate: false },
+    Step { name: "slurm", run: launchers::slurm, is_gate: false },
+    Step { name: "two hosts", run: launchers::namespaces, is_gate: false },
     Step { name: "nccl", run: nccl, is_gate: false },
     Step { name: "torture", run: torture::step, is_gate: false },
     Step { name: "fuzz", run: torture::fuzz, is_gate: false },
@@ -73,6 +79,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("logger", &[]),
     ("normalise", &[]),
     ("reinforce", &[]),
+    ("restarted", &[]),
     ("resume-best", &[]),
     ("runner-minimal", &[]),
     ("runner-real", &[]),
@@ -230,6 +237,18 @@ fn measures(workspace: &Workspace) -> Result<End, BoxError> {
     }
 }
 
+/// The tests of checkpoints in an object store, on a server of S3.
+fn object_store(workspace: &Workspace) -> Result<End, BoxError> {
+    match S3::start(workspace) {
+        Ok(server) => {
+            let mut cargo =
+                workspace.cargo(&["test", "--workspace", "--test", "it", "--", "server::server_"]);
+            count_tests(cargo.env("REGIMEN_S3", server.url()))
+        }
+        Err(why) => Ok(End::NotRun(why.to_string())),
+    }
+}
+
 /// The report page in Chromium: runs, zoom, axes, themes, the table and the print, without an error on its console.
 fn report_page(workspace: &Workspace) -> Result<End, BoxError> {
     open_report_page(workspace, None)
@@ -258,7 +277,7 @@ pub(crate) fn open_report_page(workspace: &Workspace, pictures: Option<&Path>) -
     Ok(End::Ran(last))
 }
 
-/// The tests and the examples with several ranks, under each MPI.
+/// The tests and the examples with several ranks, under each MPI, and ranks that are killed under Open MPI.
 fn mpi(workspace: &Workspace) -> Result<End, BoxError> {
     let mpis = match peers::mpis(workspace) {
         Ok(mpis) => mpis,
@@ -276,6 +295,8 @@ fn mpi(workspace: &Workspace) -> Result<End, BoxError> {
             ran.push(format!("{}: {tests}, {programs} programs, {same}", mpi.name));
         }
     }
+    let [open_mpi, _] = &mpis;
+    ran.push(torture::ranks(workspace, open_mpi)?);
     Ok(End::Ran(ran.join("; ")))
 }
 

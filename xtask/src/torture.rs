@@ -1,12 +1,12 @@
 //! `cargo xtask torture [--kills N] [--cuts N] [--flips N] [--signals N]`: runs the `torture`
 //! program on real training processes. `--fuzz SECONDS` fuzzes the readers of files, `--random CASES`
-//! disturbs runs in memory.
+//! disturbs runs in memory, `--ranks N --kills N [--ulfm]` kills ranks of jobs of Open MPI.
 
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::ci::End;
 use crate::workspace::{Workspace, run};
-use crate::{BoxError, tools};
+use crate::{BoxError, peers, tools};
 
 /// The short torture of `ci`. The fuzz is a separate step.
 const SHORT: &[&str] =
@@ -23,8 +23,38 @@ const NOT_RUN: i32 = 2;
 pub(crate) fn torture(args: &[&str]) -> Result<ExitCode, BoxError> {
     let workspace = Workspace::open()?;
     run(&mut workspace.cargo(&["build", "--package", "regimen-torture"]))?;
-    let status = program(&workspace, args)?.status()?;
+    let mut program = program(&workspace, args)?;
+    if args.first() == Some(&"--ranks") {
+        match peers::mpis(&workspace) {
+            Ok([open_mpi, _]) => with_mpi(&mut program, &open_mpi),
+            Err(why) => println!("{why}"),
+        }
+    }
+    let status = program.status()?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// Has `program` start ranks by `mpi`.
+fn with_mpi(program: &mut Command, mpi: &peers::Mpi) {
+    program.env("REGIMEN_TEST_MPIRUN", &mpi.launcher).env("REGIMEN_MPI", &mpi.library);
+}
+
+/// The part of the step `mpi` of `ci` about ranks that are killed: going on in place, and by a restart loop.
+pub(crate) fn ranks(workspace: &Workspace, open_mpi: &peers::Mpi) -> Result<String, BoxError> {
+    run(&mut workspace.cargo(&["build", "--workspace", "--examples", "--bin", "torture"]))?;
+    let mut last = Vec::new();
+    for args in [&["--ranks", "4", "--kills", "6", "--ulfm"][..], &["--ranks", "4", "--kills", "2"]] {
+        let mut program = program(workspace, args)?;
+        with_mpi(&mut program, open_mpi);
+        let output = program.stderr(Stdio::inherit()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        print!("{text}");
+        if !output.status.success() {
+            return Err(format!("`torture {}` ended with {}", args.join(" "), output.status).into());
+        }
+        last.extend(text.lines().last().map(str::to_owned));
+    }
+    Ok(last.join("; "))
 }
 
 /// The step of `ci` for training processes.

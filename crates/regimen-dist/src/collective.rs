@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use regimen_core::BoxError;
+use regimen_core::data::Rank;
 use regimen_core::peers::Peers;
 
 use crate::launch::Launch;
@@ -13,6 +14,14 @@ use crate::{Mpi, Solo};
 pub trait Collective: Peers {
     /// The number of this process on its machine, from 0: that of its device.
     fn local_rank(&self) -> u64;
+
+    /// Closes up after a [`PeerLost`](regimen_core::peers::PeerLost): goes on with the ranks that are left, numbered in
+    /// the same order, and returns the new rank of this one. Every rank that is left calls it, and it returns on each
+    /// when all have called it. Returns `None` if the transport cannot, which is the default.
+    /// [`survive`](crate::survive) does it for a run.
+    fn shrink(&self) -> Option<Result<Rank, BoxError>> {
+        None
+    }
 
     /// Sets how long a call may wait for the other ranks. Afterwards it is an error, and the process ends with status
     /// 86. Rank 0 first saves its post-mortem, for which it has a quarter of the patience. The default is

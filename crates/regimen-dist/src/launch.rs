@@ -99,8 +99,10 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
 
     fn is_set_by(&self, launcher: &Launcher) -> bool {
         let is_set = |name| (self.0)(name).is_some();
-        // `srun torchrun PROGRAM` starts one torchrun per machine, which starts the ranks. So do other launchers.
-        if is_set("TORCHELASTIC_RUN_ID") && launcher.name != TORCHRUN {
+        // `srun torchrun PROGRAM` starts one torchrun per machine, which starts the ranks. So do other launchers. A
+        // torchrun of one process starts none: `torchrun mpirun PROGRAM` starts the launcher again if that fails.
+        let is_alone = (self.0)("WORLD_SIZE").is_some_and(|count| count == "1");
+        if is_set("TORCHELASTIC_RUN_ID") && launcher.name != TORCHRUN && !is_alone {
             return false;
         }
         // By itself, the rank is also set in a job without `srun`.
@@ -226,6 +228,13 @@ mod tests {
                 "OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_SIZE=1 TORCHELASTIC_RUN_ID=7 RANK=3 WORLD_SIZE=4 LOCAL_RANK=3",
                 "torchrun: 3 of 4, local 3",
             ),
+            // `torchrun --nproc-per-node 1 --no-python mpirun`, which is started again if a rank fails.
+            (
+                "TORCHELASTIC_RUN_ID=7 RANK=0 WORLD_SIZE=1 LOCAL_RANK=0 \
+                 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_LOCAL_RANK=1",
+                "mpirun: 1 of 2, local 1",
+            ),
+            ("TORCHELASTIC_RUN_ID=7 RANK=0 WORLD_SIZE=1 LOCAL_RANK=0", "torchrun: 0 of 1, local 0"),
             // A script that sets the variables of torchrun by those of Slurm.
             (
                 "SLURM_PROCID=1 SLURM_LOCALID=1 SLURM_STEP_NUM_TASKS=2 RANK=1 WORLD_SIZE=2 LOCAL_RANK=1",

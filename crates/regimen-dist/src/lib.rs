@@ -7,6 +7,7 @@ mod mpi;
 #[cfg(feature = "nccl")]
 mod nccl;
 mod solo;
+mod survive;
 mod values;
 
 pub use collective::{Collective, init};
@@ -14,4 +15,5 @@ pub use mpi::Mpi;
 #[cfg(feature = "nccl")]
 pub use nccl::Nccl;
 pub use solo::Solo;
+pub use survive::survive;
 pub use values::{all_true, any_true, barrier, broadcast, count_true, gather, on_first};

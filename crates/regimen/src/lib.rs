@@ -22,6 +22,7 @@ pub mod launcher;
 pub mod log;
 pub mod memory;
 pub mod metric;
+pub mod preemption;
 pub mod profile;
 pub mod replay;
 pub mod run;

@@ -1,7 +1,7 @@
 //! Signals of a terminal, a scheduler or a cloud that pause a run.
 
 #[cfg(unix)]
-mod unix;
+pub(crate) mod unix;
 
 use std::io;
 
@@ -20,7 +20,8 @@ use regimen_core::state::PauseHandle;
 /// Among several [ranks](regimen_core::Run::peers) a signal to one of them pauses all, at the same step.
 ///
 /// SLURM and others send SIGUSR1 some time ahead if asked to (`--signal=B:USR1@120`), so that the
-/// save fits between it and the end.
+/// save fits between it and the end. [`Preemption`](crate::preemption::Preemption) in place of this also knows the time
+/// left, and the notices of a cloud.
 ///
 /// Dropping it restores the default actions of the signals: Ctrl-C ends the process again. A program
 /// that handles these signals itself calls [`PauseHandle::pause`] from there instead of this. On
@@ -48,7 +49,10 @@ impl Signals {
     /// Pauses the run of `handle`. An error if a handler cannot be registered or a thread not be started.
     pub fn pause(handle: &PauseHandle) -> io::Result<Self> {
         #[cfg(unix)]
-        return Ok(Signals { _watch: unix::Watch::start(handle.clone())? });
+        {
+            let run = handle.clone();
+            Ok(Signals { _watch: unix::Watch::start(move |name| run.pause(name))? })
+        }
         #[cfg(not(unix))]
         {
             let _ = handle;

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("regimen-torch", &["regimen-core", "regimen-cuda"]),
     ("regimen-dist", &["regimen-core", "regimen-cuda"]),
     ("regimen-dashboard", &["regimen"]),
+    ("regimen-object-store", &["regimen"]),
     ("regimen-report", &["regimen", "regimen-core"]),
     ("regimen-cli", &["regimen", "regimen-core", "regimen-dashboard", "regimen-report"]),
     ("xtask", &[]),

@@ -130,6 +130,8 @@ pub struct AutoUnit<E: Engine, T: Task<E>> {
     rates: Vec<f64>,
     /// Completed updates and epochs: saved, and set anew when training starts.
     count: Count,
+    /// How often the run had been rewound when training started last. `None` before that, and after a load.
+    rewinds: Option<u64>,
 }
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
@@ -155,6 +157,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             frozen: Vec::new(),
             rates: Vec::new(),
             count: Count::default(),
+            rewinds: None,
         }
     }
 
@@ -264,6 +267,22 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         Ok(())
     }
 
+    /// Shares the metrics of an epoch of `phase` that ends, and has the plateau look at them. `hook` is the result
+    /// of the task.
+    fn end_epoch(
+        &mut self,
+        phase: Phase,
+        hook: Result<(), BoxError>,
+        state: &mut State,
+    ) -> Result<(), BoxError> {
+        let shared = hook.and_then(|()| state.share_metrics());
+        if state.is_elastic() && state.awaits_metrics_of_ranks() {
+            // The epoch ends again, and a plateau looks once.
+            return shared;
+        }
+        shared.and(self.look_at_plateau(phase, state))
+    }
+
     /// Has the plateau look at an epoch of `phase` that ends. A loss that cannot be read is an error here: in
     /// the metrics it would be NaN.
     fn look_at_plateau(&mut self, phase: Phase, state: &mut State) -> Result<(), BoxError> {
@@ -353,7 +372,7 @@ impl<E: Engine, T: Task<E>> EvalUnit for AutoUnit<E, T> {
     fn on_eval_epoch_end(&mut self, state: &mut State) -> Result<(), BoxError> {
         // The evaluation is counted even if the task's hook fails.
         let hook = self.task.on_eval_epoch_end(state);
-        hook.and_then(|()| state.share_metrics()).and(self.look_at_plateau(Phase::Eval, state))
+        self.end_epoch(Phase::Eval, hook, state)
     }
 
     fn on_eval_end(&mut self, state: &mut State) -> Result<(), BoxError> {

@@ -27,7 +27,7 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
         parts.part("module", &mut self.engine.part(Part::Module))?;
         self.visit_optimizer(parts)?;
         let AutoUnit { engine, settings, window, pending, .. } = self;
-        let AutoUnit { skipped, skipped_in_a_row, frozen, count, has_asked_unreached, .. } = self;
+        let AutoUnit { skipped, skipped_in_a_row, frozen, count, has_asked_unreached, rewinds, .. } = self;
         match &mut self.average {
             Some(average) => {
                 parts.optional("averaged_module", Some(&mut AveragePart { engine: &*engine, average }))?;
@@ -47,6 +47,7 @@ impl<E: Engine, T: Task<E>> AppState for AutoUnit<E, T> {
             frozen,
             count,
             has_asked_unreached,
+            rewinds,
             scaler,
             average,
             plateau,
@@ -68,6 +69,7 @@ struct OwnPart<'u, E: Engine> {
     frozen: &'u mut Vec<bool>,
     count: &'u mut Count,
     has_asked_unreached: &'u mut bool,
+    rewinds: &'u mut Option<u64>,
     scaler: Option<&'u mut GradientScaler>,
     average: &'u mut Option<Average<E::Weights>>,
     plateau: &'u mut Option<Plateau>,
@@ -247,7 +249,7 @@ impl<E: Engine> Stateful for OwnPart<'_, E> {
         }
         (*self.window, *self.plateau, *self.used) = (read.window, read.plateau, read.used);
         (*self.skipped, *self.skipped_in_a_row) = (read.skipped, read.skipped_in_a_row);
-        (*self.count, *self.changes) = (read.count, read.changes);
+        (*self.count, *self.changes, *self.rewinds) = (read.count, read.changes, None);
         *self.has_asked_unreached = dict.contains(HAS_ASKED) && dict.get::<u8>(HAS_ASKED)? != 0;
         self.pending.forget_unchecked();
         if let (Some(scaler), Some(read)) = (&mut self.scaler, read.scaler) {

@@ -57,13 +57,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 }
 
-/// Makes the running statistics the mean over all ranks, by the weights of their batches.
+/// Makes the running statistics the mean over all ranks, by the weights of their batches. Returns whether there are
+/// any.
 pub(super) fn average_buffers(
     engine: &mut impl Engine,
     peers: &dyn Peers,
     weight: f64,
-) -> Result<(), BoxError> {
+) -> Result<bool, BoxError> {
+    let mut has_buffers = false;
     engine.exchange_buffers(&mut |bucket| {
+        has_buffers = true;
         let Bucket::F64(flat) = bucket else {
             return Err("the engine passes buffers that are not in double precision".into());
         };
@@ -79,7 +82,8 @@ pub(super) fn average_buffers(
             share => flat.iter_mut().for_each(|element| *element *= share),
         }
         peers.sum(Bucket::F64(flat))
-    })
+    })?;
+    Ok(has_buffers)
 }
 
 /// FNV-1a over the name, and over the bytes of the array 8 at a time.

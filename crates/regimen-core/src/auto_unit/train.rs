@@ -7,6 +7,7 @@ use super::few::Few;
 use super::pending::What;
 use super::replicas::average_buffers;
 use super::settings::Count as Done;
+use super::share::Held;
 use super::window::Stage;
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked, detached_values};
 use crate::engine::watch::watched;
@@ -41,8 +42,13 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         // Left by a call that failed before they were read.
         self.read_all()?;
         self.count = Done { updates: state.train_progress().updates, epochs: state.train_progress().epochs };
+        if self.rewinds.replace(state.rewinds()).is_some_and(|rewinds| rewinds != state.rewinds()) {
+            // Its steps are made again, on the ranks that are left.
+            self.discard();
+        }
         self.unite(state)?;
         self.share_out(state.peers().map(|peers| &**peers))?;
+        state.set_has_share(matches!(self.held, Held::Share(_)));
         // An engine that cannot change its momentum is refused before the first step.
         self.set_momentum()?;
         // Callbacks see at the start which parameters are trained.
@@ -81,11 +87,16 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
         state.set_pending_steps(0);
         let before = self.count.epochs;
         self.count.epochs = state.train_progress().epochs;
+        let averaged = self.averaged();
         self.add_to_average(Counted::Epoch(before))?;
+        if self.averaged() != averaged {
+            // Should the ranks not agree on this end of the epoch, it would be in the average twice.
+            state.bar_rewind();
+        }
         // A plateau does not judge a loss that is an error.
         self.read_all()?;
         let hook = self.task.on_train_epoch_end(state);
-        hook.and_then(|()| state.share_metrics()).and(self.look_at_plateau(Phase::Train, state))
+        self.end_epoch(Phase::Train, hook, state)
     }
 
     fn on_train_end(&mut self, state: &mut State) -> Result<(), BoxError> {
@@ -154,6 +165,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             }
         }
         if self.window.stage().is_none() {
+            if self.window.steps() == 0 && self.settings.accumulate > 1 {
+                state.mark_window(true);
+            }
             state
                 .time("backward", |_| self.hold(step.index, &loss.mean, value.clone(), weight, is_finite))?;
         }
@@ -162,15 +176,20 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         {
             state.time("after backward", |state| hook(&mut self.engine, state))?;
         }
-        if let Some(peers) = state.peers() {
-            average_buffers(&mut self.engine, &**peers, weight)?;
-        }
+        let has_buffers = match state.peers() {
+            Some(peers) => average_buffers(&mut self.engine, &**peers, weight)?,
+            None => false,
+        };
         let values = self.pending.add_all(values);
         let mut results = StepResults::new(value.clone(), values, weight, output);
         if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
             state.time("update", |state| self.update(state, step.index, &mut results))?;
         } else {
             self.window.end_step(step.index);
+            if has_buffers {
+                // Those of this step would count twice if the window were made again.
+                state.bar_rewind();
+            }
             let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;
             results.log(TRAIN_LOSS, counts, state);
         }

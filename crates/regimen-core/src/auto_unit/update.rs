@@ -35,6 +35,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             return self.skip(state, results, counts);
         }
         if weight == 0.0 {
+            commit(state)?;
             self.discard();
             return Ok(());
         }
@@ -92,9 +93,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self.set_rates()?;
         self.set_momentum()?;
         self.share_out(peers.as_deref())?;
-        if let Some(peers) = &peers {
-            peers.commit()?;
-        }
+        commit(state)?;
         self.step(state, peers.as_deref())?;
         self.window = Window::default();
         results.log(TRAIN_LOSS, true, state);
@@ -150,8 +149,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         counts: bool,
     ) -> Result<(), BoxError> {
         let (in_a_row, limit) = (self.skipped_in_a_row + 1, self.settings.skip_limit);
+        let mut scaler = self.scaler.clone();
         if self.settings.is_scaling() {
-            self.scaler.skipped()?;
+            scaler.skipped()?;
         } else if limit < in_a_row {
             return Err(format!(
                 "more than {limit} updates in a row were skipped, because loss or gradient was not finite; \
@@ -163,9 +163,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
                 "{in_a_row} updates in a row were skipped, because loss or gradient was not finite"
             ));
         }
-        if let Some(peers) = state.peers() {
-            peers.commit()?;
-        }
+        commit(state)?;
+        self.scaler = scaler;
         self.discard();
         self.skipped += 1;
         self.skipped_in_a_row = in_a_row;
@@ -219,6 +218,15 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             .into()),
         }
     }
+}
+
+/// The window ends on all ranks, or on none.
+fn commit(state: &mut State) -> Result<(), BoxError> {
+    if let Some(peers) = state.peers() {
+        peers.commit()?;
+        state.mark_window(false);
+    }
+    Ok(())
 }
 
 /// The learning rate of a group for the update behind `count`.

@@ -90,6 +90,17 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
         (self.any, self.timed) = (Events::ALL, true);
     }
 
+    /// Sends nothing but notices, until [`unmute`](Callbacks::unmute).
+    pub(crate) fn mute(&mut self) {
+        self.any = if self.any.contains(Event::Notice) { Event::Notice.into() } else { Events::NONE };
+    }
+
+    pub(crate) fn unmute(&mut self) {
+        let heard = self.listeners.iter().map(|listener| listener.events);
+        self.any =
+            if self.timed { Events::ALL } else { heard.fold(Events::NONE, |any, events| any | events) };
+    }
+
     /// Sends `event` to its listeners, in order, up to the first that fails. The end of a step or an
     /// epoch is counted, so all receive it.
     pub(crate) fn send(&mut self, event: Event, state: &mut State, unit: &mut U) -> Result<(), Error> {
@@ -158,6 +169,8 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
         Ok(())
     }
 
+    /// One that hears nothing on this rank has nothing to go on with. If it did, and became the first rank later, its
+    /// state would be that of long ago: a log would be cut back to where it was then.
     fn each_saved(
         &mut self,
         all: &OfRanks<'_>,
@@ -165,9 +178,12 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
     ) -> Result<Vec<String>, BoxError> {
         let mut notices = Vec::new();
         let mut known = Vec::new();
-        for Listener { callback, name, .. } in &mut self.listeners {
+        for Listener { callback, name, ranks, .. } in &mut self.listeners {
             let Some(part) = callback.stateful() else { continue };
             known.push(name.clone());
+            if !ranks.contain(all.rank()) {
+                continue;
+            }
             if all.first().contains(&format!("{name}.saved")) {
                 let saved = all.under(&format!("{name}.state"));
                 let loaded = saved.of(part).and_then(|own| f(part, &own));

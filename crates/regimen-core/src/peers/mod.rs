@@ -26,7 +26,8 @@ use crate::saved::StateDict;
 ///
 /// A collective is called by one thread at a time.
 pub trait Peers: fmt::Debug + Send + Sync {
-    /// The rank of this process, and the number of ranks.
+    /// The rank of this process, and the number of ranks. They change only if the ranks that are left after a loss close
+    /// up, between two calls of a run.
     fn rank(&self) -> Rank;
 
     /// Adds up `values` over all ranks, element by element, in an order that depends on the number of ranks and
@@ -53,6 +54,13 @@ pub trait Peers: fmt::Debug + Send + Sync {
     /// does nothing.
     fn commit(&self) -> Result<(), BoxError> {
         Ok(())
+    }
+
+    /// Whether the ranks that are left can go on after a [`PeerLost`], as `survive` of `regimen-dist` has them do. Then
+    /// a run keeps what it needs to [go back](crate::Run::rewind), and a save for the post-mortem of a lost rank is
+    /// not made. The same on all ranks and for all time. The default is `false`.
+    fn is_elastic(&self) -> bool {
+        false
     }
 
     /// Notes the place in the run of the calls that follow. The loop does so before each step. A transport names the

@@ -19,6 +19,7 @@ use crate::callback::{Event, Every};
 use crate::data::{Data, Epoch, Fetched};
 use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
+use crate::peers::PeerLost;
 use crate::state::{Cycle, EntryPoint, Expected, Phase, PhaseState, Progress, Sharing, State};
 use crate::text::Count;
 use crate::unit::TrainUnit;
@@ -247,9 +248,9 @@ where
         }
         let progress = run.state.progress();
         let is_over = reader.peek_end(progress.steps_in_epoch);
-        let stops = match run.state.peers() {
-            None => run.state.must_stop(),
-            Some(_) => agree(&mut run.state, &mut reader, |state| state.agree_to_stop(is_over))?,
+        let (stops, is_together) = match run.state.peers() {
+            None => (run.state.must_stop(), false),
+            Some(_) => (agree(&mut run.state, &mut reader, |state| state.agree_to_stop(is_over))?, true),
         };
         if is_over {
             break;
@@ -257,10 +258,34 @@ where
         if stops || limits.reached(progress) {
             return Ok(());
         }
-        step(run, pass, &mut reader, eval_every)?;
+        if is_together {
+            begin_together(run);
+        }
+        let made = step(run, pass, &mut reader, eval_every);
+        if is_together {
+            end_together(run, progress.samples);
+        }
+        made?;
     }
     drop(reader);
     complete(run, pass, limits, eval_every)
+}
+
+/// A step of several ranks begins. If it is made [again](Run::rewind), the callbacks do not hear of it twice. The
+/// saver does: it may not have finished its work on all ranks.
+#[cold]
+#[inline(never)]
+fn begin_together<U: ?Sized>(run: &mut Run<'_, U>) {
+    if run.state.is_made_again() {
+        run.callbacks.mute();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn end_together<U: ?Sized>(run: &mut Run<'_, U>, samples_before: u64) {
+    run.state.count_shares(samples_before);
+    run.callbacks.unmute();
 }
 
 /// Fetches a batch and makes one step with it. A step that fails has not happened, unless the unit
@@ -345,6 +370,7 @@ fn complete<U: ?Sized, P: Pass<U>>(
         let text = format!("the {} data gave no batch; fill it, or say `allow_empty()`", P::PHASE);
         return Err(Caught::Failed(text.into()).at(&run.state, ErrorKind::Data));
     }
+    let before = run.state.before_epoch_end();
     let active = run.state.active_phase_mut();
     active.progress.count_epoch();
     (active.epoch_open, active.last_in_epoch, active.position) = (false, false, None);
@@ -364,6 +390,12 @@ fn complete<U: ?Sized, P: Pass<U>>(
     let hook = pass.hook(&mut run.unit, &mut run.state, Hook::EpochEnd).and_then(|()| {
         guard(|| run.state.share_metrics()).map_err(|caught| caught.at(&run.state, ErrorKind::Peers))
     });
+    if let Some(before) = before.filter(|_| is_of_lost_rank(&hook) && run.state.awaits_metrics_of_ranks()) {
+        // It has ended on no rank, and ends again.
+        run.state.take_back_epoch_end(before);
+        return hook;
+    }
+    run.state.unmark_epoch();
     if let (Phase::Train, Some(every)) = (P::PHASE, eval_every) {
         // The hook may have made the last update of the epoch.
         run.state.eval_due |= run.state.is_due(every);
@@ -388,6 +420,10 @@ fn complete<U: ?Sized, P: Pass<U>>(
 /// would not leave that number.
 fn is_spoilt(result: &Result<(), Error>) -> bool {
     result.as_ref().is_err_and(Error::is_not_finite)
+}
+
+fn is_of_lost_rank(result: &Result<(), Error>) -> bool {
+    result.as_ref().is_err_and(|error| PeerLost::is_in(error))
 }
 
 /// Sends an event to the callbacks in order, up to the first that fails, and then to the saver. The end

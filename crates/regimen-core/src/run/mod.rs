@@ -34,7 +34,7 @@ use crate::data::{Data, Rank};
 use crate::error::ErrorKind;
 use crate::error::guard::{Caught, guard};
 use crate::metric::Key;
-use crate::peers::{AgreedError, Peers};
+use crate::peers::{AgreedError, PeerLost, Peers};
 use crate::saved::{AppState, StateDict};
 use crate::state::{EntryPoint, HyperParameters, PauseHandle, Phase, Stop};
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
@@ -457,6 +457,37 @@ impl<'a, U: ?Sized> Run<'a, U> {
         Ok(Some(restored))
     }
 
+    /// Goes back to where the ranks that are left can go on together, after a call that failed with a
+    /// [`PeerLost`](crate::peers::PeerLost): in training to the first step of the accumulation window under way, because
+    /// the gradients that a lost rank held for it are gone, and in an evaluation of `fit` to its begin. Everything else
+    /// is between two steps. Returns the number of training steps that are made again.
+    ///
+    /// The callbacks do not hear of these steps twice. Every rank that is left calls it, and compares its
+    /// [`standing`](Run::standing). It does nothing unless the peers are [elastic](Peers::is_elastic). `survive` of
+    /// `regimen-dist` calls it.
+    ///
+    /// The part of a lost rank in the training metrics of the epoch under way is lost: see
+    /// [`State::epoch_samples`].
+    pub fn rewind(&mut self) -> u64 {
+        if self.state.is_elastic() { self.state.rewind() } else { 0 }
+    }
+
+    /// The place of the run, for ranks to compare after [`rewind`](Run::rewind): ranks with the same text can go on
+    /// together. Returns `None` if this rank cannot go on and must be [restored](Run::restore_latest). These are the cases:
+    ///
+    /// - an accumulation window of several steps, in which running statistics were exchanged or an evaluation was made,
+    /// - an evaluation under way that was begun before a restart, or that goes on by name,
+    /// - the end of an epoch at which weights were averaged,
+    /// - a [sharded](crate::AutoUnit::shard_optimizer) optimizer.
+    pub fn standing(&self) -> Option<String> {
+        self.state.standing()
+    }
+
+    /// Adds a [notice](State::notify) between two calls. The next one sends it.
+    pub fn notify(&mut self, notice: impl Into<String>) {
+        self.state.notify(notice);
+    }
+
     /// The checkpoint restored last. Returns `None` if nothing was restored.
     pub fn restored(&self) -> Option<&Restored> {
         self.restored.as_ref()
@@ -514,6 +545,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
             Some(Stop::Finish(reason)) => Ended::Finished(reason.to_string()),
             Some(Stop::Pause(reason)) => Ended::Paused(reason.to_string()),
         };
+        let pause = self.state.stopping().filter(|stop| !stop.is_final()).cloned();
         self.state.clear_stop(false);
         self.state.aside = None;
         if over.is_some() {
@@ -537,6 +569,10 @@ impl<'a, U: ?Sized> Run<'a, U> {
                     error.suppress(other);
                 }
                 self.abort(&error);
+                if self.state.is_elastic() && PeerLost::is_in(&error) && self.state.stopping().is_none() {
+                    // The ranks that are left have not agreed on it: they do in the next call.
+                    self.state.replace_stop(pause);
+                }
                 Err(error)
             }
         }

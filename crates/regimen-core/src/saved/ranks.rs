@@ -147,6 +147,11 @@ impl<'d> OfRanks<'d> {
         Ok(OfRanks { first, others, rank })
     }
 
+    /// The rank on which it is loaded.
+    pub(crate) fn rank(&self) -> Rank {
+        self.rank
+    }
+
     /// That of rank 0.
     pub(crate) fn first(&self) -> &StateDict {
         &self.first

@@ -77,7 +77,7 @@ impl State {
         let (notices, media) = (self.notices.len(), self.media.len());
         let active = self.active_phase_mut();
         active.metrics.begin_step();
-        (active.is_committed, active.before_step) = (false, (notices, media));
+        (active.is_committed, active.before_step) = (false, (notices, media, active.last_in_epoch));
         active.progress
     }
 
@@ -111,6 +111,7 @@ impl State {
 
     /// An epoch begins.
     pub(crate) fn open_epoch(&mut self) {
+        self.mark_epoch();
         let begun = (self.train.progress.steps, self.other_weights);
         let active = self.active_phase_mut();
         (active.epoch_open, active.begun) = (true, Some(begun));
@@ -141,7 +142,9 @@ impl State {
         let active = self.active_phase_mut();
         active.progress = before;
         active.metrics.take_back_step();
-        let (notices, media) = active.before_step;
+        let (notices, media, last_in_epoch) = active.before_step;
+        // Ranks that have fetched the batch, and those that have not, are at the same place.
+        active.last_in_epoch = last_in_epoch;
         self.mistake = None;
         self.notices.truncate(notices);
         self.media.truncate(media);
@@ -172,6 +175,7 @@ impl State {
     pub(crate) fn set_peers(&mut self, peers: Arc<dyn Peers>) {
         let rank = peers.rank();
         if rank.count != 1 {
+            self.back.is_elastic = peers.is_elastic();
             (self.rank, self.peers) = (rank, Some(peers));
         } else if self.peers.take().is_some() {
             self.rank = Rank::default();

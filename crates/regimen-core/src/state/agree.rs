@@ -55,6 +55,11 @@ impl State {
         self.active_phase_mut().sharing = Sharing::Due;
     }
 
+    /// Whether the epoch ends, and its metrics are not shared.
+    pub(crate) fn awaits_metrics_of_ranks(&mut self) -> bool {
+        self.peers.is_some() && self.active_phase_mut().sharing == Sharing::Due
+    }
+
     /// Merges the metrics of the epoch that ends over all ranks, in the order of the ranks. For a unit that decides
     /// by a metric in its hook at the end of an epoch. The loop does it after that hook otherwise. A second
     /// call, and a call without [peers](State::peers), does nothing. With peers it is an error in a step.

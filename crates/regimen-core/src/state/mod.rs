@@ -6,6 +6,7 @@ mod entry_point;
 mod hyper_parameters;
 mod phase;
 mod phase_state;
+mod rewind;
 mod saved;
 mod stop;
 
@@ -14,6 +15,7 @@ pub(crate) use agree::Sharing;
 pub use entry_point::EntryPoint;
 pub use hyper_parameters::{HyperParameter, HyperParameters};
 pub use phase::{Expected, Phase, Progress};
+pub use rewind::EpochSamples;
 pub use stop::{PauseHandle, Stop};
 
 use std::borrow::{Borrow, Cow};
@@ -22,6 +24,7 @@ use std::sync::Arc;
 
 use self::phase_state::ByHand;
 pub(crate) use self::phase_state::PhaseState;
+use self::rewind::WayBack;
 use crate::callback::Every;
 use crate::data::{Position, Rank};
 use crate::error::Place;
@@ -56,6 +59,7 @@ pub struct State {
     rank: Rank,
     /// `None` if this process trains alone.
     peers: Option<Arc<dyn Peers>>,
+    back: WayBack,
     probe: Option<Arc<dyn Probe>>,
     stop: Option<Stop>,
     /// The final stop of a run during a pass by hand, which it does not end.
@@ -96,6 +100,7 @@ impl State {
             seed_is_chosen: false,
             rank: Rank::default(),
             peers: None,
+            back: WayBack::default(),
             probe: None,
             stop: None,
             aside: None,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Progress;
 use super::agree::Sharing;
+use super::{EpochSamples, Progress};
 use crate::BoxError;
 use crate::data::Position;
 use crate::metric::Metrics;
@@ -25,12 +25,14 @@ pub(crate) struct PhaseState {
     pub(crate) position: Option<Position>,
     /// Batches per epoch of the data in the newest call. `None` if unknown.
     pub(crate) batches: Option<u64>,
+    /// Samples of the epoch under way, on all ranks and on this one. `None` if it was restored.
+    pub(crate) shares: Option<EpochSamples>,
     /// Samples of the batch fetched last.
     pub(crate) samples_at_hand: u64,
     /// The step at hand has happened, even if something fails after this.
     pub(crate) is_committed: bool,
-    /// Numbers of notices and of media before the step at hand.
-    pub(crate) before_step: (usize, usize),
+    /// Numbers of notices and of media before the step at hand, and whether the batch before it was the last.
+    pub(crate) before_step: (usize, usize, bool),
     /// The weights of the epoch: training steps when it began, and how often the weights had been
     /// replaced without one.
     pub(crate) begun: Option<(u64, u64)>,

@@ -79,6 +79,7 @@ impl Stateful for State {
         } else {
             self.hyper_parameters = settings;
         }
+        self.forget_way_back();
         (self.train, self.eval, self.evaluate, self.predict) = (train, eval, evaluate, predict);
         (self.seed, self.cycle, self.eval_due, self.stop) = (seed, cycle, eval_due, stop);
         (self.entry, self.other_weights) = (EntryPoint::Train, other_weights);

@@ -18,13 +18,24 @@ pub(super) enum Kind {
     SumF64,
     Gather,
     Broadcast,
+    Commit,
+    Shrink,
     End,
     /// The largest, so that one rank that failed is seen in the maximum.
     Abort,
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Start, Kind::SumF32, Kind::SumF64, Kind::Gather, Kind::Broadcast, Kind::End, Kind::Abort];
+const KINDS: [Kind; 9] = [
+    Kind::Start,
+    Kind::SumF32,
+    Kind::SumF64,
+    Kind::Gather,
+    Kind::Broadcast,
+    Kind::Commit,
+    Kind::Shrink,
+    Kind::End,
+    Kind::Abort,
+];
 
 /// A call as numbers: kind and length.
 pub(super) type Code = [i64; 2];
@@ -32,6 +43,8 @@ pub(super) type Code = [i64; 2];
 impl Call {
     pub(super) const START: Call = Call { kind: Kind::Start, length: 0 };
     pub(super) const GATHER: Call = Call { kind: Kind::Gather, length: 0 };
+    pub(super) const COMMIT: Call = Call { kind: Kind::Commit, length: 0 };
+    pub(super) const SHRINK: Call = Call { kind: Kind::Shrink, length: 0 };
     pub(super) const END: Call = Call { kind: Kind::End, length: 0 };
     pub(super) const ABORT: Call = Call { kind: Kind::Abort, length: 0 };
 
@@ -66,6 +79,8 @@ impl fmt::Display for Call {
             Kind::SumF64 => write!(f, "sum of {length} f64"),
             Kind::Gather => f.write_str("gather"),
             Kind::Broadcast => write!(f, "broadcast of {length} bytes"),
+            Kind::Commit => f.write_str("commit"),
+            Kind::Shrink => f.write_str("shrink"),
             Kind::End => f.write_str("end"),
             Kind::Abort => f.write_str("abort"),
         }
@@ -107,7 +122,7 @@ mod tests {
             assert_eq!(Call::of(call.code()), Some(call));
             assert!(call == Call { kind: Kind::Abort, ..call } || call.code()[0] < Kind::Abort as i64);
         }
-        assert_eq!(Call::of([7, 0]), None);
+        assert_eq!(Call::of([9, 0]), None);
         assert_eq!(Call::of([0, -1]), None);
     }
 
@@ -126,6 +141,6 @@ mod tests {
             &[bytes, Call::END, bytes, bytes],
             "broadcast of 8 bytes on rank 0 and 2 others, end on rank 1",
         );
-        assert!(differ(&[sum.code(), [9, 0]]).contains(", an unknown call on rank 1;"));
+        assert!(differ(&[sum.code(), [10, 0]]).contains(", an unknown call on rank 1;"));
     }
 }

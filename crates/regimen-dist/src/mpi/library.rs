@@ -1,8 +1,8 @@
 //! Safe functions over a loaded library of MPI.
 //!
 //! All unsafe code about MPI is here. It rests on four facts. The signatures are those of the MPI standard, with
-//! the handles of the library's ABI. There is one [`World`] per process, created after `MPI_Init_thread` and finalized
-//! by its drop, on the thread that has started it. MPI allows all other calls from any thread, one at a time, and every
+//! the handles of the library's ABI, and those of ULFM for the functions that have them. There is one [`World`] per
+//! process, created after `MPI_Init_thread` and finalized by its drop, on the thread that has started it. MPI allows all other calls from any thread, one at a time, and every
 //! call needs `&mut World`. A blocking call keeps no pointer to its buffers; the buffer of the one that does not block is
 //! never freed.
 #![allow(unsafe_code)]
@@ -37,6 +37,27 @@ pub(super) trait World: Send {
 
     /// Collects `lengths[rank]` bytes of each rank. The bytes of this one are as many.
     fn gather(&mut self, own: &[u8], lengths: &[usize]) -> Result<Vec<u8>, String>;
+
+    /// Whether the library has the functions with which ranks go on after the loss of others (ULFM).
+    fn can_shrink(&self) -> bool;
+
+    /// Whether this rank knows that another is gone or that the world is revoked. Open MPI 5 may end a call without an
+    /// error, and with wrong values, though a rank has died in it. It has noticed that death.
+    fn has_lost(&mut self) -> bool;
+
+    /// All further calls of all ranks but those to [agree](World::agree) and [shrink](World::shrink) fail, those under
+    /// way included.
+    fn revoke(&mut self);
+
+    /// Whether every rank gives `true` and none has failed, with the same answer on all that live, also if one fails
+    /// meanwhile or the world is revoked. Every rank that lives makes as many of these calls.
+    fn agree(&mut self, vote: bool) -> Result<bool, String>;
+
+    /// This rank leaves: it does not wait for the others at its end.
+    fn leave(&mut self);
+
+    /// Goes on with the ranks that live, numbered in the same order. Every one calls it.
+    fn shrink(&mut self) -> Result<Rank, String>;
 }
 
 /// Loads the first of `names` that `open` finds. The error lists them all.
@@ -187,6 +208,12 @@ type Bcast<H> = unsafe extern "C" fn(*mut c_void, c_int, H, c_int, H) -> c_int;
 type Allgatherv<H> =
     unsafe extern "C" fn(*const c_void, c_int, H, *mut c_void, *const c_int, *const c_int, H, H) -> c_int;
 type ErrorString = unsafe extern "C" fn(c_int, *mut c_char, *mut c_int) -> c_int;
+type Revoke<H> = unsafe extern "C" fn(H) -> c_int;
+type Agree<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
+type Shrink<H> = unsafe extern "C" fn(H, *mut MaybeUninit<H>) -> c_int;
+type GetFailed<H> = unsafe extern "C" fn(H, *mut MaybeUninit<H>) -> c_int;
+type GroupSize<H> = unsafe extern "C" fn(H, *mut c_int) -> c_int;
+type GroupFree<H> = unsafe extern "C" fn(*mut MaybeUninit<H>) -> c_int;
 type Finalize = unsafe extern "C" fn() -> c_int;
 
 /// Tests of a call before the thread offers its core to others, in about 0.1 ms.
@@ -206,11 +233,31 @@ struct Loaded<H> {
     allgatherv: Allgatherv<H>,
     error_string: ErrorString,
     finalize: Finalize,
+    comm_rank: CommNumber<H>,
+    comm_size: CommNumber<H>,
+    set_errhandler: SetErrhandler<H>,
+    /// `None` if the library has no ULFM.
+    ulfm: Option<Ulfm<H>>,
     is_broken: bool,
+    /// Ranks are gone: `MPI_Finalize` could wait for them.
+    has_shrunk: bool,
     /// Where MPI compares the numbers of the ranks, for as long as the process lives.
     header: *mut Header,
     /// The thread that has started MPI, and is to finalize it.
     thread: ThreadId,
+}
+
+/// The functions for going on after the loss of a rank.
+#[derive(Clone, Copy)]
+struct Ulfm<H> {
+    revoke: Revoke<H>,
+    agree: Agree<H>,
+    shrink: Shrink<H>,
+    /// `MPIX_Comm_is_revoked`.
+    is_revoked: CommNumber<H>,
+    get_failed: GetFailed<H>,
+    group_size: GroupSize<H>,
+    group_free: GroupFree<H>,
 }
 
 // SAFETY: handles are constants and addresses of MPI's statics, which any thread may use: MPI was asked for
@@ -221,11 +268,19 @@ impl<H: Copy> Loaded<H> {
     /// `serialized` is the value of MPI_THREAD_SERIALIZED.
     fn start(library: &'static Library, handles: Handles<H>, serialized: c_int) -> Result<Self, BoxError> {
         // SAFETY: the signatures are those of the standard, with the handles of this library.
-        let (init_thread, set_errhandler, rank, size, mut world) = unsafe {
+        let (init_thread, mut world) = unsafe {
             let init_thread: InitThread = symbol(library, "MPI_Init_thread")?;
-            let set_errhandler: SetErrhandler<H> = symbol(library, "MPI_Comm_set_errhandler")?;
-            let rank: CommNumber<H> = symbol(library, "MPI_Comm_rank")?;
-            let size: CommNumber<H> = symbol(library, "MPI_Comm_size")?;
+            let ulfm = || -> Result<Ulfm<H>, BoxError> {
+                Ok(Ulfm {
+                    revoke: symbol(library, "MPIX_Comm_revoke")?,
+                    agree: symbol(library, "MPIX_Comm_agree")?,
+                    shrink: symbol(library, "MPIX_Comm_shrink")?,
+                    is_revoked: symbol(library, "MPIX_Comm_is_revoked")?,
+                    get_failed: symbol(library, "MPIX_Comm_get_failed")?,
+                    group_size: symbol(library, "MPI_Group_size")?,
+                    group_free: symbol(library, "MPI_Group_free")?,
+                })
+            };
             let world = Loaded {
                 handles,
                 rank: Rank::default(),
@@ -236,12 +291,17 @@ impl<H: Copy> Loaded<H> {
                 allgatherv: symbol(library, "MPI_Allgatherv")?,
                 error_string: symbol(library, "MPI_Error_string")?,
                 finalize: symbol(library, "MPI_Finalize")?,
+                comm_rank: symbol(library, "MPI_Comm_rank")?,
+                comm_size: symbol(library, "MPI_Comm_size")?,
+                set_errhandler: symbol(library, "MPI_Comm_set_errhandler")?,
+                ulfm: ulfm().ok(),
                 // Until it is started.
                 is_broken: true,
+                has_shrunk: false,
                 header: Box::leak(Box::new([0; 4])),
                 thread: thread::current().id(),
             };
-            (init_thread, set_errhandler, rank, size, world)
+            (init_thread, world)
         };
         let mut provided = 0;
         // SAFETY: no arguments of a program, as the standard allows, and a number to write to. `start` calls this once.
@@ -253,18 +313,25 @@ impl<H: Copy> Loaded<H> {
         if provided < serialized {
             return Err("this MPI allows calls from one thread alone: install one with threads".into());
         }
-        let (handle, mut index, mut count) = (world.handles.world, 0, 0);
+        world.take()?;
+        Ok(world)
+    }
+
+    /// Takes the rank of this process in the world, whose errors are returned from now on.
+    fn take(&mut self) -> Result<(), String> {
+        let (handle, mut index, mut count) = (self.handles.world, 0, 0);
         // SAFETY: handles of this library, and numbers to write to.
         let codes = unsafe {
             [
-                ("MPI_Comm_set_errhandler", set_errhandler(handle, world.handles.errors_return)),
-                ("MPI_Comm_rank", rank(handle, &mut index)),
-                ("MPI_Comm_size", size(handle, &mut count)),
+                ("MPI_Comm_set_errhandler", (self.set_errhandler)(handle, self.handles.errors_return)),
+                ("MPI_Comm_rank", (self.comm_rank)(handle, &mut index)),
+                ("MPI_Comm_size", (self.comm_size)(handle, &mut count)),
             ]
         };
-        codes.into_iter().try_for_each(|(name, code)| world.checked(name, code))?;
-        world.rank = Rank { index: u64::try_from(index)?, count: u64::try_from(count)? };
-        Ok(world)
+        codes.into_iter().try_for_each(|(name, code)| self.checked(name, code))?;
+        let number = |number| u64::try_from(number).map_err(|_| format!("MPI counts {number} ranks"));
+        self.rank = Rank { index: number(index)?, count: number(count)? };
+        Ok(())
     }
 
     fn checked(&mut self, name: &str, code: c_int) -> Result<(), String> {
@@ -368,7 +435,64 @@ impl<H: Copy> World for Loaded<H> {
         self.checked("MPI_Allgatherv", code)?;
         Ok(all)
     }
+
+    fn can_shrink(&self) -> bool {
+        self.ulfm.is_some()
+    }
+
+    fn has_lost(&mut self) -> bool {
+        let Some(ulfm) = self.ulfm else { return false };
+        let (world, mut is_revoked, mut failed) = (self.handles.world, 0, 0);
+        let mut group = MaybeUninit::uninit();
+        // SAFETY: a handle of this library, and places for a number and for a handle.
+        let codes =
+            unsafe { [(ulfm.is_revoked)(world, &mut is_revoked), (ulfm.get_failed)(world, &mut group)] };
+        if codes != [0, 0] {
+            return true;
+        }
+        // SAFETY: the call before has written the handle of a group, which is freed here and used no more.
+        let codes =
+            unsafe { [(ulfm.group_size)(group.assume_init(), &mut failed), (ulfm.group_free)(&mut group)] };
+        codes != [0, 0] || is_revoked != 0 || failed != 0
+    }
+
+    fn revoke(&mut self) {
+        if let Some(ulfm) = self.ulfm {
+            // SAFETY: a handle of this library. A world that is revoked already stays so.
+            unsafe { (ulfm.revoke)(self.handles.world) };
+        }
+    }
+
+    fn agree(&mut self, vote: bool) -> Result<bool, String> {
+        let Some(ulfm) = self.ulfm else { return Err(WITHOUT_ULFM.into()) };
+        let mut flag = c_int::from(vote);
+        // SAFETY: a handle of this library, and a number to read and to write.
+        let code = unsafe { (ulfm.agree)(self.handles.world, &mut flag) };
+        self.checked("MPIX_Comm_agree", code)?;
+        Ok(flag == 1)
+    }
+
+    fn leave(&mut self) {
+        self.is_broken = true;
+    }
+
+    fn shrink(&mut self) -> Result<Rank, String> {
+        let Some(ulfm) = self.ulfm else { return Err(WITHOUT_ULFM.into()) };
+        let mut world = MaybeUninit::uninit();
+        // SAFETY: a handle of this library, and one to write to.
+        let code = unsafe { (ulfm.shrink)(self.handles.world, &mut world) };
+        self.checked("MPIX_Comm_shrink", code)?;
+        // SAFETY: the call has succeeded, so it has written the handle.
+        self.handles.world = unsafe { world.assume_init() };
+        // A call in the old world may still write to the old one.
+        self.header = Box::leak(Box::new([0; 4]));
+        (self.is_broken, self.has_shrunk) = (false, true);
+        self.take()?;
+        Ok(self.rank)
+    }
 }
+
+const WITHOUT_ULFM: &str = "this MPI has no ULFM";
 
 /// The callers split what is longer.
 fn c_length(length: usize) -> Result<c_int, String> {
@@ -376,10 +500,14 @@ fn c_length(length: usize) -> Result<c_int, String> {
 }
 
 impl<H> Drop for Loaded<H> {
-    /// After a failure it leaves without `MPI_Finalize`, which would wait for ranks that are gone. So it does on another
+    /// After a failure or a loss it leaves without `MPI_Finalize`, which would wait for ranks that are gone. So it does on another
     /// thread than the one that has started MPI.
     fn drop(&mut self) {
-        if !self.is_broken && !thread::panicking() && self.thread == thread::current().id() {
+        if !self.is_broken
+            && !self.has_shrunk
+            && !thread::panicking()
+            && self.thread == thread::current().id()
+        {
             // SAFETY: MPI is started, and nothing calls it afterwards.
             unsafe { (self.finalize)() };
         }

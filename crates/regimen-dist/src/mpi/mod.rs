@@ -1,7 +1,9 @@
 //! MPI, loaded when the program starts.
 
 mod call;
+mod fence;
 pub(crate) mod library;
+mod state;
 mod watch;
 
 use std::env;
@@ -17,9 +19,10 @@ use regimen_core::engine::Bucket;
 use regimen_core::error::Place;
 use regimen_core::peers::{PeerLost, Peers};
 
-use self::call::{Call, Code, Kind};
-use self::library::World;
-use self::watch::{Waiting, Watch};
+use self::call::{Call, Kind};
+use self::fence::Process;
+use self::state::State;
+use self::watch::Watch;
 use crate::Collective;
 use crate::launch::{self, Launch};
 
@@ -38,21 +41,20 @@ use crate::launch::{self, Launch};
 /// launchers end all ranks with the first. If all ranks have begun a call and one hangs before its end, the call
 /// cannot return, and the watchdog ends the process without a post-mortem.
 ///
-/// The last owner disconnects, which waits for all ranks too. It does not if a call has failed or during a panic.
+/// The last owner disconnects, which waits for all ranks too. It does not if a call has failed, if ranks were lost, or
+/// during a panic.
+///
+/// **Elastic ranks.** With `REGIMEN_ELASTIC=1`, under a launcher that lets ranks go on without others
+/// (`mpirun --with-ft ulfm` of Open MPI 5), a call that fails on one rank fails on all. The ranks that are left then
+/// [close up](Collective::shrink). Each [`commit`](Peers::commit) is an agreement that holds on all of them or on none. A
+/// rank that fails by itself is lost to the others like one that dies.
 pub struct Mpi {
-    rank: Rank,
+    rank: Mutex<Rank>,
+    is_elastic: bool,
     local_rank: u64,
     // Before the watchdog: it is dropped first, and its end is watched.
     state: Mutex<State>,
     watch: Watch,
-}
-
-struct State {
-    world: Box<dyn World>,
-    /// The error of all further calls.
-    lost: Option<String>,
-    /// Elements of one message at most.
-    longest: usize,
 }
 
 /// Counts of MPI are 32 bits, and implementations have had faults at 2 GiB.
@@ -68,7 +70,7 @@ impl Mpi {
 
     pub(crate) fn start(launch: &Launch) -> Result<Self, BoxError> {
         let Launch { launcher, rank, local_rank } = *launch;
-        let patience = patience()?;
+        let (patience, is_elastic) = (patience()?, is_elastic()?);
         let library = library::load(&names(launch)?, library::open).map_err(|tried| match launcher {
             Some(launcher) => format!(
                 "{} has started {} processes, and the library of MPI that connects them is not found: {tried}; \
@@ -81,7 +83,7 @@ impl Mpi {
             ),
         })?;
         let watch = Watch::start(rank.index, patience)?;
-        let world = {
+        let mut world = {
             let waiting = watch.begin(Call::START);
             waiting.blocks();
             library::start(library)?
@@ -104,8 +106,27 @@ impl Mpi {
             }
             .into());
         }
-        let state = State { world, lost: None, longest: LONGEST };
-        Ok(Mpi { rank: found, local_rank, state: Mutex::new(state), watch })
+        if is_elastic {
+            // The process ends here if a rank hangs, as in the start itself.
+            let waiting = watch.begin(Call::START);
+            waiting.blocks();
+            let agreed = if world.can_shrink() { world.agree(true) } else { Ok(false) };
+            if agreed != Ok(true) {
+                return Err(
+                    "`REGIMEN_ELASTIC` is set, and the ranks cannot go on without one: use Open MPI 5, and \
+                            start them with `mpirun --with-ft ulfm`"
+                        .into(),
+                );
+            }
+        }
+        let (lost, processes) = (None, Vec::new());
+        let state = State { world, lost, is_elastic, has_agreed: false, processes, longest: LONGEST };
+        let mpi = Mpi { rank: Mutex::new(found), is_elastic, local_rank, state: Mutex::new(state), watch };
+        if is_elastic {
+            // If this fails, so does the next call.
+            let _ = mpi.fence();
+        }
+        Ok(mpi)
     }
 
     /// Makes `call`, which is `exchange` on all ranks or an error on all.
@@ -120,7 +141,26 @@ impl Mpi {
         }
         let waiting = self.watch.begin(call);
         state.meet(call, "", &waiting)?;
-        exchange(&mut state).map_err(|text| state.lose(format!("{call}: {text}")))
+        let exchanged = exchange(&mut state).and_then(|value| match call.kind {
+            // An agreement holds on all ranks or on none, whatever this one hears afterwards.
+            Kind::Commit => Ok(value),
+            _ => state.unless_lost(value),
+        });
+        exchanged.map_err(|text| state.lose(format!("{call}: {text}")))
+    }
+
+    /// Ends the processes on this machine that are no longer among the ranks.
+    fn fence(&self) -> Result<(), BoxError> {
+        let here = Process::this();
+        let all = self.gather(&here.as_ref().map(Process::to_bytes).unwrap_or_default())?;
+        let all: Vec<_> = all.iter().map(|bytes| Process::from_bytes(bytes)).collect();
+        let mut state = self.state();
+        let lost = state.processes.iter().filter(|before| !all.contains(before));
+        if let Some(here) = here {
+            lost.flatten().for_each(|lost| lost.end(&here));
+        }
+        state.processes = all;
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -128,93 +168,9 @@ impl Mpi {
     }
 }
 
-/// The outcome of a comparison of calls.
-enum Met {
-    Alike,
-    Different(String),
-    Lost(String),
-}
-
-impl State {
-    /// Waits until every rank is here with a call, and returns an error unless all have made this one. `failure` is the
-    /// text of a rank that has failed.
-    fn meet(&mut self, call: Call, failure: &str, waiting: &Waiting<'_>) -> Result<(), BoxError> {
-        match self.compare(call, failure, waiting) {
-            Ok(Met::Alike) => Ok(()),
-            Ok(Met::Different(text)) => Err(text.into()),
-            Ok(Met::Lost(text)) => Err(self.lose(text)),
-            Err(text) => Err(self.lose(format!("{call}: {text}"))),
-        }
-    }
-
-    fn compare(&mut self, call: Call, failure: &str, waiting: &Waiting<'_>) -> Result<Met, String> {
-        let [kind, length] = call.code();
-        // The largest of the negative numbers is the smallest of the numbers.
-        let own = [kind, -kind, length, -length];
-        let Some(all) = self.world.max(own, &|| waiting.is_too_long())? else {
-            return Ok(Met::Lost(waiting.to_string()));
-        };
-        waiting.blocks();
-        if all[0] == Kind::Abort as i64 {
-            let failures = self.gather(failure.as_bytes())?;
-            let failures = failures.iter().filter(|text| !text.is_empty());
-            let failures = failures.map(|text| String::from_utf8_lossy(text)).collect::<Vec<_>>();
-            return Ok(Met::Lost(failures.join("; ")));
-        }
-        if all == own {
-            return Ok(Met::Alike);
-        }
-        let codes: Vec<Code> = self.gather_numbers(call.code())?;
-        let text = call::differ(&codes);
-        // A rank at its end is gone afterwards; without one, all can go on.
-        let is_end = |code: &Code| code[0] == Kind::End as i64;
-        Ok(if codes.iter().any(is_end) { Met::Lost(text) } else { Met::Different(text) })
-    }
-
-    fn gather(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-        let lengths = self.gather_numbers([own.len() as i64])?;
-        let lengths: Vec<usize> = lengths.iter().map(|[length]| *length as usize).collect();
-        let mut all: Vec<_> = lengths.iter().map(|&length| Vec::with_capacity(length)).collect();
-        // In rounds, in which all ranks together send one message at most.
-        let share = (self.longest / self.count()).max(1);
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        for begin in (0..longest).step_by(share) {
-            let pieces: Vec<usize> =
-                lengths.iter().map(|length| length.saturating_sub(begin).min(share)).collect();
-            let own = &own[begin.min(own.len())..own.len().min(begin + share)];
-            let sent = self.world.gather(own, &pieces)?;
-            let mut rest = &sent[..];
-            for (all, piece) in all.iter_mut().zip(pieces) {
-                let (own, others) = rest.split_at(piece);
-                all.extend_from_slice(own);
-                rest = others;
-            }
-        }
-        Ok(all)
-    }
-
-    /// The numbers of each rank.
-    fn gather_numbers<const N: usize>(&mut self, own: [i64; N]) -> Result<Vec<[i64; N]>, String> {
-        let bytes: Vec<u8> = own.into_iter().flat_map(i64::to_ne_bytes).collect();
-        let all = self.world.gather(&bytes, &vec![bytes.len(); self.count()])?;
-        let (numbers, _) = all.as_chunks().0.as_chunks();
-        Ok(numbers.iter().map(|numbers| numbers.map(i64::from_ne_bytes)).collect())
-    }
-
-    /// The number of ranks.
-    fn count(&self) -> usize {
-        self.world.rank().count as usize
-    }
-
-    fn lose(&mut self, text: String) -> BoxError {
-        self.lost = Some(text.clone());
-        PeerLost::new(text).into()
-    }
-}
-
 impl Peers for Mpi {
     fn rank(&self) -> Rank {
-        self.rank
+        *self.rank.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sum(&self, values: Bucket<'_>) -> Result<(), BoxError> {
@@ -243,6 +199,24 @@ impl Peers for Mpi {
         })
     }
 
+    fn commit(&self) -> Result<(), BoxError> {
+        if !self.is_elastic {
+            return Ok(());
+        }
+        self.call(Call::COMMIT, |state| {
+            state.has_agreed = true;
+            if !state.world.agree(true)? {
+                return Err("another rank has noticed a loss".into());
+            }
+            state.has_agreed = false;
+            Ok(())
+        })
+    }
+
+    fn is_elastic(&self) -> bool {
+        self.is_elastic
+    }
+
     fn note_place(&self, place: Place) {
         self.watch.set_place(place);
     }
@@ -252,7 +226,7 @@ impl Peers for Mpi {
         if state.lost.is_none() {
             let waiting = self.watch.begin(Call::ABORT);
             // An error, as this rank has failed: that of all further calls.
-            let _ = state.meet(Call::ABORT, &format!("rank {} failed: {why}", self.rank.index), &waiting);
+            let _ = state.meet(Call::ABORT, &format!("rank {} failed: {why}", self.rank().index), &waiting);
         }
         // There is no other way to tell the ranks that wait. The run has saved what it could.
         let lost = state.lost.as_deref().unwrap_or_default();
@@ -263,6 +237,34 @@ impl Peers for Mpi {
 impl Collective for Mpi {
     fn local_rank(&self) -> u64 {
         self.local_rank
+    }
+
+    /// Its order of calls is what keeps it from waiting forever. A rank may be in the agreement of a commit, which is
+    /// not revoked, while another has failed before it. So each takes part in one more agreement before it shrinks.
+    fn shrink(&self) -> Option<Result<Rank, BoxError>> {
+        if !self.is_elastic {
+            return None;
+        }
+        let mut state = self.state();
+        let waiting = self.watch.begin(Call::SHRINK);
+        waiting.blocks();
+        state.world.revoke();
+        if !state.has_agreed {
+            // It cannot hold.
+            let _ = state.world.agree(false);
+        }
+        state.has_agreed = true;
+        let rank = match state.world.shrink() {
+            Ok(rank) => rank,
+            Err(text) => return Some(Err(format!("the ranks that are left cannot close up: {text}").into())),
+        };
+        (state.lost, state.has_agreed) = (None, false);
+        drop((waiting, state));
+        *self.rank.lock().unwrap_or_else(PoisonError::into_inner) = rank;
+        self.watch.set_rank(rank.index);
+        // If another is lost meanwhile, the next call says so, and all close up again.
+        let _ = self.fence();
+        Some(Ok(rank))
     }
 
     fn set_patience(&self, patience: Duration) {
@@ -277,7 +279,8 @@ impl Collective for Mpi {
 impl fmt::Debug for Mpi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mpi")
-            .field("rank", &self.rank)
+            .field("rank", &self.rank())
+            .field("is_elastic", &self.is_elastic)
             .field("local_rank", &self.local_rank)
             .finish_non_exhaustive()
     }
@@ -296,6 +299,10 @@ impl Drop for Mpi {
             // There is nobody to tell: the others have the error.
             let _ = state.meet(Call::END, "", &waiting);
             self.watch.end_if_gone(state.lost.as_deref().unwrap_or_default());
+        }
+        if state.is_elastic && state.lost.is_some() {
+            // The others go on.
+            state.world.leave();
         }
         // Under way until the world is dropped after this, and the watchdog after it.
         waiting.blocks();
@@ -325,6 +332,16 @@ fn file_name((stem, version): &(&str, &str)) -> String {
     if cfg!(target_os = "macos") { format!("{stem}.{version}.dylib") } else { format!("{stem}.so.{version}") }
 }
 
+/// Whether the ranks that are left go on after a loss.
+fn is_elastic() -> Result<bool, BoxError> {
+    match env::var_os("REGIMEN_ELASTIC") {
+        None => Ok(false),
+        Some(value) if value == "1" => Ok(true),
+        Some(value) if value.is_empty() || value == "0" => Ok(false),
+        Some(value) => Err(format!("`REGIMEN_ELASTIC` is {value:?}, and must be 1 or 0").into()),
+    }
+}
+
 pub(crate) fn patience() -> Result<Duration, BoxError> {
     let Some(value) = env::var_os("REGIMEN_PATIENCE") else { return Ok(Duration::from_secs(600)) };
     let value = value.to_string_lossy();
@@ -347,7 +364,7 @@ mod ranks {
     fn a_message_that_is_too_long_is_sent_in_pieces() {
         let ended = on_ranks(3, &[], || {
             let mpi = Mpi::load().unwrap();
-            let index = mpi.rank.index as usize;
+            let index = mpi.rank().index as usize;
             // Pieces of one byte per rank in a gather, and of two.
             for longest in [4, 7] {
                 mpi.state().longest = longest;

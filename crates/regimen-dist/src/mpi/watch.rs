@@ -64,6 +64,10 @@ impl Watch {
         lock(&self.0).place = Some(place);
     }
 
+    pub(super) fn set_rank(&self, rank: u64) {
+        lock(&self.0).rank = rank;
+    }
+
     pub(super) fn set_patience(&self, patience: Duration) {
         // A call that has just begun has not waited.
         lock(&self.0).patience = patience.max(Duration::from_millis(1));

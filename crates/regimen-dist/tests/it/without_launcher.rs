@@ -17,7 +17,15 @@ pub(crate) fn with(variables: &[(&str, &str)], body: impl FnOnce()) {
     // Those of a launcher that has started this test.
     let others = env::vars_os().map(|(name, _)| name).filter(|name| {
         let name = name.to_string_lossy();
-        let launchers = ["OMPI_", "PMI_", "SLURM_", "TORCHELASTIC_", "REGIMEN_MPI", "REGIMEN_PATIENCE"];
+        let launchers = [
+            "OMPI_",
+            "PMI_",
+            "SLURM_",
+            "TORCHELASTIC_",
+            "REGIMEN_MPI",
+            "REGIMEN_PATIENCE",
+            "REGIMEN_ELASTIC",
+        ];
         launchers.iter().any(|start| name.starts_with(start)) || ["RANK", "WORLD_SIZE"].contains(&&*name)
     });
     for name in others {
@@ -86,4 +94,14 @@ fn patience_is_a_number_of_seconds() {
             );
         });
     }
+}
+
+#[test]
+fn ranks_are_elastic_or_not() {
+    with(&[("REGIMEN_ELASTIC", "perhaps")], || {
+        assert_eq!(
+            Mpi::load().unwrap_err().to_string(),
+            "`REGIMEN_ELASTIC` is \"perhaps\", and must be 1 or 0"
+        );
+    });
 }

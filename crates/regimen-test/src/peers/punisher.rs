@@ -125,6 +125,10 @@ impl Peers for Punisher {
         self.peers.commit()
     }
 
+    fn is_elastic(&self) -> bool {
+        self.peers.is_elastic()
+    }
+
     fn note_place(&self, place: Place) {
         self.peers.note_place(place);
     }

@@ -58,6 +58,10 @@ impl Peers for Slow {
         self.peers.commit()
     }
 
+    fn is_elastic(&self) -> bool {
+        self.peers.is_elastic()
+    }
+
     fn note_place(&self, place: Place) {
         self.peers.note_place(place);
     }

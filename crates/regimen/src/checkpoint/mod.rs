@@ -61,4 +61,4 @@ pub use format::{Manifest, PartFile, safetensors};
 pub use load::{Load, LoadReport, load_parts_from};
 pub use regimen_core::metric::Goal;
 pub use regimen_core::run::Which;
-pub use store::{Disk, NewFile, OpenFile, SimDisk, Store, StoreEntry};
+pub use store::{Disk, NewFile, OpenFile, SimDisk, Store, StoreEntry, StoreLock};

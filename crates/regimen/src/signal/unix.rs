@@ -1,4 +1,4 @@
-//! Handlers that wake a thread, and the thread that asks the run to pause.
+//! Handlers that wake a thread, and the thread that asks for a pause.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use regimen_core::state::PauseHandle;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 use signal_hook::iterator::{Handle, Signals};
@@ -21,7 +20,7 @@ const ECHO: Duration = Duration::from_millis(500);
 
 /// Registered handlers and the thread they wake.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     /// Tells the thread to end.
     handle: Handle,
     thread: Option<JoinHandle<()>>,
@@ -29,7 +28,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn start(run: PauseHandle) -> io::Result<Self> {
+    /// Calls `pause` with the name of a signal that asks for a pause.
+    pub(crate) fn start(mut pause: impl FnMut(&'static str) + Send + 'static) -> io::Result<Self> {
         let alive = Alive::register()?;
         let mut signals = Signals::new(SIGNALS)?;
         let handle = signals.handle();
@@ -37,7 +37,7 @@ impl Watch {
             let mut heard = Heard::default();
             for signal in signals.forever() {
                 match heard.action(signal, Instant::now()) {
-                    Action::Pause => run.pause(signal_name(signal).unwrap_or("signal")),
+                    Action::Pause => pause(signal_name(signal).unwrap_or("signal")),
                     Action::Nothing => {}
                     // This thread waits for nothing but signals, so it works while the run hangs.
                     Action::Exit => exit(INTERRUPTED),

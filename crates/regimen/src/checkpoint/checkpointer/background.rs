@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use regimen_core::BoxError;
 use regimen_core::callback::BeforeCommit;
@@ -39,6 +40,8 @@ pub(super) struct Conditions {
     pub(super) finite: Option<Finite>,
     /// The work to be done before.
     pub(super) first: Vec<BeforeCommit>,
+    /// When the copy of the state began.
+    pub(super) began: Option<Instant>,
 }
 
 /// The checkpoints of the run: adds one, and removes those that are no longer kept. It goes to the
@@ -119,7 +122,7 @@ fn add(
         &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
     conditions.finite.map_or(Ok(()), |finite| finite.check(snapshot))?;
     let checkpoint = save(writer, snapshot)?;
-    stats.acknowledge(checkpoint.clone());
+    stats.acknowledge(checkpoint.clone(), conditions.began.map(|began| began.elapsed()));
     if let Some(on_saved) = on_saved {
         on_saved(&checkpoint);
     }

@@ -5,6 +5,7 @@ mod cadences;
 mod capture;
 mod finite;
 mod found;
+mod in_time;
 mod restore;
 mod save_stats;
 mod session;
@@ -28,6 +29,7 @@ use regimen_core::{BoxError, Error};
 use self::session::{Session, best_on_disk, takes_part, writes};
 use self::settings::Settings;
 use super::{Checkpoint, Goal, Store};
+use crate::preemption::Deadline;
 
 /// Saves a run to a directory, and restores it: given to [`Run::saver`](regimen_core::Run::saver).
 ///
@@ -93,7 +95,8 @@ impl Checkpointer {
         Checkpointer { settings: Settings::new(dir.into()), session: Session::default() }
     }
 
-    /// Uses another store than this machine's disk. There is no lock on it.
+    /// Uses another store than this machine's disk, under its [`lock`](Store::lock) if it has one. It is acquired when
+    /// a training begins.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.settings.store = Some(store);
         self
@@ -182,6 +185,17 @@ impl Checkpointer {
         self
     }
 
+    /// Leaves out the save at the end of a call that is paused, if the last save of this process took longer than the time
+    /// to `deadline`, which [`Preemption`](crate::preemption::Preemption) knows. A notice says so, and the newest checkpoint
+    /// stays the one to go on from. Without a save to compare with, it saves: a save that is cut off leaves no checkpoint
+    /// and damages none. By default the end is not known.
+    ///
+    /// Among several ranks the earliest end counts, and each rank needs this setting.
+    pub fn deadline(mut self, deadline: Deadline) -> Self {
+        self.settings.deadline = Some(deadline);
+        self
+    }
+
     /// Does not save when a call fails.
     pub fn without_post_mortem(mut self) -> Self {
         self.settings.post_mortem = false;
@@ -236,7 +250,8 @@ impl Checkpointer {
 /// step, epoch, and   report the last save
 /// evaluation ends    note the values measured
 ///                    save, if a save is due
-/// train end          save, unless nothing happened since the last save; wait until it is durable
+/// train end          save, unless nothing happened since the last save, or a pause leaves no time for it; wait until
+///                    it is durable
 ///                    put the best back, if asked to
 /// error              wait; save for the post-mortem
 /// ```
@@ -297,6 +312,10 @@ impl Saver for Checkpointer {
         let Checkpointer { settings, session } = self;
         session.settle();
         let is_of_another = PeerLost::is_in(error);
+        // The run goes on.
+        if is_of_another && moment.state().peers().is_some_and(|peers| peers.is_elastic()) {
+            return;
+        }
         // What failed to save or restore would only fail again. The first rank saves for another that is lost.
         if *error.kind() == ErrorKind::State && !is_of_another
             || is_of_another && !writes(moment)

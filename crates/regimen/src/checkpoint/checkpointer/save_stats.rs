@@ -1,6 +1,7 @@
 //! Statistics of a checkpointer; they outlive it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::checkpoint::Checkpoint;
 
@@ -20,6 +21,7 @@ struct Record {
     skipped: u64,
     failures: u64,
     last_failure: Option<String>,
+    took: Option<Duration>,
 }
 
 impl SaveStats {
@@ -54,13 +56,25 @@ impl SaveStats {
         self.lock().last_failure.clone()
     }
 
-    pub(super) fn acknowledge(&self, checkpoint: Checkpoint) {
+    /// The time of the last save that a run can go on from, from the copy of the state to the acknowledgement.
+    pub fn last_took(&self) -> Option<Duration> {
+        self.lock().took
+    }
+
+    /// `took` is `None` for a save that was not measured.
+    pub(super) fn acknowledge(&self, checkpoint: Checkpoint, took: Option<Duration>) {
         let mut record = self.lock();
+        record.took = took.or(record.took);
         record.saved += 1;
         if checkpoint.manifest().resumable {
             record.resumable = Some(checkpoint.clone());
         }
         record.newest = Some(checkpoint);
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_took(&self, took: Duration) {
+        self.lock().took = Some(took);
     }
 
     pub(super) fn skip(&self) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use regimen_core::BoxError;
 use regimen_core::callback::Event;
@@ -55,7 +56,7 @@ pub(super) fn takes_part(moment: &Moment<'_>) -> bool {
 }
 
 /// The answer of rank 0 to a question whose answers differ between ranks. Every rank asks it.
-fn of_first(moment: &Moment<'_>, answer: bool) -> Result<bool, BoxError> {
+pub(super) fn of_first(moment: &Moment<'_>, answer: bool) -> Result<bool, BoxError> {
     moment.state().peers().map_or(Ok(answer), |peers| peers.ask_first(answer))
 }
 
@@ -171,7 +172,9 @@ impl Session {
     /// A call of `train` or `fit` ended without an error.
     pub(super) fn end(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<(), BoxError> {
         self.is_training = false;
-        self.save_and_wait(settings, moment)?;
+        if !self.is_too_late(settings, moment)? {
+            self.save_and_wait(settings, moment)?;
+        }
         self.spent = None;
         Ok(())
     }
@@ -197,13 +200,12 @@ impl Session {
             }
         }
         if writes {
-            if let Some(Err(why)) = self.open(settings)?.wait() {
-                self.failed(settings, why, moment)?;
-            }
+            self.wait_for_last_save(settings, moment)?;
             self.retire();
         }
+        let began = Instant::now();
         let snapshot = Arc::new(self.capture(moment, Of::AllRanks)?);
-        let conditions = self.conditions(settings, moment)?;
+        let conditions = self.conditions(settings, moment, began)?;
         if !writes {
             return Ok(());
         }
@@ -217,6 +219,20 @@ impl Session {
         self.report_last_save(settings, moment)
     }
 
+    /// Waits until the last save is over, and reports its failure.
+    pub(super) fn wait_for_last_save(
+        &mut self,
+        settings: &Settings,
+        moment: &mut Moment<'_>,
+    ) -> Result<(), BoxError> {
+        if writes(moment)
+            && let Some(Err(why)) = self.open(settings)?.wait()
+        {
+            self.failed(settings, why, moment)?;
+        }
+        Ok(())
+    }
+
     /// Saves unless nothing happened since the last save, and waits until that is durable.
     pub(super) fn save_and_wait(
         &mut self,
@@ -225,15 +241,14 @@ impl Session {
     ) -> Result<(), BoxError> {
         settings.check()?;
         let writes = writes(moment);
-        if writes && let Some(Err(why)) = self.open(settings)?.wait() {
-            self.failed(settings, why, moment)?;
-        }
+        self.wait_for_last_save(settings, moment)?;
+        let began = Instant::now();
         let snapshot = self.capture(moment, Of::AllRanks)?;
         let is_saved = self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot));
         if of_first(moment, is_saved)? {
             return Ok(());
         }
-        let conditions = self.conditions(settings, moment)?;
+        let conditions = self.conditions(settings, moment, began)?;
         if writes {
             let background = self.open(settings)?;
             background.run(&snapshot, conditions);
@@ -279,8 +294,13 @@ impl Session {
         self.spent = self.recent.take().or(self.spent.take());
     }
 
-    /// The conditions under which a snapshot made now is saved, when those of the other ranks are met.
-    fn conditions(&self, settings: &Settings, moment: &mut Moment<'_>) -> Result<Conditions, BoxError> {
+    /// The conditions under which a snapshot, whose copy has begun at `began`, is saved, when those of the other ranks are met.
+    fn conditions(
+        &self,
+        settings: &Settings,
+        moment: &mut Moment<'_>,
+        began: Instant,
+    ) -> Result<Conditions, BoxError> {
         let finite = if settings.saves_not_finite {
             None
         } else {
@@ -292,7 +312,7 @@ impl Session {
             first.drain(..).try_for_each(|work| work())?;
         }
         of_first(moment, true)?;
-        Ok(Conditions { finite, first })
+        Ok(Conditions { finite, first, began: Some(began) })
     }
 
     /// Notes the values measured in an epoch that ended at `event`. Returns whether the metric of the

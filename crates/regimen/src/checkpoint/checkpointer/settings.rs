@@ -10,6 +10,7 @@ use super::background::OnSaved;
 use super::cadences::Cadences;
 use super::save_stats::SaveStats;
 use crate::checkpoint::{Checkpoints, Disk, Goal, Keep, Store};
+use crate::preemption::Deadline;
 
 /// The settings of a [`Checkpointer`](super::Checkpointer), where each is documented.
 pub(super) struct Settings {
@@ -30,6 +31,7 @@ pub(super) struct Settings {
     pub(super) left_out: Vec<String>,
     pub(super) on_saved: Option<OnSaved>,
     pub(super) stats: SaveStats,
+    pub(super) deadline: Option<Deadline>,
     /// The first setting that cannot be used.
     pub(super) mistake: Option<&'static str>,
 }
@@ -52,6 +54,7 @@ impl Settings {
             left_out: Vec::new(),
             on_saved: None,
             stats: SaveStats::default(),
+            deadline: None,
             mistake: None,
         }
     }

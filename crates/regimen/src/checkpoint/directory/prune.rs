@@ -64,6 +64,7 @@ pub(crate) fn sweep(store: &dyn Store, dir: &Path) -> PruneReport {
             return result;
         }
     };
+    result.failures.extend(store.sweep(dir).map_err(failed("sweep", dir)).err());
     for entry in entries.iter().filter(|entry| entry.is_dir && is_leftover(&entry.name)) {
         let path = dir.join(&entry.name);
         match remove(store, &path) {

@@ -12,7 +12,9 @@ use crate::checkpoint::format::limits::check_run;
 use crate::checkpoint::format::manifest::Manifest;
 use crate::checkpoint::format::name::{Name, TEMPORARY};
 use crate::checkpoint::store::create_dirs;
-use crate::checkpoint::{Checkpoint, Checkpoints, Disk, Keep, LockFile, PruneReport, Snapshot, Store};
+use crate::checkpoint::{
+    Checkpoint, Checkpoints, Disk, Keep, LockFile, PruneReport, Snapshot, Store, StoreLock,
+};
 
 /// The one writer of a run directory.
 ///
@@ -51,6 +53,8 @@ pub struct Writer {
     /// The number of parts written at a time.
     threads: usize,
     lock: Option<Arc<LockFile>>,
+    /// The same of another store than this machine's disk.
+    store_lock: Option<Box<dyn StoreLock>>,
 }
 
 impl Writer {
@@ -72,8 +76,8 @@ impl Writer {
         Ok(Writer { lock: Some(lock), threads: 2, ..Writer::open_on(Arc::new(Disk), dir, run)? })
     }
 
-    /// The same in another store. There is no lock: that there is one writer is up to the caller.
-    /// All is done on the calling thread, and so in the same order each time.
+    /// The same in another store, under its [`lock`](Store::lock). If it has none, that there is one writer is up to
+    /// the caller. All is done on the calling thread, and so in the same order each time.
     pub fn open_on(
         store: Arc<dyn Store>,
         dir: impl Into<PathBuf>,
@@ -82,10 +86,11 @@ impl Writer {
         let (dir, run) = (dir.into(), run.into());
         check_run(&run).map_err(failed("write to", &dir))?;
         create_dirs(&*store, &dir).map_err(failed("create", &dir))?;
+        let store_lock = store.lock(&dir).map_err(failed("lock", &dir))?;
         let mut saved = Checkpoints::on(store.clone(), &dir).list()?.checkpoints;
         let saves = saved.iter().map(|checkpoint| checkpoint.manifest().save).max().unwrap_or(0);
         saved.retain(|checkpoint| checkpoint.manifest().run == run);
-        Ok(Writer { store, dir, run, saves, saved, durable: false, threads: 1, lock: None })
+        Ok(Writer { store, dir, run, saves, saved, durable: false, threads: 1, lock: None, store_lock })
     }
 
     /// Its directory.
@@ -121,6 +126,7 @@ impl Writer {
             _ => failed("list", dir)(error),
         })?;
         self.lock.as_ref().map_or(Ok(()), |lock| lock.renew())?;
+        self.store_lock.as_ref().map_or(Ok(()), |lock| lock.renew()).map_err(failed("write to", dir))?;
         let free = |prefix| Name::free(&entries, prefix, snapshot.step, snapshot.post_mortem);
         let temporary = dir.join(format!("{TEMPORARY}{}", free(TEMPORARY)));
         let path = dir.join(free("").to_string());
@@ -135,13 +141,17 @@ impl Writer {
         };
         // A failed sync is the end of the whole directory: it is removed, and the next save
         // writes new files.
-        let written = write_checkpoint(store, &temporary, &snapshot.parts, &mut manifest, threads)
-            .and_then(|()| store.rename(&temporary, &path).map_err(failed("rename", &temporary)));
+        let written = write_checkpoint(store, &temporary, &snapshot.parts, &mut manifest, threads);
+        let written = written.and_then(|()| {
+            // Also if it fails: over a network it may have been made, and no other save has this number then.
+            self.saves += 1;
+            store.rename(&temporary, &path).map_err(failed("rename", &temporary))
+        });
         if let Err(error) = written {
             prune::abandon(store, &temporary);
             return Err(error);
         }
-        (self.saves, self.durable) = (self.saves + 1, false);
+        self.durable = false;
         let checkpoint = Checkpoint::new(self.store.clone(), path, manifest);
         self.saved.push(checkpoint.clone());
         store.sync_dir(dir).map_err(failed("sync", dir))?;

@@ -1,4 +1,4 @@
-//! The trait between checkpoints and the disk: eight operations.
+//! The trait between checkpoints and the disk: eight operations, and two that only some stores need.
 
 mod disk;
 mod sim_disk;
@@ -40,6 +40,27 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Removes an empty directory.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Acquires the right to be the one writer of `dir`, which is held until the lock is dropped. It is an error if
+    /// another process holds it. Returns `None` if the store has no locks, as by default. [`Disk`](super::Disk) has
+    /// none because the [`LockFile`](super::LockFile) of a run directory is acquired before anything is written.
+    fn lock(&self, dir: &Path) -> io::Result<Option<Box<dyn StoreLock>>> {
+        let _ = dir;
+        Ok(None)
+    }
+
+    /// Removes what a process that died has left for `dir`, if [`list`](Store::list) does not show it. Does nothing by
+    /// default.
+    fn sweep(&self, dir: &Path) -> io::Result<()> {
+        let _ = dir;
+        Ok(())
+    }
+}
+
+/// The right to write to a directory of a store, until it is dropped.
+pub trait StoreLock: fmt::Debug + Send + Sync {
+    /// Checks that the lock is held. It is an error if another process has taken it.
+    fn renew(&self) -> io::Result<()>;
 }
 
 /// A file that is being written.

@@ -1,0 +1,95 @@
+//! Stores by URL.
+
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
+use object_store::path::Path;
+use url::Url;
+
+use crate::remote::Remote;
+
+/// The store of `text`, and the prefix in it.
+pub(crate) fn open(text: &str) -> io::Result<(Remote, Path)> {
+    let url = Url::parse(text).map_err(|error| refused(format!("`{text}` is no URL: {error}")))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        // Without the text, which has them.
+        let host = url.host_str().unwrap_or_default();
+        return Err(refused(format!(
+            "the URL of `{host}` has credentials or a query in it; give credentials by the variables of the store"
+        )));
+    }
+    let prefix = Path::from_url_path(url.path()).map_err(|error| refused(format!("`{text}`: {error}")))?;
+    let remote = match url.scheme() {
+        "memory" => writable(InMemory::new()),
+        #[cfg(feature = "s3")]
+        "s3" => writable(client::of(text, client::s3)?),
+        #[cfg(feature = "gcs")]
+        "gs" => writable(client::of(text, client::gcs)?),
+        #[cfg(feature = "azure")]
+        "az" => writable(client::of(text, client::azure)?),
+        #[cfg(feature = "http")]
+        "http" | "https" => {
+            Remote::new(Arc::new(client::of(&url[..url::Position::BeforePath], client::http)?), None)
+        }
+        other if ["s3", "gs", "az", "http", "https"].contains(&other) => {
+            Err(refused(format!("`{text}` needs a feature that this program was built without")))
+        }
+        other => Err(refused(format!(
+            "`{other}://` is not known; use `s3://`, `gs://`, `az://`, `http://`, `https://` or `memory://`"
+        ))),
+    }?;
+    Ok((remote, prefix))
+}
+
+/// The clients of servers. Their settings are the usual variables.
+#[cfg(feature = "clients")]
+mod client {
+    use std::io;
+    use std::time::Duration;
+
+    use object_store::{BackoffConfig, Result, RetryConfig};
+
+    /// The client of `url` that `build` makes.
+    pub(super) fn of<T>(url: &str, build: fn(&str, RetryConfig) -> Result<T>) -> io::Result<T> {
+        // TLS needs one in the process. It is an error if there is one already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // Each try of ours is so many requests.
+        let (max_retries, retry_timeout) = (4, Duration::from_secs(60));
+        let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries, retry_timeout };
+        build(url, retry).map_err(|error| super::refused(format!("cannot open `{url}`: {error}")))
+    }
+
+    #[cfg(feature = "s3")]
+    pub(super) fn s3(url: &str, retry: RetryConfig) -> Result<object_store::aws::AmazonS3> {
+        object_store::aws::AmazonS3Builder::from_env().with_url(url).with_retry(retry).build()
+    }
+
+    #[cfg(feature = "gcs")]
+    pub(super) fn gcs(url: &str, retry: RetryConfig) -> Result<object_store::gcp::GoogleCloudStorage> {
+        object_store::gcp::GoogleCloudStorageBuilder::from_env().with_url(url).with_retry(retry).build()
+    }
+
+    #[cfg(feature = "azure")]
+    pub(super) fn azure(url: &str, retry: RetryConfig) -> Result<object_store::azure::MicrosoftAzure> {
+        object_store::azure::MicrosoftAzureBuilder::from_env().with_url(url).with_retry(retry).build()
+    }
+
+    #[cfg(feature = "http")]
+    pub(super) fn http(url: &str, retry: RetryConfig) -> Result<object_store::http::HttpStore> {
+        let options = object_store::ClientOptions::new().with_allow_http(true);
+        let builder = object_store::http::HttpBuilder::new().with_url(url);
+        builder.with_client_options(options).with_retry(retry).build()
+    }
+}
+
+pub(crate) fn writable(store: impl ObjectStore + MultipartStore) -> io::Result<Remote> {
+    let store = Arc::new(store);
+    Remote::new(store.clone(), Some(store))
+}
+
+fn refused(why: String) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, why)
+}

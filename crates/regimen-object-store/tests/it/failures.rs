@@ -1,0 +1,108 @@
+//! Every call fails once, before and after it was done.
+
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use regimen::checkpoint::{CheckpointError, Checkpoints, Keep, Which, Writer};
+use regimen_object_store::object_store;
+
+use crate::common::*;
+use crate::flaky::{Fault, Flaky, keys};
+
+/// Saves four times and keeps one. Returns the last step that was acknowledged, and the errors.
+fn scenario(flaky: &Flaky, tries: u32) -> (u64, Vec<CheckpointError>) {
+    let (mut last, mut errors, store) = (0, Vec::new(), Arc::new(flaky.store(tries)));
+    let mut writer = match Writer::open_on(store.clone(), DIR, RUN) {
+        Ok(writer) => writer,
+        Err(error) => return (0, vec![error]),
+    };
+    errors.extend(writer.sweep().failures);
+    for step in 1..=4 {
+        match writer.save(&snapshot(step, step)) {
+            Ok(_) => last = step,
+            Err(error) => errors.push(error),
+        }
+        errors.extend(writer.prune(&Keep::all().last(1)).failures);
+    }
+    match Checkpoints::on(store, DIR).load(Which::Latest) {
+        // One whose answer was lost may be there.
+        Ok(found) => assert!(last <= found.map_or(0, |found| found.checkpoint.manifest().step)),
+        Err(error) => errors.push(error),
+    }
+    (last, errors)
+}
+
+/// Checks what is left after a scenario whose last acknowledged step was `last`: it is loaded or a later one is, whole,
+/// and the run goes on. Returns what is loaded.
+pub(crate) fn check(inner: &Arc<InMemory>, last: u64) -> Result<u64, String> {
+    let store = Arc::new(Flaky::new(inner, Fault::None).store(1));
+    let load = || Checkpoints::on(store.clone(), DIR).load(Which::Latest).map_err(|error| error.to_string());
+    let found = load()?;
+    let step = found.as_ref().map_or(0, |found| found.checkpoint.manifest().step);
+    if step < last {
+        return Err(format!("step {last} was acknowledged, {step} was found"));
+    }
+    if let Some(found) = found {
+        if found.content != parts(step) {
+            return Err(format!("step {step} does not hold what was saved"));
+        }
+        if !found.skipped.is_empty() {
+            return Err(format!("a broken checkpoint is listed: {:?}", found.skipped));
+        }
+    }
+    let mut writer = Writer::open_on(store.clone(), DIR, RUN).map_err(|error| error.to_string())?;
+    let mut failures = writer.sweep().failures;
+    writer.save(&snapshot(step + 1, step + 1)).map_err(|error| error.to_string())?;
+    failures.extend(writer.prune(&Keep::all().last(1)).failures);
+    failures.extend(writer.sweep().failures);
+    // The lock, one index, and the files of one checkpoint.
+    let left: Vec<String> = keys(inner).iter().map(ToString::to_string).collect();
+    let index = format!("runs/digits/step-{:09}.index", step + 1);
+    if left.len() != 5 || !left.contains(&index) || !failures.is_empty() {
+        return Err(format!("{left:?} are left over: {failures:?}"));
+    }
+    Ok(step)
+}
+
+#[test]
+fn a_run_uses_some_hundred_calls_and_leaves_nothing() {
+    let inner = Arc::default();
+    let flaky = Flaky::new(&inner, Fault::None);
+    let (last, errors) = scenario(&flaky, 1);
+    assert_eq!((last, errors.len(), check(&inner, 4)), (4, 0, Ok(4)), "{errors:?}");
+    assert!(60 < flaky.calls(), "the scenario has only {} calls", flaky.calls());
+}
+
+#[test]
+fn a_call_that_fails_once_or_whose_answer_is_lost_is_tried_again() {
+    let whole = Flaky::new(&Arc::default(), Fault::None);
+    scenario(&whole, 1);
+    for n in 0..whole.calls() {
+        for fault in [Fault::Fails(n), Fault::LosesAnswer(n)] {
+            let inner = Arc::default();
+            let (last, errors) = scenario(&Flaky::new(&inner, fault), 2);
+            assert!(last == 4 && errors.is_empty(), "{fault:?}: {errors:?}");
+            assert_eq!(check(&inner, 4), Ok(4), "{fault:?}");
+        }
+    }
+}
+
+#[test]
+fn a_call_that_fails_for_good_loses_no_acknowledged_save_and_breaks_none() {
+    let whole = Flaky::new(&Arc::default(), Fault::None);
+    scenario(&whole, 1);
+    let mut failed = 0;
+    for n in 0..whole.calls() {
+        for fault in [Fault::Fails(n), Fault::LosesAnswer(n)] {
+            let inner = Arc::default();
+            let (last, errors) = scenario(&Flaky::new(&inner, fault), 1);
+            // Abandoned files and the lock are given up without a report.
+            assert!(errors.len() <= 1, "{fault:?}: {errors:?}");
+            failed += errors.len() as u64;
+            if let Err(why) = check(&inner, last) {
+                panic!("{fault:?}: {why}");
+            }
+        }
+    }
+    assert!(whole.calls() < failed, "only {failed} of {} faults were met", 2 * whole.calls());
+}

@@ -1,0 +1,166 @@
+//! A store in memory that fails, dies, and loses its answers.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use regimen_object_store::object_store;
+
+/// What happens at one call, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fault {
+    /// It fails, and has done nothing.
+    Fails(u64),
+    /// It is done, and its answer is lost.
+    LosesAnswer(u64),
+    /// The process dies before it: it and all later calls do nothing.
+    DiesBefore(u64),
+    /// The process dies after it was done.
+    DiesAfter(u64),
+    None,
+}
+
+/// The view that one process has of a store in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Flaky {
+    inner: Arc<InMemory>,
+    calls: Arc<AtomicU64>,
+    fault: Fault,
+}
+
+impl Flaky {
+    pub(crate) fn new(inner: &Arc<InMemory>, fault: Fault) -> Self {
+        Flaky { inner: Arc::clone(inner), calls: Arc::default(), fault }
+    }
+
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// As a store of checkpoints whose calls are tried so many times.
+    pub(crate) fn store(&self, tries: u32) -> regimen_object_store::ObjectStore {
+        let store = regimen_object_store::ObjectStore::over(self.clone()).unwrap();
+        let store = store.tries(tries, Duration::ZERO).part_bytes(100).sweep_after(Duration::ZERO);
+        // No renewal comes between, so that the calls are the same each time.
+        store.lease(Duration::from_secs(3600)).take_over()
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let n = self.calls.fetch_add(1, Ordering::Relaxed);
+        let fault = |text: &str| Err(Error::Generic { store: "flaky", source: text.into() });
+        match self.fault {
+            Fault::Fails(at) if at == n => fault("it failed"),
+            Fault::DiesBefore(at) if at <= n => fault("the process is dead"),
+            Fault::DiesAfter(at) if at < n => fault("the process is dead"),
+            Fault::LosesAnswer(at) | Fault::DiesAfter(at) if at == n => {
+                drop(call.await);
+                fault("the answer was lost")
+            }
+            _ => call.await,
+        }
+    }
+}
+
+impl fmt::Display for Flaky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a flaky store")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Flaky {
+    async fn put_opts(&self, key: &Path, bytes: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.call(self.inner.put_opts(key, bytes, options)).await
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        unreachable!("parts are put by their numbers")
+    }
+
+    async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
+        self.call(self.inner.get_opts(key, options)).await
+    }
+
+    fn delete_stream(&self, keys: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let flaky = self.clone();
+        let delete = move |key: Result<Path>| {
+            let flaky = flaky.clone();
+            async move {
+                let key = key?;
+                flaky.call(flaky.inner.delete(&key)).await?;
+                Ok::<_, Error>(key)
+            }
+        };
+        keys.then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (flaky, prefix) = (self.clone(), prefix.cloned());
+        let list = async move {
+            let all = flaky.call(flaky.inner.list(prefix.as_ref()).try_collect::<Vec<_>>()).await?;
+            Ok::<_, Error>(futures_util::stream::iter(all.into_iter().map(Ok)))
+        };
+        futures_util::stream::once(list).try_flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.call(self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.call(self.inner.copy_opts(from, to, options)).await
+    }
+}
+
+#[async_trait::async_trait]
+impl MultipartStore for Flaky {
+    async fn create_multipart(&self, key: &Path) -> Result<MultipartId> {
+        self.call(self.inner.create_multipart(key)).await
+    }
+
+    async fn put_part(&self, key: &Path, id: &MultipartId, n: usize, bytes: PutPayload) -> Result<PartId> {
+        self.call(self.inner.put_part(key, id, n, bytes)).await
+    }
+
+    async fn complete_multipart(
+        &self,
+        key: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> Result<PutResult> {
+        self.call(self.inner.complete_multipart(key, id, parts)).await
+    }
+
+    async fn abort_multipart(&self, key: &Path, id: &MultipartId) -> Result<()> {
+        self.call(self.inner.abort_multipart(key, id)).await
+    }
+}
+
+/// The keys of all objects.
+pub(crate) fn keys(inner: &InMemory) -> Vec<Path> {
+    let all = futures_util::stream::StreamExt::collect::<Vec<_>>(inner.list(None));
+    let all = futures_util::FutureExt::now_or_never(all).unwrap();
+    let mut keys: Vec<Path> = all.into_iter().map(|object| object.unwrap().location).collect();
+    keys.sort();
+    keys
+}
+
+pub(crate) fn get(inner: &InMemory, key: &Path) -> Vec<u8> {
+    let get = async { inner.get(key).await.unwrap().bytes().await.unwrap().to_vec() };
+    futures_util::FutureExt::now_or_never(get).unwrap()
+}
+
+pub(crate) fn put(inner: &InMemory, key: &Path, bytes: Vec<u8>) {
+    futures_util::FutureExt::now_or_never(inner.put(key, bytes.into())).unwrap().unwrap();
+}

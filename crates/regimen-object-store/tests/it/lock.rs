@@ -1,0 +1,81 @@
+//! One writer per run directory.
+
+use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use regimen::checkpoint::{Store, Writer};
+use regimen_object_store::ObjectStore;
+use regimen_object_store::object_store::memory::InMemory;
+
+use crate::common::*;
+use crate::flaky::{Fault, Flaky, get, keys};
+
+fn store(inner: &Arc<InMemory>, lease_ms: u64) -> ObjectStore {
+    let flaky = Flaky::new(inner, Fault::None);
+    ObjectStore::over(flaky).unwrap().lease(Duration::from_millis(lease_ms))
+}
+
+#[test]
+fn a_second_writer_is_refused_and_told_who_is_the_first() {
+    let inner = Arc::default();
+    let mut first = Writer::open_on(Arc::new(store(&inner, 3000)), DIR, RUN).unwrap();
+    let error = Writer::open_on(Arc::new(store(&inner, 3000)), DIR, RUN).unwrap_err().to_string();
+    let process = format!("cannot lock `/runs/digits`: process {} on ", std::process::id());
+    assert!(error.starts_with(&process), "{error}");
+    assert!(error.ends_with(" writes to it; a run directory has one writer at a time"), "{error}");
+    first.save(&snapshot(1, 1)).unwrap();
+    drop(first);
+    Writer::open_on(Arc::new(store(&inner, 3_600_000)), DIR, RUN).unwrap().save(&snapshot(2, 2)).unwrap();
+}
+
+#[test]
+fn a_writer_that_was_taken_over_commits_nothing_more() {
+    let inner = Arc::default();
+    // It renews its lock once an hour, and at each commit.
+    let mut first = Writer::open_on(Arc::new(store(&inner, 3_600_000)), DIR, RUN).unwrap();
+    first.save(&snapshot(1, 1)).unwrap();
+    let mut second = Writer::open_on(Arc::new(store(&inner, 3_600_000).take_over()), DIR, RUN).unwrap();
+    second.save(&snapshot(2, 2)).unwrap();
+    let error = first.save(&snapshot(3, 3)).unwrap_err().to_string();
+    let expected = "cannot rename `/runs/digits/.tmp-step-000000003`: another process has taken over the lock `LOCK` of the \
+                    run directory";
+    assert_eq!(error, expected);
+    let indexes = keys(&inner).into_iter().filter(|key| key.as_ref().ends_with(".index"));
+    let indexes: Vec<String> = indexes.map(|key| key.to_string()).collect();
+    assert_eq!(indexes, ["runs/digits/step-000000001.index", "runs/digits/step-000000002.index"]);
+    drop(first);
+    second.save(&snapshot(4, 4)).unwrap();
+}
+
+#[test]
+fn the_lock_of_a_dead_writer_is_free_after_its_lease() {
+    let inner = Arc::default();
+    // After its lock it is dead, and so renews and releases nothing.
+    let dead = Flaky::new(&inner, Fault::DiesAfter(0));
+    let dead = ObjectStore::over(dead).unwrap().tries(1, Duration::ZERO).lease(Duration::from_millis(20));
+    assert!(dead.lock(DIR.as_ref()).is_err());
+    let lock = String::from_utf8(get(&inner, &keys(&inner)[0])).unwrap();
+    assert!(lock.contains("\nlease 20\n"), "{lock}");
+    Writer::open_on(Arc::new(store(&inner, 3_600_000)), DIR, RUN).unwrap().save(&snapshot(1, 1)).unwrap();
+}
+
+#[test]
+fn of_two_commits_under_one_name_the_first_counts() {
+    let inner = Arc::default();
+    let path = |name: &str| std::path::Path::new(DIR).join(name);
+    let stores = [store(&inner, 3000), store(&inner, 3000)];
+    for (store, text) in stores.iter().zip(["one", "other"]) {
+        store.create_dir(&path(".tmp-a")).unwrap();
+        let mut file = store.create(&path(".tmp-a/file")).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file.sync().unwrap();
+    }
+    let [one, other] = stores;
+    one.rename(&path(".tmp-a"), &path("a")).unwrap();
+    let error = other.rename(&path(".tmp-a"), &path("a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DirectoryNotEmpty);
+    let mut text = String::new();
+    other.open(&path("a/file")).unwrap().bytes.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "one");
+}

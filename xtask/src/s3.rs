@@ -1,0 +1,64 @@
+//! A server of S3 on this machine, with one empty bucket, in memory.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::workspace::Workspace;
+use crate::{BoxError, peers};
+
+/// A running server, which ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct S3 {
+    server: Child,
+    address: SocketAddr,
+}
+
+impl S3 {
+    /// Starts the server, and makes the bucket `regimen`.
+    pub(crate) fn start(workspace: &Workspace) -> Result<Self, BoxError> {
+        let python = peers::s3(workspace)?;
+        // Free a moment ago: the server takes no socket from another process.
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut command = workspace.program(&python);
+        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &address.port().to_string()]);
+        let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let mut s3 = S3 { server, address };
+        let begun = Instant::now();
+        while !s3.has_made_bucket().unwrap_or(false) {
+            if let Some(status) = s3.server.try_wait()? {
+                return Err(format!("the server of S3 ended with {status}").into());
+            }
+            if Duration::from_secs(60) < begun.elapsed() {
+                return Err("the server of S3 does not answer".into());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(s3)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn has_made_bucket(&self) -> Result<bool, BoxError> {
+        let mut stream = TcpStream::connect(self.address)?;
+        let host = self.address;
+        write!(
+            stream,
+            "PUT /regimen HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.starts_with("HTTP/1.1 200"))
+    }
+}
+
+impl Drop for S3 {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
