@@ -118,8 +118,7 @@ type Files = BTreeMap<String, Vec<u8>>;
 impl Restarted {
     /// Builds it, and runs it undisturbed.
     fn build(workspace: &Workspace) -> Result<Self, BoxError> {
-        // Alone, as the tests of that crate are: it has few dependencies.
-        run(&mut workspace.cargo(&["build", "--package", "regimen-dist", "--example", "restarted"]))?;
+        run(&mut workspace.cargo(&["build", "--workspace", "--examples"]))?;
         let [mpi, _] = peers::mpis(workspace)?;
         let page = fs::read_to_string(workspace.root.join("docs/distributed.md"))?;
         let program = workspace.example("restarted").get_program().into();

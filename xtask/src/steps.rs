@@ -261,7 +261,8 @@ pub(crate) fn open_report_page(workspace: &Workspace, pictures: Option<&Path>) -
         Ok(got) => got,
         Err(why) => return Ok(End::NotRun(why.to_string())),
     };
-    run(&mut workspace.cargo(&["build", "--workspace", "--bins"]))?;
+    // Not `--bins` alone, for which cargo resolves other features.
+    build(workspace)?;
     let mut check = workspace.program(python);
     check.arg(workspace.root.join("crates/regimen-report/tests/browser/check.py"));
     check.args([&chromium.program, &chromium.driver, &workspace.target.join("debug/regimen")]);
