@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
-use crate::{BoxError, peers};
+use crate::BoxError;
 
 /// A running server, which ends when it is dropped.
 #[derive(Debug)]
@@ -16,12 +17,11 @@ pub(crate) struct S3 {
 }
 
 impl S3 {
-    /// Starts the server, and makes the bucket `regimen`.
-    pub(crate) fn start(workspace: &Workspace) -> Result<Self, BoxError> {
-        let python = peers::s3(workspace)?;
+    /// Starts the server of `python`, and makes the bucket `regimen`.
+    pub(crate) fn start(workspace: &Workspace, python: &Path) -> Result<Self, BoxError> {
         // Free a moment ago: the server takes no socket from another process.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut command = workspace.program(&python);
+        let mut command = workspace.program(python);
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &address.port().to_string()]);
         let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut s3 = S3 { server, address };
@@ -44,6 +44,8 @@ impl S3 {
 
     fn has_made_bucket(&self) -> Result<bool, BoxError> {
         let mut stream = TcpStream::connect(self.address)?;
+        // One that accepts and is silent is asked again.
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         let host = self.address;
         write!(
             stream,

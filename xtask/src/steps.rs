@@ -239,14 +239,15 @@ fn measures(workspace: &Workspace) -> Result<End, BoxError> {
 
 /// The tests of checkpoints in an object store, on a server of S3.
 fn object_store(workspace: &Workspace) -> Result<End, BoxError> {
-    match S3::start(workspace) {
-        Ok(server) => {
-            let mut cargo =
-                workspace.cargo(&["test", "--workspace", "--test", "it", "--", "server::server_"]);
-            count_tests(cargo.env("REGIMEN_S3", server.url()))
-        }
-        Err(why) => Ok(End::NotRun(why.to_string())),
-    }
+    let python = match peers::s3(workspace) {
+        Ok(python) => python,
+        Err(why) => return Ok(End::NotRun(why.to_string())),
+    };
+    let server = S3::start(workspace, &python)?;
+    let mut cargo = workspace.cargo(&["test", "--workspace", "--test", "it", "--", "server::server_"]);
+    cargo.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]);
+    cargo.envs([("AWS_REGION", "us-east-1"), ("AWS_ALLOW_HTTP", "true")]);
+    count_tests(cargo.env("AWS_ENDPOINT_URL", server.url()).env("REGIMEN_S3", "1"))
 }
 
 /// The report page in Chromium: runs, zoom, axes, themes, the table and the print, without an error on its console.

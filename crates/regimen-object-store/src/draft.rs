@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::sync::Weak;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::index::{File, Index};
+use crate::lease::Held;
 
 /// A directory without an index.
 #[derive(Debug)]
@@ -14,21 +16,23 @@ pub(crate) struct Draft {
     pub(crate) folder: String,
     /// Its files. `None` is one that was not synced.
     pub(crate) files: BTreeMap<String, Option<File>>,
+    /// The lock of its parent when it was begun, if there was one.
+    pub(crate) lock: Option<Weak<Held>>,
     /// Whether an index of it may exist: its files must then not be removed.
     pub(crate) is_in_doubt: bool,
 }
 
 impl Draft {
     /// A new one, in a folder of its own.
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, lock: Option<Weak<Held>>) -> Self {
         let folder = format!("{}-{}", name.trim_start_matches('.'), random());
-        Draft { folder, files: BTreeMap::new(), is_in_doubt: false }
+        Draft { folder, files: BTreeMap::new(), lock, is_in_doubt: false }
     }
 
     /// That of a directory whose index was removed.
     pub(crate) fn of(index: Index) -> Self {
         let files = index.files.into_iter().map(|(name, file)| (name, Some(file))).collect();
-        Draft { folder: index.folder, files, is_in_doubt: false }
+        Draft { folder: index.folder, files, lock: None, is_in_doubt: false }
     }
 
     /// The index that makes it a directory.

@@ -9,6 +9,8 @@ use object_store::path::{Path, PathPart};
 pub(crate) const DATA: &str = ".data";
 /// After the name of a directory, the name of its index.
 pub(crate) const INDEX: &str = ".index";
+/// Before the names of directories that are being written, and of those that are being removed.
+const DRAFTS: [&str; 2] = [".tmp-", ".del-"];
 /// The lock of a directory.
 pub(crate) const LOCK: &str = "LOCK";
 
@@ -20,9 +22,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Whether it is known to this process only.
+    /// Whether it is known to this process only: it is being written, or removed.
     pub(crate) fn is_draft(&self) -> bool {
-        self.name.starts_with('.')
+        DRAFTS.iter().any(|draft| self.name.starts_with(draft))
+    }
+
+    /// Whether it can be a run directory: other processes know it, and no sweep takes it for data.
+    pub(crate) fn is_run(&self) -> bool {
+        !self.is_draft() && self.key().parts().all(|part| part.as_ref() != DATA)
     }
 
     pub(crate) fn key(&self) -> Path {

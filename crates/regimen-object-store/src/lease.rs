@@ -81,12 +81,22 @@ impl StoreLock for Lease {
 }
 
 /// Renews the lock before a commit: what a process that was stopped believes about it is not enough.
-pub(crate) fn renew(remote: &Remote, held: Arc<Held>) -> io::Result<()> {
+/// `None` is one that was released.
+pub(crate) fn renew(remote: &Remote, held: Option<Arc<Held>>) -> io::Result<()> {
+    let Some(held) = held else { return verdict(false) };
     verdict(remote.call(|calls| async move { held.renew(&calls).await })?)
 }
 
+/// Ends a lock that another lease of this process has taken over.
+pub(crate) fn lose(remote: &Remote, held: Arc<Held>) -> io::Result<()> {
+    remote.call(|_| async move {
+        held.state.lock().await.is_lost = true;
+        Ok(())
+    })
+}
+
 fn verdict(is_held: bool) -> io::Result<()> {
-    let lost = "another process has taken over the lock `LOCK` of the run directory";
+    let lost = "another writer has taken over the lock `LOCK` of the run directory";
     if is_held { Ok(()) } else { Err(io::Error::new(ErrorKind::WouldBlock, lost)) }
 }
 

@@ -26,7 +26,7 @@
 //! digits/.data/tmp-step-000001000-90cc61f0be4a8d27/module.safetensors
 //! ```
 //!
-//! * A directory whose name begins with a dot is a *draft*. It is known only to the process that has made it. Its files
+//! * A directory whose name begins with `.tmp-` or `.del-` is a *draft*. It is known only to the process that has made it. Its files
 //!   are uploaded under keys that nobody else uses.
 //! * The rename of a draft to another name is one put of its index, on the condition that there is none. This is the
 //!   commit: a kill before it leaves objects that nobody reads, and a kill after it leaves the whole checkpoint.
@@ -49,8 +49,9 @@
 //!
 //! A run directory has one writer, which holds the object `LOCK` by conditional puts. It renews it three times per
 //! [lease](ObjectStore::lease). Another process is refused when it sees it renewed. If the holder has died, the other
-//! process goes on when one lease is over, by its own clock. Each commit renews it first, and
-//! is refused if another process has taken it.
+//! process goes on when one lease is over, by its own clock. Each commit
+//! renews it before and after its put, and is an error if another writer has taken it. A directory is removed only after
+//! a renewal as well.
 //!
 //! # Leftovers
 //!

@@ -137,16 +137,17 @@ impl Calls {
         Ok(bytes.to_vec())
     }
 
-    /// A range of the version `e_tag` of an object. It is an error if it has another by now.
-    pub(crate) async fn get_part(
-        &self,
-        key: &Path,
-        range: Range<u64>,
-        e_tag: Option<String>,
-    ) -> Result<Vec<u8>> {
+    /// A range of the version of an object that `meta` has found. It is an error if it has another by now.
+    pub(crate) async fn get_part(&self, meta: &ObjectMeta, range: Range<u64>) -> Result<Vec<u8>> {
         let get = || async {
-            let options = GetOptions::new().with_range(Some(range.clone())).with_if_match(e_tag.clone());
-            self.objects.get_opts(key, options).await?.bytes().await
+            let options = GetOptions::new().with_range(Some(range.clone())).with_if_match(meta.e_tag.clone());
+            let found = self.objects.get_opts(&meta.location, options).await?;
+            // A server without ETags may also ignore other conditions.
+            if (&found.meta.e_tag, found.meta.last_modified) != (&meta.e_tag, meta.last_modified) {
+                let (path, source) = (meta.location.to_string(), "it was replaced while it was open".into());
+                return Err(Error::Precondition { path, source });
+            }
+            found.bytes().await
         };
         Ok(self.retried(get).await?.to_vec())
     }
@@ -161,14 +162,25 @@ impl Calls {
     /// After an error it may be there.
     pub(crate) async fn put_if(&self, key: &Path, bytes: Vec<u8>, mode: PutMode) -> Result<Put> {
         let put = || self.objects.put_opts(key, bytes.clone().into(), mode.clone().into());
-        match self.retried(put).await {
-            Ok(put) => Ok(Put::Done(put.into())),
+        let (mut pause, mut tries) = (self.pause, 1..self.tries);
+        loop {
+            let refused = match self.retried(put).await {
+                Ok(put) => return Ok(Put::Done(put.into())),
+                Err(refused @ (Error::AlreadyExists { .. } | Error::Precondition { .. })) => refused,
+                Err(error) => return Err(error),
+            };
             // An earlier try may have put it, and its answer was lost.
-            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
-                let (found, version) = self.get(key).await?;
-                Ok(if found == bytes { Put::Done(version) } else { Put::Refused })
+            match self.get(key).await {
+                Ok((found, version)) if found == bytes => return Ok(Put::Done(version)),
+                Ok(_) => return Ok(Put::Refused),
+                // S3 refuses a new object while another put of it is on its way, such as an earlier try.
+                Err(Error::NotFound { .. }) if mode == PutMode::Create => {
+                    tries.next().ok_or(refused)?;
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -205,11 +217,16 @@ impl Calls {
         length: u64,
     ) -> Result<()> {
         let parts = self.parts()?;
+        let version = |meta: ObjectMeta| (meta.e_tag, meta.version, meta.last_modified);
+        let former = match self.head(key).await {
+            Err(Error::NotFound { .. }) => None,
+            found => Some(version(found?)),
+        };
         let complete = || async {
             let Err(error) = parts.complete_multipart(key, id, all.clone()).await else { return Ok(()) };
             // If an earlier try has made it, the upload is not known any more.
             match self.objects.head(key).await {
-                Ok(found) if found.size == length => Ok(()),
+                Ok(found) if found.size == length && Some(version(found.clone())) != former => Ok(()),
                 _ => Err(error),
             }
         };

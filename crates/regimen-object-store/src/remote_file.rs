@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use object_store::path::Path;
+use object_store::ObjectMeta;
 use regimen::BoxError;
 use regimen::data::Dataset;
 
@@ -21,6 +21,8 @@ use crate::key::key;
 /// It is fetched in blocks of 4 MiB when they are needed, and each block is kept as a file in a folder on this machine.
 /// Another process, and the next run, finds them there. A block whose file is damaged is fetched again. If the object is
 /// replaced while it is open, reading a block that is not kept is an error; opened again it has other blocks.
+/// Versions are told by `ETag`, or by `Last-Modified`, to the second, of a server without it. Without both it is an error
+/// to open it.
 ///
 /// Blocks are never removed: the folder grows to the size of what was read.
 ///
@@ -48,9 +50,8 @@ use crate::key::key;
 #[derive(Debug)]
 pub struct RemoteFile {
     store: ObjectStore,
-    key: Path,
-    length: u64,
-    e_tag: Option<String>,
+    /// Its key, length and version when it was opened.
+    meta: ObjectMeta,
     cache: PathBuf,
     /// Before the number of a block in its name: differs between objects and their versions.
     name: String,
@@ -69,28 +70,36 @@ impl RemoteFile {
         cache: impl Into<PathBuf>,
     ) -> io::Result<Self> {
         let (key, cache) = (key(store.prefix(), path.as_ref())?, cache.into());
-        let asked = key.clone();
-        let found = store.remote().call(|calls| async move { calls.head(&asked).await })?;
+        let found = store.remote().call(|calls| async move { calls.head(&key).await })?;
+        // The clients give the beginning of time if the server gives none.
+        if found.e_tag.is_none() && found.last_modified.timestamp() == 0 {
+            let text = format!(
+                "`{}` has no `ETag` and no `Last-Modified`, so its versions cannot be told",
+                found.location
+            );
+            return Err(io::Error::new(ErrorKind::Unsupported, text));
+        }
         fs::create_dir_all(&cache)?;
         let mut hasher = DefaultHasher::new();
-        (store.name(), key.as_ref(), found.size, &found.e_tag).hash(&mut hasher);
+        (store.name(), found.location.as_ref(), found.size, &found.e_tag).hash(&mut hasher);
         found.last_modified.timestamp_micros().hash(&mut hasher);
         let name = format!("{:016x}", hasher.finish());
-        let (length, e_tag) = (found.size, found.e_tag);
-        Ok(RemoteFile { store: store.clone(), key, length, e_tag, cache, name, whole: Mutex::default() })
+        Ok(RemoteFile { store: store.clone(), meta: found, cache, name, whole: Mutex::default() })
     }
 
     /// Its length in bytes when it was opened.
     pub fn length(&self) -> u64 {
-        self.length
+        self.meta.size
     }
 
     /// The `length` bytes from `start` on. It is an error if there are not so many.
     pub fn read_at(&self, start: u64, length: u64) -> io::Result<Vec<u8>> {
-        let end = start.checked_add(length).filter(|end| *end <= self.length);
+        let end = start.checked_add(length).filter(|end| *end <= self.meta.size);
         let end = end.ok_or_else(|| {
-            let text =
-                format!("`{}` has {} bytes, so {length} from {start} cannot be read", self.key, self.length);
+            let text = format!(
+                "`{}` has {} bytes, so {length} from {start} cannot be read",
+                self.meta.location, self.meta.size
+            );
             io::Error::new(ErrorKind::UnexpectedEof, text)
         })?;
         let (mut bytes, mut at) = (Vec::new(), start);
@@ -107,9 +116,11 @@ impl RemoteFile {
     /// length are windows whose stride is that length. A rest at the end is not used. Zeros are an error.
     pub fn windows(self, length: u64, stride: u64) -> Result<RemoteWindows, BoxError> {
         if length == 0 || stride == 0 {
-            return Err(
-                format!("windows of {length} bytes every {stride} of `{}` cannot be had", self.key).into()
-            );
+            return Err(format!(
+                "windows of {length} bytes every {stride} of `{}` cannot be had",
+                self.meta.location
+            )
+            .into());
         }
         Ok(RemoteWindows { file: self, length, stride })
     }
@@ -124,19 +135,17 @@ impl RemoteFile {
             return Ok(());
         }
         let start = block * BLOCK;
-        let range = start..self.length.min(start + BLOCK);
+        let range = start..self.meta.size.min(start + BLOCK);
         let all = match whole(&path, range.end - range.start) {
             Some(all) => all,
             None => {
-                let (key, e_tag, expected) = (self.key.clone(), self.e_tag.clone(), range.end - range.start);
-                let fetched = self
-                    .store
-                    .remote()
-                    .call(|calls| async move { calls.get_part(&key, range, e_tag).await })?;
+                let (meta, expected) = (self.meta.clone(), range.end - range.start);
+                let remote = self.store.remote();
+                let fetched = remote.call(|calls| async move { calls.get_part(&meta, range).await })?;
                 if fetched.len() as u64 != expected {
                     return Err(io::Error::new(
                         ErrorKind::InvalidData,
-                        format!("`{}` has become shorter", self.key),
+                        format!("`{}` has become shorter", self.meta.location),
                     ));
                 }
                 keep(&path, &fetched)?;
@@ -190,7 +199,7 @@ impl Dataset for RemoteWindows {
     type Item = Vec<u8>;
 
     fn len(&self) -> usize {
-        let rest = self.file.length.checked_sub(self.length);
+        let rest = self.file.meta.size.checked_sub(self.length);
         rest.map_or(0, |rest| usize::try_from(rest / self.stride + 1).unwrap_or(usize::MAX))
     }
 
@@ -200,7 +209,7 @@ impl Dataset for RemoteWindows {
     }
 
     fn name(&self) -> Cow<'_, str> {
-        Cow::Owned(self.file.key.to_string())
+        Cow::Owned(self.file.meta.location.to_string())
     }
 }
 

@@ -206,24 +206,30 @@ impl ObjectStore {
         Ok(entries.into_iter().map(|(name, is_dir)| StoreEntry { name, is_dir }).collect())
     }
 
+    /// Renews a lock, if there is one. It is an error if it is held no more.
+    fn renew(&self, lock: Option<&Weak<Held>>) -> io::Result<()> {
+        lock.map_or(Ok(()), |lock| lease::renew(&self.remote, lock.upgrade()))
+    }
+
     /// Makes the draft `from` the directory `to`.
     fn publish(&self, from: &Place, to: &Place) -> io::Result<()> {
-        let held = self.local().locks.get(&to.parent).and_then(Weak::upgrade);
-        held.map_or(Ok(()), |held| lease::renew(&self.remote, held))?;
+        let lock = self.local().draft(from)?.lock.clone();
+        self.renew(lock.as_ref())?;
         let text = self.local().draft(from)?.index()?.render();
         // Until it is known whether it is there.
         self.local().draft(from)?.is_in_doubt = true;
         let key = to.index();
         let put =
             self.remote.call(|calls| async move { calls.put_if(&key, text.into(), PutMode::Create).await });
-        let mut local = self.local();
         match put? {
             Put::Done(_) => {
-                local.drafts.remove(from);
+                // The put may have taken longer than the lease. The index is then left to the one that took the lock.
+                self.renew(lock.as_ref())?;
+                self.local().drafts.remove(from);
                 Ok(())
             }
             Put::Refused => {
-                local.draft(from)?.is_in_doubt = false;
+                self.local().draft(from)?.is_in_doubt = false;
                 Err(ErrorKind::DirectoryNotEmpty.into())
             }
         }
@@ -232,6 +238,8 @@ impl ObjectStore {
     /// Makes the directory `from` the draft `to`.
     fn unpublish(&self, from: &Place, to: Place) -> io::Result<()> {
         let index = self.index(from)?;
+        let lock = self.local().lock(&from.parent);
+        self.renew(lock.as_ref())?;
         self.delete(from.index())?;
         self.local().drafts.insert(to, Draft::of(index));
         Ok(())
@@ -239,6 +247,11 @@ impl ObjectStore {
 }
 
 impl Local {
+    /// The lock of a directory, if a writer of this process has it.
+    fn lock(&self, dir: &Path) -> Option<Weak<Held>> {
+        self.locks.get(dir).filter(|lock| lock.strong_count() != 0).cloned()
+    }
+
     fn draft(&mut self, place: &Place) -> io::Result<&mut Draft> {
         self.drafts.get_mut(place).ok_or_else(|| ErrorKind::NotFound.into())
     }
@@ -272,7 +285,7 @@ impl Store for ObjectStore {
         if !place.is_draft() || local.drafts.contains_key(&place) {
             return Err(ErrorKind::AlreadyExists.into());
         }
-        let draft = Draft::new(&place.name);
+        let draft = Draft::new(&place.name, local.lock(&place.parent));
         local.drafts.insert(place, draft);
         Ok(())
     }
@@ -318,7 +331,8 @@ impl Store for ObjectStore {
                 Ok(())
             }
             (false, false) => {
-                let why = "an object store renames only from or to a name that begins with a dot";
+                let why =
+                    "an object store renames only from or to a name that begins with `.tmp-` or `.del-`";
                 Err(io::Error::new(ErrorKind::Unsupported, why))
             }
         }
@@ -357,9 +371,16 @@ impl Store for ObjectStore {
     }
 
     fn lock(&self, dir: &FilePath) -> io::Result<Option<Box<dyn StoreLock>>> {
+        if place(&self.prefix, dir)?.is_some_and(|place| !place.is_run()) {
+            let why = "the names `.data`, `.tmp-...` and `.del-...` are those of checkpoints in parts; choose another";
+            return Err(io::Error::new(ErrorKind::InvalidInput, why));
+        }
         let dir = key(&self.prefix, dir)?;
         let lease = Lease::acquire(&self.remote, child(&dir, LOCK), self.lease, self.takes_over)?;
-        self.local().locks.insert(dir, Arc::downgrade(lease.held()));
+        let former = self.local().locks.insert(dir, Arc::downgrade(lease.held()));
+        if let Some(former) = former.and_then(|former| former.upgrade()) {
+            lease::lose(&self.remote, former)?;
+        }
         Ok(Some(Box::new(lease)))
     }
 
@@ -368,7 +389,7 @@ impl Store for ObjectStore {
         let (dir, age) = (key(&self.prefix, dir)?, self.sweep_after);
         let ours: BTreeSet<_> = {
             let local = self.local();
-            if local.locks.get(&dir).is_none_or(|lock| lock.strong_count() == 0) {
+            if local.lock(&dir).is_none() {
                 return Ok(());
             }
             local.drafts.values().map(|draft| draft.folder.clone()).collect()

@@ -13,14 +13,14 @@ use crate::remote::Remote;
 
 /// The store of `text`, and the prefix in it.
 pub(crate) fn open(text: &str) -> io::Result<(Remote, Path)> {
-    let url = Url::parse(text).map_err(|error| refused(format!("`{text}` is no URL: {error}")))?;
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        // Without the text, which has them.
-        let host = url.host_str().unwrap_or_default();
-        return Err(refused(format!(
-            "the URL of `{host}` has credentials or a query in it; give credentials by the variables of the store"
-        )));
+    // Before it is parsed: an error shows no text that may have credentials in it.
+    if text.contains(['@', '?', '#']) {
+        let why = "the URL has `@`, `?` or `#` in it, as one with credentials; give credentials by the variables of \
+                   the store, and write `%40` for an `@` in a prefix";
+        return Err(refused(why.to_owned()));
     }
+    let like = "it is not like `s3://bucket/prefix`";
+    let url = Url::parse(text).map_err(|error| refused(format!("the URL of the store: {error}; {like}")))?;
     let prefix = Path::from_url_path(url.path()).map_err(|error| refused(format!("`{text}`: {error}")))?;
     let remote = match url.scheme() {
         "memory" => writable(InMemory::new()),

@@ -78,7 +78,7 @@ fn a_call_that_fails_once_or_whose_answer_is_lost_is_tried_again() {
     let whole = Flaky::new(&Arc::default(), Fault::None);
     scenario(&whole, 1);
     for n in 0..whole.calls() {
-        for fault in [Fault::Fails(n), Fault::LosesAnswer(n)] {
+        for fault in [Fault::Fails(n), Fault::LosesAnswer(n), Fault::Conflicts(n)] {
             let inner = Arc::default();
             let (last, errors) = scenario(&Flaky::new(&inner, fault), 2);
             assert!(last == 4 && errors.is_empty(), "{fault:?}: {errors:?}");

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
@@ -13,7 +13,7 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use regimen_object_store::object_store;
 
@@ -28,6 +28,16 @@ pub(crate) enum Fault {
     DiesBefore(u64),
     /// The process dies after it was done.
     DiesAfter(u64),
+    /// It waits for [`Flaky::go_on`] before it is done.
+    Waits(u64),
+    /// A put of a new object is refused for another that is on its way and never arrives.
+    Conflicts(u64),
+    /// No upload in parts is completed.
+    CompletesNothing,
+    /// Objects have no ETag, and conditions on the version to read are ignored.
+    NoETag,
+    /// The same, without a time of the last change.
+    NoVersion,
     None,
 }
 
@@ -37,15 +47,30 @@ pub(crate) struct Flaky {
     inner: Arc<InMemory>,
     calls: Arc<AtomicU64>,
     fault: Fault,
+    /// Whether the call that waits has begun, and whether it may go on.
+    waits: Arc<(Mutex<(bool, bool)>, Condvar)>,
 }
 
 impl Flaky {
     pub(crate) fn new(inner: &Arc<InMemory>, fault: Fault) -> Self {
-        Flaky { inner: Arc::clone(inner), calls: Arc::default(), fault }
+        Flaky { inner: Arc::clone(inner), calls: Arc::default(), fault, waits: Arc::default() }
     }
 
     pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the call that waits has begun.
+    pub(crate) fn wait(&self) {
+        let (state, changed) = &*self.waits;
+        drop(changed.wait_while(state.lock().unwrap(), |(begun, _)| !*begun).unwrap());
+    }
+
+    /// Lets the call that waits go on.
+    pub(crate) fn go_on(&self) {
+        let (state, changed) = &*self.waits;
+        state.lock().unwrap().1 = true;
+        changed.notify_all();
     }
 
     /// As a store of checkpoints whose calls are tried so many times.
@@ -63,6 +88,13 @@ impl Flaky {
             Fault::Fails(at) if at == n => fault("it failed"),
             Fault::DiesBefore(at) if at <= n => fault("the process is dead"),
             Fault::DiesAfter(at) if at < n => fault("the process is dead"),
+            Fault::Waits(at) if at == n => {
+                let (state, changed) = &*self.waits;
+                state.lock().unwrap().0 = true;
+                changed.notify_all();
+                drop(changed.wait_while(state.lock().unwrap(), |(_, goes_on)| !*goes_on).unwrap());
+                call.await
+            }
             Fault::LosesAnswer(at) | Fault::DiesAfter(at) if at == n => {
                 drop(call.await);
                 fault("the answer was lost")
@@ -81,7 +113,13 @@ impl fmt::Display for Flaky {
 #[async_trait::async_trait]
 impl ObjectStore for Flaky {
     async fn put_opts(&self, key: &Path, bytes: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.call(self.inner.put_opts(key, bytes, options)).await
+        let conflicts = options.mode == PutMode::Create && self.fault == Fault::Conflicts(self.calls());
+        let conflict =
+            || Error::AlreadyExists { path: key.to_string(), source: "another is on its way".into() };
+        let put = async {
+            if conflicts { Err(conflict()) } else { self.inner.put_opts(key, bytes, options).await }
+        };
+        self.call(put).await
     }
 
     async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -89,7 +127,16 @@ impl ObjectStore for Flaky {
     }
 
     async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
-        self.call(self.inner.get_opts(key, options)).await
+        if !matches!(self.fault, Fault::NoETag | Fault::NoVersion) {
+            return self.call(self.inner.get_opts(key, options)).await;
+        }
+        let options = GetOptions { if_match: None, if_unmodified_since: None, ..options };
+        let mut found = self.call(self.inner.get_opts(key, options)).await?;
+        found.meta.e_tag = None;
+        if self.fault == Fault::NoVersion {
+            found.meta.last_modified = Default::default();
+        }
+        Ok(found)
     }
 
     fn delete_stream(&self, keys: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -139,6 +186,10 @@ impl MultipartStore for Flaky {
         id: &MultipartId,
         parts: Vec<PartId>,
     ) -> Result<PutResult> {
+        if self.fault == Fault::CompletesNothing {
+            let source = "the upload is not known".into();
+            return Err(Error::NotFound { path: key.to_string(), source });
+        }
         self.call(self.inner.complete_multipart(key, id, parts)).await
     }
 

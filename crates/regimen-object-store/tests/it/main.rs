@@ -9,5 +9,6 @@ mod failures;
 mod flaky;
 mod kills;
 mod lock;
+mod objects;
 #[cfg(feature = "s3")]
 mod server;

@@ -1,4 +1,5 @@
-//! The same on a server of S3 at `REGIMEN_S3`, such as `http://127.0.0.1:5000`. Without it these tests check nothing.
+//! The same on a server of S3 that has the bucket `regimen`. Its tests run if `REGIMEN_S3` is set, and find it by the
+//! variables of `ObjectStore::open`. Otherwise they check nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,30 +10,28 @@ use regimen::saved::{Array, StateDict};
 use regimen_object_store::{ObjectStore, object_store};
 
 use crate::common::*;
+use crate::lock::TAKEN;
 
-/// A client of the bucket `regimen`, which the server has.
 fn client(url: &str) -> AmazonS3 {
+    // As `ObjectStore::open` does.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = AmazonS3Builder::new().with_endpoint(url).with_allow_http(true).with_region("us-east-1");
     let builder =
         builder.with_access_key_id("test").with_secret_access_key("SECRET-KEY").with_bucket_name("regimen");
     builder.build().unwrap()
 }
 
-fn store(url: &str) -> Arc<ObjectStore> {
-    let store = ObjectStore::over(client(url)).unwrap();
-    Arc::new(store.part_bytes(5 << 20).sweep_after(Duration::ZERO))
-}
-
-/// The server, if there is one.
-fn server() -> Option<String> {
-    std::env::var("REGIMEN_S3").ok()
+/// The bucket of the server, if there is one.
+fn server() -> Option<ObjectStore> {
+    std::env::var_os("REGIMEN_S3")?;
+    let store = ObjectStore::open("s3://regimen").unwrap();
+    Some(store.part_bytes(5 << 20).sweep_after(Duration::ZERO))
 }
 
 #[test]
 fn server_keeps_what_was_saved_and_prunes() {
-    let Some(url) = server() else { return };
+    let Some(store) = server().map(Arc::new) else { return };
     let dir = format!("runs/prunes-{}", std::process::id());
-    let store = store(&url);
     let mut writer = Writer::open_on(store.clone(), &dir, RUN).unwrap();
     for step in 1..=4 {
         writer.save(&snapshot(step, step)).unwrap();
@@ -47,9 +46,8 @@ fn server_keeps_what_was_saved_and_prunes() {
 
 #[test]
 fn server_takes_large_files_in_parts() {
-    let Some(url) = server() else { return };
+    let Some(store) = server().map(Arc::new) else { return };
     let dir = format!("runs/parts-{}", std::process::id());
-    let store = store(&url);
     let mut module = StateDict::new();
     let numbers: Vec<f64> = (0..2_500_000).map(f64::from).collect();
     module.insert("weight", Array::from_slice(&numbers)).unwrap();
@@ -62,9 +60,11 @@ fn server_takes_large_files_in_parts() {
 
 #[test]
 fn server_refuses_a_second_writer_and_a_second_commit() {
-    let Some(url) = server() else { return };
+    if server().is_none() {
+        return;
+    }
     let dir = format!("runs/writers-{}", std::process::id());
-    let quick = || ObjectStore::over(client(&url)).unwrap().lease(Duration::from_secs(2));
+    let quick = || server().unwrap().lease(Duration::from_secs(2));
     let first = Writer::open_on(Arc::new(quick()), &dir, RUN).unwrap();
     let error = Writer::open_on(Arc::new(quick()), &dir, RUN).unwrap_err().to_string();
     assert!(error.contains("a run directory has one writer at a time"), "{error}");
@@ -85,6 +85,30 @@ fn server_refuses_a_second_writer_and_a_second_commit() {
 }
 
 #[test]
+fn server_lets_a_writer_that_was_taken_over_commit_and_remove_nothing_more() {
+    if server().is_none() {
+        return;
+    }
+    let dir = format!("runs/taken-{}", std::process::id());
+    // It renews its lock once an hour, and at each commit.
+    let slow = || server().unwrap().lease(Duration::from_secs(3 * 60 * 60));
+    let mut first = Writer::open_on(Arc::new(slow()), &dir, RUN).unwrap();
+    first.save(&snapshot(1, 1)).unwrap();
+    first.save(&snapshot(2, 2)).unwrap();
+    let store = Arc::new(slow().take_over());
+    let mut second = Writer::open_on(store.clone(), &dir, RUN).unwrap();
+    let failures = first.prune(&Keep::all().last(1)).failures;
+    assert!(failures[0].to_string().ends_with(TAKEN), "{failures:?}");
+    let error = first.save(&snapshot(3, 3)).unwrap_err().to_string();
+    assert!(error.ends_with(TAKEN), "{error}");
+    drop(first);
+    second.save(&snapshot(4, 4)).unwrap();
+    let listing = Checkpoints::on(store, &dir).list().unwrap();
+    let steps: Vec<u64> = listing.checkpoints.iter().map(|found| found.manifest().step).collect();
+    assert_eq!(steps, [4, 2, 1]);
+}
+
+#[test]
 fn an_error_has_no_credentials_in_it() {
     // Nobody listens there.
     let store = ObjectStore::over(client("http://127.0.0.1:9")).unwrap().tries(1, Duration::ZERO);
@@ -93,7 +117,14 @@ fn an_error_has_no_credentials_in_it() {
     for text in [shown, error.to_string(), format!("{error:?}")] {
         assert!(!text.contains("SECRET-KEY"), "{text}");
     }
-    let error = ObjectStore::open("https://me:SECRET-KEY@example.org/runs").unwrap_err().to_string();
-    let expected = "the URL of `example.org` has credentials or a query in it; give credentials by the variables of the store";
-    assert_eq!(error, expected);
+    let expected = "the URL has `@`, `?` or `#` in it, as one with credentials; give credentials by the variables of \
+                    the store, and write `%40` for an `@` in a prefix";
+    let urls = ["https://me:SECRET-KEY@example.org/runs", "s3://AKIA:SECRET-KEY/def@bucket/runs"];
+    for url in
+        urls.into_iter().chain(["s3://AKIA:/SECRET-KEY@bucket/runs", "https://example.org/?SECRET-KEY"])
+    {
+        assert_eq!(ObjectStore::open(url).unwrap_err().to_string(), expected, "{url}");
+    }
+    let error = ObjectStore::open("s3://AKIA:SECRET-KEY/runs").unwrap_err().to_string();
+    assert_eq!(error, "the URL of the store: invalid port number; it is not like `s3://bucket/prefix`");
 }
