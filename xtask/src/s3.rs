@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::workspace::Workspace;
 use crate::BoxError;
+use crate::workspace::Workspace;
 
 /// A running server, which ends when it is dropped.
 #[derive(Debug)]

@@ -184,6 +184,11 @@ impl Calls {
         }
     }
 
+    /// Copies an object on the server.
+    pub(crate) async fn copy(&self, from: &Path, to: &Path) -> Result<()> {
+        self.retried(|| self.objects.copy(from, to)).await
+    }
+
     /// Deletes an object, which need not exist.
     pub(crate) async fn delete(&self, key: &Path) -> Result<()> {
         match self.retried(|| self.objects.delete(key)).await {

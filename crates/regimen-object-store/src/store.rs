@@ -68,7 +68,7 @@ impl ObjectStore {
     /// | `s3://bucket/prefix` | S3 and compatible ones | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, and `AWS_ALLOW_HTTP=true` without TLS; otherwise the role of the machine |
     /// | `gs://bucket/prefix` | Google Cloud Storage | `GOOGLE_APPLICATION_CREDENTIALS`, `GOOGLE_SERVICE_ACCOUNT`; otherwise the account of the machine |
     /// | `az://container/prefix` | Azure Blob Storage | `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY` and others; otherwise the identity of the machine |
-    /// | `http://host/prefix`, `https://host/prefix` | a web server, to read from | none |
+    /// | `http://host/prefix`, `https://host/prefix` | a web server, to read files from; checkpoints are found on a WebDAV server only | none |
     /// | `memory://` | the memory of this process, empty | none |
     ///
     /// It is an error if the URL is not one of these or has credentials in it, and if a variable cannot be used.
