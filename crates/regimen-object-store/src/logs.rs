@@ -52,8 +52,8 @@ pub struct LogUpload {
     to: PathBuf,
     /// Whether it has heard of an event: the others have no logs.
     is_of_first_rank: bool,
-    /// Length and time of each file that was copied.
-    copied: Arc<Mutex<BTreeMap<String, (u64, Option<SystemTime>)>>>,
+    /// The files that were copied.
+    copied: Arc<Mutex<BTreeMap<String, Version>>>,
 }
 
 impl LogUpload {
@@ -207,7 +207,10 @@ fn because(error: io::Error, what: String) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-fn state(metadata: &Metadata) -> (u64, Option<SystemTime>) {
+/// Length and time of a file.
+type Version = (u64, Option<SystemTime>);
+
+fn state(metadata: &Metadata) -> Version {
     (metadata.len(), metadata.modified().ok())
 }
 
