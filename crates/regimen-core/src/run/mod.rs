@@ -469,6 +469,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// The part of a lost rank in the training metrics of the epoch under way is lost: see
     /// [`State::epoch_samples`].
     pub fn rewind(&mut self) -> u64 {
+        self.state.update_rank();
         if self.state.is_elastic() { self.state.rewind() } else { 0 }
     }
 
