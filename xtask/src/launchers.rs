@@ -19,7 +19,7 @@ use crate::{BoxError, peers, tools};
 
 /// A loop in a shell.
 pub(crate) fn shell(workspace: &Workspace) -> Result<End, BoxError> {
-    in_shell(workspace, "restart-shell", "until mpirun")
+    in_shell(workspace, "restart-shell", "while mpirun")
 }
 
 /// torchrun, as it is on the path.

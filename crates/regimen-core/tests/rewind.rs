@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use regimen_core::auto_unit::{Averaging, EVAL_LOSS, Plateau};
+use regimen_core::auto_unit::{Averaging, EVAL_LOSS, Plateau, StepResults};
 use regimen_core::callback::{Event, Every, Ranks};
 use regimen_core::data::Rank;
 use regimen_core::engine::Bucket;
 use regimen_core::peers::{PeerLost, Peers};
 use regimen_core::run::{Fit, Moment, Restored, Saver, Which};
-use regimen_core::saved::{AppState, Parts, StateDict, Stateful, save_parts};
+use regimen_core::saved::{AppState, Parts, StateDict, Stateful, load_parts, save_parts};
 use regimen_core::state::{EpochSamples, Phase};
 use regimen_core::{AutoUnit, BoxError, Callback, Loss, Run, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
@@ -80,7 +80,24 @@ impl Peers for Twin {
 
 type Batch = (ToyArray, ToyArray);
 
-struct Regression;
+/// With a state that counts steps, if it has one.
+#[derive(Default)]
+struct Regression(Option<Seen>);
+
+struct Seen(u64);
+
+impl Stateful for Seen {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert("steps", self.0)?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, dict: &StateDict) -> Result<(), BoxError> {
+        self.0 = dict.count("steps")?;
+        Ok(())
+    }
+}
 
 impl Task<ToyEngine<ToyMlp>> for Regression {
     type Batch = Batch;
@@ -94,6 +111,15 @@ impl Task<ToyEngine<ToyMlp>> for Regression {
     ) -> Result<(Loss<ToyArray>, ()), BoxError> {
         let loss = module.forward(x).mean_squared_error(y);
         Ok((Loss::mean(loss, x.shape()[0] as f64), ()))
+    }
+
+    fn on_train_step_end(&mut self, _: &mut State, _: &Batch, _: StepResults<()>) -> Result<(), BoxError> {
+        self.0.iter_mut().for_each(|seen| seen.0 += 1);
+        Ok(())
+    }
+
+    fn stateful(&mut self) -> Option<&mut dyn Stateful> {
+        self.0.as_mut().map(|seen| seen as &mut dyn Stateful)
     }
 }
 
@@ -112,6 +138,7 @@ struct Setting {
     accumulate: u64,
     has_buffers: bool,
     averages_epochs: bool,
+    has_task_state: bool,
     eval_every_steps: Option<u64>,
 }
 
@@ -126,7 +153,7 @@ struct Ended {
 
 /// The end of a run whose call `fails_at` fails, and the calls it has made. `Err` if it cannot go on.
 fn run(setting: Setting, fails_at: u64) -> (Result<Ended, &'static str>, u64) {
-    let Setting { accumulate, has_buffers, averages_epochs, eval_every_steps } = setting;
+    let Setting { accumulate, has_buffers, averages_epochs, has_task_state, eval_every_steps } = setting;
     manual_seed(3);
     let mut vars = ToyVars::new();
     let module = match has_buffers {
@@ -134,7 +161,7 @@ fn run(setting: Setting, fails_at: u64) -> (Result<Ended, &'static str>, u64) {
         false => ToyMlp::plain(&mut vars, [2, 4, 1]),
     };
     let engine = ToyEngine::new(vars, module, ToyOptimizer::adam_w(0.01));
-    let mut unit = AutoUnit::new(engine, Regression)
+    let mut unit = AutoUnit::new(engine, Regression(has_task_state.then_some(Seen(0))))
         .accumulate(accumulate)
         .learning_rate(0.05)
         .reduce_on_plateau(Plateau::min(EVAL_LOSS).patience(0));
@@ -214,6 +241,7 @@ fn a_run_that_goes_back_after_any_call_ends_as_an_undisturbed_one() {
 fn a_rank_that_did_what_cannot_be_done_again_says_so() {
     assert!(check(Setting { accumulate: 2, has_buffers: true, ..Setting::default() }) > 0);
     assert!(check(Setting { accumulate: 2, eval_every_steps: Some(1), ..Setting::default() }) > 0);
+    assert!(check(Setting { accumulate: 2, has_task_state: true, ..Setting::default() }) > 0);
     // Once per epoch, at its end, in each call of an agreement on its metrics: a gather and a commit.
     assert_eq!(check(Setting { accumulate: 1, averages_epochs: true, ..Setting::default() }), 2 * 3);
 }
@@ -224,17 +252,43 @@ fn samples_of_an_epoch_are_those_of_all_ranks_and_of_this_one() {
     let mut vars = ToyVars::new();
     let module = ToyMlp::plain(&mut vars, [2, 4, 1]);
     let engine = ToyEngine::new(vars, module, ToyOptimizer::sgd(0.0));
-    let mut unit = AutoUnit::new(engine, Regression);
+    let mut unit = AutoUnit::new(engine, Regression::default());
     let mut run = Run::new(&mut unit).peers(Twin::new(u64::MAX, false));
     run.fit(&batches(5), &batches(1), Fit::epochs(3).max_steps(7)).unwrap();
     let samples = EpochSamples { of_all: 4, of_this_rank: 2 };
     assert_eq!(run.state().epoch_samples(), Some(samples));
-    assert_eq!(run.rewind(), 0, "the ranks are not elastic");
+    assert_eq!((run.rewind(), run.standing()), (0, None), "the ranks are not elastic");
     let state = run.run_state().unwrap();
     run.load_run_state(&state).unwrap();
     assert_eq!(run.state().epoch_samples(), None);
     run.fit(&batches(5), &batches(1), Fit::epochs(3)).unwrap();
     assert_eq!(run.state().epoch_samples(), Some(EpochSamples::default()));
+}
+
+#[test]
+fn a_window_that_was_restored_is_not_made_again() {
+    let unit = || {
+        manual_seed(3);
+        let mut vars = ToyVars::new();
+        let module = ToyMlp::plain(&mut vars, [2, 4, 1]);
+        AutoUnit::new(ToyEngine::new(vars, module, ToyOptimizer::sgd(0.1)), Regression::default())
+            .accumulate(3)
+    };
+    let (train, eval) = (batches(5), batches(1));
+    let mut first = unit();
+    let mut run = Run::new(&mut first).peers(Twin::new(u64::MAX, true));
+    run.fit(&train, &eval, Fit::epochs(3).max_steps(2)).unwrap();
+    let state = run.run_state().unwrap();
+    drop(run);
+    let parts = save_parts(&mut first).unwrap();
+
+    let mut second = unit();
+    load_parts(&mut second, &parts).unwrap();
+    let mut run = Run::new(&mut second).peers(Twin::new(u64::MAX, true));
+    run.load_run_state(&state).unwrap();
+    assert_eq!(run.standing(), None);
+    run.fit(&train, &eval, Fit::epochs(3).max_steps(4)).unwrap();
+    assert!(run.standing().is_some(), "behind an update");
 }
 
 /// A callback with a state, on the first rank.
@@ -277,14 +331,59 @@ impl Saver for Kept {
     }
 }
 
+struct Nothing;
+
+impl AppState for Nothing {
+    fn visit(&mut self, _: &mut dyn Parts) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// The last of two ranks, until the first is lost.
+#[derive(Debug, Default)]
+struct Heir(AtomicBool);
+
+impl Peers for Heir {
+    fn rank(&self) -> Rank {
+        if self.0.load(Ordering::Relaxed) { Rank { index: 0, count: 1 } } else { Rank { index: 1, count: 2 } }
+    }
+
+    fn sum(&self, _: Bucket<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {
+        Ok(vec![own.to_vec()])
+    }
+
+    fn broadcast(&self, _: &mut [u8]) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn is_elastic(&self) -> bool {
+        true
+    }
+
+    fn abort(&self, _: &str) {}
+}
+
+#[test]
+fn a_rank_that_becomes_the_first_restores_the_state_that_was_there_alone() {
+    let mut plain = Nothing;
+    let mut unit = Nothing;
+    let peers = Arc::new(Heir::default());
+    let mut without = Run::new(&mut plain).peers(peers.clone());
+    let mut run = Run::new(&mut unit).peers(peers.clone()).callback(Log(Arc::default()));
+    assert!(run.standing().is_some());
+    peers.0.store(true, Ordering::Relaxed);
+    run.rewind();
+    without.rewind();
+    assert_eq!(run.standing(), None);
+    assert!(without.standing().is_some());
+}
+
 #[test]
 fn a_rank_that_becomes_the_first_has_no_old_state_of_its_callbacks() {
-    struct Nothing;
-    impl AppState for Nothing {
-        fn visit(&mut self, _: &mut dyn Parts) -> Result<(), BoxError> {
-            Ok(())
-        }
-    }
     for (index, expected) in [(0, 7), (1, 0)] {
         let loaded = Arc::new(AtomicU64::new(0));
         let (mut unit, mut other) = (Nothing, Nothing);

@@ -62,7 +62,8 @@ pub fn survive<'a, U: ?Sized, R>(
             }
             Err(error) => error,
         };
-        if !PeerLost::is_in(&lost) || run.state().entry_point() == EntryPoint::Predict {
+        let is_elastic = run.state().peers().is_some_and(|peers| peers.is_elastic());
+        if !PeerLost::is_in(&lost) || !is_elastic || run.state().entry_point() == EntryPoint::Predict {
             return Err(lost);
         }
         close_up(peers, run, lost)?;
@@ -77,6 +78,10 @@ fn close_up<U: ?Sized>(peers: &dyn Collective, run: &mut Run<'_, U>, mut lost: E
             None => return Err(lost),
             Some(shrunk) => shrunk.map_err(|cause| error_of_peers(run, cause))?,
         };
+        if peers.rank().count == before {
+            // It would come again.
+            return Err(lost);
+        }
         let again = run.rewind();
         match meet(peers, run, &Loss { before, again, cause: &lost }) {
             Err(error) if PeerLost::is_in(&error) => lost = error,

@@ -22,7 +22,7 @@ use regimen_core::state::PauseHandle;
 /// | told by | reason of the pause | time left |
 /// |---|---|---|
 /// | SIGTERM: Kubernetes, `scancel`, `timeout` | `SIGTERM` | [`grace`](Preemption::grace) |
-/// | SIGUSR1: SLURM's `--signal=B:USR1@120` | `SIGUSR1` | that of the job |
+/// | SIGUSR1: SLURM's `--signal=B:USR1@120`, `mpirun` | `SIGUSR1` | that of the job, or [`grace`](Preemption::grace) |
 /// | SIGINT: a person | `SIGINT` | that of the job |
 /// | a closure: the metadata of a cloud's machine | `preemption notice` | as it says |
 ///
@@ -94,7 +94,8 @@ impl Preemption {
     }
 
     /// The time between SIGTERM and the end of the process: `terminationGracePeriodSeconds` of Kubernetes, 30 by default
-    /// there, or `KillWait` of SLURM. Unknown by default.
+    /// there, or `KillWait` of SLURM. That of SIGUSR1 too if `SLURM_JOB_END_TIME` is not set: `mpirun` passes it on to the
+    /// ranks, and no SIGTERM. Unknown by default.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
         self
@@ -134,8 +135,10 @@ impl Preemption {
         #[cfg(unix)]
         {
             let (deadline, grace, run) = (self.deadline.clone(), self.grace, handle.clone());
+            let is_end_known = env::var_os("SLURM_JOB_END_TIME").is_some();
             let watch = crate::signal::unix::Watch::start(move |name| {
-                if let Some(grace) = grace.filter(|_| name == "SIGTERM") {
+                let is_short = name == "SIGTERM" || name == "SIGUSR1" && !is_end_known;
+                if let Some(grace) = grace.filter(|_| is_short) {
                     deadline.end_within(grace);
                 }
                 run.pause(name);

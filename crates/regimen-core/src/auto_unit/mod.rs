@@ -276,7 +276,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         state: &mut State,
     ) -> Result<(), BoxError> {
         let shared = hook.and_then(|()| state.share_metrics());
-        if state.is_elastic() && state.awaits_metrics_of_ranks() {
+        if state.awaits_metrics_of_ranks() {
             // The epoch ends again, and a plateau looks once.
             return shared;
         }

@@ -83,6 +83,8 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
                 self.discard();
                 placed(format!("the gradients of {steps} are lost"), cause)
             })?;
+            // Should the ranks not agree on this end of the epoch, the update would not be counted.
+            state.bar_rewind();
         }
         state.set_pending_steps(0);
         let before = self.count.epochs;
@@ -186,8 +188,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             state.time("update", |state| self.update(state, step.index, &mut results))?;
         } else {
             self.window.end_step(step.index);
-            if has_buffers {
-                // Those of this step would count twice if the window were made again.
+            if has_buffers || self.task.stateful().is_some() {
+                // This step would count twice in them if the window were made again.
                 state.bar_rewind();
             }
             let counts = is_finite || self.settings.non_finite == NonFinite::Ignore;

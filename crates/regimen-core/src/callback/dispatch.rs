@@ -46,6 +46,8 @@ struct Listener<'a, U: ?Sized> {
     ranks: Ranks,
     /// Unique in the run.
     name: String,
+    /// Whether the first rank alone has a state of it that nobody else can make. A log has its file.
+    has_state_of_first: bool,
 }
 
 impl<'a, U: ?Sized + 'a> Listener<'a, U> {
@@ -61,7 +63,7 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
         Callbacks { listeners: Vec::new(), any: Events::NONE, timed: false }
     }
 
-    pub(crate) fn add(&mut self, callback: Box<dyn Callback<U> + 'a>) {
+    pub(crate) fn add(&mut self, mut callback: Box<dyn Callback<U> + 'a>) {
         let (events, ranks) = (callback.events(), callback.ranks());
         let name = callback.name().into_owned();
         let same = |listener: &&Listener<'_, U>| listener.callback.name() == name;
@@ -72,7 +74,9 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
         self.any = self.any | events;
         let before = |listener: &Listener<'_, U>| callback.writes_down() || !listener.callback.writes_down();
         let at = self.listeners.partition_point(before).min(self.listeners.len() - usize::from(self.timed));
-        let listener = Listener { callback, events, ranks, name };
+        let has_state_of_first =
+            ranks == Ranks::First && !callback.writes_down() && callback.stateful().is_some();
+        let listener = Listener { callback, events, ranks, name, has_state_of_first };
         self.listeners.insert(at, if self.timed { listener.timed() } else { listener });
     }
 
@@ -83,11 +87,17 @@ impl<'a, U: ?Sized + 'a> Callbacks<'a, U> {
             events: Events::ALL,
             ranks: Ranks::All,
             name: "Probe".to_owned(),
+            has_state_of_first: false,
         };
         let (first, last) = (tell(Sending::Began), tell(Sending::Ended));
         let others = std::mem::take(&mut self.listeners).into_iter().map(Listener::timed);
         self.listeners = [first].into_iter().chain(others).chain([last]).collect();
         (self.any, self.timed) = (Events::ALL, true);
+    }
+
+    /// Whether a callback has a state on the first rank alone.
+    pub(crate) fn has_state_of_first(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.has_state_of_first)
     }
 
     /// Sends nothing but notices, until [`unmute`](Callbacks::unmute).

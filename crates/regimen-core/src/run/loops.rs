@@ -255,7 +255,9 @@ where
         if is_over {
             break;
         }
-        if stops || limits.reached(progress) {
+        // A stop waits for the end of steps that are made again: a save before it would have callbacks that have heard
+        // of them.
+        if stops && !run.state.is_made_again() || limits.reached(progress) {
             return Ok(());
         }
         if is_together {

@@ -469,6 +469,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// The part of a lost rank in the training metrics of the epoch under way is lost: see
     /// [`State::epoch_samples`].
     pub fn rewind(&mut self) -> u64 {
+        self.state.update_rank();
         if self.state.is_elastic() { self.state.rewind() } else { 0 }
     }
 
@@ -478,9 +479,13 @@ impl<'a, U: ?Sized> Run<'a, U> {
     /// - an accumulation window of several steps, in which running statistics were exchanged or an evaluation was made,
     /// - an evaluation under way that was begun before a restart, or that goes on by name,
     /// - the end of an epoch at which weights were averaged,
-    /// - a [sharded](crate::AutoUnit::shard_optimizer) optimizer.
+    /// - a window in which a checkpoint was restored, or in which a task with a [state](crate::Task::stateful) has seen steps,
+    /// - a [sharded](crate::AutoUnit::shard_optimizer) optimizer,
+    /// - a callback with a state, such as early stopping, that was on the first rank alone, and the first rank was lost,
+    /// - peers that are not [elastic](Peers::is_elastic).
     pub fn standing(&self) -> Option<String> {
-        self.state.standing()
+        let has_lost_state = self.state.has_become_first() && self.callbacks.has_state_of_first();
+        if has_lost_state { None } else { self.state.standing() }
     }
 
     /// Adds a [notice](State::notify) between two calls. The next one sends it.

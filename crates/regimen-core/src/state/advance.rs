@@ -175,8 +175,9 @@ impl State {
     pub(crate) fn set_peers(&mut self, peers: Arc<dyn Peers>) {
         let rank = peers.rank();
         if rank.count != 1 {
-            self.back.is_elastic = peers.is_elastic();
+            let is_elastic = peers.is_elastic();
             (self.rank, self.peers) = (rank, Some(peers));
+            self.begin_way_back(is_elastic);
         } else if self.peers.take().is_some() {
             self.rank = Rank::default();
         }

@@ -12,6 +12,8 @@ pub(crate) struct WayBack {
     window: Opened,
     /// The evaluation of `fit` before its first step.
     evaluation: Option<Box<PhaseState>>,
+    /// Whether this was the first rank when the run began or was restored.
+    was_first: bool,
     /// How often the run was rewound.
     rewinds: u64,
     /// Training steps whose end all callbacks were sent, before the run was rewound.
@@ -75,6 +77,15 @@ impl State {
         self.back.is_elastic
     }
 
+    pub(super) fn begin_way_back(&mut self, is_elastic: bool) {
+        (self.back.is_elastic, self.back.was_first) = (is_elastic, self.rank().is_first());
+    }
+
+    /// Whether this became the first rank by a loss, and has restored no checkpoint since.
+    pub(crate) fn has_become_first(&self) -> bool {
+        self.rank().is_first() && !self.back.was_first
+    }
+
     /// Whether this rank has a share of a state, such as that of a sharded optimizer.
     pub(crate) fn set_has_share(&mut self, has_share: bool) {
         self.back.has_share = has_share;
@@ -132,10 +143,12 @@ impl State {
         (*self.active_phase_mut(), self.cycle, self.eval_due) = (phase, cycle, eval_due);
     }
 
-    /// A checkpoint was loaded: no copy is of it.
+    /// A checkpoint was loaded: no copy is of it. It may be of a window under way, whose first step is not known.
     pub(super) fn forget_way_back(&mut self) {
         let WayBack { is_elastic, has_share, rewinds, .. } = self.back;
-        self.back = WayBack { is_elastic, has_share, rewinds, ..WayBack::default() };
+        let was_first = self.rank().is_first();
+        self.back = WayBack { is_elastic, has_share, was_first, rewinds, ..WayBack::default() };
+        self.bar_rewind();
     }
 
     /// Counts the samples of a step that was made since there were `before`, on all ranks and on this one.
@@ -187,14 +200,15 @@ impl State {
     /// The place of the run, as text that is the same on ranks that can go on together. Returns `None` if this rank
     /// cannot go on.
     pub(crate) fn standing(&self) -> Option<String> {
-        let is_lost = self.back.has_share
+        let is_lost = !self.back.is_elastic
+            || self.back.has_share
             || matches!(self.back.window, Opened::ForGood)
             || self.is_resumable_pass() && self.phase_state(self.entry.phase()).epoch_open;
         let place = |PhaseState { progress, epoch_open, last_in_epoch, .. }: &PhaseState| {
             format!("{progress:?} {epoch_open} {last_in_epoch}")
         };
-        let State { train, eval, cycle, eval_due, other_weights, .. } = self;
-        let text = || format!("{} {} {cycle:?} {eval_due} {other_weights}", place(train), place(eval));
+        let State { train, eval, cycle, eval_due, other_weights, back: WayBack { told, .. }, .. } = self;
+        let text = || format!("{} {} {cycle:?} {eval_due} {other_weights} {told}", place(train), place(eval));
         (!is_lost).then(text)
     }
 }

@@ -274,6 +274,10 @@ impl Peers for Timed {
         self.time(|peers| peers.commit())
     }
 
+    fn is_elastic(&self) -> bool {
+        self.peers.is_elastic()
+    }
+
     fn note_place(&self, place: Place) {
         self.peers.note_place(place);
     }
