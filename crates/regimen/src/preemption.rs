@@ -293,17 +293,22 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn sigterm_begins_the_grace_period_and_sigusr1_does_not() {
+    fn sigterm_begins_the_grace_period_and_sigusr1_if_slurm_tells_no_end() {
         use signal_hook::consts::{SIGTERM, SIGUSR1};
         use signal_hook::low_level::raise;
         // A signal is one to every run of a process, those of the other tests included.
         let child = "REGIMEN_TEST_CHILD";
+        let end = "SLURM_JOB_END_TIME";
         if env::var_os(child).is_none() {
-            let test = "preemption::tests::sigterm_begins_the_grace_period_and_sigusr1_does_not";
-            let mut process = Command::new(env::current_exe().unwrap());
-            let output = process.args(["--exact", test]).env(child, "").output().unwrap();
-            let told = String::from_utf8(output.stdout).unwrap();
-            assert!(told.contains("test result: ok. 1 passed"), "{told}");
+            let in_five_hours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + 5 * HOUR;
+            let test = "preemption::tests::sigterm_begins_the_grace_period_and_sigusr1_if_slurm_tells_no_end";
+            for end_time in [None, Some(in_five_hours.as_secs().to_string())] {
+                let mut process = Command::new(env::current_exe().unwrap());
+                process.args(["--exact", test]).env(child, "").env_remove(end);
+                let output = process.envs(end_time.map(|time| (end, time))).output().unwrap();
+                let told = String::from_utf8(output.stdout).unwrap();
+                assert!(told.contains("test result: ok. 1 passed"), "{told}");
+            }
             return;
         }
         let check = |signal, expected| {
@@ -313,7 +318,7 @@ mod tests {
             raise(signal).unwrap();
             assert_eq!(hours_left(&handle, &deadline), expected, "{signal}");
         };
-        check(SIGUSR1, None);
+        check(SIGUSR1, Some(if env::var_os(end).is_some() { 5 } else { 1 }));
         check(SIGTERM, Some(1));
     }
 }

@@ -19,7 +19,7 @@ fn four_two_one_and_four_ranks_go_on_from_each_other() {
     let alone = run_in_parts(&[(0, false, None)]);
     for first in 1..STEPS - 2 {
         // With and without sharding on either side of each pause.
-        let shards = |leg: u64| first % 2 == 0 || (first / 2 + leg) % 2 == 0;
+        let shards = |leg: u64| first.is_multiple_of(2) || (first / 2 + leg).is_multiple_of(2);
         check(
             &[
                 (4, shards(0), Some(first)),
