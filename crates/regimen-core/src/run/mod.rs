@@ -458,7 +458,7 @@ impl<'a, U: ?Sized> Run<'a, U> {
     }
 
     /// Goes back to where the ranks that are left can go on together, after a call that failed with a
-    /// [`PeerLost`](crate::peers::PeerLost): in training to the first step of the accumulation window under way, because
+    /// [`PeerLost`]: in training to the first step of the accumulation window under way, because
     /// the gradients that a lost rank held for it are gone, and in an evaluation of `fit` to its begin. Everything else
     /// is between two steps. Returns the number of training steps that are made again.
     ///
