@@ -80,7 +80,7 @@ impl Training {
         let mut struck = Vec::new();
         let mut next = first;
         for blow in blows {
-            next = next.max(Instant::now().min(next)) + blow.after;
+            next += blow.after;
             job.until(next, |_| false);
             if blow.in_save {
                 let limit = Instant::now() + Duration::from_secs(2);

@@ -43,6 +43,7 @@ mod fitloop_records;
 mod fitloop_stops;
 mod folder;
 mod full_disk;
+mod left;
 mod log_anomaly;
 mod log_by_hand;
 mod log_fan_out;

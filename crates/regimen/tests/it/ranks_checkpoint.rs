@@ -1,15 +1,15 @@
 //! Runs of several ranks are saved and restored as those of one process. The pauses anywhere are in the resume matrix.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use regimen::auto_unit::StepResults;
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::{Checkpointer, Checkpoints, LoadedCheckpoint, SimDisk, Store};
-use regimen::data::{Data, Loader, Rank};
-use regimen::engine::{Bucket, Engine, Part};
+use regimen::data::{Data, Loader};
+use regimen::engine::{Engine, Part};
 use regimen::folder::RunFolder;
 use regimen::metric::Key;
 use regimen::peers::Peers;
@@ -19,6 +19,8 @@ use regimen::state::PauseHandle;
 use regimen::{AutoUnit, BoxError, Fit, Loss, Run, State, Step, Task};
 use regimen_test::peers::{Threads, on_ranks};
 use regimen_test::toy::{ToyArray, ToyCentre, ToyEngine, ToyMlp, ToyOptimizer, ToyVars, manual_seed};
+
+use crate::left::Left;
 
 /// No call waits as long on any machine that passes.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -407,45 +409,11 @@ fn a_restore_that_fails_on_one_rank_changes_none() {
     unchanged.iter().for_each(|(error, ..)| assert_eq!(error, expected));
 }
 
-/// Peers that can be left: this rank is then alone.
-#[derive(Debug)]
-struct Left(Arc<dyn Peers>, AtomicBool);
-
-impl Left {
-    fn peers(&self) -> Option<&dyn Peers> {
-        (!self.1.load(Ordering::Relaxed)).then_some(&*self.0)
-    }
-}
-
-impl Peers for Left {
-    fn rank(&self) -> Rank {
-        self.peers().map_or(Rank::default(), |peers| peers.rank())
-    }
-
-    fn sum(&self, values: Bucket<'_>) -> Result<(), BoxError> {
-        self.peers().map_or(Ok(()), |peers| peers.sum(values))
-    }
-
-    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {
-        self.peers().map_or_else(|| Ok(vec![own.to_vec()]), |peers| peers.gather(own))
-    }
-
-    fn broadcast(&self, bytes: &mut [u8]) -> Result<(), BoxError> {
-        self.peers().map_or(Ok(()), |peers| peers.broadcast(bytes))
-    }
-
-    fn abort(&self, why: &str) {
-        if let Some(peers) = self.peers() {
-            peers.abort(why);
-        }
-    }
-}
-
 #[test]
 fn a_rank_that_is_left_goes_on_with_the_run_of_rank_0() {
     let dir = tempfile::tempdir().unwrap();
     let steps = on(2, |peers| {
-        let left = Arc::new(Left(peers.ok_or("alone")?, AtomicBool::new(false)));
+        let left = Arc::new(Left::new(peers.ok_or("alone")?));
         let rank = left.rank().index;
         let mut unit = unit(rank);
         // Both have the same folder.
@@ -458,7 +426,7 @@ fn a_rank_that_is_left_goes_on_with_the_run_of_rank_0() {
             return Ok(3);
         }
         left.gather(&[])?;
-        left.1.store(true, Ordering::Relaxed);
+        left.leave();
         run.train(&loader(ROWS), Train::steps(6))?;
         Ok(run.state().train_progress().steps)
     });

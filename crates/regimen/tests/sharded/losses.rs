@@ -1,7 +1,10 @@
 //! Shares that no longer are of the ranks of now.
 
+#[path = "../it/left.rs"]
+mod left;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use regimen::BoxError;
 use regimen::Run;
@@ -12,51 +15,18 @@ use regimen::peers::Peers;
 use regimen::run::Train;
 use regimen::saved::{load_parts, save_parts, save_parts_of_ranks};
 
+use self::left::Left;
 use super::{ROWS, check_near, fit, loader, on, rank_of, run_in_parts, run_of, saved, unit};
 
 const LEFT: &str = "unit failed in on_train_start in train at epoch 0 step 4: the optimizer has the share of rank 1 \
                     of 2, and needs all of it; restore a checkpoint on all ranks";
-
-/// Peers that can be left: this rank is then alone.
-#[derive(Debug)]
-struct Left(Arc<dyn Peers>, AtomicBool);
-
-impl Left {
-    fn peers(&self) -> Option<&dyn Peers> {
-        (!self.1.load(Ordering::Relaxed)).then_some(&*self.0)
-    }
-}
-
-impl Peers for Left {
-    fn rank(&self) -> Rank {
-        self.peers().map_or(Rank::default(), |peers| peers.rank())
-    }
-
-    fn sum(&self, values: Bucket<'_>) -> Result<(), BoxError> {
-        self.peers().map_or(Ok(()), |peers| peers.sum(values))
-    }
-
-    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>, BoxError> {
-        self.peers().map_or_else(|| Ok(vec![own.to_vec()]), |peers| peers.gather(own))
-    }
-
-    fn broadcast(&self, bytes: &mut [u8]) -> Result<(), BoxError> {
-        self.peers().map_or(Ok(()), |peers| peers.broadcast(bytes))
-    }
-
-    fn abort(&self, why: &str) {
-        if let Some(peers) = self.peers() {
-            peers.abort(why);
-        }
-    }
-}
 
 #[test]
 fn a_rank_that_is_left_must_restore_and_then_goes_on() {
     let alone = run_in_parts(&[(0, false, None)]);
     let disk = SimDisk::new();
     let ended = on(2, |peers| {
-        let left = Arc::new(Left(peers.ok_or("alone")?, AtomicBool::new(false)));
+        let left = Arc::new(Left::new(peers.ok_or("alone")?));
         let rank = left.rank().index;
         let mut unit = unit(rank, true);
         // Both write to the same disk.
@@ -68,7 +38,7 @@ fn a_rank_that_is_left_must_restore_and_then_goes_on() {
             return Ok(None);
         }
         left.gather(&[])?;
-        left.1.store(true, Ordering::Relaxed);
+        left.leave();
         let refused = format!("{:#}", run.train(&loader(ROWS), Train::steps(6)).unwrap_err());
         // As a restore that fails does it.
         let kept = save_parts(run.unit_mut())?;
