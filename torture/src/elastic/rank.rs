@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{process, thread};
 
-use regimen::auto_unit::{EVAL_LOSS, StepResults};
+use regimen::auto_unit::EVAL_LOSS;
 use regimen::callback::{Event, Every};
 use regimen::checkpoint::Checkpointer;
 use regimen::data::{Data, Loader};
@@ -132,10 +132,6 @@ impl Task<ToyEngine<ToyMlp>> for Regression {
     ) -> Result<(Loss<ToyArray>, ()), BoxError> {
         let loss = module.forward(x).mean_squared_error(y);
         Ok((Loss::mean(loss, x.shape()[0] as f64), ()))
-    }
-
-    fn on_train_step_end(&mut self, _: &mut State, _: &Batch, _: StepResults<()>) -> Result<(), BoxError> {
-        Ok(())
     }
 }
 
