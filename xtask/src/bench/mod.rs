@@ -11,6 +11,7 @@ pub(crate) mod learner;
 mod loader;
 mod machine;
 mod overhead;
+mod overlap;
 mod precision;
 mod programs;
 mod report;
@@ -43,6 +44,7 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
         "learner" => learner::learner,
         "loader" => loader::loader,
         "overhead" => overhead::overhead,
+        "overlap" => overlap::overlap,
         "precision" => precision::precision,
         "report" => report::report,
         _ => return Err(format!("unknown benchmark `{name}`\n{USAGE}").into()),
