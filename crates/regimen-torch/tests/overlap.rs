@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use regimen_core::auto_unit::{NonFinite, Thaw};
 use regimen_core::engine::{Bucket, Engine, Mode, Part, Precision};
-use regimen_core::peers::PeerLost;
+use regimen_core::peers::{PeerLost, Peers};
 use regimen_core::run::Train;
 use regimen_core::{AutoUnit, BoxError, Loss, Run, Step, Task};
 use regimen_test::peers::{Threads, on_ranks};
