@@ -345,15 +345,13 @@ impl<M> Engine for Torch<M> {
         let loss = loss.map(|loss| scaled(loss, factor)).transpose()?;
         let Torch { optim, costs, unreached, .. } = self;
         let parameters = optim.parameters();
-        overlap::exchange(parameters, mean, bytes, exchange, |trained, complete| {
+        overlap::exchange(parameters, unreached, mean, bytes, exchange, |trained, complete| {
             let Some(loss) = &loss else { return Ok(()) };
             let mut backward = || shim::telling_backward(loss, trained, complete);
             match costs {
-                Some(costs) => costs.backward(parameters, backward)?,
-                None => backward()?,
+                Some(costs) => costs.backward(parameters, backward),
+                None => backward(),
             }
-            unreached.reach(parameters);
-            Ok(())
         })
     }
 

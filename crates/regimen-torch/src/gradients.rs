@@ -3,7 +3,7 @@
 use regimen_core::BoxError;
 use regimen_core::engine::Bucket;
 use regimen_core::saved::StateDict;
-use tch::{TchError, Tensor};
+use tch::Tensor;
 
 use crate::array::{array, tensor};
 use crate::failure::failure;
@@ -65,7 +65,17 @@ pub(crate) fn exchange(
 }
 
 /// The gradient of a parameter.
-pub(crate) fn held_or_zeros(parameter: &Tensor) -> Result<Tensor, TchError> {
+fn held_or_zeros(parameter: &Tensor) -> Result<Tensor, BoxError> {
     let gradient = parameter.grad();
-    if gradient.defined() { Ok(gradient) } else { Ok(parameter.f_zeros_like()?.detach()) }
+    match gradient.defined() {
+        true => Ok(gradient),
+        false => parameter.f_zeros_like().and_then(|zeros| zeros.f_detach()).map_err(failure),
+    }
+}
+
+/// The same, which the parameter then holds no longer.
+pub(crate) fn taken_or_zeros(parameter: &Tensor) -> Result<Tensor, BoxError> {
+    let gradient = held_or_zeros(parameter)?;
+    shim::set_gradient(parameter, None)?;
+    Ok(gradient)
 }

@@ -1,6 +1,6 @@
 //! Gradients that are exchanged while the backward pass computes others.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, Builder};
 
 use regimen_core::BoxError;
@@ -8,10 +8,11 @@ use regimen_core::engine::Bucket;
 use regimen_core::error::panic_text;
 use tch::Tensor;
 
-use crate::gradients::held_or_zeros;
+use crate::gradients::taken_or_zeros;
 use crate::parameters::Parameters;
 use crate::shim::{self, Joined};
 use crate::stretch::{Stretch, stretches};
+use crate::unreached::Unreached;
 
 /// Runs `backward`, which is given the parameters and calls back with the number of each whose gradient is complete. The
 /// gradients of a bucket are multiplied by `mean` and passed to `exchange` on another thread. Those that the backward pass
@@ -19,8 +20,13 @@ use crate::stretch::{Stretch, stretches};
 ///
 /// Buckets are exchanged in one order, that of the parameters from the last to the first: whatever the backward pass of a
 /// rank reaches, and in which order, all ranks make the same calls.
+///
+/// A parameter no longer holds a gradient that is in a bucket, and the backward pass waits while a full bucket cannot be
+/// passed on. So beside the gradients that are exchanged there are never more than those of two buckets, and one that is
+/// being filled.
 pub(crate) fn exchange(
     parameters: &Parameters,
+    unreached: &mut Unreached,
     mean: Option<f64>,
     bytes: usize,
     exchange: &mut (dyn FnMut(Bucket<'_>) -> Result<(), BoxError> + Send),
@@ -31,31 +37,33 @@ pub(crate) fn exchange(
     let buckets = stretches(learning, bytes);
     let trained: Vec<Tensor> =
         buckets.iter().flat_map(Stretch::parameters).map(Tensor::shallow_clone).collect();
-    let (sender, complete) = channel::<Joined>();
+    let (sender, complete) = sync_channel::<Joined>(0);
     let (summed, mut flags) = thread::scope(|scope| {
         let sum = || complete.into_iter().map(|flat| flat.exchanged(exchange)).collect::<Result<Vec<_>, _>>();
         let summing = Builder::new().name("exchange".into()).spawn_scoped(scope, sum)?;
-        let mut waiting = Waiting::new(&buckets, mean, sender);
+        let mut waiting = Waiting::new(parameters, unreached, &buckets, mean, sender);
         let computed = backward(&trained, &mut |i| waiting.complete(i));
-        let flag = |parameter: &Tensor| if parameter.grad().defined() { 1.0 } else { 0.0 };
-        let flags: Vec<f32> = trained.iter().map(flag).collect();
         let sent = computed.and_then(|()| waiting.send_rest());
         let summed = summing.join().unwrap_or_else(|payload| Err(panic_text(&*payload).into()));
         // The error of this rank before that of the others.
-        sent.and(summed).map(|summed| (summed, flags))
+        sent.and_then(|flags| Ok((summed?, flags)))
     })?;
     exchange(Bucket::F32(&mut flags))?;
-    let mut exchanged = Vec::new();
-    for (bucket, flat) in buckets.iter().zip(&summed) {
-        exchanged.extend(bucket.cut(flat)?);
+    let mut flags = flags.iter();
+    for (bucket, flat) in buckets.iter().zip(summed) {
+        for ((parameter, gradient), flag) in bucket.cut(&flat)?.iter().zip(&mut flags) {
+            if *flag != 0.0 {
+                shim::set_gradient(parameter, Some(gradient))?;
+            }
+        }
     }
-    shim::clear_gradients(parameters.trained())?;
-    let mut held = exchanged.iter().zip(&flags).filter(|(_, flag)| **flag != 0.0);
-    held.try_for_each(|((parameter, gradient), _)| shim::set_gradient(parameter, Some(gradient)))
+    Ok(())
 }
 
 /// The buckets that wait for gradients.
 struct Waiting<'b, 'p> {
+    parameters: &'b Parameters,
+    unreached: &'b mut Unreached,
     buckets: &'b [Stretch<'p>],
     /// The bucket of each parameter, until its gradient is complete.
     of: Vec<Option<usize>>,
@@ -63,17 +71,26 @@ struct Waiting<'b, 'p> {
     missing: Vec<usize>,
     /// The first that is not sent.
     next: usize,
+    /// Of the parameters in those before: 1 if its gradient was held, else 0.
+    flags: Vec<f32>,
     mean: Option<f64>,
     /// To the thread that sums.
-    sender: Sender<Joined>,
+    sender: SyncSender<Joined>,
     failed: Option<BoxError>,
 }
 
 impl<'b, 'p> Waiting<'b, 'p> {
-    fn new(buckets: &'b [Stretch<'p>], mean: Option<f64>, sender: Sender<Joined>) -> Self {
+    fn new(
+        parameters: &'b Parameters,
+        unreached: &'b mut Unreached,
+        buckets: &'b [Stretch<'p>],
+        mean: Option<f64>,
+        sender: SyncSender<Joined>,
+    ) -> Self {
         let missing: Vec<usize> = buckets.iter().map(|bucket| bucket.parameters().len()).collect();
         let of = missing.iter().enumerate().flat_map(|(i, &n)| vec![Some(i); n]).collect();
-        Waiting { buckets, of, missing, next: 0, mean, sender, failed: None }
+        let (next, flags, failed) = (0, Vec::new(), None);
+        Waiting { parameters, unreached, buckets, of, missing, next, flags, mean, sender, failed }
     }
 
     /// The gradient of parameter `i` is complete.
@@ -90,15 +107,16 @@ impl<'b, 'p> Waiting<'b, 'p> {
         self.send(|missing| missing == 0);
     }
 
-    /// Sends the buckets that still wait.
-    fn send_rest(mut self) -> Result<(), BoxError> {
+    /// Sends the buckets that still wait. Returns the flags of all parameters.
+    fn send_rest(mut self) -> Result<Vec<f32>, BoxError> {
         self.send(|_| true);
-        self.failed.map_or(Ok(()), Err)
+        self.failed.map_or(Ok(self.flags), Err)
     }
 
     fn send(&mut self, is_due: impl Fn(usize) -> bool) {
         while self.failed.is_none() && self.missing.get(self.next).is_some_and(|&missing| is_due(missing)) {
-            match self.flat(&self.buckets[self.next]) {
+            let buckets = self.buckets;
+            match self.take(&buckets[self.next]) {
                 // If the thread has ended, its error says why.
                 Ok(flat) => drop(self.sender.send(flat)),
                 Err(cause) => self.failed = Some(cause),
@@ -107,13 +125,16 @@ impl<'b, 'p> Waiting<'b, 'p> {
         }
     }
 
-    /// The gradients of a bucket times the factor.
-    fn flat(&self, bucket: &Stretch<'_>) -> Result<Joined, BoxError> {
+    /// The gradients of a bucket times the factor, which are then held no longer.
+    fn take(&mut self, bucket: &Stretch<'_>) -> Result<Joined, BoxError> {
+        let parameters: Vec<Tensor> = bucket.parameters().map(Tensor::shallow_clone).collect();
+        let flag = |parameter: &Tensor| if parameter.grad().defined() { 1.0 } else { 0.0 };
+        self.flags.extend(parameters.iter().map(flag));
+        self.unreached.reach(self.parameters);
         if let Some(mean) = self.mean {
             // In their own type, as without overlap.
-            let parameters: Vec<Tensor> = bucket.parameters().map(Tensor::shallow_clone).collect();
             shim::scale_gradients(&parameters, mean)?;
         }
-        bucket.flat(|_, parameter| held_or_zeros(parameter))
+        bucket.flat(|_, parameter| taken_or_zeros(parameter))
     }
 }

@@ -112,9 +112,9 @@ impl Parameters {
         is_own: &dyn Fn(&str) -> bool,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
-        let values = |name: &str, parameter: &Tensor| match is_own(name) {
-            true => parameter.f_detach(),
-            false => parameter.f_detach()?.f_full_like(-0.0),
+        let values = |name: &str, parameter: &Tensor| {
+            let own = parameter.f_detach().map_err(failure)?;
+            if is_own(name) { Ok(own) } else { own.f_full_like(-0.0).map_err(failure) }
         };
         let learning = self.by_name().filter(|(_, parameter)| parameter.requires_grad());
         for stretch in stretches(learning, bytes) {

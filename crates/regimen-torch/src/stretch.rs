@@ -2,7 +2,7 @@
 
 use regimen_core::BoxError;
 use regimen_core::engine::Bucket;
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::failure::failure;
 use crate::shim::Joined;
@@ -20,7 +20,7 @@ impl<'p> Stretch<'p> {
     pub(crate) fn exchanged(
         &self,
         on_device: bool,
-        values: impl Fn(&str, &Tensor) -> Result<Tensor, TchError>,
+        values: impl Fn(&str, &Tensor) -> Result<Tensor, BoxError>,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<Vec<(&'p Tensor, Tensor)>, BoxError> {
         let flat = self.flat(values)?;
@@ -38,12 +38,13 @@ impl<'p> Stretch<'p> {
     /// A copy of the `values` of the parameters one after another.
     pub(crate) fn flat(
         &self,
-        values: impl Fn(&str, &Tensor) -> Result<Tensor, TchError>,
+        values: impl Fn(&str, &Tensor) -> Result<Tensor, BoxError>,
     ) -> Result<Joined, BoxError> {
         let flat = |(name, parameter): &(&str, &Tensor)| {
-            values(name, parameter)?.f_reshape([-1])?.f_to_kind(self.kind)
+            let values = values(name, parameter)?.f_reshape([-1]);
+            values.and_then(|values| values.f_to_kind(self.kind)).map_err(failure)
         };
-        let all = self.parameters.iter().map(flat).collect::<Result<Vec<_>, _>>().map_err(failure)?;
+        let all = self.parameters.iter().map(flat).collect::<Result<Vec<_>, _>>()?;
         Joined::of(&all)
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use regimen_core::auto_unit::{NonFinite, Thaw};
@@ -54,6 +54,9 @@ impl Task<Torch<Layers>> for Squares {
 type Unit = AutoUnit<Torch<Layers>, Squares>;
 
 fn unit(is_first: bool, fails: Option<u64>) -> Unit {
+    // Weights are drawn from the generator of the process.
+    static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (vars, module) = initialize(7, Device::Cpu, |root| {
         let first = nn::linear(root / "first", 4, 5, Default::default());
         let at_times = root.var("at_times", &[3], Init::Const(0.5));
