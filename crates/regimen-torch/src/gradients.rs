@@ -43,8 +43,9 @@ pub(crate) fn retain(parameters: &Parameters, keep: &dyn Fn(&str) -> bool) -> Re
 }
 
 /// Passes on flags of those held, and then those that some rank holds, in flat buffers of at most `bytes` bytes and
-/// in the order of the names. Holds the values left there, except for frozen parameters. After an error of `exchange` they
-/// are as they were. If `on_device` is set, buffers on a GPU are passed as they are, and not through host memory.
+/// in the order of the names. Holds the values left there, except for frozen parameters. While a buffer is passed on its
+/// parameters hold none, so that gradients are in memory once. If `on_device` is set, buffers on a GPU are passed as they
+/// are, and not through host memory.
 pub(crate) fn exchange(
     parameters: &Parameters,
     bytes: usize,
@@ -54,28 +55,23 @@ pub(crate) fn exchange(
     let flag = |(_, parameter): (&str, &Tensor)| if parameter.grad().defined() { 1.0 } else { 0.0 };
     let mut flags: Vec<f32> = parameters.by_name().map(flag).collect();
     exchange(Bucket::F32(&mut flags))?;
-    let held = parameters.by_name().zip(&flags).filter(|(_, flag)| **flag != 0.0);
-    let mut exchanged = Vec::new();
-    for stretch in stretches(held.map(|(named, _)| named), bytes) {
-        exchanged.extend(stretch.exchanged(on_device, |_, parameter| held_or_zeros(parameter), exchange)?);
+    let (held, not_held): (Vec<_>, Vec<_>) =
+        parameters.by_name().zip(flags).partition(|(_, flag)| *flag != 0.0);
+    not_held.iter().try_for_each(|((_, parameter), _)| shim::set_gradient(parameter, None))?;
+    for stretch in stretches(held.into_iter().map(|(named, _)| named), bytes) {
+        let exchanged = stretch.exchanged(on_device, |_, parameter| taken_or_zeros(parameter), exchange)?;
+        let mut learning = exchanged.iter().filter(|(parameter, _)| parameter.requires_grad());
+        learning.try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))?;
     }
-    shim::clear_gradients(parameters.trained())?;
-    let mut learning = exchanged.iter().filter(|(parameter, _)| parameter.requires_grad());
-    learning.try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))
+    Ok(())
 }
 
-/// The gradient of a parameter.
-fn held_or_zeros(parameter: &Tensor) -> Result<Tensor, BoxError> {
-    let gradient = parameter.grad();
-    match gradient.defined() {
-        true => Ok(gradient),
-        false => parameter.f_zeros_like().and_then(|zeros| zeros.f_detach()).map_err(failure),
-    }
-}
-
-/// The same, which the parameter then holds no longer.
+/// The gradient of a parameter, which it then holds no longer.
 pub(crate) fn taken_or_zeros(parameter: &Tensor) -> Result<Tensor, BoxError> {
-    let gradient = held_or_zeros(parameter)?;
+    let gradient = parameter.grad();
+    if !gradient.defined() {
+        return parameter.f_zeros_like().and_then(|zeros| zeros.f_detach()).map_err(failure);
+    }
     shim::set_gradient(parameter, None)?;
     Ok(gradient)
 }

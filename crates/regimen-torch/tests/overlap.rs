@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use regimen_core::auto_unit::{NonFinite, Thaw};
@@ -54,15 +54,17 @@ impl Task<Torch<Layers>> for Squares {
 type Unit = AutoUnit<Torch<Layers>, Squares>;
 
 fn unit(is_first: bool, fails: Option<u64>) -> Unit {
-    // Weights are drawn from the generator of the process.
-    static ONE_BY_ONE: Mutex<()> = Mutex::new(());
-    let _alone = ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (vars, module) = initialize(7, Device::Cpu, |root| {
         let first = nn::linear(root / "first", 4, 5, Default::default());
         let at_times = root.var("at_times", &[3], Init::Const(0.5));
         let _ = root.var("unused", &[2], Init::Const(0.5));
         Layers { first, at_times, last: nn::linear(root / "last", 5, 2, Default::default()) }
     });
+    // Other tests draw from the generator of the process at the same time.
+    for mut weights in vars.trainable_variables() {
+        let spread = Tensor::linspace(-0.6, 0.5, weights.numel() as i64, (Kind::Float, Device::Cpu));
+        no_grad(|| weights.copy_(&spread.reshape(weights.size())));
+    }
     let engine = Torch::new(vars, module, Adam::new()).unwrap();
     let engine = engine.group("first", |name| name.starts_with("first"), Adam::new()).unwrap();
     AutoUnit::new(engine, Squares { is_first, fails }).learning_rate(0.1)

@@ -178,6 +178,8 @@ pub trait Engine {
     /// most `bytes` bytes each; a larger parameter makes one larger buffer. A gradient that is not held here is a
     /// run of zeros. So if `exchange` adds up over ranks, the buffers have the same lengths on each, and a
     /// parameter holds a gradient if some rank held one. A frozen one still holds none.
+    ///
+    /// After an error of `exchange` the held gradients are undefined: discard them.
     fn exchange_gradients(
         &mut self,
         bytes: usize,

@@ -38,7 +38,7 @@ pub(crate) enum Defect {
     IgnoresTheBucketSize,
     ReversesBuckets,
     IgnoresTheExchange,
-    LosesGradientsInExchange,
+    KeepsGradientsOfAFailedExchange,
     HoldsWhatNobodyHeld,
     DropsGradientsOfOthers,
     PassesNoFlags,
@@ -192,12 +192,14 @@ pub(crate) struct BrokenEngine {
     defect: Defect,
     /// Parameters that were unreached and are frozen since.
     frozen: Vec<String>,
+    /// Set by [`Defect::KeepsGradientsOfAFailedExchange`].
+    exchange_failed: bool,
 }
 
 impl BrokenEngine {
     fn new(engine: ToyEngine<ToyMlp>, defect: Defect) -> Self {
         DEFECT.set(defect);
-        BrokenEngine { engine, defect, frozen: Vec::new() }
+        BrokenEngine { engine, defect, frozen: Vec::new(), exchange_failed: false }
     }
 
     fn has(&self, defect: Defect) -> bool {
@@ -455,7 +457,7 @@ impl Engine for BrokenEngine {
     }
 
     fn discard_gradients(&mut self) {
-        if !self.has(Defect::DiscardsNothing) {
+        if !self.has(Defect::DiscardsNothing) && !self.exchange_failed {
             self.engine.discard_gradients();
         }
     }
@@ -475,11 +477,9 @@ impl Engine for BrokenEngine {
                 self.engine.exchange_gradients(bytes, exchange)?;
                 self.engine.load_state(Part::Gradients, &held)
             }
-            Defect::LosesGradientsInExchange => {
+            Defect::KeepsGradientsOfAFailedExchange => {
                 let result = self.engine.exchange_gradients(bytes, exchange);
-                if result.is_err() {
-                    self.engine.discard_gradients();
-                }
+                self.exchange_failed |= result.is_err();
                 result
             }
             Defect::HoldsWhatNobodyHeld => {

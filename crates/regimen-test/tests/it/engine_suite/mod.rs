@@ -70,7 +70,7 @@ caught! {
     buckets_back_to_front: ReversesBuckets => [exchange_hands_out_flat_buckets];
     buckets_that_are_not_read_back: IgnoresTheExchange =>
         [exchange_hands_out_flat_buckets, two_ranks_train_as_one];
-    gradients_lost_in_a_failed_exchange: LosesGradientsInExchange => [exchange_hands_out_flat_buckets];
+    gradients_kept_of_a_failed_exchange: KeepsGradientsOfAFailedExchange => [exchange_hands_out_flat_buckets];
     gradients_of_zeros_that_no_rank_held: HoldsWhatNobodyHeld => [exchange_holds_what_some_rank_holds];
     gradients_of_other_ranks_that_are_dropped: DropsGradientsOfOthers => [exchange_holds_what_some_rank_holds];
     gradients_without_flags: PassesNoFlags =>
