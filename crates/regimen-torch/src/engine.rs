@@ -326,26 +326,29 @@ impl<M> Engine for Torch<M> {
         gradients::exchange(self.optim.parameters(), bytes, true, exchange)
     }
 
-    /// On CPUs a second thread exchanges each bucket as soon as the backward pass has all of its gradients. The buckets are
-    /// in the order in which the parameters were created, from the last to the first, and the flags follow them.
+    /// On CPUs a second thread exchanges each bucket as soon as the backward pass has all of its gradients, and drops those
+    /// that are not kept. The buckets are in the order in which the parameters were created, from the last to the first, and
+    /// the flags follow them.
     fn backward_and_exchange(
         &mut self,
         loss: Option<&Tensor>,
         factor: Option<f64>,
         mean: Option<f64>,
         bytes: usize,
+        keep: Option<&dyn Fn(&str) -> bool>,
         exchange: &mut (dyn FnMut(Bucket<'_>) -> Result<(), BoxError> + Send),
     ) -> Result<(), BoxError> {
         // Gradients on a GPU are complete only when its queue is.
         if self.detects_anomaly || self.vars.device() != Device::Cpu {
             loss.map_or(Ok(()), |loss| self.backward(loss, factor))?;
             mean.map_or(Ok(()), |mean| self.scale_gradients(mean))?;
-            return self.exchange_gradients(bytes, exchange);
+            self.exchange_gradients(bytes, exchange)?;
+            return keep.map_or(Ok(()), |keep| self.retain_gradients(keep));
         }
         let loss = loss.map(|loss| scaled(loss, factor)).transpose()?;
         let Torch { optim, costs, unreached, .. } = self;
         let parameters = optim.parameters();
-        overlap::exchange(parameters, unreached, mean, bytes, exchange, |trained, complete| {
+        overlap::exchange(parameters, unreached, mean, bytes, keep, exchange, |trained, complete| {
             let Some(loss) = &loss else { return Ok(()) };
             let mut backward = || shim::telling_backward(loss, trained, complete);
             match costs {

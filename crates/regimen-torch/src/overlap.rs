@@ -8,6 +8,7 @@ use regimen_core::engine::Bucket;
 use regimen_core::error::panic_text;
 use tch::Tensor;
 
+use crate::failure::failure;
 use crate::gradients::taken_or_zeros;
 use crate::parameters::Parameters;
 use crate::shim::{self, Joined};
@@ -16,19 +17,21 @@ use crate::unreached::Unreached;
 
 /// Runs `backward`, which is given the parameters and calls back with the number of each whose gradient is complete. The
 /// gradients of a bucket are multiplied by `mean` and passed to `exchange` on another thread. Those that the backward pass
-/// does not reach follow it, and then flags of those held.
+/// does not reach follow it, and then flags of those held. Afterwards those for which `keep` returns `true` are held, or all
+/// without it.
 ///
 /// Buckets are exchanged in one order, that of the parameters from the last to the first: whatever the backward pass of a
 /// rank reaches, and in which order, all ranks make the same calls.
 ///
 /// A parameter no longer holds a gradient that is in a bucket, and the backward pass waits while a full bucket cannot be
-/// passed on. So beside the gradients that are exchanged there are never more than those of two buckets, and one that is
-/// being filled.
+/// passed on. If it reaches parameters in that order, there are gradients of at most three buckets beside those to be held:
+/// those of one, their copy that fills it, and the bucket before it, which is exchanged.
 pub(crate) fn exchange(
     parameters: &Parameters,
     unreached: &mut Unreached,
     mean: Option<f64>,
     bytes: usize,
+    keep: Option<&dyn Fn(&str) -> bool>,
     exchange: &mut (dyn FnMut(Bucket<'_>) -> Result<(), BoxError> + Send),
     backward: impl FnOnce(&[Tensor], &mut dyn FnMut(usize)) -> Result<(), BoxError>,
 ) -> Result<(), BoxError> {
@@ -37,9 +40,12 @@ pub(crate) fn exchange(
     let buckets = stretches(learning, bytes);
     let trained: Vec<Tensor> =
         buckets.iter().flat_map(Stretch::parameters).map(Tensor::shallow_clone).collect();
+    let keep = |name: &str| keep.is_none_or(|keep| keep(name));
+    let places: Vec<_> = buckets.iter().map(|bucket| bucket.places(keep)).collect();
     let (sender, complete) = sync_channel::<Joined>(0);
     let (summed, mut flags) = thread::scope(|scope| {
-        let sum = || complete.into_iter().map(|flat| flat.exchanged(exchange)).collect::<Result<Vec<_>, _>>();
+        let of_bucket = |(flat, places): (Joined, Vec<_>)| parts(flat.exchanged(exchange)?, &places);
+        let sum = || complete.into_iter().zip(places).map(of_bucket).collect::<Result<Vec<_>, _>>();
         let summing = Builder::new().name("exchange".into()).spawn_scoped(scope, sum)?;
         let mut waiting = Waiting::new(parameters, unreached, &buckets, mean, sender);
         let computed = backward(&trained, &mut |i| waiting.complete(i));
@@ -49,15 +55,29 @@ pub(crate) fn exchange(
         sent.and_then(|flags| Ok((summed?, flags)))
     })?;
     exchange(Bucket::F32(&mut flags))?;
-    let mut flags = flags.iter();
+    let flags = buckets.iter().flat_map(Stretch::names).zip(flags);
+    let mut flags = flags.filter(|(name, _)| keep(name)).map(|(_, flag)| flag);
     for (bucket, flat) in buckets.iter().zip(summed) {
-        for ((parameter, gradient), flag) in bucket.cut(&flat)?.iter().zip(&mut flags) {
-            if *flag != 0.0 {
+        for ((parameter, gradient), flag) in bucket.only(keep).cut(&flat)?.iter().zip(&mut flags) {
+            if flag != 0.0 {
                 shim::set_gradient(parameter, Some(gradient))?;
             }
         }
     }
     Ok(())
+}
+
+/// A copy of the parts of `flat` that begin and have lengths as in `places`, one after another. If they are all of it, it
+/// is not copied.
+fn parts(flat: Tensor, places: &[(i64, i64)]) -> Result<Tensor, BoxError> {
+    let length: i64 = places.iter().map(|(_, length)| length).sum();
+    if length == flat.numel() as i64 {
+        return Ok(flat);
+    }
+    let mut all = vec![Tensor::f_empty([0], (flat.kind(), flat.device()))];
+    all.extend(places.iter().map(|&(begin, length)| flat.f_narrow(0, begin, length)));
+    let all = all.into_iter().collect::<Result<Vec<_>, _>>();
+    all.and_then(|all| Tensor::f_cat(&all, 0)).map_err(failure)
 }
 
 /// The buckets that wait for gradients.

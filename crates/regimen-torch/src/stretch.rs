@@ -52,6 +52,27 @@ impl<'p> Stretch<'p> {
         self.parameters.iter().map(|(_, parameter)| *parameter)
     }
 
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'p str> {
+        self.parameters.iter().map(|(name, _)| *name)
+    }
+
+    /// The parameters for which `keep` returns `true`.
+    pub(crate) fn only(&self, keep: impl Fn(&str) -> bool) -> Stretch<'p> {
+        let kept = self.parameters.iter().filter(|(name, _)| keep(name)).copied();
+        Stretch { kind: self.kind, bytes: self.bytes, parameters: kept.collect() }
+    }
+
+    /// The begin and the length of each of these in the buffer.
+    pub(crate) fn places(&self, keep: impl Fn(&str) -> bool) -> Vec<(i64, i64)> {
+        let mut end = 0;
+        let place = |(name, parameter): &(&str, &Tensor)| {
+            let begin = end;
+            end += parameter.numel() as i64;
+            keep(name).then_some((begin, end - begin))
+        };
+        self.parameters.iter().filter_map(place).collect()
+    }
+
     /// Each with its part of `flat`, which goes to the device in one piece. The parts share its memory.
     pub(crate) fn cut(&self, flat: &Tensor) -> Result<Vec<(&'p Tensor, Tensor)>, BoxError> {
         let device = self.parameters.first().map_or(Device::Cpu, |(_, parameter)| parameter.device());

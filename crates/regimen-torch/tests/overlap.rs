@@ -108,6 +108,36 @@ fn the_weights_have_the_same_bits_with_overlap() {
     }
 }
 
+/// As numbers.
+fn numbers(weights: &[u8]) -> Vec<f32> {
+    weights.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+#[test]
+fn shared_gradients_leave_the_same_weights() {
+    let settings: [&(dyn Fn(Unit) -> Unit + Sync); 5] = [
+        &|unit| unit,
+        &|unit| unit.bucket_bytes(1),
+        &|unit| unit.accumulate(5).bucket_bytes(60),
+        &|unit| unit.bucket_bytes(60).precision(Precision::F16).accumulate(2),
+        &|unit| unit.bucket_bytes(60).clip_norm(0.05),
+    ];
+    for (i, set) in settings.into_iter().enumerate() {
+        let (expected, found) = (weights(set, false), weights(&|unit| set(unit).shard_gradients(true), true));
+        assert!(found.iter().all(|weights| *weights == found[0]), "{i}");
+        if i < 4 {
+            assert!(found[0] == expected[0], "{i}");
+        }
+        // The norm is added up in another order.
+        for (found, expected) in numbers(&found[0]).into_iter().zip(numbers(&expected[0])) {
+            assert!(
+                (found - expected).abs() <= 1e-6 * expected.abs().max(1.0),
+                "{i}: {found}, not {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_backward_pass_that_fails_on_one_rank_after_a_bucket_ends_the_call_on_all() {
     let ranks = on_ranks(Threads::of(3, Duration::from_secs(60)), |peers| {
@@ -152,7 +182,7 @@ fn the_last_bucket_is_exchanged_first_and_by_another_thread_and_the_flags_follow
         calls.lock().unwrap().push((flat.to_vec(), std::thread::current().id() == caller));
         Ok(())
     };
-    engine.backward_and_exchange(Some(&loss), Some(2.0), Some(0.5), 1, exchange).unwrap();
+    engine.backward_and_exchange(Some(&loss), Some(2.0), Some(0.5), 1, None, exchange).unwrap();
     let expected =
         [(vec![3.0; 5], false), (vec![0.0; 3], false), (vec![1.0; 2], false), (vec![1.0, 0.0, 1.0], true)];
     assert_eq!(*calls.lock().unwrap(), expected);
@@ -169,7 +199,7 @@ fn a_failed_exchange_and_a_panic_are_errors_and_leave_no_hook() {
     let check = |exchange: fn() -> Result<(), BoxError>, expected: &str| {
         let mut engine = three_weights();
         let own = loss(&mut engine);
-        let failed = engine.backward_and_exchange(Some(&own), None, None, 1, &mut |_| exchange());
+        let failed = engine.backward_and_exchange(Some(&own), None, None, 1, None, &mut |_| exchange());
         assert_eq!(failed.unwrap_err().to_string(), expected);
         let own = loss(&mut engine);
         engine.backward(&own, None).unwrap();
@@ -189,7 +219,7 @@ fn a_rank_without_a_loss_takes_part_with_zeros() {
         Ok(())
     };
     let mut engine = three_weights();
-    engine.backward_and_exchange(None, None, Some(0.5), 1, exchange).unwrap();
+    engine.backward_and_exchange(None, None, Some(0.5), 1, None, exchange).unwrap();
     assert_eq!(*lengths.lock().unwrap(), [5, 3, 2, 3]);
     assert_eq!(engine.state(Part::Gradients).unwrap().iter().count(), 3);
     assert_eq!(engine.unreached().unwrap(), ["first", "last", "unused"]);

@@ -8,7 +8,7 @@
 use std::time::Duration;
 use std::{fs, thread};
 
-use regimen_core::engine::{Engine, Mode, Part};
+use regimen_core::engine::{Bucket, Engine, Mode, Part};
 use regimen_torch::tch::nn::Init;
 use regimen_torch::tch::{Device, Kind, Tensor};
 use regimen_torch::{Sgd, Torch, initialize};
@@ -32,17 +32,18 @@ fn loss(engine: &mut Torch<Vec<Tensor>>) -> Tensor {
     })
 }
 
-/// The peak of a backward pass over the exchange, on a link that is slower than the pass. Afterwards gradients are held.
-fn peak(engine: &mut Torch<Vec<Tensor>>) -> f64 {
+/// The peak of a backward pass over the exchange, on a link that is slower than the pass. Afterwards those kept are held.
+fn peak(engine: &mut Torch<Vec<Tensor>>, keep: Option<&dyn Fn(&str) -> bool>) -> f64 {
+    engine.discard_gradients();
     let loss = loss(engine);
     // Resets the highest mark.
     fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = memory("VmRSS:");
-    let slow = &mut |_: regimen_core::engine::Bucket<'_>| {
+    let slow = &mut |_: Bucket<'_>| {
         thread::sleep(Duration::from_millis(50));
         Ok(())
     };
-    engine.backward_and_exchange(Some(&loss), None, None, BYTES, slow).unwrap();
+    engine.backward_and_exchange(Some(&loss), None, None, BYTES, keep, slow).unwrap();
     memory("VmHWM:") - before
 }
 
@@ -53,11 +54,13 @@ fn gradients_are_in_memory_once() {
     });
     let mut engine = Torch::new(vars, weights, Sgd::new()).unwrap();
     // What the first pass of all brings into memory for good.
-    let small = loss(&mut engine);
-    engine.backward(&small, None).unwrap();
-    engine.discard_gradients();
-    let all = peak(&mut engine);
+    peak(&mut engine, None);
+    let all = peak(&mut engine, None);
     assert_eq!(engine.state(Part::Gradients).unwrap().len(), WEIGHTS);
-    // And one that is copied into its bucket.
-    assert!((8.0..9.5).contains(&all), "all gradients take {all:.2}");
+    let share = peak(&mut engine, Some(&|name| ["2", "6"].contains(&name)));
+    let held = engine.state(Part::Gradients).unwrap();
+    assert_eq!(held.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["2", "6"]);
+    // With one that is copied into its bucket; and, beside a share of 2, with those of three buckets.
+    let figures = format!("all take {all:.2}, and a share {share:.2}");
+    assert!((8.0..9.5).contains(&all) && (2.0..5.5).contains(&share), "{figures}");
 }

@@ -93,13 +93,13 @@ pub const EVAL_LOSS: Key = Key::mean("eval/loss");
 /// their shares of a batch differ in size. Running statistics are the mean over the ranks, weighted in the same way.
 /// A fresh run begins with the weights of rank 0. A window with a loss that is not finite on one rank is skipped on
 /// all. Dropout and everything else that a step draws differ between ranks. The optimizer can be
-/// [sharded](AutoUnit::shard_optimizer).
+/// [sharded](AutoUnit::shard_optimizer), and so can the [gradients](AutoUnit::shard_gradients).
 ///
 /// A step is atomic. If it fails or panics before its update, weights, running statistics and window stay as
 /// they were, and the next call repeats it. If it fails after its update, or in `on_train_step_end`, it is
 /// counted. The earlier gradients of the window are lost only if the backward pass itself fails, if a
-/// gradient that is not finite is an error, or if the repeated step has another loss. The last case is
-/// a notice.
+/// gradient that is not finite is an error, if the step fails once gradients are sharded, or if the repeated step has
+/// another loss. The last two cases are a notice.
 pub struct AutoUnit<E: Engine, T: Task<E>> {
     engine: E,
     task: T,

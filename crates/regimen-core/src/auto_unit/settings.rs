@@ -182,6 +182,27 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
+    /// Shards the gradients over the peers too: once its bucket is exchanged, a rank holds the gradient of its own parameters
+    /// alone. If it is on, [`shard_optimizer`](AutoUnit::shard_optimizer) and
+    /// [`overlap_exchange`](AutoUnit::overlap_exchange) are turned on with it. Default: off. All ranks need the same setting.
+    ///
+    /// The norm for [`clip_norm`](AutoUnit::clip_norm) is added up over the ranks: results are within rounding of those
+    /// without sharding, and without it they are those of the two other settings. A check for gradients that are not finite
+    /// is one of all ranks. A hook [`before_update`](AutoUnit::before_update) sees the gradients of its rank alone, and if it
+    /// fails, the window is not kept.
+    ///
+    /// On the engine on libtorch, on CPUs, gradients take the memory of a share and of three buckets, if the backward pass
+    /// reaches parameters from the one created last to the first. In a window of several steps they are whole until the last
+    /// one. Where exchanges do not overlap, they are whole in every step, and nothing is saved.
+    ///
+    /// This is the second stage of the paper about [`shard_optimizer`](AutoUnit::shard_optimizer).
+    pub fn shard_gradients(mut self, on: bool) -> Self {
+        self.settings.shards_gradients = on;
+        self.settings.shards_optimizer |= on;
+        self.settings.overlaps_exchange |= on;
+        self
+    }
+
     /// Scales the gradient down to a Euclidean norm of at most `norm` over all parameters. A norm that is not
     /// positive is an error when training starts.
     pub fn clip_norm(mut self, norm: f64) -> Self {
@@ -296,8 +317,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     }
 
     /// Calls `hook` before each update. The held gradients are the mean over the window, before clipping and
-    /// checks. The gradients that the hook leaves are clipped and used. A hook that fails must leave them
-    /// unchanged.
+    /// checks; with [`shard_gradients`](AutoUnit::shard_gradients) those of the rank's share. The gradients that the hook
+    /// leaves are clipped and used. A hook that fails must leave them unchanged.
     pub fn before_update(
         mut self,
         hook: impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + 'static,
@@ -396,6 +417,7 @@ pub(super) struct Settings<E> {
     pub(super) overlaps_exchange: bool,
     pub(super) compare_replicas: Option<u64>,
     pub(super) shards_optimizer: bool,
+    pub(super) shards_gradients: bool,
     pub(super) precision: Option<Precision>,
     pub(super) eval_precision: Option<Precision>,
     pub(super) detect_anomaly: bool,
@@ -439,6 +461,7 @@ impl<E> Default for Settings<E> {
             overlaps_exchange: false,
             compare_replicas: None,
             shards_optimizer: false,
+            shards_gradients: false,
             precision: None,
             eval_precision: None,
             detect_anomaly: false,

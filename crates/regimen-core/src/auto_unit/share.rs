@@ -1,4 +1,5 @@
-//! The sharded optimizer (ZeRO-1): each rank has the state of its own parameters, and makes their step.
+//! The sharded optimizer (ZeRO-1): each rank has the state of its own parameters, and makes their step. With sharded
+//! gradients (ZeRO-2) it holds those of its own parameters.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +71,7 @@ impl Share {
     }
 
     /// Whether the rank owns the parameter of that name.
-    fn has(&self, parameter: &str) -> bool {
+    pub(super) fn has(&self, parameter: &str) -> bool {
         self.owners.of_parameter(parameter) == Some(self.rank.index)
     }
 

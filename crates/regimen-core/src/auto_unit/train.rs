@@ -259,9 +259,10 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         loss: &E::Scalar,
     ) -> Result<Total, BoxError> {
         let scale = self.gradient_scale();
-        let AutoUnit { engine, settings, window, .. } = self;
+        let shared = if self.settings.shards_gradients { self.share_out(Some(peers)) } else { Ok(()) };
+        let AutoUnit { engine, settings, window, held, .. } = self;
         // Before the gradients are held: their mean is that over all ranks.
-        let total = match window.total_of_ranks(peers) {
+        let total = match shared.and_then(|()| window.total_of_ranks(peers)) {
             Ok(total) => total,
             Err(cause) => {
                 window.leave_out();
@@ -275,9 +276,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let loss = window.adds().then_some(loss);
         let (factor, mean) = (window.backward_factor(scale), window.mean_factor(total.weight, scale));
         let (bytes, sum) = (settings.bucket_bytes, &mut |bucket: Bucket<'_>| peers.sum(bucket));
+        let held = &*held;
+        let is_own = |name: &str| matches!(held, Held::Share(share) if share.has(name));
+        let shares = settings.shards_gradients && matches!(held, Held::Share(_));
+        let keep = shares.then_some(&is_own as &dyn Fn(&str) -> bool);
         state.time("backward and exchange", |_| {
-            engine.backward_and_exchange(loss, factor, mean, bytes, sum)
+            engine.backward_and_exchange(loss, factor, mean, bytes, keep, sum)
         })?;
+        if shares {
+            window.hold_share();
+        }
         window.reach(Stage::Averaged);
         Ok(total)
     }

@@ -5,8 +5,9 @@ use super::pending::What;
 use super::settings::{Count, Settings};
 use super::window::{Stage, Total, Window};
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, TRAIN_SKIPPED, Unreached, anomaly};
-use crate::engine::{Bucket, Engine};
+use crate::engine::{Bucket, Engine, Value};
 use crate::error::WithCauses;
+use crate::peers::Peers;
 use crate::text;
 use crate::{BoxError, State, Task};
 
@@ -60,9 +61,14 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
                 state.time("before update", |state| hook(engine, state))?;
             }
             let may_skip = scale.is_some() || settings.non_finite == NonFinite::Skip;
+            // Those that have the rest of the gradients.
+            let others = peers.as_deref().filter(|_| window.is_share());
             let is_finite = match settings.clip_norm {
                 Some(limit) => {
-                    let norm = engine.clip_gradient_norm(limit)?;
+                    let norm = match others {
+                        Some(others) => clip_norm_of_ranks(engine, limit, others)?,
+                        None => engine.clip_gradient_norm(limit)?,
+                    };
                     let must_know = may_skip || settings.must_know(engine, &norm)?;
                     let is_checked = settings.non_finite == NonFinite::Error;
                     let checked = is_checked.then_some((last, What::Norm));
@@ -70,7 +76,11 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
                     results.gradient_norm = Some(norm);
                     known.is_none_or(f64::is_finite)
                 }
-                None => !may_skip || engine.gradients_are_finite()?,
+                None if !may_skip => true,
+                None => {
+                    let is_finite = engine.gradients_are_finite()?;
+                    others.map_or(Ok(is_finite), |others| is_on_all(is_finite, others))?
+                }
             };
             if !is_finite && may_skip {
                 // The scale may have been too large, and the loss is as good as any.
@@ -220,6 +230,30 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             .into()),
         }
     }
+}
+
+/// Scales the held gradients as [`Engine::clip_gradient_norm`] does, by the norm of those of all ranks together. It is added
+/// up in double precision.
+fn clip_norm_of_ranks<E: Engine>(
+    engine: &mut E,
+    limit: f64,
+    peers: &dyn Peers,
+) -> Result<Value<E::Scalar>, BoxError> {
+    let own = engine.gradient_norm()?;
+    let mut squares = [own * own];
+    peers.sum(Bucket::F64(&mut squares))?;
+    let norm = squares[0].sqrt();
+    if limit < norm && norm.is_finite() {
+        engine.scale_gradients(limit / norm)?;
+    }
+    Ok(Value::Host(norm))
+}
+
+/// Whether something holds on all ranks.
+fn is_on_all(holds: bool, peers: &dyn Peers) -> Result<bool, BoxError> {
+    let mut failing = [f64::from(u8::from(!holds))];
+    peers.sum(Bucket::F64(&mut failing))?;
+    Ok(failing[0] == 0.0)
 }
 
 /// The window ends on all ranks, or on none.

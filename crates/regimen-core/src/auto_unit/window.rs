@@ -35,6 +35,8 @@ struct InWindow {
     weight: f64,
     is_spoilt: bool,
     stage: Stage,
+    /// Of the gradients only the share of this rank is held.
+    is_share: bool,
 }
 
 /// All steps of a window, the one under way included.
@@ -89,13 +91,25 @@ impl Window {
     /// Whether a step failed in a window that step `index`, of `loss` and `weight`, cannot continue.
     pub(super) fn is_torn(&self, index: u64, loss: &Reading, weight: f64) -> Result<bool, BoxError> {
         let Some(step) = &self.step else { return Ok(false) };
-        let may_be_same = (step.index, step.weight) == (index, weight) && step.stage != Stage::Torn;
+        let may_be_same = (step.index, step.weight) == (index, weight) && !self.is_lost();
         Ok(!may_be_same || step.loss.get()?.to_bits() != loss.get()?.to_bits())
     }
 
-    /// Whether there is nothing to save of it.
+    /// Whether the step under way, if it fails now, cannot be repeated from its stage. There is nothing to save of it.
     pub(super) fn is_lost(&self) -> bool {
-        self.stage() == Some(Stage::Torn)
+        self.step.as_ref().is_some_and(|step| step.stage == Stage::Torn || step.is_share)
+    }
+
+    /// Whether of the gradients only the share of this rank is held.
+    pub(super) fn is_share(&self) -> bool {
+        self.step.as_ref().is_some_and(|step| step.is_share)
+    }
+
+    /// From now on only the share of this rank is held.
+    pub(super) fn hold_share(&mut self) {
+        if let Some(step) = &mut self.step {
+            step.is_share = true;
+        }
     }
 
     /// A step of a window of `size` steps begins to change the held gradients.
@@ -103,7 +117,8 @@ impl Window {
         if self.weight == 0.0 && weight > 0.0 {
             self.unit = if is_scaled || size == 1 { weight } else { 1.0 };
         }
-        self.step = Some(InWindow { index, loss, weight, is_spoilt: false, stage: Stage::Torn });
+        let (is_spoilt, stage, is_share) = (false, Stage::Torn, false);
+        self.step = Some(InWindow { index, loss, weight, is_spoilt, stage, is_share });
     }
 
     /// Whether the gradients of the step under way are added to those held.
@@ -286,6 +301,7 @@ impl Stateful for Window {
                     3 => Stage::Clipped,
                     other => return Err(format!("`step.stage`: {other} is not known here").into()),
                 },
+                is_share: false,
             }),
         };
         let is_spoilt = dict.get::<u8>("spoilt")? != 0;

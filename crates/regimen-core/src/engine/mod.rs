@@ -205,21 +205,26 @@ pub trait Engine {
     /// backward pass is over. [`AutoUnit`](crate::AutoUnit) calls it with
     /// [`overlap_exchange`](crate::AutoUnit::overlap_exchange), for the last step of a window.
     ///
+    /// Afterwards only the gradients of the parameters are held for which `keep` returns `true`; without it, all. It is the
+    /// share of the rank with [`shard_gradients`](crate::AutoUnit::shard_gradients). All take part in the exchange.
+    ///
     /// An engine may choose other buckets than those of `exchange_gradients`, and pass on the flags after them, alike on
     /// all ranks. The gradients are the same. After an error they are undefined: discard them.
     ///
-    /// The default does one after the other.
+    /// The default does one after the other, and then [discards](Engine::retain_gradients) those that are not kept.
     fn backward_and_exchange(
         &mut self,
         loss: Option<&Self::Scalar>,
         factor: Option<f64>,
         mean: Option<f64>,
         bytes: usize,
+        keep: Option<&dyn Fn(&str) -> bool>,
         exchange: &mut (dyn FnMut(Bucket<'_>) -> Result<(), BoxError> + Send),
     ) -> Result<(), BoxError> {
         loss.map_or(Ok(()), |loss| self.backward(loss, factor))?;
         mean.map_or(Ok(()), |mean| self.scale_gradients(mean))?;
-        self.exchange_gradients(bytes, exchange)
+        self.exchange_gradients(bytes, exchange)?;
+        keep.map_or(Ok(()), |keep| self.retain_gradients(keep))
     }
 
     /// Discards the held gradients of the parameters for which `keep` returns `false`. Scalars given to

@@ -8,22 +8,27 @@ use super::measure::{ensure, ensure_same};
 use super::task::{backward, forward};
 use super::{EngineFixture, ROWS};
 
-/// A backward pass with an exchange during it leaves the gradients of one followed by an exchange, also on a rank that has
-/// nothing to add, and it fails if the exchange does.
+/// A backward pass with an exchange during it leaves the gradients of one followed by an exchange, or those of them that are
+/// kept, also on a rank that has nothing to add. It fails if the exchange does.
 pub fn an_exchange_during_backward_leaves_the_same_gradients<F: EngineFixture>(
     fixture: &F,
 ) -> Result<(), BoxError> {
     for bytes in [1, usize::MAX] {
-        for has_loss in [true, false] {
+        for (has_loss, keeps) in [(true, None), (false, None), (true, Some(0)), (false, Some(1))] {
             let [mut engine, mut other] = [fixture.plain(), fixture.plain()];
             backward(fixture, &mut engine, 0..ROWS / 3)?;
             backward(fixture, &mut other, 0..ROWS / 3)?;
+            let names = engine.state(Part::Gradients)?;
+            let names: Vec<&str> = names.iter().map(|(name, _)| name).collect();
+            // Every second one.
+            let keep = |name: &str| names.iter().position(|own| *own == name).map(|n| n % 2) == keeps;
             let loss = forward(fixture, &mut engine, Mode::Train, ROWS / 3..ROWS)?.mean;
             engine.backward_and_exchange(
                 has_loss.then_some(&loss),
                 Some(0.5),
                 Some(0.25),
                 bytes,
+                keeps.is_some().then_some(&keep as &dyn Fn(&str) -> bool),
                 &mut |bucket| {
                     change(bucket, |element| 3.0 * element);
                     Ok(())
@@ -38,14 +43,18 @@ pub fn an_exchange_during_backward_leaves_the_same_gradients<F: EngineFixture>(
                 change(bucket, |element| 3.0 * element);
                 Ok(())
             })?;
+            if keeps.is_some() {
+                other.retain_gradients(&keep)?;
+            }
             let [found, expected] = [engine.state(Part::Gradients)?, other.state(Part::Gradients)?];
+            ensure(!expected.is_empty(), "the suite keeps no gradient")?;
             ensure_same("gradients that were exchanged during the backward pass", &found, &expected)?;
         }
     }
     let mut engine = fixture.plain();
     let loss = forward(fixture, &mut engine, Mode::Train, 0..ROWS)?.mean;
     let fails = &mut |_: Bucket<'_>| Err("the other rank is gone".into());
-    let failed = engine.backward_and_exchange(Some(&loss), None, None, 1, fails);
+    let failed = engine.backward_and_exchange(Some(&loss), None, None, 1, None, fails);
     let text = failed.map_or_else(|cause| cause.to_string(), |()| "no error".into());
     ensure(
         text == "the other rank is gone",

@@ -1,8 +1,9 @@
-//! A sharded optimizer: the curve, the checkpoints and the memory, against those without sharding.
+//! A sharded optimizer, and sharded gradients: the curve, the checkpoints and the memory, against those without sharding.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod checkpoints;
 mod curve;
+mod gradients;
 mod losses;
 mod matrix;
 
@@ -99,11 +100,15 @@ fn engine(rank: u64) -> ToyEngine<Net> {
         .group("never", |name| name.starts_with("layer-2"))
 }
 
-/// With clipping, windows, decay, frozen groups, an average and a plateau.
+/// With clipping.
 fn unit(rank: u64, shards: bool) -> Unit {
+    unclipped(rank, shards).clip_norm(0.5)
+}
+
+/// With windows, decay, frozen groups, an average and a plateau.
+fn unclipped(rank: u64, shards: bool) -> Unit {
     AutoUnit::new(engine(rank), Regression)
         .learning_rate(1e-2)
-        .clip_norm(0.5)
         .accumulate(2)
         .bucket_bytes(300)
         .compare_replicas(2)
@@ -163,6 +168,10 @@ type Leg = (u64, bool, Option<u64>);
 
 /// The last checkpoint of a run in these parts.
 fn run_in_parts(legs: &[Leg]) -> LoadedCheckpoint {
+    run_in_parts_of(legs, unit)
+}
+
+fn run_in_parts_of(legs: &[Leg], unit: fn(u64, bool) -> Unit) -> LoadedCheckpoint {
     let disk = SimDisk::new();
     for (n, &(ranks, shards, stop)) in legs.iter().enumerate() {
         let ended = on(ranks, |peers| {

@@ -45,6 +45,7 @@ pub(crate) enum Defect {
     OverlapsWithoutTheFactor,
     OverlapsWithoutTheMean,
     OverlapsOverErrors,
+    OverlapsAndKeepsAll,
     PassesNoBuffers,
     PassesEmptyBuffers,
     ReversesBuffers,
@@ -516,21 +517,25 @@ impl Engine for BrokenEngine {
         factor: Option<f64>,
         mean: Option<f64>,
         bytes: usize,
+        keep: Option<&dyn Fn(&str) -> bool>,
         exchange: &mut (dyn FnMut(Bucket<'_>) -> Result<(), BoxError> + Send),
     ) -> Result<(), BoxError> {
         let engine = &mut self.engine;
         match self.defect {
             Defect::OverlapsWithoutTheFactor => {
-                engine.backward_and_exchange(loss, None, mean, bytes, exchange)
+                engine.backward_and_exchange(loss, None, mean, bytes, keep, exchange)
             }
             Defect::OverlapsWithoutTheMean => {
-                engine.backward_and_exchange(loss, factor, None, bytes, exchange)
+                engine.backward_and_exchange(loss, factor, None, bytes, keep, exchange)
+            }
+            Defect::OverlapsAndKeepsAll => {
+                engine.backward_and_exchange(loss, factor, mean, bytes, None, exchange)
             }
             Defect::OverlapsOverErrors => {
                 let over = &mut |bucket: Bucket<'_>| exchange(bucket).or(Ok(()));
-                engine.backward_and_exchange(loss, factor, mean, bytes, over)
+                engine.backward_and_exchange(loss, factor, mean, bytes, keep, over)
             }
-            _ => engine.backward_and_exchange(loss, factor, mean, bytes, exchange),
+            _ => engine.backward_and_exchange(loss, factor, mean, bytes, keep, exchange),
         }
     }
 

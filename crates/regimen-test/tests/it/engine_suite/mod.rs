@@ -87,6 +87,7 @@ caught! {
     a_step_that_moves_the_rest: MovesUnreachedParameters => [a_step_with_a_share_of_the_gradients_leaves_the_rest];
     an_overlap_without_the_factor: OverlapsWithoutTheFactor => [an_exchange_during_backward_leaves_the_same_gradients];
     an_overlap_without_the_mean: OverlapsWithoutTheMean => [an_exchange_during_backward_leaves_the_same_gradients];
+    an_overlap_that_keeps_all: OverlapsAndKeepsAll => [an_exchange_during_backward_leaves_the_same_gradients];
     an_overlap_over_errors: OverlapsOverErrors => [an_exchange_during_backward_leaves_the_same_gradients];
     parameters_back_to_front: ReversesParameters => [exchange_takes_up_parameters];
     frozen_parameters_that_are_exchanged: ExchangesFrozenParameters => [exchange_takes_up_parameters];
