@@ -22,6 +22,8 @@ pub(super) struct Settings {
     pub(super) best: Option<(Key, Goal)>,
     pub(super) restores_best: bool,
     pub(super) in_background: bool,
+    /// Whether each rank writes its own share of a part.
+    pub(super) in_pieces: bool,
     pub(super) skips: bool,
     pub(super) stops_on_failure: bool,
     pub(super) post_mortem: bool,
@@ -46,6 +48,7 @@ impl Settings {
             best: None,
             restores_best: false,
             in_background: true,
+            in_pieces: false,
             skips: false,
             stops_on_failure: false,
             post_mortem: true,
@@ -68,6 +71,14 @@ impl Settings {
             let text =
                 "`Checkpointer::restore_best_at_end` needs `keep_min` or `keep_max`, which say by what";
             return Err(text.into());
+        }
+        if self.in_pieces && !self.store().is_shared() {
+            return Err(format!(
+                "`Checkpointer::every_rank_writes` needs a store in which every rank sees the files of the others; {:?} is \
+                 none",
+                self.store()
+            )
+            .into());
         }
         Ok(self.cadences.check()?)
     }
