@@ -258,7 +258,7 @@ fn check_what_is_left(disk: &SimDisk, expected: &LoadedCheckpoint, what: &str) {
     train(all(disk), FEW).into_iter().for_each(|(ended, _)| assert_eq!(ended, Ok(()), "{what}"));
     assert_eq!(saved(disk).content, expected.content, "{what}");
     let left = names(disk);
-    assert!(left.iter().all(|name| name.starts_with("step-")), "{what}: {left:?}");
+    assert!(left.iter().all(|name| !name.starts_with('.')), "{what}: {left:?}");
 }
 
 fn undisturbed() -> LoadedCheckpoint {
