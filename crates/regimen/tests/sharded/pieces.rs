@@ -12,9 +12,11 @@ use regimen::callback::{Event, Every};
 use regimen::checkpoint::{
     Checkpointer, Checkpoints, LoadedCheckpoint, NewFile, OpenFile, SaveStats, SimDisk, Store, StoreEntry,
 };
+use regimen::data::Rank;
 use regimen::engine::{Engine, Part};
 use regimen::peers::Peers;
 use regimen::run::Train;
+use regimen::saved::{AppState, Array, Parts, StateDict, Stateful, save_parts_in_shares};
 use regimen_test::peers::{Collective, Punisher, Punishment, Threads, on_ranks};
 
 use super::{DISK, PATIENCE, ROWS, STEPS, Unit, check_parts, fit, loader, on, pause_after, rank_of, saved, unit};
@@ -168,6 +170,51 @@ fn a_restore_of_pieces_leaves_each_rank_with_its_share_and_is_not_saved_again() 
             true => assert_eq!(arrays.iter().sum::<usize>(), whole, "{arrays:?}"),
             false => assert_eq!(arrays, [whole; 4]),
         }
+    }
+}
+
+/// A part in shares, with an array that no rank owns.
+struct Shares(Rank);
+
+impl Stateful for Shares {
+    fn state_dict(&self) -> Result<StateDict, BoxError> {
+        let mut dict = StateDict::new();
+        dict.insert(format!("of.{}", self.0.index), self.0.index)?;
+        dict.insert("of-none", 7_u64)?;
+        dict.insert("ranks.share", Array::from_slice(&[self.0.index, self.0.count]))?;
+        Ok(dict)
+    }
+
+    fn load_state_dict(&mut self, _: &StateDict) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn is_of_rank(&self, name: &str) -> bool {
+        name.starts_with("of.")
+    }
+}
+
+impl AppState for Shares {
+    fn visit(&mut self, parts: &mut dyn Parts) -> Result<(), BoxError> {
+        parts.part("whole", &mut 1.5_f64)?;
+        parts.part("shares", self)
+    }
+}
+
+#[test]
+fn an_array_without_an_owner_is_in_the_piece_of_rank_0() {
+    let saved = on_ranks(Threads::of(2, PATIENCE), |peers| {
+        save_parts_in_shares(&mut Shares(peers.rank()), &*peers).map_err(|error| error.to_string())
+    });
+    for (rank, saved) in (0_u64..).zip(saved) {
+        let (whole, shares) = saved.unwrap().unwrap();
+        assert_eq!(whole.keys().collect::<Vec<_>>(), ["whole"]);
+        let mut own = StateDict::new();
+        own.insert(format!("of.{rank}"), rank).unwrap();
+        if rank == 0 {
+            own.insert("of-none", 7_u64).unwrap();
+        }
+        assert_eq!(shares, [("shares".to_owned(), own)].into());
     }
 }
 
