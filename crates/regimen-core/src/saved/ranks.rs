@@ -90,7 +90,8 @@ pub(crate) fn gather(
             None => {
                 if !peers.rank().is_first() {
                     let all = mem::take(dict).into_iter();
-                    all.filter(|(name, _)| is_of_rank(name)).try_for_each(|(name, array)| dict.insert(name, array))?;
+                    all.filter(|(name, _)| is_of_rank(name))
+                        .try_for_each(|(name, array)| dict.insert(name, array))?;
                 }
                 Ok(true)
             }

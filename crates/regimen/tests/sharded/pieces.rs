@@ -19,7 +19,9 @@ use regimen::run::Train;
 use regimen::saved::{AppState, Array, Parts, StateDict, Stateful, save_parts_in_shares};
 use regimen_test::peers::{Collective, Punisher, Punishment, Threads, on_ranks};
 
-use super::{DISK, PATIENCE, ROWS, STEPS, Unit, check_parts, fit, loader, on, pause_after, rank_of, saved, unit};
+use super::{
+    DISK, PATIENCE, ROWS, STEPS, Unit, check_parts, fit, loader, on, pause_after, rank_of, saved, unit,
+};
 
 /// A part of a run: its ranks, whether they shard, whether each writes, and the step of its pause.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +67,11 @@ fn run_in_parts(legs: &[Leg]) -> LoadedCheckpoint {
             }
             _ => vec!["optimizer".to_owned()],
         };
-        let expected: BTreeSet<&str> =
-            pieces.iter().map(String::as_str).chain(["auto_unit", "averaged_module", "module", "run"]).collect();
+        let expected: BTreeSet<&str> = pieces
+            .iter()
+            .map(String::as_str)
+            .chain(["auto_unit", "averaged_module", "module", "run"])
+            .collect();
         assert_eq!(files, expected.into_iter().collect::<Vec<_>>(), "part {n} of {legs:?}");
     }
     saved(&disk)
@@ -137,8 +142,12 @@ fn a_piece_is_a_safetensors_file_with_the_arrays_of_one_rank() {
         let mut bytes = Vec::new();
         let path = format!("{DISK}/step-000000003/optimizer@{n:05}-of-00003.safetensors");
         disk.open(Path::new(&path)).unwrap().bytes.read_to_end(&mut bytes).unwrap();
-        let names: Vec<_> =
-            safetensors::SafeTensors::deserialize(&bytes).unwrap().names().into_iter().map(str::to_owned).collect();
+        let names: Vec<_> = safetensors::SafeTensors::deserialize(&bytes)
+            .unwrap()
+            .names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         assert!(!names.is_empty(), "{n}");
         found.extend(names);
     }
@@ -341,8 +350,10 @@ fn each_call_of_each_rank_fails_once_and_nothing_is_lost() {
                 let why = ended[0].1.last_failure().unwrap();
                 let step = [3, 6, 7][(at / (calls / 3)) as usize];
                 let draft = format!("`{DISK}/.tmp-step-{step:09}");
-                let file = format!("{draft}/optimizer@{:05}-of-00003.safetensors`: no storage space", rank + 1);
-                let texts = ["create", "write", "sync"].map(|doing| format!("rank {rank}: cannot {doing} {file}"));
+                let file =
+                    format!("{draft}/optimizer@{:05}-of-00003.safetensors`: no storage space", rank + 1);
+                let texts =
+                    ["create", "write", "sync"].map(|doing| format!("rank {rank}: cannot {doing} {file}"));
                 let of_dir = format!("rank {rank}: cannot sync {draft}`: no storage space");
                 assert!(texts.contains(&why) || why == of_dir, "{what}: {why}");
                 assert!(ended.iter().all(|(_, stats)| stats.last_failure().as_ref() == Some(&why)), "{what}");
@@ -404,7 +415,8 @@ fn damage_to_any_piece_is_refused() {
             if at % 70 == 0 {
                 let restored = on(2, |peers| {
                     let mut unit = unit(rank_of(&peers), true);
-                    let restored = run_of(peers, &mut unit, saver(Arc::new(disk.clone()), true)).restore_latest()?;
+                    let restored =
+                        run_of(peers, &mut unit, saver(Arc::new(disk.clone()), true)).restore_latest()?;
                     Ok(restored.map(|restored| (restored.step, restored.skipped.len())))
                 });
                 assert_eq!(restored, [Ok(Some((3, 1))), Ok(Some((3, 1)))], "byte {at} of {}", file.name);
@@ -478,8 +490,8 @@ impl Store for Alone {
 #[test]
 fn a_store_that_is_not_shared_is_an_error() {
     for (ended, _) in train([(); 3].map(|()| Arc::new(Alone) as Arc<dyn Store>), 2) {
-        let text = "`Checkpointer::every_rank_writes` needs a store in which every rank sees the files of the others; \
-                    Alone is none";
+        let text = "`Checkpointer::every_rank_writes` needs a store in which each rank sees the files that the others \
+                    write, such as a directory of a shared file system; this store has no such files";
         assert!(ended.clone().unwrap_err().contains(text), "{ended:?}");
     }
 }

@@ -103,7 +103,9 @@ impl Found {
             // A rank that fails still takes part in the calls of the others.
             chosen = chosen.and_then(|()| {
                 let own = parts.entry(part.to_owned()).or_default();
-                own_of(unit, part, piece, peers.rank())?.into_iter().try_for_each(|(name, array)| own.insert(name, array))
+                own_of(unit, part, piece, peers.rank())?
+                    .into_iter()
+                    .try_for_each(|(name, array)| own.insert(name, array))
             });
         }
         peers.agree(chosen)?;

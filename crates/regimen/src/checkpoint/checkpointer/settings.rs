@@ -73,12 +73,9 @@ impl Settings {
             return Err(text.into());
         }
         if self.in_pieces && !self.store().is_shared() {
-            return Err(format!(
-                "`Checkpointer::every_rank_writes` needs a store in which every rank sees the files of the others; {:?} is \
-                 none",
-                self.store()
-            )
-            .into());
+            let text = "`Checkpointer::every_rank_writes` needs a store in which each rank sees the files that the others \
+                        write, such as a directory of a shared file system; this store has no such files";
+            return Err(text.into());
         }
         Ok(self.cadences.check()?)
     }

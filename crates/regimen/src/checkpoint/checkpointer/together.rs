@@ -84,7 +84,10 @@ fn write_own(
 }
 
 /// The files of all ranks.
-fn gather(peers: &dyn Peers, own: BTreeMap<String, PartFile>) -> Result<BTreeMap<String, PartFile>, BoxError> {
+fn gather(
+    peers: &dyn Peers,
+    own: BTreeMap<String, PartFile>,
+) -> Result<BTreeMap<String, PartFile>, BoxError> {
     let mut dict = StateDict::new();
     for (name, PartFile { length, checksum }) in own {
         dict.insert(name, Array::from_slice(&[length, u64::from(checksum)]))?;

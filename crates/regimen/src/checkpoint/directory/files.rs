@@ -17,7 +17,11 @@ use crate::checkpoint::format::manifest::{Manifest, PartFile, part_file};
 use crate::checkpoint::format::{manifest, safetensors};
 
 /// Writes the manifest to the directory `dir`, and syncs everything but the directory's own name.
-pub(crate) fn write_manifest(store: &dyn Store, dir: &Path, manifest: &Manifest) -> Result<(), CheckpointError> {
+pub(crate) fn write_manifest(
+    store: &dyn Store,
+    dir: &Path,
+    manifest: &Manifest,
+) -> Result<(), CheckpointError> {
     let file = dir.join(manifest::FILE);
     let text = manifest.render().map_err(failed("write", &file))?;
     write_file(store, &file, |out| Ok(out.write_all(text.as_bytes())?))?;

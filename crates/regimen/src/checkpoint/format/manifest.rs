@@ -25,8 +25,8 @@ pub struct Manifest {
     pub resumable: bool,
     /// The values measured at this very step, by the metric's name.
     pub metrics: BTreeMap<String, f64>,
-    /// Its files by name. Each is a part or, of a part in [pieces](super::Checkpointer::every_rank_writes), a piece such
-    /// as `optimizer@00002-of-00003`.
+    /// Its files by name. Each is a part or, of a part in [pieces](crate::checkpoint::Checkpointer::every_rank_writes), a
+    /// piece such as `optimizer@00002-of-00003`.
     pub parts: BTreeMap<String, PartFile>,
 }
 
@@ -68,7 +68,11 @@ impl Manifest {
             // A whole part and a single piece of it are two for one.
             *pieces += 1;
             if *count != piece.count {
-                return Err(format!("the part `{}` is in pieces of {count} and of {} ranks", piece.part, piece.count).into());
+                return Err(format!(
+                    "the part `{}` is in pieces of {count} and of {} ranks",
+                    piece.part, piece.count
+                )
+                .into());
             }
         }
         match found.iter().find(|(_, (count, pieces))| count != pieces) {
@@ -243,7 +247,9 @@ mod tests {
 
     #[test]
     fn a_part_in_pieces_has_all_of_them() {
-        let with = |lines: &str| Manifest::parse(signed(&TEXT.replace("part 16 00c0ffee module\n", lines)).as_bytes());
+        let with = |lines: &str| {
+            Manifest::parse(signed(&TEXT.replace("part 16 00c0ffee module\n", lines)).as_bytes())
+        };
         let two = "part 1 00000000 a@00001-of-00002\npart 2 00000000 a@00002-of-00002\n";
         let manifest = with(&format!("{two}part 3 00000000 b\n")).unwrap();
         assert_eq!(manifest.part_names(), ["a", "b"].into());
