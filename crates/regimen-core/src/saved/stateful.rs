@@ -235,51 +235,48 @@ pub fn save_parts_of_ranks(
     Ok(save(app, Some((peers, Shares::Together)), |part| part.state_dict())?.0)
 }
 
-/// The same, but of a part in [shares](Stateful::is_of_rank) each rank has its own: the second map has these parts, and
-/// the first one the others. The second map of every rank is to be written. No array is in two shares: what has no
-/// owner is in that of rank 0.
+/// The same, but of a part in [shares](Stateful::is_of_rank) each rank has its own. The names of these parts are
+/// returned too: they are the same on all ranks, and what every rank has of them is to be written. No array is in two
+/// shares: what has no owner is in that of rank 0.
 pub fn save_parts_in_shares(
     app: &mut (impl AppState + ?Sized),
     peers: &dyn Peers,
-) -> Result<(BTreeMap<String, StateDict>, BTreeMap<String, StateDict>), BoxError> {
+) -> Result<(BTreeMap<String, StateDict>, BTreeSet<String>), BoxError> {
     save(app, Some((peers, Shares::Apart)), |part| part.state_dict())
 }
 
 /// The state of a part.
 type StateOf = fn(&dyn Stateful) -> Result<StateDict, BoxError>;
 
-/// Returns the parts, and those in shares that were left apart.
+/// Returns the parts, and the names of those in shares that were left apart.
 fn save(
     app: &mut (impl AppState + ?Sized),
     ranks: Option<(&dyn Peers, Shares)>,
     state_of: StateOf,
-) -> Result<(BTreeMap<String, StateDict>, BTreeMap<String, StateDict>), BoxError> {
+) -> Result<(BTreeMap<String, StateDict>, BTreeSet<String>), BoxError> {
     struct Save<'p> {
         parts: BTreeMap<String, StateDict>,
-        shares: BTreeMap<String, StateDict>,
+        apart: BTreeSet<String>,
         ranks: Option<(&'p dyn Peers, Shares)>,
         state_of: StateOf,
     }
     impl Parts for Save<'_> {
         fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
             let mut dict = (self.state_of)(part).map_err(|cause| placed(format!("part `{name}`"), cause))?;
-            let is_share = match self.ranks {
-                None => false,
-                Some((peers, shares)) => {
-                    ranks::gather(peers, name, &mut dict, shares, |name| part.is_of_rank(name))?
-                }
-            };
-            if self.parts.contains_key(name) || self.shares.contains_key(name) {
-                return Err(format!("two parts are named `{name}`").into());
+            if let Some((peers, shares)) = self.ranks
+                && ranks::gather(peers, name, &mut dict, shares, |name| part.is_of_rank(name))?
+            {
+                self.apart.insert(name.to_owned());
             }
-            let saved = if is_share { &mut self.shares } else { &mut self.parts };
-            saved.insert(name.to_owned(), dict);
-            Ok(())
+            match self.parts.insert(name.to_owned(), dict) {
+                None => Ok(()),
+                Some(_) => Err(format!("two parts are named `{name}`").into()),
+            }
         }
     }
-    let mut save = Save { parts: BTreeMap::new(), shares: BTreeMap::new(), ranks, state_of };
+    let mut save = Save { parts: BTreeMap::new(), apart: BTreeSet::new(), ranks, state_of };
     app.visit(&mut save)?;
-    Ok((save.parts, save.shares))
+    Ok((save.parts, save.apart))
 }
 
 /// The names of the parts of `app` that hold [weights](Stateful::is_weights).

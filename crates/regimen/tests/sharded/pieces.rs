@@ -103,9 +103,12 @@ fn as_many_ranks_go_on_from_pieces_to_the_bit() {
     }
 }
 
-/// Trains to `steps` on 3 ranks that shard, from the latest checkpoint if there is one. Returns for each rank how it
-/// ended, and its statistics.
-fn train(stores: [Arc<dyn Store>; 3], steps: u64) -> Vec<(Result<(), String>, SaveStats)> {
+/// How a rank ended, and its statistics.
+type Ended = (Result<(), String>, SaveStats);
+
+/// Trains to `steps` on 3 ranks that shard, from the latest checkpoint if there is one. Returns how each
+/// ended.
+fn train(stores: [Arc<dyn Store>; 3], steps: u64) -> Vec<Ended> {
     let ended = on(3, |peers| {
         let rank = rank_of(&peers);
         let saver = saver(Arc::clone(&stores[rank as usize]), true);
@@ -216,14 +219,15 @@ fn an_array_without_an_owner_is_in_the_piece_of_rank_0() {
         save_parts_in_shares(&mut Shares(peers.rank()), &*peers).map_err(|error| error.to_string())
     });
     for (rank, saved) in (0_u64..).zip(saved) {
-        let (whole, shares) = saved.unwrap().unwrap();
-        assert_eq!(whole.keys().collect::<Vec<_>>(), ["whole"]);
+        let (parts, shares) = saved.unwrap().unwrap();
+        assert_eq!(shares, ["shares".to_owned()].into());
+        assert_eq!(parts.keys().collect::<Vec<_>>(), ["shares", "whole"]);
         let mut own = StateDict::new();
         own.insert(format!("of.{rank}"), rank).unwrap();
         if rank == 0 {
             own.insert("of-none", 7_u64).unwrap();
         }
-        assert_eq!(shares, [("shares".to_owned(), own)].into());
+        assert_eq!(parts["shares"], own);
     }
 }
 
@@ -325,7 +329,7 @@ fn undisturbed() -> LoadedCheckpoint {
 }
 
 /// Trains on disks of which that of `rank` fails at its call `at`.
-fn fail(rank: usize, at: u64) -> (SimDisk, Vec<(Result<(), String>, SaveStats)>, u64) {
+fn fail(rank: usize, at: u64) -> (SimDisk, Vec<Ended>, u64) {
     let disk = SimDisk::new();
     let mut stores = all(&disk);
     let calls = Arc::default();

@@ -35,8 +35,11 @@ pub(super) fn capture(
     let (mut parts, run) = match peers {
         Some(peers) if of == Of::EachRank => {
             let (mut parts, shares) = save_parts_in_shares(moment.unit(), &*peers)?;
-            let piece = |(part, share): (String, _)| (Piece::of_rank(&part, peers.rank()).to_string(), share);
-            parts.extend(shares.into_iter().map(piece));
+            for name in shares {
+                if let Some(share) = parts.remove(&name) {
+                    parts.insert(Piece::of_rank(&name, peers.rank()).to_string(), share);
+                }
+            }
             (parts, moment.run_state_of_ranks()?)
         }
         Some(peers) => (save_parts_of_ranks(moment.unit(), &*peers)?, moment.run_state_of_ranks()?),
