@@ -368,14 +368,14 @@ fn each_call_of_each_rank_fails_once_and_nothing_is_lost() {
     }
 }
 
-/// Trains on ranks of which `victim` dies at its `n`-th collective call. Returns `None` if it makes fewer.
-fn kill(victim: u64, n: u64) -> Option<SimDisk> {
+/// Trains on ranks of which `victim` dies at its `n`-th such call. Returns `None` if it makes fewer.
+fn kill(victim: u64, call: Collective, n: u64) -> Option<SimDisk> {
     let disk = SimDisk::new();
     let ended = on_ranks(Threads::of(3, PATIENCE), |peers| {
         let rank = peers.rank().index;
         let mut punisher = Punisher::new(peers.clone());
         if rank == victim {
-            punisher = punisher.at(Collective::Any, n, Punishment::Kill);
+            punisher = punisher.at(call, n, Punishment::Kill);
         }
         let ended = train_one(Some(Arc::new(punisher)), saver(Arc::new(disk.clone()), true), FEW);
         // The others need not wait for the dead.
@@ -390,12 +390,21 @@ fn a_rank_dies_at_each_call_and_nothing_is_lost() {
     let expected = undisturbed();
     for victim in 0..3 {
         let mut n = 1;
-        while let Some(disk) = kill(victim, n) {
+        while let Some(disk) = kill(victim, Collective::Any, n) {
             check_what_is_left(&disk, &expected, &format!("rank {victim} dies at its call {n}"));
             n += 1;
         }
         assert!(n > 100, "rank {victim} makes {n} calls");
     }
+}
+
+#[test]
+fn there_is_no_checkpoint_before_all_ranks_have_committed() {
+    // The first commit is of the update at step 2, the second of the save at step 3.
+    let disk = kill(2, Collective::Commit, 2).unwrap();
+    assert_eq!(names(&disk), ["post-mortem-000000003"]);
+    let disk = kill(2, Collective::Commit, 3).unwrap();
+    assert_eq!(names(&disk)[1..], ["step-000000003"]);
 }
 
 #[test]
