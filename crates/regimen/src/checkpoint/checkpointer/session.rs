@@ -19,7 +19,6 @@ use super::cadences::Due;
 use super::capture::{Of, RUN, capture, goes_on_alike, measured};
 use super::finite::{Finite, infinite};
 use super::settings::Settings;
-use super::together;
 use crate::checkpoint::directory::writer::lock_dir;
 use crate::checkpoint::{CheckpointError, LockFile, Snapshot, Writer};
 use crate::system::random_name;
@@ -206,9 +205,9 @@ impl Session {
             self.retire();
         }
         let began = Instant::now();
-        let snapshot = Arc::new(self.capture(moment, of_ranks(settings))?);
+        let snapshot = Arc::new(self.capture(moment, settings.copied())?);
         let conditions = self.conditions(settings, moment, began)?;
-        if is_in_pieces(&snapshot) {
+        if snapshot.is_in_pieces() {
             let saved = self.save_together(settings, moment, &snapshot, conditions);
             self.recent = (writes && saved.is_ok()).then_some(snapshot);
             return match saved {
@@ -253,13 +252,13 @@ impl Session {
         let writes = writes(moment);
         self.wait_for_last_save(settings, moment)?;
         let began = Instant::now();
-        let snapshot = self.capture(moment, of_ranks(settings))?;
+        let snapshot = self.capture(moment, settings.copied())?;
         let is_saved = self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot));
         if of_first(moment, is_saved)? {
             return Ok(());
         }
         let conditions = self.conditions(settings, moment, began)?;
-        if is_in_pieces(&snapshot) {
+        if snapshot.is_in_pieces() {
             self.save_together(settings, moment, &snapshot, conditions)?;
             self.recent = writes.then(|| Arc::new(snapshot));
             return Ok(());
@@ -274,20 +273,6 @@ impl Session {
         }
         // All wait until it is durable.
         of_first(moment, true).map(drop)
-    }
-
-    /// Saves a snapshot in pieces, together with the other ranks, and waits until it is durable.
-    fn save_together(
-        &mut self,
-        settings: &Settings,
-        moment: &Moment<'_>,
-        snapshot: &Snapshot,
-        conditions: Conditions,
-    ) -> Result<(), BoxError> {
-        let peers = moment.state().peers().ok_or("there are pieces, and no other ranks to write theirs")?;
-        let archive = if writes(moment) { Some(self.open(settings)?.archive()) } else { None };
-        together::save(archive, settings, &**peers, snapshot, conditions)
-            .inspect_err(|why| settings.stats.fail(WithCauses(&**why).to_string()))
     }
 
     /// Saves a call that failed on this rank: not to be restored, only to be looked at.
@@ -392,16 +377,6 @@ impl Session {
         moment.state_mut().notify(text);
         Ok(())
     }
-}
-
-/// The ranks whose arrays are in the copy for a save.
-fn of_ranks(settings: &Settings) -> Of {
-    if settings.in_pieces { Of::EachRank } else { Of::AllRanks }
-}
-
-/// Whether other ranks have pieces of it too.
-fn is_in_pieces(snapshot: &Snapshot) -> bool {
-    snapshot.files(true).next().is_some()
 }
 
 /// The archive that `writer` writes.

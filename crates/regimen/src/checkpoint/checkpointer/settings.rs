@@ -8,6 +8,7 @@ use regimen_core::metric::Key;
 
 use super::background::OnSaved;
 use super::cadences::Cadences;
+use super::capture::Of;
 use super::save_stats::SaveStats;
 use crate::checkpoint::{Checkpoints, Disk, Goal, Keep, Store};
 use crate::preemption::Deadline;
@@ -78,6 +79,11 @@ impl Settings {
             return Err(text.into());
         }
         Ok(self.cadences.check()?)
+    }
+
+    /// The ranks whose arrays are in the copy for a save.
+    pub(super) fn copied(&self) -> Of {
+        if self.in_pieces { Of::EachRank } else { Of::AllRanks }
     }
 
     /// The store, the machine's disk included.

@@ -6,11 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use regimen_core::BoxError;
+use regimen_core::error::WithCauses;
 use regimen_core::peers::Peers;
+use regimen_core::run::Moment;
 use regimen_core::saved::{Array, StateDict};
 use regimen_core::text::Count;
 
 use super::background::{Archive, Conditions};
+use super::session::{Session, writes};
 use super::settings::Settings;
 use crate::checkpoint::directory::files::write_parts;
 use crate::checkpoint::directory::writer::Draft;
@@ -18,6 +21,22 @@ use crate::checkpoint::error::{CheckpointError, failed};
 use crate::checkpoint::format::manifest::part_file;
 use crate::checkpoint::format::piece::Piece;
 use crate::checkpoint::{PartFile, Snapshot, Store};
+
+impl Session {
+    /// Saves a snapshot in pieces, together with the other ranks, and waits until it is durable.
+    pub(super) fn save_together(
+        &mut self,
+        settings: &Settings,
+        moment: &Moment<'_>,
+        snapshot: &Snapshot,
+        conditions: Conditions,
+    ) -> Result<(), BoxError> {
+        let peers = moment.state().peers().ok_or("there are pieces, and no other ranks to write theirs")?;
+        let archive = if writes(moment) { Some(self.open(settings)?.archive()) } else { None };
+        save(archive, settings, &**peers, snapshot, conditions)
+            .inspect_err(|why| settings.stats.fail(WithCauses(&**why).to_string()))
+    }
+}
 
 /// Saves a snapshot of which each rank has its pieces. Every rank calls it, and rank 0 gives the archive.
 ///
@@ -33,7 +52,7 @@ use crate::checkpoint::{PartFile, Snapshot, Store};
 ///
 /// The error of a rank is an [`AgreedError`](regimen_core::peers::AgreedError) on all of them. Rank 0 then abandons the
 /// draft, as it does if a rank is lost. If it is lost itself, the next writer sweeps the draft.
-pub(super) fn save(
+fn save(
     archive: Option<&Mutex<Archive>>,
     settings: &Settings,
     peers: &dyn Peers,

@@ -23,6 +23,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether other ranks have pieces of it too.
+    pub(crate) fn is_in_pieces(&self) -> bool {
+        self.files(true).next().is_some()
+    }
+
     /// Its files with their content: those that every rank writes, or those of rank 0 alone.
     pub(crate) fn files(&self, are_pieces: bool) -> impl Iterator<Item = (&str, &StateDict)> {
         let files = self.parts.iter().map(|(name, dict)| (&**name, dict));
