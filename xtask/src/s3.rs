@@ -1,4 +1,4 @@
-//! A server of S3 on this machine, with one empty bucket, in memory.
+//! A server of S3 on this machine, in memory, with the empty bucket `regimen`.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -23,6 +23,8 @@ impl S3 {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = workspace.program(python);
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &address.port().to_string()]);
+        // Parts of any size, and all in memory.
+        command.envs([("S3_UPLOAD_PART_MIN_SIZE", "1"), ("MOTO_S3_DEFAULT_KEY_BUFFER_SIZE", "1073741824")]);
         let server = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let mut s3 = S3 { server, address };
         let begun = Instant::now();
@@ -38,8 +40,16 @@ impl S3 {
         Ok(s3)
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    /// The variables by which a program finds it.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 5] {
+        let fixed = [
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ALLOW_HTTP", "true"),
+        ];
+        let [key, secret, region, http] = fixed.map(|(name, value)| (name, value.to_owned()));
+        [key, secret, region, http, ("AWS_ENDPOINT_URL", format!("http://{}", self.address))]
     }
 
     fn has_made_bucket(&self) -> Result<bool, BoxError> {

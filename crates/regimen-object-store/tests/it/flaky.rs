@@ -1,4 +1,4 @@
-//! A store in memory that fails, dies, and loses its answers.
+//! A store that fails, dies, and loses its answers.
 
 use std::fmt;
 use std::future::Future;
@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::memory::InMemory;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
@@ -16,6 +15,8 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use regimen_object_store::object_store;
+
+use crate::place::{Objects, Place};
 
 /// What happens at one call, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,10 +42,10 @@ pub(crate) enum Fault {
     None,
 }
 
-/// The view that one process has of a store in memory.
+/// The view that one process has of a store.
 #[derive(Clone, Debug)]
 pub(crate) struct Flaky {
-    inner: Arc<InMemory>,
+    inner: Arc<dyn Objects>,
     calls: Arc<AtomicU64>,
     fault: Fault,
     /// Whether the call that waits has begun, and whether it may go on.
@@ -52,8 +53,8 @@ pub(crate) struct Flaky {
 }
 
 impl Flaky {
-    pub(crate) fn new(inner: &Arc<InMemory>, fault: Fault) -> Self {
-        Flaky { inner: Arc::clone(inner), calls: Arc::default(), fault, waits: Arc::default() }
+    pub(crate) fn new(place: &Place, fault: Fault) -> Self {
+        Flaky { inner: place.client(), calls: Arc::default(), fault, waits: Arc::default() }
     }
 
     pub(crate) fn calls(&self) -> u64 {
@@ -196,22 +197,4 @@ impl MultipartStore for Flaky {
     async fn abort_multipart(&self, key: &Path, id: &MultipartId) -> Result<()> {
         self.call(self.inner.abort_multipart(key, id)).await
     }
-}
-
-/// The keys of all objects.
-pub(crate) fn keys(inner: &InMemory) -> Vec<Path> {
-    let all = futures_util::stream::StreamExt::collect::<Vec<_>>(inner.list(None));
-    let all = futures_util::FutureExt::now_or_never(all).unwrap();
-    let mut keys: Vec<Path> = all.into_iter().map(|object| object.unwrap().location).collect();
-    keys.sort();
-    keys
-}
-
-pub(crate) fn get(inner: &InMemory, key: &Path) -> Vec<u8> {
-    let get = async { inner.get(key).await.unwrap().bytes().await.unwrap().to_vec() };
-    futures_util::FutureExt::now_or_never(get).unwrap()
-}
-
-pub(crate) fn put(inner: &InMemory, key: &Path, bytes: Vec<u8>) {
-    futures_util::FutureExt::now_or_never(inner.put(key, bytes.into())).unwrap().unwrap();
 }

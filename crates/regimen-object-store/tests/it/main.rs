@@ -1,4 +1,4 @@
-//! Checkpoints in object stores: in one that fails, dies and is damaged, and on a server.
+//! Checkpoints in object stores: in memory and on a server, with faults, kills and damage.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 #[path = "../../../regimen/tests/it/checkpoint/common.rs"]
@@ -10,5 +10,6 @@ mod flaky;
 mod kills;
 mod lock;
 mod objects;
+mod place;
 #[cfg(feature = "s3")]
 mod server;
