@@ -6,6 +6,11 @@
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 #[path = "../../../bench/src/rounds.rs"]
+#[allow(
+    unreachable_pub,
+    unused_imports,
+    reason = "it is of another crate, whose tests are not compiled here"
+)]
 mod rounds;
 
 use std::collections::BTreeMap;

@@ -58,7 +58,7 @@ fn feature(scheme: &str) -> Option<&'static str> {
 }
 
 /// The clients of servers. Their settings are the usual variables.
-#[cfg(feature = "clients")]
+#[cfg(any(feature = "azure", feature = "gcs", feature = "http", feature = "s3"))]
 mod client {
     use std::io;
     use std::time::Duration;

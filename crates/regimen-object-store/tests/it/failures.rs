@@ -1,4 +1,4 @@
-//! Every call fails once, before and after it was done.
+//! Every call fails once: before it was done, after it, and before it is done late.
 
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub(crate) fn fail_once(place: impl Fn() -> Place, every: usize) {
     let whole = Flaky::new(&place(), Fault::None);
     scenario(&whole, 1);
     for n in (0..whole.calls()).step_by(every) {
-        for fault in [Fault::Fails(n), Fault::LosesAnswer(n), Fault::Conflicts(n)] {
+        for fault in [Fault::Fails(n), Fault::LosesAnswer(n), Fault::IsLate(n), Fault::Conflicts(n)] {
             let place = place();
             let (last, errors) = scenario(&Flaky::new(&place, fault), 2);
             assert!(last == 4 && errors.is_empty(), "{fault:?}: {errors:?}");
@@ -102,7 +102,7 @@ pub(crate) fn fail_for_good(place: impl Fn() -> Place, every: usize) {
     scenario(&whole, 1);
     let (mut failed, mut faults) = (0, 0);
     for n in (0..whole.calls()).step_by(every) {
-        for fault in [Fault::Fails(n), Fault::LosesAnswer(n)] {
+        for fault in [Fault::Fails(n), Fault::LosesAnswer(n), Fault::IsLate(n)] {
             let place = place();
             let (last, errors) = scenario(&Flaky::new(&place, fault), 1);
             // Abandoned files and the lock are given up without a report.
