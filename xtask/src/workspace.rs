@@ -87,6 +87,13 @@ impl Workspace {
         command.current_dir(&self.folder).env("CARGO_TARGET_DIR", &self.target);
         // Each selection of features would keep a gigabyte for a second build, which never comes.
         command.env("CARGO_INCREMENTAL", std::env::var_os("CARGO_INCREMENTAL").unwrap_or_else(|| "0".into()));
+        // What cargo tells this program of its own package. Build scripts of dependencies that read it would run
+        // again, and all after them would be compiled again, under each cargo that is started in another way.
+        let own = |name: &OsString| {
+            let name = name.to_string_lossy();
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        };
+        std::env::vars_os().map(|(name, _)| name).filter(own).for_each(|name| _ = command.env_remove(name));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -1,5 +1,6 @@
 //! A run: a unit with its state and callbacks, which can be called, paused and called again.
 
+mod call;
 mod dry_run;
 mod entry;
 mod held;
@@ -10,6 +11,7 @@ mod passes;
 mod prediction_sink;
 pub(crate) mod probe;
 mod report;
+mod restore;
 mod saver;
 
 pub use entry::{evaluate, fit, predict, train};
@@ -28,15 +30,12 @@ use self::passes::{EvalPass, PredictPass};
 use self::prediction_sink::ClosureSink;
 use self::saver::Registered;
 use crate::callback::closure::{On, Outcome};
-use crate::callback::dispatch::{CallbackStates, Callbacks};
-use crate::callback::{Event, Every, Trigger};
+use crate::callback::dispatch::Callbacks;
+use crate::callback::{Every, Trigger};
 use crate::data::{Data, Rank};
-use crate::error::ErrorKind;
-use crate::error::guard::{Caught, guard};
-use crate::metric::Key;
-use crate::peers::{AgreedError, PeerLost, Peers};
-use crate::saved::{AppState, StateDict};
-use crate::state::{EntryPoint, HyperParameters, PauseHandle, Phase, Stop};
+use crate::peers::Peers;
+use crate::saved::AppState;
+use crate::state::{EntryPoint, HyperParameters, PauseHandle};
 use crate::unit::{EvalUnit, PredictUnit, TrainUnit};
 use crate::{BoxError, Callback, Error, State};
 
@@ -375,304 +374,9 @@ impl<'a, U: ?Sized> Run<'a, U> {
         })
     }
 
-    /// Restores the latest whole checkpoint of the saver. Returns `None` if nothing was saved yet, so
-    /// one program both starts and resumes a run.
-    pub fn restore_latest(&mut self) -> Result<Option<Restored>, Error> {
-        self.restore_if_any(Which::Latest)
-    }
-
-    /// Restores the best checkpoint of the saver, by the metric that it keeps the best of. It is an
-    /// error if there is none.
-    ///
-    /// ```
-    /// # use regimen_core::{Error, Run};
-    /// # use regimen_core::run::Saver;
-    /// # use regimen_core::saved::AppState;
-    /// # fn example(unit: &mut impl AppState, saver: impl Saver) -> Result<(), Error> {
-    /// let mut run = Run::new(unit).saver(saver);
-    /// run.restore_best()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn restore_best(&mut self) -> Result<Restored, Error> {
-        self.restore(Which::Best)
-    }
-
-    /// Restores the checkpoint that `which` selects. It is an error if there is none, or if the run has
-    /// no saver. After an error, run and unit are as they were.
-    pub fn restore(&mut self, which: Which<'_>) -> Result<Restored, Error> {
-        let restored = self.restore_if_any(which)?;
-        restored.ok_or_else(|| Error::config("`restore`: the saver has nothing to restore"))
-    }
-
-    fn restore_if_any(&mut self, which: Which<'_>) -> Result<Option<Restored>, Error> {
-        if self.saver.is_none() {
-            return Err(Error::config("`restore`: the run has no saver; give it one with `Run::saver`"));
-        }
-        self.state.update_rank();
-        let restored = self
-            .with_saver_of_any_rank(|saver, moment| saver.restore(which, moment))
-            .and_then(|restored| self.confirm(restored))
-            .inspect_err(|error| self.abort(error))?
-            .flatten();
-        for skipped in restored.iter().flat_map(|restored| &restored.skipped) {
-            self.state.notify(format!("passed over {skipped}"));
-        }
-        if restored.is_some() {
-            self.restored.clone_from(&restored);
-        }
-        Ok(restored)
-    }
-
-    /// Restores the latest checkpoint after an error about a number that
-    /// [is not finite](Error::is_not_finite), for the next call to go on from there. It passes over the batch of
-    /// the step that is to blame: reads it and makes no step of it. What is passed over is saved, so a restarted
-    /// run passes over the same. A notice says so.
-    ///
-    /// Returns `None` and changes nothing for other errors, if [no step](Error::not_finite_step) of the newest
-    /// epochs is to blame, and if there is no checkpoint.
-    ///
-    /// Of several ranks each has other batches, so there it is an error.
-    pub fn roll_back(&mut self, error: &Error) -> Result<Option<Restored>, Error> {
-        let step = error.not_finite_step();
-        let Some((step, batch)) = step.and_then(|step| Some((step, self.state.batch_of_step(step)?))) else {
-            return Ok(None);
-        };
-        if self.state.rank().count != 1 {
-            return Err(Error::config("`roll_back`: not among several ranks, whose batches differ"));
-        }
-        let mut passed_over = self.state.passed_over.clone();
-        let Some(restored) = self.restore_latest()? else { return Ok(None) };
-        let (from, (epoch, n)) = (restored.step, batch);
-        if from <= step {
-            passed_over.insert(batch);
-            self.state.notify(format!(
-                "rolled back to step {from}; batch {n} of epoch {epoch} is passed over: {error:#}"
-            ));
-        } else {
-            self.state.notify(format!("rolled back to step {from}, which is after step {step}: {error:#}"));
-        }
-        // Those since the checkpoint are not in it.
-        self.state.passed_over.append(&mut passed_over);
-        Ok(Some(restored))
-    }
-
-    /// Goes back to where the ranks that are left can go on together, after a call that failed with a
-    /// [`PeerLost`]: in training to the first step of the accumulation window under way, because
-    /// the gradients that a lost rank held for it are gone, and in an evaluation of `fit` to its begin. Everything else
-    /// is between two steps. Returns the number of training steps that are made again.
-    ///
-    /// The callbacks do not hear of these steps twice. Every rank that is left calls it, and compares its
-    /// [`standing`](Run::standing). It does nothing unless the peers are [elastic](Peers::is_elastic). `survive` of
-    /// `regimen-dist` calls it.
-    ///
-    /// The part of a lost rank in the training metrics of the epoch under way is lost: see
-    /// [`State::epoch_samples`].
-    pub fn rewind(&mut self) -> u64 {
-        self.state.update_rank();
-        if self.state.is_elastic() { self.state.rewind() } else { 0 }
-    }
-
-    /// The place of the run, for ranks to compare after [`rewind`](Run::rewind): ranks with the same text can go on
-    /// together. Returns `None` if this rank cannot go on and must be [restored](Run::restore_latest). These are the cases:
-    ///
-    /// - an accumulation window of several steps, in which running statistics were exchanged or an evaluation was made,
-    /// - an evaluation under way that was begun before a restart, or that goes on by name,
-    /// - the end of an epoch at which weights were averaged,
-    /// - a window in which a checkpoint was restored, or in which a task with a [state](crate::Task::stateful) has seen steps,
-    /// - a [sharded](crate::AutoUnit::shard_optimizer) optimizer,
-    /// - a callback with a state, such as early stopping, that was on the first rank alone, and the first rank was lost,
-    /// - peers that are not [elastic](Peers::is_elastic).
-    pub fn standing(&self) -> Option<String> {
-        let has_lost_state = self.state.has_become_first() && self.callbacks.has_state_of_first();
-        if has_lost_state { None } else { self.state.standing() }
-    }
-
     /// Adds a [notice](State::notify) between two calls. The next one sends it.
     pub fn notify(&mut self, notice: impl Into<String>) {
         self.state.notify(notice);
-    }
-
-    /// The checkpoint restored last. Returns `None` if nothing was restored.
-    pub fn restored(&self) -> Option<&Restored> {
-        self.restored.as_ref()
-    }
-
-    /// The saved state apart from the unit's parts: progress, metrics in flight, the seed, a final
-    /// stop, and the state of every callback. For programs that save by themselves. Logs are made durable.
-    pub fn run_state(&mut self) -> Result<StateDict, BoxError> {
-        let saved = saver::run_state(&self.state, &mut self.callbacks)?;
-        self.callbacks.before_commit().into_iter().try_for_each(|work| work())?;
-        Ok(saved)
-    }
-
-    /// Restores the state that [`run_state`](Run::run_state) returned. Callbacks without saved state,
-    /// and saved state without a callback, become notices. After an error the run is as it was.
-    pub fn load_run_state(&mut self, dict: &StateDict) -> Result<(), BoxError> {
-        saver::load_run_state(&mut self.state, &mut self.callbacks, dict, Rank::default())
-    }
-
-    /// One call of an entry point, of which the probe is told.
-    fn call(
-        &mut self,
-        entry: EntryPoint,
-        body: impl FnOnce(&mut Self) -> Result<(), Error>,
-    ) -> Result<Report, Error> {
-        let probe = self.state.probe().cloned();
-        probe.iter().for_each(|probe| probe.call_began(entry));
-        let result = self.call_untold(entry, body);
-        probe.iter().for_each(|probe| probe.call_ended());
-        result
-    }
-
-    /// The common start, `body`, the common end.
-    fn call_untold(
-        &mut self,
-        entry: EntryPoint,
-        body: impl FnOnce(&mut Self) -> Result<(), Error>,
-    ) -> Result<Report, Error> {
-        if let Some(mistake) = &self.mistake {
-            return Err(Error::config(mistake.clone())).inspect_err(|error| self.abort(error));
-        }
-        self.state.update_rank();
-        self.agree_on_call(entry).inspect_err(|error| self.abort(error))?;
-        let phase = entry.phase();
-        // A final stop ends training; evaluation and prediction are still possible.
-        let over = if phase == Phase::Train { None } else { self.state.replace_stop(None) };
-        self.state.aside = over.clone();
-        self.state.begin(entry);
-        self.epochs.clear();
-        self.notices.clear();
-        let begun = self.with_saver(|saver, moment| saver.begin(phase, moment));
-        let result = begun.and_then(|_| body(self));
-        let ended = match self.state.stopping() {
-            None => Ended::Complete,
-            Some(Stop::Finish(reason)) => Ended::Finished(reason.to_string()),
-            Some(Stop::Pause(reason)) => Ended::Paused(reason.to_string()),
-        };
-        let pause = self.state.stopping().filter(|stop| !stop.is_final()).cloned();
-        self.state.clear_stop(false);
-        self.state.aside = None;
-        if over.is_some() {
-            self.state.replace_stop(over);
-        }
-        match result.and_then(|()| self.report(phase, ended)).and_then(|report| self.confirm(report)) {
-            Ok(report) => Ok(report),
-            Err(mut error) => {
-                // There may be no later call to send them.
-                if let Err(other) = loops::tell_notices(self) {
-                    error.suppress(other);
-                }
-                // The call has ended: there is nothing left to pause.
-                self.state.clear_stop(false);
-                self.callbacks.send_error(&self.state, &mut self.unit, &mut error);
-                let told = self.with_saver(|saver, moment| {
-                    saver.on_error(&error, moment);
-                    Ok(())
-                });
-                if let Err(other) = told {
-                    error.suppress(other);
-                }
-                self.abort(&error);
-                if self.state.is_elastic() && PeerLost::is_in(&error) && self.state.stopping().is_none() {
-                    // The ranks that are left have not agreed on it: they do in the next call.
-                    self.state.replace_stop(pause);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Every rank begins the same call, with the same seed.
-    fn agree_on_call(&self, entry: EntryPoint) -> Result<(), Error> {
-        let Some(peers) = self.state.peers() else { return Ok(()) };
-        let own = format!("`{entry:?}` with the seed {}", self.state.seed()).to_lowercase();
-        let at = |cause: BoxError| Caught::Failed(cause).at(&self.state, ErrorKind::Peers);
-        let all = peers.gather(own.as_bytes()).map_err(at)?;
-        let calls: Vec<_> = all.iter().map(|call| String::from_utf8_lossy(call)).collect();
-        match calls.iter().position(|call| *call != calls[0]) {
-            None => Ok(()),
-            Some(rank) => Err(at(AgreedError::new(format!(
-                "rank {rank} calls {}, and rank 0 {}; make the same calls, with the same seed, on all",
-                calls[rank], calls[0]
-            ))
-            .into())),
-        }
-    }
-
-    /// The result of a call that has succeeded here, if it has on every rank.
-    fn confirm<R>(&self, result: R) -> Result<R, Error> {
-        let confirmed = self.state.peers().map_or(Ok(()), |peers| peers.gather(&[]).map(drop));
-        confirmed.map(|()| result).map_err(|cause| Caught::Failed(cause).at(&self.state, ErrorKind::Peers))
-    }
-
-    /// Ends the call of the others too, unless they have the same error.
-    fn abort(&self, error: &Error) {
-        if let Some(peers) = self.state.peers().filter(|_| !AgreedError::is_in(error)) {
-            peers.abort(&format!("{error:#}"));
-        }
-    }
-
-    /// The report of a call in `phase`, completed by the saver and the callbacks, then sent to these.
-    fn report(&mut self, phase: Phase, ended: Ended) -> Result<Report, Error> {
-        let mut report = Report {
-            phase,
-            ended,
-            train: self.state.train_progress(),
-            eval: self.state.eval_progress(),
-            predict: self.state.predict_progress(),
-            epochs: std::mem::take(&mut self.epochs),
-            notices: std::mem::take(&mut self.notices),
-            pending_steps: self.state.pending_steps(),
-            bests: Vec::new(),
-            saved: None,
-        };
-        let end = match phase {
-            Phase::Train => Event::TrainEnd,
-            Phase::Eval => Event::EvalEnd,
-            Phase::Predict => Event::PredictEnd,
-        };
-        if phase == Phase::Train {
-            let told = report.notices.len();
-            self.with_saver(|saver, moment| {
-                saver.sum_up(&mut report, moment);
-                Ok(())
-            })?;
-            self.callbacks.each(&self.state, end, |callback| callback.sum_up(&mut report))?;
-            report.notices[told..].iter().for_each(|notice| self.state.notify(notice.clone()));
-            loops::tell_notices(self)?;
-            // There is nothing left to pause.
-            self.state.clear_stop(false);
-        }
-        self.callbacks.each(&self.state, end, |callback| callback.on_report(&report))?;
-        Ok(report)
-    }
-
-    /// Calls the saver, if there is one and it saves on this rank.
-    pub(crate) fn with_saver<R>(
-        &mut self,
-        call: impl FnOnce(&mut dyn Saver, &mut Moment<'_>) -> Result<R, BoxError>,
-    ) -> Result<Option<R>, Error> {
-        match &self.saver {
-            Some(saver) if saver.ranks.contain(self.state.rank()) => self.with_saver_of_any_rank(call),
-            _ => Ok(None),
-        }
-    }
-
-    /// Calls the saver, if there is one.
-    fn with_saver_of_any_rank<R>(
-        &mut self,
-        call: impl FnOnce(&mut dyn Saver, &mut Moment<'_>) -> Result<R, BoxError>,
-    ) -> Result<Option<R>, Error> {
-        let Run { saver: Some(saver), state, unit, callbacks, .. } = self else { return Ok(None) };
-        let result = guard(|| saver.call(state, unit, callbacks, call));
-        result.map(Some).map_err(|caught| caught.at(&self.state, ErrorKind::State))
-    }
-
-    /// Adds the metrics of an epoch to the report.
-    pub(crate) fn record_epoch(&mut self, phase: Phase, epoch: u64, values: Vec<(Key, f64)>) {
-        let train_step = self.state.train_progress().steps;
-        self.epochs.push(EpochMetrics { phase, epoch, train_step, values });
     }
 
     fn refuse(&mut self, mistake: String) {
