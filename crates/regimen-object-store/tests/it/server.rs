@@ -53,7 +53,7 @@ fn bucket(name: &str) -> Option<Place> {
 #[test]
 fn server_loses_no_acknowledged_save_by_a_kill() {
     let Some(bucket) = bucket("kills") else { return };
-    kill_often(&bucket, cases("REGIMEN_SERVER_KILLS", 50));
+    kill_often(&bucket, cases("REGIMEN_SERVER_KILLS", 20));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn server_calls_that_fail_break_no_save() {
         bucket.clear();
         bucket.clone()
     };
-    let every = cases("REGIMEN_SERVER_FAILS", 17) as usize;
+    let every = cases("REGIMEN_SERVER_FAILS", 40) as usize;
     fail_once(place, every);
     fail_for_good(place, every);
 }
@@ -71,7 +71,7 @@ fn server_calls_that_fail_break_no_save() {
 #[test]
 fn server_objects_that_are_damaged_are_refused() {
     let Some(bucket) = bucket("damage") else { return };
-    damage_often(&bucket, cases("REGIMEN_SERVER_DAMAGES", 100));
+    damage_often(&bucket, cases("REGIMEN_SERVER_DAMAGES", 50));
 }
 
 #[test]
