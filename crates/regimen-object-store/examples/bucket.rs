@@ -30,7 +30,7 @@ fn main() -> Result<(), BoxError> {
             _ => Ok(()),
         };
         match train(&store, "bucket-1".as_ref(), fails) {
-            Err(error) => println!("{error}"),
+            Err(error) => println!("{error:#}"),
             Ok(()) => return Err("the first run did not fail".into()),
         }
         return train(&store, "bucket-2".as_ref(), |_, _| Ok(()));
