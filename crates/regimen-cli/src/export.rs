@@ -25,8 +25,9 @@ pub(crate) fn export(dir: &Path, file: &Path, parts: &[String], json: bool) -> R
     let checkpoint = Source::of(dir)?.one()?;
     let mut arrays = StateDict::new();
     for part in parts {
-        if !checkpoint.manifest().parts.contains_key(part) {
-            let names: Vec<_> = checkpoint.manifest().parts.keys().map(String::as_str).collect();
+        let names = checkpoint.manifest().part_names();
+        if !names.contains(&**part) {
+            let names: Vec<_> = names.into_iter().collect();
             let from = checkpoint.path().display();
             return Err(format!("`{from}` has no part `{part}`; it has {}", names.join(", ")).into());
         }

@@ -179,6 +179,44 @@ fn export_writes_weights_that_other_readers_read() {
 }
 
 #[test]
+fn a_part_in_pieces_is_read_as_one_in_a_single_file() {
+    let (dir, run) = run_directory();
+    let of = |name: &str, value: f32| {
+        let mut dict = StateDict::new();
+        dict.insert(name, value).unwrap();
+        dict
+    };
+    let save = |name: &str, parts: &[(&str, StateDict)]| {
+        let parts = parts.iter().map(|(name, dict)| ((*name).to_owned(), dict.clone())).collect();
+        let snapshot = Snapshot { step: 5, parts, ..Snapshot::default() };
+        Writer::open(dir.path().join(name), "run-1").unwrap().save(&snapshot).unwrap().path().to_owned()
+    };
+    let mut both = of("a", 1.0);
+    both.insert("b", 2.0_f32).unwrap();
+    let whole = save("whole", &[("optimizer", both)]);
+    let pieces = [("optimizer@00001-of-00002", of("a", 1.0)), ("optimizer@00002-of-00002", of("b", 2.0))];
+    let pieces = save("pieces", &pieces);
+
+    let found = json(0, &[&"inspect", &pieces]);
+    let names: Vec<_> = (0..2).map(|n| found["checkpoints"][0]["parts"][n]["name"].as_str()).collect();
+    assert_eq!(names, [Some("optimizer@00001-of-00002"), Some("optimizer@00002-of-00002")]);
+    let found = json(0, &[&"diff", &whole, &pieces]);
+    assert_eq!((found["equal"].as_bool(), found["same"].as_u64()), (Some(true), Some(2)));
+    let file = dir.path().join("optimizer.safetensors");
+    assert_eq!(json(0, &[&"export", &pieces, &file, &"--part", &"optimizer"])["arrays"], 2);
+    check_error(
+        1,
+        &[&"export", &pieces, &run, &"--part", &"module"],
+        "has no part `module`; it has optimizer",
+    );
+    stdout(0, &[&"verify", &pieces]);
+    flip_a_bit(&pieces.join("optimizer@00002-of-00002.safetensors"));
+    assert!(
+        stdout(1, &[&"verify", &pieces]).contains("optimizer@00002-of-00002.safetensors`: its checksum is")
+    );
+}
+
+#[test]
 fn mistakes_go_to_stderr_with_their_exit_code() {
     let (dir, _run) = run_directory();
     check_error(1, &[&"inspect", &dir.path().join("nothing")], "No such file or directory");

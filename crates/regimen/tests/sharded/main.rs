@@ -5,6 +5,7 @@ mod checkpoints;
 mod curve;
 mod losses;
 mod matrix;
+mod pieces;
 
 use std::path::Path;
 use std::sync::Arc;
