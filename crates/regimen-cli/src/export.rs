@@ -10,7 +10,8 @@ use regimen::saved::StateDict;
 use regimen::text::Count;
 use serde::Serialize;
 
-use crate::{output, select};
+use crate::output;
+use crate::select::Source;
 
 #[derive(Serialize)]
 struct Export {
@@ -21,11 +22,12 @@ struct Export {
 
 /// Writes the arrays of `parts` of the checkpoint at `dir` to the new file `file`.
 pub(crate) fn export(dir: &Path, file: &Path, parts: &[String], json: bool) -> Result<ExitCode, BoxError> {
-    let checkpoint = select::one(dir)?;
+    let checkpoint = Source::of(dir)?.one()?;
     let mut arrays = StateDict::new();
     for part in parts {
-        if !checkpoint.manifest().parts.contains_key(part) {
-            let names: Vec<_> = checkpoint.manifest().parts.keys().map(String::as_str).collect();
+        let names = checkpoint.manifest().part_names();
+        if !names.contains(&**part) {
+            let names: Vec<_> = names.into_iter().collect();
             let from = checkpoint.path().display();
             return Err(format!("`{from}` has no part `{part}`; it has {}", names.join(", ")).into());
         }

@@ -179,6 +179,44 @@ fn export_writes_weights_that_other_readers_read() {
 }
 
 #[test]
+fn a_part_in_pieces_is_read_as_one_in_a_single_file() {
+    let (dir, run) = run_directory();
+    let of = |name: &str, value: f32| {
+        let mut dict = StateDict::new();
+        dict.insert(name, value).unwrap();
+        dict
+    };
+    let save = |name: &str, parts: &[(&str, StateDict)]| {
+        let parts = parts.iter().map(|(name, dict)| ((*name).to_owned(), dict.clone())).collect();
+        let snapshot = Snapshot { step: 5, parts, ..Snapshot::default() };
+        Writer::open(dir.path().join(name), "run-1").unwrap().save(&snapshot).unwrap().path().to_owned()
+    };
+    let mut both = of("a", 1.0);
+    both.insert("b", 2.0_f32).unwrap();
+    let whole = save("whole", &[("optimizer", both)]);
+    let pieces = [("optimizer@00001-of-00002", of("a", 1.0)), ("optimizer@00002-of-00002", of("b", 2.0))];
+    let pieces = save("pieces", &pieces);
+
+    let found = json(0, &[&"inspect", &pieces]);
+    let names: Vec<_> = (0..2).map(|n| found["checkpoints"][0]["parts"][n]["name"].as_str()).collect();
+    assert_eq!(names, [Some("optimizer@00001-of-00002"), Some("optimizer@00002-of-00002")]);
+    let found = json(0, &[&"diff", &whole, &pieces]);
+    assert_eq!((found["equal"].as_bool(), found["same"].as_u64()), (Some(true), Some(2)));
+    let file = dir.path().join("optimizer.safetensors");
+    assert_eq!(json(0, &[&"export", &pieces, &file, &"--part", &"optimizer"])["arrays"], 2);
+    check_error(
+        1,
+        &[&"export", &pieces, &run, &"--part", &"module"],
+        "has no part `module`; it has optimizer",
+    );
+    stdout(0, &[&"verify", &pieces]);
+    flip_a_bit(&pieces.join("optimizer@00002-of-00002.safetensors"));
+    assert!(
+        stdout(1, &[&"verify", &pieces]).contains("optimizer@00002-of-00002.safetensors`: its checksum is")
+    );
+}
+
+#[test]
 fn mistakes_go_to_stderr_with_their_exit_code() {
     let (dir, _run) = run_directory();
     check_error(1, &[&"inspect", &dir.path().join("nothing")], "No such file or directory");
@@ -191,6 +229,96 @@ fn mistakes_go_to_stderr_with_their_exit_code() {
     check_error(2, &[&"inspect"], "required arguments");
     check_error(2, &[&"look"], "unrecognized subcommand");
     assert_eq!(regimen(&[&"--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn download_copies_a_whole_checkpoint_and_replaces_none() {
+    let (dir, run) = run_directory();
+    let folder = dir.path().join("copies/digits");
+    let copy = folder.join("step-000000010");
+    let files = |dir: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
+        let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        paths.map(|path| (path.file_name().unwrap().into(), std::fs::read(path).unwrap())).collect()
+    };
+    // As a copy that was cut off leaves it.
+    std::fs::create_dir_all(folder.join(".download-step-000000010")).unwrap();
+    std::fs::write(folder.join(".download-step-000000010/MANIFEST"), "half").unwrap();
+    let value = json(0, &[&"download", &run, &folder]);
+    let original = files(&run.join("step-000000010"));
+    let bytes = original.values().map(Vec::len).sum::<usize>();
+    assert_eq!((value["bytes"].as_u64(), value["to"].as_str()), (Some(bytes as u64), copy.to_str()));
+    assert_eq!(files(&copy), original);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    check_error(1, &[&"download", &run, &folder], "step-000000010` exists");
+
+    flip_a_bit(&run.join("step-000000005/run.safetensors"));
+    check_error(1, &[&"download", &run.join("step-000000005"), &folder], "it is damaged");
+    assert!(!folder.join("step-000000005").exists());
+}
+
+#[test]
+fn a_url_that_is_none_is_refused_without_its_credentials() {
+    check_error(1, &[&"inspect", &"ftp://host/runs"], "`ftp://` is not known; use `s3://`,");
+    for command in ["inspect", "verify"] {
+        let output = regimen(&[&command, &"s3://AKIA:SECRET-KEY@bucket/runs"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("give credentials by the variables of the store"), "{error}");
+        assert!(!error.contains("SECRET-KEY"), "{error}");
+    }
+    let none = "`memory:///runs/digits` is neither a checkpoint nor a run directory with one";
+    check_error(1, &[&"verify", &"memory:///runs/digits"], none);
+    check_error(1, &[&"inspect", &"memory://"], "`memory://` is neither a checkpoint");
+}
+
+/// Over a server of S3, as in the tests of `regimen-object-store`. Without it they check nothing.
+mod server {
+    use std::sync::Arc;
+
+    use regimen::checkpoint::Store;
+    use regimen_object_store::{LogUpload, ObjectStore};
+
+    use super::*;
+
+    #[test]
+    fn server_has_checkpoints_that_are_shown_verified_and_downloaded_by_their_url() {
+        if std::env::var_os("REGIMEN_S3").is_none() {
+            return;
+        }
+        let (dir, run) = run_directory();
+        let name = format!("cli-{}", std::process::id());
+        let store = Arc::new(ObjectStore::open("s3://regimen/runs").unwrap());
+        let mut writer = Writer::open_on(store.clone(), &name, "run-1").unwrap();
+        for step in [5, 10] {
+            let parts = BTreeMap::from([("module".to_owned(), module(&[1.0, step as f32]))]);
+            writer.save(&Snapshot { step, parts, ..Snapshot::default() }).unwrap();
+        }
+        let url = format!("s3://regimen/runs/{name}");
+        let five = format!("{url}/step-000000005");
+        let value = json(0, &[&"inspect", &url]);
+        let names = [0, 1].map(|n| value["checkpoints"][n]["name"].as_str().unwrap().to_owned());
+        assert_eq!(names, ["step-000000010", "step-000000005"]);
+        assert_eq!(json(0, &[&"inspect", &five])["checkpoints"][0]["step"], 5);
+        assert_eq!(stdout(0, &[&"verify", &url]).matches("whole").count(), 2);
+
+        let folder = dir.path().join("copies");
+        stdout(0, &[&"download", &url, &folder]);
+        assert_eq!(json(0, &[&"diff", &folder.join("step-000000010"), &url])["equal"], true);
+        assert_eq!(json(0, &[&"diff", &five, &url])["equal"], false);
+        assert_eq!(json(0, &[&"export", &five, &dir.path().join("weights.safetensors")])["arrays"], 2);
+        check_error(1, &[&"inspect", &"s3://regimen/none"], "`s3://regimen/none` is neither");
+
+        // An object of another length and of other bytes.
+        let data = store.list(Path::new(&name).join(".data").as_path()).unwrap();
+        let first = data.iter().find(|entry| entry.name.contains("step-000000005")).unwrap();
+        let damaged = dir.path().join("damaged");
+        std::fs::create_dir(&damaged).unwrap();
+        std::fs::copy(run.join("step-000000005/run.safetensors"), damaged.join("module.safetensors"))
+            .unwrap();
+        LogUpload::new(&store, &damaged, format!("{name}/.data/{}", first.name)).upload().unwrap();
+        check_error(1, &[&"verify", &url], "damaged: 1 of 2 checkpoints in `s3://regimen/runs/cli-");
+        check_error(1, &[&"download", &five, &folder], "module.safetensors`: ");
+        assert!(!folder.join("step-000000005").exists());
+    }
 }
 
 #[test]

@@ -43,13 +43,16 @@ pub(super) struct Training {
     pub(super) accumulate: u64,
     /// Steps between two checkpoints.
     pub(super) every: u64,
+    /// Whether each rank has a share of the optimizer, and writes it.
+    pub(super) in_pieces: bool,
 }
 
 impl Training {
     /// The arguments that [`rank`] parses.
     pub(super) fn args(&self) -> Vec<String> {
-        let Training { dir, accumulate, every } = self;
-        vec!["rank".into(), dir.display().to_string(), accumulate.to_string(), every.to_string()]
+        let Training { dir, accumulate, every, in_pieces } = self;
+        let numbers = [accumulate.to_string(), every.to_string(), in_pieces.to_string()];
+        [vec!["rank".into(), dir.display().to_string()], numbers.to_vec()].concat()
     }
 
     pub(super) fn checkpoints(&self) -> PathBuf {
@@ -63,11 +66,15 @@ impl Training {
 
 /// Trains as `args` say, from the newest checkpoint if there is one.
 pub(crate) fn rank(args: &[&str]) -> Result<(), BoxError> {
-    let [dir, accumulate, every] = args else {
-        return Err("usage: torture rank DIR ACCUMULATE EVERY".into());
+    let [dir, accumulate, every, in_pieces] = args else {
+        return Err("usage: torture rank DIR ACCUMULATE EVERY IN_PIECES".into());
     };
-    let training =
-        Training { dir: Path::new(dir).into(), accumulate: accumulate.parse()?, every: every.parse()? };
+    let training = Training {
+        dir: Path::new(dir).into(),
+        accumulate: accumulate.parse()?,
+        every: every.parse()?,
+        in_pieces: in_pieces.parse()?,
+    };
     let peers = init()?;
     let born = peers.rank().index;
     say(format_args!("pid {born} {}", process::id()));
@@ -76,7 +83,9 @@ pub(crate) fn rank(args: &[&str]) -> Result<(), BoxError> {
     let module = ToyMlp::plain(&mut vars, [INPUTS, 16, 1]);
     let engine = ToyEngine::new(vars, module, ToyOptimizer::adam_w(0.01));
     let unit = AutoUnit::new(engine, Regression).learning_rate(1e-2).clip_norm(0.5);
-    let mut unit = unit.accumulate(training.accumulate);
+    let mut unit = unit.accumulate(training.accumulate).shard_optimizer(training.in_pieces);
+    let saver = Checkpointer::new(training.checkpoints()).every(Every::steps(training.every));
+    let saver = if training.in_pieces { saver.every_rank_writes() } else { saver };
 
     let losses = Arc::new(Mutex::new(BTreeMap::new()));
     let heard = Arc::clone(&losses);
@@ -88,7 +97,7 @@ pub(crate) fn rank(args: &[&str]) -> Result<(), BoxError> {
         .seed(42)
         .peers(peers.clone())
         .callback(log.existing(existing))
-        .saver(Checkpointer::new(training.checkpoints()).every(Every::steps(training.every)))
+        .saver(saver)
         .on(Event::TrainStepEnd, move |_: &mut State, _: &mut _| {
             if !std::mem::replace(&mut has_begun, true) {
                 say(format_args!("begun {born}"));

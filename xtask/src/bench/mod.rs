@@ -10,6 +10,7 @@ mod figures;
 pub(crate) mod learner;
 mod loader;
 mod machine;
+mod object_store;
 mod overhead;
 mod overlap;
 mod precision;
@@ -43,6 +44,7 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
         "engines" => engines::engines,
         "learner" => learner::learner,
         "loader" => loader::loader,
+        "object-store" => object_store::object_store,
         "overhead" => overhead::overhead,
         "overlap" => overlap::overlap,
         "precision" => precision::precision,

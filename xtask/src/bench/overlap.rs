@@ -1,5 +1,6 @@
 //! `cargo xtask bench overlap`: the CNN on libtorch, whose gradients are exchanged after the backward pass and during it,
-//! on two ranks of one thread each, over shared memory and behind a link of 125 MB/s and 50 us.
+//! on two ranks of one thread each: over shared memory, over shared memory behind a link of 125 MB/s and 50 us, and as threads
+//! of one process behind such a link.
 
 use std::thread;
 
@@ -31,8 +32,9 @@ pub(crate) fn overlap(
     let torch = workspace.torch()?;
     let programs = Programs::build_torch(&torch)?;
     let program = programs.command("overlap-torch");
-    let mut contestants = ["shared", "slow"].map(|link| {
-        let mut command = on_ranks(&mpi, 2, &program);
+    let mut contestants = ["shared", "slow", "threads"].map(|link| {
+        let mut command =
+            if link == "threads" { programs.command("overlap-torch") } else { on_ranks(&mpi, 2, &program) };
         command.args([link, TURNS]).env("OMP_NUM_THREADS", "1");
         Contestant { name: "libtorch", command }
     });
@@ -69,6 +71,8 @@ fn ratios(rows: &[Row]) -> Vec<Row> {
         ratio("shared", after, Some(SHARED), &to_after),
         ratio("slow", after, None, &to_after),
         ratio("slow", ideal, Some(SLOW), &to_ideal),
+        ratio("threads", after, None, &to_after),
+        ratio("threads", ideal, Some(SLOW), &to_ideal),
     ];
     ratios.into_iter().flatten().collect()
 }

@@ -8,7 +8,7 @@ use super::probe::TimedSaver;
 use crate::callback::dispatch::CallbackStates;
 use crate::callback::{BeforeCommit, Event, Events, Ranks};
 use crate::data::Rank;
-use crate::saved::ranks::{self, OfRanks};
+use crate::saved::ranks::{self, OfRanks, Shares};
 use crate::saved::{AppState, Parts, StateDict, Stateful};
 use crate::state::Phase;
 use crate::{BoxError, Error, State};
@@ -125,7 +125,7 @@ impl Moment<'_> {
                 Some((CALLBACKS, name)) => self.callbacks.is_of_rank(name),
                 _ => false,
             };
-            ranks::gather(&**peers, RUN, &mut dict, is_of_rank)?;
+            ranks::gather(&**peers, RUN, &mut dict, Shares::Together, is_of_rank)?;
         }
         Ok(dict)
     }

@@ -9,5 +9,6 @@ pub use spare::with_spares;
 pub use state_dict::{Array, Dtype, Element, MAX_COUNT, StateDict};
 pub(crate) use stateful::keep_parts;
 pub use stateful::{
-    AppState, Parts, Stateful, load_parts, load_parts_except, save_parts, save_parts_of_ranks, weight_parts,
+    AppState, Parts, Stateful, load_parts, load_parts_except, save_parts, save_parts_in_shares,
+    save_parts_of_ranks, weight_parts,
 };

@@ -10,6 +10,7 @@
 //! Shares have no name in common. Once gathered they are the whole state, under the names that it has on one rank.
 
 use std::borrow::Cow;
+use std::mem;
 
 use super::{Array, StateDict, Stateful};
 use crate::BoxError;
@@ -42,17 +43,28 @@ pub(crate) fn take_share(dict: &mut StateDict) -> Result<Option<Rank>, BoxError>
     }
 }
 
+/// Whether the shares of a state come together on rank 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shares {
+    /// All of them come to rank 0.
+    Together,
+    /// Each rank keeps its own.
+    Apart,
+}
+
 /// Adds to `dict`, the state of `part` on this rank, the arrays of the other ranks for which `is_of_rank` returns
-/// `true`. Every rank calls it for the same parts in the same order.
+/// `true`. Every rank calls it for the same parts in the same order. Returns whether `dict` is a share that was left
+/// [apart](Shares::Apart): then no array in it is in that of another rank.
 pub(crate) fn gather(
     peers: &dyn Peers,
     part: &str,
     dict: &mut StateDict,
+    shares_are: Shares,
     mut is_of_rank: impl FnMut(&str) -> bool,
-) -> Result<(), BoxError> {
+) -> Result<bool, BoxError> {
     let share = take_share(dict)?;
     if share.is_none() && peers.rank().count == 1 {
-        return Ok(());
+        return Ok(false);
     }
     let mut own = if share.is_some() { StateDict::new() } else { filter(dict, &mut is_of_rank)? };
     own.insert(PART, Array::from_text(part))?;
@@ -74,7 +86,15 @@ pub(crate) fn gather(
         let count = peers.rank().count;
         let is_right = |(index, share): (u64, &Option<Rank>)| *share == Some(Rank { index, count });
         return match (0..).zip(&shares).find(|&share| !is_right(share)) {
-            None => gather_shares(peers, dict, is_of_rank),
+            None if shares_are == Shares::Together => gather_shares(peers, dict, is_of_rank).map(|()| false),
+            None => {
+                if !peers.rank().is_first() {
+                    let all = mem::take(dict).into_iter();
+                    all.filter(|(name, _)| is_of_rank(name))
+                        .try_for_each(|(name, array)| dict.insert(name, array))?;
+                }
+                Ok(true)
+            }
             Some((rank, share)) => {
                 let held = share.map_or("all of it".to_owned(), |Rank { index, count }| {
                     format!("the share of rank {index} of {count}")
@@ -88,13 +108,13 @@ pub(crate) fn gather(
         };
     }
     if all.iter().all(StateDict::is_empty) {
-        return Ok(());
+        return Ok(false);
     }
     dict.insert(COUNT, all.len() as u64)?;
     for (rank, own) in all.into_iter().enumerate().skip(1) {
         dict.insert_all(&format!("ranks.{rank}"), own)?;
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Adds the shares of the other ranks to that of rank 0, `dict` there. They are gathered one array of each rank at a
@@ -173,7 +193,7 @@ impl<'d> OfRanks<'d> {
         }
         let index = usize::try_from(self.rank.index)?;
         let own = match saved.get_mut(index) {
-            Some(own) if self.others.len() as u64 + 1 == self.rank.count => std::mem::take(own),
+            Some(own) if self.others.len() as u64 + 1 == self.rank.count => mem::take(own),
             _ => part.share(&saved, self.rank)?,
         };
         let mut state = filter(&self.first, |name| !part.is_of_rank(name))?;

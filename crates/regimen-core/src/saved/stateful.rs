@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ranks::{self, OfRanks};
+use super::ranks::{self, OfRanks, Shares};
 use super::{Array, Element, StateDict};
 use crate::BoxError;
 use crate::data::Rank;
@@ -50,6 +50,8 @@ pub trait Stateful {
 
     /// The arrays [of a rank](Stateful::is_of_rank) with which `rank` continues, if a checkpoint was saved by
     /// another number of ranks: `saved` has those of each, in order. The default is an error.
+    ///
+    /// It may also be called with one share of a state at a time. Then the arrays of all results are put together.
     fn share(&self, saved: &[StateDict], rank: Rank) -> Result<StateDict, BoxError> {
         Err(format!(
             "it was saved by {}, and cannot be continued by {}",
@@ -214,14 +216,14 @@ impl Parts for Nested<'_, '_> {
 
 /// The state of every part of `app`, by the part's name.
 pub fn save_parts(app: &mut (impl AppState + ?Sized)) -> Result<BTreeMap<String, StateDict>, BoxError> {
-    save(app, None, |part| part.state_dict())
+    Ok(save(app, None, |part| part.state_dict())?.0)
 }
 
 /// The same with all that a [dry run](crate::Run::dry_run) puts back.
 pub(crate) fn keep_parts(
     app: &mut (impl AppState + ?Sized),
 ) -> Result<BTreeMap<String, StateDict>, BoxError> {
-    save(app, None, |part| part.kept_state())
+    Ok(save(app, None, |part| part.kept_state())?.0)
 }
 
 /// The same with the arrays [of every rank](Stateful::is_of_rank). Every rank calls it; the result of rank 0 is the
@@ -230,27 +232,41 @@ pub fn save_parts_of_ranks(
     app: &mut (impl AppState + ?Sized),
     peers: &dyn Peers,
 ) -> Result<BTreeMap<String, StateDict>, BoxError> {
-    save(app, Some(peers), |part| part.state_dict())
+    Ok(save(app, Some((peers, Shares::Together)), |part| part.state_dict())?.0)
+}
+
+/// The same, but of a part in [shares](Stateful::is_of_rank) each rank has its own. The names of these parts are
+/// returned too: they are the same on all ranks, and what every rank has of them is to be written. No array is in two
+/// shares: what has no owner is in that of rank 0.
+pub fn save_parts_in_shares(
+    app: &mut (impl AppState + ?Sized),
+    peers: &dyn Peers,
+) -> Result<(BTreeMap<String, StateDict>, BTreeSet<String>), BoxError> {
+    save(app, Some((peers, Shares::Apart)), |part| part.state_dict())
 }
 
 /// The state of a part.
 type StateOf = fn(&dyn Stateful) -> Result<StateDict, BoxError>;
 
+/// Returns the parts, and the names of those in shares that were left apart.
 fn save(
     app: &mut (impl AppState + ?Sized),
-    peers: Option<&dyn Peers>,
+    ranks: Option<(&dyn Peers, Shares)>,
     state_of: StateOf,
-) -> Result<BTreeMap<String, StateDict>, BoxError> {
+) -> Result<(BTreeMap<String, StateDict>, BTreeSet<String>), BoxError> {
     struct Save<'p> {
         parts: BTreeMap<String, StateDict>,
-        peers: Option<&'p dyn Peers>,
+        apart: BTreeSet<String>,
+        ranks: Option<(&'p dyn Peers, Shares)>,
         state_of: StateOf,
     }
     impl Parts for Save<'_> {
         fn part(&mut self, name: &str, part: &mut dyn Stateful) -> Result<(), BoxError> {
             let mut dict = (self.state_of)(part).map_err(|cause| placed(format!("part `{name}`"), cause))?;
-            if let Some(peers) = self.peers {
-                ranks::gather(peers, name, &mut dict, |name| part.is_of_rank(name))?;
+            if let Some((peers, shares)) = self.ranks
+                && ranks::gather(peers, name, &mut dict, shares, |name| part.is_of_rank(name))?
+            {
+                self.apart.insert(name.to_owned());
             }
             match self.parts.insert(name.to_owned(), dict) {
                 None => Ok(()),
@@ -258,9 +274,9 @@ fn save(
             }
         }
     }
-    let mut save = Save { parts: BTreeMap::new(), peers, state_of };
+    let mut save = Save { parts: BTreeMap::new(), apart: BTreeSet::new(), ranks, state_of };
     app.visit(&mut save)?;
-    Ok(save.parts)
+    Ok((save.parts, save.apart))
 }
 
 /// The names of the parts of `app` that hold [weights](Stateful::is_weights).

@@ -123,9 +123,9 @@ impl Load {
     /// The checkpoint with those of its parts that are wanted.
     fn read(&self) -> Result<(Checkpoint, BTreeMap<String, StateDict>), BoxError> {
         let read = |checkpoint: &Checkpoint| -> Result<_, CheckpointError> {
-            let names = checkpoint.manifest().parts.keys();
-            let wanted = names.filter(|name| self.parts.is_empty() || self.parts.contains(name));
-            wanted.map(|name| Ok((name.clone(), checkpoint.read(name)?))).collect()
+            let is_wanted = |name: &&str| self.parts.is_empty() || self.parts.iter().any(|part| part == name);
+            let wanted = checkpoint.manifest().part_names().into_iter().filter(is_wanted);
+            wanted.map(|name| Ok((name.to_owned(), checkpoint.read(name)?))).collect()
         };
         if self.path.join(manifest::FILE).is_file() {
             let checkpoint = Checkpoint::open(&self.path)?;

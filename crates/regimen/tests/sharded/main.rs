@@ -6,6 +6,7 @@ mod curve;
 mod gradients;
 mod losses;
 mod matrix;
+mod pieces;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -59,6 +59,11 @@ impl Background {
         Background { archive: Arc::new(Mutex::new(archive)), stats, last: None }
     }
 
+    /// The archive, for a save that is made together with other ranks. No write may be pending.
+    pub(super) fn archive(&self) -> &Mutex<Archive> {
+        &self.archive
+    }
+
     /// Whether a snapshot is being written.
     pub(super) fn is_busy(&self) -> bool {
         matches!(&self.last, Some(Write::Thread(thread)) if !thread.is_finished())
@@ -118,17 +123,24 @@ fn add(
     save: fn(&mut Writer, &Snapshot) -> Result<Checkpoint, CheckpointError>,
 ) -> Result<(), BoxError> {
     conditions.first.into_iter().try_for_each(|work| work())?;
-    let Archive { writer, keep, on_saved, stats } =
-        &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
+    let archive = &mut *archive.lock().unwrap_or_else(PoisonError::into_inner);
     conditions.finite.map_or(Ok(()), |finite| finite.check(snapshot))?;
-    let checkpoint = save(writer, snapshot)?;
-    stats.acknowledge(checkpoint.clone(), conditions.began.map(|began| began.elapsed()));
-    if let Some(on_saved) = on_saved {
-        on_saved(&checkpoint);
-    }
-    let pruned = writer.prune(keep);
-    pruned.failures.into_iter().for_each(|failure| stats.fail(WithCauses(&failure).to_string()));
+    let checkpoint = save(&mut archive.writer, snapshot)?;
+    archive.acknowledge(checkpoint, conditions.began);
     Ok(())
+}
+
+impl Archive {
+    /// Acknowledges a checkpoint that is durable, and only then removes older ones.
+    pub(super) fn acknowledge(&mut self, checkpoint: Checkpoint, began: Option<Instant>) {
+        let Archive { writer, keep, on_saved, stats } = self;
+        stats.acknowledge(checkpoint.clone(), began.map(|began| began.elapsed()));
+        if let Some(on_saved) = on_saved {
+            on_saved(&checkpoint);
+        }
+        let pruned = writer.prune(keep);
+        pruned.failures.into_iter().for_each(|failure| stats.fail(WithCauses(&failure).to_string()));
+    }
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> String {

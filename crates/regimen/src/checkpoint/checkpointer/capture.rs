@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use regimen_core::BoxError;
 use regimen_core::metric::{Metric, Metrics};
 use regimen_core::run::Moment;
-use regimen_core::saved::{StateDict, save_parts, save_parts_of_ranks};
+use regimen_core::saved::{StateDict, save_parts, save_parts_in_shares, save_parts_of_ranks};
 use regimen_core::state::Progress;
 
 use crate::checkpoint::Snapshot;
+use crate::checkpoint::format::piece::{Piece, part_of};
 
 /// The part that holds what is not the unit's: progress, metrics in flight, callbacks.
 pub(crate) const RUN: &str = "run";
@@ -16,8 +17,10 @@ pub(crate) const RUN: &str = "run";
 /// The ranks whose own arrays are in a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
-    /// All of them, which make the copy together.
+    /// All of them, which make the copy together on rank 0.
     AllRanks,
+    /// All of them, which make the copy together, and each keeps its own pieces.
+    EachRank,
     /// This one, which makes it alone.
     ThisRank,
 }
@@ -28,8 +31,17 @@ pub(super) fn capture(
     metrics: &BTreeMap<String, f64>,
     of: Of,
 ) -> Result<Snapshot, BoxError> {
-    let peers = moment.state().peers().filter(|_| of == Of::AllRanks).cloned();
+    let peers = moment.state().peers().filter(|_| of != Of::ThisRank).cloned();
     let (mut parts, run) = match peers {
+        Some(peers) if of == Of::EachRank => {
+            let (mut parts, shares) = save_parts_in_shares(moment.unit(), &*peers)?;
+            for name in shares {
+                if let Some(share) = parts.remove(&name) {
+                    parts.insert(Piece::of_rank(&name, peers.rank()).to_string(), share);
+                }
+            }
+            (parts, moment.run_state_of_ranks()?)
+        }
         Some(peers) => (save_parts_of_ranks(moment.unit(), &*peers)?, moment.run_state_of_ranks()?),
         None => (save_parts(moment.unit())?, moment.run_state()?),
     };
@@ -55,8 +67,9 @@ pub(super) fn goes_on_alike(a: &Snapshot, b: &Snapshot) -> bool {
     unit_parts(a).eq(unit_parts(b)) && compared(a) == compared(b)
 }
 
-fn unit_parts(snapshot: &Snapshot) -> impl Iterator<Item = (&String, &StateDict)> {
-    snapshot.parts.iter().filter(|(name, _)| *name != RUN)
+/// A piece counts as the part: restored, a share has the name of its part.
+fn unit_parts(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &StateDict)> {
+    snapshot.parts.iter().filter(|(name, _)| *name != RUN).map(|(name, dict)| (part_of(name), dict))
 }
 
 /// The values measured in the epoch of a phase that has just ended, by the metric's name.

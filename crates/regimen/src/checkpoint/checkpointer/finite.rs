@@ -6,6 +6,7 @@ use std::sync::Arc;
 use regimen_core::error::NotFinite;
 
 use crate::checkpoint::Snapshot;
+use crate::checkpoint::format::piece::part_of;
 
 /// The arrays that must be finite to be saved, so that weights which are not never replace those that were.
 ///
@@ -22,7 +23,7 @@ pub(super) struct Finite {
 impl Finite {
     /// An error that names an array which cannot be saved. It is of the last step before the snapshot.
     pub(super) fn check(&self, snapshot: &Snapshot) -> Result<(), NotFinite> {
-        let parts = snapshot.parts.iter().filter(|(part, _)| self.weights.contains(*part));
+        let parts = snapshot.parts.iter().filter(|(part, _)| self.weights.contains(part_of(part)));
         for (part, dict) in parts {
             for (name, array) in dict.iter().filter(|(_, array)| !array.is_finite()) {
                 let name = format!("{part}/{name}");

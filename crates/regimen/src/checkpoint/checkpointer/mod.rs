@@ -10,6 +10,7 @@ mod restore;
 mod save_stats;
 mod session;
 mod settings;
+mod together;
 
 pub(crate) use capture::RUN;
 pub use save_stats::SaveStats;
@@ -53,7 +54,7 @@ use crate::preemption::Deadline;
 /// not mend them. Older checkpoints are as they were.
 ///
 /// **Ranks.** Of several ranks that train [together](crate::Run::peers), rank 0 reads and writes, and the others need
-/// no access to the directory. A checkpoint has the state of all ranks, and any number of ranks can go on from it. A
+/// no access to the directory, unless [every rank writes](Checkpointer::every_rank_writes). A checkpoint has the state of all ranks, and any number of ranks can go on from it. A
 /// restore is the same on all ranks: `None`, an error, or the same checkpoint. Another rank that fails
 /// by itself saves its post-mortem in the folder `rank-R`, which needs access. A save is a copy of everything on each rank.
 ///
@@ -169,6 +170,22 @@ impl Checkpointer {
     /// Writes on the loop's thread, which waits until each checkpoint is durable.
     pub fn in_foreground(mut self) -> Self {
         self.settings.in_background = false;
+        self
+    }
+
+    /// Each rank writes its own share of a part that is in shares, such as a [sharded
+    /// optimizer](crate::AutoUnit::shard_optimizer): a *piece*, in a file of its own, `optimizer@00002-of-00003.safetensors`.
+    /// No rank has more than its share in memory, and the ranks write at the same time. By default rank 0 gathers all and
+    /// writes it. Parts that are not in shares are still written by rank 0.
+    ///
+    /// The directory must be in one file system that all ranks see, under the same path or another. Otherwise no save
+    /// succeeds. Each rank needs this setting, and the loop waits until the checkpoint is durable. A rank that cannot write
+    /// is the failure of the save on all ranks, which names it and its file. If a rank is lost there is no checkpoint.
+    ///
+    /// Such a checkpoint is restored on any number of ranks, with or without this setting.
+    /// A [store](Checkpointer::store) that is not [shared](Store::is_shared) is an error.
+    pub fn every_rank_writes(mut self) -> Self {
+        self.settings.in_pieces = true;
         self
     }
 

@@ -32,9 +32,7 @@ pub(super) fn restore(
         session.recent = None;
         moment.state_mut().notify(format!("a checkpoint was not saved: {why}"));
     }
-    let peers = moment.state().peers().cloned();
-    let Some(Found { path, manifest, mut parts, skipped }) = Found::find(settings, which, peers.as_deref())?
-    else {
+    let Some(Found { path, manifest, mut parts, skipped }) = Found::find(settings, which, moment)? else {
         return Ok(None);
     };
     let run = parts.remove(RUN).ok_or_else(|| {
@@ -76,8 +74,7 @@ pub(super) fn put_best_back(
     session: &mut Session,
     moment: &mut Moment<'_>,
 ) -> Result<(), BoxError> {
-    let peers = moment.state().peers().cloned();
-    let found = Found::find(settings, Which::Best, peers.as_deref())
+    let found = Found::find(settings, Which::Best, moment)
         .map_err(|cause| format!("`restore_best_at_end`: {}", WithCauses(&*cause)))?;
     let Some(Found { path, mut parts, skipped, .. }) = found else { return Ok(()) };
     parts.remove(RUN);

@@ -9,6 +9,7 @@ use regimen_core::BoxError;
 use regimen_core::callback::Event;
 use regimen_core::error::{NotFinite, WithCauses};
 use regimen_core::metric::Best;
+use regimen_core::peers::AgreedError;
 use regimen_core::run::{Moment, Which};
 use regimen_core::saved::{weight_parts, with_spares};
 use regimen_core::state::Phase;
@@ -204,8 +205,16 @@ impl Session {
             self.retire();
         }
         let began = Instant::now();
-        let snapshot = Arc::new(self.capture(moment, Of::AllRanks)?);
+        let snapshot = Arc::new(self.capture(moment, settings.copied())?);
         let conditions = self.conditions(settings, moment, began)?;
+        if snapshot.is_in_pieces() {
+            let saved = self.save_together(settings, moment, &snapshot, conditions);
+            self.recent = (writes && saved.is_ok()).then_some(snapshot);
+            return match saved {
+                Err(why) if AgreedError::is_in(&*why) => self.failed(settings, why, moment),
+                saved => saved,
+            };
+        }
         if !writes {
             return Ok(());
         }
@@ -243,12 +252,17 @@ impl Session {
         let writes = writes(moment);
         self.wait_for_last_save(settings, moment)?;
         let began = Instant::now();
-        let snapshot = self.capture(moment, Of::AllRanks)?;
+        let snapshot = self.capture(moment, settings.copied())?;
         let is_saved = self.recent.as_ref().is_some_and(|recent| goes_on_alike(recent, &snapshot));
         if of_first(moment, is_saved)? {
             return Ok(());
         }
         let conditions = self.conditions(settings, moment, began)?;
+        if snapshot.is_in_pieces() {
+            self.save_together(settings, moment, &snapshot, conditions)?;
+            self.recent = writes.then(|| Arc::new(snapshot));
+            return Ok(());
+        }
         if writes {
             let background = self.open(settings)?;
             background.run(&snapshot, conditions);
@@ -358,7 +372,7 @@ impl Session {
         }
         let text = format!("a checkpoint was not saved: {}", WithCauses(&*why));
         if settings.stops_on_failure {
-            return Err(text.into());
+            return Err(if AgreedError::is_in(&*why) { AgreedError::new(text).into() } else { text.into() });
         }
         moment.state_mut().notify(text);
         Ok(())

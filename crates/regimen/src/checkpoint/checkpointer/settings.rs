@@ -8,6 +8,7 @@ use regimen_core::metric::Key;
 
 use super::background::OnSaved;
 use super::cadences::Cadences;
+use super::capture::Of;
 use super::save_stats::SaveStats;
 use crate::checkpoint::{Checkpoints, Disk, Goal, Keep, Store};
 use crate::preemption::Deadline;
@@ -22,6 +23,8 @@ pub(super) struct Settings {
     pub(super) best: Option<(Key, Goal)>,
     pub(super) restores_best: bool,
     pub(super) in_background: bool,
+    /// Whether each rank writes its own share of a part.
+    pub(super) in_pieces: bool,
     pub(super) skips: bool,
     pub(super) stops_on_failure: bool,
     pub(super) post_mortem: bool,
@@ -46,6 +49,7 @@ impl Settings {
             best: None,
             restores_best: false,
             in_background: true,
+            in_pieces: false,
             skips: false,
             stops_on_failure: false,
             post_mortem: true,
@@ -69,7 +73,17 @@ impl Settings {
                 "`Checkpointer::restore_best_at_end` needs `keep_min` or `keep_max`, which say by what";
             return Err(text.into());
         }
+        if self.in_pieces && !self.store().is_shared() {
+            let text = "`Checkpointer::every_rank_writes` needs a store in which each rank sees the files that the others \
+                        write, such as a directory of a shared file system; this store has no such files";
+            return Err(text.into());
+        }
         Ok(self.cadences.check()?)
+    }
+
+    /// The ranks whose arrays are in the copy for a save.
+    pub(super) fn copied(&self) -> Of {
+        if self.in_pieces { Of::EachRank } else { Of::AllRanks }
     }
 
     /// The store, the machine's disk included.

@@ -66,25 +66,50 @@ impl Checkpoint {
     /// Reads every part to its end and checks it: what this accepts, [`read_all`](Checkpoint::read_all)
     /// reads. The error names the first file that is damaged.
     pub fn verify(&self) -> Result<(), CheckpointError> {
-        let drain = |source: &mut dyn Read, length| {
-            safetensors::decode_header(source, length)?;
-            Ok(io::copy(source, &mut io::sink()).map(drop)?)
-        };
-        self.manifest.parts.keys().try_for_each(|name| self.checked(name, drain))
+        self.manifest.parts.keys().try_for_each(|name| self.verify_file(name))
     }
 
     /// Reads and checks one part. It is an error if no part has that name.
     pub fn read(&self, name: &str) -> Result<StateDict, CheckpointError> {
+        if self.manifest.files_of(name).next().is_none() {
+            return self.read_file(name);
+        }
+        let mut whole = StateDict::new();
+        for file in self.manifest.files_of(name) {
+            let arrays = self.read_file(file)?;
+            if whole.is_empty() {
+                whole = arrays;
+                continue;
+            }
+            let mut arrays = arrays.into_iter();
+            let added = arrays.try_for_each(|(name, array)| whole.insert(name, array));
+            added.map_err(failed("read", &self.path.join(part_file(file))))?;
+        }
+        Ok(whole)
+    }
+
+    /// Reads and checks one file of the manifest: a part, or a piece of one.
+    pub(crate) fn read_file(&self, name: &str) -> Result<StateDict, CheckpointError> {
         self.checked(name, safetensors::decode)
+    }
+
+    /// Checks one file of the manifest, as [`verify`](Checkpoint::verify) does all.
+    pub(crate) fn verify_file(&self, name: &str) -> Result<(), CheckpointError> {
+        let drain = |source: &mut dyn Read, length| {
+            safetensors::decode_header(source, length)?;
+            Ok(io::copy(source, &mut io::sink()).map(drop)?)
+        };
+        self.checked(name, drain)
     }
 
     /// Reads and checks every part.
     pub fn read_all(&self) -> Result<BTreeMap<String, StateDict>, CheckpointError> {
-        let names = self.manifest.parts.keys();
-        names.map(|name| Ok((name.clone(), self.read(name)?))).collect()
+        let names = self.manifest.part_names().into_iter();
+        names.map(|name| Ok((name.to_owned(), self.read(name)?))).collect()
     }
 
-    /// Names, types and shapes of a part's arrays, without reading these: *unchecked*.
+    /// Names, types and shapes of the arrays in one of the [files](Manifest::parts), without reading these:
+    /// *unchecked*.
     pub fn read_header(&self, name: &str) -> Result<Header, CheckpointError> {
         let (file, part) = self.part(name)?;
         let read = || safetensors::decode_header(&mut *self.open_part(&file, part)?, part.length);
@@ -116,6 +141,7 @@ impl Checkpoint {
         read().map_err(failed("read", &file))
     }
 
+    /// The file called `name`.
     fn part(&self, name: &str) -> Result<(PathBuf, PartFile), CheckpointError> {
         let part = self.manifest.parts.get(name).copied();
         let part = part.ok_or_else(|| format!("it has no part `{name}`"));

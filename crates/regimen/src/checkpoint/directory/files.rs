@@ -13,44 +13,37 @@ use regimen_core::saved::StateDict;
 use crate::checkpoint::Store;
 use crate::checkpoint::error::{CheckpointError, failed};
 use crate::checkpoint::format::checksum::Checked;
-use crate::checkpoint::format::limits::check_part;
 use crate::checkpoint::format::manifest::{Manifest, PartFile, part_file};
 use crate::checkpoint::format::{manifest, safetensors};
 
-/// Creates the directory `dir` with a file for each of `parts` and the manifest, to which it adds the
-/// parts, and syncs everything but the directory's own name.
-pub(crate) fn write_checkpoint(
+/// Writes the manifest to the directory `dir`, and syncs everything but the directory's own name.
+pub(crate) fn write_manifest(
     store: &dyn Store,
     dir: &Path,
-    parts: &BTreeMap<String, StateDict>,
-    manifest: &mut Manifest,
-    threads: usize,
+    manifest: &Manifest,
 ) -> Result<(), CheckpointError> {
-    parts.keys().try_for_each(|name| check_part(name)).map_err(failed("write", dir))?;
-    store.create_dir(dir).map_err(failed("create", dir))?;
-    manifest.parts = write_parts(store, dir, parts, threads)?;
     let file = dir.join(manifest::FILE);
     let text = manifest.render().map_err(failed("write", &file))?;
     write_file(store, &file, |out| Ok(out.write_all(text.as_bytes())?))?;
     store.sync_dir(dir).map_err(failed("sync", dir))
 }
 
-/// Writes the files of all parts, as many at a time as there are threads.
-fn write_parts(
+/// Writes the files of all parts to the directory `dir`, and syncs them, as many at a time as there are threads.
+pub(crate) fn write_parts(
     store: &dyn Store,
     dir: &Path,
-    parts: &BTreeMap<String, StateDict>,
+    parts: &[(&str, &StateDict)],
     threads: usize,
 ) -> Result<BTreeMap<String, PartFile>, CheckpointError> {
-    let mut largest_first: Vec<_> = parts.iter().collect();
+    let mut largest_first = parts.to_vec();
     largest_first
         .sort_by_cached_key(|(_, dict)| Reverse(dict.iter().map(|(_, a)| a.bytes().len()).sum::<usize>()));
     let (count, queue) = (parts.len(), Mutex::new(largest_first.into_iter()));
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || {
-        let one = |(name, dict): (&String, &StateDict)| {
+        let one = |(name, dict): (&str, &StateDict)| {
             let part = write_part(store, &dir.join(part_file(name)), dict)?;
-            Ok((name.clone(), part))
+            Ok((name.to_owned(), part))
         };
         std::iter::from_fn(next).map(one).collect::<Result<Vec<_>, CheckpointError>>()
     };
@@ -103,6 +96,7 @@ mod tests {
             dict.insert("value", part).unwrap();
             parts.insert(part.to_string(), dict);
         }
+        let parts: Vec<_> = parts.iter().map(|(name, dict): (&String, _)| (&**name, dict)).collect();
         write_parts(disk, Path::new("/"), &parts, threads)
     }
 

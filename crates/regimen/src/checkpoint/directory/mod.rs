@@ -2,7 +2,7 @@
 
 mod checkpoint;
 mod checkpoints;
-mod files;
+pub(super) mod files;
 mod keep;
 mod lock_file;
 mod prune;

@@ -5,12 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::files::write_checkpoint;
+use super::files::{write_manifest, write_parts};
 use super::prune;
 use crate::checkpoint::error::{CheckpointError, failed};
 use crate::checkpoint::format::limits::check_run;
-use crate::checkpoint::format::manifest::Manifest;
+use crate::checkpoint::format::manifest::{Manifest, PartFile};
 use crate::checkpoint::format::name::{Name, TEMPORARY};
+use crate::checkpoint::format::piece::check_file;
 use crate::checkpoint::store::create_dirs;
 use crate::checkpoint::{
     Checkpoint, Checkpoints, Disk, Keep, LockFile, PruneReport, Snapshot, Store, StoreLock,
@@ -55,6 +56,15 @@ pub struct Writer {
     lock: Option<Arc<LockFile>>,
     /// The same of another store than this machine's disk.
     store_lock: Option<Box<dyn StoreLock>>,
+}
+
+/// A checkpoint that is being written.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// Its directory until it is whole.
+    pub(crate) temporary: PathBuf,
+    path: PathBuf,
+    manifest: Manifest,
 }
 
 impl Writer {
@@ -120,6 +130,19 @@ impl Writer {
     }
 
     fn save_on(&mut self, threads: usize, snapshot: &Snapshot) -> Result<Checkpoint, CheckpointError> {
+        let draft = self.begin(snapshot)?;
+        let parts: Vec<_> = snapshot.parts.iter().map(|(name, dict)| (&**name, dict)).collect();
+        match write_parts(&*self.store, &draft.temporary, &parts, threads) {
+            Ok(files) => self.commit(draft, files),
+            Err(error) => {
+                self.abandon(&draft);
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins a checkpoint: a directory for its files, which are then to be written to it.
+    pub(crate) fn begin(&mut self, snapshot: &Snapshot) -> Result<Draft, CheckpointError> {
         let (dir, store) = (&self.dir, &*self.store);
         let entries = store.list(dir).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => failed("write to", dir)(REMOVED),
@@ -130,7 +153,7 @@ impl Writer {
         let free = |prefix| Name::free(&entries, prefix, snapshot.step, snapshot.post_mortem);
         let temporary = dir.join(format!("{TEMPORARY}{}", free(TEMPORARY)));
         let path = dir.join(free("").to_string());
-        let mut manifest = Manifest {
+        let manifest = Manifest {
             run: self.run.clone(),
             save: self.saves + 1,
             step: snapshot.step,
@@ -139,24 +162,47 @@ impl Writer {
             metrics: snapshot.metrics.clone(),
             parts: BTreeMap::new(),
         };
+        snapshot.parts.keys().try_for_each(|name| check_file(name)).map_err(failed("write", &temporary))?;
+        let draft = Draft { temporary, path, manifest };
+        // Also if it fails: over a network it may have been made.
+        store.create_dir(&draft.temporary).map_err(|error| {
+            self.abandon(&draft);
+            failed("create", &draft.temporary)(error)
+        })?;
+        Ok(draft)
+    }
+
+    /// Makes a checkpoint of the draft, to which `files` were written. When this returns without an error, it is
+    /// durable.
+    pub(crate) fn commit(
+        &mut self,
+        mut draft: Draft,
+        files: BTreeMap<String, PartFile>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let (dir, store) = (&self.dir, &*self.store);
+        draft.manifest.parts = files;
         // A failed sync is the end of the whole directory: it is removed, and the next save
         // writes new files.
-        let written = write_checkpoint(store, &temporary, &snapshot.parts, &mut manifest, threads);
-        let written = written.and_then(|()| {
+        let written = write_manifest(store, &draft.temporary, &draft.manifest).and_then(|()| {
             // Also if it fails: over a network it may have been made, and no other save has this number then.
             self.saves += 1;
-            store.rename(&temporary, &path).map_err(failed("rename", &temporary))
+            store.rename(&draft.temporary, &draft.path).map_err(failed("rename", &draft.temporary))
         });
         if let Err(error) = written {
-            prune::abandon(store, &temporary);
+            self.abandon(&draft);
             return Err(error);
         }
         self.durable = false;
-        let checkpoint = Checkpoint::new(self.store.clone(), path, manifest);
+        let checkpoint = Checkpoint::new(self.store.clone(), draft.path, draft.manifest);
         self.saved.push(checkpoint.clone());
         store.sync_dir(dir).map_err(failed("sync", dir))?;
         self.durable = true;
         Ok(checkpoint)
+    }
+
+    /// Removes what was written of a checkpoint, if that can be done. Otherwise the next sweep does.
+    pub(crate) fn abandon(&self, draft: &Draft) {
+        prune::abandon(&*self.store, &draft.temporary);
     }
 
     /// Removes what `keep` does not ask for, of the checkpoints of this run.

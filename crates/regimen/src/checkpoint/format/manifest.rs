@@ -1,11 +1,13 @@
 //! The manifest: the last file of a checkpoint to be written, and the record that it is whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use regimen_core::BoxError;
+use regimen_core::text::Count;
 
-use super::limits::{MAX_MANIFEST, check_count, check_part, check_run};
+use super::limits::{MAX_MANIFEST, check_count, check_run};
+use super::piece::{Piece, check_file, part_of};
 
 /// The content of a checkpoint's `MANIFEST`: its run, counts, metrics and parts.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,11 +25,12 @@ pub struct Manifest {
     pub resumable: bool,
     /// The values measured at this very step, by the metric's name.
     pub metrics: BTreeMap<String, f64>,
-    /// Its parts by name.
+    /// Its files by name. Each is a part or, of a part in [pieces](crate::checkpoint::Checkpointer::every_rank_writes), a
+    /// piece such as `optimizer@00002-of-00003`.
     pub parts: BTreeMap<String, PartFile>,
 }
 
-/// The file of one part of a checkpoint.
+/// The file of one part of a checkpoint, or of one piece of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartFile {
     /// The file's length in bytes.
@@ -45,6 +48,41 @@ const METRIC: &str = "metric";
 const METRIC_JSON: &str = "metric-json";
 
 impl Manifest {
+    /// The names of its parts: one for all pieces of a part.
+    pub fn part_names(&self) -> BTreeSet<&str> {
+        self.parts.keys().map(|name| part_of(name)).collect()
+    }
+
+    /// The names of the files of a part: one, or one for each piece. Empty if no part has that name.
+    pub(crate) fn files_of<'m>(&'m self, part: &'m str) -> impl Iterator<Item = &'m str> {
+        self.parts.keys().map(|name| &**name).filter(move |name| part_of(name) == part)
+    }
+
+    /// Returns an error unless each part is whole: one file, or all pieces of one number of ranks.
+    fn check_whole(&self) -> Result<(), BoxError> {
+        let mut found = BTreeMap::<&str, (u64, u64)>::new();
+        for name in self.parts.keys() {
+            check_file(name)?;
+            let piece = Piece::parse(name).unwrap_or(Piece { part: name, number: 1, count: 1 });
+            let (count, pieces) = found.entry(piece.part).or_insert((piece.count, 0));
+            // A whole part and a single piece of it are two for one.
+            *pieces += 1;
+            if *count != piece.count {
+                return Err(format!(
+                    "the part `{}` is in pieces of {count} and of {} ranks",
+                    piece.part, piece.count
+                )
+                .into());
+            }
+        }
+        match found.iter().find(|(_, (count, pieces))| count != pieces) {
+            None => Ok(()),
+            Some((part, (count, pieces))) => {
+                Err(format!("the part `{part}` has {pieces} of {}", Count(*count, "piece")).into())
+            }
+        }
+    }
+
     /// The file's text. It is an error if [`parse`](Manifest::parse) would not read it.
     pub(crate) fn render(&self) -> Result<String, BoxError> {
         let Manifest { run, save, step, epoch, .. } = self;
@@ -59,8 +97,8 @@ impl Manifest {
                 true => writeln!(text, "{METRIC_JSON} {value:?} {}", in_one_line(name)?)?,
             }
         }
+        self.check_whole()?;
         for (name, PartFile { length, checksum }) in &self.parts {
-            check_part(name)?;
             writeln!(text, "part {length} {checksum:08x} {name}")?;
         }
         let checksum = crc32fast::hash(text.as_bytes());
@@ -205,6 +243,27 @@ mod tests {
         check_refused("save 2\nstep 30", "step 30\nsave 2", lines);
         check_refused("regimen", "regime", "it does not begin as a manifest does");
         check_refused("checkpoint 1", "checkpoint 10", "format 10 is not known");
+    }
+
+    #[test]
+    fn a_part_in_pieces_has_all_of_them() {
+        let with = |lines: &str| {
+            Manifest::parse(signed(&TEXT.replace("part 16 00c0ffee module\n", lines)).as_bytes())
+        };
+        let two = "part 1 00000000 a@00001-of-00002\npart 2 00000000 a@00002-of-00002\n";
+        let manifest = with(&format!("{two}part 3 00000000 b\n")).unwrap();
+        assert_eq!(manifest.part_names(), ["a", "b"].into());
+        assert_eq!(manifest.files_of("a").collect::<Vec<_>>(), ["a@00001-of-00002", "a@00002-of-00002"]);
+        assert_eq!(manifest.files_of("b").collect::<Vec<_>>(), ["b"]);
+        let refused = |lines: &str, message: &str| assert_eq!(with(lines).unwrap_err().to_string(), message);
+        refused("part 2 00000000 a@00002-of-00002\n", "the part `a` has 1 of 2 pieces");
+        refused("part 2 00000000 a@00001-of-99999\n", "the part `a` has 1 of 99999 pieces");
+        refused(&format!("part 3 00000000 a\n{two}"), "the part `a` is in pieces of 1 and of 2 ranks");
+        refused("part 3 00000000 a\npart 3 00000000 a@00001-of-00001\n", "the part `a` has 2 of 1 piece");
+        refused(
+            "part 2 00000000 a@00001-of-00002\npart 2 00000000 a@00003-of-00003\n",
+            "the part `a` is in pieces of 2 and of 3 ranks",
+        );
     }
 
     #[test]

@@ -44,6 +44,10 @@ impl Store for Disk {
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
         fs::remove_dir(dir)
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
 }
 
 struct DiskFile(File);

@@ -1,4 +1,4 @@
-//! The trait between checkpoints and the disk: eight operations, and two that only some stores need.
+//! The trait between checkpoints and the disk: eight operations, and three that only some stores need.
 
 mod disk;
 mod sim_disk;
@@ -40,6 +40,13 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Removes an empty directory.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Whether files can be created in one directory from several processes or machines, each of which sees those of
+    /// the others before the directory is renamed. A checkpoint of [every rank's
+    /// writing](super::Checkpointer::every_rank_writes) needs it. Default: no.
+    fn is_shared(&self) -> bool {
+        false
+    }
 
     /// Acquires the right to be the one writer of `dir`, which is held until the lock is dropped. It is an error if
     /// another process holds it. Returns `None` if the store has no locks, as by default. [`Disk`](super::Disk) has

@@ -1,7 +1,8 @@
 //! Steps of the CNN whose gradients are exchanged after the backward pass and during it, for `cargo xtask bench overlap`.
 //!
-//! Ranks of one thread, with [`keep_memory`]. All ways take turns in one process. Rank 0 prints the median of the
-//! milliseconds of each.
+//! Two ranks of one thread, with [`keep_memory`]: over MPI, over MPI behind a slow link, or threads of this process behind
+//! one. The latter wait for each other without a processor, and MPI with one. All ways take turns in one process. Rank 0
+//! prints the median of the milliseconds of each.
 
 // As `engines-torch` has it, which trains more networks.
 #[allow(dead_code, reason = "the other networks are of `engines-torch` alone")]
@@ -19,12 +20,12 @@ use regimen::engine::{Bucket, Engine, Mode};
 use regimen::peers::Peers;
 use regimen::run::Train;
 use regimen::{AutoUnit, BoxError, Loss, Run, State, Step, Task};
-use regimen_dist::{barrier, init};
-use regimen_test::peers::Slow;
+use regimen_dist::init;
+use regimen_test::peers::{Slow, Threads, on_ranks};
 use regimen_torch::tch::{Device, Tensor};
 use regimen_torch::{Torch, initialize, keep_memory, tch};
 
-const USAGE: &str = "usage: shared|slow TURNS";
+const USAGE: &str = "usage: shared|slow|threads TURNS";
 const SEED: u64 = 7;
 const BATCH: usize = 64;
 
@@ -41,18 +42,25 @@ const BUCKET: usize = 4 << 20;
 
 fn main() -> Result<(), BoxError> {
     keep_memory();
-    tch::set_num_threads(1);
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (is_slow, turns) = match &args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["shared", turns] => (false, turns.parse()?),
-        ["slow", turns] => (true, turns.parse()?),
-        _ => return Err(USAGE.into()),
-    };
-    let connected = init()?;
-    let peers: Arc<dyn Peers> = match is_slow {
-        true => Arc::new(Slow::new(connected.clone(), LATENCY, BYTES_PER_SECOND)),
-        false => connected.clone(),
-    };
+    let [link, turns] = &args[..] else { return Err(USAGE.into()) };
+    let turns = turns.parse()?;
+    let slow = |peers| -> Arc<dyn Peers> { Arc::new(Slow::new(peers, LATENCY, BYTES_PER_SECOND)) };
+    match &**link {
+        "shared" => measure(link, init()?, turns),
+        "slow" => measure(link, slow(init()?), turns),
+        "threads" => {
+            let ranks = on_ranks(Threads::of(2, Duration::from_secs(600)), |peers| {
+                measure(link, slow(peers), turns).map_err(|error| error.to_string())
+            });
+            ranks.into_iter().try_for_each(|rank| Ok(rank??))
+        }
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn measure(link: &str, peers: Arc<dyn Peers>, turns: usize) -> Result<(), BoxError> {
+    tch::set_num_threads(1);
     let batch = Cnn::batch(BATCH);
     let [mut alone, mut after, mut during] = [unit(false)?, unit(false)?, unit(true)?];
     let mut bare = engine()?;
@@ -60,22 +68,23 @@ fn main() -> Result<(), BoxError> {
         ["step alone", "step, exchange after", "step, exchange during", "backward", "exchange"]
             .map(|name| (name, Vec::new()));
     for _ in 0..turns {
-        let [(_, steps_alone), (_, steps_after), (_, steps_during), (_, backward), (_, exchange)] = &mut times;
-        for (unit, peers, times) in [
+        let [(_, steps_alone), (_, steps_after), (_, steps_during), (_, backward), (_, exchange)] =
+            &mut times;
+        for (unit, peers_of_run, times) in [
             (&mut alone, None, steps_alone),
             (&mut after, Some(&peers), steps_after),
             (&mut during, Some(&peers), steps_during),
         ] {
-            barrier(&*connected)?;
-            times.extend(steps(unit, peers, &batch)?);
+            meet(&*peers)?;
+            times.extend(steps(unit, peers_of_run, &batch)?);
         }
-        barrier(&*connected)?;
         for i in 0..STEPS {
             let loss = bare.with_module(Mode::Train, |network| network.loss(&batch, true).mean);
+            meet(&*peers)?;
             let begun = Instant::now();
             bare.backward(&loss, None)?;
             let took = begun.elapsed();
-            barrier(&*connected)?;
+            meet(&*peers)?;
             let begun = Instant::now();
             bare.exchange_gradients(BUCKET, &mut |bucket: Bucket<'_>| peers.sum(bucket))?;
             if WARM_UP <= i {
@@ -85,14 +94,19 @@ fn main() -> Result<(), BoxError> {
             bare.discard_gradients();
         }
     }
-    if connected.rank().is_first() {
-        let (link, mut out) = (&args[0], io::stdout());
+    if peers.rank().is_first() {
+        let mut out = io::stdout();
         for (name, times) in &mut times {
             times.sort_by(f64::total_cmp);
             writeln!(out, "{link}: {name}\tms\t{}\tms", times[times.len() / 2])?;
         }
     }
     Ok(())
+}
+
+/// Waits until all ranks are here.
+fn meet(peers: &dyn Peers) -> Result<(), BoxError> {
+    peers.gather(&[]).map(drop)
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -116,7 +130,9 @@ fn steps(
 ) -> Result<Vec<f64>, BoxError> {
     let mut ends = Vec::with_capacity(STEPS);
     let data = each_epoch(|_| (0..STEPS).map(|_| batch.share()));
-    let run = Run::new(unit).seed(SEED).on(Event::TrainStepEnd, |_: &mut State, _: &mut _| ends.push(Instant::now()));
+    let run = Run::new(unit)
+        .seed(SEED)
+        .on(Event::TrainStepEnd, |_: &mut State, _: &mut _| ends.push(Instant::now()));
     let mut run = match peers {
         Some(peers) => run.peers(peers.clone()),
         None => run,

@@ -156,6 +156,11 @@ impl Store for SimDisk {
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
         self.operate(|image| image.remove_dir(dir))
     }
+
+    /// Its clones are one disk.
+    fn is_shared(&self) -> bool {
+        true
+    }
 }
 
 struct SimFile {
