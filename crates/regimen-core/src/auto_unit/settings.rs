@@ -188,8 +188,9 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     ///
     /// The norm for [`clip_norm`](AutoUnit::clip_norm) is added up over the ranks: results are within rounding of those
     /// without sharding, and without it they are those of the two other settings. A check for gradients that are not finite
-    /// is one of all ranks. A hook [`before_update`](AutoUnit::before_update) sees the gradients of its rank alone, and if it
-    /// fails, the window is not kept.
+    /// is one of all ranks; an error about them names the array on its owner alone. A hook
+    /// [`before_update`](AutoUnit::before_update) sees the gradients of its rank alone, and if it fails, the window is not
+    /// kept.
     ///
     /// On the engine on libtorch, on CPUs, gradients take the memory of a share and of three buckets, if the backward pass
     /// reaches parameters from the one created last to the first. In a window of several steps they are whole until the last
