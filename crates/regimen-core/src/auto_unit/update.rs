@@ -58,6 +58,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         }
         if window.stage() <= Some(Stage::Averaged) {
             if let Some(hook) = &mut settings.before_update {
+                state.set_has_share_of_gradients(window.is_share());
                 state.time("before update", |state| hook(engine, state))?;
             }
             let may_skip = scale.is_some() || settings.non_finite == NonFinite::Skip;

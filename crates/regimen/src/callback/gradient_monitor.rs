@@ -26,6 +26,8 @@ use crate::{BoxError, State};
 ///
 /// The norm is logged in steps whose metrics are read (see [`State::wants_metrics`]), and waits for the
 /// device there. Histograms are logged at the last step of each epoch, and copy the gradients to the host.
+///
+/// [Sharded](crate::AutoUnit::shard_gradients) gradients are an error of the first update: a rank has not all of them.
 pub struct GradientMonitor {
     only: Box<dyn Fn(&str) -> bool + Send>,
 }
@@ -50,6 +52,11 @@ impl GradientMonitor {
         self,
     ) -> impl FnMut(&mut E, &mut State) -> Result<(), BoxError> + Send + 'static {
         move |engine, state| {
+            if state.has_share_of_gradients() {
+                return Err("`GradientMonitor` needs the gradients of all ranks, and this one holds a share; leave it or \
+                            `shard_gradients` out"
+                    .into());
+            }
             if state.wants_metrics() {
                 state.log(GRADIENT_NORM, engine.gradient_norm()?, 1.0);
             }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use regimen::auto_unit::{GradientScaler, NonFinite};
+use regimen::callback::GradientMonitor;
 use regimen::engine::{Engine, Part, Precision};
 use regimen::peers::Peers;
 use regimen::run::Train;
@@ -155,4 +156,21 @@ fn a_window_is_not_kept_once_its_gradients_are_shared_out() {
     };
     assert_eq!(kept(false), [(1, false); 2]);
     assert_eq!(kept(true), [(0, true); 2]);
+}
+
+#[test]
+fn a_monitor_of_all_gradients_refuses_a_share() {
+    let monitored = |ranks, shards: bool| {
+        let results = on(ranks, |peers| {
+            let hook = GradientMonitor::new().into_hook();
+            trained(peers, true, |unit| unit.shard_gradients(shards).before_update(hook)).map(drop)
+        });
+        results.into_iter().collect::<Result<Vec<()>, _>>()
+    };
+    let error = monitored(2, true).unwrap_err();
+    let own = "`GradientMonitor` needs the gradients of all ranks, and this one holds a share; leave it or \
+               `shard_gradients` out";
+    assert!(error.contains(own), "{error}");
+    assert_eq!(monitored(2, false), Ok(vec![(); 2]));
+    assert_eq!(monitored(1, true), Ok(vec![()]));
 }
