@@ -270,7 +270,8 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             }
         };
         if !total.makes_update() {
-            window.reach(Stage::Added);
+            // Should the skip fail, the step is repeated from its begin.
+            window.leave_out();
             return Ok(total);
         }
         let loss = window.adds().then_some(loss);

@@ -180,3 +180,16 @@ fn a_rank_that_fails_in_its_backward_pass_ends_the_call_on_all() {
     // Their gradients are those of no step.
     assert_eq!(ranks, expected.map(|(error, lost)| (error.to_owned(), lost, 0, false)));
 }
+
+#[test]
+fn a_step_that_another_rank_spoils_is_not_saved_as_one_with_gradients() {
+    let ranks = on_ranks(Threads::of(2, Duration::from_secs(60)), |peers| {
+        let input = if peers.rank().is_first() { 0.3 } else { f64::NAN };
+        let mut unit = unit([None; 2]).non_finite(NonFinite::Skip).skip_limit(0).overlap_exchange(true);
+        Run::new(&mut unit).peers(peers).train(&vec![(1.0, input)], Train::steps(1)).unwrap_err();
+        let mut own = OwnPart::default();
+        unit.visit(&mut own).unwrap();
+        own.0.contains("window.step.stage")
+    });
+    assert_eq!(ranks, [Ok(false), Ok(false)]);
+}
