@@ -147,14 +147,16 @@ impl<'b, 'p> Waiting<'b, 'p> {
 
     /// The gradients of a bucket times the factor, which are then held no longer.
     fn take(&mut self, bucket: &Stretch<'_>) -> Result<Joined, BoxError> {
-        let parameters: Vec<Tensor> = bucket.parameters().map(Tensor::shallow_clone).collect();
         let flag = |parameter: &Tensor| if parameter.grad().defined() { 1.0 } else { 0.0 };
-        self.flags.extend(parameters.iter().map(flag));
+        self.flags.extend(bucket.parameters().map(flag));
         self.unreached.reach(self.parameters);
-        if let Some(mean) = self.mean {
+        // Never in the memory of a gradient: libtorch may share it with one that the pass still needs.
+        let Some(mean) = self.mean else { return bucket.flat(|_, parameter| taken_or_zeros(parameter)) };
+        if bucket.has_other_types() {
             // In their own type, as without overlap.
-            shim::scale_gradients(&parameters, mean)?;
+            bucket.flat(|_, parameter| taken_or_zeros(parameter)?.f_mul_scalar(mean).map_err(failure))
+        } else {
+            bucket.flat(|_, parameter| taken_or_zeros(parameter))?.scaled(mean)
         }
-        bucket.flat(|_, parameter| taken_or_zeros(parameter))
     }
 }

@@ -48,6 +48,11 @@ impl<'p> Stretch<'p> {
         Joined::of(&all)
     }
 
+    /// Whether a parameter is of another type than the buffer.
+    pub(crate) fn has_other_types(&self) -> bool {
+        self.parameters().any(|parameter| parameter.kind() != self.kind)
+    }
+
     pub(crate) fn parameters(&self) -> impl ExactSizeIterator<Item = &'p Tensor> {
         self.parameters.iter().map(|(_, parameter)| *parameter)
     }

@@ -68,7 +68,7 @@ fn gradients_are_in_memory_once() {
             thread::sleep(Duration::from_secs(if calls == 1 { 1 } else { 0 }));
             Ok(())
         };
-        engine.backward_and_exchange(Some(loss), None, None, BYTES, keep, exchange)
+        engine.backward_and_exchange(Some(loss), None, Some(0.5), BYTES, keep, exchange)
     };
     let all = peak(&mut engine, |engine, loss| during(engine, loss, None));
     assert_eq!(engine.state(Part::Gradients).unwrap().len(), WEIGHTS);

@@ -224,3 +224,20 @@ fn a_rank_without_a_loss_takes_part_with_zeros() {
     assert_eq!(engine.state(Part::Gradients).unwrap().iter().count(), 3);
     assert_eq!(engine.unreached().unwrap(), ["first", "last", "unused"]);
 }
+
+#[test]
+fn a_gradient_that_is_a_view_of_one_in_the_pass_leaves_it_as_it_is() {
+    let (vars, weights) = initialize(1, Device::Cpu, |root| {
+        let square = root.var("square", &[2, 2], Init::Const(0.25));
+        [square, root.var("flat", &[4], Init::Const(0.5))]
+    });
+    let mut engine = Torch::new(vars, weights, Adam::new()).unwrap();
+    let loss = engine.with_module(Mode::Train, |[square, flat]| {
+        // That of `flat` is complete first, and in the memory of that of the sum.
+        ((square * 2.0 + flat.view([2, 2])) * 8.0).sum(Kind::Float)
+    });
+    engine.backward_and_exchange(Some(&loss), None, Some(0.5), 1, None, &mut |_| Ok(())).unwrap();
+    let gradients = engine.state(Part::Gradients).unwrap();
+    let of = |name| gradients.array(name).unwrap().to_vec::<f32>().unwrap();
+    assert_eq!([of("flat"), of("square")], [[4.0; 4], [8.0; 4]]);
+}

@@ -297,6 +297,12 @@ impl Joined {
         if joined.is_contiguous() { Ok(Joined(joined)) } else { Err("joined tensors have gaps".into()) }
     }
 
+    /// It with each element times `factor`.
+    pub(crate) fn scaled(mut self, factor: f64) -> Result<Self, BoxError> {
+        let _ = self.0.f_mul_scalar_(factor).map_err(failure)?;
+        Ok(self)
+    }
+
     /// It in host memory, with its elements as `change` leaves them. It leaves the device in one piece.
     pub(crate) fn changed<T: Element>(
         self,
