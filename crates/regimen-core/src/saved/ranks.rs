@@ -34,13 +34,20 @@ pub(crate) fn is_share(dict: &StateDict) -> bool {
     dict.contains(SHARE)
 }
 
-/// Removes the mark of a share from `dict`. Returns `None` if there is none: the state is whole.
-pub(crate) fn take_share(dict: &mut StateDict) -> Result<Option<Rank>, BoxError> {
-    let Ok(mark) = dict.remove(SHARE) else { return Ok(None) };
+/// The rank whose share `dict` is. Returns `None` if there is no mark: the state is whole.
+fn share_of(dict: &StateDict) -> Result<Option<Rank>, BoxError> {
+    let Ok(mark) = dict.array(SHARE) else { return Ok(None) };
     match mark.to_vec()?[..] {
         [index, count] if index < count => Ok(Some(Rank { index, count })),
         _ => Err(format!("`{SHARE}` is no rank").into()),
     }
+}
+
+/// The same, and removes the mark.
+pub(crate) fn take_share(dict: &mut StateDict) -> Result<Option<Rank>, BoxError> {
+    let share = share_of(dict)?;
+    let _ = dict.remove(SHARE);
+    Ok(share)
 }
 
 /// Whether the shares of a state come together on rank 0.
@@ -93,7 +100,7 @@ pub(crate) fn gather(
                     all.filter(|(name, _)| is_of_rank(name))
                         .try_for_each(|(name, array)| dict.insert(name, array))?;
                 }
-                Ok(true)
+                check_names(peers, part, dict).map(|()| true)
             }
             Some((rank, share)) => {
                 let held = share.map_or("all of it".to_owned(), |Rank { index, count }| {
@@ -115,6 +122,25 @@ pub(crate) fn gather(
         dict.insert_all(&format!("ranks.{rank}"), own)?;
     }
     Ok(false)
+}
+
+/// Returns an error on all ranks if an array of `dict`, a share of `part`, is in that of another rank too. Every rank
+/// calls it.
+fn check_names(peers: &dyn Peers, part: &str, dict: &StateDict) -> Result<(), BoxError> {
+    let (mut own, mut all) = (StateDict::new(), StateDict::new());
+    for (name, _) in dict.iter() {
+        own.insert(name, Array::from_slice::<u8>(&[]))?;
+    }
+    for (name, nothing) in peers.gather_states(&own)?.into_iter().flatten() {
+        if all.contains(&name) {
+            return Err(AgreedError::new(format!(
+                "the part `{part}` is in shares, and two of them have an array `{name}`"
+            ))
+            .into());
+        }
+        all.insert(name, nothing)?;
+    }
+    Ok(())
 }
 
 /// Adds the shares of the other ranks to that of rank 0, `dict` there. They are gathered one array of each rank at a
@@ -185,6 +211,9 @@ impl<'d> OfRanks<'d> {
 
     /// The state of `part` on this rank.
     pub(crate) fn of(&self, part: &(impl Stateful + ?Sized)) -> Result<Cow<'_, StateDict>, BoxError> {
+        if share_of(&self.first)? == Some(self.rank) {
+            return Ok(Cow::Borrowed(&self.first));
+        }
         let mut saved = vec![filter(&self.first, |name| part.is_of_rank(name))?];
         saved.extend(self.others.iter().cloned());
         let is_alike = saved.iter().all(StateDict::is_empty);

@@ -6,6 +6,7 @@ mod curve;
 mod losses;
 mod matrix;
 mod pieces;
+mod pieces_whole;
 
 use std::path::Path;
 use std::sync::Arc;
