@@ -24,6 +24,9 @@ const PART: &str = "ranks.part";
 
 const SHARE: &str = "ranks.share";
 
+/// The mark of a rank that keeps its share, while arrays are gathered.
+const APART: &str = "ranks.apart";
+
 /// Marks `dict` as the share of `rank`.
 pub(crate) fn mark_share(dict: &mut StateDict, rank: Rank) -> Result<(), BoxError> {
     dict.insert(SHARE, Array::from_slice(&[rank.index, rank.count]))
@@ -78,6 +81,9 @@ pub(crate) fn gather(
     if let Some(rank) = share {
         mark_share(&mut own, rank)?;
     }
+    if shares_are == Shares::Apart {
+        own.insert(APART, 1_u8)?;
+    }
     let mut all = peers.gather_states(&own)?;
     let names = all.iter_mut().map(|own| own.remove(PART)?.to_text());
     let names = names.collect::<Result<Vec<_>, BoxError>>()?;
@@ -89,7 +95,18 @@ pub(crate) fn gather(
         .into());
     }
     let shares = all.iter_mut().map(take_share).collect::<Result<Vec<_>, BoxError>>()?;
+    let apart: Vec<bool> = all.iter_mut().map(|own| own.remove(APART).is_ok()).collect();
     if shares.iter().any(Option::is_some) {
+        if let Some(rank) = apart.iter().position(|is_apart| *is_apart != apart[0]) {
+            let keeps = |rank: usize| if apart[rank] { "keeps" } else { "does not keep" };
+            return Err(AgreedError::new(format!(
+                "the part `{part}` is in shares: rank {rank} {} its own, and rank 0 {}; give \
+                 `Checkpointer::every_rank_writes` on all ranks or on none",
+                keeps(rank),
+                keeps(0)
+            ))
+            .into());
+        }
         let count = peers.rank().count;
         let is_right = |(index, share): (u64, &Option<Rank>)| *share == Some(Rank { index, count });
         return match (0..).zip(&shares).find(|&share| !is_right(share)) {

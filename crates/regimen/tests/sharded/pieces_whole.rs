@@ -14,7 +14,7 @@ use regimen::unit::TrainUnit;
 use regimen::{AutoUnit, BoxError, Loss, Run, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyLinear, ToyOptimizer, ToyVars, manual_seed};
 
-use super::{DISK, fit, on, rank_of, saved, unit};
+use super::{DISK, ROWS, fit, loader, on, pieces, rank_of, saved, unit};
 
 /// A model of which each rank has a share of the weights.
 struct Model {
@@ -193,6 +193,29 @@ fn pieces_with_an_array_of_one_name_are_damage() {
         Ok(restored.map(|restored| (restored.step, restored.skipped.len())))
     });
     assert_eq!(restored, [Ok(Some((2, 1))), Ok(Some((2, 1)))]);
+}
+
+#[test]
+fn a_rank_without_the_setting_is_found_at_the_first_save() {
+    for without in 0..2 {
+        let disk = SimDisk::new();
+        let ended = on(2, |peers| {
+            let rank = rank_of(&peers);
+            let mut unit = unit(rank, true);
+            let saver = pieces::saver(Arc::new(disk.clone()), rank != without);
+            pieces::run_of(peers, &mut unit, saver).train(&loader(ROWS), Train::steps(7)).map(drop)?;
+            Ok(())
+        });
+        let has = |rank| if rank == without { "does not keep" } else { "keeps" };
+        let text = format!(
+            "state failed in train at epoch 0 step 3: the part `optimizer` is in shares: rank 1 {} its own, and rank 0 {}; \
+             give `Checkpointer::every_rank_writes` on all ranks or on none",
+            has(1),
+            has(0)
+        );
+        assert_eq!(ended, [Err(text.clone()), Err(text)]);
+        assert_eq!(steps(&disk), Vec::<String>::new());
+    }
 }
 
 /// Two parameters.

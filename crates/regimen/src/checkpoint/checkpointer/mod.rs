@@ -243,7 +243,7 @@ impl Checkpointer {
     }
 
     /// Calls `on_saved` with every checkpoint that was acknowledged, on the thread that wrote it. A
-    /// panic of it counts as a failure to save.
+    /// panic of it counts as a failure to save. If the loop waits for the save, the panic is an error of the run.
     pub fn on_saved(mut self, on_saved: impl Fn(&Checkpoint) + Send + Sync + 'static) -> Self {
         self.settings.on_saved = Some(Arc::new(on_saved));
         self
