@@ -1,5 +1,6 @@
-//! The steps about the features of `regimen`: all features, none, and each alone. Other crates have features too: those of
-//! engines are devices, and the one of `regimen-dist` is among all features.
+//! The steps about the features of `regimen` and `regimen-object-store`: all features, none, and each alone. Other crates have
+//! features too: those of engines are devices, the one of `regimen-dist` is among all features, and those of `regimen-cli`
+//! are those of `regimen-object-store`.
 
 use crate::BoxError;
 use crate::ci::End;
@@ -29,21 +30,25 @@ pub(crate) fn all(workspace: &Workspace) -> Result<End, BoxError> {
     }
 }
 
-/// Checks `regimen` without any feature. Of its tests those in the library are run: the others take minutes to link.
+/// Checks both without any feature. Of their tests those in the libraries are run: the others take minutes to link.
 pub(crate) fn none(workspace: &Workspace) -> Result<End, BoxError> {
-    let select = ["--package", "regimen", "--no-default-features"];
+    let select = ["--package", "regimen", "--package", "regimen-object-store", "--no-default-features"];
     lint_and_document(workspace, &select)?;
     count_tests(&mut workspace.cargo(&[&["test", "--lib"], &select[..]].concat()))
 }
 
-/// Compiles and lints `regimen` with each feature alone.
+/// Compiles and lints both with each feature alone.
 pub(crate) fn each(workspace: &Workspace) -> Result<End, BoxError> {
-    let features = of_package(workspace, "regimen")?;
-    for feature in &features {
-        let select = ["--package", "regimen", "--lib", "--no-default-features", "--features", feature];
-        run(&mut workspace.cargo(&[&["clippy"], &select[..], &["--", "--deny", "warnings"]].concat()))?;
+    let mut ran = Vec::new();
+    for package in ["regimen", "regimen-object-store"] {
+        let features = of_package(workspace, package)?;
+        for feature in &features {
+            let select = ["--package", package, "--lib", "--no-default-features", "--features", feature];
+            run(&mut workspace.cargo(&[&["clippy"], &select[..], &["--", "--deny", "warnings"]].concat()))?;
+        }
+        ran.push(format!("{package}: {}", features.join(", ")));
     }
-    Ok(End::Ran(format!("clippy with {}", features.join(", "))))
+    Ok(End::Ran(format!("clippy with {}", ran.join("; "))))
 }
 
 fn lint_and_document(workspace: &Workspace, select: &[&str]) -> Result<(), BoxError> {

@@ -40,8 +40,8 @@ usage: cargo xtask ci [STEP ...]
        cargo xtask torture --ranks N [--kills N] [--seed N] [--ulfm]
 
 ci       runs every check, or the named steps, and prints a table of results
-bench    runs a benchmark: batteries, checkpoint, distributed, engines, learner, loader, overhead,
-         precision, report
+bench    runs a benchmark: batteries, checkpoint, distributed, engines, learner, loader,
+         object-store, overhead, overlap, precision, report
 libtorch finds libtorch 2.11 in LIBTORCH or the active Python, or downloads it (545 MB), and
          prints the environment to build on it: eval \"$(cargo xtask libtorch)\"
 new      makes a project outside of the clone that trains a small network: in DIR, or beside the clone

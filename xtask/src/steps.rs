@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::bench::learner;
 use crate::ci::{End, Step};
@@ -61,6 +62,7 @@ pub(crate) const STEPS: &[Step] = &[
 
 /// Arguments that make each example short. An example without an entry fails the step.
 const EXAMPLES: &[(&str, &[&str])] = &[
+    ("bucket", &[]),
     ("callback", &[]),
     ("chars", &["--steps", "5", "--batch-size", "4", "--context", "16", "--width", "16", "--layers", "1"]),
     ("cross-validation", &[]),
@@ -243,11 +245,50 @@ fn object_store(workspace: &Workspace) -> Result<End, BoxError> {
         Ok(python) => python,
         Err(why) => return Ok(End::NotRun(why.to_string())),
     };
+    run(&mut workspace.cargo(&["build", "--workspace", "--examples"]))?;
     let server = S3::start(workspace, &python)?;
-    let mut cargo = workspace.cargo(&["test", "--workspace", "--test", "it", "--", "server::server_"]);
-    cargo.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]);
-    cargo.envs([("AWS_REGION", "us-east-1"), ("AWS_ALLOW_HTTP", "true")]);
-    count_tests(cargo.env("AWS_ENDPOINT_URL", server.url()).env("REGIMEN_S3", "1"))
+    let goes_on = killed_over_s3(workspace, &server)?;
+    let mut cargo =
+        workspace.cargo(&["test", "--workspace", "--test", "it", "--test", "cli", "--", "server::server_"]);
+    match count_tests(cargo.envs(server.variables()).env("REGIMEN_S3", "1"))? {
+        End::Ran(tests) => Ok(End::Ran(format!("{tests}; {goes_on}"))),
+        other => Ok(other),
+    }
+}
+
+/// Kills the example `bucket` again and again, each time in another folder, and compares its log with that of a run that
+/// nobody killed.
+fn killed_over_s3(workspace: &Workspace, server: &S3) -> Result<String, BoxError> {
+    const KILLS: usize = 3;
+    let folder = workspace.scratch("bucket")?;
+    let start = |url: &str, name: &str, pace: &str| {
+        let mut command = workspace.example("bucket");
+        command.args([url, name, pace]).current_dir(&folder).envs(server.variables());
+        command
+    };
+    run(&mut start("s3://regimen/whole", "whole", "0"))?;
+    for kill in 0..KILLS {
+        let mut killed = start("s3://regimen/killed", &kill.to_string(), "20").spawn()?;
+        // Each comes further than the one before.
+        let lines = 60 * (kill + 1) - 10;
+        let log = folder.join(kill.to_string()).join("metrics.jsonl");
+        while fs::read_to_string(&log).unwrap_or_default().lines().count() < lines {
+            if let Some(status) = killed.try_wait()? {
+                return Err(format!("the example `bucket` ended with {status} before its kill").into());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        killed.kill()?;
+        killed.wait()?;
+    }
+    run(&mut start("s3://regimen/killed", "last", "0"))?;
+    let log = |name: &str| fs::read(folder.join(name).join("metrics.jsonl"));
+    match log("whole")? == log("last")? {
+        true => Ok(format!("bucket, killed {KILLS} times, ends with the log of a run nobody killed")),
+        false => {
+            Err("bucket: the log of a run that was killed differs from that of one nobody killed".into())
+        }
+    }
 }
 
 /// The report page in Chromium: runs, zoom, axes, themes, the table and the print, without an error on its console.

@@ -22,7 +22,7 @@ const NOT_RUN: i32 = 2;
 /// if something could not be run.
 pub(crate) fn torture(args: &[&str]) -> Result<ExitCode, BoxError> {
     let workspace = Workspace::open()?;
-    run(&mut workspace.cargo(&["build", "--package", "regimen-torture"]))?;
+    run(&mut workspace.cargo(&["build", "--workspace", "--bin", "torture"]))?;
     let mut program = program(&workspace, args)?;
     if args.first() == Some(&"--ranks") {
         match peers::mpis(&workspace) {

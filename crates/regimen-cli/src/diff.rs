@@ -11,9 +11,10 @@ use regimen::saved::{Array, Dtype, Element, StateDict};
 use regimen::text::Count;
 use serde::Serialize;
 
+use crate::output;
 use crate::output::Number;
+use crate::select::Source;
 use crate::table::Table;
-use crate::{output, select};
 
 #[derive(Serialize)]
 struct Diff {
@@ -52,7 +53,7 @@ enum How {
 
 /// Compares the checkpoints at `a` and `b`.
 pub(crate) fn diff(a: &Path, b: &Path, exit_code: bool, json: bool) -> Result<ExitCode, BoxError> {
-    let (a, b) = (select::one(a)?, select::one(b)?);
+    let (a, b) = (Source::of(a)?.one()?, Source::of(b)?.one()?);
     let (in_a, in_b) = (a.read_all()?, b.read_all()?);
     let names: BTreeSet<(&str, &str)> = names(&in_a).chain(names(&in_b)).collect();
     let mut different = Vec::new();

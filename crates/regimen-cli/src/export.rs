@@ -10,7 +10,8 @@ use regimen::saved::StateDict;
 use regimen::text::Count;
 use serde::Serialize;
 
-use crate::{output, select};
+use crate::output;
+use crate::select::Source;
 
 #[derive(Serialize)]
 struct Export {
@@ -21,7 +22,7 @@ struct Export {
 
 /// Writes the arrays of `parts` of the checkpoint at `dir` to the new file `file`.
 pub(crate) fn export(dir: &Path, file: &Path, parts: &[String], json: bool) -> Result<ExitCode, BoxError> {
-    let checkpoint = select::one(dir)?;
+    let checkpoint = Source::of(dir)?.one()?;
     let mut arrays = StateDict::new();
     for part in parts {
         let names = checkpoint.manifest().part_names();

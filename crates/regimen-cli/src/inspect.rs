@@ -10,6 +10,7 @@ use regimen::checkpoint::{Checkpoint, CheckpointError, Listing};
 use serde::Serialize;
 
 use crate::output::Number;
+use crate::select::Source;
 use crate::table::Table;
 use crate::{output, select};
 
@@ -58,7 +59,7 @@ struct Damaged {
 
 /// Lists the checkpoints of `dir`, and the parts of the newest one.
 pub(crate) fn inspect(dir: &Path, json: bool) -> Result<ExitCode, BoxError> {
-    let Listing { checkpoints, skipped } = select::all(dir)?;
+    let Listing { checkpoints, skipped } = Source::of(dir)?.all()?;
     let damaged = |path: &Path, reason: &CheckpointError| Damaged {
         name: select::name(path),
         reason: reason.to_string(),

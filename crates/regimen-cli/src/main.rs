@@ -1,9 +1,10 @@
-//! The `regimen` program: inspects, verifies, compares and exports checkpoints; reports, plots and lists runs.
+//! The `regimen` program: inspects, verifies, compares, copies and exports checkpoints; reports, plots and lists runs.
 //!
 //! Exits with 0 on success, with 1 and a line on stderr on failure, and with 2 on a usage error.
 #![forbid(unsafe_code)]
 
 mod diff;
+mod download;
 mod export;
 mod inspect;
 mod output;
@@ -22,7 +23,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use regimen::BoxError;
 
-/// Inspects, verifies, compares and exports checkpoints of regimen; reports, plots and lists runs.
+/// Inspects, verifies, compares, copies and exports checkpoints of regimen; reports, plots and lists runs.
+///
+/// A run directory or a checkpoint may be a URL, such as `s3://bucket/runs/digits`.
 #[derive(Debug, Parser)]
 #[command(name = "regimen", version)]
 struct Arguments {
@@ -54,6 +57,13 @@ enum Command {
         /// Exit with 1 if they differ.
         #[arg(long)]
         exit_code: bool,
+    },
+    /// Copy a checkpoint into a folder on this machine, and check every byte of the copy.
+    Download {
+        /// A checkpoint, or a run directory for its newest undamaged one.
+        from: PathBuf,
+        /// The folder that gets it, under its own name; made if it does not exist.
+        folder: PathBuf,
     },
     /// Write the weights of a checkpoint to one safetensors file.
     Export {
@@ -151,6 +161,7 @@ fn run(Arguments { json, command }: Arguments) -> Result<ExitCode, BoxError> {
         Command::Inspect { dir } => inspect::inspect(&dir, json),
         Command::Verify { dir } => verify::verify(&dir, json),
         Command::Diff { a, b, exit_code } => diff::diff(&a, &b, exit_code, json),
+        Command::Download { from, folder } => download::download(&from, &folder, json),
         Command::Export { dir, file, parts } => export::export(&dir, &file, &parts, json),
         Command::Watch { run, once, width, height } => watch::watch(run, once, (width, height)),
         Command::Report { runs, output, force } => report::report(runs, &output, force, json),

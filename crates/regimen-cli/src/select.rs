@@ -1,40 +1,80 @@
-//! The checkpoints that a command line path names.
+//! The checkpoints that a command line argument names.
 
-use std::path::Path;
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use regimen::BoxError;
-use regimen::checkpoint::{Checkpoint, Checkpoints, Listing, Which};
+use regimen::checkpoint::{Checkpoint, Checkpoints, Disk, Listing, Store, Which};
+use regimen_object_store::ObjectStore;
 
-/// Returns `true` if `path` is a checkpoint and not a directory of checkpoints.
-fn is_checkpoint(path: &Path) -> bool {
-    path.join("MANIFEST").exists()
+/// A checkpoint or a run directory, on this machine or in an object store.
+pub(crate) struct Source {
+    pub(crate) store: Arc<dyn Store>,
+    /// In the store.
+    path: PathBuf,
+    /// As it was given.
+    argument: PathBuf,
 }
 
-/// The checkpoint `path`, or all checkpoints of the run directory `path`, newest first.
-pub(crate) fn all(path: &Path) -> Result<Listing, BoxError> {
-    if is_checkpoint(path) {
-        return Ok(Listing { checkpoints: vec![Checkpoint::open(path)?], skipped: Vec::new() });
+impl Source {
+    /// The source of a path, or of a URL.
+    pub(crate) fn of(argument: &Path) -> Result<Self, BoxError> {
+        let url = argument.to_str().filter(|text| text.contains("://"));
+        let (store, path): (Arc<dyn Store>, _) = match url.map(ObjectStore::locate).transpose()? {
+            Some((store, path)) => (Arc::new(store), path),
+            None => (Arc::new(Disk), argument.to_owned()),
+        };
+        Ok(Source { store, path, argument: argument.to_owned() })
     }
-    // A missing directory has no checkpoints either, but here it is a typing error.
-    std::fs::metadata(path).map_err(|cause| format!("cannot read `{}`: {cause}", path.display()))?;
-    let listing = Checkpoints::in_dir(path).list()?;
-    match listing.checkpoints.is_empty() && listing.skipped.is_empty() {
-        true => Err(none(path)),
-        false => Ok(listing),
+
+    /// The checkpoint that it is, or all checkpoints of the run directory, newest first.
+    pub(crate) fn all(&self) -> Result<Listing, BoxError> {
+        if self.is_checkpoint() {
+            return Ok(Listing { checkpoints: vec![self.open()?], skipped: Vec::new() });
+        }
+        // A missing directory has no checkpoints either, but here it is a typing error.
+        self.store.list(&self.path).map_err(|cause| format!("cannot read `{self}`: {cause}"))?;
+        let listing = Checkpoints::on(self.store.clone(), &self.path).list()?;
+        match listing.checkpoints.is_empty() && listing.skipped.is_empty() {
+            true => Err(self.none()),
+            false => Ok(listing),
+        }
+    }
+
+    /// The checkpoint that it is, or the newest undamaged one of the run directory.
+    pub(crate) fn one(&self) -> Result<Checkpoint, BoxError> {
+        if self.is_checkpoint() {
+            return self.open();
+        }
+        let found = Checkpoints::on(self.store.clone(), &self.path);
+        let found = found.load_with(Which::Latest, Checkpoint::verify)?;
+        Ok(found.ok_or_else(|| self.none())?.checkpoint)
+    }
+
+    /// Whether it is a checkpoint and not a directory of checkpoints. One that cannot be read is one: its error is that of
+    /// [`open`](Source::open).
+    fn is_checkpoint(&self) -> bool {
+        let manifest = self.store.open(&self.path.join("MANIFEST"));
+        let is_none = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
+        // An empty path is the root of a store.
+        !self.path.as_os_str().is_empty() && manifest.err().is_none_or(|error| !is_none(error.kind()))
+    }
+
+    fn open(&self) -> Result<Checkpoint, BoxError> {
+        Ok(Checkpoint::open_on(self.store.clone(), &self.path)?)
+    }
+
+    fn none(&self) -> BoxError {
+        format!("`{self}` is neither a checkpoint nor a run directory with one").into()
     }
 }
 
-/// The checkpoint `path`, or the newest undamaged one of the run directory `path`.
-pub(crate) fn one(path: &Path) -> Result<Checkpoint, BoxError> {
-    if is_checkpoint(path) {
-        return Ok(Checkpoint::open(path)?);
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.argument.display().fmt(f)
     }
-    let found = Checkpoints::in_dir(path).load_with(Which::Latest, Checkpoint::verify)?;
-    Ok(found.ok_or_else(|| none(path))?.checkpoint)
-}
-
-fn none(path: &Path) -> BoxError {
-    format!("`{}` is neither a checkpoint nor a run directory with one", path.display()).into()
 }
 
 /// The directory name of a checkpoint.

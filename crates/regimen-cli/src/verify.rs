@@ -9,6 +9,7 @@ use regimen::checkpoint::Listing;
 use regimen::text::Count;
 use serde::Serialize;
 
+use crate::select::Source;
 use crate::table::Table;
 use crate::{output, select};
 
@@ -27,7 +28,7 @@ struct Verified {
 
 /// Verifies the checkpoints of `dir`. Returns an error if one is damaged.
 pub(crate) fn verify(dir: &Path, json: bool) -> Result<ExitCode, BoxError> {
-    let Listing { checkpoints, skipped } = select::all(dir)?;
+    let Listing { checkpoints, skipped } = Source::of(dir)?.all()?;
     let verified = |path: &Path, reason: Option<String>| Verified {
         name: select::name(path),
         whole: reason.is_none(),

@@ -232,6 +232,96 @@ fn mistakes_go_to_stderr_with_their_exit_code() {
 }
 
 #[test]
+fn download_copies_a_whole_checkpoint_and_replaces_none() {
+    let (dir, run) = run_directory();
+    let folder = dir.path().join("copies/digits");
+    let copy = folder.join("step-000000010");
+    let files = |dir: &Path| -> BTreeMap<PathBuf, Vec<u8>> {
+        let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        paths.map(|path| (path.file_name().unwrap().into(), std::fs::read(path).unwrap())).collect()
+    };
+    // As a copy that was cut off leaves it.
+    std::fs::create_dir_all(folder.join(".download-step-000000010")).unwrap();
+    std::fs::write(folder.join(".download-step-000000010/MANIFEST"), "half").unwrap();
+    let value = json(0, &[&"download", &run, &folder]);
+    let original = files(&run.join("step-000000010"));
+    let bytes = original.values().map(Vec::len).sum::<usize>();
+    assert_eq!((value["bytes"].as_u64(), value["to"].as_str()), (Some(bytes as u64), copy.to_str()));
+    assert_eq!(files(&copy), original);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    check_error(1, &[&"download", &run, &folder], "step-000000010` exists");
+
+    flip_a_bit(&run.join("step-000000005/run.safetensors"));
+    check_error(1, &[&"download", &run.join("step-000000005"), &folder], "it is damaged");
+    assert!(!folder.join("step-000000005").exists());
+}
+
+#[test]
+fn a_url_that_is_none_is_refused_without_its_credentials() {
+    check_error(1, &[&"inspect", &"ftp://host/runs"], "`ftp://` is not known; use `s3://`,");
+    for command in ["inspect", "verify"] {
+        let output = regimen(&[&command, &"s3://AKIA:SECRET-KEY@bucket/runs"]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("give credentials by the variables of the store"), "{error}");
+        assert!(!error.contains("SECRET-KEY"), "{error}");
+    }
+    let none = "`memory:///runs/digits` is neither a checkpoint nor a run directory with one";
+    check_error(1, &[&"verify", &"memory:///runs/digits"], none);
+    check_error(1, &[&"inspect", &"memory://"], "`memory://` is neither a checkpoint");
+}
+
+/// Over a server of S3, as in the tests of `regimen-object-store`. Without it they check nothing.
+mod server {
+    use std::sync::Arc;
+
+    use regimen::checkpoint::Store;
+    use regimen_object_store::{LogUpload, ObjectStore};
+
+    use super::*;
+
+    #[test]
+    fn server_has_checkpoints_that_are_shown_verified_and_downloaded_by_their_url() {
+        if std::env::var_os("REGIMEN_S3").is_none() {
+            return;
+        }
+        let (dir, run) = run_directory();
+        let name = format!("cli-{}", std::process::id());
+        let store = Arc::new(ObjectStore::open("s3://regimen/runs").unwrap());
+        let mut writer = Writer::open_on(store.clone(), &name, "run-1").unwrap();
+        for step in [5, 10] {
+            let parts = BTreeMap::from([("module".to_owned(), module(&[1.0, step as f32]))]);
+            writer.save(&Snapshot { step, parts, ..Snapshot::default() }).unwrap();
+        }
+        let url = format!("s3://regimen/runs/{name}");
+        let five = format!("{url}/step-000000005");
+        let value = json(0, &[&"inspect", &url]);
+        let names = [0, 1].map(|n| value["checkpoints"][n]["name"].as_str().unwrap().to_owned());
+        assert_eq!(names, ["step-000000010", "step-000000005"]);
+        assert_eq!(json(0, &[&"inspect", &five])["checkpoints"][0]["step"], 5);
+        assert_eq!(stdout(0, &[&"verify", &url]).matches("whole").count(), 2);
+
+        let folder = dir.path().join("copies");
+        stdout(0, &[&"download", &url, &folder]);
+        assert_eq!(json(0, &[&"diff", &folder.join("step-000000010"), &url])["equal"], true);
+        assert_eq!(json(0, &[&"diff", &five, &url])["equal"], false);
+        assert_eq!(json(0, &[&"export", &five, &dir.path().join("weights.safetensors")])["arrays"], 2);
+        check_error(1, &[&"inspect", &"s3://regimen/none"], "`s3://regimen/none` is neither");
+
+        // An object of another length and of other bytes.
+        let data = store.list(Path::new(&name).join(".data").as_path()).unwrap();
+        let first = data.iter().find(|entry| entry.name.contains("step-000000005")).unwrap();
+        let damaged = dir.path().join("damaged");
+        std::fs::create_dir(&damaged).unwrap();
+        std::fs::copy(run.join("step-000000005/run.safetensors"), damaged.join("module.safetensors"))
+            .unwrap();
+        LogUpload::new(&store, &damaged, format!("{name}/.data/{}", first.name)).upload().unwrap();
+        check_error(1, &[&"verify", &url], "damaged: 1 of 2 checkpoints in `s3://regimen/runs/cli-");
+        check_error(1, &[&"download", &five, &folder], "module.safetensors`: ");
+        assert!(!folder.join("step-000000005").exists());
+    }
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_failure_and_a_full_disk_is_one() {
     let (_dir, run) = run_directory();
     let mut command = Command::new(env!("CARGO_BIN_EXE_regimen"));

@@ -70,6 +70,7 @@ mod index;
 mod key;
 mod lease;
 mod logs;
+mod message;
 mod remote;
 mod remote_file;
 mod store;

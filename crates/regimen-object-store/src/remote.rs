@@ -17,6 +17,8 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
+use crate::message::message;
+
 /// A store and the threads that talk to it. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Remote {
@@ -271,7 +273,7 @@ fn to_io(error: Error) -> io::Error {
         Error::InvalidPath { .. } => ErrorKind::InvalidInput,
         _ => ErrorKind::Other,
     };
-    io::Error::new(kind, error.to_string())
+    io::Error::new(kind, message(&error.to_string()))
 }
 
 impl fmt::Debug for Remote {

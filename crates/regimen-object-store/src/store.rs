@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -75,6 +75,21 @@ impl ObjectStore {
     pub fn open(url: &str) -> io::Result<Self> {
         let (remote, prefix) = url::open(url)?;
         Ok(ObjectStore::new(remote, prefix, url.to_owned()))
+    }
+
+    /// Opens the store of a URL at its root, and returns the path in it that the URL names.
+    ///
+    /// ```
+    /// use regimen_object_store::ObjectStore;
+    ///
+    /// let (store, path) = ObjectStore::locate("memory:///runs/digits")?;
+    /// assert_eq!(path, std::path::Path::new("runs/digits"));
+    /// # drop(store);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn locate(url: &str) -> io::Result<(Self, PathBuf)> {
+        let (remote, path) = url::open(url)?;
+        Ok((ObjectStore::new(remote, Path::default(), url.to_owned()), path.as_ref().into()))
     }
 
     /// Any store of the crate [`object_store`], from its root.

@@ -34,23 +34,38 @@ pub(crate) fn open(text: &str) -> io::Result<(Remote, Path)> {
         "http" | "https" => {
             Remote::new(Arc::new(client::of(&url[..url::Position::BeforePath], client::http)?), None)
         }
-        other if ["s3", "gs", "az", "http", "https"].contains(&other) => {
-            Err(refused(format!("`{text}` needs a feature that this program was built without")))
-        }
-        other => Err(refused(format!(
-            "`{other}://` is not known; use `s3://`, `gs://`, `az://`, `http://`, `https://` or `memory://`"
-        ))),
+        other => match feature(other) {
+            Some(feature) => Err(refused(format!(
+                "`{text}` needs the feature `{feature}`, without which this program was built"
+            ))),
+            None => Err(refused(format!(
+                "`{other}://` is not known; use `s3://`, `gs://`, `az://`, `http://`, `https://` or `memory://`"
+            ))),
+        },
     }?;
     Ok((remote, prefix))
 }
 
+/// The feature of this crate that the scheme of a URL needs.
+fn feature(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "s3" => Some("s3"),
+        "gs" => Some("gcs"),
+        "az" => Some("azure"),
+        "http" | "https" => Some("http"),
+        _ => None,
+    }
+}
+
 /// The clients of servers. Their settings are the usual variables.
-#[cfg(feature = "clients")]
+#[cfg(any(feature = "azure", feature = "gcs", feature = "http", feature = "s3"))]
 mod client {
     use std::io;
     use std::time::Duration;
 
     use object_store::{BackoffConfig, Result, RetryConfig};
+
+    use crate::message::message;
 
     /// The client of `url` that `build` makes.
     pub(super) fn of<T>(url: &str, build: fn(&str, RetryConfig) -> Result<T>) -> io::Result<T> {
@@ -59,7 +74,8 @@ mod client {
         // Each try of ours is so many requests.
         let (max_retries, retry_timeout) = (4, Duration::from_secs(60));
         let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries, retry_timeout };
-        build(url, retry).map_err(|error| super::refused(format!("cannot open `{url}`: {error}")))
+        build(url, retry)
+            .map_err(|error| super::refused(format!("cannot open `{url}`: {}", message(&error.to_string()))))
     }
 
     #[cfg(feature = "s3")]
@@ -92,4 +108,30 @@ pub(crate) fn writable(store: impl ObjectStore + MultipartStore) -> io::Result<R
 
 fn refused(why: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        open(text).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_scheme_that_is_unknown_or_not_built_in_is_named() {
+        let known = "use `s3://`, `gs://`, `az://`, `http://`, `https://` or `memory://`";
+        assert_eq!(refusal("ftp://bucket/runs"), format!("`ftp://` is not known; {known}"));
+        let off = [
+            ("s3://bucket/runs", "s3", cfg!(feature = "s3")),
+            ("gs://bucket/runs", "gcs", cfg!(feature = "gcs")),
+            ("az://container/runs", "azure", cfg!(feature = "azure")),
+            ("https://host/runs", "http", cfg!(feature = "http")),
+        ];
+        for (url, feature, _) in off.into_iter().filter(|(_, _, is_on)| !is_on) {
+            let expected =
+                format!("`{url}` needs the feature `{feature}`, without which this program was built");
+            assert_eq!(refusal(url), expected);
+        }
+    }
 }

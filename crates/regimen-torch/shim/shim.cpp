@@ -7,6 +7,8 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/anomaly_mode.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <atomic>
 #include <cstring>
@@ -220,6 +222,35 @@ rt_error rt_detecting_backward(at::Tensor *loss) {
       }
       throw;
     }
+  });
+}
+
+rt_error rt_telling_backward(at::Tensor *loss, at::Tensor *const *parameters, size_t n, void (*tell)(void *, size_t),
+                             void *context) {
+  struct Hook : torch::autograd::PostAccumulateGradHook {
+    void (*tell)(void *, size_t);
+    void *context;
+    size_t i;
+    Hook(void (*tell)(void *, size_t), void *context, size_t i) : tell(tell), context(context), i(i) {}
+    void operator()(const torch::autograd::Variable &) override { tell(context, i); }
+  };
+  // Removes them after an error too.
+  struct Hooks {
+    at::Tensor *const *parameters;
+    size_t n = 0;
+    ~Hooks() {
+      for (size_t i = 0; i < n; i++) {
+        torch::autograd::impl::set_post_acc_grad_hooks(*parameters[i], nullptr);
+      }
+    }
+  };
+  return caught([&] {
+    Hooks hooks{parameters};
+    for (; hooks.n < n; hooks.n++) {
+      auto hook = std::make_unique<Hook>(tell, context, hooks.n);
+      torch::autograd::impl::set_post_acc_grad_hooks(*parameters[hooks.n], std::move(hook));
+    }
+    loss->backward();
   });
 }
 

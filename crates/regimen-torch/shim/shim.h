@@ -31,6 +31,10 @@ rt_error rt_blend(at::Tensor *const *averages, at::Tensor *const *values, size_t
 // Backward that names the operation whose gradient became NaN. After an error gradients show how far NaN
 // spread, and have no other use.
 rt_error rt_detecting_backward(at::Tensor *loss);
+// Backward that calls `tell` with the number of each parameter whose gradient is complete, on the thread that computes it:
+// for a CPU the caller's. A parameter has no other such hook.
+rt_error rt_telling_backward(at::Tensor *loss, at::Tensor *const *parameters, size_t n, void (*tell)(void *, size_t),
+                             void *context);
 
 // One step of an optimizer over parameters that all hold a gradient. `slots` has the lists of state one after
 // another: the optimizer's first state for each parameter, then its second. If `skip_or_null` is 1, and not

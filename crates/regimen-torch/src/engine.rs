@@ -16,7 +16,7 @@ use crate::failure::{failure, recording};
 use crate::seed::set_seed;
 use crate::shim::Autocast;
 use crate::unreached::Unreached;
-use crate::{Algorithm, Optim, TorchDevice, TorchWeights, gradients, module_state, shim};
+use crate::{Algorithm, Optim, TorchDevice, TorchWeights, gradients, module_state, overlap, shim};
 
 /// A model of tch with its optimizer, on the device of its [`VarStore`].
 ///
@@ -146,6 +146,14 @@ pub fn host_reads() -> u64 {
     shim::scalar_reads() + READS.load(Relaxed)
 }
 
+/// `loss` times `factor`. It is an error if it has no gradient.
+fn scaled(loss: &Tensor, factor: Option<f64>) -> Result<Tensor, BoxError> {
+    if !loss.requires_grad() {
+        return Err("the loss does not depend on a trained parameter".into());
+    }
+    factor.map_or_else(|| Ok(loss.shallow_clone()), |factor| loss.f_mul_scalar(factor)).map_err(failure)
+}
+
 impl<M> Engine for Torch<M> {
     type Module = M;
     type Scalar = Tensor;
@@ -235,11 +243,7 @@ impl<M> Engine for Torch<M> {
     }
 
     fn backward(&mut self, loss: &Tensor, factor: Option<f64>) -> Result<(), BoxError> {
-        if !loss.requires_grad() {
-            return Err("the loss does not depend on a trained parameter".into());
-        }
-        let scaled = factor.map(|factor| loss.f_mul_scalar(factor)).transpose().map_err(failure)?;
-        let loss = scaled.as_ref().unwrap_or(loss);
+        let loss = &scaled(loss, factor)?;
         let backward = || match self.detects_anomaly {
             true => shim::detecting_backward(loss),
             false => loss.f_backward().map_err(failure),
@@ -320,6 +324,37 @@ impl<M> Engine for Torch<M> {
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<(), BoxError> {
         gradients::exchange(self.optim.parameters(), bytes, true, exchange)
+    }
+
+    /// On CPUs a second thread exchanges each bucket as soon as the backward pass has all of its gradients. The buckets are
+    /// in the order in which the parameters were created, from the last to the first, and the flags follow them.
+    fn backward_and_exchange(
+        &mut self,
+        loss: Option<&Tensor>,
+        factor: Option<f64>,
+        mean: Option<f64>,
+        bytes: usize,
+        exchange: &mut (dyn FnMut(Bucket<'_>) -> Result<(), BoxError> + Send),
+    ) -> Result<(), BoxError> {
+        // Gradients on a GPU are complete only when its queue is.
+        if self.detects_anomaly || self.vars.device() != Device::Cpu {
+            loss.map_or(Ok(()), |loss| self.backward(loss, factor))?;
+            mean.map_or(Ok(()), |mean| self.scale_gradients(mean))?;
+            return self.exchange_gradients(bytes, exchange);
+        }
+        let loss = loss.map(|loss| scaled(loss, factor)).transpose()?;
+        let Torch { optim, costs, unreached, .. } = self;
+        let parameters = optim.parameters();
+        overlap::exchange(parameters, mean, bytes, exchange, |trained, complete| {
+            let Some(loss) = &loss else { return Ok(()) };
+            let mut backward = || shim::telling_backward(loss, trained, complete);
+            match costs {
+                Some(costs) => costs.backward(parameters, backward)?,
+                None => backward()?,
+            }
+            unreached.reach(parameters);
+            Ok(())
+        })
     }
 
     fn retain_gradients(&mut self, keep: &dyn Fn(&str) -> bool) -> Result<(), BoxError> {

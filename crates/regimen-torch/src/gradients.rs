@@ -3,7 +3,7 @@
 use regimen_core::BoxError;
 use regimen_core::engine::Bucket;
 use regimen_core::saved::StateDict;
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use crate::array::{array, tensor};
 use crate::failure::failure;
@@ -55,15 +55,17 @@ pub(crate) fn exchange(
     let mut flags: Vec<f32> = parameters.by_name().map(flag).collect();
     exchange(Bucket::F32(&mut flags))?;
     let held = parameters.by_name().zip(&flags).filter(|(_, flag)| **flag != 0.0);
-    let values = |_: &str, parameter: &Tensor| {
-        let gradient = parameter.grad();
-        if gradient.defined() { Ok(gradient) } else { Ok(parameter.f_zeros_like()?.detach()) }
-    };
     let mut exchanged = Vec::new();
     for stretch in stretches(held.map(|(named, _)| named), bytes) {
-        exchanged.extend(stretch.exchanged(on_device, values, exchange)?);
+        exchanged.extend(stretch.exchanged(on_device, |_, parameter| held_or_zeros(parameter), exchange)?);
     }
     shim::clear_gradients(parameters.trained())?;
     let mut learning = exchanged.iter().filter(|(parameter, _)| parameter.requires_grad());
     learning.try_for_each(|(parameter, gradient)| shim::set_gradient(parameter, Some(gradient)))
+}
+
+/// The gradient of a parameter.
+pub(crate) fn held_or_zeros(parameter: &Tensor) -> Result<Tensor, TchError> {
+    let gradient = parameter.grad();
+    if gradient.defined() { Ok(gradient) } else { Ok(parameter.f_zeros_like()?.detach()) }
 }

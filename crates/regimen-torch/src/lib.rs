@@ -29,6 +29,7 @@ mod failure;
 mod gradients;
 mod module_state;
 mod optimizer;
+mod overlap;
 mod parameters;
 mod process;
 mod samples;

@@ -23,26 +23,36 @@ impl<'p> Stretch<'p> {
         values: impl Fn(&str, &Tensor) -> Result<Tensor, TchError>,
         exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
     ) -> Result<Vec<(&'p Tensor, Tensor)>, BoxError> {
-        let flat = |(name, parameter): &(&str, &Tensor)| {
-            values(name, parameter)?.f_reshape([-1])?.f_to_kind(self.kind)
-        };
-        let all = self.parameters.iter().map(flat).collect::<Result<Vec<_>, _>>().map_err(failure)?;
-        let flat = Joined::of(&all)?;
-        drop(all);
+        let flat = self.flat(values)?;
         let buffer = if on_device { flat.cuda_buffer()? } else { None };
         let flat = match buffer {
             Some(mut buffer) => {
                 exchange(Bucket::Device(&mut buffer))?;
                 flat.into_tensor()
             }
-            None if self.kind == Kind::Double => flat.changed(|values| exchange(Bucket::F64(values)))?,
-            None => flat.changed(|values| exchange(Bucket::F32(values)))?,
+            None => flat.exchanged(exchange)?,
         };
         self.cut(&flat)
     }
 
+    /// A copy of the `values` of the parameters one after another.
+    pub(crate) fn flat(
+        &self,
+        values: impl Fn(&str, &Tensor) -> Result<Tensor, TchError>,
+    ) -> Result<Joined, BoxError> {
+        let flat = |(name, parameter): &(&str, &Tensor)| {
+            values(name, parameter)?.f_reshape([-1])?.f_to_kind(self.kind)
+        };
+        let all = self.parameters.iter().map(flat).collect::<Result<Vec<_>, _>>().map_err(failure)?;
+        Joined::of(&all)
+    }
+
+    pub(crate) fn parameters(&self) -> impl ExactSizeIterator<Item = &'p Tensor> {
+        self.parameters.iter().map(|(_, parameter)| *parameter)
+    }
+
     /// Each with its part of `flat`, which goes to the device in one piece. The parts share its memory.
-    fn cut(&self, flat: &Tensor) -> Result<Vec<(&'p Tensor, Tensor)>, BoxError> {
+    pub(crate) fn cut(&self, flat: &Tensor) -> Result<Vec<(&'p Tensor, Tensor)>, BoxError> {
         let device = self.parameters.first().map_or(Device::Cpu, |(_, parameter)| parameter.device());
         let flat = flat.f_to_device(device).map_err(failure)?;
         let mut begin = 0;

@@ -39,27 +39,27 @@ const SCALING: Target = Target::AtLeast(0.95);
 const MILLION: Target = Target::AtMost(509.0);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Target {
+pub(super) enum Target {
     AtLeast(f64),
     AtMost(f64),
 }
 
 /// A program that is measured in each round, which prints figures.
-struct Contestant {
-    name: &'static str,
-    command: Command,
+pub(super) struct Contestant {
+    pub(super) name: &'static str,
+    pub(super) command: Command,
 }
 
 /// The values of a case, one per round.
 #[derive(Debug)]
-struct Row {
-    case: String,
-    metric: String,
-    unit: String,
-    values: Vec<f64>,
+pub(super) struct Row {
+    pub(super) case: String,
+    pub(super) metric: String,
+    pub(super) unit: String,
+    pub(super) values: Vec<f64>,
     /// The largest share of the machine that others have taken in a round.
-    others: f64,
-    target: Option<Target>,
+    pub(super) others: f64,
+    pub(super) target: Option<Target>,
 }
 
 pub(crate) fn distributed(
@@ -97,9 +97,7 @@ pub(crate) fn distributed(
             Err(why) => figures.miss("peers", why),
         }
     }
-    let load = machine::quiet_load(MOST * cores)?;
-    refuse(load, cores)?;
-    figures.note(&format!("{cores} cores, load {load} before the start"));
+    await_quiet(cores, figures)?;
     let mut rows = measure(&mut contestants)?;
     let shares: Vec<Row> =
         ["libtorch", "Burn", "PyTorch"].iter().flat_map(|name| shares(name, &rows)).collect();
@@ -111,8 +109,16 @@ pub(crate) fn distributed(
 
 const TORCHRUN: [&str; 5] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"];
 
+/// Waits for a while until the machine does no other work. It is an error if it still does then.
+pub(super) fn await_quiet(cores: f64, figures: &mut Figures) -> Result<(), BoxError> {
+    let load = machine::quiet_load(MOST * cores)?;
+    refuse(load, cores)?;
+    figures.note(&format!("{cores} cores, load {load} before the start"));
+    Ok(())
+}
+
 /// An error if the load is of a machine that does other work.
-fn refuse(load: f64, cores: f64) -> Result<(), BoxError> {
+pub(super) fn refuse(load: f64, cores: f64) -> Result<(), BoxError> {
     if load / cores <= MOST {
         return Ok(());
     }
@@ -129,7 +135,7 @@ fn training(name: &'static str, mpi: &peers::Mpi, program: &Command, steps: &str
 }
 
 /// `program` on `count` ranks, each bound to a core, with the folder and the variables of `program`.
-fn on_ranks(mpi: &peers::Mpi, count: usize, program: &Command) -> Command {
+pub(super) fn on_ranks(mpi: &peers::Mpi, count: usize, program: &Command) -> Command {
     let mut command = Command::new(&mpi.launcher);
     command.args(["--allow-run-as-root", "--bind-to", "core", "-n", &count.to_string()]);
     command.arg(program.get_program()).args(program.get_args());
@@ -141,7 +147,7 @@ fn on_ranks(mpi: &peers::Mpi, count: usize, program: &Command) -> Command {
     command
 }
 
-fn measure(contestants: &mut [Contestant]) -> Result<Vec<Row>, BoxError> {
+pub(super) fn measure(contestants: &mut [Contestant]) -> Result<Vec<Row>, BoxError> {
     let mut rows = Vec::new();
     for round in 1..=ROUNDS {
         for Contestant { name, command } in &mut *contestants {
@@ -210,7 +216,7 @@ fn shares(name: &str, rows: &[Row]) -> Vec<Row> {
     shares.into_iter().flatten().collect()
 }
 
-fn show(rows: &[Row], figures: &mut Figures) {
+pub(super) fn show(rows: &[Row], figures: &mut Figures) {
     let head = ["case", "median", "least", "most", "unit", "target", "", "others"].map(str::to_owned);
     let mut cells = vec![head];
     for Row { case, metric, unit, values, others, target } in rows {
@@ -238,7 +244,7 @@ impl Target {
 }
 
 /// Three digits at least.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let digits = if value < 10.0 {
         3
     } else if value < 100.0 {

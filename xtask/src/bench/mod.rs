@@ -10,7 +10,9 @@ mod figures;
 pub(crate) mod learner;
 mod loader;
 mod machine;
+mod object_store;
 mod overhead;
+mod overlap;
 mod precision;
 mod programs;
 mod report;
@@ -42,7 +44,9 @@ pub(crate) fn run(name: &str, args: &[&str]) -> Result<(), BoxError> {
         "engines" => engines::engines,
         "learner" => learner::learner,
         "loader" => loader::loader,
+        "object-store" => object_store::object_store,
         "overhead" => overhead::overhead,
+        "overlap" => overlap::overlap,
         "precision" => precision::precision,
         "report" => report::report,
         _ => return Err(format!("unknown benchmark `{name}`\n{USAGE}").into()),

@@ -19,7 +19,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("regimen-dashboard", &["regimen"]),
     ("regimen-object-store", &["regimen"]),
     ("regimen-report", &["regimen", "regimen-core"]),
-    ("regimen-cli", &["regimen", "regimen-core", "regimen-dashboard", "regimen-report"]),
+    (
+        "regimen-cli",
+        &["regimen", "regimen-core", "regimen-dashboard", "regimen-object-store", "regimen-report"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -141,6 +141,22 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         self
     }
 
+    /// Exchanges gradients with the other ranks while the backward pass computes further ones, on an engine that can: the
+    /// one on libtorch, on CPUs. Results are those without it, up to the order in which a transport adds in buckets of
+    /// other lengths. All ranks need the same setting. Default: off.
+    ///
+    /// It pays if a bucket takes milliseconds on the link, and if the thread that exchanges finds a processor. It is off by
+    /// default because ranks on one machine, with a processor each, gain nothing from it: the sum is work for that processor
+    /// too.
+    ///
+    /// It has no effect in a step that does not end its window, with [`after_backward`](AutoUnit::after_backward) or
+    /// [`detect_anomaly`](AutoUnit::detect_anomaly), and with peers that [sum on the
+    /// device](crate::peers::Peers::takes_device).
+    pub fn overlap_exchange(mut self, on: bool) -> Self {
+        self.settings.overlaps_exchange = on;
+        self
+    }
+
     /// Compares weights and optimizer of all ranks every `updates` updates; a difference is an error that names the
     /// rank and the array. Both are copied to the host for it. Default: only when training starts. 0 is an
     /// error then. A [sharded](AutoUnit::shard_optimizer) optimizer is not compared.
@@ -377,6 +393,7 @@ pub(super) struct Settings<E> {
     pub(super) frozen: Vec<(String, Thaw)>,
     pub(super) accumulate: u64,
     pub(super) bucket_bytes: usize,
+    pub(super) overlaps_exchange: bool,
     pub(super) compare_replicas: Option<u64>,
     pub(super) shards_optimizer: bool,
     pub(super) precision: Option<Precision>,
@@ -419,6 +436,7 @@ impl<E> Default for Settings<E> {
             frozen: Vec::new(),
             accumulate: 1,
             bucket_bytes: 4 << 20,
+            overlaps_exchange: false,
             compare_replicas: None,
             shards_optimizer: false,
             precision: None,

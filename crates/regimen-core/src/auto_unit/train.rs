@@ -6,15 +6,16 @@ use super::averaging::Counted;
 use super::few::Few;
 use super::pending::What;
 use super::replicas::average_buffers;
-use super::settings::Count as Done;
+use super::settings::{Count as Done, Settings};
 use super::share::Held;
-use super::window::Stage;
+use super::window::{Stage, Total};
 use super::{AutoUnit, NonFinite, Plateau, StepResults, TRAIN_LOSS, anomaly, checked, detached_values};
 use crate::engine::watch::watched;
-use crate::engine::{Engine, Mode, ToDevice};
+use crate::engine::{Bucket, Engine, Mode, ToDevice};
 use crate::error::placed::placed;
 use crate::error::{NotFinite, WithCauses};
 use crate::metric::reading::Reading;
+use crate::peers::Peers;
 use crate::state::Phase;
 use crate::text::Count;
 use crate::unit::TrainUnit;
@@ -77,8 +78,12 @@ impl<E: Engine, T: Task<E>> TrainUnit for AutoUnit<E, T> {
             self.engine.keep_buffers()?;
             let steps = Count(self.window.steps(), "step");
             let last = state.train_progress().steps.saturating_sub(1);
-            let updated =
-                self.update(state, last, &mut StepResults::new(f64::NAN.into(), Few::default(), 0.0, ()));
+            let updated = self.update(
+                state,
+                last,
+                None,
+                &mut StepResults::new(f64::NAN.into(), Few::default(), 0.0, ()),
+            );
             updated.map_err(|cause| {
                 self.discard();
                 placed(format!("the gradients of {steps} are lost"), cause)
@@ -166,12 +171,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
                 self.engine.skip_unless_finite(&loss.mean)?;
             }
         }
+        let mut total = None;
         if self.window.stage().is_none() {
             if self.window.steps() == 0 && self.settings.accumulate > 1 {
                 state.mark_window(true);
             }
-            state
-                .time("backward", |_| self.hold(step.index, &loss.mean, value.clone(), weight, is_finite))?;
+            self.begin_in_window(step.index, value.clone(), weight, is_finite);
+            match self.overlaps(state).then(|| state.peers().cloned()).flatten() {
+                Some(peers) => total = Some(self.hold_and_exchange(state, &*peers, &loss.mean)?),
+                None => state.time("backward", |_| self.hold(&loss.mean))?,
+            }
         }
         if let (Some(Stage::Added), Some(hook)) = (self.window.stage(), &mut self.settings.after_backward)
             && weight > 0.0
@@ -185,7 +194,7 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let values = self.pending.add_all(values);
         let mut results = StepResults::new(value.clone(), values, weight, output);
         if self.window.is_full(self.settings.accumulate) || state.last_in_epoch() {
-            state.time("update", |state| self.update(state, step.index, &mut results))?;
+            state.time("update", |state| self.update(state, step.index, total, &mut results))?;
         } else {
             self.window.end_step(step.index);
             if has_buffers || self.task.stateful().is_some() {
@@ -201,19 +210,21 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         state.time("on_train_step_end", |state| self.task.on_train_step_end(state, &batch, results))
     }
 
-    /// Adds the gradients of a loss to those held, unless its weight is 0.
-    fn hold(
-        &mut self,
-        index: u64,
-        loss: &E::Scalar,
-        value: Reading,
-        weight: f64,
-        is_finite: bool,
-    ) -> Result<(), BoxError> {
+    /// The step begins to change the held gradients.
+    fn begin_in_window(&mut self, index: u64, loss: Reading, weight: f64, is_finite: bool) {
+        let is_scaled = self.gradient_scale().is_some();
+        let AutoUnit { settings, window, .. } = self;
+        window.begin(index, loss, weight, settings.accumulate, is_scaled);
+        if !is_finite && settings.non_finite == NonFinite::Skip {
+            window.spoil();
+        }
+    }
+
+    /// Adds the gradients of the loss of the step to those held, if they count.
+    fn hold(&mut self, loss: &E::Scalar) -> Result<(), BoxError> {
         let scale = self.gradient_scale();
         let AutoUnit { engine, settings, window, .. } = self;
-        window.begin(index, value, weight, settings.accumulate, scale.is_some());
-        if weight > 0.0 && (is_finite || settings.non_finite == NonFinite::Ignore) {
+        if window.adds() {
             engine.backward(loss, window.backward_factor(scale)).map_err(|cause| {
                 match settings.detect_anomaly {
                     true => {
@@ -228,10 +239,47 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
             }
         }
         window.reach(Stage::Added);
-        if !is_finite && settings.non_finite == NonFinite::Skip {
-            window.spoil();
-        }
         Ok(())
+    }
+
+    /// Whether the gradients of the step are exchanged while they are computed. The same on all ranks.
+    fn overlaps(&self, state: &State) -> bool {
+        let Settings { overlaps_exchange, accumulate, after_backward, detect_anomaly, .. } = &self.settings;
+        let is_last = self.window.is_full(*accumulate) || state.last_in_epoch();
+        let sees_own = after_backward.is_some() || *detect_anomaly;
+        *overlaps_exchange && is_last && !sees_own && state.peers().is_some_and(|peers| !peers.takes_device())
+    }
+
+    /// Adds the gradients of the last loss of a window and exchanges them, unless there will be no update. Returns the
+    /// window of all ranks.
+    fn hold_and_exchange(
+        &mut self,
+        state: &mut State,
+        peers: &dyn Peers,
+        loss: &E::Scalar,
+    ) -> Result<Total, BoxError> {
+        let scale = self.gradient_scale();
+        let AutoUnit { engine, settings, window, .. } = self;
+        // Before the gradients are held: their mean is that over all ranks.
+        let total = match window.total_of_ranks(peers) {
+            Ok(total) => total,
+            Err(cause) => {
+                window.leave_out();
+                return Err(cause);
+            }
+        };
+        if !total.makes_update() {
+            window.reach(Stage::Added);
+            return Ok(total);
+        }
+        let loss = window.adds().then_some(loss);
+        let (factor, mean) = (window.backward_factor(scale), window.mean_factor(total.weight, scale));
+        let (bytes, sum) = (settings.bucket_bytes, &mut |bucket: Bucket<'_>| peers.sum(bucket));
+        state.time("backward and exchange", |_| {
+            engine.backward_and_exchange(loss, factor, mean, bytes, sum)
+        })?;
+        window.reach(Stage::Averaged);
+        Ok(total)
     }
 
     /// Drops the gradients of another run in the window.

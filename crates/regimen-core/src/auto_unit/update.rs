@@ -15,19 +15,21 @@ const LEAST_NORM: f64 = 1e-3;
 
 impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
     /// Ends the window with training step `last`: makes its update, or skips it. An error before the optimizer's
-    /// step leaves the window at its stage.
+    /// step leaves the window at its stage. `total` is the window of all ranks, if they know it already.
     pub(super) fn update<O>(
         &mut self,
         state: &mut State,
         last: u64,
+        total: Option<Total>,
         results: &mut StepResults<O>,
     ) -> Result<(), BoxError> {
         let scale = self.gradient_scale();
         let AutoUnit { engine, settings, window, pending, .. } = self;
         let peers = state.peers().cloned();
-        let Total { weight, is_spoilt } = match &peers {
-            None => window.total(),
-            Some(peers) => window.total_of_ranks(&**peers)?,
+        let Total { weight, is_spoilt } = match (total, &peers) {
+            (Some(total), _) => total,
+            (None, None) => window.total(),
+            (None, Some(peers)) => window.total_of_ranks(&**peers)?,
         };
         if is_spoilt {
             // Perhaps by an earlier step.

@@ -43,6 +43,13 @@ pub(super) struct Total {
     pub(super) is_spoilt: bool,
 }
 
+impl Total {
+    /// Whether it ends with an update, unless a gradient is not finite.
+    pub(super) fn makes_update(&self) -> bool {
+        !self.is_spoilt && self.weight != 0.0
+    }
+}
+
 /// Stage of the held gradients in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
@@ -99,6 +106,11 @@ impl Window {
         self.step = Some(InWindow { index, loss, weight, is_spoilt: false, stage: Stage::Torn });
     }
 
+    /// Whether the gradients of the step under way are added to those held.
+    pub(super) fn adds(&self) -> bool {
+        self.step.as_ref().is_some_and(|step| step.weight > 0.0 && !step.is_spoilt)
+    }
+
     /// The factor for the gradients of the step, with the scale of losses.
     pub(super) fn backward_factor(&self, scale: Option<f64>) -> Option<f64> {
         let weight = self.step.as_ref().map_or(self.unit, |step| step.weight);
@@ -139,6 +151,11 @@ impl Window {
         if let Some(step) = &mut self.step {
             step.stage = stage;
         }
+    }
+
+    /// The step under way has changed no gradients, and is not in the window.
+    pub(super) fn leave_out(&mut self) {
+        self.step = None;
     }
 
     /// The loss of the step under way is not finite: there will be no update.

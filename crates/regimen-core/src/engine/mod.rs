@@ -197,6 +197,29 @@ pub trait Engine {
         self.exchange_gradients(bytes, exchange)
     }
 
+    /// Adds the gradients of `loss` to those held as [`backward`](Engine::backward) does, multiplies the held ones by
+    /// `mean` (`None` means 1), and exchanges them as [`exchange_gradients`](Engine::exchange_gradients) does. A rank that
+    /// has nothing to add gives no loss. `exchange` may be called by another thread than the caller's, and before the
+    /// backward pass is over. [`AutoUnit`](crate::AutoUnit) calls it with
+    /// [`overlap_exchange`](crate::AutoUnit::overlap_exchange), for the last step of a window.
+    ///
+    /// An engine may choose other buckets than those of `exchange_gradients`, and pass on the flags after them, alike on
+    /// all ranks. The gradients are the same. After an error they are undefined: discard them.
+    ///
+    /// The default does one after the other.
+    fn backward_and_exchange(
+        &mut self,
+        loss: Option<&Self::Scalar>,
+        factor: Option<f64>,
+        mean: Option<f64>,
+        bytes: usize,
+        exchange: &mut (dyn FnMut(Bucket<'_>) -> Result<(), BoxError> + Send),
+    ) -> Result<(), BoxError> {
+        loss.map_or(Ok(()), |loss| self.backward(loss, factor))?;
+        mean.map_or(Ok(()), |mean| self.scale_gradients(mean))?;
+        self.exchange_gradients(bytes, exchange)
+    }
+
     /// Discards the held gradients of the parameters for which `keep` returns `false`. Scalars given to
     /// [`skip_unless_finite`](Engine::skip_unless_finite) stay. The default copies the others through the host.
     fn retain_gradients(&mut self, keep: &dyn Fn(&str) -> bool) -> Result<(), BoxError> {

@@ -1,4 +1,4 @@
-//! A store in memory that fails, dies, and loses its answers.
+//! A store that fails, dies, and loses its answers.
 
 use std::fmt;
 use std::future::Future;
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
-use object_store::memory::InMemory;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
@@ -17,6 +17,8 @@ use object_store::{
 };
 use regimen_object_store::object_store;
 
+use crate::place::{Objects, Place};
+
 /// What happens at one call, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Fault {
@@ -24,6 +26,8 @@ pub(crate) enum Fault {
     Fails(u64),
     /// It is done, and its answer is lost.
     LosesAnswer(u64),
+    /// It is given up, and is done later: before the third call after it.
+    IsLate(u64),
     /// The process dies before it: it and all later calls do nothing.
     DiesBefore(u64),
     /// The process dies after it was done.
@@ -41,19 +45,34 @@ pub(crate) enum Fault {
     None,
 }
 
-/// The view that one process has of a store in memory.
-#[derive(Clone, Debug)]
+impl Fault {
+    /// Whether a call that is late is done before the call `n`.
+    fn is_over_at(self, n: u64) -> bool {
+        matches!(self, Fault::IsLate(at) if at + 3 <= n)
+    }
+}
+
+/// The view that one process has of a store.
+#[derive(Clone)]
 pub(crate) struct Flaky {
-    inner: Arc<InMemory>,
+    inner: Arc<dyn Objects>,
     calls: Arc<AtomicU64>,
     fault: Fault,
+    /// The call that is late.
+    late: Arc<Mutex<Option<BoxFuture<'static, ()>>>>,
     /// Whether the call that waits has begun, and whether it may go on.
     waits: Arc<(Mutex<(bool, bool)>, Condvar)>,
 }
 
 impl Flaky {
-    pub(crate) fn new(inner: &Arc<InMemory>, fault: Fault) -> Self {
-        Flaky { inner: Arc::clone(inner), calls: Arc::default(), fault, waits: Arc::default() }
+    pub(crate) fn new(place: &Place, fault: Fault) -> Self {
+        Flaky {
+            inner: place.client(),
+            calls: Arc::default(),
+            fault,
+            late: Arc::default(),
+            waits: Arc::default(),
+        }
     }
 
     pub(crate) fn calls(&self) -> u64 {
@@ -81,11 +100,25 @@ impl Flaky {
         store.lease(Duration::from_secs(3600)).take_over()
     }
 
-    async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn get(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
+        let (inner, key) = (self.inner.clone(), key.clone());
+        self.call(async move { inner.get_opts(&key, options).await }).await
+    }
+
+    async fn call<T: 'static>(&self, call: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         let n = self.calls.fetch_add(1, Ordering::Relaxed);
+        if self.fault.is_over_at(n)
+            && let Some(late) = { self.late.lock().unwrap().take() }
+        {
+            late.await;
+        }
         let fault = |text: &str| Err(Error::Generic { store: "flaky", source: text.into() });
         match self.fault {
             Fault::Fails(at) if at == n => fault("it failed"),
+            Fault::IsLate(at) if at == n => {
+                *self.late.lock().unwrap() = Some(call.map(drop).boxed());
+                fault("it took too long")
+            }
             Fault::DiesBefore(at) if at <= n => fault("the process is dead"),
             Fault::DiesAfter(at) if at < n => fault("the process is dead"),
             Fault::Waits(at) if at == n => {
@@ -104,6 +137,12 @@ impl Flaky {
     }
 }
 
+impl fmt::Debug for Flaky {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flaky").field("fault", &self.fault).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for Flaky {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a flaky store")
@@ -116,8 +155,13 @@ impl ObjectStore for Flaky {
         let conflicts = options.mode == PutMode::Create && self.fault == Fault::Conflicts(self.calls());
         let conflict =
             || Error::AlreadyExists { path: key.to_string(), source: "another is on its way".into() };
-        let put = async {
-            if conflicts { Err(conflict()) } else { self.inner.put_opts(key, bytes, options).await }
+        let conflict = conflicts.then(conflict);
+        let (inner, key) = (self.inner.clone(), key.clone());
+        let put = async move {
+            match conflict {
+                Some(conflict) => Err(conflict),
+                None => inner.put_opts(&key, bytes, options).await,
+            }
         };
         self.call(put).await
     }
@@ -128,10 +172,10 @@ impl ObjectStore for Flaky {
 
     async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
         if !matches!(self.fault, Fault::NoETag | Fault::NoVersion) {
-            return self.call(self.inner.get_opts(key, options)).await;
+            return self.get(key, options).await;
         }
         let options = GetOptions { if_match: None, if_unmodified_since: None, ..options };
-        let mut found = self.call(self.inner.get_opts(key, options)).await?;
+        let mut found = self.get(key, options).await?;
         found.meta.e_tag = None;
         if self.fault == Fault::NoVersion {
             found.meta.last_modified = Default::default();
@@ -145,7 +189,8 @@ impl ObjectStore for Flaky {
             let flaky = flaky.clone();
             async move {
                 let key = key?;
-                flaky.call(flaky.inner.delete(&key)).await?;
+                let (inner, doomed) = (flaky.inner.clone(), key.clone());
+                flaky.call(async move { inner.delete(&doomed).await }).await?;
                 Ok::<_, Error>(key)
             }
         };
@@ -155,29 +200,35 @@ impl ObjectStore for Flaky {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (flaky, prefix) = (self.clone(), prefix.cloned());
         let list = async move {
-            let all = flaky.call(flaky.inner.list(prefix.as_ref()).try_collect::<Vec<_>>()).await?;
+            let inner = flaky.inner.clone();
+            let list = async move { inner.list(prefix.as_ref()).try_collect::<Vec<_>>().await };
+            let all = flaky.call(list).await?;
             Ok::<_, Error>(futures_util::stream::iter(all.into_iter().map(Ok)))
         };
         futures_util::stream::once(list).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.call(self.inner.list_with_delimiter(prefix)).await
+        let (inner, prefix) = (self.inner.clone(), prefix.cloned());
+        self.call(async move { inner.list_with_delimiter(prefix.as_ref()).await }).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.call(self.inner.copy_opts(from, to, options)).await
+        let (inner, from, to) = (self.inner.clone(), from.clone(), to.clone());
+        self.call(async move { inner.copy_opts(&from, &to, options).await }).await
     }
 }
 
 #[async_trait::async_trait]
 impl MultipartStore for Flaky {
     async fn create_multipart(&self, key: &Path) -> Result<MultipartId> {
-        self.call(self.inner.create_multipart(key)).await
+        let (inner, key) = (self.inner.clone(), key.clone());
+        self.call(async move { inner.create_multipart(&key).await }).await
     }
 
     async fn put_part(&self, key: &Path, id: &MultipartId, n: usize, bytes: PutPayload) -> Result<PartId> {
-        self.call(self.inner.put_part(key, id, n, bytes)).await
+        let (inner, key, id) = (self.inner.clone(), key.clone(), id.clone());
+        self.call(async move { inner.put_part(&key, &id, n, bytes).await }).await
     }
 
     async fn complete_multipart(
@@ -190,28 +241,12 @@ impl MultipartStore for Flaky {
             let source = "the upload is not known".into();
             return Err(Error::NotFound { path: key.to_string(), source });
         }
-        self.call(self.inner.complete_multipart(key, id, parts)).await
+        let (inner, key, id) = (self.inner.clone(), key.clone(), id.clone());
+        self.call(async move { inner.complete_multipart(&key, &id, parts).await }).await
     }
 
     async fn abort_multipart(&self, key: &Path, id: &MultipartId) -> Result<()> {
-        self.call(self.inner.abort_multipart(key, id)).await
+        let (inner, key, id) = (self.inner.clone(), key.clone(), id.clone());
+        self.call(async move { inner.abort_multipart(&key, &id).await }).await
     }
-}
-
-/// The keys of all objects.
-pub(crate) fn keys(inner: &InMemory) -> Vec<Path> {
-    let all = futures_util::stream::StreamExt::collect::<Vec<_>>(inner.list(None));
-    let all = futures_util::FutureExt::now_or_never(all).unwrap();
-    let mut keys: Vec<Path> = all.into_iter().map(|object| object.unwrap().location).collect();
-    keys.sort();
-    keys
-}
-
-pub(crate) fn get(inner: &InMemory, key: &Path) -> Vec<u8> {
-    let get = async { inner.get(key).await.unwrap().bytes().await.unwrap().to_vec() };
-    futures_util::FutureExt::now_or_never(get).unwrap()
-}
-
-pub(crate) fn put(inner: &InMemory, key: &Path, bytes: Vec<u8>) {
-    futures_util::FutureExt::now_or_never(inner.put(key, bytes.into())).unwrap().unwrap();
 }

@@ -1,5 +1,5 @@
-//! Checkpoints in object stores: in one that fails, dies and is damaged, and on a server.
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
+//! Checkpoints in object stores: in memory and on a server, with faults, kills and damage.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail and report as tests do")]
 
 #[path = "../../../regimen/tests/it/checkpoint/common.rs"]
 #[allow(dead_code)]
@@ -10,5 +10,8 @@ mod flaky;
 mod kills;
 mod lock;
 mod objects;
+mod place;
 #[cfg(feature = "s3")]
 mod server;
+#[cfg(feature = "http")]
+mod web;

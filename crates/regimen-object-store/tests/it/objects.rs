@@ -4,7 +4,6 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::memory::InMemory;
 use regimen::callback::Every;
 use regimen::checkpoint::{Checkpointer, Checkpoints, Which};
 use regimen::log::MetricLog;
@@ -13,48 +12,49 @@ use regimen::run::Train;
 use regimen::saved::{AppState, Parts};
 use regimen::unit::TrainUnit;
 use regimen::{BoxError, Run, State};
-use regimen_object_store::{LogUpload, ObjectStore, RemoteFile, object_store};
+use regimen_object_store::{LogUpload, ObjectStore, RemoteFile};
 
-use crate::flaky::{Fault, Flaky, get, keys, put};
+use crate::flaky::{Fault, Flaky};
+use crate::place::Place;
 
-fn store(inner: &Arc<InMemory>, fault: Fault) -> ObjectStore {
-    ObjectStore::over(Flaky::new(inner, fault)).unwrap().part_bytes(10).tries(2, Duration::ZERO)
+fn store(place: &Place, fault: Fault) -> ObjectStore {
+    ObjectStore::over(Flaky::new(place, fault)).unwrap().part_bytes(10).tries(2, Duration::ZERO)
 }
 
 #[test]
 fn a_log_is_not_taken_for_uploaded_because_an_older_one_has_its_length() {
-    let (inner, folder) = (Arc::default(), tempfile::tempdir().unwrap());
+    let (place, folder) = (Place::default(), tempfile::tempdir().unwrap());
     let (old, new) = ([b'a'; 35], [b'b'; 35]);
-    put(&inner, &"logs/log".into(), old.to_vec());
+    place.put(&"logs/log".into(), old.to_vec());
     fs::write(folder.path().join("log"), new).unwrap();
-    let logs = LogUpload::new(&store(&inner, Fault::CompletesNothing), folder.path(), "logs");
+    let logs = LogUpload::new(&store(&place, Fault::CompletesNothing), folder.path(), "logs");
     assert!(logs.upload().is_err());
-    let logs = LogUpload::new(&store(&inner, Fault::None), folder.path(), "logs");
+    let logs = LogUpload::new(&store(&place, Fault::None), folder.path(), "logs");
     assert_eq!(logs.upload().unwrap(), 1);
-    assert_eq!(get(&inner, &"logs/log".into()), new);
+    assert_eq!(place.get(&"logs/log".into()), new);
 }
 
 #[test]
 fn without_etags_a_file_is_known_by_its_time_and_without_times_it_is_not_opened() {
-    let (inner, cache) = (Arc::default(), tempfile::tempdir().unwrap());
-    put(&inner, &"data".into(), vec![1; (4 << 20) + 1]);
-    let timed = store(&inner, Fault::NoETag);
+    let (place, cache) = (Place::default(), tempfile::tempdir().unwrap());
+    place.put(&"data".into(), vec![1; (4 << 20) + 1]);
+    let timed = store(&place, Fault::NoETag);
     let file = RemoteFile::open(&timed, "data", cache.path()).unwrap();
     assert_eq!(file.read_at(0, 1).unwrap(), [1]);
-    put(&inner, &"data".into(), vec![2; (4 << 20) + 1]);
+    place.put(&"data".into(), vec![2; (4 << 20) + 1]);
     let error = file.read_at(4 << 20, 1).unwrap_err().to_string();
     assert!(error.ends_with("it was replaced while it was open"), "{error}");
     let file = RemoteFile::open(&timed, "data", cache.path()).unwrap();
     assert_eq!(file.read_at(0, 1).unwrap(), [2]);
-    let error = RemoteFile::open(&store(&inner, Fault::NoVersion), "data", cache.path()).unwrap_err();
+    let error = RemoteFile::open(&store(&place, Fault::NoVersion), "data", cache.path()).unwrap_err();
     let expected = "`data` has no `ETag` and no `Last-Modified`, so its versions cannot be told";
     assert_eq!(error.to_string(), expected);
 }
 
 #[test]
 fn a_folder_gets_the_files_that_it_lacks_and_another_log_is_kept() {
-    let (inner, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-    let store = store(&inner, Fault::None);
+    let (place, folder) = (Place::default(), tempfile::tempdir().unwrap());
+    let store = store(&place, Fault::None);
     let logs = |name: &str| LogUpload::new(&store, folder.path().join(name), "logs");
     let log = |name: &str| folder.path().join(name).join("log");
     fs::create_dir(folder.path().join("one")).unwrap();
@@ -69,10 +69,10 @@ fn a_folder_gets_the_files_that_it_lacks_and_another_log_is_kept() {
     fs::create_dir(folder.path().join("three")).unwrap();
     fs::write(log("three"), "begun at 11:00\n").unwrap();
     assert_eq!(logs("three").upload().unwrap(), 1);
-    assert_eq!(get(&inner, &"logs/log".into()), b"begun at 11:00\n");
-    let kept = &keys(&inner)[0];
+    assert_eq!(place.get(&"logs/log".into()), b"begun at 11:00\n");
+    let kept = &place.keys()[0];
     assert!(kept.as_ref().starts_with("logs/.replaced-log-"), "{kept}");
-    assert_eq!(get(&inner, kept), b"begun at 10:00\nstep 1\nstep 2\n");
+    assert_eq!(place.get(kept), b"begun at 10:00\nstep 1\nstep 2\n");
 }
 
 struct Unit;
@@ -91,10 +91,10 @@ impl AppState for Unit {
     }
 }
 
-/// Trains three steps with a save at each, in `inner`, with a log in `folder` whose copies have a fault.
-fn train(inner: &Arc<InMemory>, folder: &std::path::Path, fault: Fault) -> Result<Vec<String>, String> {
-    let (checkpoints, mut unit) = (Arc::new(store(inner, Fault::None)), Unit);
-    let logs = LogUpload::new(&store(inner, fault), folder, "logs");
+/// Trains three steps with a save at each, in `place`, with a log in `folder` whose copies have a fault.
+fn train(place: &Place, folder: &std::path::Path, fault: Fault) -> Result<Vec<String>, String> {
+    let (checkpoints, mut unit) = (Arc::new(store(place, Fault::None)), Unit);
+    let logs = LogUpload::new(&store(place, fault), folder, "logs");
     logs.download().unwrap();
     let saver = Checkpointer::new("digits").store(checkpoints).every(Every::steps(1));
     let log = MetricLog::jsonl(folder.join("metrics.jsonl")).every(Every::steps(1));
@@ -109,18 +109,18 @@ fn train(inner: &Arc<InMemory>, folder: &std::path::Path, fault: Fault) -> Resul
 
 #[test]
 fn a_log_is_in_the_store_before_the_checkpoint_that_refers_to_it() {
-    let inner = Arc::default();
+    let place = Place::default();
     let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    assert_eq!(train(&inner, one.path(), Fault::None), Ok(Vec::new()));
+    assert_eq!(train(&place, one.path(), Fault::None), Ok(Vec::new()));
     let log = fs::read(one.path().join("metrics.jsonl")).unwrap();
-    assert!(get(&inner, &"logs/metrics.jsonl".into()) == log && !log.is_empty());
+    assert!(place.get(&"logs/metrics.jsonl".into()) == log && !log.is_empty());
     // Another machine goes on with the log of the first.
-    assert_eq!(train(&inner, two.path(), Fault::None), Ok(Vec::new()));
+    assert_eq!(train(&place, two.path(), Fault::None), Ok(Vec::new()));
     assert!(fs::read(two.path().join("metrics.jsonl")).unwrap().starts_with(&log));
 
-    let (inner, folder) = (Arc::default(), tempfile::tempdir().unwrap());
-    let error = train(&inner, folder.path(), Fault::CompletesNothing).unwrap_err();
+    let (place, folder) = (Place::default(), tempfile::tempdir().unwrap());
+    let error = train(&place, folder.path(), Fault::CompletesNothing).unwrap_err();
     assert!(error.contains("cannot upload `"), "{error}");
-    let found = Checkpoints::on(Arc::new(store(&inner, Fault::None)), "digits").load(Which::Latest).unwrap();
+    let found = Checkpoints::on(Arc::new(store(&place, Fault::None)), "digits").load(Which::Latest).unwrap();
     assert!(found.is_none(), "{error}: {:?}", found.map(|found| found.checkpoint));
 }

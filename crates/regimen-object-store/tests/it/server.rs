@@ -1,6 +1,8 @@
-//! The same on a server of S3 that has the bucket `regimen`. Its tests run if `REGIMEN_S3` is set, and find it by the
-//! variables of `ObjectStore::open`. Otherwise they check nothing.
+//! The same on a server of S3 that has the bucket `regimen`, makes others, and takes parts of any size. Its tests run if
+//! `REGIMEN_S3` is set, and find it by the variables of `ObjectStore::open`. Otherwise they check nothing.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +12,11 @@ use regimen::saved::{Array, StateDict};
 use regimen_object_store::{ObjectStore, object_store};
 
 use crate::common::*;
+use crate::damage::damage_often;
+use crate::failures::{fail_for_good, fail_once};
+use crate::kills::kill_often;
 use crate::lock::TAKEN;
+use crate::place::Place;
 
 fn client(url: &str) -> AmazonS3 {
     // As `ObjectStore::open` does.
@@ -26,6 +32,46 @@ fn server() -> Option<ObjectStore> {
     std::env::var_os("REGIMEN_S3")?;
     let store = ObjectStore::open("s3://regimen").unwrap();
     Some(store.part_bytes(5 << 20).sweep_after(Duration::ZERO))
+}
+
+/// A new bucket on the server, if there is one.
+fn bucket(name: &str) -> Option<Place> {
+    std::env::var_os("REGIMEN_S3")?;
+    let url = std::env::var("AWS_ENDPOINT_URL").unwrap();
+    let (host, name) = (url.trim_start_matches("http://"), format!("{name}-{}", std::process::id()));
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(stream, "PUT /{name} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // As `ObjectStore::open` does.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Some(Place::Bucket(name))
+}
+
+#[test]
+fn server_loses_no_acknowledged_save_by_a_kill() {
+    let Some(bucket) = bucket("kills") else { return };
+    kill_often(&bucket, cases("REGIMEN_SERVER_KILLS", 20));
+}
+
+#[test]
+fn server_calls_that_fail_break_no_save() {
+    let Some(bucket) = bucket("failures") else { return };
+    let place = || {
+        bucket.clear();
+        bucket.clone()
+    };
+    let every = cases("REGIMEN_SERVER_FAILS", 40) as usize;
+    fail_once(place, every);
+    fail_for_good(place, every);
+}
+
+#[test]
+fn server_objects_that_are_damaged_are_refused() {
+    let Some(bucket) = bucket("damage") else { return };
+    damage_often(&bucket, cases("REGIMEN_SERVER_DAMAGES", 50));
 }
 
 #[test]
@@ -106,6 +152,35 @@ fn server_lets_a_writer_that_was_taken_over_commit_and_remove_nothing_more() {
     let listing = Checkpoints::on(store, &dir).list().unwrap();
     let steps: Vec<u64> = listing.checkpoints.iter().map(|found| found.manifest().step).collect();
     assert_eq!(steps, [4, 2, 1]);
+}
+
+#[test]
+fn an_answer_that_has_credentials_in_it_is_not_shown() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://me:SECRET-KEY@{}", server.local_addr().unwrap());
+    std::thread::spawn(move || {
+        // As S3 refuses a session.
+        let text = "<?xml version=\"1.0\"?>\n<Error><Code>InvalidToken</Code><Message>The token is not valid.</Message>\
+                    <Token-0>SESSION-TOKEN</Token-0><AWSAccessKeyId>test</AWSAccessKeyId></Error>";
+        for stream in server.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 403 Forbidden\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+                text.len()
+            );
+        }
+    });
+    let store = ObjectStore::over(client(&url)).unwrap().tries(1, Duration::ZERO);
+    let error = regimen::checkpoint::Store::list(&store, "runs".as_ref()).unwrap_err();
+    for text in [error.to_string(), format!("{error:?}")] {
+        assert!(text.contains("InvalidToken: The token is not valid."), "{text}");
+        assert!(
+            !["SECRET-KEY", "SESSION-TOKEN", "AccessKey"].iter().any(|word| text.contains(word)),
+            "{text}"
+        );
+    }
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn contents(buckets: &[Seen]) -> Vec<f64> {
     buckets.iter().flat_map(|bucket| &bucket.elements).copied().collect()
 }
 
-fn change(bucket: Bucket<'_>, f: impl Fn(f64) -> f64) {
+pub(super) fn change(bucket: Bucket<'_>, f: impl Fn(f64) -> f64) {
     change_each(bucket, |_, element| f(element));
 }
 

@@ -79,6 +79,7 @@ mod gradients;
 mod loading;
 mod measure;
 mod momentum;
+mod overlap;
 mod panics;
 mod precision;
 mod randomness;
@@ -115,6 +116,7 @@ pub use gradients::{
 };
 pub use loading::{state_goes_out_and_comes_in, what_does_not_fit_is_refused};
 pub use momentum::a_step_uses_the_momentum_that_is_set;
+pub use overlap::an_exchange_during_backward_leaves_the_same_gradients;
 pub use panics::a_panic_in_the_module_is_an_error;
 pub use precision::each_precision_trains_or_is_refused;
 pub use randomness::{seeding_repeats_dropout, the_evaluation_view_only_looks};
@@ -234,6 +236,7 @@ pub fn checks<F: EngineFixture>() -> Vec<(&'static str, Check<F>)> {
         exchange_hands_out_flat_buckets,
         exchange_holds_what_some_rank_holds,
         exchange_takes_up_buffers,
+        an_exchange_during_backward_leaves_the_same_gradients,
         two_ranks_train_as_one,
         a_step_with_a_share_of_the_gradients_leaves_the_rest,
         exchange_takes_up_parameters,

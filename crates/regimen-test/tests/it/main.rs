@@ -6,5 +6,6 @@
 
 mod doubles;
 mod engine_suite;
+mod overlap;
 mod peers;
 mod toy;

@@ -7,12 +7,15 @@ pub(crate) mod activations;
 pub(crate) mod record;
 pub(crate) mod script;
 
+use std::any::Any;
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
 use std::slice;
 
 use regimen_core::BoxError;
+use regimen_core::engine::Bucket;
 use regimen_cuda::CudaBuffer;
 use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
@@ -83,6 +86,13 @@ unsafe extern "C" {
     ) -> Text;
     fn rt_blend(averages: List, values: List, n: usize, share: f64) -> Text;
     fn rt_detecting_backward(loss: *mut C_tensor) -> Text;
+    fn rt_telling_backward(
+        loss: *mut C_tensor,
+        parameters: List,
+        n: usize,
+        tell: extern "C" fn(*mut c_void, usize),
+        context: *mut c_void,
+    ) -> Text;
     fn rt_enter_autocast(device: i32, dtype: i32, before: *mut AutocastState) -> Text;
     fn rt_leave_autocast(before: *const AutocastState);
     fn rt_cuda_stream(device: i32, stream: *mut *mut c_void) -> Text;
@@ -204,6 +214,34 @@ pub(crate) fn detecting_backward(loss: &Tensor) -> Result<(), BoxError> {
     done(unsafe { rt_detecting_backward(pointer(loss)) })
 }
 
+/// Backward over a graph on the CPU that calls `tell` with the number of each parameter whose gradient is complete, those of
+/// earlier losses included.
+pub(crate) fn telling_backward(
+    loss: &Tensor,
+    parameters: &[Tensor],
+    tell: &mut dyn FnMut(usize),
+) -> Result<(), BoxError> {
+    struct Context<'t> {
+        tell: &'t mut dyn FnMut(usize),
+        panic: Option<Box<dyn Any + Send>>,
+    }
+    extern "C" fn call(context: *mut c_void, i: usize) {
+        // SAFETY: the context below, which lives until the backward pass is over. The nodes of a CPU run one at a time.
+        let Context { tell, panic } = unsafe { &mut *context.cast::<Context<'_>>() };
+        if panic.is_none() {
+            *panic = catch_unwind(AssertUnwindSafe(|| tell(i))).err();
+        }
+    }
+    let (list, mut context) = (pointers(parameters), Context { tell, panic: None });
+    let at = ptr::from_mut(&mut context).cast();
+    // SAFETY: tensors that live, and as many parameters as it says. The shim removes the hooks, and with them the context.
+    let told = done(unsafe { rt_telling_backward(pointer(loss), list.as_ptr(), list.len(), call, at) });
+    match context.panic {
+        Some(panic) => resume_unwind(panic),
+        None => told,
+    }
+}
+
 /// The state of autocast on a kind of device.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -276,6 +314,17 @@ impl Joined {
         };
         change(elements)?;
         Ok(flat)
+    }
+
+    /// It in host memory, with its elements as `exchange` leaves them, which are single or double.
+    pub(crate) fn exchanged(
+        self,
+        exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+    ) -> Result<Tensor, BoxError> {
+        match self.0.kind() {
+            Kind::Double => self.changed(|values| exchange(Bucket::F64(values))),
+            _ => self.changed(|values| exchange(Bucket::F32(values))),
+        }
     }
 
     /// Its memory as a buffer for other libraries. Returns `None` if it is not on a CUDA device.

@@ -42,6 +42,9 @@ pub(crate) enum Defect {
     HoldsWhatNobodyHeld,
     DropsGradientsOfOthers,
     PassesNoFlags,
+    OverlapsWithoutTheFactor,
+    OverlapsWithoutTheMean,
+    OverlapsOverErrors,
     PassesNoBuffers,
     PassesEmptyBuffers,
     ReversesBuffers,
@@ -504,6 +507,30 @@ impl Engine for BrokenEngine {
                 bucket => exchange(bucket),
             }),
             _ => self.engine.exchange_gradients(bytes, exchange),
+        }
+    }
+
+    fn backward_and_exchange(
+        &mut self,
+        loss: Option<&ToyArray>,
+        factor: Option<f64>,
+        mean: Option<f64>,
+        bytes: usize,
+        exchange: &mut (dyn FnMut(Bucket<'_>) -> Result<(), BoxError> + Send),
+    ) -> Result<(), BoxError> {
+        let engine = &mut self.engine;
+        match self.defect {
+            Defect::OverlapsWithoutTheFactor => {
+                engine.backward_and_exchange(loss, None, mean, bytes, exchange)
+            }
+            Defect::OverlapsWithoutTheMean => {
+                engine.backward_and_exchange(loss, factor, None, bytes, exchange)
+            }
+            Defect::OverlapsOverErrors => {
+                let over = &mut |bucket: Bucket<'_>| exchange(bucket).or(Ok(()));
+                engine.backward_and_exchange(loss, factor, mean, bytes, over)
+            }
+            _ => engine.backward_and_exchange(loss, factor, mean, bytes, exchange),
         }
     }
 

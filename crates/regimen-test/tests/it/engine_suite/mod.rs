@@ -85,6 +85,9 @@ caught! {
     gradients_that_are_all_retained: RetainsAllGradients =>
         [a_step_with_a_share_of_the_gradients_leaves_the_rest, ranks_with_shares_train_as_one];
     a_step_that_moves_the_rest: MovesUnreachedParameters => [a_step_with_a_share_of_the_gradients_leaves_the_rest];
+    an_overlap_without_the_factor: OverlapsWithoutTheFactor => [an_exchange_during_backward_leaves_the_same_gradients];
+    an_overlap_without_the_mean: OverlapsWithoutTheMean => [an_exchange_during_backward_leaves_the_same_gradients];
+    an_overlap_over_errors: OverlapsOverErrors => [an_exchange_during_backward_leaves_the_same_gradients];
     parameters_back_to_front: ReversesParameters => [exchange_takes_up_parameters];
     frozen_parameters_that_are_exchanged: ExchangesFrozenParameters => [exchange_takes_up_parameters];
     parameters_that_are_not_taken_up: TakesUpNoParameters =>
