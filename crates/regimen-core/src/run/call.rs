@@ -81,21 +81,27 @@ impl<U: ?Sized> Run<'_, U> {
         }
     }
 
-    /// Every rank begins the same call, with the same seed.
-    fn agree_on_call(&self, entry: EntryPoint) -> Result<(), Error> {
-        let Some(peers) = self.state.peers() else { return Ok(()) };
-        let own = format!("`{entry:?}` with the seed {}", self.state.seed()).to_lowercase();
+    /// Every rank begins the same call, with the same seed. They agree on the steps that they have told.
+    fn agree_on_call(&mut self, entry: EntryPoint) -> Result<(), Error> {
+        let Some(peers) = self.state.peers().cloned() else { return Ok(()) };
+        let call = format!("`{entry:?}` with the seed {}", self.state.seed()).to_lowercase();
+        let own = [&self.state.told().to_le_bytes(), call.as_bytes()].concat();
         let at = |cause: BoxError| Caught::Failed(cause).at(&self.state, ErrorKind::Peers);
-        let all = peers.gather(own.as_bytes()).map_err(at)?;
-        let calls: Vec<_> = all.iter().map(|call| String::from_utf8_lossy(call)).collect();
-        match calls.iter().position(|call| *call != calls[0]) {
-            None => Ok(()),
-            Some(rank) => Err(at(AgreedError::new(format!(
+        let all = peers.gather(&own).map_err(at)?;
+        let (told, calls): (Vec<_>, Vec<_>) =
+            all.iter().filter_map(|own| own.split_first_chunk::<8>()).unzip();
+        let calls: Vec<_> = calls.into_iter().map(String::from_utf8_lossy).collect();
+        if let Some(rank) = calls.iter().position(|call| *call != calls[0]) {
+            return Err(at(AgreedError::new(format!(
                 "rank {rank} calls {}, and rank 0 {}; make the same calls, with the same seed, on all",
                 calls[rank], calls[0]
             ))
-            .into())),
+            .into()));
         }
+        // A rank may have come one step further than another. No step is told twice, on none of them.
+        let told = told.into_iter().map(|told: &[u8; 8]| u64::from_le_bytes(*told)).max();
+        *self.state.told() = told.unwrap_or_default();
+        Ok(())
     }
 
     /// The result of a call that has succeeded here, if it has on every rank.

@@ -70,8 +70,9 @@ where
                 }
             }
             Next::EndCycle => {
-                run.state.cycle = Cycle::Closed;
-                fire(run, Event::CycleEnd)?;
+                if run.state.end_cycle() {
+                    fire(run, Event::CycleEnd)?;
+                }
             }
             Next::StartCycle => {
                 fire(run, Event::CycleStart)?;

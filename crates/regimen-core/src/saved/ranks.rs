@@ -24,6 +24,9 @@ const PART: &str = "ranks.part";
 
 const SHARE: &str = "ranks.share";
 
+/// The mark of a rank that keeps its share, while arrays are gathered.
+const APART: &str = "ranks.apart";
+
 /// Marks `dict` as the share of `rank`.
 pub(crate) fn mark_share(dict: &mut StateDict, rank: Rank) -> Result<(), BoxError> {
     dict.insert(SHARE, Array::from_slice(&[rank.index, rank.count]))
@@ -34,13 +37,20 @@ pub(crate) fn is_share(dict: &StateDict) -> bool {
     dict.contains(SHARE)
 }
 
-/// Removes the mark of a share from `dict`. Returns `None` if there is none: the state is whole.
-pub(crate) fn take_share(dict: &mut StateDict) -> Result<Option<Rank>, BoxError> {
-    let Ok(mark) = dict.remove(SHARE) else { return Ok(None) };
+/// The rank whose share `dict` is. Returns `None` if there is no mark: the state is whole.
+fn share_of(dict: &StateDict) -> Result<Option<Rank>, BoxError> {
+    let Ok(mark) = dict.array(SHARE) else { return Ok(None) };
     match mark.to_vec()?[..] {
         [index, count] if index < count => Ok(Some(Rank { index, count })),
         _ => Err(format!("`{SHARE}` is no rank").into()),
     }
+}
+
+/// The same, and removes the mark.
+pub(crate) fn take_share(dict: &mut StateDict) -> Result<Option<Rank>, BoxError> {
+    let share = share_of(dict)?;
+    let _ = dict.remove(SHARE);
+    Ok(share)
 }
 
 /// Whether the shares of a state come together on rank 0.
@@ -71,6 +81,9 @@ pub(crate) fn gather(
     if let Some(rank) = share {
         mark_share(&mut own, rank)?;
     }
+    if shares_are == Shares::Apart {
+        own.insert(APART, 1_u8)?;
+    }
     let mut all = peers.gather_states(&own)?;
     let names = all.iter_mut().map(|own| own.remove(PART)?.to_text());
     let names = names.collect::<Result<Vec<_>, BoxError>>()?;
@@ -82,7 +95,18 @@ pub(crate) fn gather(
         .into());
     }
     let shares = all.iter_mut().map(take_share).collect::<Result<Vec<_>, BoxError>>()?;
+    let apart: Vec<bool> = all.iter_mut().map(|own| own.remove(APART).is_ok()).collect();
     if shares.iter().any(Option::is_some) {
+        if let Some(rank) = apart.iter().position(|is_apart| *is_apart != apart[0]) {
+            let keeps = |rank: usize| if apart[rank] { "keeps" } else { "does not keep" };
+            return Err(AgreedError::new(format!(
+                "the part `{part}` is in shares: rank {rank} {} its own, and rank 0 {}; give \
+                 `Checkpointer::every_rank_writes` on all ranks or on none",
+                keeps(rank),
+                keeps(0)
+            ))
+            .into());
+        }
         let count = peers.rank().count;
         let is_right = |(index, share): (u64, &Option<Rank>)| *share == Some(Rank { index, count });
         return match (0..).zip(&shares).find(|&share| !is_right(share)) {
@@ -93,7 +117,7 @@ pub(crate) fn gather(
                     all.filter(|(name, _)| is_of_rank(name))
                         .try_for_each(|(name, array)| dict.insert(name, array))?;
                 }
-                Ok(true)
+                check_names(peers, part, dict).map(|()| true)
             }
             Some((rank, share)) => {
                 let held = share.map_or("all of it".to_owned(), |Rank { index, count }| {
@@ -115,6 +139,25 @@ pub(crate) fn gather(
         dict.insert_all(&format!("ranks.{rank}"), own)?;
     }
     Ok(false)
+}
+
+/// Returns an error on all ranks if an array of `dict`, a share of `part`, is in that of another rank too. Every rank
+/// calls it.
+fn check_names(peers: &dyn Peers, part: &str, dict: &StateDict) -> Result<(), BoxError> {
+    let (mut own, mut all) = (StateDict::new(), StateDict::new());
+    for (name, _) in dict.iter() {
+        own.insert(name, Array::from_slice::<u8>(&[]))?;
+    }
+    for (name, nothing) in peers.gather_states(&own)?.into_iter().flatten() {
+        if all.contains(&name) {
+            return Err(AgreedError::new(format!(
+                "the part `{part}` is in shares, and two of them have an array `{name}`"
+            ))
+            .into());
+        }
+        all.insert(name, nothing)?;
+    }
+    Ok(())
 }
 
 /// Adds the shares of the other ranks to that of rank 0, `dict` there. They are gathered one array of each rank at a
@@ -185,6 +228,9 @@ impl<'d> OfRanks<'d> {
 
     /// The state of `part` on this rank.
     pub(crate) fn of(&self, part: &(impl Stateful + ?Sized)) -> Result<Cow<'_, StateDict>, BoxError> {
+        if share_of(&self.first)? == Some(self.rank) {
+            return Ok(Cow::Borrowed(&self.first));
+        }
         let mut saved = vec![filter(&self.first, |name| part.is_of_rank(name))?];
         saved.extend(self.others.iter().cloned());
         let is_alike = saved.iter().all(StateDict::is_empty);

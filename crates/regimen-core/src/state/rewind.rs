@@ -17,8 +17,10 @@ pub(crate) struct WayBack {
     was_first: bool,
     /// How often the run was rewound.
     rewinds: u64,
-    /// Training steps whose end all callbacks were sent, before the run was rewound.
+    /// Training steps whose end all callbacks were sent on a rank, before the run was rewound.
     told: u64,
+    /// Training epochs when the last cycle ended.
+    cycle_ended_after: u64,
 }
 
 /// The accumulation window under way.
@@ -172,6 +174,24 @@ impl State {
         }
     }
 
+    /// Ends the cycle. Returns `false` if it had ended before the run was rewound.
+    pub(crate) fn end_cycle(&mut self) -> bool {
+        let is_new = !self.has_ended_cycle();
+        (self.cycle, self.back.cycle_ended_after) = (Cycle::Closed, self.train.progress.epochs);
+        is_new
+    }
+
+    /// Whether a cycle has ended after the latest epoch.
+    fn has_ended_cycle(&self) -> bool {
+        let epochs = self.train.progress.epochs;
+        epochs > 0 && epochs == self.back.cycle_ended_after
+    }
+
+    /// The steps whose end the callbacks of some rank were sent, for the ranks to agree on the largest.
+    pub(crate) fn told(&mut self) -> &mut u64 {
+        &mut self.back.told
+    }
+
     /// How often the run was rewound.
     pub(crate) fn rewinds(&self) -> u64 {
         self.back.rewinds
@@ -197,11 +217,11 @@ impl State {
             None if self.eval.epoch_open => self.back.window = Opened::ForGood,
             None => {}
         }
-        // Some ranks may have come further in the beginning of an epoch, which is made again on all.
+        // Some ranks may have come further between two epochs: all go back to the end of the cycle before.
         if self.train.progress.steps_in_epoch == 0 {
             self.train.epoch_open = false;
-            if self.cycle == Cycle::Open {
-                self.cycle = Cycle::Closed;
+            if self.cycle != Cycle::Trained {
+                self.cycle = if self.has_ended_cycle() { Cycle::Trained } else { Cycle::Closed };
             }
         }
         self.back.rewinds += 1;
@@ -218,8 +238,8 @@ impl State {
         let place = |PhaseState { progress, epoch_open, last_in_epoch, .. }: &PhaseState| {
             format!("{progress:?} {epoch_open} {last_in_epoch}")
         };
-        let State { train, eval, cycle, eval_due, other_weights, back: WayBack { told, .. }, .. } = self;
-        let text = || format!("{} {} {cycle:?} {eval_due} {other_weights} {told}", place(train), place(eval));
+        let State { train, eval, cycle, eval_due, other_weights, .. } = self;
+        let text = || format!("{} {} {cycle:?} {eval_due} {other_weights}", place(train), place(eval));
         (!is_lost).then(text)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use regimen::BoxError;
 use regimen::Run;
-use regimen::checkpoint::SimDisk;
+use regimen::checkpoint::{LoadedCheckpoint, SimDisk};
 use regimen::data::Rank;
 use regimen::engine::{Bucket, Engine, Part};
 use regimen::peers::Peers;
@@ -16,7 +16,7 @@ use regimen::run::Train;
 use regimen::saved::{load_parts, save_parts, save_parts_of_ranks};
 
 use self::left::Left;
-use super::{ROWS, check_near, fit, loader, on, rank_of, run_in_parts, run_of, saved, unit};
+use super::{ROWS, check_near, fit, loader, on, pieces, rank_of, run_in_parts, run_of, saved, unit};
 
 const LEFT: &str = "unit failed in on_train_start in train at epoch 0 step 4: the optimizer has the share of rank 1 \
                     of 2, and needs all of it; restore a checkpoint on all ranks";
@@ -24,13 +24,18 @@ const LEFT: &str = "unit failed in on_train_start in train at epoch 0 step 4: th
 #[test]
 fn a_rank_that_is_left_must_restore_and_then_goes_on() {
     let alone = run_in_parts(&[(0, false, None)]);
+    [false, true].into_iter().for_each(|every_rank_writes| check_left(&alone, every_rank_writes));
+}
+
+fn check_left(alone: &LoadedCheckpoint, every_rank_writes: bool) {
     let disk = SimDisk::new();
     let ended = on(2, |peers| {
         let left = Arc::new(Left::new(peers.ok_or("alone")?));
         let rank = left.rank().index;
         let mut unit = unit(rank, true);
         // Both write to the same disk.
-        let mut run = run_of(Some(left.clone()), &mut unit, &disk);
+        let saver = pieces::saver(Arc::new(disk.clone()), every_rank_writes);
+        let mut run = pieces::run_of(Some(left.clone()), &mut unit, saver);
         run.train(&loader(ROWS), Train::steps(4))?;
         if rank == 0 {
             drop(run);

@@ -7,6 +7,7 @@ mod gradients;
 mod losses;
 mod matrix;
 mod pieces;
+mod pieces_whole;
 
 use std::path::Path;
 use std::sync::Arc;

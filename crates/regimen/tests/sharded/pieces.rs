@@ -27,12 +27,16 @@ use super::{
 #[derive(Clone, Copy, Debug)]
 struct Leg(u64, bool, bool, Option<u64>);
 
-fn saver(store: Arc<dyn Store>, every_rank_writes: bool) -> Checkpointer {
+pub(super) fn saver(store: Arc<dyn Store>, every_rank_writes: bool) -> Checkpointer {
     let saver = Checkpointer::new(DISK).every(Every::steps(3)).store(store);
     if every_rank_writes { saver.every_rank_writes() } else { saver }
 }
 
-fn run_of<'u>(peers: Option<Arc<dyn Peers>>, unit: &'u mut Unit, saver: Checkpointer) -> Run<'u, Unit> {
+pub(super) fn run_of<'u>(
+    peers: Option<Arc<dyn Peers>>,
+    unit: &'u mut Unit,
+    saver: Checkpointer,
+) -> Run<'u, Unit> {
     let run = Run::new(unit).seed(42).saver(saver);
     match peers {
         Some(peers) => run.peers(peers),

@@ -64,12 +64,12 @@ pub(super) fn goes_on_alike(a: &Snapshot, b: &Snapshot) -> bool {
         }
         run
     };
-    unit_parts(a).eq(unit_parts(b)) && compared(a) == compared(b)
+    unit_parts(a) == unit_parts(b) && compared(a) == compared(b)
 }
 
 /// A piece counts as the part: restored, a share has the name of its part.
-fn unit_parts(snapshot: &Snapshot) -> impl Iterator<Item = (&str, &StateDict)> {
-    snapshot.parts.iter().filter(|(name, _)| *name != RUN).map(|(name, dict)| (part_of(name), dict))
+fn unit_parts(snapshot: &Snapshot) -> BTreeMap<&str, &StateDict> {
+    snapshot.parts.iter().filter(|(name, _)| *name != RUN).map(|(name, dict)| (part_of(name), dict)).collect()
 }
 
 /// The values measured in the epoch of a phase that has just ended, by the metric's name.

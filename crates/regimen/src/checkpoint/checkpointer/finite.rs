@@ -26,7 +26,7 @@ impl Finite {
         let parts = snapshot.parts.iter().filter(|(part, _)| self.weights.contains(part_of(part)));
         for (part, dict) in parts {
             for (name, array) in dict.iter().filter(|(_, array)| !array.is_finite()) {
-                let name = format!("{part}/{name}");
+                let name = format!("{}/{name}", part_of(part));
                 if array.has_nan() || !self.infinite.contains(&name) {
                     let text = format!(
                         "the weights are not finite: `{name}`; the checkpoints before it stay as they are \

@@ -103,6 +103,8 @@ impl Found {
             // A rank that fails still takes part in the calls of the others.
             chosen = chosen.and_then(|()| {
                 let own = parts.entry(part.to_owned()).or_default();
+                // The choice of each piece has the mark of a share.
+                let _ = own.remove(SHARE);
                 own_of(unit, part, piece, peers.rank())?
                     .into_iter()
                     .try_for_each(|(name, array)| own.insert(name, array))
@@ -135,10 +137,11 @@ impl Found {
 /// The parts that are in one file. Those in pieces are checked.
 fn read_whole_parts(checkpoint: &Checkpoint) -> Result<BTreeMap<String, StateDict>, CheckpointError> {
     let mut parts = BTreeMap::new();
-    for name in checkpoint.manifest().parts.keys() {
-        match Piece::parse(name) {
-            None => drop(parts.insert(name.clone(), checkpoint.read(name)?)),
-            Some(_) => checkpoint.verify_file(name)?,
+    let manifest = checkpoint.manifest();
+    for name in manifest.part_names() {
+        match manifest.parts.contains_key(name) {
+            true => drop(parts.insert(name.to_owned(), checkpoint.read(name)?)),
+            false => checkpoint.verify_part(name)?,
         }
     }
     Ok(parts)
@@ -163,13 +166,11 @@ fn own_of(unit: &mut dyn AppState, part: &str, piece: StateDict, rank: Rank) -> 
     }
     let mut choice = Choice { part, piece, own: StateDict::new(), rank };
     unit.visit(&mut choice)?;
-    // It is made a share again when it is loaded.
-    let _ = choice.own.remove(SHARE);
     Ok(choice.own)
 }
 
 /// The array in a state of a part that is the share of a rank.
-const SHARE: &str = "ranks.share";
+pub(super) const SHARE: &str = "ranks.share";
 const ERROR: &str = "error";
 const PATH: &str = "path";
 const MANIFEST: &str = "manifest";

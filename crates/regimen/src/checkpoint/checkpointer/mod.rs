@@ -54,9 +54,10 @@ use crate::preemption::Deadline;
 /// not mend them. Older checkpoints are as they were.
 ///
 /// **Ranks.** Of several ranks that train [together](crate::Run::peers), rank 0 reads and writes, and the others need
-/// no access to the directory, unless [every rank writes](Checkpointer::every_rank_writes). A checkpoint has the state of all ranks, and any number of ranks can go on from it. A
-/// restore is the same on all ranks: `None`, an error, or the same checkpoint. Another rank that fails
-/// by itself saves its post-mortem in the folder `rank-R`, which needs access. A save is a copy of everything on each rank.
+/// no access to the directory, unless [every rank writes](Checkpointer::every_rank_writes). A checkpoint has the state of
+/// all ranks, and any number of ranks can go on from it. A restore is the same on all ranks: `None`, an error, or the
+/// same checkpoint. Another rank that fails by itself saves its post-mortem in the folder `rank-R`, which needs access. A
+/// save is a copy of everything on each rank.
 ///
 /// A run directory belongs to one run and has one writer at a time. Every call, also one that
 /// evaluates or predicts, acquires its [`LockFile`](super::LockFile) before the unit and the callbacks
@@ -242,7 +243,7 @@ impl Checkpointer {
     }
 
     /// Calls `on_saved` with every checkpoint that was acknowledged, on the thread that wrote it. A
-    /// panic of it counts as a failure to save.
+    /// panic of it counts as a failure to save. If the loop waits for the save, the panic is an error of the run.
     pub fn on_saved(mut self, on_saved: impl Fn(&Checkpoint) + Send + Sync + 'static) -> Self {
         self.settings.on_saved = Some(Arc::new(on_saved));
         self

@@ -13,7 +13,7 @@ use regimen_core::saved::{StateDict, load_parts, load_parts_except, save_parts};
 use super::background::Background;
 use super::capture::RUN;
 use super::finite::infinite;
-use super::found::Found;
+use super::found::{Found, SHARE};
 use super::session::{Session, writes};
 use super::settings::Settings;
 use crate::checkpoint::error::undone;
@@ -58,6 +58,8 @@ pub(super) fn restore(
         session.background = None;
         session.run = Some(id);
     }
+    // As in a copy of the unit, which is compared with it.
+    parts.values_mut().for_each(|part| drop(part.remove(SHARE)));
     parts.insert(RUN.to_owned(), run);
     session.measured = metrics.clone();
     let snapshot = Arc::new(Snapshot { step, epoch, post_mortem: false, metrics, parts });

@@ -135,7 +135,8 @@ impl Session {
     pub(super) fn start(&mut self, settings: &Settings, moment: &mut Moment<'_>) -> Result<(), BoxError> {
         (self.is_training, self.holds_best) = (true, false);
         // A copy is made only for weights that will be looked at.
-        let looks = writes(moment) && !settings.saves_not_finite && self.infinite.is_none();
+        let looks =
+            (writes(moment) || settings.in_pieces) && !settings.saves_not_finite && self.infinite.is_none();
         if looks && !weight_parts(moment.unit())?.is_empty() {
             let snapshot = self.capture(moment, Of::ThisRank)?;
             self.infinite = Some(Arc::new(infinite(&snapshot)));

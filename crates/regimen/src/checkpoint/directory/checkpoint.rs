@@ -1,6 +1,6 @@
 //! A checkpoint on disk, opened to be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Checkpoint {
     /// Reads every part to its end and checks it: what this accepts, [`read_all`](Checkpoint::read_all)
     /// reads. The error names the first file that is damaged.
     pub fn verify(&self) -> Result<(), CheckpointError> {
-        self.manifest.parts.keys().try_for_each(|name| self.verify_file(name))
+        self.manifest.part_names().into_iter().try_for_each(|part| self.verify_part(part))
     }
 
     /// Reads and checks one part. It is an error if no part has that name.
@@ -93,13 +93,23 @@ impl Checkpoint {
         self.checked(name, safetensors::decode)
     }
 
-    /// Checks one file of the manifest, as [`verify`](Checkpoint::verify) does all.
-    pub(crate) fn verify_file(&self, name: &str) -> Result<(), CheckpointError> {
+    /// Checks the files of one part, as [`verify`](Checkpoint::verify) does those of all.
+    pub(crate) fn verify_part(&self, part: &str) -> Result<(), CheckpointError> {
         let drain = |source: &mut dyn Read, length| {
-            safetensors::decode_header(source, length)?;
-            Ok(io::copy(source, &mut io::sink()).map(drop)?)
+            let header = safetensors::decode_header(source, length)?;
+            io::copy(source, &mut io::sink())?;
+            Ok(header)
         };
-        self.checked(name, drain)
+        let mut names = BTreeSet::new();
+        for file in self.manifest.files_of(part) {
+            for (name, _) in self.checked(file, drain)? {
+                if let Some(name) = names.replace(name) {
+                    let cause = format!("another piece has an array `{name}` too");
+                    return Err(CheckpointError::new("read", &self.path.join(part_file(file)), cause));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads and checks every part.
