@@ -12,7 +12,7 @@ use regimen::text::Count;
 use serde::Serialize;
 
 use crate::output;
-use crate::select::{self, Source};
+use crate::select::Source;
 
 #[derive(Serialize)]
 struct Download {
@@ -25,38 +25,53 @@ struct Download {
 ///
 /// It gets its name when every byte of the copy was checked.
 pub(crate) fn download(from: &Path, folder: &Path, json: bool) -> Result<ExitCode, BoxError> {
+    // Not shown: it may have credentials in it.
+    if folder.to_str().is_some_and(|text| text.contains("://")) {
+        return Err("the folder of the copy is a URL; name one on this machine".into());
+    }
     let source = Source::of(from)?;
     let checkpoint = source.one()?;
-    let name = select::name(checkpoint.path());
+    let name = checkpoint.path().file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.ok_or("the path does not end with the name of the checkpoint; give one that does")?;
     let (to, temporary) = (folder.join(&name), folder.join(format!(".download-{name}")));
-    if to.try_exists()? {
-        return Err(format!("`{}` exists", to.display()).into());
+    if to.try_exists().map_err(at(&to))? {
+        return Err(format!("`{}` exists; remove it, or name another folder", to.display()).into());
     }
     fs::create_dir_all(folder).map_err(at(folder))?;
-    // Left by a copy that was cut off.
-    match fs::remove_dir_all(&temporary) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        removed => removed.map_err(at(&temporary))?,
+    fs::create_dir(&temporary).map_err(|cause| match cause.kind() {
+        ErrorKind::AlreadyExists => {
+            let path = temporary.display();
+            format!("`{path}` exists: another copy is under way, or one was cut off; then remove it")
+        }
+        _ => at(&temporary)(cause),
+    })?;
+    let copied = copy(&*source.store, &checkpoint, &temporary)
+        .and_then(|bytes| Ok(fs::rename(&temporary, &to).map(|()| bytes).map_err(at(&to))?));
+    if copied.is_err() {
+        // The error of the copy is the one that matters.
+        let _ = fs::remove_dir_all(&temporary);
     }
-    fs::create_dir(&temporary).map_err(at(&temporary))?;
-    let bytes = copy(&*source.store, checkpoint.path(), &temporary)?;
-    Checkpoint::open(&temporary)?.verify()?;
-    fs::rename(&temporary, &to).map_err(at(&to))?;
+    let bytes = copied?;
     let path = |path: &Path| path.display().to_string();
     output::write(&Download { from: path(checkpoint.path()), to: path(&to), bytes }, json)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Copies the files of the directory `from` of a store to the folder `to`. Returns the number of bytes.
-fn copy(store: &dyn Store, from: &Path, to: &Path) -> Result<u64, BoxError> {
+/// Copies the files that the manifest of a checkpoint names to the folder `to`, and checks the copy. Returns the number of
+/// bytes.
+///
+/// A web server has no listing, and one of a store may have other names in it.
+fn copy(store: &dyn Store, checkpoint: &Checkpoint, to: &Path) -> Result<u64, BoxError> {
+    let parts = checkpoint.manifest().parts.keys().map(|name| format!("{name}.safetensors"));
     let mut bytes = 0;
-    for entry in store.list(from).map_err(at(from))?.into_iter().filter(|entry| !entry.is_dir) {
-        let (from, to) = (from.join(&entry.name), to.join(&entry.name));
+    for name in parts.chain(["MANIFEST".to_owned()]) {
+        let (from, to) = (checkpoint.path().join(&name), to.join(&name));
         let mut opened = store.open(&from).map_err(at(&from))?;
         let mut file = File::create_new(&to).map_err(at(&to))?;
         bytes += io::copy(&mut opened.bytes, &mut file).map_err(at(&from))?;
         file.sync_all().map_err(at(&to))?;
     }
+    Checkpoint::open(to)?.verify()?;
     Ok(bytes)
 }
 

@@ -25,7 +25,7 @@ use regimen::BoxError;
 
 /// Inspects, verifies, compares, copies and exports checkpoints of regimen; reports, plots and lists runs.
 ///
-/// A run directory or a checkpoint may be a URL, such as `s3://bucket/runs/digits`.
+/// Checkpoints to inspect, verify, compare, copy and export may be URLs, such as `s3://bucket/runs/digits`.
 #[derive(Debug, Parser)]
 #[command(name = "regimen", version)]
 struct Arguments {
@@ -60,7 +60,7 @@ enum Command {
     },
     /// Copy a checkpoint into a folder on this machine, and check every byte of the copy.
     Download {
-        /// A checkpoint, or a run directory for its newest undamaged one.
+        /// A checkpoint, or a run directory for its newest undamaged one, which is read twice.
         from: PathBuf,
         /// The folder that gets it, under its own name; made if it does not exist.
         folder: PathBuf,

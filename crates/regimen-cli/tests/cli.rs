@@ -240,11 +240,16 @@ fn download_copies_a_whole_checkpoint_and_replaces_none() {
         let paths = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
         paths.map(|path| (path.file_name().unwrap().into(), std::fs::read(path).unwrap())).collect()
     };
-    // As a copy that was cut off leaves it.
-    std::fs::create_dir_all(folder.join(".download-step-000000010")).unwrap();
-    std::fs::write(folder.join(".download-step-000000010/MANIFEST"), "half").unwrap();
+    // As a copy that was cut off leaves it, or one that is under way has it.
+    let other = folder.join(".download-step-000000010");
+    std::fs::create_dir_all(&other).unwrap();
+    check_error(1, &[&"download", &run, &folder], "another copy is under way, or one was cut off");
+    std::fs::remove_dir(&other).unwrap();
+    // A file that is not the checkpoint's.
+    std::fs::write(run.join("step-000000010/notes"), "mine").unwrap();
     let value = json(0, &[&"download", &run, &folder]);
-    let original = files(&run.join("step-000000010"));
+    let mut original = files(&run.join("step-000000010"));
+    original.remove(Path::new("notes"));
     let bytes = original.values().map(Vec::len).sum::<usize>();
     assert_eq!((value["bytes"].as_u64(), value["to"].as_str()), (Some(bytes as u64), copy.to_str()));
     assert_eq!(files(&copy), original);
@@ -253,7 +258,9 @@ fn download_copies_a_whole_checkpoint_and_replaces_none() {
 
     flip_a_bit(&run.join("step-000000005/run.safetensors"));
     check_error(1, &[&"download", &run.join("step-000000005"), &folder], "it is damaged");
-    assert!(!folder.join("step-000000005").exists());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    check_error(1, &[&"download", &run, &copy.join("MANIFEST")], "MANIFEST/step-000000010`: ");
+    check_error(1, &[&"download", &run, &"s3://bucket/copies"], "name one on this machine");
 }
 
 #[test]
