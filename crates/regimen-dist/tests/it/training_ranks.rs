@@ -97,7 +97,7 @@ impl Training {
 
     fn end_all(all: &[Training], ranks: usize) -> Option<on_ranks::Ended> {
         let text = serde_json::to_string(all).unwrap();
-        on_ranks(ranks, &[(VARIABLE, &text), ("REGIMEN_PATIENCE", "60")], as_rank)
+        on_ranks(ranks, &[(VARIABLE, &text)], as_rank)
     }
 }
 
