@@ -1,7 +1,7 @@
 //! Ranks under a real MPI.
 
 use std::env;
-use std::process::{self, Command};
+use std::process::{self, Command, Stdio};
 use std::time::Duration;
 
 use regimen_core::engine::Bucket;
@@ -222,6 +222,7 @@ fn ranks_end_if_one_hangs() {
             panic!("a closure that fails");
         }));
         if index == 1 {
+            kill_in_a_minute();
             signal("-STOP");
         }
         match mpi.sum(Bucket::F32(&mut [0.0; 7])) {
@@ -325,6 +326,16 @@ fn processes_that_mpi_does_not_connect_do_not_train_alone() {
 }
 
 /// Sends a signal to this process.
+/// Has this process, which is to be stopped, killed in a minute. The launcher ends it before, but that of MPICH misses the
+/// end of the others now and then.
+pub(crate) fn kill_in_a_minute() {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("(sleep 60; kill -s KILL {}) &", process::id())]);
+    // The launcher waits for the end of the output.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(command.status().unwrap().success());
+}
+
 fn signal(name: &str) {
     let status = Command::new("kill").args([name, &process::id().to_string()]).status();
     assert!(status.unwrap().success());

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use crate::on_ranks::{self, on_ranks};
+use crate::ranks::kill_in_a_minute;
 
 /// Steps of the runs that are paused, killed and hung: two epochs of 10.
 const STEPS: u64 = 20;
@@ -114,6 +115,9 @@ fn as_rank() {
             if of == rank {
                 thread::spawn(move || {
                     thread::sleep(Duration::from_micros(after));
+                    if signal == "-STOP" {
+                        kill_in_a_minute();
+                    }
                     Command::new("kill").args([&signal, &process::id().to_string()]).status()
                 });
             }
