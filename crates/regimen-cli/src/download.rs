@@ -62,9 +62,8 @@ pub(crate) fn download(from: &Path, folder: &Path, json: bool) -> Result<ExitCod
 ///
 /// A web server has no listing, and one of a store may have other names in it.
 fn copy(store: &dyn Store, checkpoint: &Checkpoint, to: &Path) -> Result<u64, BoxError> {
-    let parts = checkpoint.manifest().parts.keys().map(|name| format!("{name}.safetensors"));
     let mut bytes = 0;
-    for name in parts.chain(["MANIFEST".to_owned()]) {
+    for name in checkpoint.manifest().file_names() {
         let (from, to) = (checkpoint.path().join(&name), to.join(&name));
         let mut opened = store.open(&from).map_err(at(&from))?;
         let mut file = File::create_new(&to).map_err(at(&to))?;

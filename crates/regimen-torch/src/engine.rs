@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use regimen_core::BoxError;
-use regimen_core::engine::{Bucket, Cost, Engine, Mode, Part, Precision, Role, Value, Variable};
+use regimen_core::engine::{
+    Bucket, Cost, Engine, Mode, Part, Precision, Role, Value, Variable, exchange_after_backward,
+};
 use regimen_core::saved::{AppState, Parts, StateDict, Stateful};
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
@@ -340,10 +342,7 @@ impl<M> Engine for Torch<M> {
     ) -> Result<(), BoxError> {
         // Gradients on a GPU are complete only when its queue is.
         if self.detects_anomaly || self.vars.device() != Device::Cpu {
-            loss.map_or(Ok(()), |loss| self.backward(loss, factor))?;
-            mean.map_or(Ok(()), |mean| self.scale_gradients(mean))?;
-            self.exchange_gradients(bytes, exchange)?;
-            return keep.map_or(Ok(()), |keep| self.retain_gradients(keep));
+            return exchange_after_backward(self, loss, factor, mean, bytes, keep, exchange);
         }
         let loss = loss.map(|loss| scaled(loss, factor)).transpose()?;
         let Torch { optim, costs, unreached, .. } = self;

@@ -244,7 +244,7 @@ impl Target {
 }
 
 /// Three digits at least.
-pub(super) fn number(value: f64) -> String {
+fn number(value: f64) -> String {
     let digits = if value < 10.0 {
         3
     } else if value < 100.0 {

@@ -277,14 +277,16 @@ impl<E: Engine, T: Task<E>> AutoUnit<E, T> {
         let loss = window.adds().then_some(loss);
         let (factor, mean) = (window.backward_factor(scale), window.mean_factor(total.weight, scale));
         let (bytes, sum) = (settings.bucket_bytes, &mut |bucket: Bucket<'_>| peers.sum(bucket));
-        let held = &*held;
-        let is_own = |name: &str| matches!(held, Held::Share(share) if share.has(name));
-        let shares = settings.shards_gradients && matches!(held, Held::Share(_));
-        let keep = shares.then_some(&is_own as &dyn Fn(&str) -> bool);
+        let share = match held {
+            Held::Share(share) if settings.shards_gradients => Some(&*share),
+            _ => None,
+        };
+        let is_own = share.map(|share| |name: &str| share.has(name));
+        let keep = is_own.as_ref().map(|is_own| is_own as &dyn Fn(&str) -> bool);
         state.time("backward and exchange", |_| {
             engine.backward_and_exchange(loss, factor, mean, bytes, keep, sum)
         })?;
-        if shares {
+        if share.is_some() {
             window.hold_share();
         }
         window.reach(Stage::Averaged);

@@ -1,9 +1,27 @@
-//! The exchange of parameters over the state of a module: the default of engines.
+//! Exchanges among ranks: the defaults of engines.
 
 use super::{Bucket, Engine, Part, Role, Variable};
 use crate::BoxError;
 use crate::saved::{Array, Dtype, Element, StateDict};
 
+/// Adds the gradients of a loss, and then exchanges those held: [`Engine::backward_and_exchange`] of an engine that does not
+/// overlap them, or not always. It [discards](Engine::retain_gradients) those that are not kept at the end.
+pub fn exchange_after_backward<E: Engine + ?Sized>(
+    engine: &mut E,
+    loss: Option<&E::Scalar>,
+    factor: Option<f64>,
+    mean: Option<f64>,
+    bytes: usize,
+    keep: Option<&dyn Fn(&str) -> bool>,
+    exchange: &mut dyn FnMut(Bucket<'_>) -> Result<(), BoxError>,
+) -> Result<(), BoxError> {
+    loss.map_or(Ok(()), |loss| engine.backward(loss, factor))?;
+    mean.map_or(Ok(()), |mean| engine.scale_gradients(mean))?;
+    engine.exchange_gradients(bytes, exchange)?;
+    keep.map_or(Ok(()), |keep| engine.retain_gradients(keep))
+}
+
+/// The exchange of parameters over the state of the module.
 pub(super) fn parameters<E: Engine + ?Sized>(
     engine: &mut E,
     bytes: usize,

@@ -9,6 +9,7 @@ mod variable;
 pub(crate) mod watch;
 
 pub use cost::{Cost, Work};
+pub use exchange::exchange_after_backward;
 pub use names::{any_of, group_beside};
 pub use precision::Precision;
 pub use to_device::ToDevice;
@@ -211,7 +212,7 @@ pub trait Engine {
     /// An engine may choose other buckets than those of `exchange_gradients`, and pass on the flags after them, alike on
     /// all ranks. The gradients are the same. After an error they are undefined: discard them.
     ///
-    /// The default does one after the other, and then [discards](Engine::retain_gradients) those that are not kept.
+    /// The default does one after the other, as [`exchange_after_backward`] does.
     fn backward_and_exchange(
         &mut self,
         loss: Option<&Self::Scalar>,
@@ -221,10 +222,7 @@ pub trait Engine {
         keep: Option<&dyn Fn(&str) -> bool>,
         exchange: &mut (dyn FnMut(Bucket<'_>) -> Result<(), BoxError> + Send),
     ) -> Result<(), BoxError> {
-        loss.map_or(Ok(()), |loss| self.backward(loss, factor))?;
-        mean.map_or(Ok(()), |mean| self.scale_gradients(mean))?;
-        self.exchange_gradients(bytes, exchange)?;
-        keep.map_or(Ok(()), |keep| self.retain_gradients(keep))
+        exchange_after_backward(self, loss, factor, mean, bytes, keep, exchange)
     }
 
     /// Discards the held gradients of the parameters for which `keep` returns `false`. Scalars given to

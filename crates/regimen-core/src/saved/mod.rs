@@ -5,6 +5,7 @@ mod spare;
 mod state_dict;
 mod stateful;
 
+pub use ranks::SHARE;
 pub use spare::with_spares;
 pub use state_dict::{Array, Dtype, Element, MAX_COUNT, StateDict};
 pub(crate) use stateful::keep_parts;

@@ -22,7 +22,8 @@ const COUNT: &str = "ranks.count";
 /// The name of a part while its arrays are gathered.
 const PART: &str = "ranks.part";
 
-const SHARE: &str = "ranks.share";
+/// The array of a state that is the share of one rank: see [`Stateful::is_of_rank`].
+pub const SHARE: &str = "ranks.share";
 
 /// The mark of a rank that keeps its share, while arrays are gathered.
 const APART: &str = "ranks.apart";

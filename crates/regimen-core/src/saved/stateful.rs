@@ -41,7 +41,7 @@ pub trait Stateful {
     /// as held gradients do. A checkpoint has those arrays of every rank, and all others of rank 0.
     /// Default: no.
     ///
-    /// If the ranks have shares of one state, each state has the array `ranks.share` beside its own: the index of the
+    /// If the ranks have shares of one state, each state has the array [`SHARE`](super::SHARE) beside its own: the index of the
     /// rank and the number of ranks, as `u64`. A checkpoint then has the arrays of all shares under their names, which
     /// must differ. [`share`](Stateful::share) chooses from them, and adds that array.
     fn is_of_rank(&self, _name: &str) -> bool {

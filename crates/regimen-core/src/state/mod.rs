@@ -76,6 +76,8 @@ pub struct State {
     mistake: Option<String>,
     /// Steps whose gradients wait for an update.
     pending: u64,
+    /// Whether the gradients of this rank are a share, in a hook before an update.
+    has_share_of_gradients: bool,
     /// How often the weights were replaced without a training step.
     other_weights: u64,
     /// Steps and limits of the call under way, for progress bars.
@@ -112,6 +114,7 @@ impl State {
             hyper_parameters_are_given: false,
             mistake: None,
             pending: 0,
+            has_share_of_gradients: false,
             other_weights: 0,
             expected: Default::default(),
             cycle: Cycle::Closed,
@@ -222,6 +225,16 @@ impl State {
     /// [`Report::pending_steps`](crate::run::Report::pending_steps). For units that accumulate.
     pub fn set_pending_steps(&mut self, steps: u64) {
         self.pending = steps;
+    }
+
+    /// Whether this rank holds a [share](crate::AutoUnit::shard_gradients) of the gradients, in a hook
+    /// [`before_update`](crate::AutoUnit::before_update). A norm there is that of the share.
+    pub fn has_share_of_gradients(&self) -> bool {
+        self.has_share_of_gradients
+    }
+
+    pub(crate) fn set_has_share_of_gradients(&mut self, has_share: bool) {
+        self.has_share_of_gradients = has_share;
     }
 
     /// Notes that the weights were replaced without a step, for example by those of the best

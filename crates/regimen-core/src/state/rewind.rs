@@ -9,7 +9,6 @@ pub(crate) struct WayBack {
     pub(super) is_elastic: bool,
     /// Whether this rank has a share of a state, the rest of which is lost with another rank.
     has_share: bool,
-    has_share_of_gradients: bool,
     window: Opened,
     /// The evaluation of `fit` before its first step.
     evaluation: Option<Box<PhaseState>>,
@@ -92,16 +91,6 @@ impl State {
     /// Whether this rank has a share of a state, such as that of a sharded optimizer.
     pub(crate) fn set_has_share(&mut self, has_share: bool) {
         self.back.has_share = has_share;
-    }
-
-    /// Whether this rank holds a [share](crate::AutoUnit::shard_gradients) of the gradients, in a hook
-    /// [`before_update`](crate::AutoUnit::before_update). A norm there is that of the share.
-    pub fn has_share_of_gradients(&self) -> bool {
-        self.back.has_share_of_gradients
-    }
-
-    pub(crate) fn set_has_share_of_gradients(&mut self, has_share: bool) {
-        self.back.has_share_of_gradients = has_share;
     }
 
     /// The training has done something in the window under way, or since the end of the last, that cannot be done again.

@@ -325,7 +325,6 @@ fn processes_that_mpi_does_not_connect_do_not_train_alone() {
     });
 }
 
-/// Sends a signal to this process.
 /// Has this process, which is to be stopped, killed in a minute. The launcher ends it before, but that of MPICH misses the
 /// end of the others now and then.
 pub(crate) fn kill_in_a_minute() {
@@ -336,6 +335,7 @@ pub(crate) fn kill_in_a_minute() {
     assert!(command.status().unwrap().success());
 }
 
+/// Sends a signal to this process.
 fn signal(name: &str) {
     let status = Command::new("kill").args([name, &process::id().to_string()]).status();
     assert!(status.unwrap().success());

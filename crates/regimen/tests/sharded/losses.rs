@@ -16,7 +16,9 @@ use regimen::run::Train;
 use regimen::saved::{load_parts, save_parts, save_parts_of_ranks};
 
 use self::left::Left;
-use super::{ROWS, check_near, fit, loader, on, pieces, rank_of, run_in_parts, run_of, saved, unit};
+use super::{
+    ROWS, check_near, fit, loader, on, pieces, rank_of, run_in_parts, run_of, run_with, saved, unit,
+};
 
 const LEFT: &str = "unit failed in on_train_start in train at epoch 0 step 4: the optimizer has the share of rank 1 \
                     of 2, and needs all of it; restore a checkpoint on all ranks";
@@ -35,7 +37,7 @@ fn check_left(alone: &LoadedCheckpoint, every_rank_writes: bool) {
         let mut unit = unit(rank, true);
         // Both write to the same disk.
         let saver = pieces::saver(Arc::new(disk.clone()), every_rank_writes);
-        let mut run = pieces::run_of(Some(left.clone()), &mut unit, saver);
+        let mut run = run_with(Some(left.clone()), &mut unit, saver);
         run.train(&loader(ROWS), Train::steps(4))?;
         if rank == 0 {
             drop(run);

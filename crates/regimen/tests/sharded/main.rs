@@ -141,7 +141,10 @@ fn on<R: Send>(
 }
 
 fn run_of<'u>(peers: Option<Arc<dyn Peers>>, unit: &'u mut Unit, disk: &SimDisk) -> Run<'u, Unit> {
-    let saver = Checkpointer::new(DISK).every(Every::steps(3)).store(Arc::new(disk.clone()));
+    run_with(peers, unit, pieces::saver(Arc::new(disk.clone()), false))
+}
+
+fn run_with<'u>(peers: Option<Arc<dyn Peers>>, unit: &'u mut Unit, saver: Checkpointer) -> Run<'u, Unit> {
     let run = Run::new(unit).seed(42).saver(saver);
     match peers {
         Some(peers) => run.peers(peers),
@@ -173,20 +176,24 @@ fn run_in_parts(legs: &[Leg]) -> LoadedCheckpoint {
     run_in_parts_of(legs, unit)
 }
 
+/// A run up to a step, or to its end. Returns whether it began with a checkpoint.
+fn leg(mut run: Run<'_, Unit>, stop: Option<u64>) -> Result<bool, BoxError> {
+    if let Some(stop) = stop {
+        let handle = run.pause_handle();
+        run = run.on(Event::TrainStepEnd, pause_after(stop, &handle));
+    }
+    let is_restored = run.restore_latest()?.is_some();
+    fit(&mut run)?;
+    Ok(is_restored)
+}
+
 fn run_in_parts_of(legs: &[Leg], unit: fn(u64, bool) -> Unit) -> LoadedCheckpoint {
     let disk = SimDisk::new();
     for (n, &(ranks, shards, stop)) in legs.iter().enumerate() {
         let ended = on(ranks, |peers| {
             let own = if rank_of(&peers) == 0 { disk.clone() } else { SimDisk::new() };
             let mut unit = unit(rank_of(&peers), shards);
-            let mut run = run_of(peers, &mut unit, &own);
-            if let Some(stop) = stop {
-                let handle = run.pause_handle();
-                run = run.on(Event::TrainStepEnd, pause_after(stop, &handle));
-            }
-            let is_restored = run.restore_latest()?.is_some();
-            fit(&mut run)?;
-            Ok(is_restored)
+            leg(run_of(peers, &mut unit, &own), stop)
         });
         ended.into_iter().for_each(|restored| assert_eq!(restored, Ok(n > 0), "part {n} of {legs:?}"));
     }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use regimen::BoxError;
-use regimen::Run;
-use regimen::callback::{Event, Every};
+use regimen::callback::Every;
 use regimen::checkpoint::{
     Checkpointer, Checkpoints, LoadedCheckpoint, NewFile, OpenFile, SaveStats, SimDisk, Store, StoreEntry,
 };
@@ -19,9 +18,7 @@ use regimen::run::Train;
 use regimen::saved::{AppState, Array, Parts, StateDict, Stateful, save_parts_in_shares};
 use regimen_test::peers::{Collective, Punisher, Punishment, Threads, on_ranks};
 
-use super::{
-    DISK, PATIENCE, ROWS, STEPS, Unit, check_parts, fit, loader, on, pause_after, rank_of, saved, unit,
-};
+use super::{DISK, PATIENCE, ROWS, STEPS, check_parts, leg, loader, on, rank_of, run_with, saved, unit};
 
 /// A part of a run: its ranks, whether they shard, whether each writes, and the step of its pause.
 #[derive(Clone, Copy, Debug)]
@@ -30,18 +27,6 @@ struct Leg(u64, bool, bool, Option<u64>);
 pub(super) fn saver(store: Arc<dyn Store>, every_rank_writes: bool) -> Checkpointer {
     let saver = Checkpointer::new(DISK).every(Every::steps(3)).store(store);
     if every_rank_writes { saver.every_rank_writes() } else { saver }
-}
-
-pub(super) fn run_of<'u>(
-    peers: Option<Arc<dyn Peers>>,
-    unit: &'u mut Unit,
-    saver: Checkpointer,
-) -> Run<'u, Unit> {
-    let run = Run::new(unit).seed(42).saver(saver);
-    match peers {
-        Some(peers) => run.peers(peers),
-        None => run,
-    }
 }
 
 /// The last checkpoint of a run in these parts.
@@ -53,14 +38,7 @@ fn run_in_parts(legs: &[Leg]) -> LoadedCheckpoint {
             // Ranks that do not write need no access.
             let own = if rank == 0 || every_rank_writes { disk.clone() } else { SimDisk::new() };
             let mut unit = unit(rank, shards);
-            let mut run = run_of(peers, &mut unit, saver(Arc::new(own), every_rank_writes));
-            if let Some(stop) = stop {
-                let handle = run.pause_handle();
-                run = run.on(Event::TrainStepEnd, pause_after(stop, &handle));
-            }
-            let is_restored = run.restore_latest()?.is_some();
-            fit(&mut run)?;
-            Ok(is_restored)
+            leg(run_with(peers, &mut unit, saver(Arc::new(own), every_rank_writes)), stop)
         });
         ended.into_iter().for_each(|restored| assert_eq!(restored, Ok(n > 0), "part {n} of {legs:?}"));
         let last = saved(&disk);
@@ -124,7 +102,7 @@ fn train(stores: [Arc<dyn Store>; 3], steps: u64) -> Vec<Ended> {
 
 fn train_one(peers: Option<Arc<dyn Peers>>, saver: Checkpointer, steps: u64) -> Result<(), BoxError> {
     let mut unit = unit(rank_of(&peers), true);
-    let mut run = run_of(peers, &mut unit, saver);
+    let mut run = run_with(peers, &mut unit, saver);
     run.restore_latest()?;
     run.train(&loader(ROWS), Train::steps(steps))?;
     Ok(())
@@ -178,7 +156,7 @@ fn a_restore_of_pieces_leaves_each_rank_with_its_share_and_is_not_saved_again() 
     for (shards, every_rank_writes) in [(true, true), (true, false), (false, true)] {
         let arrays = on(4, |peers| {
             let mut unit = unit(rank_of(&peers), shards);
-            run_of(peers, &mut unit, saver(Arc::new(disk.clone()), every_rank_writes)).restore_latest()?;
+            run_with(peers, &mut unit, saver(Arc::new(disk.clone()), every_rank_writes)).restore_latest()?;
             Ok(unit.engine().state(Part::Optimizer)?.len())
         });
         let arrays: Vec<usize> = arrays.into_iter().map(Result::unwrap).collect();
@@ -433,7 +411,7 @@ fn damage_to_any_piece_is_refused() {
                 let restored = on(2, |peers| {
                     let mut unit = unit(rank_of(&peers), true);
                     let restored =
-                        run_of(peers, &mut unit, saver(Arc::new(disk.clone()), true)).restore_latest()?;
+                        run_with(peers, &mut unit, saver(Arc::new(disk.clone()), true)).restore_latest()?;
                     Ok(restored.map(|restored| (restored.step, restored.skipped.len())))
                 });
                 assert_eq!(restored, [Ok(Some((3, 1))), Ok(Some((3, 1)))], "byte {at} of {}", file.name);

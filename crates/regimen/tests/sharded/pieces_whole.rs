@@ -14,7 +14,7 @@ use regimen::unit::TrainUnit;
 use regimen::{AutoUnit, BoxError, Loss, Run, State, Step, Task};
 use regimen_test::toy::{ToyArray, ToyEngine, ToyLinear, ToyOptimizer, ToyVars, manual_seed};
 
-use super::{DISK, ROWS, fit, loader, on, pieces, rank_of, saved, unit};
+use super::{DISK, ROWS, fit, loader, on, pieces, rank_of, run_with, saved, unit};
 
 /// A model of which each rank has a share of the weights.
 struct Model {
@@ -203,7 +203,7 @@ fn a_rank_without_the_setting_is_found_at_the_first_save() {
             let rank = rank_of(&peers);
             let mut unit = unit(rank, true);
             let saver = pieces::saver(Arc::new(disk.clone()), rank != without);
-            pieces::run_of(peers, &mut unit, saver).train(&loader(ROWS), Train::steps(7)).map(drop)?;
+            run_with(peers, &mut unit, saver).train(&loader(ROWS), Train::steps(7)).map(drop)?;
             Ok(())
         });
         let has = |rank| if rank == without { "does not keep" } else { "keeps" };

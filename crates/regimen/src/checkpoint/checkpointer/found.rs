@@ -9,7 +9,7 @@ use regimen_core::data::Rank;
 use regimen_core::error::WithCauses;
 use regimen_core::peers::{AgreedError, Peers};
 use regimen_core::run::{Moment, Which};
-use regimen_core::saved::{AppState, Array, Parts, StateDict, Stateful};
+use regimen_core::saved::{AppState, Array, Parts, SHARE, StateDict, Stateful};
 
 use super::settings::Settings;
 use crate::checkpoint::format::piece::Piece;
@@ -169,8 +169,6 @@ fn own_of(unit: &mut dyn AppState, part: &str, piece: StateDict, rank: Rank) -> 
     Ok(choice.own)
 }
 
-/// The array in a state of a part that is the share of a rank.
-pub(super) const SHARE: &str = "ranks.share";
 const ERROR: &str = "error";
 const PATH: &str = "path";
 const MANIFEST: &str = "manifest";

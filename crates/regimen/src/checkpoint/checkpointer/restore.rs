@@ -8,12 +8,12 @@ use regimen_core::BoxError;
 use regimen_core::error::WithCauses;
 use regimen_core::peers::AgreedError;
 use regimen_core::run::{Moment, Restored, Which};
-use regimen_core::saved::{StateDict, load_parts, load_parts_except, save_parts};
+use regimen_core::saved::{SHARE, StateDict, load_parts, load_parts_except, save_parts};
 
 use super::background::Background;
 use super::capture::RUN;
 use super::finite::infinite;
-use super::found::{Found, SHARE};
+use super::found::Found;
 use super::session::{Session, writes};
 use super::settings::Settings;
 use crate::checkpoint::error::undone;

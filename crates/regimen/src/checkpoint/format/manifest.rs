@@ -53,6 +53,11 @@ impl Manifest {
         self.parts.keys().map(|name| part_of(name)).collect()
     }
 
+    /// The names of the checkpoint's files in its directory, `MANIFEST` last.
+    pub fn file_names(&self) -> impl Iterator<Item = String> {
+        self.parts.keys().map(|name| part_file(name)).chain([FILE.to_owned()])
+    }
+
     /// The names of the files of a part: one, or one for each piece. Empty if no part has that name.
     pub(crate) fn files_of<'m>(&'m self, part: &'m str) -> impl Iterator<Item = &'m str> {
         self.parts.keys().map(|name| &**name).filter(move |name| part_of(name) == part)

@@ -3,11 +3,11 @@
 use regimen::auto_unit::TRAIN_LOSS;
 use regimen::data::each_epoch;
 use regimen::run::Train;
-use regimen::{AutoUnit, BoxError, Loss, Run, Step, Task};
-use regimen_torch::tch::{Device, Tensor};
+use regimen::{AutoUnit, BoxError, Run};
+use regimen_torch::tch::Device;
 use regimen_torch::{Torch, initialize};
 
-use crate::networks::{Batch, Network};
+use crate::networks::{Batch, Learn, Network};
 use crate::serve::Contestant;
 use crate::{LEARNING_RATE, SEED};
 
@@ -23,20 +23,4 @@ pub(crate) fn contestant<N: Network>(size: usize) -> Result<Contestant, BoxError
         let loss = run.state().value(TRAIN_LOSS);
         loss.ok_or_else(|| "no step was made".into())
     }))
-}
-
-struct Learn;
-
-impl<N: Network> Task<Torch<N>> for Learn {
-    type Batch = N::Batch;
-    type Output = ();
-
-    fn compute_loss(
-        &mut self,
-        step: &Step,
-        network: &N,
-        batch: &N::Batch,
-    ) -> Result<(Loss<Tensor>, ()), BoxError> {
-        Ok((network.loss(batch, step.is_train()), ()))
-    }
 }

@@ -1,10 +1,10 @@
 //! The networks to train, each with its one batch.
 
-use regimen::Loss;
 use regimen::engine::ToDevice;
+use regimen::{BoxError, Loss, Step, Task};
 use regimen_torch::tch::nn::{self, Module, Path};
 use regimen_torch::tch::{Device, Kind, Reduction, Tensor};
-use regimen_torch::{Adam, Algorithm, Sgd, TorchDevice};
+use regimen_torch::{Adam, Algorithm, Sgd, Torch, TorchDevice};
 
 /// A network with its batch, its loss and its optimizer.
 pub(crate) trait Network: Sized + 'static {
@@ -19,6 +19,23 @@ pub(crate) trait Network: Sized + 'static {
 
     fn algorithm() -> Algorithm {
         Adam::new().into()
+    }
+}
+
+/// The task that trains a network.
+pub(crate) struct Learn;
+
+impl<N: Network> Task<Torch<N>> for Learn {
+    type Batch = N::Batch;
+    type Output = ();
+
+    fn compute_loss(
+        &mut self,
+        step: &Step,
+        network: &N,
+        batch: &N::Batch,
+    ) -> Result<(Loss<Tensor>, ()), BoxError> {
+        Ok((network.loss(batch, step.is_train()), ()))
     }
 }
 

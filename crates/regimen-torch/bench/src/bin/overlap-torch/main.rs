@@ -13,16 +13,16 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use networks::{Batch, Cnn, Network};
+use networks::{Batch, Cnn, Learn, Network};
 use regimen::callback::Event;
 use regimen::data::each_epoch;
 use regimen::engine::{Bucket, Engine, Mode};
 use regimen::peers::Peers;
 use regimen::run::Train;
-use regimen::{AutoUnit, BoxError, Loss, Run, State, Step, Task};
+use regimen::{AutoUnit, BoxError, Run, State};
 use regimen_dist::init;
 use regimen_test::peers::{Slow, Threads, on_ranks};
-use regimen_torch::tch::{Device, Tensor};
+use regimen_torch::tch::Device;
 use regimen_torch::{Torch, initialize, keep_memory, tch};
 
 const USAGE: &str = "usage: shared|slow|threads TURNS";
@@ -140,20 +140,4 @@ fn steps(
     run.train(&data, Train::epochs(1))?;
     drop(run);
     Ok(ends[WARM_UP - 1..].windows(2).map(|pair| milliseconds(pair[1] - pair[0])).collect())
-}
-
-struct Learn;
-
-impl Task<Torch<Cnn>> for Learn {
-    type Batch = <Cnn as Network>::Batch;
-    type Output = ();
-
-    fn compute_loss(
-        &mut self,
-        step: &Step,
-        network: &Cnn,
-        batch: &Self::Batch,
-    ) -> Result<(Loss<Tensor>, ()), BoxError> {
-        Ok((network.loss(batch, step.is_train()), ()))
-    }
 }

@@ -11,10 +11,10 @@ mod networks;
 #[path = "../../../../../../bench/src/ranks.rs"]
 mod ranks;
 
-use networks::{Batch, Cnn, Network};
+use networks::{Batch, Cnn, Learn, Network};
 use ranks::{BATCH, Ranks};
-use regimen::{AutoUnit, BoxError, Loss, Step, Task};
-use regimen_torch::tch::{Device, Tensor};
+use regimen::{AutoUnit, BoxError};
+use regimen_torch::tch::Device;
 use regimen_torch::{Torch, initialize, keep_memory, tch};
 
 const SEED: u64 = 7;
@@ -29,20 +29,4 @@ fn main() -> Result<(), BoxError> {
     let batch = Cnn::batch(BATCH);
     let mut unit = AutoUnit::new(engine, Learn).learning_rate(LEARNING_RATE);
     ranks.measure(&mut unit, || batch.share())
-}
-
-struct Learn;
-
-impl Task<Torch<Cnn>> for Learn {
-    type Batch = <Cnn as Network>::Batch;
-    type Output = ();
-
-    fn compute_loss(
-        &mut self,
-        step: &Step,
-        network: &Cnn,
-        batch: &Self::Batch,
-    ) -> Result<(Loss<Tensor>, ()), BoxError> {
-        Ok((network.loss(batch, step.is_train()), ()))
-    }
 }
